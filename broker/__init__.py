@@ -1,0 +1,1 @@
+"""The broker: a deterministic state machine behind one ROUTER socket."""

@@ -1,0 +1,95 @@
+"""`python -m broker`: one broker process. The composition root: everything is built here and passed in."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from broker.dispatch import Dispatcher, Identity
+from broker.handlers import Core
+from broker.limits import Limits
+from broker.server import Server, ServerOptions
+from broker.state import State
+from broker.store.base import StoreError
+from broker.store.memory import MemoryStore
+from common import config
+from common.clock import SystemClock
+from common.config import BrokerSettings
+from common.errors import StartError
+from common.log import setup_logging
+from common.partition import ClusterMap, load_cluster
+from common.process import announce_ready, description_path, die_with_parent, lock_file, private_dir, run_main
+
+log = logging.getLogger("fanmail.broker")
+
+FRAME_MARGIN = 1024 * 1024
+"""Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
+
+
+def main() -> int:
+    """Serves until SIGTERM or SIGINT. Raises `StartError`."""
+    die_with_parent()
+    settings, _ = config.load(BrokerSettings, "broker", sys.argv[1:])
+    setup_logging(settings.log_format, settings.log_level, settings.id)
+    run_dir = private_dir(settings.run_dir)
+    cluster = load_cluster(description_path(settings), insecure=settings.insecure)
+    endpoint = cluster.endpoint(settings.id)
+    lock_file(run_dir / f"{settings.id}.lock")
+    if endpoint.startswith("ipc://"):  # nobody else can be listening there: the lock is ours
+        path = Path(endpoint.removeprefix("ipc://"))
+        lock_file(path.with_suffix(".sock-lock"))
+        path.unlink(missing_ok=True)
+    server = build_server(settings, cluster, endpoint)
+    server.bind()
+    log.info("serving", extra={"endpoint": endpoint, "store": "memory", "map_epoch": cluster.epoch})
+    announce_ready()
+    try:
+        server.run()
+    except StoreError as error:
+        log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
+        return 1
+    server.close()
+    log.info("stopped")
+    return 0
+
+
+def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -> Server:
+    """The server with its state loaded and the signal handlers set."""
+    store = MemoryStore(secrets.token_hex(4))
+    state = State()
+    for record in store.load():
+        state.apply(record)
+    limits = Limits(
+        settings.max_topics, settings.max_subscriptions, settings.max_messages, settings.max_bytes, settings.memory
+    )
+    identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1)
+    dispatcher = Dispatcher(Core(state, limits), identity, cluster)
+    options = ServerOptions(endpoint, settings.max_body + FRAME_MARGIN, settings.drain_timeout)
+    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+
+    def reload_map() -> ClusterMap | None:
+        try:
+            return load_cluster(description_path(settings), insecure=settings.insecure)
+        except StartError as error:
+            log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
+            return None
+
+    server = Server(options, dispatcher, store, SystemClock(), read_end, reload_map)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    # Pieces and subscriptions are not tracked by the collector; what is (topics, dictionaries) has no cycles
+    # and can be a million objects: a full collection would stop the loop for a second now and then.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1_000_000)
+    return server
+
+
+if __name__ == "__main__":
+    run_main(main)

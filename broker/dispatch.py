@@ -1,0 +1,161 @@
+"""The chokepoint: everything that holds for all operations is checked, counted and answered here, once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from broker.handlers import HANDLERS, Core
+from common import ops, wire
+from common.clock import Now
+from common.errors import FanmailError
+from common.ops import OPS, Op
+from common.partition import ClusterMap
+from common.wire import BrokerState, Request, RequestFrame, WireError
+
+log = logging.getLogger("fanmail.broker")
+
+_KNOWN = {int(op): (op, OPS[op], HANDLERS.get(op)) for op in Op}
+_BIGGEST_NAME = 1024
+
+
+class Identity(NamedTuple):
+    """Who this broker process is. The incarnation is a random number above 0, new at every start."""
+
+    cluster: str
+    broker: str
+    incarnation: int
+
+
+class Outgoing(NamedTuple):
+    """One packed reply, and its body where that is large enough to travel as a frame of its own."""
+
+    packed: bytes
+    body: bytes | None = None
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What one message from a front came to."""
+
+    replies: list[Outgoing]
+    goodbye: bool = False
+    """The front will send nothing more to this incarnation."""
+
+
+class Dispatcher:
+    """Turns one message into replies; changes state through the handlers only."""
+
+    def __init__(self, core: Core, identity: Identity, cluster_map: ClusterMap) -> None:
+        self.core = core
+        self.identity = identity
+        self.map = cluster_map
+        self.state = BrokerState.READY
+        self.newest_map_seen = cluster_map.epoch
+        """The greatest map epoch that a front has named; above `map.epoch` the description is read again."""
+        self.counters: Counter[str] = Counter()
+
+    def handle(self, frames: list[bytes], now: Now) -> Arrived:
+        """Never raises, whatever the bytes."""
+        try:
+            frame = wire.unpack_requests(frames)
+        except WireError as error:
+            return self._refuse(error)
+        self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
+        arrived = Arrived([])
+        body = frames[1] if len(frames) == 2 else None
+        for request in frame.requests:
+            arrived.replies.append(self._answer(frame, request, body, now))
+            arrived.goodbye |= request.op == Op.GOODBYE
+        return arrived
+
+    def _refuse(self, error: WireError) -> Arrived:
+        self.counters["errors.wire"] += 1
+        log.warning("message not understood", extra={"reason": str(error), "answered": len(error.ids)})
+        return Arrived([Outgoing(wire.pack_error(each, "bad-request", str(error))) for each in error.ids])
+
+    def _answer(self, frame: RequestFrame, request: Request, body: bytes | None, now: Now) -> Outgoing:
+        try:
+            result = self._execute(frame, request, body, now)
+        except FanmailError as error:
+            self.counters[f"errors.{error.code}"] += 1
+            return Outgoing(wire.pack_error(request.id, error.code, error.detail))
+        except WireError as error:
+            self.counters["errors.wire"] += 1
+            return Outgoing(wire.pack_error(request.id, "bad-request", str(error)))
+        except Exception:
+            self.counters["errors.internal"] += 1
+            log.exception("operation failed", extra={"op": request.op})
+            return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"))
+        if isinstance(result, ops.Message) and len(result.body) >= wire.LARGE_BODY:
+            large, result.body = result.body, b""
+            return Outgoing(wire.pack_reply(request.id, result), large)
+        return Outgoing(wire.pack_reply(request.id, result))
+
+    def _execute(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now
+    ) -> Struct | None:
+        known = _KNOWN.get(request.op)
+        if known is None:
+            raise WireError(f"operation {request.op} is not known here")
+        op, spec, handler = known
+        args = wire.unpack_args(request)
+        if handler is None:
+            return self._control(op, args)
+        self._check(frame, request, now)
+        if not (request.topic and len(request.topic) <= _BIGGEST_NAME) or len(request.user) > _BIGGEST_NAME:
+            raise WireError("a topic has 1 to 1024 bytes, a user at most as many")
+        if spec.on_user != bool(request.user):
+            raise WireError(f"operation {op.name} {'needs a' if spec.on_user else 'takes no'} user")
+        if body is not None:
+            if not isinstance(args, ops.Publish):
+                raise WireError(f"operation {op.name} takes no body")
+            args.body = body
+        self.counters[op.name] += 1
+        return handler(self.core, request, args, now)
+
+    def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
+        """Whether a request may be executed at all; what is refused here provably was not."""
+        if frame.incarnation != self.identity.incarnation:
+            raise FanmailError("wrong-incarnation", "the request was meant for an earlier process of this broker")
+        if request.deadline <= now.mono:
+            raise FanmailError("expired", "the request arrived after its deadline")
+        if self.state is not BrokerState.READY:
+            raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
+        if self.map.owner(request.topic) != self.identity.broker:
+            raise FanmailError("not-owner", f"broker {self.identity.broker} does not own this topic")
+
+    def _control(self, op: Op, args: Struct) -> Struct:
+        if op is Op.STATS:
+            return ops.Stats(self.stats())
+        if op is Op.PING:
+            assert isinstance(args, ops.Ping)
+            if (args.cluster, args.broker) != (self.identity.cluster, self.identity.broker):
+                self.counters["errors.wrong-peer"] += 1
+            return ops.Pong(self.identity.cluster, self.identity.broker)
+        return ops.Nothing()
+
+    def change_map(self, newer: ClusterMap) -> None:
+        """Takes a newer map, unless it gives away a slot in which this broker holds topics."""
+        lost = [name for name in self.core.state.topics if newer.owner(name) != self.identity.broker]
+        if lost:
+            log.error("newer map refused: it gives away topics that are held here", extra={"topics": len(lost)})
+            return
+        log.info("newer map taken", extra={"epoch": newer.epoch})
+        self.map = newer
+
+    def stats(self) -> dict[str, int]:
+        """Gauges of the state and all counters."""
+        state = self.core.state
+        gauges = {
+            "topics": len(state.topics),
+            "subscriptions": state.subscriptions,
+            "messages": state.messages,
+            "content_bytes": state.content_bytes,
+            "memory_bytes": state.memory,
+        }
+        return gauges | dict(self.counters)

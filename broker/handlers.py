@@ -1,0 +1,101 @@
+"""One short function per operation: check, emit records, say the result.
+
+Called by `broker.dispatch` only, after its checks. A handler that raises `FanmailError` has emitted nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from broker.limits import Limits
+from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicBegan, TopicEnded
+from broker.state import State
+from broker.topic import Topic
+from common import ops
+from common.clock import Now
+from common.errors import FanmailError
+from common.ops import Op
+from common.wire import Request
+
+
+@dataclass(slots=True)
+class Core:
+    """The state, its ceilings, and the records of the burst that is being worked on."""
+
+    state: State
+    limits: Limits
+    records: list[Record] = field(default_factory=list)
+
+    def emit(self, record: Record) -> None:
+        """Changes the state and remembers the change for the store."""
+        self.state.apply(record)
+        self.records.append(record)
+
+    def take_records(self) -> list[Record]:
+        """What changed since the last call, in order, for one `store.commit`."""
+        records = self.records + self.state.take_trims()
+        self.records = []
+        return records
+
+
+def subscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Subscribed:
+    """The user gets what is published from now on; an existing subscription stays as it is."""
+    topic = core.state.topics.get(request.topic)
+    if topic is not None and request.user in topic.subscriptions:
+        return ops.Subscribed(created=False)
+    core.limits.check_subscribe(core.state, request.topic, request.user)
+    if topic is None:
+        core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
+        topic = core.state.topics[request.topic]
+    core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
+    return ops.Subscribed(created=True)
+
+
+def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+    """Lets go of the user's unread messages; the topic ends with its last subscription."""
+    topic, _ = _find(core, request)
+    core.emit(SubscriptionEnded(request.topic, request.user))
+    if not topic.subscriptions:
+        core.emit(TopicEnded(request.topic))
+    return ops.Nothing()
+
+
+def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
+    """Stores the message once for everyone subscribed now; with nobody there it is dropped."""
+    topic = core.state.topics.get(request.topic)
+    if topic is None:
+        return ops.Published(subscribers=0, epoch="", seq=0)
+    core.limits.check_publish(core.state, topic, len(args.headers) + len(args.body))
+    seq = topic.next_seq
+    core.emit(MessageStored(request.topic, seq, now.wall, args.headers, args.body))
+    return ops.Published(len(topic.subscriptions), topic.epoch, seq)
+
+
+def take(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Message | None:
+    """The user's next message, handed out at most once; None where none waits."""
+    topic, position = _find(core, request)
+    if position == topic.next_seq:
+        return None
+    piece = topic.piece(position)
+    core.emit(SubscriptionSet(request.topic, request.user, position + 1))
+    pending = topic.next_seq - position - 1
+    return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.body)
+
+
+def _find(core: Core, request: Request) -> tuple[Topic, int]:
+    topic = core.state.topics.get(request.topic)
+    subscription = topic.subscriptions.get(request.user) if topic else None
+    if topic is None or subscription is None:
+        raise FanmailError("no-subscription", "this user has no subscription to this topic")
+    return topic, subscription.position
+
+
+HANDLERS: dict[Op, Callable[..., Struct | None]] = {
+    Op.SUBSCRIBE: subscribe,
+    Op.UNSUBSCRIBE: unsubscribe,
+    Op.PUBLISH: publish,
+    Op.TAKE: take,
+}

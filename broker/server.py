@@ -1,0 +1,222 @@
+"""The loop: due work, poll, drain the burst, dispatch, commit, reply. One thread, one ROUTER socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from broker.dispatch import Dispatcher, Outgoing
+from broker.peers import Peers, pack_groups
+from broker.store.base import Store
+from common import wire
+from common.clock import Clock
+from common.errors import StartError
+from common.partition import ClusterMap
+from common.wire import BrokerState
+
+log = logging.getLogger("fanmail.broker")
+
+BURST = 256
+"""Messages taken in before they are answered: enough to share a commit, few enough not to let a front wait."""
+BURST_BYTES = 32 * 1024 * 1024
+TICK = 500
+"""Milliseconds between two looks at housekeeping when nothing happens."""
+BLOCKED_TICK = 5
+"""The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
+HIGH_WATER = 10_000
+"""Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where to listen and how to stop."""
+
+    endpoint: str
+    max_frame: int
+    """Bytes of the largest frame that is read; ZeroMQ drops a connection that sends a larger one."""
+    drain_timeout: float
+    """Seconds that a stopping broker waits for its fronts to say goodbye."""
+
+
+class Server:
+    """Owns the socket. `run` returns after `stop`, when every front knows that this broker is going."""
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        dispatcher: Dispatcher,
+        store: Store,
+        clock: Clock,
+        wake_fd: int,
+        reload_map: Callable[[], ClusterMap | None],
+    ) -> None:
+        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again."""
+        self._options = options
+        self._dispatcher = dispatcher
+        self._store = store
+        self._clock = clock
+        self._reload_map = reload_map
+        self._peers = Peers()
+        self._stopping = False
+        self._drain_ends = 0
+        self._next_housekeeping = 0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._configure()
+        self._wake_fd = wake_fd
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(wake_fd, zmq.POLLIN)
+
+    def bind(self) -> None:
+        """Raises `StartError`. A stale socket file must have been removed by whoever holds the broker's lock."""
+        try:
+            self._socket.bind(self._options.endpoint)
+        except zmq.ZMQError as error:
+            raise StartError(f"cannot listen on {self._options.endpoint}: {error.strerror}") from None
+
+    def stop(self) -> None:
+        """Asks the loop to drain and return; safe in a signal handler that also makes `wake_fd` readable."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Serves until stopped. Raises `StoreError`: then nobody of the burst is answered."""
+        while not self._finished():
+            burst = self._receive()
+            if not burst:
+                self._wait()
+                burst = self._receive()
+            self._work(burst)
+            self._retry_blocked()
+            self._housekeeping()
+
+    def close(self) -> None:
+        """Closes the socket; replies already handed to ZeroMQ get half a second to leave."""
+        self._socket.close(linger=500)
+        self._context.term()
+
+    def _configure(self) -> None:
+        for option, value in (
+            (zmq.ROUTER_MANDATORY, 1),
+            (zmq.ROUTER_HANDOVER, 0),
+            (zmq.LINGER, 500),
+            (zmq.SNDHWM, HIGH_WATER),
+            (zmq.RCVHWM, HIGH_WATER),
+            (zmq.MAXMSGSIZE, self._options.max_frame),
+            (zmq.HEARTBEAT_IVL, 1000),
+            (zmq.HEARTBEAT_TIMEOUT, 3000),
+        ):
+            self._socket.setsockopt(option, value)
+
+    def _wait(self) -> None:
+        for source, _ in self._poller.poll(BLOCKED_TICK if self._peers.any_blocked else TICK):
+            if source == self._wake_fd:
+                _drain_fd(self._wake_fd)
+
+    def _receive(self) -> list[list[bytes]]:
+        burst: list[list[bytes]] = []
+        size = 0
+        try:
+            while len(burst) < BURST and size < BURST_BYTES:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                size += sum(map(len, parts))
+                burst.append(parts)
+        except zmq.Again:
+            pass
+        return burst
+
+    def _work(self, burst: list[list[bytes]]) -> None:
+        replies: dict[bytes, list[Outgoing]] = {}
+        for peer_id, *frames in burst:
+            now = self._clock.now()
+            arrived = self._dispatcher.handle(frames, now)
+            self._peers.heard(peer_id, now.mono, arrived.goodbye)
+            replies.setdefault(peer_id, []).extend(arrived.replies)
+        records = self._dispatcher.core.take_records()
+        if records:
+            self._store.commit(records)
+        for peer_id, outgoing in replies.items():
+            self._reply(peer_id, outgoing)
+
+    def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
+        for group in pack_groups(outgoing):
+            head = self._head([each.packed for each in group])
+            body = group[0].body
+            self._send(peer_id, [head] if body is None else [head, body])
+
+    def _head(self, packed: list[bytes]) -> bytes:
+        dispatcher = self._dispatcher
+        clock = self._clock.now().mono
+        return wire.pack_replies(
+            dispatcher.identity.incarnation, clock, dispatcher.state, dispatcher.map.epoch, packed
+        )
+
+    def _send(self, peer_id: bytes, frames: list[bytes]) -> None:
+        """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
+        if self._peers.is_blocked(peer_id) or not self._try_send(peer_id, frames):
+            self._keep(peer_id, frames)
+
+    def _keep(self, peer_id: bytes, frames: list[bytes]) -> None:
+        if not self._peers.keep(peer_id, frames):
+            self._dispatcher.counters["replies.dropped"] += 1
+
+    def _try_send(self, peer_id: bytes, frames: list[bytes]) -> bool:
+        """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
+        try:
+            self._socket.send_multipart([peer_id, *frames], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._dispatcher.counters["replies.dropped"] += 1 + self._peers.forget(peer_id)
+        return True
+
+    def _retry_blocked(self) -> None:
+        for peer_id in self._peers.blocked():
+            while self._peers.is_blocked(peer_id) and self._try_send(peer_id, self._peers.first_waiting(peer_id)):
+                if self._peers.is_blocked(peer_id):
+                    self._peers.sent_first(peer_id)
+
+    def _housekeeping(self) -> None:
+        now = self._clock.now()
+        if self._stopping and self._dispatcher.state is not BrokerState.DRAINING:
+            self._start_drain(now.mono)
+        if now.mono < self._next_housekeeping:
+            return
+        self._next_housekeeping = now.mono + TICK * 1000
+        self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
+        if self._dispatcher.newest_map_seen > self._dispatcher.map.epoch:
+            self._take_newer_map()
+
+    def _take_newer_map(self) -> None:
+        self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+        newer = self._reload_map()
+        if newer is not None and newer.epoch > self._dispatcher.map.epoch:
+            self._dispatcher.change_map(newer)
+
+    def _start_drain(self, mono: int) -> None:
+        """From here on nothing is executed; every front is told, and says goodbye after its last request."""
+        self._dispatcher.state = BrokerState.DRAINING
+        self._drain_ends = mono + int(self._options.drain_timeout * 1e6)
+        for peer_id in self._peers.expected():
+            self._send(peer_id, [self._head([])])
+
+    def _finished(self) -> bool:
+        if self._dispatcher.state is not BrokerState.DRAINING:
+            return False
+        heard_all = not self._peers.expected() and not self._peers.any_blocked
+        return heard_all or self._clock.now().mono >= self._drain_ends
+
+
+def _drain_fd(fd: int) -> None:
+    while True:
+        try:
+            if len(os.read(fd, 4096)) < 4096:
+                return
+        except BlockingIOError:
+            return

@@ -1,0 +1,109 @@
+"""`python -m broker.start [N]`, which is `bin/start-brokers`: the brokers of this host, supervised."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common import config
+from common.clock import SystemClock
+from common.config import BrokerSettings, StartBrokersSettings
+from common.errors import StartError
+from common.log import setup_logging
+from common.partition import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster
+from common.process import (
+    description_path,
+    die_with_parent,
+    has_brokers,
+    how_many,
+    lock_file,
+    private_dir,
+    run_main,
+)
+from common.supervise import Child, Supervisor
+
+PROG = "start-brokers"
+DEFAULT_BROKERS = 4
+STOP_MARGIN = 5.0
+"""Seconds that a broker has beyond its drain before it is killed."""
+
+log = logging.getLogger("fanmail.supervise")
+
+
+def positional(parser: Any) -> None:
+    """Adds N to the command line."""
+    parser.add_argument(
+        "brokers",
+        nargs="?",
+        metavar="N",
+        type=how_many(1, 64),
+        help=f"brokers to start on this host over ipc [default {DEFAULT_BROKERS}]; "
+        "not with a --config that has [[brokers]]",
+    )
+
+
+def main() -> int:
+    """Runs the brokers until SIGTERM or SIGINT. Raises `StartError`."""
+    die_with_parent()
+    settings, arguments = config.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
+    setup_logging(settings.log_format, settings.log_level, PROG)
+    described = has_brokers(settings)
+    if described and arguments.brokers is not None:
+        raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")
+    run_dir = private_dir(settings.run_dir)
+    settings = replace(settings, run_dir=str(run_dir))
+    lock_file(run_dir / "brokers.lock")
+    if not described:
+        write_description(run_dir, arguments.brokers or DEFAULT_BROKERS, SystemClock().now().wall // 1000)
+    path = description_path(settings)
+    cluster = load_cluster(path, insecure=settings.insecure)
+    children = [_child(settings, broker_id, path) for broker_id in chosen(cluster, settings.ids)]
+    return Supervisor(children, log, settings.drain_timeout + STOP_MARGIN).run()
+
+
+def write_description(run_dir: Path, brokers: int, now: int) -> None:
+    """Writes the description of `brokers` local brokers, atomically; `now` in seconds since 1970.
+
+    A file that describes the same brokers stays; another one is followed by the next epoch. Where there is
+    none to read the epoch is the time, which is beyond any that a running front may still have.
+    Raises `StartError` where the directory's path cannot hold sockets.
+    """
+    path = run_dir / DESCRIPTION
+    try:
+        wanted = parse_cluster(tomllib.loads(describe_local(brokers, run_dir)))
+    except ValueError as error:
+        raise StartError(f"run directory {run_dir}: {error}") from None
+    try:
+        old = load_cluster(path, insecure=True)
+    except StartError:
+        epoch = now
+    else:
+        if old.brokers == wanted.brokers:
+            return
+        epoch = old.epoch + 1
+    fresh = path.with_suffix(".new")
+    try:
+        fresh.write_text(describe_local(brokers, run_dir, epoch), encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from None
+
+
+def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:
+    """The ids to start here: those of `--ids`, each once, or all. Raises `StartError` for an unknown one."""
+    for broker_id in ids:
+        cluster.endpoint(broker_id)
+    return list(dict.fromkeys(ids)) or [broker.id for broker in cluster.brokers]
+
+
+def _child(settings: StartBrokersSettings, broker_id: str, path: Path) -> Child:
+    flags = config.as_flags(settings, BrokerSettings, id=broker_id, config=path)
+    return Child(broker_id, [sys.executable, "-m", "broker", *flags])
+
+
+if __name__ == "__main__":
+    run_main(main, PROG)

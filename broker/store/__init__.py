@@ -1,0 +1,1 @@
+"""Where records go. `base` is the contract, `memory` the default that keeps nothing."""

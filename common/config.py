@@ -1,0 +1,300 @@
+"""The one table of settings.
+
+Every setting is a field of one of the classes below: name, type, unit, default and help stand together.
+Flags come before `FANMAIL_*` variables, those before the `[fanmail]` table of the file named by `--config`,
+that before the default. `--help` and `docs/settings.md` are made from the fields. Settings are read in
+`__main__` modules only and passed on as one of these objects.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import configargparse
+
+from common.errors import StartError
+from common.names import MAX_NAME
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
+_FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
+
+
+def _bounded(value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"must be from {low:g} to {high:g}")
+
+
+def count(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers in a range, both ends included."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        _bounded(value, low, high)
+        return value
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A parser of durations in seconds, fractions allowed."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        _bounded(value, low, high)
+        return value
+
+    return parse
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """A parser of sizes in bytes: `1048576`, `1MiB`, `2 GiB`."""
+
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text.strip())
+        if not match:
+            raise ValueError("is not a size such as 65536, 64KiB, 1MiB or 2GiB")
+        value = int(match[1]) * _FACTOR[match[2].lower()]
+        _bounded(value, low, high)
+        return value
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A parser of one of the words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """on/off; a flag without a value means on."""
+    if text.lower() not in ("on", "off", "true", "false"):
+        raise ValueError("must be on or off")
+    return text.lower() in ("on", "true")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of broker ids."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def setting(parse: Callable[[str], Any], default: Any, unit: str, text: str) -> Any:
+    """One row: how it is parsed, its default, its unit ("" where it has none) and its help."""
+    return field(default=default, metadata={"parse": parse, "unit": unit, "help": text})
+
+
+def _default_run_dir() -> str:
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{base}/fanmail" if base else f"{tempfile.gettempdir()}/fanmail-{os.getuid()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of every process."""
+
+    config: str = setting(str, "", "path", "file with a [fanmail] table of settings and [[brokers]]")
+    run_dir: str = setting(
+        str, "", "path", "private directory for sockets and locks; default $XDG_RUNTIME_DIR/fanmail "
+        "or a directory of the user's own under the system's temporary directory",
+    )  # fmt: skip
+    log_format: str = setting(choice("auto", "json", "text"), "auto", "", "auto is text at a terminal, else json")
+    log_level: str = setting(choice("debug", "info", "warning", "error"), "info", "", "least level that is logged")
+    max_body: int = setting(size(1, 64 * MIB), MIB, "bytes", "largest body of one message")
+    insecure: bool = setting(switch, False, "", "allow plain TCP between fronts and brokers beyond loopback")
+
+    def __post_init__(self) -> None:
+        if not self.run_dir:
+            object.__setattr__(self, "run_dir", _default_run_dir())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerSettings(Settings):
+    """Settings of a broker."""
+
+    id: str = setting(str, "b0", "", "id of this broker in the cluster description")
+    max_topics: int = setting(count(1, 10**9), 1_000_000, "topics", "ceiling of topics of a broker (429)")
+    max_subscriptions: int = setting(
+        count(1, 10**9), 2_000_000, "subscriptions", "ceiling of subscriptions of a broker (429)"
+    )
+    max_messages: int = setting(count(1, 10**9), 1_000_000, "messages", "ceiling of stored messages of a topic (429)")
+    max_bytes: int = setting(size(1, 2**50), 256 * MIB, "bytes", "ceiling of stored bytes of a topic (429)")
+    memory: int = setting(size(MIB, 2**50), GIB, "bytes", "ceiling of what a broker holds in memory (503)")
+    drain_timeout: float = setting(
+        seconds(0, 600), 3.0, "seconds", "how long a stopping broker waits for the fronts to have heard of it"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontSettings(Settings):
+    """Settings of a front."""
+
+    host: str = setting(str, "127.0.0.1", "address", "address to listen on")
+    port: int = setting(count(0, 65535), 8100, "port", "port to listen on; of the first front where there are several")
+    connections: int = setting(count(1, 10**6), 1000, "connections", "open connections; more are answered 503")
+    max_name: int = setting(count(1, MAX_NAME), 255, "bytes", "longest topic or user name")
+    max_headers: int = setting(size(256, MIB), 16 * KIB, "bytes", "largest request line and header section (431)")
+    max_target: int = setting(size(64, MIB), 8 * KIB, "bytes", "longest request target (414)")
+    request_timeout: float = setting(
+        seconds(0.1, 3600), 30.0, "seconds", "a request must have arrived whole so long after its first byte"
+    )
+    idle_timeout: float = setting(seconds(0.1, 86400), 75.0, "seconds", "an idle connection is closed after so long")
+    write_timeout: float = setting(
+        seconds(0.1, 3600), 30.0, "seconds", "a client that reads nothing of its answer is closed after so long"
+    )
+    broker_timeout: float = setting(
+        seconds(0.1, 600), 5.0, "seconds", "a broker must have answered after so long, else 504"
+    )
+    drain_timeout: float = setting(
+        seconds(0, 600), 10.0, "seconds", "how long a stopping front lets requests in progress finish"
+    )
+    drain_idle: float = setting(
+        seconds(0, 600), 1.0, "seconds", "how long a stopping front waits for a last request of an idle connection"
+    )
+    access_log: bool = setting(switch, True, "", "log one line a request")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartBrokersSettings(BrokerSettings):
+    """Settings of `bin/start-brokers`; what a broker takes is passed on to each."""
+
+    ids: tuple[str, ...] = setting(
+        names, (), "ids", "brokers of the description to start on this host; default all of them"
+    )
+
+
+ROLES: tuple[type[Settings], ...] = (BrokerSettings, FrontSettings, StartBrokersSettings)
+S = TypeVar("S", bound=Settings)
+
+
+def flag(name: str) -> str:
+    """`max_body` -> `--max-body`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """`max_body` -> `FANMAIL_MAX_BODY`."""
+    return "FANMAIL_" + name.upper()
+
+
+def describe(item: Field[Any]) -> str:
+    """The help text of one setting: what it is, its unit and default, its variable."""
+    unit, default = item.metadata["unit"], item.default
+    if default is MISSING or default in ("", ()):
+        facts = [unit] if unit else []
+    else:
+        shown = ("on" if default else "off") if isinstance(default, bool) else default
+        facts = [f"{unit}, default {shown}" if unit else f"default {shown}"]
+    return f"{item.metadata['help']} [{', '.join([*facts, variable(item.name)])}]".replace("%", "%%")
+
+
+def load(
+    role: type[S], prog: str, argv: Sequence[str], positional: Callable[[Any], None] | None = None
+) -> tuple[S, Any]:
+    """The settings of `role` from flags, environment and file, and the positional arguments' namespace.
+
+    Raises `StartError` with one clear line for anything that cannot be used. `--help` prints and exits 0.
+    """
+    parser = _Parser(
+        prog=prog,
+        description=(role.__doc__ or "").split("\n")[0],
+        config_file_parser_class=type("_RoleFile", (_File,), {"role": role}),
+        add_env_var_help=False,
+        add_config_file_help=False,
+        allow_abbrev=False,
+        args_for_setting_config_path=[],
+    )
+    if positional:
+        positional(parser)
+    for item in fields(role):
+        options: dict[str, Any] = {"env_var": variable(item.name), "help": describe(item), "dest": item.name}
+        if item.name == "config":
+            options["is_config_file"] = True
+        if item.metadata["parse"] is switch:
+            options.update(nargs="?", const="on")
+        parser.add_argument(flag(item.name), metavar=item.metadata["unit"].upper() or "VALUE", **options)
+    namespace, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        raise StartError(f"{prog}: unknown argument {unknown[0]!r} (--help lists them)")
+    return role(**_parsed(role, prog, namespace)), namespace
+
+
+def _parsed(role: type[Settings], prog: str, namespace: Any) -> dict[str, Any]:
+    values = {}
+    for item in fields(role):
+        text = getattr(namespace, item.name)
+        if text is None:
+            continue
+        try:
+            values[item.name] = item.metadata["parse"](text)
+        except ValueError as error:
+            reason = str(error) if "must" in str(error) or "is not" in str(error) else "is not a number"
+            raise StartError(f"{prog}: {flag(item.name)} {text!r} {reason}") from None
+    return values
+
+
+def as_flags(settings: Settings, role: type[Settings], **changed: object) -> list[str]:
+    """The command line that gives another process of `role` these settings, `changed` ones replaced."""
+    argv = []
+    for item in fields(role):
+        value = changed.get(item.name, getattr(settings, item.name))
+        if value != item.default:
+            text = ("on" if value else "off") if isinstance(value, bool) else str(value)
+            argv.append(f"{flag(item.name)}={text}")
+    return argv
+
+
+class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    """Errors are one line, raised instead of printed with the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StartError(f"{self.prog}: {message}")
+
+
+class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
+    """The `[fanmail]` table of the configuration file, for one role.
+
+    A key that no role knows is refused; one of another role is left out, so that one file serves all.
+    """
+
+    role: type[Settings] = Settings
+
+    def get_syntax_description(self) -> str:
+        return "TOML with a [fanmail] table"
+
+    def parse(self, stream: Any) -> OrderedDict[str, str]:
+        path = getattr(stream, "name", "the configuration file")
+        table = read_toml(path).get("fanmail", {})
+        mine = {item.name for item in fields(self.role)}
+        known = {item.name for each in ROLES for item in fields(each)}
+        result: OrderedDict[str, str] = OrderedDict()
+        for key, value in table.items():
+            name = key.replace("-", "_")
+            if name not in known or name == "config":
+                raise StartError(f"{path}: unknown setting {key!r} in [fanmail]")
+            if name in mine:
+                result[name.replace("_", "-")] = ("on" if value else "off") if isinstance(value, bool) else str(value)
+        return result
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The file's tables. Raises `StartError` where it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StartError(f"{path}: not TOML: {error}") from None

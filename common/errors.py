@@ -1,0 +1,75 @@
+"""The one table of errors.
+
+An error is raised as `FanmailError(code, detail)` anywhere below `broker.dispatch`, travels to the front as
+its code and detail, is raised there as the same class again and rendered in one place
+(`httpfront/errors.py`). Codes are stable words of the HTTP API (section 10 of `docs/http-api.md`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ErrorSpec(NamedTuple):
+    """One row of the table."""
+
+    code: str
+    status: int
+    """HTTP status."""
+    title: str
+    """Short and the same for every occurrence (RFC 9457, section 3.1.3)."""
+    retry_after: int | None = None
+    """Seconds for `Retry-After`; None: the header is not sent."""
+
+
+_TABLE = (
+    ErrorSpec("bad-name", 400, "Not a legal name"),
+    ErrorSpec("bad-parameter", 400, "Bad query parameter"),
+    ErrorSpec("bad-header", 400, "Bad header field"),
+    ErrorSpec("no-subscription", 404, "No such subscription"),
+    ErrorSpec("no-route", 404, "Nothing has this shape of path"),
+    ErrorSpec("method-not-allowed", 405, "Method not allowed"),
+    ErrorSpec("body-too-large", 413, "Body over the ceiling"),
+    ErrorSpec("headers-too-large", 431, "Kept headers over the ceiling"),
+    ErrorSpec("too-many-topics", 429, "The broker is at its ceiling of topics", 5),
+    ErrorSpec("too-many-subscriptions", 429, "The broker is at its ceiling of subscriptions", 5),
+    ErrorSpec("topic-full", 429, "The topic is at its ceiling of stored messages", 1),
+    ErrorSpec("memory-full", 503, "The broker is at its memory ceiling", 1),
+    ErrorSpec("broker-down", 503, "The broker of this topic is not reachable", 1),
+    ErrorSpec("draining", 503, "The broker is stopping", 1),
+    ErrorSpec("not-owner", 503, "The broker does not own this topic", 1),
+    ErrorSpec("wrong-incarnation", 503, "The broker was restarted", 1),
+    ErrorSpec("expired", 503, "The request lay past its deadline and was not executed", 1),
+    ErrorSpec("front-draining", 503, "The front is stopping", 1),
+    ErrorSpec("outcome-unknown", 504, "The broker did not answer in time"),
+    ErrorSpec("bad-request", 500, "The broker did not understand the front"),
+    ErrorSpec("internal", 500, "Internal error"),
+)
+
+ERRORS: dict[str, ErrorSpec] = {spec.code: spec for spec in _TABLE}
+
+
+class FanmailError(Exception):
+    """An error of the table, with the detail of this occurrence.
+
+    `detail` is for the person who made the request: it names the field and the limit, never an internal.
+    `fields` are extra members of the problem document, or what a peer needs to act on it (the map's epoch).
+    """
+
+    def __init__(self, code: str, detail: str = "", **fields: object) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        self.fields = fields
+
+    @property
+    def spec(self) -> ErrorSpec:
+        """The row of the table; a code that this version does not know counts as `internal`."""
+        return ERRORS.get(self.code) or ERRORS["internal"]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
+
+
+class StartError(Exception):
+    """The process cannot start: `__main__` prints the text as one line and exits with code 2."""

@@ -1,0 +1,105 @@
+"""The operation table: what a front can ask of a broker, with which arguments, and what comes back.
+
+Everything travels as a MessagePack array in the order of the fields; a field is only ever added at the end,
+with a default, so that neighbours one version apart understand each other.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from msgspec import Struct
+
+
+class Op(IntEnum):
+    """Numbers are never given out again."""
+
+    PING = 1
+    GOODBYE = 2
+    STATS = 3
+    SUBSCRIBE = 10
+    UNSUBSCRIBE = 11
+    PUBLISH = 12
+    TAKE = 13
+
+
+class Ping(Struct, array_like=True):
+    """Whom the front means to talk to."""
+
+    cluster: str
+    broker: str
+
+
+class Pong(Struct, array_like=True):
+    """Who answers."""
+
+    cluster: str
+    broker: str
+
+
+class Nothing(Struct, array_like=True):
+    """No arguments, or nothing to say."""
+
+
+class Stats(Struct, array_like=True):
+    """Gauges and counters of one broker by name; all count from its start."""
+
+    values: dict[str, int]
+
+
+class Subscribed(Struct, array_like=True):
+    """`created` is false where the subscription was there already."""
+
+    created: bool
+
+
+class Publish(Struct, array_like=True):
+    """One message. `headers` is opaque to the broker: the front packs and unpacks it."""
+
+    headers: bytes
+    body: bytes
+
+
+class Published(Struct, array_like=True):
+    """`subscribers` will get it; with none nothing was stored, and `epoch` is "" and `seq` 0."""
+
+    subscribers: int
+    epoch: str
+    seq: int
+
+
+class Message(Struct, array_like=True):
+    """A message handed out."""
+
+    epoch: str
+    seq: int
+    time: int
+    """Milliseconds since 1970 UTC at publish."""
+    attempt: int
+    pending: int
+    """Messages that wait for this user after this one."""
+    headers: bytes
+    body: bytes
+
+
+class OpSpec(NamedTuple):
+    """One row of the table."""
+
+    args: type[Struct]
+    result: type[Struct]
+    on_topic: bool = True
+    """Names a topic: the broker checks that it owns it."""
+    on_user: bool = False
+    """Names a user too."""
+
+
+OPS: dict[Op, OpSpec] = {
+    Op.PING: OpSpec(Ping, Pong, on_topic=False),
+    Op.GOODBYE: OpSpec(Nothing, Nothing, on_topic=False),
+    Op.STATS: OpSpec(Nothing, Stats, on_topic=False),
+    Op.SUBSCRIBE: OpSpec(Nothing, Subscribed, on_user=True),
+    Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),
+    Op.PUBLISH: OpSpec(Publish, Published),
+    Op.TAKE: OpSpec(Nothing, Message, on_user=True),
+}

@@ -1,0 +1,168 @@
+"""Topic -> slot -> broker. Pure: no sockets, no environment.
+
+A topic's slot never changes. The map slot -> broker is filled once by rendezvous hashing over the broker ids
+(Thaler and Ravishankar 1998), so that hosts with the same description agree without talking, and adding a
+broker moves only its own share; from then on it is data with an epoch that only grows, and can pin slots.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.config import read_toml
+from common.errors import StartError
+
+SLOTS = 1024
+"""Fixed for the life of a cluster."""
+DESCRIPTION = "cluster.toml"
+"""File name of the cluster description in the run directory."""
+MAX_IPC_PATH = 107
+"""Bytes that a Unix socket's path may have (`sun_path` less its NUL, unix(7))."""
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}").fullmatch
+_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})").fullmatch
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|\[::1\]").fullmatch
+
+
+class BrokerAddress(NamedTuple):
+    """A broker of the description: its id and the ZeroMQ endpoint it binds and fronts connect to."""
+
+    id: str
+    endpoint: str
+
+
+@lru_cache(maxsize=65536)
+def slot_of(topic: bytes) -> int:
+    """The slot of a topic: the first 8 bytes of BLAKE2b (RFC 7693), big-endian, modulo `SLOTS`."""
+    return int.from_bytes(blake2b(topic, digest_size=8).digest(), "big") % SLOTS
+
+
+def rendezvous(slot: int, ids: Sequence[str]) -> str:
+    """The broker with the highest score for a slot; ties go to the greater id."""
+    return max(ids, key=lambda each: (blake2b(f"{each}:{slot}".encode(), digest_size=8).digest(), each))
+
+
+class ClusterMap:
+    """Who owns which slot. Immutable; a newer map has a greater epoch."""
+
+    def __init__(
+        self, name: str, epoch: int, brokers: Sequence[BrokerAddress], pins: Mapping[int, str] | None = None
+    ) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.brokers = tuple(brokers)
+        ids = [broker.id for broker in brokers]
+        self.owners = tuple((pins or {}).get(slot) or rendezvous(slot, ids) for slot in range(SLOTS))
+
+    def owner(self, topic: bytes) -> str:
+        """The id of the broker that owns a topic."""
+        return self.owners[slot_of(topic)]
+
+    def endpoint(self, broker_id: str) -> str:
+        """Where a broker listens. Raises `StartError` for an id that the description does not have."""
+        for broker in self.brokers:
+            if broker.id == broker_id:
+                return broker.endpoint
+        raise StartError(f"broker {broker_id!r} is not in the cluster description")
+
+
+def load_cluster(path: str | Path, *, insecure: bool = False) -> ClusterMap:
+    """The map that a description file gives. Raises `StartError` with one clear line."""
+    tables = read_toml(path)
+    try:
+        return parse_cluster(tables, insecure=insecure)
+    except ValueError as error:
+        raise StartError(f"{path}: {error}") from None
+
+
+def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> ClusterMap:
+    """The map of a parsed description. Raises `ValueError` that names what is wrong."""
+    cluster = tables.get("cluster", {})
+    brokers = [_address(row) for row in tables.get("brokers", [])]
+    if not brokers:
+        raise ValueError("there is no [[brokers]] table")
+    ids = [broker.id for broker in brokers]
+    for kind, values in (("id", ids), ("endpoint", [broker.endpoint for broker in brokers])):
+        if len(set(values)) != len(values):
+            raise ValueError(f"two brokers have the same {kind}")
+    for broker in brokers:
+        check_endpoint(broker.endpoint, insecure=insecure)
+    name, epoch = cluster.get("name", "fanmail"), cluster.get("epoch", 1)
+    if not isinstance(name, str) or not _ID(name):
+        raise ValueError("cluster.name must be 1 to 63 letters, digits, '-' or '_'")
+    if type(epoch) is not int or not 1 <= epoch < 2**62:
+        raise ValueError("cluster.epoch must be a whole number from 1")
+    return ClusterMap(name, epoch, brokers, _pins(cluster.get("pins", {}), ids))
+
+
+def _address(row: Mapping[str, Any]) -> BrokerAddress:
+    broker_id, endpoint = row.get("id"), row.get("endpoint")
+    if not isinstance(broker_id, str) or not _ID(broker_id):
+        raise ValueError("a broker's id must be 1 to 63 letters, digits, '-' or '_'")
+    if not isinstance(endpoint, str):
+        raise ValueError(f"broker {broker_id!r} has no endpoint")
+    return BrokerAddress(broker_id, endpoint)
+
+
+def _pins(table: Mapping[str, Any], ids: Sequence[str]) -> dict[int, str]:
+    pins = {}
+    for slot, owner in table.items():
+        if not slot.isdigit() or int(slot) >= SLOTS or owner not in ids:
+            raise ValueError(f"cluster.pins: {slot} = {owner!r} is not a slot below {SLOTS} and a broker's id")
+        pins[int(slot)] = owner
+    return pins
+
+
+def check_endpoint(endpoint: str, *, insecure: bool) -> None:
+    """Refuses (`ValueError`) what a broker cannot or must not listen on.
+
+    ZeroMQ cannot bound the number of parts that a stranger sends, and frames are not authenticated: so ipc or
+    loopback, and plain TCP beyond it only where the operator says so.
+    """
+    if endpoint.startswith("ipc:///"):
+        path = endpoint.removeprefix("ipc://")
+        if len(path.encode()) > MAX_IPC_PATH:
+            raise ValueError(f"the socket path {path} has over {MAX_IPC_PATH} bytes: use a shorter --run-dir")
+        return
+    match = _TCP(endpoint)
+    if not match or not 1 <= int(match["port"]) <= 65535:
+        raise ValueError(f"endpoint {endpoint!r} is neither ipc:///path nor tcp://host:port")
+    if not insecure and not _LOOPBACK(match["host"]):
+        raise ValueError(f"endpoint {endpoint!r} is plain TCP beyond loopback: allow it with --insecure")
+
+
+def describe_local(brokers: int, run_dir: str | Path, epoch: int = 1) -> str:
+    """The description (TOML) of a cluster of `brokers` brokers b0, b1, ... on this host, over ipc."""
+    rows = [f'[cluster]\nname = "fanmail"\nepoch = {epoch}\n']
+    rows += [f'[[brokers]]\nid = "b{n}"\nendpoint = "ipc://{run_dir}/b{n}.sock"\n' for n in range(brokers)]
+    return "\n".join(rows)
+
+
+class DescriptionFile:
+    """A cluster description that is looked at again and again."""
+
+    def __init__(self, path: str | Path, *, insecure: bool = False) -> None:
+        self._path = Path(path)
+        self._insecure = insecure
+        self._seen: tuple[int, int, int] | None = None
+
+    def newer(self) -> ClusterMap | None:
+        """The map where the file has appeared or changed since the last call, else None.
+
+        Raises `StartError` once for a file that cannot be used.
+        """
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StartError(f"{self._path}: {error.strerror}") from None
+        seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return load_cluster(self._path, insecure=self._insecure)

@@ -1,0 +1,114 @@
+"""`python -m common.quickstart`, which is `bin/quickstart`: brokers, fronts and a tour to paste."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import configargparse
+
+from common.config import FrontSettings, Settings
+from common.errors import StartError
+from common.log import setup_logging
+from common.process import check_ports, die_with_parent, how_many, ports_of, run_main
+from common.supervise import Child, Supervisor
+
+PROG = "quickstart"
+HOST = "127.0.0.1"
+STOP_TIMEOUT = 60.0
+"""Seconds that all fronts, and then all brokers, have to stop; each of them has its own, shorter limit."""
+
+log = logging.getLogger("fanmail.supervise")
+
+TOUR = """
+Fanmail is ready: {brokers} and {fronts} on {host}:{ports}. Ctrl-C stops it.
+Try this in another terminal:
+
+  # alice and bob subscribe to the topic "news"
+  curl -i -X POST {first}/news/alice
+  curl -i -X POST {first}/news/bob
+
+  # publish through one front, read through another
+  curl -i -d 'hello, world' -H 'Content-Type: text/plain' {first}/news
+  curl -i {last}/news/alice
+
+  # alice has read it: 204, nothing more; bob still has his copy
+  curl -w '%{{http_code}}\\n' {last}/news/alice
+  curl -w '\\n' {last}/news/bob
+
+  # a slash inside a name is written %2F: the topic "rooms/blue", the user "alice"
+  curl -i -X POST {first}/rooms%2Fblue/alice
+
+  # unsubscribe; reading is then 404
+  curl -i -X DELETE {first}/news/bob
+  curl -i {first}/news/bob
+"""
+
+
+class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        raise StartError(message)
+
+
+def main() -> int:
+    """Runs everything until Ctrl-C or SIGTERM. Raises `StartError`."""
+    die_with_parent()
+    options = _options(sys.argv[1:])
+    check_ports(HOST, ports_of(options.port, options.fronts))
+    setup_logging("auto", "info", PROG)
+    shared = [f"--run-dir={options.run_dir}"]
+    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared]
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), f"--port={options.port}", *shared]
+    children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
+    _say("Starting Fanmail ...")
+    ready = tour(options.brokers, options.fronts, options.port)
+    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: _say(ready)).run()
+    _say("Fanmail is stopped." if code == 0 else "Fanmail could not be started.")
+    return code
+
+
+def tour(brokers: int, fronts: int, port: int) -> str:
+    """What a new user can paste into a terminal."""
+    last = port + fronts - 1
+    return TOUR.format(
+        brokers=_plural(brokers, "broker"),
+        fronts=_plural(fronts, "front"),
+        host=HOST,
+        ports=f"{port} to {last}" if fronts > 1 else port,
+        first=f"http://{HOST}:{port}",
+        last=f"http://{HOST}:{last}",
+    )
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # the terminal has been closed
+        print(text, flush=True)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
+
+
+def _options(argv: list[str]) -> Any:
+    parser = _Parser(
+        prog=PROG, add_env_var_help=False, allow_abbrev=False,
+        description="Starts brokers and fronts on this host and shows how to use them. Ctrl-C stops them. "
+        "FANMAIL_* variables reach both; bin/start-brokers --help and bin/start-fronts --help list them.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
+        help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run-dir", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",
+        help="private directory for sockets and locks [path, default %(default)s, FANMAIL_RUN_DIR]",
+    )  # fmt: skip
+    parser.add_argument("--brokers", type=how_many(1, 64), default=4, help="[brokers, default %(default)s]")
+    parser.add_argument("--fronts", type=how_many(1, 64), default=4, help="[fronts, default %(default)s]")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_main(main, PROG)

@@ -1,0 +1,200 @@
+"""The wire between fronts and brokers: bytes <-> requests and replies. Knows no sockets. Version 1.
+
+A ZeroMQ message (behind the ROUTER's routing id) is one frame, or two where a large body travels beside the
+one request or reply that it belongs to, so that it is never copied into a packed buffer:
+
+    request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args], ...]]
+    reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...]]
+
+Packed as MessagePack. `args` and `result` are those of `common/ops.py`; with a second frame, their empty
+`body` field stands for it. A reply with `code` "" is a success, its result nil where there is nothing to
+hand out; otherwise `code` is one of `common/errors.py` and the result is the detail, a text.
+
+`incarnation` in a request is that of the broker process the front has heard from, 0 only in a PING: a broker
+refuses what was meant for its predecessor. `deadline` and `clock` are microseconds of the broker's own
+monotonic clock. Everything here raises `WireError` and nothing else on hostile bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from common.ops import OPS, Op
+
+VERSION = 1
+MAX_REQUESTS = 64
+"""Requests or replies packed in one frame."""
+MAX_PACKED = 256 * 1024
+"""Bytes after which a sender closes a packed frame."""
+LARGE_BODY = 16 * 1024
+"""A body of at least so many bytes travels as a frame of its own."""
+
+
+class WireError(Exception):
+    """The bytes are not of this protocol.
+
+    `ids` are the request ids that could be read all the same: they get an error reply.
+    """
+
+    def __init__(self, reason: str, ids: Sequence[int] = ()) -> None:
+        super().__init__(reason)
+        self.ids = tuple(ids)
+
+
+class BrokerState(IntEnum):
+    """What a broker says of itself in every reply frame."""
+
+    LOADING = 0
+    READY = 1
+    DRAINING = 2
+
+
+class Request(Struct, array_like=True):
+    """One operation. `user` is empty where the operation names none."""
+
+    id: int
+    op: int
+    topic: bytes
+    user: bytes
+    deadline: int
+    args: Raw
+
+
+class RequestFrame(Struct, array_like=True):
+    """Requests that travel together, for one incarnation of one broker."""
+
+    version: int
+    incarnation: int
+    map_epoch: int
+    requests: list[Request]
+
+
+class Reply(Struct, array_like=True):
+    """The answer to the request with the same id."""
+
+    id: int
+    code: str
+    result: Raw
+
+
+class ReplyFrame(Struct, array_like=True):
+    """Replies that travel together, with what every reply carries."""
+
+    version: int
+    incarnation: int
+    clock: int
+    state: int
+    map_epoch: int
+    replies: list[Reply]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_any = msgspec.msgpack.Decoder().decode
+_decode_requests = msgspec.msgpack.Decoder(RequestFrame).decode
+_decode_replies = msgspec.msgpack.Decoder(ReplyFrame).decode
+_decode_args = {int(op): msgspec.msgpack.Decoder(spec.args).decode for op, spec in OPS.items()}
+_decode_results = {int(op): msgspec.msgpack.Decoder(spec.result | None).decode for op, spec in OPS.items()}
+_decode_text = msgspec.msgpack.Decoder(str).decode
+
+EMPTY = _encode(None)
+"""A packed nil: a success with nothing to hand out."""
+
+
+def pack_request(request_id: int, op: Op, topic: bytes, user: bytes, deadline: int, args: Struct) -> bytes:
+    """One request, to be joined with others by `pack_requests`."""
+    return _encode((request_id, op, topic, user, deadline, args))
+
+
+def pack_requests(incarnation: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
+    """A request frame of requests that `pack_request` made."""
+    return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed]))
+
+
+def pack_reply(request_id: int, result: Struct | None) -> bytes:
+    """One success, to be joined with others by `pack_replies`."""
+    return _encode((request_id, "", result))
+
+
+def pack_error(request_id: int, code: str, detail: str) -> bytes:
+    """One error, to be joined with others by `pack_replies`."""
+    return _encode((request_id, code, detail))
+
+
+def pack_replies(incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
+    """A reply frame of replies that `pack_reply` and `pack_error` made."""
+    return _encode((VERSION, incarnation, clock, state, map_epoch, [Raw(each) for each in packed]))
+
+
+def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
+    """The requests of a message (without its routing id). Arguments stay packed until `unpack_args`."""
+    _check_parts(frames)
+    try:
+        frame = _decode_requests(frames[0])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a request frame: {error}", _ids_in(frames[0])) from None
+    if frame.version != VERSION:
+        raise WireError(f"version {frame.version} is not spoken here", [each.id for each in frame.requests])
+    if len(frame.requests) > (1 if len(frames) == 2 else MAX_REQUESTS):
+        raise WireError("too many requests in one message", [each.id for each in frame.requests])
+    return frame
+
+
+def unpack_args(request: Request) -> Any:
+    """The arguments of a request, of the type its operation's row names."""
+    decode = _decode_args.get(request.op)
+    if decode is None:
+        raise WireError(f"operation {request.op} is not known here", [request.id])
+    try:
+        return decode(request.args)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"arguments of operation {request.op}: {error}", [request.id]) from None
+
+
+def unpack_replies(frames: Sequence[bytes]) -> ReplyFrame:
+    """The replies of a message. Results stay packed until `unpack_result`."""
+    _check_parts(frames)
+    try:
+        frame = _decode_replies(frames[0])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a reply frame: {error}") from None
+    if frame.version != VERSION:
+        raise WireError(f"version {frame.version} is not spoken here")
+    return frame
+
+
+def unpack_result(op: Op, result: Raw) -> Any:
+    """The result of a successful reply, None where it is nil."""
+    try:
+        return _decode_results[op](result)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"result of operation {op}: {error}") from None
+
+
+def unpack_detail(result: Raw) -> str:
+    """The detail of an error reply."""
+    try:
+        return _decode_text(result)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+def _check_parts(frames: Sequence[bytes]) -> None:
+    if not 1 <= len(frames) <= 2:
+        raise WireError(f"a message has 1 or 2 frames, not {len(frames)}")
+
+
+def _ids_in(frame: bytes) -> list[int]:
+    """The request ids of a frame that is not quite one of ours; empty where nothing can be made of it."""
+    try:
+        value = _decode_any(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+    if not isinstance(value, list) or len(value) < 4 or not isinstance(value[3], list):
+        return []
+    heads = [each[0] for each in value[3][:MAX_REQUESTS] if isinstance(each, list) and each]
+    return [head for head in heads if type(head) is int and 0 <= head < 2**63]

@@ -1,0 +1,1 @@
+"""The HTTP front: a strict request parser, connections, and the server loop that owns them."""

@@ -1,0 +1,87 @@
+"""`python -m httpfront`: one front process. The composition root: everything is built here and passed in."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import sys
+
+from common import config
+from common.config import FrontSettings
+from common.log import setup_logging
+from common.partition import DescriptionFile
+from common.process import announce_ready, description_path, die_with_parent, private_dir, run_main
+from httpfront.access import AccessLog
+from httpfront.app import create_app
+from httpfront.gateway import Gateway
+from httpfront.http_server import FrontServer, ServerOptions
+from httpfront.hub import Hub
+
+log = logging.getLogger("fanmail.front")
+
+
+def main() -> int:
+    """Serves until SIGTERM or SIGINT, then drains. Raises `StartError`."""
+    die_with_parent()
+    settings, _ = config.load(FrontSettings, "front", sys.argv[1:])
+    name = f"front-{settings.port}"
+    setup_logging(settings.log_format, settings.log_level, name)
+    private_dir(settings.run_dir)
+    _allow_descriptors(settings.connections)
+    description = DescriptionFile(description_path(settings), insecure=settings.insecure)
+    hub = Hub()
+    gateway = Gateway(hub, description.newer, settings.broker_timeout)
+    access = _access_log(settings, name)
+    app = create_app(
+        gateway, max_body=settings.max_body, max_name=settings.max_name, draining=lambda: server.draining
+    )
+    server = FrontServer(app, _options(settings), hub, access.record if access else None)
+
+    def stop() -> None:
+        log.info("draining", extra={"connections": len(server.channels)})
+        server.drain(settings.drain_timeout, settings.drain_idle)
+
+    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
+    log.info("serving", extra={"host": settings.host, "port": server.port})
+    announce_ready()
+    server.run()
+    gateway.close()
+    if access:
+        access.close()
+    log.info("stopped")
+    return 0
+
+
+def _options(settings: FrontSettings) -> ServerOptions:
+    return ServerOptions(
+        host=settings.host,
+        port=settings.port,
+        connections=settings.connections,
+        backlog=1024,
+        max_body=settings.max_body,
+        max_headers=settings.max_headers,
+        max_target=settings.max_target,
+        request_timeout=settings.request_timeout,
+        idle_timeout=settings.idle_timeout,
+        write_timeout=settings.write_timeout,
+    )
+
+
+def _access_log(settings: FrontSettings, name: str) -> AccessLog | None:
+    if not settings.access_log or settings.log_level in ("warning", "error"):
+        return None
+    text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    return AccessLog(name, text)
+
+
+def _allow_descriptors(connections: int) -> None:
+    """Raises the soft limit of open files to what the connections need, as far as the hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 512
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+if __name__ == "__main__":
+    run_main(main)

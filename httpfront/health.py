@@ -1,0 +1,68 @@
+"""`/`, `/livez`, `/readyz`: what a person, an orchestrator and a load balancer ask first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import falcon
+import msgspec
+
+from httpfront.gateway import Gateway
+from httpfront.params import flag, read_parameters
+
+
+def _render(req: falcon.Request, resp: falcon.Response, document: object) -> None:
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = msgspec.json.encode(document) + b"\n"
+    resp.set_header("Cache-Control", "no-store")
+
+
+class IndexResource:
+    """What this server is and takes."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_parameters(req, {})
+        calls = {
+            "POST /{topic}/{user}": "subscribe",
+            "DELETE /{topic}/{user}": "unsubscribe",
+            "POST /{topic}": "publish the body",
+            "GET /{topic}/{user}": "next message; 204 where none waits",
+            "GET /livez": "this process is alive",
+            "GET /readyz": "200 while any broker answers; ?strict=1 wants all",
+        }
+        _render(req, resp, {"name": "fanmail", "calls": calls})
+
+    on_head = on_get
+
+
+class LiveResource:
+    """200 while this process answers at all."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_parameters(req, {})
+        _render(req, resp, {"live": True})
+
+    on_head = on_get
+
+
+class ReadyResource:
+    """200 while any broker answers; with `strict=1` all must. 503 while this front drains."""
+
+    def __init__(self, gateway: Gateway, draining: Callable[[], bool]) -> None:
+        self._gateway = gateway
+        self._draining = draining
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        strict = read_parameters(req, {"strict": flag}).get("strict", False)
+        brokers = self._gateway.brokers()
+        missing = sorted(broker for broker, up in brokers.items() if not up)
+        enough = bool(brokers) and (not missing if strict else len(missing) < len(brokers))
+        ready = enough and not self._draining()
+        if not ready:
+            resp.status = falcon.HTTP_503
+            resp.set_header("Retry-After", "1")
+        _render(
+            req, resp, {"ready": ready, "draining": self._draining(), "brokers": len(brokers), "missing": missing}
+        )
+
+    on_head = on_get

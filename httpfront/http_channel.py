@@ -1,0 +1,325 @@
+"""One client connection: what it is doing, and until when it may (RFC 9112, section 9).
+
+    IDLE --whole request--> BUSY --answer sent--> IDLE
+                              |--client slow--> FLUSHING --flushed--> IDLE
+    any  --close wanted--> LINGERING --client closed, or time is up--> CLOSED
+
+While BUSY or FLUSHING nothing is read: pipelined requests wait in the kernel, and in what came along with the
+request that runs. So answers come in order, and a client that does not read holds nothing but its connection.
+waitress's own channel is not used: it waits for slow clients inside the worker, parses all pipelined requests
+ahead and has no deadline for a request (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import time
+from math import inf
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import TYPE_CHECKING, Any
+
+from httpfront.http_parser import Refusal, StrictParser
+from httpfront.http_task import CONTINUE, FrontTask, build_answer, plain_answer
+
+if TYPE_CHECKING:
+    from httpfront.http_server import FrontServer
+
+IDLE, BUSY, FLUSHING, LINGERING, CLOSED = range(5)
+
+RECEIVE_BYTES = 65536
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 16 * 1024 * 1024
+READING = EPOLLIN | EPOLLRDHUP
+TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
+OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
+
+log = logging.getLogger("fanmail.http")
+
+
+class Channel:
+    """A connection. Belongs to the hub's thread."""
+
+    __slots__ = (
+        "_began",
+        "_data",
+        "_discarded",
+        "_gone",
+        "_keep",
+        "_mask",
+        "_out",
+        "_parser",
+        "_receiving",
+        "_server",
+        "_sock",
+        "addr",
+        "deadline",
+        "refused",
+        "state",
+    )
+
+    def __init__(self, server: FrontServer, sock: socket.socket, addr: tuple[Any, ...], refused: bool) -> None:
+        """`refused`: over the ceiling of connections; whatever it asks, the answer is 503."""
+        self._server = server
+        self._sock = sock
+        self.addr = addr
+        self.refused = refused
+        self.state = IDLE
+        self.deadline = time.monotonic() + server.idle_limit
+        """When `expire` is due; never while BUSY."""
+        self._mask: int | None = None
+        """Events asked of the hub; None when not watched."""
+        self._gone = False
+        """The client sent its last byte."""
+        self._parser: StrictParser | None = None
+        self._receiving = False
+        """A part of a request has arrived."""
+        self._began = 0.0
+        """When the request being served had arrived."""
+        self._data = b""
+        """What arrived behind the request that is BUSY."""
+        self._out: bytes | memoryview = b""
+        self._keep = True
+        """Go on after what is in `_out`."""
+        self._discarded = 0
+        self._want(READING)
+
+    @property
+    def server(self) -> FrontServer:
+        """For waitress's task."""
+        return self._server
+
+    def check_client_disconnected(self) -> bool:
+        """For the application (`waitress.client_disconnected`): whether the client has sent its last byte."""
+        return self._gone
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.state == IDLE and self.refused:
+            self._refuse(OVERLOADED)
+        elif self.state == IDLE and self._receiving:
+            self._refuse(TIMED_OUT)
+        elif self.state == IDLE:
+            self._receive()  # a request that is in the kernel already must not be lost
+            if self.state == IDLE and not self._receiving:
+                self._linger()
+        elif self.state == FLUSHING:
+            # Without a reset the kernel would keep the unread rest for minutes.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close()
+        elif self.state == LINGERING:
+            self.close()
+
+    def limit_idle(self, until: float) -> None:
+        """Brings the deadline of a connection without a request forward to `until`."""
+        if self.state == IDLE and not self._receiving and self.deadline > until:
+            self.deadline = until
+
+    def close(self) -> None:
+        """Ends the connection at once."""
+        if self.state == CLOSED:
+            return
+        self.state = CLOSED
+        self._parser, self._data, self._out = None, b"", b""
+        self._server.forget(self)
+        self._unwatch()
+        self._sock.close()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def _handle(self, events: int) -> None:
+        """What the hub saw. Events may be stale: everything tried here may find nothing to do."""
+        if self.state == IDLE:
+            self._receive()
+        elif self.state == BUSY:
+            self._pause(events)
+        elif self.state == FLUSHING:
+            self._flush()
+        elif self.state == LINGERING:
+            self._discard()
+
+    def _want(self, mask: int) -> None:
+        if self._mask is None:
+            self._server.hub.watch(self._sock.fileno(), mask, self._handle)
+        elif mask != self._mask:
+            self._server.hub.change(self._sock.fileno(), mask)
+        self._mask = mask
+
+    def _unwatch(self) -> None:
+        if self._mask is not None:
+            self._server.hub.unwatch(self._sock.fileno())
+            self._mask = None
+
+    def _receive(self) -> None:
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        elif self.refused:
+            self._refuse(OVERLOADED)
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Feeds the parser until a request is whole; what is behind it waits."""
+        while data:
+            parser = self._parser
+            if parser is None:
+                parser = self._parser = self._server.new_parser()
+            data = data[parser.received(data) :]
+            if parser.completed:
+                if parser.empty:  # only empty lines (RFC 9112, section 2.2)
+                    self._parser = None
+                    continue
+                self._whole(parser, data)
+                return
+            self._still_arriving(parser)
+
+    def _whole(self, parser: StrictParser, rest: bytes) -> None:
+        self._receiving = False
+        if parser.error:
+            self._refuse(parser.error)
+            return
+        self._data = rest
+        self.deadline = inf
+        self._began = time.monotonic()
+        self.state = BUSY
+        self._server.hub.spawn(self._serve)
+
+    def _still_arriving(self, parser: StrictParser) -> None:
+        if parser.started and not self._receiving:
+            self._receiving = True
+            self.deadline = time.monotonic() + self._server.options.request_timeout
+        if parser.expect_continue and parser.headers_finished:
+            parser.expect_continue = False
+            if not parser.body_bytes_received and self._send(CONTINUE):
+                self.close()  # nothing else was on its way: the client reads nothing
+
+    def _pause(self, events: int) -> None:
+        """Something came while the request is being worked on: listen for the end only."""
+        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            self._gone = True
+        if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
+            self._unwatch()
+        else:
+            self._want(0 if self._gone else EPOLLRDHUP)
+
+    def _serve(self) -> None:
+        """Runs the application for the whole request; in a greenlet of its own."""
+        parser = self._parser
+        assert parser is not None
+        answer = self._answer(parser)
+        parser.close()
+        if self.state != BUSY:  # closed while the request was parked
+            return
+        self._parser = None
+        self._out = self._send(answer)
+        self._sent()
+
+    def _answer(self, parser: StrictParser) -> bytes:
+        task = FrontTask(self, parser)
+        keep = keeps_alive(parser.version, parser.headers.get("CONNECTION", ""))
+        try:
+            task.service()
+            self._keep = keep and not self._server.draining
+            connection = "close" if not self._keep else "keep-alive" if parser.version == "1.0" else ""
+            head_only = parser.command == "HEAD"
+            answer, code = build_answer(task.status, task.response_headers, task.body, head_only, connection)
+        except Exception:
+            log.exception("the application failed")
+            self._keep, code = False, 500
+            answer = plain_answer("500 Internal Server Error", "the server failed; its log says why")
+        environ = task.environ or {}
+        self._server.report(parser.command, environ, code, time.monotonic() - self._began, len(answer))
+        return answer
+
+    def _sent(self) -> None:
+        """As much of the answer has left as the kernel takes now."""
+        if self._out:
+            self.state = FLUSHING
+            self.deadline = time.monotonic() + self._server.options.write_timeout
+            self._want(EPOLLOUT)
+        else:
+            self._answered()
+
+    def _flush(self) -> None:
+        left = len(self._out)
+        self._out = self._send(self._out)
+        if not self._out:
+            self._answered()
+        elif len(self._out) < left:
+            self.deadline = time.monotonic() + self._server.options.write_timeout
+
+    def _answered(self) -> None:
+        """Everything is sent: the next request, or the end."""
+        if not self._keep:
+            self._linger()
+            return
+        self.state = IDLE
+        self.deadline = time.monotonic() + self._server.idle_limit
+        data, self._data = self._data, b""
+        if data:
+            self._parse(data)
+        if self.state == IDLE:
+            self._want(READING)
+
+    def _refuse(self, error: Any) -> None:
+        """Answers without the application, and closes."""
+        method = getattr(self._parser, "command", "")
+        status = f"{error.code} {error.reason}"
+        retry_after = 1 if error.code == 503 else None
+        answer = plain_answer(status, str(error.body), retry_after, method == "HEAD")
+        self._server.report(method, {}, error.code, 0.0, len(answer))
+        self._keep = False
+        self._out = self._send(answer)
+        self._sent()
+
+    def _linger(self) -> None:
+        """Closes so that the client can read the last answer.
+
+        Closing with unread input would make the kernel send a reset, which may destroy the answer on its
+        way; so the input is read and dropped for a while, until the client closes too.
+        """
+        self._parser, self._data = None, b""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.state = LINGERING
+        self.deadline = time.monotonic() + LINGER_SECONDS
+        self._want(READING)
+
+    def _discard(self) -> None:
+        try:
+            count = len(self._sock.recv(RECEIVE_BYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        self._discarded += count
+        if not count or self._discarded > LINGER_BYTES:
+            self.close()
+
+    def _send(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Sends what the kernel takes and returns the rest. A dead connection takes everything, and is marked."""
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            return data
+        except OSError:
+            self._gone, self._keep = True, False
+            return b""
+        return memoryview(data)[sent:] if sent < len(data) else b""
+
+
+def keeps_alive(version: str, connection: str) -> bool:
+    """Whether the client wants to go on after the answer (RFC 9112, section 9.3)."""
+    options = [option.strip(" \t") for option in connection.lower().split(",")] if connection else []
+    return "close" not in options and (version == "1.1" or "keep-alive" in options)

@@ -1,0 +1,147 @@
+"""waitress's request parser, made strict (RFC 9112). No sockets and no clock here.
+
+Whatever two parsers might read differently is refused and not repaired: what comes after it on the connection
+could be a request that somebody else smuggled in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import Error
+
+MAX_FIELDS = 256
+"""Header fields of one request."""
+PIECE = 8192
+"""Bytes that a chunked body is fed at a time: waitress copies the rest of what it is given for every chunk."""
+FRAMING_BASE, FRAMING_PER_BYTE = 64 * 1024, 16
+"""Chunk framing may outweigh content, but only so far: one-byte chunks need 5 bytes of framing a byte."""
+
+_SINGLE = re.compile(rb"\r\n(host|content-length|transfer-encoding|content-type|authorization)[ \t]*:", re.I)
+_ENDLESS = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*[0-9]{19}", re.I)
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
+_HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
+
+
+class RequestLimits(Protocol):
+    """What a request may use, in bytes; each is the largest value that is accepted."""
+
+    @property
+    def max_body(self) -> int: ...
+    @property
+    def max_headers(self) -> int: ...
+    @property
+    def max_target(self) -> int: ...
+
+
+class Refusal(Error):  # type: ignore[misc]
+    """A request that is refused before the application sees it: status code, reason and one line of text."""
+
+    def __init__(self, code: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.reason = reason
+
+
+def _bad(detail: str) -> Refusal:
+    return Refusal(400, "Bad Request", detail)
+
+
+class StrictParser(HTTPRequestParser):  # type: ignore[misc]
+    """One request on its way in. Feed it until `completed`; then `error` says whether it is refused, and why."""
+
+    def __init__(self, adj: Any, limits: RequestLimits) -> None:
+        """`adj` must not limit bodies itself: waitress counts chunk framing as content, and refuses equality."""
+        super().__init__(adj)
+        self._limits = limits
+        self._checked = False
+
+    error: Error | None
+
+    @property
+    def started(self) -> bool:
+        """Whether a byte of the request has arrived."""
+        return self.headers_finished or bool(self.header_plus.strip(b"\r\n"))
+
+    def received(self, data: bytes) -> int:
+        """Takes what belongs to this request; returns how many bytes that was. Raises nothing."""
+        if self.chunked:
+            data = data[:PIECE]
+        consumed: int = super().received(data)
+        if self.error is not None and self.error.code == 431 and b"\r\n" not in self.header_plus:
+            self.error = self._target_too_long()
+        if self.headers_finished and not self._checked:
+            self._checked = True
+            if not self.empty:
+                self._refuse(self.error or self._fault())
+        elif self.chunked and not self.error:
+            self._refuse(self._chunked_fault())
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Called by waitress with the whole head. Raises its `ParsingError`, which becomes a 400."""
+        line, _, fields = header_plus.partition(b"\r\n")
+        if not _REQUEST_LINE.fullmatch(line):
+            raise ParsingError("invalid request line")
+        if _FOLDED.search(header_plus):
+            raise ParsingError("a header field is folded over lines")
+        if fields.count(b"\r\n") > MAX_FIELDS:
+            raise ParsingError("too many header fields")
+        if _ENDLESS.search(header_plus):
+            raise ParsingError("Content-Length is invalid")
+        single = [name.lower() for name in _SINGLE.findall(header_plus)]
+        if len(set(single)) != len(single):
+            raise ParsingError(f"repeated header field {max(single, key=single.count).decode()}")
+        if b"transfer-encoding" in single:
+            if b"content-length" in single:
+                raise ParsingError("Content-Length with Transfer-Encoding")
+            if line.endswith(b"1.0"):
+                raise ParsingError("Transfer-Encoding with HTTP/1.0")
+        super().parse_header(header_plus)
+        coding = self._coding(header_plus)
+        if coding is not None and coding != b"chunked":
+            raise ParsingError("invalid Transfer-Encoding")
+
+    @staticmethod
+    def _coding(header_plus: bytes) -> bytes | None:
+        match = re.search(rb"\r\ntransfer-encoding:([^\r]*)", header_plus, re.I)
+        return match[1].strip(b" \t").lower() if match else None
+
+    def _refuse(self, fault: Error | None) -> None:
+        if fault is not None:
+            self.error = fault
+            self.completed = True
+            self.expect_continue = False
+            self.connection_close = True
+
+    def _fault(self) -> Refusal | None:
+        """What is wrong with a head that waitress could read."""
+        if self.version not in ("1.0", "1.1"):
+            return Refusal(505, "HTTP Version Not Supported", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        if len(self.request_uri) > self._limits.max_target:
+            return self._target_too_long()
+        host = self.headers.get("HOST")
+        if host is None and self.version == "1.1":
+            return _bad("there is no Host")
+        if host is not None and not _HOST.fullmatch(host):
+            return _bad("invalid Host")
+        if self.content_length > self._limits.max_body:
+            return self._too_large()
+        return None
+
+    def _chunked_fault(self) -> Refusal | None:
+        content = len(self.body_rcv)
+        if content > self._limits.max_body:
+            return self._too_large()
+        if self.body_bytes_received > FRAMING_BASE + (FRAMING_PER_BYTE + 1) * content:
+            return _bad("too much chunk framing for so little content")
+        return None
+
+    def _target_too_long(self) -> Refusal:
+        return Refusal(414, "URI Too Long", f"the request target has over {self._limits.max_target} bytes")
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, "Content Too Large", f"the body has over {self._limits.max_body} bytes")

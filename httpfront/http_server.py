@@ -1,0 +1,232 @@
+"""The HTTP server of a front: waitress's listening socket, parser and task on our hub, with its traps closed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
+
+from common.errors import StartError
+from httpfront.http_channel import Channel
+from httpfront.http_parser import StrictParser
+from httpfront.hub import TURN, Hub
+
+OnRequest = Callable[[str, str, int, float, str, int], None]
+
+ACCEPTS_PER_TURN = 128
+SURPLUS = 64
+"""Connections over the ceiling that are told so, or a tenth of the ceiling where that is more; beyond, they are
+closed without a word."""
+HANDSHAKE_SECONDS = 0.1
+"""While draining: time for handshakes that have begun to end, before the listening socket is closed."""
+_SO_ATTACH_FILTER = 26
+
+log = logging.getLogger("fanmail.http")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What the server may use. Every ceiling is the largest value that is accepted."""
+
+    host: str
+    port: int
+    """TCP port; 0 takes a free one."""
+    connections: int
+    """Open connections that are served; some more are answered 503."""
+    backlog: int = 1024
+    """Connections that the kernel may hold for us."""
+    max_body: int = 1024 * 1024
+    """Bytes of a decoded body; above it 413."""
+    max_headers: int = 16 * 1024
+    """Bytes of request line and header fields; above it 431."""
+    max_target: int = 8 * 1024
+    """Bytes of the request target; above it 414."""
+    request_timeout: float = 30.0
+    """Seconds from a request's first byte until it is whole; then 408."""
+    idle_timeout: float = 75.0
+    """Seconds that a connection may be without a request."""
+    write_timeout: float = 30.0
+    """Seconds that a client may take nothing of its answer."""
+
+
+class FrontServer(TcpWSGIServer):  # type: ignore[misc]
+    """Belongs to the hub's thread.
+
+    `on_request(method, route, status, duration, request_id, sent)` is called once for each answer, just before
+    it is sent: `route` and `request_id` are the environ's `fanmail.route` and `fanmail.request_id`, `duration`
+    is seconds since the request had arrived whole, `sent` bytes of head and body. They are empty where the
+    request was refused before they were known. What it raises is logged and changes nothing.
+    """
+
+    def __init__(
+        self, app: Callable[..., Any], options: ServerOptions, hub: Hub, on_request: OnRequest | None = None
+    ) -> None:
+        """Listens at once. Raises `StartError` where the address cannot be listened on."""
+        self.options = options
+        self.hub = hub
+        self.idle_limit = options.idle_timeout
+        """Seconds; shorter while draining."""
+        self.draining = False
+        self.channels: dict[int, Channel] = {}
+        """Every open connection by descriptor."""
+        self._on_request = on_request
+        self._surplus = max(SURPLUS, options.connections // 10)
+        self._drain_ends = self._closes_at = 0.0
+        self._accepting = False
+        self._pause_until = 0.0
+        adjustments = Adjustments(
+            host=options.host,
+            port=options.port,
+            backlog=options.backlog,
+            max_request_header_size=options.max_headers + 1,  # waitress refuses equality
+            max_request_body_size=sys.maxsize,  # StrictParser limits bodies
+            inbuf_overflow=sys.maxsize,  # bodies stay in memory, never in a temporary file
+            ident="",
+            clear_untrusted_proxy_headers=False,
+        )
+        try:
+            super().__init__(app, {}, dispatcher=_NoDispatcher(), adj=adjustments)
+        except OSError as error:
+            raise StartError(f"port {options.port} on {options.host}: {error.strerror}") from None
+        self._listen_again()
+        hub.every(TURN, self._look)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return int(self.effective_port)
+
+    def run(self) -> None:
+        """Serves until a drain is done."""
+        self.hub.run(self._is_done)
+        for channel in list(self.channels.values()):
+            channel.close()
+        self._stop_listening()
+        self.close()
+
+    def drain(self, timeout: float, idle: float) -> None:
+        """Stops accepting and closes every connection after its next answer; `run` returns when all are closed.
+
+        Connections that are idle get `idle` seconds for one more request, requests being worked on get
+        `timeout` seconds. No client that could connect is reset.
+        """
+        if self.draining:
+            return
+        self.draining = True
+        self.idle_limit = idle
+        now = time.monotonic()
+        self._drain_ends = now + max(timeout, HANDSHAKE_SECONDS)
+        self._closes_at = now + HANDSHAKE_SECONDS
+        _drop_new_connections(self.socket)
+        for channel in list(self.channels.values()):
+            channel.limit_idle(now + idle)
+
+    def new_parser(self) -> StrictParser:
+        """For the next request of a connection."""
+        return StrictParser(self.adj, self.options)
+
+    def forget(self, channel: Channel) -> None:
+        """The channel closes."""
+        self.channels.pop(channel.fileno(), None)
+
+    def report(
+        self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int
+    ) -> None:
+        """Tells `on_request` of an answer."""
+        if self._on_request is None:
+            return
+        try:
+            route = environ.get("fanmail.route", "")
+            self._on_request(method, route, status, duration, environ.get("fanmail.request_id", ""), sent)
+        except Exception:
+            log.exception("the request hook failed")
+
+    def _is_done(self) -> bool:
+        if not self.draining:
+            return False
+        now = time.monotonic()
+        if self._accepting and now >= self._closes_at:
+            self._accept_all()
+            self._stop_listening()
+        return now >= self._drain_ends or not (self._accepting or self.channels)
+
+    def _look(self) -> None:
+        """Closes what is overdue. Walks all connections, a few times a second."""
+        now = time.monotonic()
+        for channel in [each for each in self.channels.values() if each.deadline <= now]:
+            channel.expire()
+        if not self._accepting and not self.draining and now >= self._pause_until:
+            self._listen_again()
+
+    def _listen_again(self) -> None:
+        self.hub.watch(self.socket.fileno(), select.EPOLLIN, lambda _: self._accept_all())
+        self._accepting = True
+
+    def _stop_listening(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self.hub.unwatch(self.socket.fileno())
+        if self.draining:
+            self.socket.close()
+
+    def _accept_all(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, addr = self.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._pause_accepting(error)
+                    return
+                continue  # the client has gone already
+            self._take(sock, addr)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """Nothing to accept with: trying again at once would only spin."""
+        log.error("cannot accept connections", extra={"reason": error.strerror})
+        self._pause_until = time.monotonic() + 1.0
+        if not self.draining:
+            self._stop_listening()
+
+    def _take(self, sock: socket.socket, addr: tuple[Any, ...]) -> None:
+        over = len(self.channels) - self.options.connections
+        if over >= self._surplus:
+            sock.close()
+            return
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.channels[sock.fileno()] = Channel(self, sock, addr, refused=over >= 0)
+        except OSError:
+            sock.close()
+
+
+class _NoDispatcher:
+    """In the place of waitress's threads: the hub runs the requests."""
+
+
+def _drop_new_connections(listener: socket.socket) -> None:
+    """Lets the kernel drop new handshakes, so that closing the socket later resets nobody who got through.
+
+    A classic BPF program of one instruction, "accept 0 bytes" (Linux, socket(7)); elsewhere nothing.
+    """
+    if sys.platform != "linux":
+        return
+    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(instruction))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError as error:
+        log.info("new connections are not held back while draining", extra={"reason": error.strerror})

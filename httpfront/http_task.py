@@ -1,0 +1,113 @@
+"""waitress's WSGI task with an answer of our own making: built whole, sent in one write. No sockets here.
+
+waitress sends head and body apart, sorts and renames every header, and closes the connection after each 204.
+An application that fails halfway gives a 500 here, never a piece of an answer.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any
+
+from waitress.task import WSGITask
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS = re.compile(r"([1-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_OURS = frozenset(("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"))
+
+
+class FrontTask(WSGITask):  # type: ignore[misc]
+    """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
+
+    def __init__(self, channel: Any, request: Any) -> None:
+        super().__init__(channel, request)
+        self._written: list[bytes] = []
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self._written[0] if len(self._written) == 1 else b"".join(self._written)
+
+    def write(self, data: bytes) -> None:
+        """What waitress calls for every piece of the body."""
+        if not self.complete:
+            raise RuntimeError("start_response was not called before body written")
+        self._written.append(data)
+        self.content_bytes_written += len(data)
+
+    def finish(self) -> None:
+        """The channel sends the answer."""
+
+
+def build_answer(
+    status: str, headers: Iterable[tuple[str, str]], body: bytes, head_only: bool, connection: str
+) -> tuple[bytes, int]:
+    """Head and body as they go over the wire, and the status code.
+
+    `head_only`: the request was a HEAD; `connection` is the value of the Connection header, "" for none.
+    Content-Length is the body's. `ValueError` for a header that would break the head, and for a 1xx.
+    """
+    first, code = _status_line(status)
+    lines = [first, _date_line(int(time.time()))]
+    length = len(body)
+    for name, value in headers:
+        start = _field_start(name)
+        if start:
+            lines.append(start + value)
+        elif head_only:
+            length = int(value)
+    if code in (204, 304):
+        body = b""
+    else:
+        lines.append(f"Content-Length: {length}")
+        if head_only:
+            body = b""
+    if connection:
+        lines.append("Connection: " + connection)
+    lines.append("\r\n")
+    head = "\r\n".join(lines)
+    # One CR and one LF a line, ours: any other came in a value (response splitting).
+    if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
+        raise ValueError("control character in a header value")
+    return head.encode("latin-1") + body, code
+
+
+def plain_answer(status: str, detail: str, retry_after: int | None = None, head_only: bool = False) -> bytes:
+    """A plain text answer after which the connection is closed."""
+    headers = [("Content-Type", "text/plain; charset=utf-8")]
+    if retry_after is not None:
+        headers.append(("Retry-After", str(retry_after)))
+    return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, "close")[0]
+
+
+@lru_cache(maxsize=4)
+def _date_line(second: int) -> str:
+    return "Date: " + formatdate(second, usegmt=True)
+
+
+@lru_cache(maxsize=256)
+def _status_line(status: str) -> tuple[str, int]:
+    found = _STATUS.fullmatch(status)
+    if not found or found[1] < "200":
+        raise ValueError(f"invalid status {status!r}")
+    return f"HTTP/1.1 {status}", int(found[1])
+
+
+@lru_cache(maxsize=1024)
+def _field_start(name: str) -> str:
+    """The start of a header line, in Title-Case where the name is lower case; "" for Content-Length.
+
+    `ValueError` for what is not a token, and for fields that only a server may set (PEP 3333).
+    """
+    lower = name.lower()
+    if not _NAME.fullmatch(name) or lower in _OURS:
+        raise ValueError(f"header {name!r} cannot be set")
+    if lower == "content-length":
+        return ""
+    return (name.title() if name == lower else name) + ": "

@@ -1,0 +1,113 @@
+"""What a front knows of one broker: is it there, which incarnation is it, what does its clock say. No sockets.
+
+State of a link:
+
+    down       -> connected        the connection's handshake is done; a PING goes out
+    connected  -> up               a PONG names the right cluster and broker, and the broker is ready
+    up         -> leaving          a reply says that the broker drains; a GOODBYE goes out
+    any        -> down             the connection is lost, or PINGs stay unanswered
+
+Only an `up` link carries requests, and each names the incarnation that was heard from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from common import ops
+from common.wire import BrokerState, ReplyFrame
+
+log = logging.getLogger("fanmail.front")
+
+PING_EVERY = 1.0
+"""Seconds between two PINGs of one link."""
+SILENT_AFTER = 3.0
+"""Seconds without any answer after which a broker counts as down: its loop is stuck or the path is cut."""
+CLOCK_SAMPLES = 16
+"""Readings of the broker's clock of which the best counts. A reading that lay in a queue says too little."""
+
+
+class Link:
+    """One broker as seen by one gateway. Used by the gateway's I/O thread; `up` is read by all."""
+
+    def __init__(self, cluster: str, broker: str) -> None:
+        self.cluster = cluster
+        self.broker = broker
+        self.up = False
+        self.incarnation = 0
+        self.connected = False
+        self.owes_goodbye = False
+        """The broker drains and has not been told yet that nothing more comes."""
+        self._offsets: deque[int] = deque(maxlen=CLOCK_SAMPLES)
+        self._offset = 0
+        self._last_heard = 0.0
+        self._next_ping = 0.0
+
+    def connection_made(self, now: float) -> None:
+        """The ZMTP handshake is done. Seconds of the front's monotonic clock, here and below."""
+        self.connected = True
+        self._last_heard = now
+        self._next_ping = now
+
+    def connection_lost(self) -> None:
+        """Nothing more will be heard over this connection."""
+        self._change(False, "connection lost")
+        self.connected = False
+        self.incarnation = 0
+        self.owes_goodbye = False
+        self._offsets.clear()
+
+    def ping_due(self, now: float) -> bool:
+        """Whether a PING is to be sent now."""
+        return self.connected and now >= self._next_ping
+
+    def pinged(self, now: float) -> None:
+        """A PING has left."""
+        self._next_ping = now + PING_EVERY
+
+    def heard(self, frame: ReplyFrame, now: float) -> None:
+        """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
+        self._last_heard = now
+        if frame.incarnation != self.incarnation:
+            self._change(False, "a new incarnation answers")
+            self.incarnation = frame.incarnation
+            self._offsets.clear()
+        self._offsets.append(frame.clock - int(now * 1e6))
+        self._offset = max(self._offsets)
+        if frame.state == BrokerState.DRAINING and self.up:
+            self._change(False, "the broker drains")
+            self.owes_goodbye = True
+
+    def pong(self, pong: ops.Pong, state: int) -> None:
+        """A PING was answered by whoever listens there."""
+        if (pong.cluster, pong.broker) != (self.cluster, self.broker):
+            log.error(
+                "another broker answers at this endpoint",
+                extra={"wanted": f"{self.cluster}/{self.broker}", "found": f"{pong.cluster}/{pong.broker}"},
+            )
+            self._change(False, "wrong broker")
+        elif state == BrokerState.READY and self.connected:
+            self._change(True, "ready")
+
+    def look(self, now: float) -> None:
+        """Notices a broker that is connected and does not answer."""
+        if self.up and now > self._last_heard + SILENT_AFTER:
+            self._change(False, "no answer")
+
+    def deadline(self, at: float) -> int:
+        """A moment of the front's clock in microseconds of the broker's.
+
+        Never later than that moment: the broker's clock was read before the reply was heard. So a request can
+        only expire early.
+        """
+        return int(at * 1e6) + self._offset
+
+    def _change(self, up: bool, why: str) -> None:
+        if up != self.up:
+            log.log(
+                logging.INFO if up else logging.WARNING,
+                "broker up" if up else "broker down",
+                extra={"broker": self.broker, "why": why},
+            )
+            self.up = up

@@ -1,0 +1,102 @@
+"""Routes by shape: the method and the number of path segments. No topic or user name is reserved.
+
+The raw path is cut and each segment decoded once, to bytes (`common.names`): WSGI's PATH_INFO is decoded
+before it is split, so that `a%2Fb` would be two segments, and broken UTF-8 is replaced, so that `%FF` and
+`%FE` would be one topic.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import falcon
+from falcon.routing.util import map_http_methods
+
+from common.errors import FanmailError
+from common.names import parse_name
+
+NAMES = ("topic", "user")
+"""What the variable segments of a path are, in order."""
+
+
+class Route(NamedTuple):
+    """What the router gives to Falcon for one template."""
+
+    resource: object
+    methods: dict[str, Any]
+    template: str
+
+
+class _Methods(dict[str, Any]):
+    """Responders by method; any other method is answered 405 with `Allow`."""
+
+    def __missing__(self, method: str) -> Any:
+        def method_not_allowed(req: falcon.Request, resp: falcon.Response, **params: Any) -> None:
+            allow = ", ".join(sorted(self))
+            resp.set_header("Allow", allow)
+            raise FanmailError("method-not-allowed", f"this path takes {allow}")
+
+        return method_not_allowed
+
+
+class ShapeRouter:
+    """A Falcon router (its custom-router interface: `add_route` and `find`)."""
+
+    def __init__(self, max_name: int) -> None:
+        """`max_name` in bytes."""
+        self._max_name = max_name
+        self._by_count: dict[int, Route] = {}
+        self._fixed: dict[str, Route] = {}
+
+    def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
+        """A template is `/`, `/word` or made of `{topic}` and `{user}`; a fixed word shares its shape's path with
+        the topic of the same name, as long as their methods differ.
+        """
+        methods = _Methods(map_http_methods(resource))
+        route = Route(resource, methods, uri_template)
+        segments = uri_template[1:].split("/")
+        if segments[0].startswith("{"):
+            self._by_count[len(segments)] = route
+        else:
+            self._fixed[uri_template] = route
+
+    def find(self, uri: str, req: falcon.Request) -> tuple[object, dict[str, Any], dict[str, bytes], str] | None:
+        """Falcon's look-up; `uri` is the decoded path and not used. Raises `bad-name`."""
+        path = raw_path(req.env["REQUEST_URI"])
+        segments = path[1:].split("/")
+        by_count = self._by_count.get(len(segments))
+        fixed = self._fixed.get(path)
+        if fixed is not None and (req.method in fixed.methods or by_count is None):
+            return self._found(req, fixed, {})
+        if by_count is None:
+            req.env["fanmail.route"] = "none"
+            raise FanmailError("no-route", f"no call has {len(segments)} path segments")
+        req.env["fanmail.route"] = by_count.template
+        if req.method not in by_count.methods:
+            return self._refuse(req, fixed, by_count)
+        limit = self._max_name
+        names = {NAMES[i]: parse_name(segment, NAMES[i], limit) for i, segment in enumerate(segments)}
+        return self._found(req, by_count, names)
+
+    def _refuse(
+        self, req: falcon.Request, fixed: Route | None, by_count: Route
+    ) -> tuple[object, dict[str, Any], dict[str, bytes], str]:
+        allowed = _Methods(by_count.methods | (fixed.methods if fixed else {}))
+        return self._found(req, by_count._replace(methods=allowed), {})
+
+    def _found(
+        self, req: falcon.Request, route: Route, names: dict[str, bytes]
+    ) -> tuple[object, dict[str, Any], dict[str, bytes], str]:
+        req.env["fanmail.route"] = route.template
+        return route.resource, route.methods, names, route.template
+
+
+def raw_path(target: str) -> str:
+    """The path of a request target in origin-form or absolute-form (RFC 9112, section 3.2), still encoded."""
+    path = target.partition("?")[0]
+    if path.startswith("/"):
+        return path
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        return "/" + rest.partition("/")[2]
+    raise FanmailError("no-route", "the request target is neither a path nor an http URL")

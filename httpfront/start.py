@@ -1,0 +1,65 @@
+"""`python -m httpfront.start [N]`, which is `bin/start-fronts`: the fronts of this host, supervised."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from typing import Any
+
+from common import config
+from common.config import FrontSettings
+from common.log import setup_logging
+from common.partition import load_cluster
+from common.process import (
+    check_ports,
+    die_with_parent,
+    has_brokers,
+    how_many,
+    ports_of,
+    private_dir,
+    run_main,
+)
+from common.supervise import Child, Supervisor
+
+PROG = "start-fronts"
+DEFAULT_FRONTS = 4
+STOP_MARGIN = 4.0
+"""Seconds that a front has beyond its drain before it is killed."""
+
+log = logging.getLogger("fanmail.supervise")
+
+
+def positional(parser: Any) -> None:
+    """Adds N to the command line."""
+    parser.add_argument(
+        "fronts",
+        nargs="?",
+        metavar="N",
+        type=how_many(1, 64),
+        default=DEFAULT_FRONTS,
+        help=f"fronts to start; front n listens on --port + n [default {DEFAULT_FRONTS}]",
+    )
+
+
+def main() -> int:
+    """Runs the fronts until SIGTERM or SIGINT. Raises `StartError`."""
+    die_with_parent()
+    settings, arguments = config.load(FrontSettings, PROG, sys.argv[1:], positional)
+    setup_logging(settings.log_format, settings.log_level, PROG)
+    settings = replace(settings, run_dir=str(private_dir(settings.run_dir)))
+    if has_brokers(settings):
+        load_cluster(settings.config, insecure=settings.insecure)
+    ports = ports_of(settings.port, arguments.fronts)
+    check_ports(settings.host, ports)
+    children = [_child(settings, n, port) for n, port in enumerate(ports)]
+    return Supervisor(children, log, settings.drain_timeout + settings.drain_idle + STOP_MARGIN).run()
+
+
+def _child(settings: FrontSettings, number: int, port: int) -> Child:
+    flags = config.as_flags(settings, FrontSettings, port=port)
+    return Child(f"front-{port or number}", [sys.executable, "-m", "httpfront", *flags])
+
+
+if __name__ == "__main__":
+    run_main(main, PROG)
