@@ -30,7 +30,7 @@ _FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 
 def _bounded(value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ValueError(f"must be from {low:g} to {high:g}")
+        raise ValueError(f"must be from {low} to {high}")
 
 
 def count(low: int, high: int) -> Callable[[str], int]:
@@ -247,11 +247,14 @@ def _parsed(role: type[Settings], prog: str, namespace: Any) -> dict[str, Any]:
 
 
 def as_flags(settings: Settings, role: type[Settings], **changed: object) -> list[str]:
-    """The command line that gives another process of `role` these settings, `changed` ones replaced."""
+    """The command line that gives another process of `role` these settings, `changed` ones replaced.
+
+    Defaults too: the other process has the same environment, which a flag given here must go before.
+    """
     argv = []
     for item in fields(role):
         value = changed.get(item.name, getattr(settings, item.name))
-        if value != item.default:
+        if value not in ("", ()):
             text = ("on" if value else "off") if isinstance(value, bool) else str(value)
             argv.append(f"{flag(item.name)}={text}")
     return argv

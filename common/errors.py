@@ -25,7 +25,6 @@ class ErrorSpec(NamedTuple):
 _TABLE = (
     ErrorSpec("bad-name", 400, "Not a legal name"),
     ErrorSpec("bad-parameter", 400, "Bad query parameter"),
-    ErrorSpec("bad-header", 400, "Bad header field"),
     ErrorSpec("no-subscription", 404, "No such subscription"),
     ErrorSpec("no-route", 404, "Nothing has this shape of path"),
     ErrorSpec("method-not-allowed", 405, "Method not allowed"),
@@ -40,7 +39,7 @@ _TABLE = (
     ErrorSpec("not-owner", 503, "The broker does not own this topic", 1),
     ErrorSpec("wrong-incarnation", 503, "The broker was restarted", 1),
     ErrorSpec("expired", 503, "The request lay past its deadline and was not executed", 1),
-    ErrorSpec("front-draining", 503, "The front is stopping", 1),
+    ErrorSpec("client-gone", 503, "The client is gone", 1),
     ErrorSpec("outcome-unknown", 504, "The broker did not answer in time"),
     ErrorSpec("bad-request", 500, "The broker did not understand the front"),
     ErrorSpec("internal", 500, "Internal error"),

@@ -26,13 +26,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """A supervised process gets SIGTERM when its supervisor dies, however it dies (Linux; elsewhere nothing).
+    """A supervised process gets SIGTERM when its supervisor dies, however it dies (on Linux).
 
-    Raises `SystemExit` where the supervisor is gone already. Without a supervisor this does nothing: a server
-    that was started with nohup must outlive its shell.
+    It ignores SIGHUP, which supervisors pass on, until it sets a handler. Raises `SystemExit` where the
+    supervisor is gone already. Without a supervisor this does nothing: what was started with nohup must
+    outlive its shell.
     """
     supervisor = os.environ.get(SUPERVISOR)
-    if supervisor is None or sys.platform != "linux":
+    if supervisor is None:
+        return
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if str(os.getppid()) != supervisor:  # it died before the line above

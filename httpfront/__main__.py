@@ -15,7 +15,7 @@ from common.process import announce_ready, description_path, die_with_parent, pr
 from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
-from httpfront.http_server import FrontServer, ServerOptions
+from httpfront.server import FrontServer, ServerOptions
 from httpfront.hub import Hub
 
 log = logging.getLogger("fanmail.front")
@@ -84,4 +84,4 @@ def _allow_descriptors(connections: int) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, "front")

@@ -28,7 +28,7 @@ from common.ops import Op
 from common.partition import ClusterMap
 from common.wire import WireError
 from httpfront.hub import Hub
-from httpfront.link import Link
+from httpfront.link import HUNG_UP, Link
 
 log = logging.getLogger("fanmail.front")
 
@@ -288,7 +288,7 @@ class Gateway:
         return line
 
     def _hang_up(self, line: Line) -> None:
-        line.link.connection_lost()
+        line.link.connection_lost(HUNG_UP)
         for each in (line.socket, line.monitor):
             self._hub.unwatch(_descriptor(each))
         line.socket.disable_monitor()

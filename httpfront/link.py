@@ -24,6 +24,7 @@ PING_EVERY = 1.0
 """Seconds between two PINGs of one link."""
 SILENT_AFTER = 3.0
 """Seconds without any answer after which a broker counts as down: its loop is stuck or the path is cut."""
+HUNG_UP = "this front let go of it"
 CLOCK_SAMPLES = 16
 """Readings of the broker's clock of which the best counts. A reading that lay in a queue says too little."""
 
@@ -39,6 +40,7 @@ class Link:
         self.connected = False
         self.owes_goodbye = False
         """The broker drains and has not been told yet that nothing more comes."""
+        self._said_goodbye = False
         self._offsets: deque[int] = deque(maxlen=CLOCK_SAMPLES)
         self._offset = 0
         self._last_heard = 0.0
@@ -50,12 +52,12 @@ class Link:
         self._last_heard = now
         self._next_ping = now
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, why: str = "connection lost") -> None:
         """Nothing more will be heard over this connection."""
-        self._change(False, "connection lost")
+        self._change(False, why)
         self.connected = False
         self.incarnation = 0
-        self.owes_goodbye = False
+        self.owes_goodbye = self._said_goodbye = False
         self._offsets.clear()
 
     def ping_due(self, now: float) -> bool:
@@ -72,12 +74,13 @@ class Link:
         if frame.incarnation != self.incarnation:
             self._change(False, "a new incarnation answers")
             self.incarnation = frame.incarnation
+            self._said_goodbye = False
             self._offsets.clear()
         self._offsets.append(frame.clock - int(now * 1e6))
         self._offset = max(self._offsets)
-        if frame.state == BrokerState.DRAINING and self.up:
+        if frame.state == BrokerState.DRAINING and not self._said_goodbye:
             self._change(False, "the broker drains")
-            self.owes_goodbye = True
+            self.owes_goodbye = self._said_goodbye = True
 
     def pong(self, pong: ops.Pong, state: int) -> None:
         """A PING was answered by whoever listens there."""
@@ -105,9 +108,6 @@ class Link:
 
     def _change(self, up: bool, why: str) -> None:
         if up != self.up:
-            log.log(
-                logging.INFO if up else logging.WARNING,
-                "broker up" if up else "broker down",
-                extra={"broker": self.broker, "why": why},
-            )
+            level = logging.INFO if up or why == HUNG_UP else logging.WARNING
+            log.log(level, "broker up" if up else "broker down", extra={"broker": self.broker, "why": why})
             self.up = up

@@ -5,6 +5,7 @@ from __future__ import annotations
 import falcon
 
 from common import ops
+from common.errors import FanmailError
 from common.ops import Op
 from httpfront.gateway import Gateway
 from httpfront.metadata import present_message
@@ -37,8 +38,7 @@ class SubscriptionResource:
         read_parameters(req, {})
         resp.set_header("Cache-Control", "no-store")
         if _is_gone(req):
-            resp.status = falcon.HTTP_204
-            return
+            raise FanmailError("client-gone", "the client closed its side of the connection; nothing was taken")
         present_taken(self._gateway.call(Op.TAKE, topic, user, _NOTHING), resp)
 
 

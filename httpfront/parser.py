@@ -23,6 +23,8 @@ _SINGLE = re.compile(rb"\r\n(host|content-length|transfer-encoding|content-type|
 _ENDLESS = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*[0-9]{19}", re.I)
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
+_BLANKS = (b" ", b"\t", b"\n", b"\x0b", b"\x0c")  # waitress strips them
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
 
 
@@ -70,9 +72,13 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         """Takes what belongs to this request; returns how many bytes that was. Raises nothing."""
         if self.chunked:
             data = data[:PIECE]
+        if data[:1] in _BLANKS and not self.headers_finished and not self.header_plus:
+            self._refuse(_bad("white space before the request line"))
+            return len(data)
+        before = self.header_plus
         consumed: int = super().received(data)
-        if self.error is not None and self.error.code == 431 and b"\r\n" not in self.header_plus:
-            self.error = self._target_too_long()
+        if not self.headers_finished:
+            self._check_partial(before + data)
         if self.headers_finished and not self._checked:
             self._checked = True
             if not self.empty:
@@ -80,6 +86,13 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         elif self.chunked and not self.error:
             self._refuse(self._chunked_fault())
         return consumed
+
+    def _check_partial(self, head: bytes) -> None:
+        """Refuses at once what can never become a request, instead of waiting for its end."""
+        if self.error is not None:  # too large
+            self._refuse(self.error if b"\r\n" in head[: self._limits.max_target] else self._target_too_long())
+        elif _FORBIDDEN.search(head):
+            self._refuse(_bad("invalid character in the header"))
 
     def parse_header(self, header_plus: bytes) -> None:
         """Called by waitress with the whole head. Raises its `ParsingError`, which becomes a 400."""
@@ -100,7 +113,10 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
                 raise ParsingError("Content-Length with Transfer-Encoding")
             if line.endswith(b"1.0"):
                 raise ParsingError("Transfer-Encoding with HTTP/1.0")
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # what urllib cannot read of an absolute-form target
+            raise ParsingError("invalid request target") from error
         coding = self._coding(header_plus)
         if coding is not None and coding != b"chunked":
             raise ParsingError("invalid Transfer-Encoding")

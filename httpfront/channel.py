@@ -20,11 +20,11 @@ from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
-from httpfront.http_parser import Refusal, StrictParser
-from httpfront.http_task import CONTINUE, FrontTask, build_answer, plain_answer
+from httpfront.parser import Refusal, StrictParser
+from httpfront.task import CONTINUE, FrontTask, build_answer, plain_answer
 
 if TYPE_CHECKING:
-    from httpfront.http_server import FrontServer
+    from httpfront.server import FrontServer
 
 IDLE, BUSY, FLUSHING, LINGERING, CLOSED = range(5)
 
@@ -131,6 +131,15 @@ class Channel:
 
     def _handle(self, events: int) -> None:
         """What the hub saw. Events may be stale: everything tried here may find nothing to do."""
+        try:
+            self._react(events)
+        except Exception:  # nothing a client sends may leave it hanging, or end the loop
+            log.exception("a connection failed")
+            self.close()
+
+    def _react(self, events: int) -> None:
+        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            self._gone = True
         if self.state == IDLE:
             self._receive()
         elif self.state == BUSY:
@@ -179,7 +188,7 @@ class Channel:
                     continue
                 self._whole(parser, data)
                 return
-            self._still_arriving(parser)
+            self._still_arriving(parser, expecting=not data)
 
     def _whole(self, parser: StrictParser, rest: bytes) -> None:
         self._receiving = False
@@ -192,19 +201,17 @@ class Channel:
         self.state = BUSY
         self._server.hub.spawn(self._serve)
 
-    def _still_arriving(self, parser: StrictParser) -> None:
+    def _still_arriving(self, parser: StrictParser, expecting: bool) -> None:
         if parser.started and not self._receiving:
             self._receiving = True
             self.deadline = time.monotonic() + self._server.options.request_timeout
-        if parser.expect_continue and parser.headers_finished:
+        if parser.expect_continue and expecting:
             parser.expect_continue = False
             if not parser.body_bytes_received and self._send(CONTINUE):
                 self.close()  # nothing else was on its way: the client reads nothing
 
     def _pause(self, events: int) -> None:
         """Something came while the request is being worked on: listen for the end only."""
-        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-            self._gone = True
         if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
             self._unwatch()
         else:
@@ -234,7 +241,8 @@ class Channel:
         except Exception:
             log.exception("the application failed")
             self._keep, code = False, 500
-            answer = plain_answer("500 Internal Server Error", "the server failed; its log says why")
+            detail = "the server failed; its log says why"
+            answer = plain_answer("500 Internal Server Error", detail, head_only=parser.command == "HEAD")
         environ = task.environ or {}
         self._server.report(parser.command, environ, code, time.monotonic() - self._began, len(answer))
         return answer

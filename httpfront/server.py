@@ -18,8 +18,8 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from common.errors import StartError
-from httpfront.http_channel import Channel
-from httpfront.http_parser import StrictParser
+from httpfront.channel import Channel
+from httpfront.parser import StrictParser
 from httpfront.hub import TURN, Hub
 
 OnRequest = Callable[[str, str, int, float, str, int], None]
@@ -106,6 +106,11 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     def port(self) -> int:
         """The TCP port that is listened on."""
         return int(self.effective_port)
+
+    @property
+    def listening(self) -> bool:
+        """Whether new connections are taken."""
+        return self._accepting
 
     def run(self) -> None:
         """Serves until a drain is done."""
