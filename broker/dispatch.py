@@ -96,9 +96,7 @@ class Dispatcher:
             return Outgoing(wire.pack_reply(request.id, result), large)
         return Outgoing(wire.pack_reply(request.id, result))
 
-    def _execute(
-        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now
-    ) -> Struct | None:
+    def _execute(self, frame: RequestFrame, request: Request, body: bytes | None, now: Now) -> Struct | None:
         known = _KNOWN.get(request.op)
         if known is None:
             raise WireError(f"operation {request.op} is not known here")

@@ -24,10 +24,13 @@ class Limits(NamedTuple):
     def check_publish(self, state: State, topic: Topic, size: int) -> None:
         """Raises `topic-full` (429) or `memory-full` (503). `size` is of headers and body, in bytes."""
         if topic.messages >= self.topic_messages:
-            raise FanmailError("topic-full", f"the topic holds {topic.messages} messages, its ceiling is {self.topic_messages}")
+            raise FanmailError(
+                "topic-full", f"the topic holds {topic.messages} messages, its ceiling is {self.topic_messages}"
+            )
         if topic.bytes + size > self.topic_bytes:
             raise FanmailError(
-                "topic-full", f"the topic holds {topic.bytes} bytes and its ceiling is {self.topic_bytes}; this is {size} more"
+                "topic-full",
+                f"the topic holds {topic.bytes} bytes and its ceiling is {self.topic_bytes}; this is {size} more",
             )
         self._check_memory(state, size + MESSAGE_COST)
 

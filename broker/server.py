@@ -38,7 +38,7 @@ class ServerOptions:
     endpoint: str
     max_frame: int
     """Bytes of the largest frame that is read; ZeroMQ drops a connection that sends a larger one."""
-    drain_timeout: float
+    goodbye_timeout: float
     """Seconds that a stopping broker waits for its fronts to say goodbye."""
 
 
@@ -151,9 +151,7 @@ class Server:
     def _head(self, packed: list[bytes]) -> bytes:
         dispatcher = self._dispatcher
         clock = self._clock.now().mono
-        return wire.pack_replies(
-            dispatcher.identity.incarnation, clock, dispatcher.state, dispatcher.map.epoch, packed
-        )
+        return wire.pack_replies(dispatcher.identity.incarnation, clock, dispatcher.state, dispatcher.map.epoch, packed)
 
     def _send(self, peer_id: bytes, frames: list[bytes]) -> None:
         """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
@@ -202,7 +200,7 @@ class Server:
     def _start_drain(self, mono: int) -> None:
         """From here on nothing is executed; every front is told, and says goodbye after its last request."""
         self._dispatcher.state = BrokerState.DRAINING
-        self._drain_ends = mono + int(self._options.drain_timeout * 1e6)
+        self._drain_ends = mono + int(self._options.goodbye_timeout * 1e6)
         for peer_id in self._peers.expected():
             self._send(peer_id, [self._head([])])
 

@@ -62,7 +62,7 @@ def main() -> int:
     path = description_path(settings)
     cluster = load_cluster(path, insecure=settings.insecure)
     children = [_child(settings, broker_id, path) for broker_id in chosen(cluster, settings.ids)]
-    return Supervisor(children, log, settings.drain_timeout + STOP_MARGIN).run()
+    return Supervisor(children, log, settings.goodbye_timeout + STOP_MARGIN).run()
 
 
 def write_description(run_dir: Path, brokers: int, now: int) -> None:

@@ -9,7 +9,6 @@ that before the default. `--help` and `docs/settings.md` are made from the field
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import tomllib
 from collections import OrderedDict
@@ -22,74 +21,7 @@ import configargparse
 
 from common.errors import StartError
 from common.names import MAX_NAME
-
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-_SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
-_FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
-
-
-def _bounded(value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"must be from {low} to {high}")
-
-
-def count(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers in a range, both ends included."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        _bounded(value, low, high)
-        return value
-
-    return parse
-
-
-def seconds(low: float, high: float) -> Callable[[str], float]:
-    """A parser of durations in seconds, fractions allowed."""
-
-    def parse(text: str) -> float:
-        value = float(text)
-        _bounded(value, low, high)
-        return value
-
-    return parse
-
-
-def size(low: int, high: int) -> Callable[[str], int]:
-    """A parser of sizes in bytes: `1048576`, `1MiB`, `2 GiB`."""
-
-    def parse(text: str) -> int:
-        match = _SIZE.fullmatch(text.strip())
-        if not match:
-            raise ValueError("is not a size such as 65536, 64KiB, 1MiB or 2GiB")
-        value = int(match[1]) * _FACTOR[match[2].lower()]
-        _bounded(value, low, high)
-        return value
-
-    return parse
-
-
-def choice(*words: str) -> Callable[[str], str]:
-    """A parser of one of the words."""
-
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return text
-
-    return parse
-
-
-def switch(text: str) -> bool:
-    """on/off; a flag without a value means on."""
-    if text.lower() not in ("on", "off", "true", "false"):
-        raise ValueError("must be on or off")
-    return text.lower() in ("on", "true")
-
-
-def names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of broker ids."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+from common.units import GIB, KIB, MIB, choice, count, names, seconds, size, switch
 
 
 def setting(parse: Callable[[str], Any], default: Any, unit: str, text: str) -> Any:
@@ -133,7 +65,7 @@ class BrokerSettings(Settings):
     max_messages: int = setting(count(1, 10**9), 1_000_000, "messages", "ceiling of stored messages of a topic (429)")
     max_bytes: int = setting(size(1, 2**50), 256 * MIB, "bytes", "ceiling of stored bytes of a topic (429)")
     memory: int = setting(size(MIB, 2**50), GIB, "bytes", "ceiling of what a broker holds in memory (503)")
-    drain_timeout: float = setting(
+    goodbye_timeout: float = setting(
         seconds(0, 600), 3.0, "seconds", "how long a stopping broker waits for the fronts to have heard of it"
     )
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from common.config import Settings, count, read_toml
+from common.config import Settings, read_toml
 from common.errors import StartError
 from common.partition import DESCRIPTION
+from common.units import count
 
 READY_FD = "FANMAIL_READY_FD"
 """Variable with the descriptor on which a supervised process says that it is ready."""
@@ -76,9 +77,7 @@ def private_dir(path: str | Path) -> Path:
             raise StartError(f"run directory {folder}: belongs to another user")
         if status.st_mode & 0o077:
             if any(folder.iterdir()):
-                raise StartError(
-                    f"run directory {folder}: is open to other users (chmod 700, or another one)"
-                )
+                raise StartError(f"run directory {folder}: is open to other users (chmod 700, or another one)")
             os.fchmod(handle, 0o700)
     finally:
         os.close(handle)

@@ -191,9 +191,7 @@ class Supervisor:
         environ = {**os.environ, READY_FD: str(write_end), SUPERVISOR: str(os.getpid())}
         group = 0 if self._own_groups else None
         try:
-            slot.process = subprocess.Popen(
-                slot.child.argv, env=environ, pass_fds=[write_end], process_group=group
-            )
+            slot.process = subprocess.Popen(slot.child.argv, env=environ, pass_fds=[write_end], process_group=group)
         except OSError as error:
             os.close(read_end)
             self._start_later(slot, f"not started: {error.strerror}")

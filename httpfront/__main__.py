@@ -15,8 +15,8 @@ from common.process import announce_ready, description_path, die_with_parent, pr
 from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
-from httpfront.server import FrontServer, ServerOptions
 from httpfront.hub import Hub
+from httpfront.server import FrontServer, ServerOptions
 
 log = logging.getLogger("fanmail.front")
 
@@ -33,9 +33,7 @@ def main() -> int:
     hub = Hub()
     gateway = Gateway(hub, description.newer, settings.broker_timeout)
     access = _access_log(settings, name)
-    app = create_app(
-        gateway, max_body=settings.max_body, max_name=settings.max_name, draining=lambda: server.draining
-    )
+    app = create_app(gateway, max_body=settings.max_body, max_name=settings.max_name, draining=lambda: server.draining)
     server = FrontServer(app, _options(settings), hub, access.record if access else None)
 
     def stop() -> None:

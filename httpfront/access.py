@@ -95,4 +95,6 @@ class AccessLog:
     def _text(self, access: Access) -> str:
         at = timestamp(access.at)[11:23]
         took = f"{access.duration * 1e3:.1f}ms"
-        return f"{at} info    {self._process} {access.method} {access.route} {access.status} {took} {access.request_id}\n"
+        return (
+            f"{at} info    {self._process} {access.method} {access.route} {access.status} {took} {access.request_id}\n"
+        )

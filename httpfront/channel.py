@@ -21,7 +21,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
 from httpfront.parser import Refusal, StrictParser
-from httpfront.task import CONTINUE, FrontTask, build_answer, plain_answer
+from httpfront.task import CONTINUE, FrontTask, build_answer, keeps_alive, plain_answer
 
 if TYPE_CHECKING:
     from httpfront.server import FrontServer
@@ -40,24 +40,6 @@ log = logging.getLogger("fanmail.http")
 
 class Channel:
     """A connection. Belongs to the hub's thread."""
-
-    __slots__ = (
-        "_began",
-        "_data",
-        "_discarded",
-        "_gone",
-        "_keep",
-        "_mask",
-        "_out",
-        "_parser",
-        "_receiving",
-        "_server",
-        "_sock",
-        "addr",
-        "deadline",
-        "refused",
-        "state",
-    )
 
     def __init__(self, server: FrontServer, sock: socket.socket, addr: tuple[Any, ...], refused: bool) -> None:
         """`refused`: over the ceiling of connections; whatever it asks, the answer is 503."""
@@ -325,9 +307,3 @@ class Channel:
             self._gone, self._keep = True, False
             return b""
         return memoryview(data)[sent:] if sent < len(data) else b""
-
-
-def keeps_alive(version: str, connection: str) -> bool:
-    """Whether the client wants to go on after the answer (RFC 9112, section 9.3)."""
-    options = [option.strip(" \t") for option in connection.lower().split(",")] if connection else []
-    return "close" not in options and (version == "1.1" or "keep-alive" in options)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import greenlet
 import zmq
 from msgspec import Struct
 from zmq.utils.monitor import recv_monitor_message
@@ -27,6 +26,7 @@ from common.errors import FanmailError, StartError
 from common.ops import Op
 from common.partition import ClusterMap
 from common.wire import WireError
+from httpfront.call import Answer, Call
 from httpfront.hub import Hub
 from httpfront.link import HUNG_UP, Link
 
@@ -40,33 +40,6 @@ HIGH_WATER = 10_000
 """Messages queued per broker inside ZeroMQ: a fuse; the front's connections bound what is under way."""
 PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
 """Request ids of the link's own requests; calls count on from the last."""
-
-
-class Call:
-    """One request under way, and the greenlet that waits for its answer."""
-
-    __slots__ = ("body", "broker", "expires", "id", "packed", "waiting")
-
-    def __init__(self, call_id: int, broker: str, packed: bytes, body: bytes | None, expires: float) -> None:
-        self.id = call_id
-        self.broker = broker
-        self.packed = packed
-        self.body = body
-        self.expires = expires
-        """Monotonic seconds; then the outcome counts as unknown."""
-        self.waiting = greenlet.getcurrent()
-
-
-class Answer:
-    """What came of a call: a result still packed, or an error of the table."""
-
-    __slots__ = ("body", "code", "detail", "result")
-
-    def __init__(self, code: str, detail: str, result: Any = None, body: bytes | None = None) -> None:
-        self.code = code
-        self.detail = detail
-        self.result = result
-        self.body = body
 
 
 class Line:

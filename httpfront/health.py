@@ -61,8 +61,6 @@ class ReadyResource:
         if not ready:
             resp.status = falcon.HTTP_503
             resp.set_header("Retry-After", "1")
-        _render(
-            req, resp, {"ready": ready, "draining": self._draining(), "brokers": len(brokers), "missing": missing}
-        )
+        _render(req, resp, {"ready": ready, "draining": self._draining(), "brokers": len(brokers), "missing": missing})
 
     on_head = on_get

@@ -58,7 +58,8 @@ class Hub:
     def park(self) -> object:
         """Gives the loop back; returns what `resume` is given. Only in a greenlet that `spawn` started."""
         hub = self._greenlet
-        assert hub is not None and getcurrent() is not hub, "parked outside of a request"
+        assert hub is not None
+        assert getcurrent() is not hub, "parked outside of a request"
         return hub.switch()
 
     def resume(self, parked: greenlet, value: object) -> None:
@@ -96,9 +97,9 @@ class Hub:
         self._greenlet = getcurrent()
         while not until():
             self._run_due()
-            for fd, events in self._wait():
-                handler = self._handlers.get(fd)
-                if handler is not None:
+            ready = [(fd, events, self._handlers[fd]) for fd, events in self._wait()]
+            for fd, events, handler in ready:
+                if self._handlers.get(fd) is handler:  # not closed, and given to another, in this turn
                     _guarded(handler, events)
             self._run_spawned()
             for work in self._turns:

@@ -19,8 +19,8 @@ from waitress.server import TcpWSGIServer
 
 from common.errors import StartError
 from httpfront.channel import Channel
-from httpfront.parser import StrictParser
 from httpfront.hub import TURN, Hub
+from httpfront.parser import StrictParser
 
 OnRequest = Callable[[str, str, int, float, str, int], None]
 
@@ -145,9 +145,7 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         """The channel closes."""
         self.channels.pop(channel.fileno(), None)
 
-    def report(
-        self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int
-    ) -> None:
+    def report(self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int) -> None:
         """Tells `on_request` of an answer."""
         if self._on_request is None:
             return

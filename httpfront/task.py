@@ -86,6 +86,12 @@ def plain_answer(status: str, detail: str, retry_after: int | None = None, head_
     return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, "close")[0]
 
 
+def keeps_alive(version: str, connection: str) -> bool:
+    """Whether the client wants to go on after the answer (RFC 9112, section 9.3)."""
+    options = [option.strip(" \t") for option in connection.lower().split(",")] if connection else []
+    return "close" not in options and (version == "1.1" or "keep-alive" in options)
+
+
 @lru_cache(maxsize=4)
 def _date_line(second: int) -> str:
     return "Date: " + formatdate(second, usegmt=True)

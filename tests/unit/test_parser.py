@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from waitress.adjustments import Adjustments
 
-from httpfront.channel import keeps_alive
 from httpfront.parser import PIECE, StrictParser
+from httpfront.task import keeps_alive
 
 
 @dataclass(frozen=True)

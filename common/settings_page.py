@@ -1,0 +1,38 @@
+"""`python -m common.settings_page`: prints docs/settings.md from the table of settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersSettings, flag, variable
+
+_HEAD = """# Settings
+
+Made from `common/config.py` by `python -m common.settings_page`. Flags come before variables, those before the
+`[fanmail]` table of the file named by `--config`, that before the default. Sizes may be written `64KiB`, `1MiB`,
+`2GiB`. One file serves fronts and brokers: what belongs to the other is passed over, what is unknown is refused.
+"""
+
+
+def settings_page() -> str:
+    """The page as Markdown."""
+    parts = [_HEAD]
+    for title, role, known in (
+        ("Every process", Settings, ()),
+        ("Brokers", BrokerSettings, fields(Settings)),
+        ("Fronts", FrontSettings, fields(Settings)),
+        ("`bin/start-brokers` besides", StartBrokersSettings, fields(BrokerSettings)),
+    ):
+        names = {item.name for item in known}
+        rows = ["| flag | variable | unit | default | |", "|---|---|---|---|---|"]
+        for item in fields(role):
+            if item.name not in names:
+                default = ("on" if item.default else "off") if isinstance(item.default, bool) else item.default
+                cells = (f"`{flag(item.name)}`", f"`{variable(item.name)}`", item.metadata["unit"])
+                rows.append(f"| {' | '.join(cells)} | {default or ''} | {item.metadata['help']} |")
+        parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")

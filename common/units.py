@@ -1,0 +1,74 @@
+"""Parsers of single settings: text to value, `ValueError` with what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
+_FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
+
+
+def _bounded(value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"must be from {low} to {high}")
+
+
+def count(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers in a range, both ends included."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        _bounded(value, low, high)
+        return value
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A parser of durations in seconds, fractions allowed."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        _bounded(value, low, high)
+        return value
+
+    return parse
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """A parser of sizes in bytes: `1048576`, `1MiB`, `2 GiB`."""
+
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text.strip())
+        if not match:
+            raise ValueError("is not a size such as 65536, 64KiB, 1MiB or 2GiB")
+        value = int(match[1]) * _FACTOR[match[2].lower()]
+        _bounded(value, low, high)
+        return value
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A parser of one of the words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """on/off; a flag without a value means on."""
+    if text.lower() not in ("on", "off", "true", "false"):
+        raise ValueError("must be on or off")
+    return text.lower() in ("on", "true")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of broker ids."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
