@@ -39,7 +39,8 @@ class State:
         """Bodies and kept headers."""
         self.name_bytes = 0
         """Names of topics and users."""
-        self._trimmed: set[bytes] = set()
+        self._trimmed: dict[bytes, None] = {}
+        """Topics whose head moved, in the order in which it did: a set has another order in every process."""
         self._apply: dict[type[Record], Callable[..., None]] = {
             StoreOpened: self._store_opened,
             TopicBegan: self._topic_began,
@@ -110,4 +111,4 @@ class State:
         if messages:
             self.messages -= messages
             self.content_bytes -= bytes_before - topic.bytes
-            self._trimmed.add(topic.name)
+            self._trimmed[topic.name] = None

@@ -187,9 +187,17 @@ def as_flags(settings: Settings, role: type[Settings], **changed: object) -> lis
     for item in fields(role):
         value = changed.get(item.name, getattr(settings, item.name))
         if value not in ("", ()):
-            text = ("on" if value else "off") if isinstance(value, bool) else str(value)
-            argv.append(f"{flag(item.name)}={text}")
+            argv.append(f"{flag(item.name)}={_as_text(value)}")
     return argv
+
+
+def _as_text(value: object) -> str:
+    """As it would be written after a flag."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -213,6 +221,8 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
     def parse(self, stream: Any) -> OrderedDict[str, str]:
         path = getattr(stream, "name", "the configuration file")
         table = read_toml(path).get("fanmail", {})
+        if not isinstance(table, dict):
+            raise StartError(f"{path}: fanmail must be a table: [fanmail]")
         mine = {item.name for item in fields(self.role)}
         known = {item.name for each in ROLES for item in fields(each)}
         result: OrderedDict[str, str] = OrderedDict()
@@ -221,7 +231,7 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
             if name not in known or name == "config":
                 raise StartError(f"{path}: unknown setting {key!r} in [fanmail]")
             if name in mine:
-                result[name.replace("_", "-")] = ("on" if value else "off") if isinstance(value, bool) else str(value)
+                result[name.replace("_", "-")] = _as_text(value)
         return result
 
 

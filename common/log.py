@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -37,7 +39,7 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **_extras(record),
         }
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return json_line(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -48,9 +50,28 @@ class TextFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        extras = "".join(f" {key}={_shown(value)}" for key, value in _extras(record).items())
+        fields = _extras(record)
+        trace = fields.pop("exception", "")
+        extras = "".join(f" {key}={_escaped(str(value))}" for key, value in fields.items())
+        if trace:  # for the person at the terminal; each line of it by itself
+            extras += " exception=\n" + "\n".join(map(_escaped, trace.splitlines()))
         clock = timestamp(record.created)[11:23]
         return f"{clock} {record.levelname.lower():7} {self._process} {_escaped(record.getMessage())}{extras}"
+
+
+def json_line(fields: dict[str, Any]) -> str:
+    """One JSON object without a line end. Every control character is escaped, those of U+007F to 009F too; what is
+    not text (a surrogate of an undecodable file name) is shown as an escape.
+    """
+    try:
+        text = msgspec.json.encode(fields, enc_hook=str).decode()
+    except UnicodeEncodeError:
+        text = msgspec.json.encode({key: _clean(value) for key, value in fields.items()}, enc_hook=str).decode()
+    return text if text.isprintable() else _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _clean(value: object) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def timestamp(seconds: float) -> str:
@@ -67,9 +88,3 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 def _escaped(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str) and "\n" in value:  # a traceback, for the person at the terminal
-        return "\n" + value
-    return _escaped(str(value))

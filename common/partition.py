@@ -81,8 +81,12 @@ def load_cluster(path: str | Path, *, insecure: bool = False) -> ClusterMap:
 
 def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> ClusterMap:
     """The map of a parsed description. Raises `ValueError` that names what is wrong."""
-    cluster = tables.get("cluster", {})
-    brokers = [_address(row) for row in tables.get("brokers", [])]
+    cluster, rows = tables.get("cluster", {}), tables.get("brokers", [])
+    if not isinstance(cluster, dict) or not isinstance(cluster.get("pins", {}), dict):
+        raise ValueError("cluster and cluster.pins must be tables")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("brokers must be tables: [[brokers]]")
+    brokers = [_address(row) for row in rows]
     if not brokers:
         raise ValueError("there is no [[brokers]] table")
     ids = [broker.id for broker in brokers]

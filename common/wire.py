@@ -138,9 +138,9 @@ def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a request frame: {error}", _ids_in(frames[0])) from None
     if frame.version != VERSION:
-        raise WireError(f"version {frame.version} is not spoken here", [each.id for each in frame.requests])
+        raise WireError(f"version {frame.version} is not spoken here", _ids_of(frame))
     if len(frame.requests) > (1 if len(frames) == 2 else MAX_REQUESTS):
-        raise WireError("too many requests in one message", [each.id for each in frame.requests])
+        raise WireError("too many requests in one message", _ids_of(frame))
     return frame
 
 
@@ -181,6 +181,10 @@ def unpack_detail(result: Raw) -> str:
         return _decode_text(result)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
+
+
+def _ids_of(frame: RequestFrame) -> list[int]:
+    return [each.id for each in frame.requests[:MAX_REQUESTS]]
 
 
 def _check_parts(frames: Sequence[bytes]) -> None:

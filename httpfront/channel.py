@@ -43,34 +43,23 @@ class Channel:
 
     def __init__(self, server: FrontServer, sock: socket.socket, addr: tuple[Any, ...], refused: bool) -> None:
         """`refused`: over the ceiling of connections; whatever it asks, the answer is 503."""
-        self._server = server
+        self.server = server
         self._sock = sock
         self.addr = addr
         self.refused = refused
         self.state = IDLE
         self.deadline = time.monotonic() + server.idle_limit
         """When `expire` is due; never while BUSY."""
-        self._mask: int | None = None
-        """Events asked of the hub; None when not watched."""
-        self._gone = False
-        """The client sent its last byte."""
+        self._mask: int | None = None  # events asked of the hub; None when not watched
+        self._gone = False  # the client sent its last byte
         self._parser: StrictParser | None = None
-        self._receiving = False
-        """A part of a request has arrived."""
-        self._began = 0.0
-        """When the request being served had arrived."""
-        self._data = b""
-        """What arrived behind the request that is BUSY."""
+        self._receiving = False  # a part of a request has arrived
+        self._began = 0.0  # when the request being served had arrived
+        self._data = b""  # what arrived behind the request that is BUSY
         self._out: bytes | memoryview = b""
-        self._keep = True
-        """Go on after what is in `_out`."""
+        self._keep = True  # go on after what is in `_out`
         self._discarded = 0
         self._want(READING)
-
-    @property
-    def server(self) -> FrontServer:
-        """For waitress's task."""
-        return self._server
 
     def check_client_disconnected(self) -> bool:
         """For the application (`waitress.client_disconnected`): whether the client has sent its last byte."""
@@ -104,11 +93,12 @@ class Channel:
             return
         self.state = CLOSED
         self._parser, self._data, self._out = None, b"", b""
-        self._server.forget(self)
+        self.server.forget(self)
         self._unwatch()
         self._sock.close()
 
     def fileno(self) -> int:
+        """The socket's descriptor."""
         return self._sock.fileno()
 
     def _handle(self, events: int) -> None:
@@ -133,14 +123,14 @@ class Channel:
 
     def _want(self, mask: int) -> None:
         if self._mask is None:
-            self._server.hub.watch(self._sock.fileno(), mask, self._handle)
+            self.server.hub.watch(self._sock.fileno(), mask, self._handle)
         elif mask != self._mask:
-            self._server.hub.change(self._sock.fileno(), mask)
+            self.server.hub.change(self._sock.fileno(), mask)
         self._mask = mask
 
     def _unwatch(self) -> None:
         if self._mask is not None:
-            self._server.hub.unwatch(self._sock.fileno())
+            self.server.hub.unwatch(self._sock.fileno())
             self._mask = None
 
     def _receive(self) -> None:
@@ -162,7 +152,7 @@ class Channel:
         while data:
             parser = self._parser
             if parser is None:
-                parser = self._parser = self._server.new_parser()
+                parser = self._parser = self.server.new_parser()
             data = data[parser.received(data) :]
             if parser.completed:
                 if parser.empty:  # only empty lines (RFC 9112, section 2.2)
@@ -181,12 +171,12 @@ class Channel:
         self.deadline = inf
         self._began = time.monotonic()
         self.state = BUSY
-        self._server.hub.spawn(self._serve)
+        self.server.hub.spawn(self._serve)
 
     def _still_arriving(self, parser: StrictParser, expecting: bool) -> None:
         if parser.started and not self._receiving:
             self._receiving = True
-            self.deadline = time.monotonic() + self._server.options.request_timeout
+            self.deadline = time.monotonic() + self.server.options.request_timeout
         if parser.expect_continue and expecting:
             parser.expect_continue = False
             if not parser.body_bytes_received and self._send(CONTINUE):
@@ -216,7 +206,7 @@ class Channel:
         keep = keeps_alive(parser.version, parser.headers.get("CONNECTION", ""))
         try:
             task.service()
-            self._keep = keep and not self._server.draining
+            self._keep = keep and not self.server.draining
             connection = "close" if not self._keep else "keep-alive" if parser.version == "1.0" else ""
             head_only = parser.command == "HEAD"
             answer, code = build_answer(task.status, task.response_headers, task.body, head_only, connection)
@@ -226,14 +216,14 @@ class Channel:
             detail = "the server failed; its log says why"
             answer = plain_answer("500 Internal Server Error", detail, head_only=parser.command == "HEAD")
         environ = task.environ or {}
-        self._server.report(parser.command, environ, code, time.monotonic() - self._began, len(answer))
+        self.server.report(parser.command, environ, code, time.monotonic() - self._began, len(answer))
         return answer
 
     def _sent(self) -> None:
         """As much of the answer has left as the kernel takes now."""
         if self._out:
             self.state = FLUSHING
-            self.deadline = time.monotonic() + self._server.options.write_timeout
+            self.deadline = time.monotonic() + self.server.options.write_timeout
             self._want(EPOLLOUT)
         else:
             self._answered()
@@ -244,7 +234,7 @@ class Channel:
         if not self._out:
             self._answered()
         elif len(self._out) < left:
-            self.deadline = time.monotonic() + self._server.options.write_timeout
+            self.deadline = time.monotonic() + self.server.options.write_timeout
 
     def _answered(self) -> None:
         """Everything is sent: the next request, or the end."""
@@ -252,7 +242,7 @@ class Channel:
             self._linger()
             return
         self.state = IDLE
-        self.deadline = time.monotonic() + self._server.idle_limit
+        self.deadline = time.monotonic() + self.server.idle_limit
         data, self._data = self._data, b""
         if data:
             self._parse(data)
@@ -265,7 +255,7 @@ class Channel:
         status = f"{error.code} {error.reason}"
         retry_after = 1 if error.code == 503 else None
         answer = plain_answer(status, str(error.body), retry_after, method == "HEAD")
-        self._server.report(method, {}, error.code, 0.0, len(answer))
+        self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep = False
         self._out = self._send(answer)
         self._sent()

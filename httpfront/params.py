@@ -25,7 +25,8 @@ def read_parameters(req: falcon.Request, known: Mapping[str, Callable[[str], Any
         return values
     for part in req.query_string.split("&"):
         raw_name, _, raw_value = part.partition("=")
-        name, value = _decode(raw_name), _decode(raw_value)
+        name = _decode(raw_name, raw_name)
+        value = _decode(raw_value, name)
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
             raise _refused(name, f"is not known here (known: {listed})")
@@ -45,11 +46,11 @@ def flag(text: str) -> bool:
     return text == "1"
 
 
-def _decode(raw: str) -> str:
+def _decode(raw: str, name: str) -> str:
     try:
         return unquote_to_bytes(raw.replace("+", " ").encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
-        raise _refused(raw, "is not valid UTF-8") from None
+        raise _refused(name, "is not valid UTF-8") from None
 
 
 def _refused(name: str, reason: str) -> FanmailError:

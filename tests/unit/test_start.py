@@ -159,9 +159,7 @@ def test_readiness_to_a_supervisor_that_is_gone_is_ignored(monkeypatch: pytest.M
 
 
 def test_a_process_whose_supervisor_is_gone_already_ends() -> None:
-    child = python(
-        "from common.process import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1"
-    )
+    child = python("from common.process import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1")
     assert child.communicate() == ("", "")
     assert child.returncode == 1
 
@@ -223,10 +221,7 @@ def test_the_description_is_the_given_file_where_it_has_brokers(tmp_path: Path) 
     without.write_text("[fanmail]\n")
     run_dir = str(tmp_path / "run")
     assert process.description_path(Settings(config=str(with_brokers), run_dir=run_dir)) == with_brokers
-    assert (
-        process.description_path(Settings(config=str(without), run_dir=run_dir))
-        == tmp_path / "run/cluster.toml"
-    )
+    assert process.description_path(Settings(config=str(without), run_dir=run_dir)) == tmp_path / "run/cluster.toml"
     assert process.description_path(Settings(run_dir=run_dir)) == tmp_path / "run/cluster.toml"
     with pytest.raises(StartError, match=r"gone\.toml: No such file"):
         process.description_path(Settings(config=str(tmp_path / "gone.toml")))

@@ -93,9 +93,7 @@ class Run:
             **options.pop("env", {}),
         )
         options.setdefault("stdin", subprocess.PIPE)
-        self.process = subprocess.Popen(
-            argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
-        )
+        self.process = subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
 
     def until(self, text: str) -> list[str]:
         """Reads up to the first line with `text` and returns the lines, that one included."""
@@ -278,9 +276,7 @@ def test_in_order_starts_one_after_the_other_and_stops_in_reverse(run: Start) ->
 
 
 def test_in_order_the_next_waits_for_readiness(run: Start) -> None:
-    tree = run(
-        supervisor(child("a", "sys.stdin.readline(); say('is ready'); serve()"), child("b"), in_order=True)
-    )
+    tree = run(supervisor(child("a", "sys.stdin.readline(); say('is ready'); serve()"), child("b"), in_order=True))
     tree.until("a runs")
     tree.process.stdin.write(b"\n")
     tree.process.stdin.flush()

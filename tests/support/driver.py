@@ -1,0 +1,163 @@
+"""A broker without sockets: packed requests in, unpacked replies out, time that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from broker.dispatch import Arrived, Dispatcher, Identity
+from broker.handlers import Core
+from broker.limits import Limits
+from broker.peers import pack_groups
+from broker.state import State
+from broker.store.base import Store
+from broker.store.memory import MemoryStore
+from common import ops, wire
+from common.clock import ManualClock
+from common.ops import Op
+from common.partition import BrokerAddress, ClusterMap
+
+STORE_ID = "0badcafe"
+IDENTITY = Identity("fanmail", "b0", incarnation=77)
+ALONE = ClusterMap("fanmail", 1, [BrokerAddress("b0", "ipc:///nowhere")])
+ROOMY = Limits(topics=10**6, subscriptions=10**6, topic_messages=10**6, topic_bytes=2**40, memory=2**40)
+SECOND = 1_000_000
+"""In microseconds, the unit of deadlines."""
+NOTHING = ops.Nothing()
+
+
+class Asked(NamedTuple):
+    """A request before it is packed; `body` travels as a frame of its own where it is large."""
+
+    op: Op
+    topic: bytes = b""
+    user: bytes = b""
+    args: Struct = NOTHING
+    timeout: int = 5 * SECOND
+
+
+class Answer(NamedTuple):
+    """One unpacked reply: `code` is "" and there is a result, or there is a code and its detail."""
+
+    id: int
+    code: str
+    result: Any
+    detail: str = ""
+
+
+def loaded(store: Store) -> State:
+    """The state that a store gives back."""
+    state = State()
+    for record in store.load():
+        state.apply(record)
+    return state
+
+
+@dataclass
+class BrokerDriver:
+    """One broker core behind its dispatcher, spoken to in bytes only."""
+
+    limits: Limits = ROOMY
+    store: Store = field(default_factory=lambda: MemoryStore(STORE_ID))
+    clock: ManualClock = field(default_factory=ManualClock)
+    cluster_map: ClusterMap = ALONE
+    identity: Identity = IDENTITY
+    next_id: int = 16
+
+    def __post_init__(self) -> None:
+        self.dispatcher = Dispatcher(Core(loaded(self.store), self.limits), self.identity, self.cluster_map)
+
+    @property
+    def state(self) -> State:
+        return self.dispatcher.core.state
+
+    def restart(self) -> None:
+        """Goes on with what the store gives back; what was not committed is gone."""
+        self.__post_init__()
+
+    def commit(self) -> None:
+        """The end of a burst, as the loop has it."""
+        records = self.dispatcher.core.take_records()
+        if records:
+            self.store.commit(records)
+
+    def pack(self, asked: Asked, request_id: int | None = None) -> bytes:
+        deadline = self.clock.now().mono + asked.timeout
+        return wire.pack_request(
+            self._id() if request_id is None else request_id,
+            asked.op,
+            asked.topic,
+            asked.user,
+            deadline,
+            asked.args,
+        )
+
+    def frames(self, asked: Sequence[Asked], body: bytes | None = None) -> list[bytes]:
+        """One message that holds all of these requests, the large body of the one beside it."""
+        packed = wire.pack_requests(
+            self.identity.incarnation, self.cluster_map.epoch, [self.pack(each) for each in asked]
+        )
+        return [packed] if body is None else [packed, body]
+
+    def handle(self, frames: list[bytes]) -> Arrived:
+        return self.dispatcher.handle(frames, self.clock.now())
+
+    def send(self, *asked: Asked, body: bytes | None = None) -> list[Answer]:
+        """Sends one message and unpacks what a front would read."""
+        first = self.next_id
+        arrived = self.handle(self.frames(asked, body))
+        ops_by_id = {first + n: each.op for n, each in enumerate(asked)}
+        return sorted(unpacked(self, arrived, ops_by_id))
+
+    def ask(self, op: Op, topic: bytes = b"", user: bytes = b"", args: Struct = NOTHING) -> Answer:
+        return self.send(Asked(op, topic, user, args))[0]
+
+    def subscribe(self, topic: bytes, user: bytes) -> Answer:
+        return self.ask(Op.SUBSCRIBE, topic, user)
+
+    def unsubscribe(self, topic: bytes, user: bytes) -> Answer:
+        return self.ask(Op.UNSUBSCRIBE, topic, user)
+
+    def take(self, topic: bytes, user: bytes) -> Answer:
+        return self.ask(Op.TAKE, topic, user)
+
+    def publish(self, topic: bytes, body: bytes, headers: bytes = b"") -> Answer:
+        """Large bodies travel as a front sends them."""
+        if len(body) >= wire.LARGE_BODY:
+            return self.send(Asked(Op.PUBLISH, topic, args=ops.Publish(headers, b"")), body=body)[0]
+        return self.ask(Op.PUBLISH, topic, args=ops.Publish(headers, body))
+
+    def bodies(self, topic: bytes, user: bytes) -> list[bytes]:
+        """Takes all that waits for a user."""
+        taken = []
+        while (answer := self.take(topic, user)).result is not None:
+            taken.append(answer.result.body)
+        return taken
+
+    def _id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+
+def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -> list[Answer]:
+    """The replies as they come out of the messages that the loop would send."""
+    answers = []
+    for group in pack_groups(arrived.replies):
+        head = wire.pack_replies(
+            broker.identity.incarnation, broker.clock.now().mono, 1, 1, [each.packed for each in group]
+        )
+        body = group[0].body
+        frame = wire.unpack_replies([head] if body is None else [head, body])
+        for reply in frame.replies:
+            if reply.code:
+                answers.append(Answer(reply.id, reply.code, None, wire.unpack_detail(reply.result)))
+                continue
+            result = wire.unpack_result(ops_by_id[reply.id], reply.result)
+            if body is not None:
+                assert result.body == b""
+                result.body = body
+            answers.append(Answer(reply.id, "", result))
+    return answers

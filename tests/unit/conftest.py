@@ -1,0 +1,38 @@
+"""Hypothesis profiles: `ci`, the same examples every time, and `long`, chosen by HYPOTHESIS_PROFILE=long."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.driver import BrokerDriver
+
+_COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+
+settings.register_profile("ci", max_examples=500, stateful_step_count=50, derandomize=True, **_COMMON)
+settings.register_profile("long", max_examples=20_000, stateful_step_count=50, print_blob=True, **_COMMON)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+settings.load_profile(PROFILE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long run has no limit of time for one test."""
+    if PROFILE == "long":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.fixture
+def broker() -> BrokerDriver:
+    """A broker with room for everything and a store that keeps nothing."""
+    return BrokerDriver()
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No setting of whoever runs the tests is seen; gives the monkeypatch to set others."""
+    for name in [name for name in os.environ if name.startswith("FANMAIL_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch

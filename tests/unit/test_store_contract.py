@@ -1,0 +1,370 @@
+"""The contract of a store, over every store there is; and what the broker does where a commit fails.
+
+A store joins by a row in STORES: how it is opened (again) on a folder, and whether it outlives a restart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from broker.records import (
+    MessageStored,
+    StoreOpened,
+    SubscriptionEnded,
+    SubscriptionSet,
+    TopicBegan,
+    TopicEnded,
+    Trimmed,
+)
+from broker.store.base import Store, StoreError
+from broker.store.memory import MemoryStore
+from common.ops import Op
+from tests.support.driver import STORE_ID, Asked, BrokerDriver, loaded
+from tests.support.mirror import FailingStore, MirrorStore
+from tests.support.snapshot import snapshot
+
+_mirrors: dict[Path, MirrorStore] = {}
+
+
+def open_mirror(folder: Path) -> Store:
+    """The same folder, the same store: what a file would be."""
+    return _mirrors.setdefault(folder, MirrorStore(STORE_ID))
+
+
+def open_memory(folder: Path) -> Store:
+    return MemoryStore(random.Random(str(folder)).randbytes(4).hex())
+
+
+@dataclass
+class Stores:
+    """One kind of store under test, on a folder of its own."""
+
+    open_one: Callable[[Path], Store]
+    durable: bool
+    folder: Path
+    opened: list[Store] = field(default_factory=list)
+
+    def open(self) -> Store:
+        """As a broker process that starts."""
+        self.opened.append(self.open_one(self.folder))
+        return self.opened[-1]
+
+    def broker(self) -> BrokerDriver:
+        return BrokerDriver(store=self.open())
+
+    def restarted(self, broker: BrokerDriver) -> BrokerDriver:
+        """The broker is killed, and another process starts on the same folder."""
+        return BrokerDriver(store=self.open(), clock=broker.clock)
+
+
+STORES = {"memory": (open_memory, False), "mirror": (open_mirror, True)}
+
+
+@pytest.fixture(params=STORES)
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+    stores = Stores(*STORES[request.param], tmp_path)
+    yield stores
+    for each in stores.opened:
+        each.close()
+        each.close()
+    _mirrors.pop(tmp_path, None)
+
+
+@pytest.fixture(params=[name for name, (_, durable) in STORES.items() if durable])
+def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+    stores = Stores(*STORES[request.param], tmp_path)
+    yield stores
+    for each in stores.opened:
+        each.close()
+    _mirrors.pop(tmp_path, None)
+
+
+# --- every store
+
+
+def test_an_empty_store_says_who_it_is_and_nothing_more(stores: Stores) -> None:
+    (opened,) = stores.open().load()
+    assert isinstance(opened, StoreOpened)
+    assert opened.store_id
+    assert opened.topics_begun == 0
+
+
+def test_commit_takes_every_kind_of_record(stores: Stores) -> None:
+    store = stores.open()
+    list(store.load())
+    store.commit([TopicBegan(b"t", 1, 1), SubscriptionSet(b"t", b"u", 1)])
+    store.commit([MessageStored(b"t", 1, 5, b"h", b"b"), SubscriptionSet(b"t", b"u", 2), Trimmed(b"t", 2)])
+    store.commit([SubscriptionEnded(b"t", b"u"), TopicEnded(b"t")])
+
+
+def test_a_broker_serves_the_same_whatever_its_store(stores: Stores) -> None:
+    broker = stores.broker()
+    assert broker.subscribe(b"t", b"u").result.created
+    broker.commit()
+    assert [broker.publish(b"t", body).result.seq for body in (b"1", b"2")] == [1, 2]
+    broker.commit()
+    assert broker.bodies(b"t", b"u") == [b"1", b"2"]
+    broker.commit()
+    broker.unsubscribe(b"t", b"u")
+    broker.commit()
+    assert not broker.state.topics
+
+
+def test_a_store_can_be_closed_twice(stores: Stores) -> None:
+    store = stores.open()
+    list(store.load())
+    store.close()
+    store.close()
+
+
+def test_no_id_of_an_earlier_life_fits_a_new_topic(stores: Stores) -> None:
+    broker = stores.broker()
+    epochs = set()
+    for _ in range(3):
+        broker.subscribe(b"t", b"u")
+        epochs.add(broker.publish(b"t", b"x").result.epoch)
+        broker.unsubscribe(b"t", b"u")
+        broker.commit()
+    if stores.durable:
+        broker = stores.restarted(broker)
+        broker.subscribe(b"t", b"u")
+        epochs.add(broker.publish(b"t", b"x").result.epoch)
+        assert len(epochs) == 4
+    else:
+        assert len(epochs) == 3
+
+
+def test_two_memory_stores_of_two_starts_have_different_epochs(tmp_path: Path) -> None:
+    epochs = []
+    for store_id in ("00000001", "00000002"):
+        broker = BrokerDriver(store=MemoryStore(store_id))
+        broker.subscribe(b"t", b"u")
+        epochs.append(broker.publish(b"t", b"x").result.epoch)
+    assert epochs == ["000000011", "000000021"]
+
+
+# --- durable stores
+
+
+def test_what_was_committed_is_there_again(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.subscribe(b"t", b"slow")
+    broker.subscribe(b"t", b"fast")
+    for number in range(5):
+        broker.publish(b"t", b"%d" % number, b"headers")
+        broker.clock.advance(1)
+    broker.take(b"t", b"fast")
+    broker.take(b"t", b"slow")
+    broker.subscribe("\u00e4/\u2603".encode(), b"\xc3\xbc")
+    broker.commit()
+    before = snapshot(broker.state)
+    again = durable.restarted(broker)
+    assert snapshot(again.state) == before
+    assert again.bodies(b"t", b"slow") == [b"1", b"2", b"3", b"4"]
+    assert again.publish(b"t", b"next").result.seq == 6
+
+
+def test_what_was_not_committed_is_not_there(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.subscribe(b"t", b"u")
+    broker.commit()
+    broker.publish(b"t", b"lost, and answered to nobody")
+    again = durable.restarted(broker)
+    assert again.take(b"t", b"u").result is None
+    assert again.publish(b"t", b"x").result.seq == 1
+
+
+def test_the_bytes_come_back_as_they_were(durable: Stores) -> None:
+    bodies = [b"", b"\x00", bytes(range(256)), b"\xff" * 100_000, b"'; DROP TABLE messages; --"]
+    name = bytes(range(0x20, 0x7F)) + "\U0001f600".encode()
+    broker = durable.broker()
+    broker.subscribe(name, name)
+    for body in bodies:
+        broker.publish(name, body, b"\x92\x00\xff")
+    broker.commit()
+    again = durable.restarted(broker)
+    assert again.state.topics[name].piece(1).headers == b"\x92\x00\xff"
+    assert again.bodies(name, name) == bodies
+
+
+def test_nobody_gets_a_message_twice_or_misses_one_over_a_restart(durable: Stores) -> None:
+    broker = durable.broker()
+    users = [b"a", b"b", b"c"]
+    got: dict[bytes, list[bytes]] = {user: [] for user in users}
+    for user in users:
+        broker.subscribe(b"t", user)
+    rng = random.Random(3)
+    published = 0
+    for _ in range(30):
+        for _ in range(rng.randrange(4)):
+            broker.publish(b"t", b"%d" % published)
+            published += 1
+        for user in users:
+            for _ in range(rng.randrange(3)):
+                if taken := broker.take(b"t", user).result:
+                    got[user].append(taken.body)
+        broker.commit()
+        broker = durable.restarted(broker)
+    for user in users:
+        assert got[user] + broker.bodies(b"t", user) == [b"%d" % n for n in range(published)]
+
+
+def test_numbers_go_on_where_everything_was_read(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"1")
+    broker.bodies(b"t", b"u")
+    broker.commit()
+    again = durable.restarted(broker)
+    assert again.state.messages == 0
+    assert again.publish(b"t", b"2").result.seq == 2
+
+
+def test_an_ended_topic_leaves_nothing_and_its_number_is_not_given_out_again(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.subscribe(b"t", b"u")
+    first = broker.publish(b"t", b"1").result
+    broker.unsubscribe(b"t", b"u")
+    broker.commit()
+    again = durable.restarted(broker)
+    assert not again.state.topics
+    assert again.state.topics_begun == 1
+    again.subscribe(b"t", b"u")
+    second = again.publish(b"t", b"1").result
+    assert (first.seq, second.seq) == (1, 1)
+    assert first.epoch != second.epoch
+
+
+def test_a_topic_that_ends_and_begins_within_one_burst_is_the_new_one(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"old")
+    broker.commit()
+    broker.take(b"t", b"u")
+    broker.unsubscribe(b"t", b"u")
+    broker.subscribe(b"t", b"v")
+    broker.publish(b"t", b"new")
+    broker.commit()
+    again = durable.restarted(broker)
+    assert snapshot(again.state) == snapshot(broker.state)
+    assert again.bodies(b"t", b"v") == [b"new"]
+
+
+def test_what_is_kept_is_in_proportion_to_what_is_alive() -> None:
+    store = MirrorStore(STORE_ID)
+    broker = BrokerDriver(store=store)
+    for user in (b"u", b"v"):
+        broker.subscribe(b"t", user)
+    for number in range(500):
+        broker.publish(b"t", b"%d" % number)
+        broker.take(b"t", b"u")
+        broker.take(b"t", b"v")
+        broker.commit()
+        assert store.rows == 3
+    broker.unsubscribe(b"t", b"u")
+    broker.unsubscribe(b"t", b"v")
+    broker.commit()
+    assert store.rows == 0
+
+
+# --- what a store is given
+
+
+def test_one_commit_has_the_whole_burst_in_order_and_the_trims_last() -> None:
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"x", b"h")
+    broker.take(b"t", b"u")
+    time = broker.clock.now().wall
+    assert broker.dispatcher.core.take_records() == [
+        TopicBegan(b"t", 1, 1),
+        SubscriptionSet(b"t", b"u", 1),
+        MessageStored(b"t", 1, time, b"h", b"x"),
+        SubscriptionSet(b"t", b"u", 2),
+        Trimmed(b"t", 2),
+    ]
+    assert broker.dispatcher.core.take_records() == []
+
+
+def test_a_topic_that_is_gone_is_not_trimmed() -> None:
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"x")
+    broker.dispatcher.core.take_records()
+    broker.unsubscribe(b"t", b"u")
+    assert broker.dispatcher.core.take_records() == [SubscriptionEnded(b"t", b"u"), TopicEnded(b"t")]
+
+
+def test_what_changes_nothing_gives_the_store_nothing() -> None:
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    broker.dispatcher.core.take_records()
+    broker.subscribe(b"t", b"u")
+    broker.take(b"t", b"u")
+    broker.publish(b"nobody", b"x")
+    broker.unsubscribe(b"t", b"nobody")
+    broker.ask(Op.STATS)
+    assert broker.dispatcher.core.take_records() == []
+
+
+def test_many_takes_of_a_burst_trim_once() -> None:
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    for _ in range(10):
+        broker.publish(b"t", b"x")
+    broker.bodies(b"t", b"u")
+    trims = [each for each in broker.dispatcher.core.take_records() if isinstance(each, Trimmed)]
+    assert trims == [Trimmed(b"t", 11)]
+
+
+def test_trims_come_in_the_order_in_which_the_heads_moved() -> None:
+    broker = BrokerDriver()
+    topics = [b"topic %d" % number for number in range(50)]
+    for topic in topics:
+        broker.subscribe(topic, b"u")
+        broker.publish(topic, b"x")
+    broker.dispatcher.core.take_records()
+    for topic in topics:
+        broker.take(topic, b"u")
+    trims = [each for each in broker.dispatcher.core.take_records() if isinstance(each, Trimmed)]
+    assert [each.topic for each in trims] == topics
+
+
+# --- a store that fails
+
+
+def test_a_failed_commit_raises_before_any_reply_is_sent() -> None:
+    broker = BrokerDriver(store=FailingStore(STORE_ID))
+    sent = []
+
+    def one_turn_of_the_loop(frames: list[bytes]) -> None:
+        arrived = broker.handle(frames)
+        broker.commit()
+        sent.extend(arrived.replies)
+
+    with pytest.raises(StoreError, match="no space left"):
+        one_turn_of_the_loop(broker.frames([Asked(Op.SUBSCRIBE, b"t", b"u")]))
+    assert sent == []
+    one_turn_of_the_loop(broker.frames([Asked(Op.TAKE, b"t", b"nobody")]))
+    assert len(sent) == 1, "what changes nothing needs no commit"
+
+
+def test_a_handler_hands_its_replies_back_instead_of_sending_them() -> None:
+    broker = BrokerDriver(store=FailingStore(STORE_ID))
+    arrived = broker.handle(broker.frames([Asked(Op.SUBSCRIBE, b"t", b"u")] * 3))
+    assert len(arrived.replies) == 3
+    assert len(broker.dispatcher.core.records) == 2, "the commit stands between this and the sending"
+
+
+def test_after_a_failed_commit_the_store_gives_back_what_was_there_before() -> None:
+    store = FailingStore(STORE_ID)
+    broker = BrokerDriver(store=store)
+    broker.subscribe(b"t", b"u")
+    with pytest.raises(StoreError):
+        broker.commit()
+    assert not loaded(store).topics
