@@ -27,7 +27,7 @@ TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
-HIGH_WATER = 10_000
+HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
 
 

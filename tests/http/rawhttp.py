@@ -10,8 +10,8 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from httpfront.server import FrontServer, OnRequest, ServerOptions
 from httpfront.hub import Hub
+from httpfront.server import FrontServer, OnRequest, ServerOptions
 
 PATIENCE = 20.0  # seconds; a test that waits longer has failed
 

@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from tests.http.rawhttp import PATIENCE, Client, Echo, drain, get, running, wait_for
 
 from httpfront.server import FrontServer
+from tests.http.rawhttp import PATIENCE, Client, Echo, drain, get, running, wait_for
 
 
 def ended(server: FrontServer) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
 from httpfront.server import FrontServer
+from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
 MAX_BODY = 100_000
 Served = tuple[FrontServer, Echo]

@@ -5,6 +5,7 @@ import socket
 import time
 
 import pytest
+
 from tests.http.rawhttp import Client, Echo, get, post, running, wait_for
 
 
