@@ -20,7 +20,8 @@ from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
-from httpfront.parser import Refusal, StrictParser
+from httpfront.body import Refusal
+from httpfront.parser import StrictParser
 from httpfront.task import CONTINUE, FrontTask, build_answer, keeps_alive, plain_answer
 
 if TYPE_CHECKING:
@@ -42,14 +43,13 @@ class Channel:
     """A connection. Belongs to the hub's thread."""
 
     def __init__(self, server: FrontServer, sock: socket.socket, addr: tuple[Any, ...], refused: bool) -> None:
-        """`refused`: over the ceiling of connections; whatever it asks, the answer is 503."""
+        """`refused`: over the ceiling; whatever it asks, the answer is 503. `deadline` is when `expire` is due."""
         self.server = server
         self._sock = sock
         self.addr = addr
         self.refused = refused
         self.state = IDLE
-        self.deadline = time.monotonic() + server.idle_limit
-        """When `expire` is due; never while BUSY."""
+        self.deadline = time.monotonic() + (LINGER_SECONDS if refused else server.idle_limit)
         self._mask: int | None = None  # events asked of the hub; None when not watched
         self._gone = False  # the client sent its last byte
         self._parser: StrictParser | None = None
@@ -84,8 +84,8 @@ class Channel:
 
     def limit_idle(self, until: float) -> None:
         """Brings the deadline of a connection without a request forward to `until`."""
-        if self.state == IDLE and not self._receiving and self.deadline > until:
-            self.deadline = until
+        if self.state == IDLE and not self._receiving:
+            self.deadline = min(self.deadline, until)
 
     def close(self) -> None:
         """Ends the connection at once."""
@@ -275,6 +275,8 @@ class Channel:
         self.state = LINGERING
         self.deadline = time.monotonic() + LINGER_SECONDS
         self._want(READING)
+        if not self.server.may_linger(self):
+            self.close()
 
     def _discard(self) -> None:
         try:

@@ -29,7 +29,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: dict[int, Callable[[int], object]] = {}
         self._spawned: deque[Callable[[], None]] = deque()
         self._turns: list[Callable[[], None]] = []
         self._periodic: list[_Periodic] = []
@@ -37,7 +37,7 @@ class Hub:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, select.EPOLLIN, lambda _: _drain(self._wake_fd))
 
-    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+    def watch(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Calls `handler(events)` when epoll reports the descriptor. An event may be stale."""
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
@@ -137,7 +137,7 @@ class _Periodic:
         self.due = 0.0
 
 
-def _guarded(work: Callable[..., None], *arguments: object) -> None:
+def _guarded(work: Callable[..., object], *arguments: object) -> None:
     try:
         work(*arguments)
     except Exception:

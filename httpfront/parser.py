@@ -12,18 +12,17 @@ from typing import Any, Protocol
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
+from httpfront.body import ChunkedBody, Refusal
+
 MAX_FIELDS = 256
 """Header fields of one request."""
-PIECE = 8192
-"""Bytes that a chunked body is fed at a time: waitress copies the rest of what it is given for every chunk."""
-FRAMING_BASE, FRAMING_PER_BYTE = 64 * 1024, 16
-"""Chunk framing may outweigh content, but only so far: one-byte chunks need 5 bytes of framing a byte."""
 
 _SINGLE = re.compile(rb"\r\n(host|content-length|transfer-encoding|content-type|authorization)[ \t]*:", re.I)
 _ENDLESS = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*[0-9]{19}", re.I)
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
-_BLANKS = (b" ", b"\t", b"\n", b"\x0b", b"\x0c")  # waitress strips them
+_BLANK = re.compile(rb"(?:\r\n)*+[ \t\r\n\x0b\x0c]")
+"""What waitress strips before the request line; only whole empty lines may be (RFC 9112, section 2.2)."""
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
 
@@ -37,15 +36,6 @@ class RequestLimits(Protocol):
     def max_headers(self) -> int: ...
     @property
     def max_target(self) -> int: ...
-
-
-class Refusal(Error):  # type: ignore[misc]
-    """A request that is refused before the application sees it: status code, reason and one line of text."""
-
-    def __init__(self, code: int, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.reason = reason
 
 
 def _bad(detail: str) -> Refusal:
@@ -70,11 +60,6 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
 
     def received(self, data: bytes) -> int:
         """Takes what belongs to this request; returns how many bytes that was. Raises nothing."""
-        if self.chunked:
-            data = data[:PIECE]
-        if data[:1] in _BLANKS and not self.headers_finished and not self.header_plus:
-            self._refuse(_bad("white space before the request line"))
-            return len(data)
         before = self.header_plus
         consumed: int = super().received(data)
         if not self.headers_finished:
@@ -82,9 +67,11 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         if self.headers_finished and not self._checked:
             self._checked = True
             if not self.empty:
+                if _BLANK.match(before + data):
+                    self.error = _bad("white space before the request line")
                 self._refuse(self.error or self._fault())
-        elif self.chunked and not self.error:
-            self._refuse(self._chunked_fault())
+        elif self.chunked:
+            self._refuse(self.error)
         return consumed
 
     def _check_partial(self, head: bytes) -> None:
@@ -120,6 +107,8 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         coding = self._coding(header_plus)
         if coding is not None and coding != b"chunked":
             raise ParsingError("invalid Transfer-Encoding")
+        if self.chunked:
+            self.body_rcv = ChunkedBody(self._limits.max_body)
 
     @staticmethod
     def _coding(header_plus: bytes) -> bytes | None:
@@ -146,14 +135,6 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             return _bad("invalid Host")
         if self.content_length > self._limits.max_body:
             return self._too_large()
-        return None
-
-    def _chunked_fault(self) -> Refusal | None:
-        content = len(self.body_rcv)
-        if content > self._limits.max_body:
-            return self._too_large()
-        if self.body_bytes_received > FRAMING_BASE + (FRAMING_PER_BYTE + 1) * content:
-            return _bad("too much chunk framing for so little content")
         return None
 
     def _target_too_long(self) -> Refusal:

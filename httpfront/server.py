@@ -80,6 +80,8 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         self.draining = False
         self.channels: dict[int, Channel] = {}
         """Every open connection by descriptor."""
+        self._leaving: set[int] = set()
+        """Descriptors of those that are not served: refused, or answered for the last time."""
         self._on_request = on_request
         self._surplus = max(SURPLUS, options.connections // 10)
         self._drain_ends = self._closes_at = 0.0
@@ -144,6 +146,12 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     def forget(self, channel: Channel) -> None:
         """The channel closes."""
         self.channels.pop(channel.fileno(), None)
+        self._leaving.discard(channel.fileno())
+
+    def may_linger(self, channel: Channel) -> bool:
+        """The channel has had its last answer and does not count any more; False where too many such are open."""
+        self._leaving.add(channel.fileno())
+        return len(self._leaving) <= self.options.connections + self._surplus
 
     def report(self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int) -> None:
         """Tells `on_request` of an answer."""
@@ -160,7 +168,8 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             return False
         now = time.monotonic()
         if self._accepting and now >= self._closes_at:
-            self._accept_all()
+            while self._accept_some():
+                pass
             self._stop_listening()
         return now >= self._drain_ends or not (self._accepting or self.channels)
 
@@ -173,7 +182,7 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             self._listen_again()
 
     def _listen_again(self) -> None:
-        self.hub.watch(self.socket.fileno(), select.EPOLLIN, lambda _: self._accept_all())
+        self.hub.watch(self.socket.fileno(), select.EPOLLIN, lambda _: self._accept_some())
         self._accepting = True
 
     def _stop_listening(self) -> None:
@@ -183,18 +192,20 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         if self.draining:
             self.socket.close()
 
-    def _accept_all(self) -> None:
+    def _accept_some(self) -> bool:
+        """Accepts what waits, so much a turn; whether there may be more."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, addr = self.socket.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._pause_accepting(error)
-                    return
+                    return False
                 continue  # the client has gone already
             self._take(sock, addr)
+        return True
 
     def _pause_accepting(self, error: OSError) -> None:
         """Nothing to accept with: trying again at once would only spin."""
@@ -204,14 +215,16 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             self._stop_listening()
 
     def _take(self, sock: socket.socket, addr: tuple[Any, ...]) -> None:
-        over = len(self.channels) - self.options.connections
-        if over >= self._surplus:
+        refused = len(self.channels) - len(self._leaving) >= self.options.connections
+        if refused and len(self._leaving) >= self._surplus:
             sock.close()
             return
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.channels[sock.fileno()] = Channel(self, sock, addr, refused=over >= 0)
+            self.channels[sock.fileno()] = Channel(self, sock, addr, refused)
+            if refused:
+                self._leaving.add(sock.fileno())
         except OSError:
             sock.close()
 
@@ -223,12 +236,20 @@ class _NoDispatcher:
 def _drop_new_connections(listener: socket.socket) -> None:
     """Lets the kernel drop new handshakes, so that closing the socket later resets nobody who got through.
 
-    A classic BPF program of one instruction, "accept 0 bytes" (Linux, socket(7)); elsewhere nothing.
+    A classic BPF program that drops a SYN without ACK and passes everything else, so that a handshake under way
+    can still end (Linux, socket(7)); elsewhere nothing. The packet begins with the TCP header.
     """
     if sys.platform != "linux":
         return
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(instruction))
+    steps = (
+        (0x30, 0, 0, 13),  # load the byte of the flags
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone?
+        (0x06, 0, 0, 0),  # then drop
+        (0x06, 0, 0, 0xFFFFFFFF),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError as error:

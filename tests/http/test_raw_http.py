@@ -369,3 +369,14 @@ def test_connections_over_the_ceiling_are_told_so(served: Served) -> None:
         with Client(server.port) as third:
             assert third.get("/3").status == 200
         first.close()
+
+
+def test_connections_that_have_had_their_last_answer_do_not_count() -> None:
+    with running(Echo(), connections=2) as server:
+        leaving = [Client(server.port) for _ in range(2)]
+        for client in leaving:
+            assert client.get("/a", "Connection: close").status == 200
+        with Client(server.port) as third:
+            assert third.get("/3").status == 200
+        for client in leaving:
+            client.close()

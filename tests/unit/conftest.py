@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.driver import BrokerDriver
 
-_COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "phases": [Phase.explicit, Phase.generate, Phase.shrink],
+    "report_multiple_bugs": False,
+    "suppress_health_check": list(HealthCheck),
+}
 
 settings.register_profile("ci", max_examples=500, stateful_step_count=50, derandomize=True, **_COMMON)
 settings.register_profile("long", max_examples=20_000, stateful_step_count=50, print_blob=True, **_COMMON)
@@ -18,10 +24,12 @@ settings.load_profile(PROFILE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long run has no limit of time for one test."""
-    if PROFILE == "long":
-        for item in items:
+    """The long run has no limit of time for one test; finding the smallest failing run may take its time."""
+    for item in items:
+        if PROFILE == "long":
             item.add_marker(pytest.mark.timeout(0))
+        elif item.name == "runTest":
+            item.add_marker(pytest.mark.timeout(450))
 
 
 @pytest.fixture

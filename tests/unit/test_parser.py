@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from waitress.adjustments import Adjustments
 
-from httpfront.parser import PIECE, StrictParser
+from httpfront.parser import StrictParser
 from httpfront.task import keeps_alive
 
 
@@ -119,6 +119,7 @@ def test_doubtful_framing_is_refused(status: int, data: bytes) -> None:
     [
         (400, head("Folded: a", " b")),
         (400, head(" a: b")),
+        (400, b"\r\n " + head()),
         (400, head("Name : v")),
         (400, head("Na me: v")),
         (400, head(": v")),
@@ -225,12 +226,6 @@ def test_a_chunked_body_of_exactly_the_ceiling_is_accepted(size: int) -> None:
 )
 def test_bad_chunks_are_refused(status: int, body: bytes) -> None:
     assert refusal(head("Transfer-Encoding: chunked") + body) == status
-
-
-def test_a_chunked_body_is_fed_in_pieces_that_keep_tiny_chunks_cheap() -> None:
-    parser = new_parser(Limits(max_body=1_000_000))
-    parser.received(head("Transfer-Encoding: chunked"))
-    assert parser.received(b"1\r\nb\r\n" * 10_000) <= PIECE
 
 
 def test_a_refused_request_is_not_asked_for_its_body() -> None:

@@ -1,0 +1,162 @@
+"""Chunked request bodies, decoded and bounded; no sockets here (RFC 9112, section 7.1).
+
+waitress's own receiver takes a bare LF for a part of a size line, keeps lines without an end for as long as they
+come (and copies them with every piece), and looks at nothing in a trailer.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+
+from waitress.utilities import Error
+
+MAX_LINE = 1024
+"""Bytes of one chunk-size line with its extensions, or of one trailer field."""
+MAX_TRAILERS = 8192
+"""Bytes of all trailer fields."""
+FRAMING_BASE, FRAMING_PER_BYTE = 16 * 1024, 16
+"""Chunk framing may outweigh content, but only so far: one-byte chunks need 5 bytes of framing a byte."""
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+
+
+class Refusal(Error):  # type: ignore[misc]
+    """A request that is refused before the application sees it: status code, reason and one line of text."""
+
+    def __init__(self, code: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.reason = reason
+
+
+class _Fault(Exception):
+    """Carries a Refusal out of the depths."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.body)
+        self.refusal = refusal
+
+
+def _bad(detail: str) -> _Fault:
+    return _Fault(Refusal(400, "Bad Request", detail))
+
+
+class ChunkedBody:
+    """In the place of waitress's ChunkedReceiver. `max_body` is the ceiling of the decoded bytes, inclusive.
+
+    Chunk extensions and trailer fields are checked, bounded and dropped.
+    """
+
+    def __init__(self, max_body: int) -> None:
+        self.max_body = max_body
+        self.completed = False
+        self.error: Refusal | None = None
+        self._length = 0
+        self._file = BytesIO()
+        self._left = 0  # bytes of the current chunk still to come
+        self._line = b""  # the start of a line whose end has not arrived
+        self._expect = "size"  # what the next line is: "size", "end" (of a chunk) or "trailer"
+        self._framing = 0  # bytes of everything that is not content
+        self._trailers = 0  # bytes of trailer fields
+
+    def __len__(self) -> int:
+        return self._length
+
+    def getfile(self) -> BytesIO:
+        """The decoded body, at its start once `completed`."""
+        return self._file
+
+    def getbuf(self) -> BytesIO:
+        """What waitress closes after the request."""
+        return self._file
+
+    def received(self, data: bytes) -> int:
+        """Takes what belongs to the body; returns how many bytes that was. Raises nothing: see `error`."""
+        pos, end = 0, len(data)
+        try:
+            while pos < end and not self.completed:
+                if self._left:
+                    pos = self._content(data, pos)
+                elif self._expect == "size" and not self._line:
+                    pos = self._whole_chunks(data, pos)
+                else:
+                    pos = self._next_line(data, pos)
+        except _Fault as fault:
+            self.error = fault.refusal
+            return end
+        return pos
+
+    def _content(self, data: bytes, pos: int) -> int:
+        stop = min(pos + self._left, len(data))
+        self._file.write(data[pos:stop])
+        self._left -= stop - pos
+        return stop
+
+    def _whole_chunks(self, data: bytes, pos: int) -> int:
+        """The fast way through chunks that are in `data` from end to end; tiny ones would be slow else."""
+        match, write, end = _SIZE_LINE.match, self._file.write, len(data)
+        while True:
+            found = match(data, pos, pos + MAX_LINE)
+            size = int(found[1], 16) if found else 0
+            if not found or not size or found.end() + size + 2 > end:
+                return self._next_line(data, pos) if pos < end else pos
+            start = found.end()
+            stop = start + size
+            self._count(size, start - pos + 2)
+            if data[stop : stop + 2] != b"\r\n":
+                raise _bad("a chunk is longer than its size")
+            write(data[start:stop])
+            pos = stop + 2
+
+    def _next_line(self, data: bytes, pos: int) -> int:
+        """Takes one line, or the piece of it that has arrived."""
+        stop = data.find(b"\n", pos, pos + MAX_LINE) + 1
+        line = self._line + data[pos : stop or pos + MAX_LINE]
+        if len(line) > MAX_LINE or (not stop and len(data) - pos >= MAX_LINE):
+            raise _bad("a line of the chunked body is too long")
+        if not stop:
+            self._line = line
+            return len(data)
+        self._line = b""
+        if self._expect == "size":
+            self._size_line(line)
+        elif self._expect == "end":
+            self._end_of_chunk(line)
+        else:
+            self._trailer_line(line)
+        return stop
+
+    def _size_line(self, line: bytes) -> None:
+        found = _SIZE_LINE.fullmatch(line)
+        if not found:
+            raise _bad("invalid chunk size")
+        size = int(found[1], 16)
+        self._count(size, len(line) + 2)
+        self._left = size
+        self._expect = "end" if size else "trailer"
+
+    def _count(self, size: int, framing: int) -> None:
+        self._length += size
+        self._framing += framing
+        if self._length > self.max_body:
+            raise _Fault(Refusal(413, "Content Too Large", f"the body has over {self.max_body} bytes"))
+        if self._framing > FRAMING_BASE + FRAMING_PER_BYTE * self._length:
+            raise _bad("too much chunk framing for so little content")
+
+    def _end_of_chunk(self, line: bytes) -> None:
+        if line != b"\r\n":
+            raise _bad("a chunk is longer than its size")
+        self._expect = "size"
+
+    def _trailer_line(self, line: bytes) -> None:
+        if line == b"\r\n":
+            self.completed = True
+            self._file.seek(0)
+            return
+        self._trailers += len(line)
+        if self._trailers > MAX_TRAILERS:
+            raise _Fault(Refusal(431, "Request Header Fields Too Large", "the trailer fields are too large"))
+        if not _TRAILER.fullmatch(line):
+            raise _bad("invalid trailer field")
