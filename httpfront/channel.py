@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 IDLE, BUSY, FLUSHING, LINGERING, CLOSED = range(5)
 
 RECEIVE_BYTES = 65536
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 16 * 1024 * 1024
+LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 1024 * 1024
 READING = EPOLLIN | EPOLLRDHUP
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")

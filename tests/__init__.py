@@ -1,1 +1,5 @@
-"""The tests: `unit` needs no sockets of ours, `http` drives the real thing; `support` is shared by them."""
+"""The tests: `unit` needs no broker of its own, `http` drives the real thing; `support` is shared by them."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
