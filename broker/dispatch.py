@@ -110,7 +110,7 @@ class Dispatcher:
         if spec.on_user != bool(request.user):
             raise WireError(f"operation {op.name} {'needs a' if spec.on_user else 'takes no'} user")
         if body is not None:
-            if not isinstance(args, ops.Publish):
+            if not isinstance(args, ops.Publish) or args.body:
                 raise WireError(f"operation {op.name} takes no body")
             args.body = body
         self.counters[op.name] += 1
@@ -137,14 +137,15 @@ class Dispatcher:
             return ops.Pong(self.identity.cluster, self.identity.broker)
         return ops.Nothing()
 
-    def change_map(self, newer: ClusterMap) -> None:
-        """Takes a newer map, unless it gives away a slot in which this broker holds topics."""
+    def change_map(self, newer: ClusterMap) -> bool:
+        """Takes a newer map, unless it gives away a slot in which this broker holds topics: then False."""
         lost = [name for name in self.core.state.topics if newer.owner(name) != self.identity.broker]
         if lost:
             log.error("newer map refused: it gives away topics that are held here", extra={"topics": len(lost)})
-            return
+            return False
         log.info("newer map taken", extra={"epoch": newer.epoch})
         self.map = newer
+        return True
 
     def stats(self) -> dict[str, int]:
         """Gauges of the state and all counters."""

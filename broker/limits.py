@@ -42,7 +42,8 @@ class Limits(NamedTuple):
             raise FanmailError(
                 "too-many-subscriptions", f"the broker holds {self.subscriptions} subscriptions, its ceiling"
             )
-        self._check_memory(state, SUBSCRIPTION_COST + TOPIC_COST + len(name) + len(user))
+        topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
+        self._check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost)
 
     def _check_memory(self, state: State, more: int) -> None:
         if state.memory + more > self.memory:

@@ -50,7 +50,7 @@ class Peers:
         """Queues a message that the connection would not take; False where the queue is full and it is dropped."""
         peer = self._peers[peer_id]
         size = sum(map(len, frames))
-        if peer.waiting_bytes + size > MAX_WAITING:
+        if peer.waiting and peer.waiting_bytes + size > MAX_WAITING:
             return False
         peer.waiting.append(frames)
         peer.waiting_bytes += size

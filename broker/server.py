@@ -64,6 +64,7 @@ class Server:
         self._stopping = False
         self._drain_ends = 0
         self._next_housekeeping = 0
+        self._refused_epoch = 0
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._configure()
@@ -188,14 +189,16 @@ class Server:
             return
         self._next_housekeeping = now.mono + TICK * 1000
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        if self._dispatcher.newest_map_seen > self._dispatcher.map.epoch:
+        if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
             self._take_newer_map()
 
     def _take_newer_map(self) -> None:
         self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
         newer = self._reload_map()
-        if newer is not None and newer.epoch > self._dispatcher.map.epoch:
-            self._dispatcher.change_map(newer)
+        if newer is None or newer.epoch <= self._dispatcher.map.epoch:
+            return
+        if not self._dispatcher.change_map(newer):
+            self._refused_epoch = newer.epoch  # not looked at again every turn
 
     def _start_drain(self, mono: int) -> None:
         """From here on nothing is executed; every front is told, and says goodbye after its last request."""

@@ -13,6 +13,7 @@ Only an `up` link carries requests, and each names the incarnation that was hear
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 
 from common import ops
@@ -76,7 +77,7 @@ class Link:
             self.incarnation = frame.incarnation
             self._said_goodbye = False
             self._offsets.clear()
-        self._offsets.append(frame.clock - int(now * 1e6))
+        self._offsets.append(frame.clock - math.ceil(now * 1e6))
         self._offset = max(self._offsets)
         if frame.state == BrokerState.DRAINING and not self._said_goodbye:
             self._change(False, "the broker drains")

@@ -43,7 +43,8 @@ class Model:
             return "too-many-topics"
         if sum(len(topic.queues) for topic in self.topics.values()) >= self.limits.subscriptions:
             return "too-many-subscriptions"
-        if self.memory + SUBSCRIPTION_COST + TOPIC_COST + len(name) + len(user) > self.limits.memory:
+        topic_cost = 0 if name in self.topics else TOPIC_COST + len(name)
+        if self.memory + SUBSCRIPTION_COST + len(user) + topic_cost > self.limits.memory:
             return "memory-full"
         if name not in self.topics:
             self.lives += 1

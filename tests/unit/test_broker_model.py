@@ -17,8 +17,8 @@ from tests.support.mirror import MirrorStore
 from tests.support.model import Model
 from tests.support.snapshot import check_state, snapshot
 
-TOPICS = st.sampled_from([b"a", b"b", "\u00fcber".encode(), b"x" * 200])
-USERS = st.sampled_from([b"u", b"v", b"w", b"a"])
+TOPICS = st.sampled_from([b"a", b"a", b"a", b"a", b"b", "\u00fcber".encode(), b"x" * 200])
+USERS = st.sampled_from([b"u", b"u", b"v", b"a"])
 BODIES = st.sampled_from([b"", b"one", b"two", b"\x00\xff" * 20, b"L" * wire.LARGE_BODY])
 HEADERS = st.sampled_from([b"", b"", b"kept" * 10])
 CALLS = st.one_of(
@@ -29,9 +29,9 @@ CALLS = st.one_of(
 )
 LIMITS = st.builds(
     Limits,
-    topics=st.integers(1, 4),
-    subscriptions=st.integers(1, 12),
-    topic_messages=st.integers(1, 12),
+    topics=st.sampled_from([4, 3, 1]),
+    subscriptions=st.sampled_from([12, 6, 2]),
+    topic_messages=st.sampled_from([12, 5, 1]),
     topic_bytes=st.sampled_from([50, 200, 20_000, 10**6]),
     memory=st.sampled_from(
         [2 * (TOPIC_COST + SUBSCRIPTION_COST) + 5 * MESSAGE_COST, 3 * TOPIC_COST + 20_000, 10**9, 10**9]
@@ -85,12 +85,24 @@ class BrokerMachine(RuleBasedStateMachine):
         self.ask(*calls)
 
     @precondition(lambda self: self.model.topics)
+    @rule(data=st.data(), bodies=st.lists(BODIES.filter(lambda body: len(body) < 100), min_size=1, max_size=8))
+    def a_live_topic_gets_messages(self, data: st.DataObject, bodies: list[bytes]) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.topics)))
+        self.ask(*((Op.PUBLISH, name, b"", body) for body in bodies))
+
+    @precondition(lambda self: self.model.topics)
+    @rule(data=st.data(), times=st.integers(1, 5))
+    def a_subscriber_takes_some(self, data: st.DataObject, times: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.topics)))
+        user = data.draw(st.sampled_from(sorted(self.model.topics[name].queues)))
+        self.ask(*[(Op.TAKE, name, user)] * times)
+
+    @precondition(lambda self: self.model.topics)
     @rule(data=st.data())
     def everybody_takes_everything(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.model.topics)))
-        for user in list(self.model.topics[name].queues):
-            for _ in range(len(self.model.topics[name].queues[user]) + 1):
-                self.ask((Op.TAKE, name, user))
+        for user, queue in list(self.model.topics[name].queues.items()):
+            self.ask(*[(Op.TAKE, name, user)] * (len(queue) + 1))
         assert self.broker.state.topics[name].messages == 0
 
     @rule(seconds=st.sampled_from([0.001, 1, 3600]))
@@ -111,8 +123,10 @@ class BrokerMachine(RuleBasedStateMachine):
             len(self.broker.state.topics) + self.broker.state.subscriptions + self.broker.state.messages
         )
 
-    @rule()
-    def the_broker_is_killed_and_goes_on_with_what_was_committed(self) -> None:
+    @rule(committed_before=st.sampled_from([True, True, True, False]))
+    def the_broker_is_killed_and_goes_on_with_what_was_committed(self, committed_before: bool) -> None:
+        if committed_before:
+            self.the_burst_is_committed()
         self.broker.restart()
         self.model = copy.deepcopy(self.committed)
 

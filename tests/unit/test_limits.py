@@ -66,7 +66,7 @@ def test_bytes_count_bodies_and_kept_headers_up_to_the_ceiling() -> None:
     broker = broker_with(topic_bytes=10)
     broker.subscribe(b"t", b"u")
     assert broker.publish(b"t", b"12345", b"abc").result.seq == 1
-    code, detail = refused(broker, broker.publish, b"t", b"123")
+    code, detail = refused(broker, broker.publish, b"t", b"1", b"23")
     assert code == "topic-full"
     assert "8 bytes" in detail
     assert "3 more" in detail

@@ -1,0 +1,95 @@
+"""Fixtures of real processes. Nothing is started for tests that do not ask for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster, Front, Supervised, short_folder
+
+StartCluster = Callable[..., Cluster]
+StartSupervised = Callable[..., Supervised]
+
+_REPORT: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """Lets fixtures see at their end whether the test has failed."""
+    report = yield
+    item.stash.setdefault(_REPORT, {})[report.when] = report
+    return report
+
+
+def _failed(request: pytest.FixtureRequest) -> bool:
+    reports = request.node.stash.get(_REPORT, {})
+    return any(report.failed for report in reports.values())
+
+
+@pytest.fixture(scope="session")
+def _shared() -> Iterator[Cluster]:
+    cluster = Cluster(brokers=2, fronts=2, front_settings={"idle_timeout": 3600})
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster(_shared: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two fronts and two brokers that all fault-free tests share: use topic names of your own."""
+    yield _shared
+    if _failed(request):
+        print(_shared.about())
+    for process in _shared.processes:
+        assert process.running, process.about()
+
+
+@pytest.fixture
+def front(cluster: Cluster) -> Front:
+    """The first front of the shared cluster."""
+    return cluster.fronts[0]
+
+
+@pytest.fixture
+def start_cluster(request: pytest.FixtureRequest) -> Iterator[StartCluster]:
+    """Starts a cluster of the test's own: `start_cluster(brokers=1, broker_settings={...})`."""
+    clusters: list[Cluster] = []
+
+    def start(*args: Any, **kwargs: Any) -> Cluster:
+        clusters.append(Cluster(*args, **kwargs))
+        return clusters[-1]
+
+    yield start
+    for cluster in clusters:
+        if _failed(request):
+            print(cluster.about())
+        cluster.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty private directory with a short path."""
+    path = short_folder()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start_supervised(folder: Path, request: pytest.FixtureRequest) -> Iterator[StartSupervised]:
+    """Starts a script of `bin`: `start_supervised("start-brokers", "2", "--run-dir=...")`."""
+    started: list[Supervised] = []
+
+    def start(script: str, *arguments: str, **kwargs: Any) -> Supervised:
+        started.append(Supervised(script, folder, *arguments, **kwargs))
+        return started[-1]
+
+    yield start
+    with ExitStack() as stack:
+        for each in started:
+            stack.callback(each.close)
+    if _failed(request):
+        print("\n".join(each.process.about() for each in started))

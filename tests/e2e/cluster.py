@@ -1,0 +1,488 @@
+"""Real processes for tests: brokers, fronts and supervisors in a private run directory, and clients for them.
+
+Nothing here sleeps where a condition can be awaited, and whatever is started is killed at the end: by the
+fixture, or by the kernel where the test run itself dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import zmq
+
+from common import ops, wire
+from common.ops import Op
+from common.partition import DESCRIPTION, MAX_IPC_PATH, ClusterMap, describe_local, load_cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 30.0
+"""Seconds; a test that waits longer for anything has failed."""
+LOG_TAIL = 4000
+"""Characters of a process's log that a failure shows."""
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIENCE) -> T:
+    """Waits until the condition holds and returns its value."""
+    until = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < until, f"waited in vain for {what or condition}"
+        time.sleep(0.01)
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody listens on just now."""
+    for first in range(20000 + os.getpid() % 5000, 32000, count):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports")
+
+
+def flags_of(settings: Mapping[str, object]) -> list[str]:
+    """`{"max_topics": 3}` -> `["--max-topics=3"]`."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without settings of whoever runs the tests."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FANMAIL_")}
+    return environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+
+
+def _die_with_the_tests() -> None:
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+class Process:
+    """A child process whose standard error goes to a file. Started by the main thread only."""
+
+    def __init__(self, name: str, argv: list[str], log: Path, cwd: Path = ROOT) -> None:
+        self.name = name
+        self._log = log
+        self._began = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as stream:
+            self.popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=cwd,
+                env=clean_environ(),
+                preexec_fn=_die_with_the_tests,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    def log(self) -> str:
+        """What this process has said so far."""
+        return self._log.read_bytes()[self._began :].decode("utf-8", "backslashreplace")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The whole JSON lines of the log."""
+        lines = self.log().split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def event(self, name: str) -> dict[str, Any] | None:
+        """The first line of the log about `name`."""
+        assert self.running or self.popen.returncode == 0, self.about()
+        return next((each for each in self.events() if each.get("event") == name), None)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and waits for the end."""
+        self.popen.kill()
+        self.popen.wait(PATIENCE)
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        self.popen.terminate()
+        return self.popen.wait(PATIENCE)
+
+    def about(self) -> str:
+        """For a failure's report."""
+        state = "running" if self.running else f"exit code {self.popen.returncode}"
+        return f"--- {self.name} ({state}) ---\n{self.log()[-LOG_TAIL:]}"
+
+
+class Answer(NamedTuple):
+    """A whole HTTP response."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """The stable word of a problem document."""
+        assert self.headers["Content-Type"] == "application/problem+json", self
+        return str(json.loads(self.body)["code"])
+
+
+Body = bytes | Iterator[bytes] | None
+
+
+class Client:
+    """One keep-alive connection to a front, opened when it is needed. Paths go out as they are given."""
+
+    def __init__(self, port: int, timeout: float = PATIENCE) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+
+    def call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """One request and its answer. OSError or HTTPException where there is no whole answer."""
+        try:
+            self._connection.request(method, path, body, dict(headers or {}))
+            response = self._connection.getresponse()
+            return Answer(response.status, response.msg, response.read())
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def subscribe(self, topic: str, user: str) -> Answer:
+        return self.call("POST", f"/{topic}/{user}")
+
+    def unsubscribe(self, topic: str, user: str) -> Answer:
+        return self.call("DELETE", f"/{topic}/{user}")
+
+    def publish(self, topic: str, body: Body = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        return self.call("POST", f"/{topic}", body, headers)
+
+    def take(self, topic: str, user: str) -> Answer:
+        return self.call("GET", f"/{topic}/{user}")
+
+    def drain(self, topic: str, user: str) -> list[bytes]:
+        """Everything that waits for the user."""
+        bodies = []
+        while (answer := self.take(topic, user)).status == 200:
+            bodies.append(answer.body)
+        assert answer.status == 204, answer
+        return bodies
+
+    @property
+    def connected(self) -> bool:
+        return self._connection.sock is not None
+
+    def ends_cleanly(self) -> bool:
+        """Waits for the server to close the idle connection; whether without another byte. OSError for a reset."""
+        clean = bool(self._connection.sock.recv(1) == b"")
+        self.close()
+        return clean
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Front:
+    """A front process; `web` is a keep-alive client of the calling thread."""
+
+    def __init__(self, process: Process, port: int) -> None:
+        self.process = process
+        self.port = port
+        self._local = threading.local()
+
+    @property
+    def web(self) -> Client:
+        if not hasattr(self._local, "client"):
+            self._local.client = Client(self.port)
+        client: Client = self._local.client
+        return client
+
+    def ready(self, strict: bool = True) -> bool:
+        """What `/readyz` says; false where nobody listens."""
+        client = Client(self.port)
+        try:
+            return client.call("GET", "/readyz?strict=1" if strict else "/readyz").status == 200
+        except OSError:
+            return False
+        finally:
+            client.close()
+
+    def forget(self) -> None:
+        """Closes this thread's connection."""
+        if hasattr(self._local, "client"):
+            self._local.client.close()
+
+
+class Cluster:
+    """Brokers and fronts in a run directory of their own; the brokers with or without their supervisor."""
+
+    def __init__(
+        self,
+        brokers: int = 2,
+        fronts: int = 2,
+        broker_settings: Mapping[str, object] | None = None,
+        front_settings: Mapping[str, object] | None = None,
+        supervised: bool = False,
+    ) -> None:
+        """`supervised`: the brokers are started by `bin/start-brokers`, and `brokers` stays empty."""
+        self.folder = short_folder()
+        self.run_dir = self.folder / "run"
+        self.run_dir.mkdir(0o700)
+        self.description = self.run_dir / DESCRIPTION
+        self._broker_settings = dict(broker_settings or {})
+        self._front_settings = dict(front_settings or {})
+        self.processes: list[Process] = []
+        self._names = itertools.count()
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.supervisor: Supervised | None = None
+        self.brokers: dict[str, Process] = {}
+        self.fronts: list[Front] = []
+        try:
+            self._describe(brokers, supervised)
+            self.map: ClusterMap = load_cluster(self.description)
+            if not supervised:
+                self.brokers = {each.id: self.start_broker(each.id) for each in self.map.brokers}
+            self.fronts = [self.start_front() for _ in range(fronts)]
+            self.await_ready()
+        except BaseException:
+            print(self.about())
+            self.close()
+            raise
+
+    def _describe(self, brokers: int, supervised: bool) -> None:
+        if not supervised:
+            self.description.write_text(describe_local(brokers, self.run_dir))
+            return
+        flags = flags_of({"run_dir": self.run_dir, **self._broker_settings})
+        self.supervisor = Supervised("start-brokers", self.folder, str(brokers), *flags)
+        self.processes.append(self.supervisor.process)
+        wait_for(self.description.exists, "the cluster description")
+
+    def spawn(self, name: str, *argv: str) -> Process:
+        """`python -m ...` with a log of its own."""
+        log = self.folder / f"{next(self._names):02}-{name}.log"
+        process = Process(name, [sys.executable, "-m", *argv], log)
+        self.processes.append(process)
+        return process
+
+    def start_broker(self, broker_id: str, **settings: object) -> Process:
+        """A broker of the description, which need not be ready yet."""
+        settings = {"run_dir": self.run_dir, "id": broker_id, **self._broker_settings, **settings}
+        process = self.spawn(broker_id, "broker", *flags_of(settings))
+        self.brokers[broker_id] = process
+        return process
+
+    def start_front(self, port: int = 0, **settings: object) -> Front:
+        """A front that listens, and need not be ready yet."""
+        settings = {"run_dir": self.run_dir, "port": port, **self._front_settings, **settings}
+        process = self.spawn("front", "httpfront", *flags_of(settings))
+        serving = wait_for(lambda: process.event("serving"), "the front to listen")
+        return Front(process, int(serving["port"]))
+
+    def await_ready(self) -> None:
+        """Waits until every front can reach every broker."""
+        for front in self.fronts:
+            wait_for(front.ready, f"front {front.port} to be ready")
+
+    def topic(self, broker_id: str, stem: str) -> str:
+        """A topic name that begins with `stem` and belongs to a broker."""
+        names = (f"{stem}-{n}" for n in itertools.count())
+        return next(name for name in names if self.map.owner(name.encode()) == broker_id)
+
+    def peer(self, broker_id: str, **options: int) -> Peer:
+        """A raw DEALER that speaks to a broker."""
+        return Peer(self._zmq, self.map.name, broker_id, self.map.endpoint(broker_id), self.map.epoch, options)
+
+    def stats(self, broker_id: str) -> dict[str, int]:
+        """Gauges and counters of a broker."""
+        with self.peer(broker_id) as peer:
+            return peer.stats()
+
+    def broker_pid(self, broker_id: str) -> int:
+        """The process id in the lock file of a broker, 0 where there is none yet."""
+        return int((self.run_dir / f"{broker_id}.lock").read_text() or 0)
+
+    def held(self) -> dict[str, int]:
+        """Topics, subscriptions, messages and content bytes of all brokers together."""
+        each = [self.stats(broker.id) for broker in self.map.brokers]
+        names = ("topics", "subscriptions", "messages", "content_bytes")
+        return {name: sum(stats[name] for stats in each) for name in names}
+
+    def about(self) -> str:
+        """The logs of all processes, for a failure's report."""
+        return "\n".join(process.about() for process in self.processes)
+
+    def close(self) -> None:
+        """Kills everything and removes the directory."""
+        for front in self.fronts:
+            front.forget()
+        if self.supervisor is not None:
+            self.supervisor.close()
+        for process in self.processes:
+            process.popen.kill()
+        for process in self.processes:
+            process.popen.wait(PATIENCE)
+        self._zmq.destroy(linger=0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Supervised:
+    """`bin/start-brokers` or `bin/start-fronts`, and what it starts."""
+
+    def __init__(self, script: str, folder: Path, *arguments: str, cwd: Path = ROOT) -> None:
+        argv = [str(ROOT / "bin" / script), *arguments, "--log-format=json"]
+        self.process = Process(script, argv, folder / f"{script}-{time.monotonic_ns()}.log", cwd)
+        self._folder = str(folder)
+        self._seen: set[int] = set()
+
+    def children(self) -> list[int]:
+        """Process ids of the children that run."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = [int(pid) for pid in path.read_text().split()]
+        self._seen.update(children)
+        return children
+
+    def exited(self, child: str) -> list[dict[str, Any]]:
+        """The log's lines about deaths of a child."""
+        return [
+            each for each in self.process.events() if each["event"].startswith("exited") and each.get("child") == child
+        ]
+
+    def close(self) -> None:
+        """Stops it and its children, by force where that does not work."""
+        if self.process.running:
+            self.process.popen.terminate()
+            try:
+                self.process.popen.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        for pid in self._seen:
+            self._kill_left_over(pid)
+
+    def _kill_left_over(self, pid: int) -> None:
+        with suppress(OSError):
+            if self._folder in Path(f"/proc/{pid}/cmdline").read_text():  # not another one with the same id
+                os.kill(pid, signal.SIGKILL)
+
+
+class Reply(NamedTuple):
+    """What a broker answered to one request: an error code or "", and the result or the detail."""
+
+    id: int
+    code: str
+    result: Any
+    incarnation: int
+
+
+class Peer:
+    """A DEALER that speaks the wire protocol itself, as a front would, or worse."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        cluster: str,
+        broker_id: str,
+        endpoint: str,
+        epoch: int,
+        options: Mapping[str, int],
+    ) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RCVTIMEO, int(PATIENCE * 1000))
+        self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
+        for name, value in options.items():
+            self.socket.setsockopt(getattr(zmq, name), value)
+        self.socket.connect(endpoint)
+        self._cluster, self._broker, self._epoch = cluster, broker_id, epoch
+        self._ids = itertools.count(1)
+        self.incarnation = 0
+        self.clock = 0
+        """Microseconds of the broker's clock when it last answered."""
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close(linger=0)
+
+    def ping(self) -> ops.Pong:
+        """Who answers; from then on requests are for this incarnation."""
+        reply = self.ask(Op.PING, args=ops.Ping(self._cluster, self._broker), incarnation=0)
+        self.incarnation = reply.incarnation
+        pong: ops.Pong = reply.result
+        return pong
+
+    def stats(self) -> dict[str, int]:
+        values: dict[str, int] = self.ask(Op.STATS).result.values
+        return values
+
+    def ask(self, op: Op, topic: str = "", user: str = "", args: Any = None, **frame: int) -> Reply:
+        """One request and its reply. `frame` may name incarnation and deadline."""
+        if op not in (Op.PING, Op.STATS) and not self.incarnation:
+            self.ping()
+        self.send([(op, topic, user, args or ops.Nothing())], **frame)
+        return self.receive()[0]
+
+    def send(
+        self,
+        requests: list[tuple[Op, str, str, Any]],
+        incarnation: int | None = None,
+        deadline: int | None = None,
+    ) -> None:
+        """Requests in one message; by default for the incarnation heard from, with time enough."""
+        until = self.clock + int(PATIENCE * 2e6) if deadline is None else deadline
+        packed = [
+            wire.pack_request(next(self._ids), op, topic.encode(), user.encode(), until, args)
+            for op, topic, user, args in requests
+        ]
+        self._ops = [op for op, *_ in requests]
+        meant_for = self.incarnation if incarnation is None else incarnation
+        self.socket.send(wire.pack_requests(meant_for, self._epoch, packed))
+
+    def receive(self) -> list[Reply]:
+        """The replies of the next message; results are unpacked as those of the last `send`."""
+        frames = self.socket.recv_multipart()
+        frame = wire.unpack_replies(frames)
+        self.clock = frame.clock
+        replies = []
+        for reply, op in zip(frame.replies, itertools.chain(self._ops, itertools.repeat(self._ops[-1])), strict=False):
+            unpack = wire.unpack_detail if reply.code else lambda raw, op=op: wire.unpack_result(op, raw)
+            result = unpack(reply.result)
+            if isinstance(result, ops.Message) and len(frames) == 2:
+                result.body = frames[1]
+            replies.append(Reply(reply.id, reply.code, result, frame.incarnation))
+        return replies
+
+
+def short_folder() -> Path:
+    """A new private directory whose path leaves room for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    if len(f"{folder}/run/b00.sock") > MAX_IPC_PATH:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
+    return folder
