@@ -33,7 +33,7 @@ from common.partition import DESCRIPTION, MAX_IPC_PATH, ClusterMap, describe_loc
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 """Seconds; a test that waits longer for anything has failed."""
-LOG_TAIL = 4000
+LOG_TAIL = 8000
 """Characters of a process's log that a failure shows."""
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl
@@ -41,7 +41,7 @@ _prctl = ctypes.CDLL(None).prctl
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIENCE) -> T:
+def wait_for(condition: Callable[[], T | None], what: str = "", patience: float = PATIENCE) -> T:
     """Waits until the condition holds and returns its value."""
     until = time.monotonic() + patience
     while True:
@@ -135,9 +135,11 @@ class Process:
         return self.popen.wait(PATIENCE)
 
     def about(self) -> str:
-        """For a failure's report."""
+        """For a failure's report; without the access log, but for its last lines."""
+        lines = self.log().splitlines()
+        lines = [each for each in lines[:-10] if '"event":"request"' not in each] + lines[-10:]
         state = "running" if self.running else f"exit code {self.popen.returncode}"
-        return f"--- {self.name} ({state}) ---\n{self.log()[-LOG_TAIL:]}"
+        return f"--- {self.name} ({state}) ---\n" + "\n".join(lines)[-LOG_TAIL:]
 
 
 class Answer(NamedTuple):

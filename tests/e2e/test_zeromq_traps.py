@@ -239,7 +239,8 @@ def fake_broker(cluster: Cluster) -> Iterator[FakeBroker]:
     cluster.brokers["b0"].kill()
     fake = FakeBroker(cluster.map.endpoint("b0"))
     try:
-        wait_for(cluster.fronts[0].ready, "the front to believe the broker")
+        wait_for(lambda: fake.pings, "the front to find the broker")
+        wait_for(cluster.fronts[0].ready, "the front to believe it")
         yield fake
     finally:
         fake.close()
