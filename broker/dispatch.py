@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from broker.handlers import HANDLERS, Core
+from broker.waiters import Waiter, Waiters
 from common import ops, wire
 from common.clock import Now
 from common.errors import FanmailError
@@ -43,6 +44,7 @@ class Arrived:
     """What one message from a front came to."""
 
     replies: list[Outgoing]
+    """Of the requests that are answered at once; a WAIT is answered by `turn`."""
     goodbye: bool = False
     """The front will send nothing more to this incarnation."""
 
@@ -58,9 +60,19 @@ class Dispatcher:
         self.newest_map_seen = cluster_map.epoch
         """The greatest map epoch that a front has named; above `map.epoch` the description is read again."""
         self.counters: Counter[str] = Counter()
+        self.waiters = Waiters(self._pending)
 
-    def handle(self, frames: list[bytes], now: Now) -> Arrived:
-        """Never raises, whatever the bytes."""
+    def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
+        """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
+        if self.state is not BrokerState.READY:
+            self.waiters.end_all()
+        return [
+            (wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket))))
+            for wake in self.waiters.turn(now.mono)
+        ]
+
+    def handle(self, frames: list[bytes], now: Now, peer_id: bytes = b"") -> Arrived:
+        """Never raises, whatever the bytes. `peer_id` is whom parked requests are answered."""
         try:
             frame = wire.unpack_requests(frames)
         except WireError as error:
@@ -69,7 +81,9 @@ class Dispatcher:
         arrived = Arrived([])
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
-            arrived.replies.append(self._answer(frame, request, body, now))
+            answer = self._answer(frame, request, body, now, peer_id)
+            if answer is not None:
+                arrived.replies.append(answer)
             arrived.goodbye |= request.op == Op.GOODBYE
         return arrived
 
@@ -78,12 +92,19 @@ class Dispatcher:
         log.warning("message not understood", extra={"reason": str(error), "answered": len(error.ids)})
         return Arrived([Outgoing(wire.pack_error(each, "bad-request", str(error))) for each in error.ids])
 
-    def _answer(self, frame: RequestFrame, request: Request, body: bytes | None, now: Now) -> Outgoing:
+    def _answer(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Outgoing | None:
+        """The reply, None for a request that is parked."""
         try:
             result = self._execute(frame, request, body, now)
+            if isinstance(result, ops.Wait):
+                waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
+                self.waiters.park(request.topic, request.user, waiter)
+                return None
         except FanmailError as error:
             self.counters[f"errors.{error.code}"] += 1
-            return Outgoing(wire.pack_error(request.id, error.code, error.detail))
+            return Outgoing(wire.pack_error(request.id, error.code, error.detail, error.fields))
         except WireError as error:
             self.counters["errors.wire"] += 1
             return Outgoing(wire.pack_error(request.id, "bad-request", str(error)))
@@ -114,7 +135,22 @@ class Dispatcher:
                 raise WireError(f"operation {op.name} takes no body")
             args.body = body
         self.counters[op.name] += 1
-        return handler(self.core, request, args, now)
+        result = handler(self.core, request, args, now)
+        self._tell_waiters(op, request)
+        return result
+
+    def _tell_waiters(self, op: Op, request: Request) -> None:
+        if op is Op.PUBLISH:
+            self.waiters.published(request.topic)
+        elif op is Op.TAKE or op is Op.PASS:
+            self.waiters.followed(request.topic, request.user)
+        elif op is Op.UNSUBSCRIBE:
+            self.waiters.ended(request.topic, request.user)
+
+    def _pending(self, name: bytes, user: bytes) -> int | None:
+        topic = self.core.state.topics.get(name)
+        subscription = topic.subscriptions.get(user) if topic else None
+        return topic.next_seq - subscription.position if topic and subscription else None
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
         """Whether a request may be executed at all; what is refused here provably was not."""
@@ -156,5 +192,6 @@ class Dispatcher:
             "messages": state.messages,
             "content_bytes": state.content_bytes,
             "memory_bytes": state.memory,
+            "waiters": self.waiters.count,
         }
         return gauges | dict(self.counters)

@@ -74,15 +74,52 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     return ops.Published(len(topic.subscriptions), topic.epoch, seq)
 
 
-def take(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Message | None:
-    """The user's next message, handed out at most once; None where none waits."""
+def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
+    """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
     topic, position = _find(core, request)
+    if args.after:
+        position = _confirm(core, request, args, topic, position)
     if position == topic.next_seq:
         return None
     piece = topic.piece(position)
-    core.emit(SubscriptionSet(request.topic, request.user, position + 1))
+    if not args.after:
+        core.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
     return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.body)
+
+
+def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
+    """How the subscription stands; takes nothing."""
+    topic, position = _find(core, request)
+    pending = topic.next_seq - position
+    return ops.Status(pending, topic.epoch, position if pending else 0)
+
+
+def wait(core: Core, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
+    """The subscription exists: the request may be parked."""
+    _find(core, request)
+    return args
+
+
+def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+    """The client of a woken waiter has gone: the wake goes to the next one."""
+    _find(core, request)
+    return ops.Nothing()
+
+
+def _confirm(core: Core, request: Request, args: ops.Take, topic: Topic, position: int) -> int:
+    """Everything up to the cursor is done. Returns the new position; an older cursor changes nothing."""
+    if args.seq == 0:
+        return position
+    if args.epoch != topic.epoch or not 0 < args.seq < topic.next_seq:
+        oldest = {"oldest": f"{topic.epoch}-{position}"} if position < topic.next_seq else {}
+        raise FanmailError(
+            "cursor-lost", "this id was not published in this life of the topic; go on with after=0", **oldest
+        )
+    if args.seq >= position:
+        position = args.seq + 1
+        core.emit(SubscriptionSet(request.topic, request.user, position))
+    return position
 
 
 def _find(core: Core, request: Request) -> tuple[Topic, int]:
@@ -98,4 +135,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.UNSUBSCRIBE: unsubscribe,
     Op.PUBLISH: publish,
     Op.TAKE: take,
+    Op.LOOK: look,
+    Op.WAIT: wait,
+    Op.PASS: pass_on,
 }

@@ -47,8 +47,12 @@ class Peers:
         peer.said_goodbye |= goodbye
 
     def keep(self, peer_id: bytes, frames: list[bytes]) -> bool:
-        """Queues a message that the connection would not take; False where the queue is full and it is dropped."""
-        peer = self._peers[peer_id]
+        """Queues a message that the connection would not take; False where it is dropped: the queue is full, or
+        the peer has been silent for so long that it is forgotten.
+        """
+        peer = self._peers.get(peer_id)
+        if peer is None:
+            return False
         size = sum(map(len, frames))
         if peer.waiting and peer.waiting_bytes + size > MAX_WAITING:
             return False

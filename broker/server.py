@@ -114,9 +114,18 @@ class Server:
             self._socket.setsockopt(option, value)
 
     def _wait(self) -> None:
-        for source, _ in self._poller.poll(BLOCKED_TICK if self._peers.any_blocked else TICK):
+        for source, _ in self._poller.poll(self._patience()):
             if source == self._wake_fd:
                 _drain_fd(self._wake_fd)
+
+    def _patience(self) -> int:
+        """Milliseconds that the loop may wait."""
+        waiters = self._dispatcher.waiters
+        if waiters.busy:
+            return 0
+        most = BLOCKED_TICK if self._peers.any_blocked else TICK
+        due = waiters.next_due()
+        return most if due is None else max(0, min(most, (due - self._clock.now().mono) // 1000 + 1))
 
     def _receive(self) -> list[list[bytes]]:
         burst: list[list[bytes]] = []
@@ -134,12 +143,14 @@ class Server:
         replies: dict[bytes, list[Outgoing]] = {}
         for peer_id, *frames in burst:
             now = self._clock.now()
-            arrived = self._dispatcher.handle(frames, now)
+            arrived = self._dispatcher.handle(frames, now, peer_id)
             self._peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
         records = self._dispatcher.core.take_records()
         if records:
             self._store.commit(records)
+        for peer_id, answer in self._dispatcher.turn(self._clock.now()):
+            replies.setdefault(peer_id, []).append(answer)
         for peer_id, outgoing in replies.items():
             self._reply(peer_id, outgoing)
 

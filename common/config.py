@@ -76,7 +76,9 @@ class FrontSettings(Settings):
 
     host: str = setting(str, "127.0.0.1", "address", "address to listen on")
     port: int = setting(count(0, 65535), 8100, "port", "port to listen on; of the first front where there are several")
-    connections: int = setting(count(1, 10**6), 1000, "connections", "open connections; more are answered 503")
+    connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
+    max_wait: float = setting(seconds(0, 3600), 30.0, "seconds", "longest wait of a long poll; longer ones are cut")
+    max_waiters: int = setting(count(0, 10**6), 3000, "requests", "long polls at a time; more are answered at once")
     max_name: int = setting(count(1, MAX_NAME), 255, "bytes", "longest topic or user name")
     max_headers: int = setting(size(256, MIB), 16 * KIB, "bytes", "largest request line and header section (431)")
     max_target: int = setting(size(64, MIB), 8 * KIB, "bytes", "longest request target (414)")

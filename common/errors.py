@@ -28,6 +28,7 @@ _TABLE = (
     ErrorSpec("no-subscription", 404, "No such subscription"),
     ErrorSpec("no-route", 404, "Nothing has this shape of path"),
     ErrorSpec("method-not-allowed", 405, "Method not allowed"),
+    ErrorSpec("cursor-lost", 410, "The cursor is not of this life of the topic"),
     ErrorSpec("body-too-large", 413, "Body over the ceiling"),
     ErrorSpec("headers-too-large", 431, "Kept headers over the ceiling"),
     ErrorSpec("too-many-topics", 429, "The broker is at its ceiling of topics", 5),

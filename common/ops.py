@@ -22,6 +22,9 @@ class Op(IntEnum):
     UNSUBSCRIBE = 11
     PUBLISH = 12
     TAKE = 13
+    LOOK = 14
+    WAIT = 15
+    PASS = 16
 
 
 class Ping(Struct, array_like=True):
@@ -69,6 +72,18 @@ class Published(Struct, array_like=True):
     seq: int
 
 
+class Take(Struct, array_like=True):
+    """Which message, and whether it is done with its handing out.
+
+    Without `after`: the next one, at most once. With it: everything up to and with `epoch`-`seq` is done (`seq` 0:
+    nothing yet), and the next one is handed out without being taken.
+    """
+
+    after: bool = False
+    epoch: str = ""
+    seq: int = 0
+
+
 class Message(Struct, array_like=True):
     """A message handed out."""
 
@@ -81,6 +96,27 @@ class Message(Struct, array_like=True):
     """Messages that wait for this user after this one."""
     headers: bytes
     body: bytes
+
+
+class Status(Struct, array_like=True):
+    """A subscription as it stands. `seq` is of the next message, 0 where none waits."""
+
+    pending: int
+    epoch: str
+    seq: int
+
+
+class Wait(Struct, array_like=True):
+    """Until the request's deadline. `ticket` is that of an earlier wait whose place in the queue it keeps, else 0."""
+
+    ticket: int = 0
+
+
+class Look(Struct, array_like=True):
+    """`now`: there may be a message, take it; else the time is up, or the wait was ended."""
+
+    now: bool
+    ticket: int
 
 
 class OpSpec(NamedTuple):
@@ -101,5 +137,8 @@ OPS: dict[Op, OpSpec] = {
     Op.SUBSCRIBE: OpSpec(Nothing, Subscribed, on_user=True),
     Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),
     Op.PUBLISH: OpSpec(Publish, Published),
-    Op.TAKE: OpSpec(Nothing, Message, on_user=True),
+    Op.TAKE: OpSpec(Take, Message, on_user=True),
+    Op.LOOK: OpSpec(Nothing, Status, on_user=True),
+    Op.WAIT: OpSpec(Wait, Look, on_user=True),
+    Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
 }

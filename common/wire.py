@@ -8,7 +8,7 @@ one request or reply that it belongs to, so that it is never copied into a packe
 
 Packed as MessagePack. `args` and `result` are those of `common/ops.py`; with a second frame, their empty
 `body` field stands for it. A reply with `code` "" is a success, its result nil where there is nothing to
-hand out; otherwise `code` is one of `common/errors.py` and the result is the detail, a text.
+hand out; otherwise `code` is one of `common/errors.py` and the result is the detail: a text, or [text, {more members}].
 
 `incarnation` in a request is that of the broker process the front has heard from, 0 only in a PING: a broker
 refuses what was meant for its predecessor. `deadline` and `clock` are microseconds of the broker's own
@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from common.errors import FanmailError
 from common.ops import OPS, Op
 
 VERSION = 1
@@ -99,7 +100,7 @@ _decode_requests = msgspec.msgpack.Decoder(RequestFrame).decode
 _decode_replies = msgspec.msgpack.Decoder(ReplyFrame).decode
 _decode_args = {int(op): msgspec.msgpack.Decoder(spec.args).decode for op, spec in OPS.items()}
 _decode_results = {int(op): msgspec.msgpack.Decoder(spec.result | None).decode for op, spec in OPS.items()}
-_decode_text = msgspec.msgpack.Decoder(str).decode
+_decode_detail = msgspec.msgpack.Decoder(str | tuple[str, dict[str, str | int]]).decode
 
 EMPTY = _encode(None)
 """A packed nil: a success with nothing to hand out."""
@@ -120,9 +121,14 @@ def pack_reply(request_id: int, result: Struct | None) -> bytes:
     return _encode((request_id, "", result))
 
 
-def pack_error(request_id: int, code: str, detail: str) -> bytes:
-    """One error, to be joined with others by `pack_replies`."""
-    return _encode((request_id, code, detail))
+def pack_result(result: Struct | None) -> bytes:
+    """A result by itself."""
+    return _encode(result)
+
+
+def pack_error(request_id: int, code: str, detail: str, fields: dict[str, Any] | None = None) -> bytes:
+    """One error, to be joined with others by `pack_replies`. `fields` are further members for the client."""
+    return _encode((request_id, code, (detail, fields) if fields else detail))
 
 
 def pack_replies(incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
@@ -175,12 +181,15 @@ def unpack_result(op: Op, result: Raw) -> Any:
         raise WireError(f"result of operation {op}: {error}") from None
 
 
-def unpack_detail(result: Raw) -> str:
-    """The detail of an error reply."""
+def unpack_error(code: str, result: Raw) -> FanmailError:
+    """The error of a reply with a code; what cannot be read of its detail is left out."""
     try:
-        return _decode_text(result)
+        detail = _decode_detail(result)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
+        return FanmailError(code)
+    if isinstance(detail, str):
+        return FanmailError(code, detail)
+    return FanmailError(code, detail[0], **detail[1])
 
 
 def _ids_of(frame: RequestFrame) -> list[int]:

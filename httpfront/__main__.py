@@ -16,6 +16,7 @@ from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
 from httpfront.hub import Hub
+from httpfront.polling import LongPoll
 from httpfront.server import FrontServer, ServerOptions
 
 log = logging.getLogger("fanmail.front")
@@ -33,11 +34,15 @@ def main() -> int:
     hub = Hub()
     gateway = Gateway(hub, description.newer, settings.broker_timeout)
     access = _access_log(settings, name)
-    app = create_app(gateway, max_body=settings.max_body, max_name=settings.max_name, draining=lambda: server.draining)
+    polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
+    app = create_app(
+        gateway, polls, max_body=settings.max_body, max_name=settings.max_name, draining=lambda: server.draining
+    )
     server = FrontServer(app, _options(settings), hub, access.record if access else None)
 
     def stop() -> None:
         log.info("draining", extra={"connections": len(server.channels)})
+        gateway.end_waits()
         server.drain(settings.drain_timeout, settings.drain_idle)
 
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})

@@ -6,11 +6,13 @@ from typing import Any
 
 import greenlet
 
+from common.errors import FanmailError
+
 
 class Call:
-    """One request under way, and the greenlet that waits for its answer."""
+    """One request under way, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
 
-    __slots__ = ("body", "broker", "expires", "id", "packed", "waiting")
+    __slots__ = ("body", "broker", "expires", "id", "packed", "waiting", "waits")
 
     def __init__(self, call_id: int, broker: str, packed: bytes, body: bytes | None, expires: float) -> None:
         self.id = call_id
@@ -20,15 +22,15 @@ class Call:
         self.expires = expires
         """Monotonic seconds; then the outcome counts as unknown."""
         self.waiting = greenlet.getcurrent()
+        self.waits = False
 
 
 class Answer:
     """What came of a call: a result still packed, or an error of the table."""
 
-    __slots__ = ("body", "code", "detail", "result")
+    __slots__ = ("body", "error", "result")
 
-    def __init__(self, code: str, detail: str, result: Any = None, body: bytes | None = None) -> None:
-        self.code = code
-        self.detail = detail
+    def __init__(self, error: FanmailError | None, result: Any = None, body: bytes | None = None) -> None:
+        self.error = error
         self.result = result
         self.body = body

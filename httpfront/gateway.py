@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
-from msgspec import Struct
+from msgspec import Raw, Struct
 from zmq.utils.monitor import recv_monitor_message
 
 from common import ops, wire
@@ -51,7 +51,6 @@ class Line:
         self.endpoint = endpoint
         self.monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self.pending: dict[int, Call] = {}
-        """In the order of sending, and so of expiry."""
         self.outgoing: list[Call] = []
 
 
@@ -71,6 +70,7 @@ class Gateway:
         """Brokers for which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._waits_ended = False
         hub.each_turn(self._send_outgoing)
         hub.every(TICK, self._look)
 
@@ -92,20 +92,67 @@ class Gateway:
         request's greenlet for at most the timeout. Raises `FanmailError`: what the broker answered,
         `broker-down` where it was not sent, `outcome-unknown` where it was and no answer came.
         """
+        call = self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
+        return self._outcome(op, call)
+
+    def wait(self, topic: bytes, user: bytes, until: float, ticket: int) -> ops.Look:
+        """Parks until the broker says that there may be a message for the user, or that there is none by `until`
+        (monotonic seconds). Takes nothing, so whatever ends it otherwise is a `broker-down`. `ticket` is 0, or that
+        of an earlier wait, whose place it keeps.
+        """
+        if self._waits_ended:
+            return ops.Look(False, ticket)
+        call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
+        call.waits = True
+        try:
+            look: ops.Look = self._outcome(Op.WAIT, call)
+        except FanmailError as error:
+            if error.code == "outcome-unknown":
+                raise FanmailError("broker-down", error.detail) from None
+            if error.code == "expired":
+                return ops.Look(False, ticket)
+            raise
+        return look
+
+    def end_waits(self) -> None:
+        """All waits end with "nothing", now and from now on: this front drains."""
+        self._waits_ended = True
+        nothing = Raw(wire.pack_result(ops.Look(False, 0)))
+        for line in self._lines.values():
+            ended = [call for call in (*line.pending.values(), *line.outgoing) if call.waits]
+            line.outgoing = [call for call in line.outgoing if not call.waits]
+            for call in ended:
+                line.pending.pop(call.id, None)
+            for call in ended:
+                self._hub.resume(call.waiting, Answer(None, nothing))
+
+    def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
         broker = self._map.owner(topic)
         line = self._lines[broker]
         if not line.link.up:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
-        deadline = time.monotonic() + self._timeout
         call_id = next(self._ids)
-        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(deadline), args)
-        line.outgoing.append(Call(call_id, broker, packed, body, deadline + GRACE))
+        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args)
+        call = Call(call_id, broker, packed, body, until + GRACE)
+        line.outgoing.append(call)
         self._touched.add(broker)
+        return call
+
+    def _outcome(self, op: Op, call: Call) -> Any:
+        """Parks the greenlet that began the call."""
         answer = self._hub.park()
         assert isinstance(answer, Answer)
-        return _outcome(op, answer)
+        if answer.error is not None:
+            raise answer.error
+        try:
+            result = wire.unpack_result(op, answer.result)
+        except WireError as error:
+            raise FanmailError("internal", str(error)) from None
+        if answer.body is not None and isinstance(result, ops.Message):
+            result.body = answer.body
+        return result
 
     def _send_outgoing(self) -> None:
         while self._touched:
@@ -151,7 +198,7 @@ class Gateway:
 
     def _end_all(self, calls: list[Call], code: str, detail: str) -> None:
         for call in calls:
-            self._hub.resume(call.waiting, Answer(code, detail))
+            self._hub.resume(call.waiting, Answer(FanmailError(code, detail)))
 
     def _receive(self, line: Line) -> None:
         while not line.socket.closed:
@@ -171,8 +218,8 @@ class Gateway:
         for reply in frame.replies:
             call = line.pending.pop(reply.id, None)
             if call is not None:
-                detail = wire.unpack_detail(reply.result) if reply.code else ""
-                self._hub.resume(call.waiting, Answer(reply.code, detail, reply.result, body))
+                error = wire.unpack_error(reply.code, reply.result) if reply.code else None
+                self._hub.resume(call.waiting, Answer(error, reply.result, body))
             elif reply.id == PING_ID and not reply.code:
                 line.link.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
         if line.link.owes_goodbye:
@@ -213,7 +260,7 @@ class Gateway:
             self._give_up_overdue(line, now)
 
     def _give_up_overdue(self, line: Line, now: float) -> None:
-        overdue = list(itertools.takewhile(lambda call: call.expires <= now, line.pending.values()))
+        overdue = [call for call in line.pending.values() if call.expires <= now]
         for call in overdue:
             del line.pending[call.id]
         why = f"broker {line.link.broker} did not answer within {self._timeout:g} s"
@@ -274,15 +321,3 @@ class Gateway:
 
 def _descriptor(socket: zmq.Socket[bytes]) -> int:
     return int(socket.getsockopt(zmq.FD))
-
-
-def _outcome(op: Op, answer: Answer) -> Any:
-    if answer.code:
-        raise FanmailError(answer.code, answer.detail)
-    try:
-        result = wire.unpack_result(op, answer.result)
-    except WireError as error:
-        raise FanmailError("internal", str(error)) from None
-    if answer.body is not None and isinstance(result, ops.Message):
-        result.body = answer.body
-    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -10,6 +11,8 @@ import falcon
 
 from common.errors import FanmailError
 
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?").fullmatch
+_CURSOR = re.compile(r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})").fullmatch
 _SHOWN = 40
 """Characters of a client's own text that are repeated in an error."""
 
@@ -44,6 +47,27 @@ def flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("must be 0 or 1")
     return text == "1"
+
+
+def duration(most: float) -> Callable[[str], float]:
+    """Seconds from 0, fractions allowed; above `most` they are cut to it."""
+
+    def parse(text: str) -> float:
+        if not _SECONDS(text):
+            raise ValueError("must be a number of seconds, such as 20 or 0.5")
+        return min(float(text), most)
+
+    return parse
+
+
+def cursor(text: str) -> tuple[str, int]:
+    """`0`, or a message id: epoch ("" for 0) and sequence number."""
+    if text == "0":
+        return "", 0
+    found = _CURSOR(text)
+    if not found:
+        raise ValueError("must be 0 or a Msg-Id")
+    return found[1], int(found[2])
 
 
 def _decode(raw: str, name: str) -> str:

@@ -1,0 +1,169 @@
+"""Parked requests: who waits for a message of which user. Waiting never takes.
+
+A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAKE if its client is still there.
+One message wakes one waiter of a user, the longest waiting first. A woken front that takes, or passes because its
+client has gone, lets the next wake go out; so does a second of silence. Nothing here persists: a front whose
+broker dies asks the next one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import insort
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker.timers import Timers
+
+WAKES_A_TURN = 256
+"""Waiters answered in one turn of the loop, so that a popular topic does not hold up the others."""
+SILENCE = 1_000_000
+"""Microseconds after which a wake that was not followed by anything goes to the next waiter."""
+
+
+@dataclass(slots=True, order=True)
+class Waiter:
+    """One parked request, in the order of its ticket. `deadline` in microseconds of the monotonic clock."""
+
+    ticket: int
+    peer_id: bytes = field(compare=False)
+    request_id: int = field(compare=False)
+    deadline: int = field(compare=False)
+    mailbox: Mailbox | None = field(default=None, compare=False, repr=False)
+    """Where it is parked; None once it is answered."""
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """The waiters of one user of one topic."""
+
+    topic: bytes
+    user: bytes
+    waiters: list[Waiter] = field(default_factory=list)
+    promised: int = 0
+    """Wakes that nothing has followed yet."""
+
+
+class Wake(NamedTuple):
+    """An answer to a parked request."""
+
+    peer_id: bytes
+    request_id: int
+    ticket: int
+    now: bool
+
+
+class Waiters:
+    """All of a broker. `pending(topic, user)` says how many messages wait for a user, None without subscription."""
+
+    def __init__(self, pending: Callable[[bytes, bytes], int | None]) -> None:
+        self._pending = pending
+        self._topics: dict[bytes, dict[bytes, Mailbox]] = {}
+        self._tickets = itertools.count(1)
+        self._timers: Timers[Waiter | Mailbox] = Timers()
+        self._published: dict[bytes, None] = {}
+        self._queue: deque[Mailbox] = deque()
+        self._wakes: list[Wake] = []
+        self.count = 0
+        """Parked requests."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is work for the next turn already."""
+        return bool(self._published or self._queue or self._wakes)
+
+    def next_due(self) -> int | None:
+        """When something is due, in microseconds of the monotonic clock."""
+        return self._timers.next_due()
+
+    def park(self, topic: bytes, user: bytes, waiter: Waiter) -> None:
+        """Takes in a request; ticket 0 gets the next ticket. A message that waits already is told this turn."""
+        waiter.ticket = waiter.ticket or next(self._tickets)
+        users = self._topics.setdefault(topic, {})
+        mailbox = users.get(user)
+        if mailbox is None:
+            mailbox = users[user] = Mailbox(topic, user)
+        waiter.mailbox = mailbox
+        insort(mailbox.waiters, waiter)
+        self.count += 1
+        self._timers.add(waiter.deadline, waiter)
+        self._queue.append(mailbox)
+
+    def published(self, topic: bytes) -> None:
+        """A message entered the topic: O(1), the waking is done in `turn`."""
+        if topic in self._topics:
+            self._published[topic] = None
+
+    def followed(self, topic: bytes, user: bytes) -> None:
+        """A wake of this user was followed by a take, or passed on."""
+        mailbox = self._topics.get(topic, {}).get(user)
+        if mailbox is not None:
+            mailbox.promised = max(0, mailbox.promised - 1)
+            self._queue.append(mailbox)
+
+    def ended(self, topic: bytes, user: bytes) -> None:
+        """The subscription is gone: all its waiters look, and find that out."""
+        mailbox = self._topics.get(topic, {}).get(user)
+        if mailbox is not None:
+            mailbox.promised = 0
+            for waiter in list(mailbox.waiters):
+                self._answer(waiter, now=True)
+            self._drop_empty(mailbox)
+
+    def end_all(self) -> None:
+        """The broker drains: nobody waits any longer."""
+        for mailbox in [each for users in self._topics.values() for each in users.values()]:
+            for waiter in list(mailbox.waiters):
+                self._answer(waiter, now=False)
+        self._topics.clear()
+
+    def turn(self, mono: int) -> list[Wake]:
+        """The answers that are due, at most about `WAKES_A_TURN`."""
+        for due in self._timers.pop_due(mono):
+            self._timer_due(due, mono)
+        for topic in self._published:
+            self._queue.extend(self._topics.get(topic, {}).values())
+        self._published.clear()
+        while self._queue and len(self._wakes) < WAKES_A_TURN:
+            self._wake(self._queue.popleft(), mono)
+        wakes, self._wakes = self._wakes, []
+        return wakes
+
+    def _wake(self, mailbox: Mailbox, mono: int) -> None:
+        pending = self._pending(mailbox.topic, mailbox.user)
+        if pending is None:
+            self.ended(mailbox.topic, mailbox.user)
+            return
+        while mailbox.waiters and mailbox.promised < pending:
+            mailbox.promised += 1
+            self._answer(mailbox.waiters[0], now=True)
+            self._timers.add(mono + SILENCE, mailbox)
+        self._drop_empty(mailbox)
+
+    def _timer_due(self, due: Waiter | Mailbox, mono: int) -> None:
+        if isinstance(due, Mailbox):
+            due.promised = max(0, due.promised - 1)
+            self._queue.append(due)
+        elif due.mailbox is not None:
+            mailbox = due.mailbox
+            self._answer(due, now=False)
+            self._drop_empty(mailbox)
+
+    def _answer(self, waiter: Waiter, now: bool) -> None:
+        """The one place where a waiter leaves."""
+        assert waiter.mailbox is not None
+        waiter.mailbox.waiters.remove(waiter)
+        waiter.mailbox = None
+        self.count -= 1
+        self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now))
+
+    def _drop_empty(self, mailbox: Mailbox) -> None:
+        if mailbox.waiters or mailbox.promised:
+            return
+        users = self._topics.get(mailbox.topic)
+        if users is not None and users.get(mailbox.user) is mailbox:
+            del users[mailbox.user]
+            if not users:
+                del self._topics[mailbox.topic]

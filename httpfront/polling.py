@@ -1,0 +1,74 @@
+"""Long polls: a GET that waits. Waiting never takes; the taking is an ordinary TAKE when the broker says "look"."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import falcon
+
+from common import ops
+from common.errors import FanmailError
+from common.ops import Op
+from httpfront.gateway import Gateway
+from httpfront.params import duration
+
+_PREFERS = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\s,;\"]+)\"?\s*(?:[,;]|$)", re.IGNORECASE)
+
+
+class LongPoll:
+    """The long polls of one front."""
+
+    def __init__(self, gateway: Gateway, max_wait: float, max_waiters: int) -> None:
+        """`max_wait` in seconds; more than `max_waiters` at a time are answered at once."""
+        self._gateway = gateway
+        self.max_wait = max_wait
+        self._max_waiters = max_waiters
+        self._waiting = 0
+
+    def preferred(self, req: falcon.Request) -> float | None:
+        """`Prefer: wait=20` (RFC 7240); None where it is not there, or not to be understood."""
+        found = _PREFERS.search(req.env.get("HTTP_PREFER", ""))
+        try:
+            return duration(self.max_wait)(found[1]) if found else None
+        except ValueError:
+            return None
+
+    def poll(
+        self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, args: ops.Take, wait: float
+    ) -> ops.Message | None:
+        """The message that comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
+        if self._waiting >= self._max_waiters:
+            resp.set_header("Retry-After", "1")
+            return None
+        resp.set_header("Preference-Applied", f"wait={wait:g}")
+        self._waiting += 1
+        try:
+            return self._wait(req, topic, user, args, time.monotonic() + wait)
+        finally:
+            self._waiting -= 1
+
+    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, args: ops.Take, until: float) -> ops.Message | None:
+        ticket = 0
+        while True:
+            look = self._gateway.wait(topic, user, until, ticket)
+            if not look.now:
+                return None
+            ticket = look.ticket
+            if is_gone(req):
+                self._gateway.call(Op.PASS, topic, user, ops.Nothing())
+                raise client_gone()
+            message: ops.Message | None = self._gateway.call(Op.TAKE, topic, user, args)
+            if message is not None or time.monotonic() >= until:
+                return message
+
+
+def client_gone() -> FanmailError:
+    """What is taken for nobody would be lost."""
+    return FanmailError("client-gone", "the client closed its side of the connection; nothing was taken")
+
+
+def is_gone(req: falcon.Request) -> bool:
+    """Whether the client has sent its last byte."""
+    disconnected = req.env.get("waitress.client_disconnected")
+    return disconnected is not None and disconnected()
