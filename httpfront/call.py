@@ -12,11 +12,10 @@ from common.errors import FanmailError
 class Call:
     """One request under way, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
 
-    __slots__ = ("body", "broker", "expires", "id", "packed", "waiting", "waits")
+    __slots__ = ("body", "expires", "id", "packed", "waiting", "waits")
 
-    def __init__(self, call_id: int, broker: str, packed: bytes, body: bytes | None, expires: float) -> None:
+    def __init__(self, call_id: int, packed: bytes, body: bytes | None, expires: float) -> None:
         self.id = call_id
-        self.broker = broker
         self.packed = packed
         self.body = body
         self.expires = expires

@@ -1,0 +1,201 @@
+"""The connection of a front to one broker: a DEALER, what is under way on it, and what is about to leave.
+
+A ZeroMQ socket's descriptor is edge-triggered: it says that something changed, not that something is there. So the
+socket is read until it is empty after every event *and* after every send, and on a tick for safety.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+
+import zmq
+from msgspec import Raw
+from zmq.utils.monitor import recv_monitor_message
+
+from common import ops, wire
+from common.errors import FanmailError
+from common.ops import Op
+from common.wire import WireError
+from httpfront.call import Answer, Call
+from httpfront.hub import Hub
+from httpfront.link import HUNG_UP, Link
+
+log = logging.getLogger("fanmail.front")
+
+HIGH_WATER = 10_000
+"""Messages queued inside ZeroMQ: a fuse; the front's connections bound what is under way."""
+PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
+"""Request ids of the link's own requests; calls count on from the last."""
+
+
+def new_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """For all lines of a front. Must be made after a fork."""
+    return zmq.Context()
+
+
+class Line:
+    """A link with its sockets. Belongs to the hub's thread."""
+
+    def __init__(self, hub: Hub, context: zmq.Context[zmq.Socket[bytes]], link: Link, endpoint: str) -> None:
+        """Starts to connect."""
+        self.link = link
+        self.endpoint = endpoint
+        self.map_epoch = 0
+        """Of the front's map, named in every frame."""
+        self._hub = hub
+        self._pending: dict[int, Call] = {}
+        self._outgoing: list[Call] = []
+        self._socket = context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.IMMEDIATE, 1),
+            (zmq.LINGER, 0),
+            (zmq.SNDHWM, HIGH_WATER),
+            (zmq.RCVHWM, HIGH_WATER),
+            (zmq.RECONNECT_IVL, 50),
+            (zmq.RECONNECT_IVL_MAX, 2000),
+            (zmq.HEARTBEAT_IVL, 1000),
+            (zmq.HEARTBEAT_TIMEOUT, 3000),
+        ):
+            self._socket.setsockopt(option, value)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        hub.watch(_descriptor(self._socket), select.EPOLLIN, lambda _: self.receive())
+        hub.watch(_descriptor(self._monitor), select.EPOLLIN, lambda _: self._watch())
+        self._socket.connect(endpoint)
+
+    @property
+    def name(self) -> str:
+        """The broker's id."""
+        return self.link.broker
+
+    def post(self, call: Call) -> None:
+        """Leaves with the next `flush`, together with the others of the turn."""
+        self._outgoing.append(call)
+
+    def flush(self) -> None:
+        """Sends what is outgoing; what cannot be sent ends as `broker-down`, for it was provably not executed."""
+        calls, self._outgoing = self._outgoing, []
+        if not self.link.up:
+            self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
+            return
+        group: list[Call] = []
+        size = 0
+        for call in calls:
+            if call.body is not None:
+                self._send_calls([call], call.body)
+                continue
+            if group and (len(group) == wire.MAX_REQUESTS or size + len(call.packed) > wire.MAX_PACKED):
+                self._send_calls(group)
+                group, size = [], 0
+            group.append(call)
+            size += len(call.packed)
+        if group:
+            self._send_calls(group)
+        self.receive()
+
+    def receive(self) -> None:
+        """Takes in all replies that have come, and lets the requests go on that waited for them."""
+        while not self._socket.closed:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._resolve(frames)
+            except WireError as error:
+                log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
+
+    def look(self, now: float, timeout: float) -> None:
+        """Housekeeping, several times a second: pings, silence, overdue calls, and the tick for safety."""
+        self._watch()
+        self._ping()
+        self.receive()
+        self.link.look(now)
+        overdue = [call for call in self._pending.values() if call.expires <= now]
+        for call in overdue:
+            del self._pending[call.id]
+        self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
+
+    def end_waits(self) -> None:
+        """All parked waits end with "nothing"."""
+        ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
+        self._outgoing = [call for call in self._outgoing if not call.waits]
+        for call in ended:
+            self._pending.pop(call.id, None)
+        nothing = Raw(wire.pack_result(ops.Look(False, 0)))
+        for call in ended:
+            self._hub.resume(call.waiting, Answer(None, nothing))
+
+    def close(self, why: str) -> None:
+        """Hangs up: calls under way end as `outcome-unknown`, those that have not left as `broker-down`."""
+        self.link.connection_lost(HUNG_UP)
+        for each in (self._socket, self._monitor):
+            self._hub.unwatch(_descriptor(each))
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+        outgoing, self._outgoing = self._outgoing, []
+        self._end_all(outgoing, "broker-down", why)
+        self._give_up_pending(why)
+
+    def _send_calls(self, calls: list[Call], body: bytes | None = None) -> None:
+        if self._send(self.link.incarnation, [call.packed for call in calls], body):
+            self._pending.update((call.id, call) for call in calls)
+        else:
+            self._end_all(calls, "broker-down", f"broker {self.name} takes no requests just now")
+
+    def _send(self, incarnation: int, packed: list[bytes], body: bytes | None = None) -> bool:
+        """False where ZeroMQ did not take it: it was provably not sent."""
+        frame = wire.pack_requests(incarnation, self.map_epoch, packed)
+        try:
+            self._socket.send_multipart([frame] if body is None else [frame, body], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _resolve(self, frames: list[bytes]) -> None:
+        frame = wire.unpack_replies(frames)
+        self.link.heard(frame, time.monotonic())
+        body = frames[1] if len(frames) == 2 else None
+        for reply in frame.replies:
+            call = self._pending.pop(reply.id, None)
+            if call is not None:
+                error = wire.unpack_error(reply.code, reply.result) if reply.code else None
+                self._hub.resume(call.waiting, Answer(error, reply.result, body))
+            elif reply.id == PING_ID and not reply.code:
+                self.link.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
+        if self.link.owes_goodbye:
+            self.link.owes_goodbye = False
+            self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
+
+    def _watch(self) -> None:
+        """Takes in what the monitor has seen of the connection."""
+        while not self._monitor.closed and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.link.connection_made(time.monotonic())
+                self._ping()
+                self.receive()
+            elif event == zmq.EVENT_DISCONNECTED:
+                self.link.connection_lost()
+                self._give_up_pending("the connection to the broker was lost")
+
+    def _ping(self) -> None:
+        now = time.monotonic()
+        if self.link.ping_due(now):
+            ping = ops.Ping(self.link.cluster, self.link.broker)
+            if self._send(0, [wire.pack_request(PING_ID, Op.PING, b"", b"", 0, ping)]):
+                self.link.pinged(now)
+
+    def _give_up_pending(self, why: str) -> None:
+        pending, self._pending = self._pending, {}
+        self._end_all(list(pending.values()), "outcome-unknown", why)
+
+    def _end_all(self, calls: list[Call], code: str, detail: str) -> None:
+        for call in calls:
+            self._hub.resume(call.waiting, Answer(FanmailError(code, detail)))
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    return int(socket.getsockopt(zmq.FD))
