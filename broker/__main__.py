@@ -69,7 +69,9 @@ def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -
     )
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1)
     dispatcher = Dispatcher(Core(state, limits), identity, cluster)
-    options = ServerOptions(endpoint, settings.max_body + FRAME_MARGIN, settings.goodbye_timeout)
+    options = ServerOptions(
+        endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout
+    )
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 

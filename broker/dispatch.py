@@ -112,8 +112,9 @@ class Dispatcher:
             self.counters["errors.internal"] += 1
             log.exception("operation failed", extra={"op": request.op})
             return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"))
-        if isinstance(result, ops.Message) and len(result.body) >= wire.LARGE_BODY:
-            large, result.body = result.body, b""
+        holder = result.runs[0] if isinstance(result, ops.Batch) and len(result.runs) == 1 else result
+        if isinstance(holder, ops.Message | ops.Run) and len(holder.body) >= wire.LARGE_BODY:
+            large, holder.body = holder.body, b""
             return Outgoing(wire.pack_reply(request.id, result), large)
         return Outgoing(wire.pack_reply(request.id, result))
 
@@ -142,7 +143,7 @@ class Dispatcher:
     def _tell_waiters(self, op: Op, request: Request) -> None:
         if op is Op.PUBLISH:
             self.waiters.published(request.topic)
-        elif op is Op.TAKE or op is Op.PASS:
+        elif op is Op.TAKE or op is Op.FETCH or op is Op.PASS:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from broker.cutting import cut_runs
 from broker.limits import Limits
+from broker.piece import offsets_fit
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicBegan, TopicEnded
 from broker.state import State
 from broker.topic import Topic
@@ -64,13 +66,17 @@ def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> op
 
 
 def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
-    """Stores the message once for everyone subscribed now; with nobody there it is dropped."""
+    """Stores the message or batch once for everyone subscribed now; with nobody there it is dropped."""
+    single = args.count == 1 and not args.offsets
+    if not single and not offsets_fit(args.body, args.offsets, args.count):
+        raise FanmailError("bad-request", "the offsets of the batch do not fit its body")
     topic = core.state.topics.get(request.topic)
     if topic is None:
         return ops.Published(subscribers=0, epoch="", seq=0)
-    core.limits.check_publish(core.state, topic, len(args.headers) + len(args.body))
+    size = len(args.headers) + len(args.body) + len(args.offsets)
+    core.limits.check_publish(core.state, topic, size, args.count)
     seq = topic.next_seq
-    core.emit(MessageStored(request.topic, seq, now.wall, args.headers, args.body))
+    core.emit(MessageStored(request.topic, seq, now.wall, args.headers, args.body, args.count, args.offsets))
     return ops.Published(len(topic.subscriptions), topic.epoch, seq)
 
 
@@ -85,7 +91,21 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
     if not args.after:
         core.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
-    return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.body)
+    return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.single(position))
+
+
+def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
+    """The user's next messages together, None where none waits; as with `take` for each."""
+    topic, position = _find(core, request)
+    if args.after:
+        position = _confirm(core, request, args, topic, position)
+    if position == topic.next_seq or args.max < 1:
+        return None
+    runs = cut_runs(topic, position, args)
+    end = runs[-1].first + runs[-1].count
+    if not args.after:
+        core.emit(SubscriptionSet(request.topic, request.user, end))
+    return ops.Batch(topic.epoch, topic.next_seq - end, runs)
 
 
 def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
@@ -107,7 +127,7 @@ def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.No
     return ops.Nothing()
 
 
-def _confirm(core: Core, request: Request, args: ops.Take, topic: Topic, position: int) -> int:
+def _confirm(core: Core, request: Request, args: ops.Take | ops.Fetch, topic: Topic, position: int) -> int:
     """Everything up to the cursor is done. Returns the new position; an older cursor changes nothing."""
     if args.seq == 0:
         return position
@@ -135,6 +155,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.UNSUBSCRIBE: unsubscribe,
     Op.PUBLISH: publish,
     Op.TAKE: take,
+    Op.FETCH: fetch,
     Op.LOOK: look,
     Op.WAIT: wait,
     Op.PASS: pass_on,

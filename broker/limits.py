@@ -21,9 +21,9 @@ class Limits(NamedTuple):
     memory: int
     """Estimated bytes of the whole broker."""
 
-    def check_publish(self, state: State, topic: Topic, size: int) -> None:
-        """Raises `topic-full` (429) or `memory-full` (503). `size` is of headers and body, in bytes."""
-        if topic.messages >= self.topic_messages:
+    def check_publish(self, state: State, topic: Topic, size: int, count: int = 1) -> None:
+        """Raises `topic-full` (429) or `memory-full` (503). `size` is of headers, body and offsets, in bytes."""
+        if topic.messages + count > self.topic_messages:
             raise FanmailError(
                 "topic-full", f"the topic holds {topic.messages} messages, its ceiling is {self.topic_messages}"
             )

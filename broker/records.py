@@ -32,7 +32,7 @@ class TopicEnded(Struct, gc=False):
 
 
 class MessageStored(Struct, gc=False):
-    """A message enters the log of a topic, at the topic's next sequence number."""
+    """A message, or a batch of `count`, enters the log of a topic, at the topic's next sequence number."""
 
     topic: bytes
     seq: int
@@ -40,6 +40,8 @@ class MessageStored(Struct, gc=False):
     """Milliseconds since 1970 UTC."""
     headers: bytes
     body: bytes
+    count: int = 1
+    offsets: bytes = b""
 
 
 class SubscriptionSet(Struct, gc=False):

@@ -88,9 +88,9 @@ class State:
         self.name_bytes -= len(record.topic)
 
     def _message_stored(self, record: MessageStored) -> None:
-        self.topics[record.topic].append(record.time, record.headers, record.body)
-        self.messages += 1
-        self.content_bytes += len(record.headers) + len(record.body)
+        self.topics[record.topic].append(record.time, record.headers, record.body, record.count, record.offsets)
+        self.messages += record.count
+        self.content_bytes += len(record.headers) + len(record.body) + len(record.offsets)
 
     def _subscription_set(self, record: SubscriptionSet) -> None:
         topic = self.topics[record.topic]

@@ -8,27 +8,15 @@ publishing costs the same for any number of subscribers, and every step is O(1) 
 
 from __future__ import annotations
 
-from msgspec import Struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from operator import attrgetter
 
+from broker.piece import Piece
 from broker.subscription import Subscription
 
 _COMPACT = 64
 """Freed places at the front of the list that are worth a copy of the rest."""
-
-
-class Piece(Struct, gc=False):
-    """One publish. Persists but for `readers`, which follows from the subscriptions."""
-
-    time: int
-    """Milliseconds since 1970 UTC."""
-    headers: bytes
-    body: bytes
-    readers: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of content."""
-        return len(self.headers) + len(self.body)
 
 
 class Topic:
@@ -51,25 +39,38 @@ class Topic:
 
     @property
     def messages(self) -> int:
-        """How many messages are stored."""
-        return len(self._pieces) - self._head
+        """How many messages are stored; those of a batch as long as one of them is wanted."""
+        return self.next_seq - self.head_seq
 
     @property
     def head_seq(self) -> int:
         """Sequence number of the oldest stored message, `next_seq` where there is none."""
-        return self.next_seq - self.messages
+        return self._pieces[self._head].first if self._head < len(self._pieces) else self.next_seq
 
     def piece(self, seq: int) -> Piece:
         """The piece that holds a stored message."""
-        return self._pieces[len(self._pieces) - (self.next_seq - seq)]
+        return self._pieces[self._index(seq)]
 
-    def append(self, time: int, headers: bytes, body: bytes) -> None:
-        """A message at `next_seq`; whoever had everything waits for it now."""
-        piece = Piece(time, headers, body, self.tail_readers)
+    def pieces(self, seq: int) -> Iterator[Piece]:
+        """The piece that holds a stored message, and all after it."""
+        for index in range(self._index(seq), len(self._pieces)):
+            yield self._pieces[index]
+
+    def append(self, time: int, headers: bytes, body: bytes, count: int = 1, offsets: bytes = b"") -> None:
+        """One piece at `next_seq`; whoever had everything waits for it now."""
+        piece = Piece(self.next_seq, count, time, headers, body, offsets, self.tail_readers)
         self._pieces.append(piece)
         self.tail_readers = 0
         self.bytes += piece.size
-        self.next_seq += 1
+        self.next_seq += count
+
+    def _index(self, seq: int) -> int:
+        pieces = self._pieces
+        # No piece is empty, so it lies no further back than this; where no batch came since, exactly there.
+        index = max(self._head, len(pieces) - (self.next_seq - seq))
+        if not pieces[index].first <= seq < pieces[index].first + pieces[index].count:
+            index = bisect_right(pieces, seq, index, key=attrgetter("first")) - 1
+        return index
 
     def place(self, user: bytes, position: int) -> int:
         """Puts a user's subscription at a position, new or moved. Returns how many messages that freed."""
@@ -97,13 +98,15 @@ class Topic:
             return 0
         piece = self.piece(position)
         piece.readers -= 1
-        return self._free_head() if piece.readers == 0 and position == self.head_seq else 0
+        return self._free_head() if piece.readers == 0 and piece is self._pieces[self._head] else 0
 
     def _free_head(self) -> int:
-        pieces, start = self._pieces, self._head
-        head, end = start, len(pieces)
+        pieces = self._pieces
+        head, end = self._head, len(pieces)
+        freed = 0
         while head < end and pieces[head].readers == 0:
             self.bytes -= pieces[head].size
+            freed += pieces[head].count
             pieces[head] = _FREED
             head += 1
         if head == end:
@@ -114,7 +117,7 @@ class Topic:
             self._head = 0
         else:
             self._head = head
-        return head - start
+        return freed
 
 
-_FREED = Piece(0, b"", b"", 0)
+_FREED = Piece(0, 0, 0, b"", b"", b"", 0)

@@ -46,6 +46,7 @@ class Settings:
     log_format: str = setting(choice("auto", "json", "text"), "auto", "", "auto is text at a terminal, else json")
     log_level: str = setting(choice("debug", "info", "warning", "error"), "info", "", "least level that is logged")
     max_body: int = setting(size(1, 64 * MIB), MIB, "bytes", "largest body of one message")
+    max_batch: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "largest body of a batch")
     insecure: bool = setting(switch, False, "", "allow plain TCP between fronts and brokers beyond loopback")
 
     def __post_init__(self) -> None:
@@ -77,6 +78,9 @@ class FrontSettings(Settings):
     host: str = setting(str, "127.0.0.1", "address", "address to listen on")
     port: int = setting(count(0, 65535), 8100, "port", "port to listen on; of the first front where there are several")
     connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
+    max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "most messages of a batch")
+    max_fetch: int = setting(count(1, 10**6), 1000, "messages", "most messages of one fetch; a larger max is cut")
+    max_fetch_bytes: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "most bytes of one fetch, beyond one message")
     max_wait: float = setting(seconds(0, 3600), 30.0, "seconds", "longest wait of a long poll; longer ones are cut")
     max_waiters: int = setting(count(0, 10**6), 3000, "requests", "long polls at a time; more are answered at once")
     max_name: int = setting(count(1, MAX_NAME), 255, "bytes", "longest topic or user name")

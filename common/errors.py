@@ -25,9 +25,11 @@ class ErrorSpec(NamedTuple):
 _TABLE = (
     ErrorSpec("bad-name", 400, "Not a legal name"),
     ErrorSpec("bad-parameter", 400, "Bad query parameter"),
+    ErrorSpec("bad-batch", 400, "Malformed batch"),
     ErrorSpec("no-subscription", 404, "No such subscription"),
     ErrorSpec("no-route", 404, "Nothing has this shape of path"),
     ErrorSpec("method-not-allowed", 405, "Method not allowed"),
+    ErrorSpec("not-acceptable", 406, "This cannot be given in an accepted format"),
     ErrorSpec("cursor-lost", 410, "The cursor is not of this life of the topic"),
     ErrorSpec("body-too-large", 413, "Body over the ceiling"),
     ErrorSpec("headers-too-large", 431, "Kept headers over the ceiling"),

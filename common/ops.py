@@ -25,6 +25,7 @@ class Op(IntEnum):
     LOOK = 14
     WAIT = 15
     PASS = 16
+    FETCH = 17
 
 
 class Ping(Struct, array_like=True):
@@ -58,10 +59,16 @@ class Subscribed(Struct, array_like=True):
 
 
 class Publish(Struct, array_like=True):
-    """One message. `headers` is opaque to the broker: the front packs and unpacks it."""
+    """One message, or a batch of `count`. `headers` is opaque to the broker: the front packs and unpacks it.
+
+    The body of a batch is frames (4 bytes of big-endian length, then the bytes, each); `offsets` says where each
+    begins, and the end: `count` + 1 little-endian unsigned numbers of 4 bytes. Both are empty of meaning for one.
+    """
 
     headers: bytes
     body: bytes
+    count: int = 1
+    offsets: bytes = b""
 
 
 class Published(Struct, array_like=True):
@@ -84,6 +91,20 @@ class Take(Struct, array_like=True):
     seq: int = 0
 
 
+class Fetch(Struct, array_like=True):
+    """Several at once; the first fields as in `Take`."""
+
+    after: bool
+    epoch: str
+    seq: int
+    max: int
+    """Messages, at least 1."""
+    max_bytes: int
+    """Bytes of frames, but one message always fits."""
+    one_run: bool
+    """Only messages with the same kept headers, all in one run."""
+
+
 class Message(Struct, array_like=True):
     """A message handed out."""
 
@@ -96,6 +117,25 @@ class Message(Struct, array_like=True):
     """Messages that wait for this user after this one."""
     headers: bytes
     body: bytes
+
+
+class Run(Struct, array_like=True):
+    """Messages with consecutive numbers and the same kept headers, as frames; with their own time each, a run each."""
+
+    first: int
+    count: int
+    time: int
+    headers: bytes
+    body: bytes
+
+
+class Batch(Struct, array_like=True):
+    """Messages handed out together. In a reply with a second frame, that is the body of the only run."""
+
+    epoch: str
+    pending: int
+    """Messages that wait for this user after these."""
+    runs: list[Run]
 
 
 class Status(Struct, array_like=True):
@@ -138,6 +178,7 @@ OPS: dict[Op, OpSpec] = {
     Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),
     Op.PUBLISH: OpSpec(Publish, Published),
     Op.TAKE: OpSpec(Take, Message, on_user=True),
+    Op.FETCH: OpSpec(Fetch, Batch, on_user=True),
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),
     Op.WAIT: OpSpec(Wait, Look, on_user=True),
     Op.PASS: OpSpec(Nothing, Nothing, on_user=True),

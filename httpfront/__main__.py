@@ -16,6 +16,7 @@ from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
 from httpfront.hub import Hub
+from httpfront.message_limits import MessageLimits
 from httpfront.polling import LongPoll
 from httpfront.server import FrontServer, ServerOptions
 
@@ -36,7 +37,7 @@ def main() -> int:
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
     app = create_app(
-        gateway, polls, max_body=settings.max_body, max_name=settings.max_name, draining=lambda: server.draining
+        gateway, polls, limits=_limits(settings), max_name=settings.max_name, draining=lambda: server.draining
     )
     server = FrontServer(app, _options(settings), hub, access.record if access else None)
 
@@ -56,6 +57,16 @@ def main() -> int:
     return 0
 
 
+def _limits(settings: FrontSettings) -> MessageLimits:
+    return MessageLimits(
+        body=settings.max_body,
+        batch=settings.max_batch,
+        batch_messages=settings.max_batch_messages,
+        fetch=settings.max_fetch,
+        fetch_bytes=settings.max_fetch_bytes,
+    )
+
+
 def _options(settings: FrontSettings) -> ServerOptions:
     return ServerOptions(
         host=settings.host,
@@ -63,6 +74,7 @@ def _options(settings: FrontSettings) -> ServerOptions:
         connections=settings.connections,
         backlog=1024,
         max_body=settings.max_body,
+        max_batch=settings.max_batch,
         max_headers=settings.max_headers,
         max_target=settings.max_target,
         request_timeout=settings.request_timeout,

@@ -10,6 +10,7 @@ import falcon
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
 from httpfront.health import IndexResource, LiveResource, ReadyResource
+from httpfront.message_limits import MessageLimits
 from httpfront.polling import LongPoll
 from httpfront.request_id import RequestId
 from httpfront.router import ShapeRouter
@@ -18,13 +19,18 @@ from httpfront.topics import TopicResource
 
 
 def create_app(
-    gateway: Gateway, polls: LongPoll, *, max_body: int, max_name: int, draining: Callable[[], bool] = lambda: False
+    gateway: Gateway,
+    polls: LongPoll,
+    *,
+    limits: MessageLimits,
+    max_name: int,
+    draining: Callable[[], bool] = lambda: False,
 ) -> falcon.App[Any, Any]:
-    """The WSGI application. `max_body` and `max_name` in bytes; `draining` says whether this front is stopping."""
+    """The WSGI application. `max_name` in bytes; `draining` says whether this front is stopping."""
     app: falcon.App[Any, Any] = falcon.App(router=cast(Any, ShapeRouter(max_name)), middleware=[RequestId()])
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no type to speak of
-    app.add_route("/{topic}", TopicResource(gateway, max_body))
-    app.add_route("/{topic}/{user}", SubscriptionResource(gateway, polls))
+    app.add_route("/{topic}", TopicResource(gateway, limits))
+    app.add_route("/{topic}/{user}", SubscriptionResource(gateway, polls, limits))
     app.add_route("/", IndexResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(gateway, draining))

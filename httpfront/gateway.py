@@ -121,8 +121,9 @@ class Gateway:
             result = wire.unpack_result(op, answer.result)
         except WireError as error:
             raise FanmailError("internal", str(error)) from None
-        if answer.body is not None and isinstance(result, ops.Message):
-            result.body = answer.body
+        if answer.body is not None:
+            holder = result.runs[0] if isinstance(result, ops.Batch) else result
+            holder.body = answer.body
         return result
 
     def _flush(self) -> None:

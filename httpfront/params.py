@@ -12,6 +12,7 @@ import falcon
 from common.errors import FanmailError
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?").fullmatch
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 _CURSOR = re.compile(r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})").fullmatch
 _SHOWN = 40
 """Characters of a client's own text that are repeated in an error."""
@@ -47,6 +48,28 @@ def flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("must be 0 or 1")
     return text == "1"
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of the words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be {' or '.join(words)}")
+        return text
+
+    return parse
+
+
+def number(most: int) -> Callable[[str], int]:
+    """A whole number from 1; above `most` it is cut to it."""
+
+    def parse(text: str) -> int:
+        if not _NUMBER(text):
+            raise ValueError("must be a whole number from 1")
+        return min(int(text), most)
+
+    return parse
 
 
 def duration(most: float) -> Callable[[str], float]:

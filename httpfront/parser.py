@@ -33,6 +33,8 @@ class RequestLimits(Protocol):
     @property
     def max_body(self) -> int: ...
     @property
+    def max_batch(self) -> int: ...
+    @property
     def max_headers(self) -> int: ...
     @property
     def max_target(self) -> int: ...
@@ -108,7 +110,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         if coding is not None and coding != b"chunked":
             raise ParsingError("invalid Transfer-Encoding")
         if self.chunked:
-            self.body_rcv = ChunkedBody(self._limits.max_body)
+            self.body_rcv = ChunkedBody(self._max_body())
 
     @staticmethod
     def _coding(header_plus: bytes) -> bytes | None:
@@ -133,12 +135,16 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             return _bad("there is no Host")
         if host is not None and not _HOST.fullmatch(host):
             return _bad("invalid Host")
-        if self.content_length > self._limits.max_body:
+        if self.content_length > self._max_body():
             return self._too_large()
         return None
+
+    def _max_body(self) -> int:
+        """A batch may be larger; what it really is, the application finds out."""
+        return self._limits.max_batch if "batch=" in self.query else self._limits.max_body
 
     def _target_too_long(self) -> Refusal:
         return Refusal(414, "URI Too Long", f"the request target has over {self._limits.max_target} bytes")
 
     def _too_large(self) -> Refusal:
-        return Refusal(413, "Content Too Large", f"the body has over {self._limits.max_body} bytes")
+        return Refusal(413, "Content Too Large", f"the body has over {self._max_body()} bytes")

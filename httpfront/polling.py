@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any, NamedTuple
 
 import falcon
+from msgspec import Struct
 
 from common import ops
 from common.errors import FanmailError
@@ -14,6 +16,13 @@ from httpfront.gateway import Gateway
 from httpfront.params import duration
 
 _PREFERS = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\s,;\"]+)\"?\s*(?:[,;]|$)", re.IGNORECASE)
+
+
+class Ask(NamedTuple):
+    """How the messages are asked for."""
+
+    op: Op
+    args: Struct
 
 
 class LongPoll:
@@ -34,21 +43,19 @@ class LongPoll:
         except ValueError:
             return None
 
-    def poll(
-        self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, args: ops.Take, wait: float
-    ) -> ops.Message | None:
-        """The message that comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
+    def poll(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: Ask, wait: float) -> Any:
+        """What comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
         if self._waiting >= self._max_waiters:
             resp.set_header("Retry-After", "1")
             return None
         resp.set_header("Preference-Applied", f"wait={wait:g}")
         self._waiting += 1
         try:
-            return self._wait(req, topic, user, args, time.monotonic() + wait)
+            return self._wait(req, topic, user, ask, time.monotonic() + wait)
         finally:
             self._waiting -= 1
 
-    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, args: ops.Take, until: float) -> ops.Message | None:
+    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: Ask, until: float) -> Any:
         ticket = 0
         while True:
             look = self._gateway.wait(topic, user, until, ticket)
@@ -58,9 +65,9 @@ class LongPoll:
             if is_gone(req):
                 self._gateway.call(Op.PASS, topic, user, ops.Nothing())
                 raise client_gone()
-            message: ops.Message | None = self._gateway.call(Op.TAKE, topic, user, args)
-            if message is not None or time.monotonic() >= until:
-                return message
+            found = self._gateway.call(ask.op, topic, user, ask.args)
+            if found is not None or time.monotonic() >= until:
+                return found
 
 
 def client_gone() -> FanmailError:

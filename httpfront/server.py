@@ -48,6 +48,8 @@ class ServerOptions:
     """Connections that the kernel may hold for us."""
     max_body: int = 1024 * 1024
     """Bytes of a decoded body; above it 413."""
+    max_batch: int = 8 * 1024 * 1024
+    """The same where the query asks for a batch."""
     max_headers: int = 16 * 1024
     """Bytes of request line and header fields; above it 431."""
     max_target: int = 8 * 1024

@@ -9,10 +9,12 @@ import falcon
 from common import ops
 from common.errors import FanmailError
 from common.ops import Op
+from httpfront.batch import FRAMES, choose_format, present_batch
 from httpfront.gateway import Gateway
+from httpfront.message_limits import MessageLimits
 from httpfront.metadata import present_message
-from httpfront.params import cursor, duration, read_parameters
-from httpfront.polling import LongPoll, client_gone, is_gone
+from httpfront.params import cursor, duration, number, read_parameters
+from httpfront.polling import Ask, LongPoll, client_gone, is_gone
 
 _NOTHING = ops.Nothing()
 
@@ -20,9 +22,11 @@ _NOTHING = ops.Nothing()
 class SubscriptionResource:
     """One user's subscription to one topic."""
 
-    def __init__(self, gateway: Gateway, polls: LongPoll) -> None:
+    def __init__(self, gateway: Gateway, polls: LongPoll, limits: MessageLimits) -> None:
         self._gateway = gateway
         self._polls = polls
+        self._limits = limits
+        self._known = {"after": cursor, "wait": duration(polls.max_wait), "max": number(limits.fetch)}
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Subscribes; the body is ignored."""
@@ -48,38 +52,44 @@ class SubscriptionResource:
             resp.set_header("Msg-Id", f"{status.epoch}-{status.seq}")
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """The next message; for a client that is known to be gone nothing is taken."""
+        """The next message, or with `max` several; for a client that is known to be gone nothing is taken."""
         resp.set_header("Cache-Control", "no-store")
-        values = read_parameters(req, {"after": cursor, "wait": duration(self._polls.max_wait)})
-        args = take_args(req, values)
+        values = read_parameters(req, self._known)
+        form = choose_format(req.env.get("HTTP_ACCEPT", "")) if "max" in values else ""
+        ask = self._ask(req, values, form)
         wait = values.get("wait", self._polls.preferred(req))
         if is_gone(req):
             raise client_gone()
-        message = self._gateway.call(Op.TAKE, topic, user, args)
-        if message is None and wait:
-            message = self._polls.poll(req, resp, topic, user, args, wait)
+        found = self._gateway.call(ask.op, topic, user, ask.args)
+        if found is None and wait:
+            found = self._polls.poll(req, resp, topic, user, ask, wait)
         elif wait is not None:
             resp.set_header("Preference-Applied", f"wait={wait:g}")
-        present_taken(message, resp)
+        if found is None:
+            resp.status = falcon.HTTP_204
+        elif form:
+            present_batch(found, form, resp)
+        else:
+            present_message(found, resp)
+
+    def _ask(self, req: falcon.Request, values: dict[str, Any], form: str) -> Ask:
+        after = read_cursor(req, values)
+        cursor_args = (after is not None, *(after or ("", 0)))
+        if not form:
+            return Ask(Op.TAKE, ops.Take(*cursor_args))
+        return Ask(Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES))
 
 
-def take_args(req: falcon.Request, values: dict[str, Any]) -> ops.Take:
-    """What `after` or `Last-Event-ID` asks for. Raises `bad-parameter` where they differ."""
+def read_cursor(req: falcon.Request, values: dict[str, Any]) -> tuple[str, int] | None:
+    """What `after` or `Last-Event-ID` says. Raises `bad-parameter` where they differ."""
     given = req.env.get("HTTP_LAST_EVENT_ID")
-    if given is not None:
-        try:
-            header = cursor(given)
-        except ValueError as error:
-            raise FanmailError("bad-parameter", f"header Last-Event-ID {error}", parameter="Last-Event-ID") from None
-        if values.setdefault("after", header) != header:
-            raise FanmailError("bad-parameter", "after and Last-Event-ID differ", parameter="after")
-    after = values.get("after")
-    return ops.Take() if after is None else ops.Take(True, *after)
-
-
-def present_taken(message: ops.Message | None, resp: falcon.Response) -> None:
-    """200 with the message, or 204."""
-    if message is None:
-        resp.status = falcon.HTTP_204
-    else:
-        present_message(message, resp)
+    after: tuple[str, int] | None = values.get("after")
+    if given is None:
+        return after
+    try:
+        header = cursor(given)
+    except ValueError as error:
+        raise FanmailError("bad-parameter", f"header Last-Event-ID {error}", parameter="Last-Event-ID") from None
+    if after is not None and after != header:
+        raise FanmailError("bad-parameter", "after and Last-Event-ID differ", parameter="after")
+    return header

@@ -9,9 +9,11 @@ import falcon
 from common import ops, wire
 from common.errors import FanmailError
 from common.ops import Op
+from httpfront.batch import FORMATS, read_batch
 from httpfront.gateway import Gateway
+from httpfront.message_limits import MessageLimits
 from httpfront.metadata import pack_headers
-from httpfront.params import read_parameters
+from httpfront.params import one_of, read_parameters
 
 
 class Prepared(NamedTuple):
@@ -23,31 +25,36 @@ class Prepared(NamedTuple):
 
 
 class TopicResource:
-    """POST publishes the request's body."""
+    """POST publishes the request's body, or with `batch` the messages in it, all or nothing."""
 
-    def __init__(self, gateway: Gateway, max_body: int) -> None:
-        """`max_body` in bytes."""
+    def __init__(self, gateway: Gateway, limits: MessageLimits) -> None:
         self._gateway = gateway
-        self._max_body = max_body
+        self._limits = limits
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        prepared = prepare_publish(req, req.stream.read(), self._max_body)
-        present_published(self._gateway.call(Op.PUBLISH, topic, b"", prepared.args, prepared.body), resp)
+        form = read_parameters(req, {"batch": one_of(*FORMATS)}).get("batch")
+        prepared = prepare_publish(req, req.stream.read(), form, self._limits)
+        result = self._gateway.call(Op.PUBLISH, topic, b"", prepared.args, prepared.body)
+        present_published(result, resp)
+        if form:
+            resp.set_header("Msg-Count", str(prepared.args.count))
 
 
-def prepare_publish(req: falcon.Request, body: bytes, max_body: int) -> Prepared:
-    """Checks a publish. Raises `bad-parameter`, `body-too-large`, `headers-too-large`."""
-    read_parameters(req, {})
-    if len(body) > max_body:
-        raise FanmailError("body-too-large", f"the body has {len(body)} bytes, at most {max_body} are allowed")
-    headers = pack_headers(req.env)
-    if len(body) >= wire.LARGE_BODY:
-        return Prepared(ops.Publish(headers, b""), body)
-    return Prepared(ops.Publish(headers, body), None)
+def prepare_publish(req: falcon.Request, body: bytes, form: str | None, limits: MessageLimits) -> Prepared:
+    """Checks a publish. `form` is the format of a batch. Raises `body-too-large`, `headers-too-large`, `bad-batch`."""
+    most = limits.batch if form else limits.body
+    if len(body) > most:
+        raise FanmailError("body-too-large", f"the body has {len(body)} bytes, at most {most} are allowed")
+    args = read_batch(form, body, limits.body, limits.batch_messages) if form else ops.Publish(b"", body)
+    args.headers = pack_headers(req.env)
+    if len(args.body) < wire.LARGE_BODY:
+        return Prepared(args, None)
+    body, args.body = args.body, b""
+    return Prepared(args, body)
 
 
 def present_published(result: ops.Published, resp: falcon.Response) -> None:
-    """200 with an empty body."""
+    """200 with an empty body; the id is of the first message."""
     resp.data = b""
     resp.set_header("Msg-Subscribers", str(result.subscribers))
     if result.subscribers:

@@ -1,0 +1,66 @@
+"""A piece of a topic's log: one publish or one batch. The broker cuts ranges out of it and never looks inside."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from struct import Struct as Layout
+
+from msgspec import Struct
+
+_LENGTH = Layout(">I")
+_OFFSET = 4
+"""Bytes of one entry of `offsets`, a little-endian unsigned number."""
+
+
+class Piece(Struct, gc=False):
+    """Persists but for `readers`, which follows from the subscriptions."""
+
+    first: int
+    """Sequence number of its first message."""
+    count: int
+    time: int
+    """Milliseconds since 1970 UTC."""
+    headers: bytes
+    """Kept headers, the same for all messages; opaque."""
+    body: bytes
+    """Of a single message its body; of a batch frames: 4 bytes of big-endian length, then the bytes, each."""
+    offsets: bytes
+    """Of a batch where its frames begin, and the end: `count` + 1 numbers. Empty for a single message."""
+    readers: int
+    """Subscriptions whose next message lies in this piece."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.headers) + len(self.body) + len(self.offsets)
+
+    def single(self, seq: int) -> bytes:
+        """The body of one message."""
+        if not self.offsets:
+            return self.body
+        numbers = self._numbers()
+        at = seq - self.first
+        return self.body[numbers[at] + _LENGTH.size : numbers[at + 1]]
+
+    def frames(self, seq: int, count: int, room: int) -> tuple[bytes, int]:
+        """Up to `count` messages from `seq` on as frames, and how many: at least one, more only while all of them
+        have at most `room` bytes. Two look-ups, whatever the number of messages.
+        """
+        if not self.offsets:
+            return _LENGTH.pack(len(self.body)) + self.body, 1
+        numbers = self._numbers()
+        at = seq - self.first
+        most = min(at + count, self.count)
+        end = min(most, max(at + 1, bisect_right(numbers, numbers[at] + room, at + 1, most + 1) - 1))
+        return self.body[numbers[at] : numbers[end]], end - at
+
+    def _numbers(self) -> memoryview:
+        return memoryview(self.offsets).cast("I")
+
+
+def offsets_fit(body: bytes, offsets: bytes, count: int) -> bool:
+    """Whether the offsets that came with a batch are of its size. What lies between is the sender's affair."""
+    if count < 1 or len(offsets) != (count + 1) * _OFFSET:
+        return False
+    numbers = memoryview(offsets).cast("I")
+    return bool(numbers[0] == 0 and numbers[count] == len(body))
