@@ -473,7 +473,8 @@ class Peer:
         self.clock = frame.clock
         replies = []
         for reply, op in zip(frame.replies, itertools.chain(self._ops, itertools.repeat(self._ops[-1])), strict=False):
-            unpack = wire.unpack_detail if reply.code else lambda raw, op=op: wire.unpack_result(op, raw)
+            error = wire.unpack_error(reply.code, reply.result).detail if reply.code else None
+            unpack = (lambda raw, error=error: error) if reply.code else lambda raw, op=op: wire.unpack_result(op, raw)
             result = unpack(reply.result)
             if isinstance(result, ops.Message) and len(frames) == 2:
                 result.body = frames[1]

@@ -122,7 +122,7 @@ class BrokerDriver:
         return self.ask(Op.UNSUBSCRIBE, topic, user)
 
     def take(self, topic: bytes, user: bytes) -> Answer:
-        return self.ask(Op.TAKE, topic, user)
+        return self.ask(Op.TAKE, topic, user, ops.Take())
 
     def publish(self, topic: bytes, body: bytes, headers: bytes = b"") -> Answer:
         """Large bodies travel as a front sends them."""
@@ -153,11 +153,12 @@ def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -
         frame = wire.unpack_replies([head] if body is None else [head, body])
         for reply in frame.replies:
             if reply.code:
-                answers.append(Answer(reply.id, reply.code, None, wire.unpack_detail(reply.result)))
+                answers.append(Answer(reply.id, reply.code, None, wire.unpack_error(reply.code, reply.result).detail))
                 continue
             result = wire.unpack_result(ops_by_id[reply.id], reply.result)
             if body is not None:
-                assert result.body == b""
-                result.body = body
+                holder = result.runs[0] if isinstance(result, ops.Batch) else result
+                assert holder.body == b""
+                holder.body = body
             answers.append(Answer(reply.id, "", result))
     return answers

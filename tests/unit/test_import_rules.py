@@ -79,7 +79,7 @@ def of(package: str) -> list[str]:
 
 def test_there_is_something_to_look_at() -> None:
     assert {f"broker.{name}" for name in CORE} <= set(MODULES)
-    assert {"broker.server", "httpfront.gateway", "common.clock"} <= set(MODULES)
+    assert {"broker.server", "httpfront.line", "common.clock"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", of("common"))
@@ -103,7 +103,7 @@ def test_nothing_of_the_tests_is_imported(module: str) -> None:
 
 
 def test_zmq_is_where_the_sockets_are() -> None:
-    assert importers("zmq") == {"broker.server", "httpfront.gateway"}
+    assert importers("zmq") == {"broker.server", "httpfront.line"}
 
 
 def test_falcon_and_waitress_are_in_the_front_only() -> None:

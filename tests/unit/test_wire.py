@@ -66,7 +66,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
     ),
     "publish": (
         [request(19, Op.PUBLISH, b"t", b"", 1000, ops.Publish(b"\x91", b"body"))],
-        "9401cf0000010000000005079196130cc40174c400cd03e892c40191c404626f6479",
+        "9401cf0000010000000005079196130cc40174c400cd03e894c40191c404626f647901c400",
     ),
 }
 GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
@@ -133,6 +133,10 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "UNSUBSCRIBE": 11,
         "PUBLISH": 12,
         "TAKE": 13,
+        "LOOK": 14,
+        "WAIT": 15,
+        "PASS": 16,
+        "FETCH": 17,
     }
     assert [(state.name, int(state)) for state in wire.BrokerState] == [
         ("LOADING", 0),
@@ -144,14 +148,15 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
 # --- round trips
 
 NUMBERS = st.integers(-(2**63), 2**64 - 1)
-ARGS: dict[Op, st.SearchStrategy[Struct]] = {
-    op: st.builds(ops.Ping, st.text(max_size=20), st.text(max_size=20))
-    if op is Op.PING
-    else st.builds(ops.Publish, st.binary(max_size=50), st.binary(max_size=200))
-    if op is Op.PUBLISH
-    else st.just(NOTHING)
-    for op in Op
+TEXTS, BYTES = st.text(max_size=20), st.binary(max_size=200)
+ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) | {
+    Op.PING: st.builds(ops.Ping, TEXTS, TEXTS),
+    Op.PUBLISH: st.builds(ops.Publish, BYTES, BYTES, NUMBERS, BYTES),
+    Op.TAKE: st.builds(ops.Take, st.booleans(), TEXTS, NUMBERS),
+    Op.FETCH: st.builds(ops.Fetch, st.booleans(), TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans()),
+    Op.WAIT: st.builds(ops.Wait, NUMBERS),
 }
+RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES)
 REQUESTS = st.sampled_from(Op).flatmap(
     lambda op: st.tuples(NUMBERS, st.just(op), st.binary(max_size=1024), st.binary(max_size=1024), NUMBERS, ARGS[op])
 )
@@ -162,6 +167,10 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = {
     Op.SUBSCRIBE: st.builds(ops.Subscribed, st.booleans()),
     Op.UNSUBSCRIBE: st.just(NOTHING),
     Op.PUBLISH: st.builds(ops.Published, NUMBERS, st.text(max_size=20), NUMBERS),
+    Op.LOOK: st.builds(ops.Status, NUMBERS, TEXTS, NUMBERS),
+    Op.WAIT: st.builds(ops.Look, st.booleans(), NUMBERS),
+    Op.PASS: st.just(NOTHING),
+    Op.FETCH: st.none() | st.builds(ops.Batch, TEXTS, NUMBERS, st.lists(RUNS, max_size=3)),
     Op.TAKE: st.none()
     | st.builds(
         ops.Message,
@@ -199,7 +208,7 @@ def test_results_come_out_as_they_went_in(sent: list[tuple[Op, int, Any]]) -> No
 @given(NUMBERS, st.text(max_size=40), st.text(max_size=500))
 def test_errors_come_out_as_they_went_in(number: int, code: str, detail: str) -> None:
     (seen,) = wire.unpack_replies([wire.pack_replies(1, 2, 1, 3, [error(number, code, detail)])]).replies
-    assert (seen.id, seen.code, wire.unpack_detail(seen.result)) == (number, code, detail)
+    assert (seen.id, seen.code, wire.unpack_error(seen.code, seen.result).detail) == (number, code, detail)
 
 
 def test_a_full_frame_is_taken_and_one_request_more_is_not() -> None:
@@ -226,7 +235,7 @@ def test_a_reply_of_a_later_version_is_refused() -> None:
 def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "later")], {"later": 1}))
     (seen,) = wire.unpack_requests([frame]).requests
-    assert (seen.id, wire.unpack_args(seen)) == (5, NOTHING)
+    assert (seen.id, wire.unpack_args(seen)) == (5, ops.Take())
     answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], "later"))
     (answer,) = wire.unpack_replies([answers]).replies
     assert wire.unpack_result(Op.SUBSCRIBE, answer.result) == ops.Subscribed(True)
@@ -240,7 +249,7 @@ def test_a_result_of_another_operation_is_refused(op: Op) -> None:
 
 def test_a_detail_that_is_no_text_is_left_out() -> None:
     for packed in (b"\xc0", b"\x91\x01", b"\xa1\xff", b"\x91" * hostile.DEEP, b""):
-        assert wire.unpack_detail(Raw(packed)) == ""
+        assert wire.unpack_error("internal", Raw(packed)).detail == ""
 
 
 # --- what is not of the wire
@@ -379,7 +388,7 @@ def read_reply(frames: list[bytes]) -> int:
     except WireError:
         return 0
     for each in replies:
-        assert isinstance(wire.unpack_detail(each.result), str)
+        assert isinstance(wire.unpack_error(each.code, each.result).detail, str)
         for op in OPS:
             with suppress(WireError):
                 wire.unpack_result(op, each.result)
