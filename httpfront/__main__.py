@@ -43,8 +43,8 @@ def main() -> int:
 
     def stop() -> None:
         log.info("draining", extra={"connections": len(server.channels)})
-        gateway.end_waits()
         server.drain(settings.drain_timeout, settings.drain_idle)
+        gateway.end_waits()
 
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
     log.info("serving", extra={"host": settings.host, "port": server.port})

@@ -164,6 +164,8 @@ class Client:
 
     def __init__(self, port: int, timeout: float = PATIENCE) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        self.vanished = False
+        """For tests that abort it."""
 
     def call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         """One request and its answer. OSError or HTTPException where there is no whole answer."""
@@ -207,6 +209,12 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
+
+    def abort(self) -> None:
+        """From any thread: the client is gone, whatever it was waiting for."""
+        sock = self._connection.sock
+        if sock is not None:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 class Front:
@@ -330,9 +338,9 @@ class Cluster:
         return int((self.run_dir / f"{broker_id}.lock").read_text() or 0)
 
     def held(self) -> dict[str, int]:
-        """Topics, subscriptions, messages and content bytes of all brokers together."""
+        """Topics, subscriptions, messages, content bytes and parked requests of all brokers together."""
         each = [self.stats(broker.id) for broker in self.map.brokers]
-        names = ("topics", "subscriptions", "messages", "content_bytes")
+        names = ("topics", "subscriptions", "messages", "content_bytes", "waiters")
         return {name: sum(stats[name] for stats in each) for name in names}
 
     def about(self) -> str:

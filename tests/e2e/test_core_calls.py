@@ -156,7 +156,7 @@ def test_msg_time_is_the_time_of_publishing(front: Front) -> None:
     ("path", "allow"),
     [
         ("/shape", {"POST"}),
-        ("/shape/ann", {"DELETE", "GET", "POST"}),
+        ("/shape/ann", {"DELETE", "GET", "HEAD", "POST"}),
         ("/livez", {"GET", "HEAD", "POST"}),
         ("/readyz", {"GET", "HEAD", "POST"}),
     ],

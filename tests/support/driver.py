@@ -40,12 +40,22 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One unpacked reply: `code` is "" and there is a result, or there is a code and its detail."""
+    """One unpacked reply: `code` is "" and there is a result, or there is a code, its detail and further fields."""
 
     id: int
     code: str
     result: Any
     detail: str = ""
+    fields: tuple[tuple[str, Any], ...] = ()
+
+
+class Told(NamedTuple):
+    """What a parked request was told, and over which connection."""
+
+    id: int
+    now: bool
+    ticket: int
+    peer: bytes
 
 
 def loaded(store: Store) -> State:
@@ -102,8 +112,26 @@ class BrokerDriver:
         )
         return [packed] if body is None else [packed, body]
 
-    def handle(self, frames: list[bytes]) -> Arrived:
-        return self.dispatcher.handle(frames, self.clock.now())
+    def handle(self, frames: list[bytes], peer: bytes = b"front") -> Arrived:
+        return self.dispatcher.handle(frames, self.clock.now(), peer)
+
+    def turn(self) -> list[Told]:
+        """The answers to parked requests that this turn of the loop brings."""
+        told = []
+        for peer, answer in self.dispatcher.turn(self.clock.now()):
+            (reply,) = wire.unpack_replies([wire.pack_replies(77, 1, 1, 1, [answer.packed])]).replies
+            assert reply.code == ""
+            assert answer.body is None
+            look = wire.unpack_result(Op.WAIT, reply.result)
+            told.append(Told(reply.id, look.now, look.ticket, peer))
+        return told
+
+    def settle(self) -> list[Told]:
+        """Turns of the loop until there is nothing to do at this moment."""
+        told = self.turn()
+        while self.dispatcher.waiters.busy:
+            told += self.turn()
+        return told
 
     def send(self, *asked: Asked, body: bytes | None = None) -> list[Answer]:
         """Sends one message and unpacks what a front would read."""
@@ -123,6 +151,23 @@ class BrokerDriver:
 
     def take(self, topic: bytes, user: bytes) -> Answer:
         return self.ask(Op.TAKE, topic, user, ops.Take())
+
+    def after(self, topic: bytes, user: bytes, cursor: str = "0") -> Answer:
+        """Confirms up to a message id and takes a look at the next message."""
+        epoch, _, seq = cursor.rpartition("-")
+        return self.ask(Op.TAKE, topic, user, ops.Take(True, epoch, int(seq)))
+
+    def look(self, topic: bytes, user: bytes) -> Answer:
+        return self.ask(Op.LOOK, topic, user)
+
+    def wait(self, topic: bytes, user: bytes, seconds: float = 30, ticket: int = 0, peer: bytes = b"front") -> int:
+        """Parks a request and returns its id."""
+        asked = Asked(Op.WAIT, topic, user, ops.Wait(ticket), int(seconds * SECOND))
+        assert self.handle(self.frames([asked]), peer).replies == [], "it is parked"
+        return self.next_id - 1
+
+    def pass_on(self, topic: bytes, user: bytes) -> Answer:
+        return self.ask(Op.PASS, topic, user)
 
     def publish(self, topic: bytes, body: bytes, headers: bytes = b"") -> Answer:
         """Large bodies travel as a front sends them."""
@@ -153,7 +198,9 @@ def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -
         frame = wire.unpack_replies([head] if body is None else [head, body])
         for reply in frame.replies:
             if reply.code:
-                answers.append(Answer(reply.id, reply.code, None, wire.unpack_error(reply.code, reply.result).detail))
+                error = wire.unpack_error(reply.code, reply.result)
+                assert error.code == reply.code
+                answers.append(Answer(reply.id, reply.code, None, error.detail, tuple(error.fields.items())))
                 continue
             result = wire.unpack_result(ops_by_id[reply.id], reply.result)
             if body is not None:

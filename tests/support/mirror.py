@@ -44,7 +44,7 @@ class MirrorStore:
     def load(self) -> Iterator[Record]:
         yield StoreOpened(self._store_id, self._topics_begun)
         for name, topic in self.topics.items():
-            yield TopicBegan(name, topic.number, topic.next_seq - len(topic.messages))
+            yield TopicBegan(name, topic.number, topic.next_seq - sum(each.count for each in topic.messages.values()))
             yield from topic.messages.values()
             for user, position in topic.positions.items():
                 yield SubscriptionSet(name, user, position)
@@ -70,7 +70,7 @@ class MirrorStore:
             case MessageStored(topic=name, seq=seq):
                 assert seq == self.topics[name].next_seq, "no gaps"
                 self.topics[name].messages[seq] = record
-                self.topics[name].next_seq += 1
+                self.topics[name].next_seq += record.count
             case SubscriptionSet(topic=name, user=user, position=position):
                 self.topics[name].positions[user] = position
             case SubscriptionEnded(topic=name, user=user):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from broker.limits import Limits
 from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
 from common import ops
+
+
+class Lost(NamedTuple):
+    """`cursor-lost`, and the next id of this user where one waits."""
+
+    oldest: str | None
 
 
 @dataclass
@@ -73,15 +82,25 @@ class Model:
             queue.append(ops.Message(topic.epoch, topic.published, wall, 1, 0, headers, body))
         return ops.Published(len(topic.queues), topic.epoch, topic.published)
 
-    def take(self, name: bytes, user: bytes) -> ops.Message | str | None:
+    def take(self, name: bytes, user: bytes, args: ops.Take) -> ops.Message | Lost | str | None:
+        if name not in self.topics or user not in self.topics[name].queues:
+            return "no-subscription"
+        topic = self.topics[name]
+        queue = topic.queues[user]
+        if args.after and args.seq:
+            if args.epoch != topic.epoch or not 1 <= args.seq <= topic.published:
+                return Lost(f"{topic.epoch}-{queue[0].seq}" if queue else None)
+            queue[:] = [each for each in queue if each.seq > args.seq]
+        if not queue:
+            return None
+        message = queue[0] if args.after else queue.pop(0)
+        return replace(message, pending=topic.published - message.seq)
+
+    def look(self, name: bytes, user: bytes) -> ops.Status | str:
         if name not in self.topics or user not in self.topics[name].queues:
             return "no-subscription"
         queue = self.topics[name].queues[user]
-        if not queue:
-            return None
-        message = queue.pop(0)
-        message.pending = len(queue)
-        return message
+        return ops.Status(len(queue), self.topics[name].epoch, queue[0].seq if queue else 0)
 
     @property
     def memory(self) -> int:

@@ -15,7 +15,10 @@ MODULES = {
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-CORE = ["dispatch", "handlers", "state", "topic", "subscription", "limits", "records", "peers"]
+CORE = [
+    *("dispatch", "handlers", "waiters", "timers", "state", "topic", "piece", "cutting", "subscription"),
+    *("limits", "records", "peers"),
+]
 SOCKETS_AND_DISK = {
     *("zmq", "socket", "select", "selectors", "asyncio", "ssl", "subprocess", "multiprocessing", "threading"),
     *("os", "io", "pathlib", "shutil", "tempfile", "sqlite3", "mmap", "fcntl", "signal"),
