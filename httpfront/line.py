@@ -165,7 +165,7 @@ class Line:
                 self._hub.resume(call.waiting, Answer(error, reply.result, body))
             elif reply.id == PING_ID and not reply.code:
                 self.link.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
-        if self.link.owes_goodbye:
+        if self.link.owes_goodbye and not self._pending:
             self.link.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
 
@@ -178,6 +178,7 @@ class Line:
                 self._ping()
                 self.receive()
             elif event == zmq.EVENT_DISCONNECTED:
+                self.receive()  # answers that came before the end
                 self.link.connection_lost()
                 self._give_up_pending("the connection to the broker was lost")
 

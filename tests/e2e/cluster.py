@@ -338,10 +338,14 @@ class Cluster:
         return int((self.run_dir / f"{broker_id}.lock").read_text() or 0)
 
     def held(self) -> dict[str, int]:
-        """Topics, subscriptions, messages, content bytes and parked requests of all brokers together."""
+        """Topics, subscriptions, messages and content bytes of all brokers together."""
         each = [self.stats(broker.id) for broker in self.map.brokers]
-        names = ("topics", "subscriptions", "messages", "content_bytes", "waiters")
+        names = ("topics", "subscriptions", "messages", "content_bytes")
         return {name: sum(stats[name] for stats in each) for name in names}
+
+    def waiters(self) -> int:
+        """Parked requests of all brokers together."""
+        return sum(self.stats(broker.id)["waiters"] for broker in self.map.brokers)
 
     def about(self) -> str:
         """The logs of all processes, for a failure's report."""

@@ -71,21 +71,17 @@ def test_head_says_how_a_subscription_stands_and_takes_nothing(front: Front) -> 
     assert web.drain("stand", "ann") == [b"x", b"y"]
 
 
-def waiting(cluster: Cluster) -> int:
-    return cluster.held()["waiters"]
-
-
 def test_a_publish_through_one_front_answers_a_wait_at_another(cluster: Cluster) -> None:
     near, far = cluster.fronts
     near.web.subscribe("poll", "ann")
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(Client(far.port).call, "GET", "/poll/ann?wait=20")
-        wait_for(lambda: waiting(cluster) == 1, "the wait to be parked")
+        wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         near.web.publish("poll", b"news")
         found = answer.result(20)
     assert (found.status, found.body) == (200, b"news")
     assert found.headers["Preference-Applied"] == "wait=20"
-    assert waiting(cluster) == 0
+    assert cluster.waiters() == 0
 
 
 def test_waits_end_with_204_at_their_deadline_and_404_with_the_subscription(cluster: Cluster) -> None:
@@ -95,7 +91,7 @@ def test_waits_end_with_204_at_their_deadline_and_404_with_the_subscription(clus
     assert (ended.status, ended.headers["Preference-Applied"]) == (204, "wait=0.2")
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(Client(cluster.fronts[1].port).call, "GET", "/deadline/ann?wait=20&after=0")
-        wait_for(lambda: waiting(cluster) == 1, "the wait to be parked")
+        wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         web.unsubscribe("deadline", "ann")
         assert answer.result(20).status == 404
 
@@ -107,7 +103,7 @@ def test_waiters_of_one_user_are_served_in_order_of_arrival(cluster: Cluster) ->
         answers = []
         for n in range(20):
             answers.append(pool.submit(Client(cluster.fronts[n % 2].port).call, "GET", "/queue/ann?wait=30"))
-            wait_for(lambda n=n: waiting(cluster) == n + 1, "the wait to be parked")
+            wait_for(lambda n=n: cluster.waiters() == n + 1, "the wait to be parked")
         for n in range(20):
             front.web.publish("queue", b"%d" % n)
             wait_for(lambda n=n: answers[n].done(), "the longest waiting to be served")
@@ -124,7 +120,7 @@ def test_clients_that_vanish_while_waiting_take_nothing(start_cluster: StartClus
         vanishing = Client(front.port)
         thread = threading.Thread(target=_call_quietly, args=(vanishing, "/gone/ann?wait=20"))
         thread.start()
-        wait_for(lambda: waiting(cluster) >= 1, "the wait to be parked")
+        wait_for(lambda: cluster.waiters() >= 1, "the wait to be parked")
         if rng.random() < 0.7:
             vanishing.abort()
         front.web.publish("gone", b"%d" % n)
@@ -147,7 +143,7 @@ def test_a_front_that_is_full_of_waiters_answers_at_once(start_cluster: StartClu
     front.web.subscribe("full", "ann")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(Client(front.port).call, "GET", "/full/ann?wait=20")
-        wait_for(lambda: waiting(cluster) == 1, "the wait to be parked")
+        wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         second = front.web.call("GET", "/full/ann?wait=20")
         assert (second.status, second.headers["Retry-After"]) == (204, "1")
         assert "Preference-Applied" not in second.headers
