@@ -24,7 +24,7 @@ log = logging.getLogger("fanmail.front")
 PING_EVERY = 1.0
 """Seconds between two PINGs of one link."""
 SILENT_AFTER = 3.0
-"""Seconds without any answer after which a broker counts as down: its loop is stuck or the path is cut."""
+"""Seconds that a PING may stay without any answer; then the broker's loop is stuck, or the path is cut."""
 HUNG_UP = "this front let go of it"
 CLOCK_SAMPLES = 16
 """Readings of the broker's clock of which the best counts. A reading that lay in a queue says too little."""
@@ -44,13 +44,14 @@ class Link:
         self._said_goodbye = False
         self._offsets: deque[int] = deque(maxlen=CLOCK_SAMPLES)
         self._offset = 0
-        self._last_heard = 0.0
+        self._asked_at: float | None = None
+        """When the oldest PING left that nothing has answered."""
         self._next_ping = 0.0
 
     def connection_made(self, now: float) -> None:
         """The ZMTP handshake is done. Seconds of the front's monotonic clock, here and below."""
         self.connected = True
-        self._last_heard = now
+        self._asked_at = None
         self._next_ping = now
 
     def connection_lost(self, why: str = "connection lost") -> None:
@@ -67,11 +68,13 @@ class Link:
 
     def pinged(self, now: float) -> None:
         """A PING has left."""
+        if self._asked_at is None:
+            self._asked_at = now
         self._next_ping = now + PING_EVERY
 
     def heard(self, frame: ReplyFrame, now: float) -> None:
         """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
-        self._last_heard = now
+        self._asked_at = None
         if frame.incarnation != self.incarnation:
             self._change(False, "a new incarnation answers")
             self.incarnation = frame.incarnation
@@ -95,8 +98,8 @@ class Link:
             self._change(True, "ready")
 
     def look(self, now: float) -> None:
-        """Notices a broker that is connected and does not answer."""
-        if self.up and now > self._last_heard + SILENT_AFTER:
+        """Notices a broker that is connected and does not answer; not a front that was too busy to ask."""
+        if self.up and self._asked_at is not None and now > self._asked_at + SILENT_AFTER:
             self._change(False, "no answer")
 
     def deadline(self, at: float) -> int:

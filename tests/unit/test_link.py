@@ -153,6 +153,10 @@ def test_a_drain_that_was_told_and_a_restart_bring_it_up_again() -> None:
 
 def test_a_broker_that_says_nothing_for_long_is_down_until_its_next_pong() -> None:
     link = up(100.0)
+    link.look(1000.0)
+    assert link.up, "nothing was asked: a front that was held up does not blame the broker"
+    link.pinged(100.0)
+    link.pinged(101.0)
     link.look(100.0 + SILENT_AFTER)
     assert link.up
     link.look(100.001 + SILENT_AFTER)
