@@ -1,0 +1,76 @@
+"""`python -m bench`, started by `bench/run`: all measurements, the table, `bench/out/results.json` and `.png`."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from pathlib import Path
+
+from bench import core, fanout, hotspots, http_load, large, memory, plot, report
+from bench.measurement import Measure, Options, Section
+from bench.processes import BenchError
+from common.errors import StartError
+
+OUT = Path(__file__).with_name("out")
+MEASUREMENTS: dict[str, Measure] = {
+    "http": http_load.measure,
+    "core": core.measure,
+    "fanout": fanout.measure,
+    "memory": memory.measure,
+    "large": large.measure,
+}
+
+
+def main() -> int:
+    """0 when everything was measured, 1 when something could not be; missed aims are shown and change nothing."""
+    arguments = _parse(sys.argv[1:])
+    options = Options(arguments.seconds or (1 if arguments.quick else 4), arguments.rounds, arguments.quick)
+    OUT.mkdir(exist_ok=True)
+    gc.disable()  # the load processes make no cycles, and a collection in the middle of a load would be measured
+    sections: dict[str, Section] = {}
+    failed = False
+    for name, measure in _wanted(arguments.only, arguments.profile).items():
+        print(f"{name} ...", file=sys.stderr)
+        began = time.monotonic()
+        try:
+            sections[name] = measure(options)
+        except (BenchError, StartError) as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            failed = True
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print(report.table(list(sections.values())))
+    report.write_json(OUT / "results.json", vars(options), sections)
+    plot.draw(OUT / "results.png", sections)
+    print(f"\nwritten: {OUT / 'results.json'} and {OUT / 'results.png'}", file=sys.stderr)
+    return int(failed)
+
+
+def _wanted(only: list[str], profile: bool) -> dict[str, Measure]:
+    wanted = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
+    if profile or "profile" in only:
+        wanted["profile"] = lambda options: hotspots.measure(options, OUT)
+    return wanted
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench/run", description="Measures this checkout; see bench/README.md.")
+    names = [*MEASUREMENTS, "profile"]
+    parser.add_argument("--quick", action="store_true", help="short runs and small numbers: for a first look")
+    parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))
+    parser.add_argument("--rounds", type=int, help="interleaved rounds; default 5, 2 with --quick")
+    parser.add_argument("--seconds", type=int, help="of each HTTP load; default 4, 1 with --quick")
+    parser.add_argument("--profile", action="store_true", help="profile a front and a broker too (py-spy)")
+    arguments = parser.parse_args(argv)
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
+    if arguments.rounds < 1 or (arguments.seconds or 1) < 1:
+        parser.error("--rounds and --seconds must be at least 1")
+    return arguments
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,116 @@
+"""Bytes of memory that a subscription, a topic and a message take in a broker.
+
+`broker/state.py` estimates its memory from three constants, which are made from what this measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bench.broker_client import NOTHING, BrokerClient, Item
+from bench.http_load import BROKER_FLAGS
+from bench.measurement import Options, Row, Section, at_most, say
+from bench.processes import Cluster
+from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
+from common import ops
+from common.ops import Op
+
+AIM = 300
+"""Bytes of an idle subscription, its names included."""
+BATCH = 64_000
+"""Requests packed at one time."""
+USER = b"user%08d"
+
+Items = Callable[[int], Iterator[Item]]
+
+
+class Case(NamedTuple):
+    """Something of which a broker holds many."""
+
+    name: str
+    number: int
+    items: Items
+    """The requests that make so many of it."""
+    setup: Items | None = None
+    """Requests before the first look at the memory."""
+    content: int = 0
+    """Bytes of names or content in each one, which the constants leave out."""
+    cost: int = 0
+    """What `broker/state.py` estimates for each one beside those."""
+    aim: bool = False
+
+
+def measure(options: Options) -> Section:
+    """A fresh broker for each case. With `--quick` an eighth of the number."""
+    section = Section("Resident memory of a broker, each", "the broker's own estimate", data={"cases": []})
+    for case in CASES:
+        count = options.amount(case.number)
+        each = _bytes_each(case, count)
+        estimate = case.content + case.cost
+        say(f"memory, {count:,} {case.name}: {each:.0f} bytes each")
+        aim, met = at_most(each, AIM if case.aim else estimate)
+        remark = "" if each <= estimate else f"the constant is too low by {each - estimate:.0f}"
+        against = f"{estimate} bytes, of that {case.content} names and content"
+        section.rows.append(
+            Row(f"{count:,} {case.name}", f"{each:.0f} bytes", against, each / estimate, aim, met, remark)
+        )
+        section.data["cases"].append({"name": case.name, "count": count, "bytes": each, "estimate": estimate})
+    return section
+
+
+def _bytes_each(case: Case, count: int) -> float:
+    with Cluster(1, broker_flags=BROKER_FLAGS) as ours, BrokerClient(ours.map, ours.map.brokers[0]) as client:
+        # What the first requests and full queues take once is not of the state.
+        client.run([(Op.SUBSCRIBE, b"warm", USER % n, NOTHING) for n in range(5000)])
+        client.run([(Op.UNSUBSCRIBE, b"warm", USER % n, NOTHING) for n in range(5000)])
+        if case.setup:
+            _send(client, case.setup(count))
+        before = ours.brokers[0].rss()
+        _send(client, case.items(count))
+        return (ours.brokers[0].rss() - before) / count
+
+
+def _send(client: BrokerClient, items: Iterator[Item]) -> None:
+    while batch := [item for item, _ in zip(items, range(BATCH), strict=False)]:
+        client.run(batch)
+
+
+def _subscriptions(topics: int) -> Items:
+    """Spread over so many topics."""
+
+    def items(count: int) -> Iterator[Item]:
+        return ((Op.SUBSCRIBE, b"topic%06d" % (n % topics), USER % n, NOTHING) for n in range(count))
+
+    return items
+
+
+def _each_topic(count: int) -> Iterator[Item]:
+    return ((Op.SUBSCRIBE, b"topic%06d" % n, USER % n, NOTHING) for n in range(count))
+
+
+def _one_reader(count: int) -> Iterator[Item]:
+    return iter([(Op.SUBSCRIBE, b"topic", b"user", NOTHING)])
+
+
+def _messages(topic: bytes, headers: bytes) -> Items:
+    """`topic` may take a number; the bodies differ, as they would."""
+
+    def items(count: int) -> Iterator[Item]:
+        for n in range(count):
+            name = topic % n if b"%" in topic else topic
+            yield (Op.PUBLISH, name, b"", ops.Publish(headers, b"%0100d" % n))
+
+    return items
+
+
+_HEADERS = b"x" * 40
+_SHARED = SUBSCRIPTION_COST + TOPIC_COST // 100
+CASES = (
+    Case("subscriptions to one topic", 1_000_000, _subscriptions(1), None, 12, SUBSCRIPTION_COST, aim=True),
+    Case("subscriptions to 10,000 topics", 1_000_000, _subscriptions(10_000), None, 12, _SHARED, aim=True),
+    Case("topics with a subscription", 100_000, _each_topic, None, 23, TOPIC_COST + SUBSCRIPTION_COST),
+    Case("messages of one topic", 100_000, _messages(b"topic", b""), _one_reader, 100, MESSAGE_COST),
+    Case("messages with headers", 100_000, _messages(b"topic", _HEADERS), _one_reader, 140, MESSAGE_COST),
+    Case("messages, one a topic", 100_000, _messages(b"topic%06d", _HEADERS), _each_topic, 140, MESSAGE_COST),
+)
