@@ -42,8 +42,11 @@ def main() -> int:
     lock_file(run_dir / f"{settings.id}.lock")
     if endpoint.startswith("ipc://"):  # nobody else can be listening there: the lock is ours
         path = Path(endpoint.removeprefix("ipc://"))
-        lock_file(path.with_suffix(".sock-lock"))
-        path.unlink(missing_ok=True)
+        lock_file(f"{path}.lock")
+        if path.is_socket():
+            path.unlink()
+        elif path.exists():
+            raise StartError(f"{path}: there is something that is not a socket")
     server = build_server(settings, cluster, endpoint)
     server.bind()
     log.info("serving", extra={"endpoint": endpoint, "store": "memory", "map_epoch": cluster.epoch})
@@ -67,7 +70,7 @@ def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -
     limits = Limits(
         settings.max_topics, settings.max_subscriptions, settings.max_messages, settings.max_bytes, settings.memory
     )
-    identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1)
+    identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
     dispatcher = Dispatcher(Core(state, limits), identity, cluster)
     options = ServerOptions(
         endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout

@@ -30,6 +30,8 @@ class Identity(NamedTuple):
     cluster: str
     broker: str
     incarnation: int
+    max_body: int = 0
+    """Bytes of the largest body that it takes, told to fronts."""
 
 
 class Outgoing(NamedTuple):
@@ -84,7 +86,7 @@ class Dispatcher:
             answer = self._answer(frame, request, body, now, peer_id)
             if answer is not None:
                 arrived.replies.append(answer)
-            arrived.goodbye |= request.op == Op.GOODBYE
+            arrived.goodbye |= request.op == Op.GOODBYE and frame.incarnation == self.identity.incarnation
         return arrived
 
     def _refuse(self, error: WireError) -> Arrived:
@@ -126,9 +128,9 @@ class Dispatcher:
         args = wire.unpack_args(request)
         if handler is None:
             return self._control(op, args)
-        self._check(frame, request, now)
-        if not (request.topic and len(request.topic) <= _BIGGEST_NAME) or len(request.user) > _BIGGEST_NAME:
+        if not 0 < len(request.topic) <= _BIGGEST_NAME or len(request.user) > _BIGGEST_NAME:
             raise WireError("a topic has 1 to 1024 bytes, a user at most as many")
+        self._check(frame, request, now)
         if spec.on_user != bool(request.user):
             raise WireError(f"operation {op.name} {'needs a' if spec.on_user else 'takes no'} user")
         if body is not None:
@@ -171,7 +173,7 @@ class Dispatcher:
             assert isinstance(args, ops.Ping)
             if (args.cluster, args.broker) != (self.identity.cluster, self.identity.broker):
                 self.counters["errors.wrong-peer"] += 1
-            return ops.Pong(self.identity.cluster, self.identity.broker)
+            return ops.Pong(self.identity.cluster, self.identity.broker, self.identity.max_body)
         return ops.Nothing()
 
     def change_map(self, newer: ClusterMap) -> bool:

@@ -15,7 +15,7 @@ from common.wire import MAX_PACKED, MAX_REQUESTS
 
 MAX_WAITING = 16 * 1024 * 1024
 """Bytes of replies that wait for one slow front; more are dropped and counted. A front's requests time out, so
-its thread count bounds what it can ever wait for; this stops a peer that is not one of ours."""
+its connections bound what it can ever wait for; this stops a peer that is not one of ours."""
 FORGET_AFTER = 10_000_000
 """Microseconds of silence after which a front is not waited for any more; fronts ping every second."""
 

@@ -65,6 +65,7 @@ class Server:
         self._drain_ends = 0
         self._next_housekeeping = 0
         self._refused_epoch = 0
+        self._drops_reported = 0
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._configure()
@@ -200,8 +201,15 @@ class Server:
             return
         self._next_housekeeping = now.mono + TICK * 1000
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
+        self._report_drops()
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
             self._take_newer_map()
+
+    def _report_drops(self) -> None:
+        dropped = self._dispatcher.counters["replies.dropped"]
+        if dropped > self._drops_reported:
+            log.warning("replies dropped: a front is gone or does not read", extra={"total": dropped})
+            self._drops_reported = dropped
 
     def _take_newer_map(self) -> None:
         self._dispatcher.newest_map_seen = self._dispatcher.map.epoch

@@ -51,6 +51,8 @@ def main() -> int:
     die_with_parent()
     settings, arguments = config.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
     setup_logging(settings.log_format, settings.log_level, PROG)
+    if settings.id != BrokerSettings.id:
+        raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")
     described = has_brokers(settings)
     if described and arguments.brokers is not None:
         raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")

@@ -22,7 +22,18 @@ _COMPACT = 64
 class Topic:
     """The log and the subscriptions of one topic. Changed by `State.apply` only."""
 
-    __slots__ = ("_head", "_pieces", "bytes", "epoch", "name", "next_seq", "number", "subscriptions", "tail_readers")
+    __slots__ = (
+        "_head",
+        "_peak",
+        "_pieces",
+        "bytes",
+        "epoch",
+        "name",
+        "next_seq",
+        "number",
+        "subscriptions",
+        "tail_readers",
+    )
 
     def __init__(self, name: bytes, number: int, epoch: str, next_seq: int) -> None:
         self.name = name
@@ -30,6 +41,8 @@ class Topic:
         self.epoch = epoch
         self.next_seq = next_seq
         self.subscriptions: dict[bytes, Subscription] = {}
+        self._peak = 0
+        """The most subscriptions since their dictionary was made."""
         self.tail_readers = 0
         self.bytes = 0
         """Content bytes of the stored messages."""
@@ -78,13 +91,18 @@ class Topic:
         subscription = self.subscriptions.get(user)
         if subscription is None:
             self.subscriptions[user] = Subscription(position)
+            self._peak = max(self._peak, len(self.subscriptions))
             return 0
         before, subscription.position = subscription.position, position
         return self._leave(before)
 
     def remove(self, user: bytes) -> int:
         """Ends a user's subscription. Returns how many messages that freed."""
-        return self._leave(self.subscriptions.pop(user).position)
+        position = self.subscriptions.pop(user).position
+        if len(self.subscriptions) * 8 < self._peak and self._peak > _COMPACT:
+            self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks by itself
+            self._peak = len(self.subscriptions)
+        return self._leave(position)
 
     def _enter(self, position: int) -> None:
         if position == self.next_seq:

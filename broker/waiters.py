@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 from broker.timers import Timers
@@ -23,27 +24,30 @@ SILENCE = 1_000_000
 """Microseconds after which a wake that was not followed by anything goes to the next waiter."""
 
 
-@dataclass(slots=True, order=True)
+@dataclass(slots=True, eq=False)
 class Waiter:
-    """One parked request, in the order of its ticket. `deadline` in microseconds of the monotonic clock."""
+    """One parked request. `deadline` in microseconds of the monotonic clock."""
 
     ticket: int
-    peer_id: bytes = field(compare=False)
-    request_id: int = field(compare=False)
-    deadline: int = field(compare=False)
-    mailbox: Mailbox | None = field(default=None, compare=False, repr=False)
+    """Its place: the smallest is served first."""
+    peer_id: bytes
+    request_id: int
+    deadline: int
+    mailbox: Mailbox | None = field(default=None, repr=False)
     """Where it is parked; None once it is answered."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Mailbox:
     """The waiters of one user of one topic."""
 
     topic: bytes
     user: bytes
     waiters: list[Waiter] = field(default_factory=list)
-    promised: int = 0
-    """Wakes that nothing has followed yet."""
+    promises: deque[int] = field(default_factory=deque)
+    """Wakes that nothing has followed yet: until when each is waited for, the oldest first."""
+    queued: bool = False
+    """It will be looked at."""
 
 
 class Wake(NamedTuple):
@@ -65,6 +69,8 @@ class Waiters:
         self._timers: Timers[Waiter | Mailbox] = Timers()
         self._published: dict[bytes, None] = {}
         self._queue: deque[Mailbox] = deque()
+        self._queued_of: Counter[bytes] = Counter()
+        """Mailboxes in the queue by topic."""
         self._wakes: list[Wake] = []
         self.count = 0
         """Parked requests."""
@@ -86,10 +92,10 @@ class Waiters:
         if mailbox is None:
             mailbox = users[user] = Mailbox(topic, user)
         waiter.mailbox = mailbox
-        insort(mailbox.waiters, waiter)
+        insort(mailbox.waiters, waiter, key=attrgetter("ticket"))
         self.count += 1
         self._timers.add(waiter.deadline, waiter)
-        self._queue.append(mailbox)
+        self._enqueue(mailbox)
 
     def published(self, topic: bytes) -> None:
         """A message entered the topic: O(1), the waking is done in `turn`."""
@@ -100,14 +106,15 @@ class Waiters:
         """A wake of this user was followed by a take, or passed on."""
         mailbox = self._topics.get(topic, {}).get(user)
         if mailbox is not None:
-            mailbox.promised = max(0, mailbox.promised - 1)
-            self._queue.append(mailbox)
+            if mailbox.promises:
+                mailbox.promises.popleft()
+            self._enqueue(mailbox)
 
     def ended(self, topic: bytes, user: bytes) -> None:
         """The subscription is gone: all its waiters look, and find that out."""
         mailbox = self._topics.get(topic, {}).get(user)
         if mailbox is not None:
-            mailbox.promised = 0
+            mailbox.promises.clear()
             for waiter in list(mailbox.waiters):
                 self._answer(waiter, now=True)
             self._drop_empty(mailbox)
@@ -117,35 +124,55 @@ class Waiters:
         for mailbox in [each for users in self._topics.values() for each in users.values()]:
             for waiter in list(mailbox.waiters):
                 self._answer(waiter, now=False)
-        self._topics.clear()
+            mailbox.promises.clear()
+            self._drop_empty(mailbox)
 
     def turn(self, mono: int) -> list[Wake]:
         """The answers that are due, at most about `WAKES_A_TURN`."""
         for due in self._timers.pop_due(mono):
             self._timer_due(due, mono)
-        for topic in self._published:
-            self._queue.extend(self._topics.get(topic, {}).values())
-        self._published.clear()
+        for topic in [each for each in self._published if not self._queued_of[each]]:
+            del self._published[topic]
+            for mailbox in self._topics.get(topic, {}).values():
+                self._enqueue(mailbox)
         while self._queue and len(self._wakes) < WAKES_A_TURN:
-            self._wake(self._queue.popleft(), mono)
+            self._wake(self._dequeue(), mono)
         wakes, self._wakes = self._wakes, []
         return wakes
+
+    def _enqueue(self, mailbox: Mailbox) -> None:
+        if not mailbox.queued:
+            mailbox.queued = True
+            self._queue.append(mailbox)
+            self._queued_of[mailbox.topic] += 1
+
+    def _dequeue(self) -> Mailbox:
+        mailbox = self._queue.popleft()
+        mailbox.queued = False
+        self._queued_of[mailbox.topic] -= 1
+        if not self._queued_of[mailbox.topic]:
+            del self._queued_of[mailbox.topic]
+        return mailbox
 
     def _wake(self, mailbox: Mailbox, mono: int) -> None:
         pending = self._pending(mailbox.topic, mailbox.user)
         if pending is None:
             self.ended(mailbox.topic, mailbox.user)
             return
-        while mailbox.waiters and mailbox.promised < pending:
-            mailbox.promised += 1
-            self._answer(mailbox.waiters[0], now=True)
+        while mailbox.waiters and len(mailbox.promises) < pending:
+            if len(self._wakes) >= WAKES_A_TURN:
+                self._enqueue(mailbox)
+                return
+            mailbox.promises.append(mono + SILENCE)
             self._timers.add(mono + SILENCE, mailbox)
+            self._answer(mailbox.waiters[0], now=True)
         self._drop_empty(mailbox)
 
     def _timer_due(self, due: Waiter | Mailbox, mono: int) -> None:
         if isinstance(due, Mailbox):
-            due.promised = max(0, due.promised - 1)
-            self._queue.append(due)
+            while due.promises and due.promises[0] <= mono:
+                due.promises.popleft()
+            self._enqueue(due)
         elif due.mailbox is not None:
             mailbox = due.mailbox
             self._answer(due, now=False)
@@ -160,7 +187,7 @@ class Waiters:
         self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now))
 
     def _drop_empty(self, mailbox: Mailbox) -> None:
-        if mailbox.waiters or mailbox.promised:
+        if mailbox.waiters or mailbox.promises:
             return
         users = self._topics.get(mailbox.topic)
         if users is not None and users.get(mailbox.user) is mailbox:

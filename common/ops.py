@@ -36,10 +36,11 @@ class Ping(Struct, array_like=True):
 
 
 class Pong(Struct, array_like=True):
-    """Who answers."""
+    """Who answers, and the largest body in bytes that it takes (0: it does not say)."""
 
     cluster: str
     broker: str
+    max_body: int = 0
 
 
 class Nothing(Struct, array_like=True):

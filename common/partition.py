@@ -115,7 +115,7 @@ def _address(row: Mapping[str, Any]) -> BrokerAddress:
 def _pins(table: Mapping[str, Any], ids: Sequence[str]) -> dict[int, str]:
     pins = {}
     for slot, owner in table.items():
-        if not slot.isdigit() or int(slot) >= SLOTS or owner not in ids:
+        if not (slot.isascii() and slot.isdigit()) or int(slot) >= SLOTS or owner not in ids:
             raise ValueError(f"cluster.pins: {slot} = {owner!r} is not a slot below {SLOTS} and a broker's id")
         pins[int(slot)] = owner
     return pins
@@ -129,6 +129,8 @@ def check_endpoint(endpoint: str, *, insecure: bool) -> None:
     """
     if endpoint.startswith("ipc:///"):
         path = endpoint.removeprefix("ipc://")
+        if path.endswith("/") or not path.isprintable():
+            raise ValueError(f"endpoint {endpoint!a} does not name a socket file")
         if len(path.encode()) > MAX_IPC_PATH:
             raise ValueError(f"the socket path {path} has over {MAX_IPC_PATH} bytes: use a shorter --run-dir")
         return

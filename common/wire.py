@@ -102,9 +102,6 @@ _decode_args = {int(op): msgspec.msgpack.Decoder(spec.args).decode for op, spec 
 _decode_results = {int(op): msgspec.msgpack.Decoder(spec.result | None).decode for op, spec in OPS.items()}
 _decode_detail = msgspec.msgpack.Decoder(str | tuple[str, dict[str, str | int]]).decode
 
-EMPTY = _encode(None)
-"""A packed nil: a success with nothing to hand out."""
-
 
 def pack_request(request_id: int, op: Op, topic: bytes, user: bytes, deadline: int, args: Struct) -> bytes:
     """One request, to be joined with others by `pack_requests`."""

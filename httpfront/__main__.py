@@ -93,7 +93,7 @@ def _access_log(settings: FrontSettings, name: str) -> AccessLog | None:
 def _allow_descriptors(connections: int) -> None:
     """Raises the soft limit of open files to what the connections need, as far as the hard limit goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 512
+    wanted = 2 * connections + 1024  # those that linger after their last answer do not count, but are open
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 

@@ -1,7 +1,6 @@
 """The access log: one line a request, rendered and written by a thread of its own, many at once.
 
-A request thread only appends a tuple: rendering and a write to a pipe a request cost a tenth of the whole
-request (measured), and would let go of the interpreter lock at the worst moment. A process that is killed
+The loop only appends a tuple: rendering and a write for every request would block it. A process that is killed
 loses the lines of the last quarter second.
 """
 
@@ -74,8 +73,11 @@ class AccessLog:
         if dropped:
             lines.append(Access(time.time(), "", f"{dropped} lines dropped", 0, 0.0, "", 0))
         if lines:
-            self._stream.write("".join(map(self._render, lines)))
-            self._stream.flush()
+            try:
+                self._stream.write("".join(map(self._render, lines)))
+                self._stream.flush()
+            except (OSError, ValueError):  # a full disk, a closed pipe: the next ones may get through
+                self._dropped += len(lines)
 
     def _json(self, access: Access) -> str:
         line = {

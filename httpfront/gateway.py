@@ -104,6 +104,9 @@ class Gateway:
         line = self._lines[broker]
         if not line.link.up:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
+        if body is not None and 0 < line.link.max_body < len(body):
+            most = line.link.max_body
+            raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args)
         call = Call(call_id, packed, body, until + GRACE)
@@ -145,8 +148,9 @@ class Gateway:
             return
         if newer is None:
             return
-        if self._map is not None and newer.epoch < self._map.epoch:
-            log.error("an older cluster description was put in place", extra={"epoch": newer.epoch})
+        if self._map is not None and newer.epoch <= self._map.epoch:
+            if (newer.epoch, newer.brokers, newer.owners) != (self._map.epoch, self._map.brokers, self._map.owners):
+                log.error("the cluster description changed without a greater epoch", extra={"epoch": newer.epoch})
             return
         wanted = {broker.id: broker.endpoint for broker in newer.brokers}
         for broker, line in list(self._lines.items()):

@@ -31,7 +31,7 @@ CLOCK_SAMPLES = 16
 
 
 class Link:
-    """One broker as seen by one gateway. Used by the gateway's I/O thread; `up` is read by all."""
+    """One broker as seen by one gateway. Belongs to the hub's thread."""
 
     def __init__(self, cluster: str, broker: str) -> None:
         self.cluster = cluster
@@ -39,6 +39,8 @@ class Link:
         self.up = False
         self.incarnation = 0
         self.connected = False
+        self.max_body = 0
+        """Bytes of the largest body that the broker takes; 0 where it does not say."""
         self.owes_goodbye = False
         """The broker drains and has not been told yet that nothing more comes."""
         self._said_goodbye = False
@@ -95,6 +97,7 @@ class Link:
             )
             self._change(False, "wrong broker")
         elif state == BrokerState.READY and self.connected:
+            self.max_body = pong.max_body
             self._change(True, "ready")
 
     def look(self, now: float) -> None:

@@ -11,7 +11,7 @@ import falcon
 
 from common.errors import FanmailError
 
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?").fullmatch
+_SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?").fullmatch
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 _CURSOR = re.compile(r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})").fullmatch
 _SHOWN = 40

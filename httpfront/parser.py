@@ -20,7 +20,9 @@ MAX_FIELDS = 256
 _SINGLE = re.compile(rb"\r\n(host|content-length|transfer-encoding|content-type|authorization)[ \t]*:", re.I)
 _ENDLESS = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*[0-9]{19}", re.I)
 _FOLDED = re.compile(rb"\r\n[ \t]")
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
+_WIDE = re.compile(rb"[ \t]{65}")
+"""White space that waitress's pattern of a field would take quadratic time for."""
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21\x22\x24-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
 _BLANK = re.compile(rb"(?:\r\n)*+[ \t\r\n\x0b\x0c]")
 """What waitress strips before the request line; only whole empty lines may be (RFC 9112, section 2.2)."""
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
@@ -65,7 +67,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         before = self.header_plus
         consumed: int = super().received(data)
         if not self.headers_finished:
-            self._check_partial(before + data)
+            self._check_partial(before + data, max(len(before) - 1, 0))
         if self.headers_finished and not self._checked:
             self._checked = True
             if not self.empty:
@@ -76,11 +78,11 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             self._refuse(self.error)
         return consumed
 
-    def _check_partial(self, head: bytes) -> None:
-        """Refuses at once what can never become a request, instead of waiting for its end."""
+    def _check_partial(self, head: bytes, new: int) -> None:
+        """Refuses at once what can never become a request, instead of waiting for its end; `new` is what came."""
         if self.error is not None:  # too large
             self._refuse(self.error if b"\r\n" in head[: self._limits.max_target] else self._target_too_long())
-        elif _FORBIDDEN.search(head):
+        elif _FORBIDDEN.search(head, new):
             self._refuse(_bad("invalid character in the header"))
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -90,6 +92,8 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("invalid request line")
         if _FOLDED.search(header_plus):
             raise ParsingError("a header field is folded over lines")
+        if _WIDE.search(header_plus):
+            raise ParsingError("over 64 blanks in a row")
         if fields.count(b"\r\n") > MAX_FIELDS:
             raise ParsingError("too many header fields")
         if _ENDLESS.search(header_plus):

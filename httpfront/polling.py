@@ -15,7 +15,9 @@ from common.ops import Op
 from httpfront.gateway import Gateway
 from httpfront.params import duration
 
-_PREFERS = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([^\s,;\"]+)\"?\s*(?:[,;]|$)", re.IGNORECASE)
+_PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall
+"""The parts of a Prefer header between commas; a comma in a quoted string is none."""
+_WAIT = re.compile(r'\s*wait\s*=\s*"?([^\s;"]+)"?\s*(?:;.*)?', re.IGNORECASE).fullmatch
 
 
 class Ask(NamedTuple):
@@ -37,7 +39,7 @@ class LongPoll:
 
     def preferred(self, req: falcon.Request) -> float | None:
         """`Prefer: wait=20` (RFC 7240); None where it is not there, or not to be understood."""
-        found = _PREFERS.search(req.env.get("HTTP_PREFER", ""))
+        found = next(filter(None, map(_WAIT, _PREFERENCES(req.env.get("HTTP_PREFER", "")))), None)
         try:
             return duration(self.max_wait)(found[1]) if found else None
         except ValueError:

@@ -89,20 +89,22 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         self._drain_ends = self._closes_at = 0.0
         self._accepting = False
         self._pause_until = 0.0
-        adjustments = Adjustments(
-            host=options.host,
-            port=options.port,
-            backlog=options.backlog,
-            max_request_header_size=options.max_headers + 1,  # waitress refuses equality
-            max_request_body_size=sys.maxsize,  # StrictParser limits bodies
-            inbuf_overflow=sys.maxsize,  # bodies stay in memory, never in a temporary file
-            ident="",
-            clear_untrusted_proxy_headers=False,
-        )
         try:
+            adjustments = Adjustments(
+                host=options.host,
+                port=options.port,
+                backlog=options.backlog,
+                max_request_header_size=options.max_headers + 1,  # waitress refuses equality
+                max_request_body_size=sys.maxsize,  # StrictParser limits bodies
+                inbuf_overflow=sys.maxsize,  # bodies stay in memory, never in a temporary file
+                ident="",
+                clear_untrusted_proxy_headers=False,
+            )
             super().__init__(app, {}, dispatcher=_NoDispatcher(), adj=adjustments)
         except OSError as error:
             raise StartError(f"port {options.port} on {options.host}: {error.strerror}") from None
+        except ValueError as error:  # a host name that does not resolve
+            raise StartError(f"cannot listen on {options.host}: {error}") from None
         self._listen_again()
         hub.every(TURN, self._look)
 

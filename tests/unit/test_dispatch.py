@@ -473,3 +473,19 @@ def test_two_runs_of_the_same_requests_are_the_same_run() -> None:
         return snapshot(broker.state), answers
 
     assert run() == run()
+
+
+def test_a_goodbye_to_an_earlier_process_is_not_meant_for_this_one(broker: BrokerDriver) -> None:
+    goodbye = wire.pack_request(1, Op.GOODBYE, b"", b"", 0, ops.Nothing())
+    stale = [wire.pack_requests(broker.identity.incarnation + 1, 1, [goodbye])]
+    assert not broker.handle(stale).goodbye
+    assert broker.handle([wire.pack_requests(broker.identity.incarnation, 1, [goodbye])]).goodbye
+
+
+def test_a_name_that_is_too_long_is_refused_before_anything_remembers_it(broker: BrokerDriver) -> None:
+    from common.partition import slot_of
+
+    before = slot_of.cache_info().currsize
+    for number in range(5):
+        broker.send(Asked(Op.TAKE, b"%d" % number * 2000, b"u"))
+    assert slot_of.cache_info().currsize == before

@@ -11,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
-from httpfront.params import flag, read_parameters
+from httpfront.params import cursor, duration, flag, number, read_parameters
+from httpfront.polling import LongPoll
+from httpfront.subscriptions import read_cursor
 
 
-def number(text: str) -> int:
+def decimal(text: str) -> int:
     if not text.isdecimal():
         raise ValueError("must be a whole number")
     return int(text)
 
 
-KNOWN = {"wait": number, "strict": flag, "name": str}
+KNOWN = {"wait": decimal, "strict": flag, "name": str}
 
 
 def read(query: str, known: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -115,3 +117,204 @@ def test_any_query_is_read_or_refused(query: str) -> None:
         refusal(query)
     else:
         assert values.keys() <= KNOWN.keys()
+
+
+# --- seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("20", 20.0),
+        ("0.5", 0.5),
+        ("007", 7.0),
+        ("0.000001", 0.000001),
+        ("29.999999", 29.999999),
+        ("30", 30.0),
+        ("30.000001", 30.0),
+        ("31", 30.0),
+        ("999999999", 30.0),
+        ("9999999999", 30.0),
+        ("1" * 18, 30.0),
+    ],
+)
+def test_seconds_are_read_and_cut_to_the_most(text: str, seconds: float) -> None:
+    assert duration(30)(text) == seconds
+
+
+NOT_NUMBERS = [
+    *("", " ", "x", "1s", "-1", "-0", "+1", "1e3", "1E3", "0x10", "1_000", "1,5", "1.2.3", "nan", "NaN", "inf"),
+    *("-inf", "Infinity", " 20", "20 ", "2 0", "20\n", "\u0662\u0660", "\uff12", "\xb2", "true", "None", "20;", '"20"'),
+]
+
+
+@pytest.mark.parametrize("text", [*NOT_NUMBERS, ".5", "5.", "0.1234567", "9" * 400])
+def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a number of seconds, such as 20 or 0\.5$"):
+        duration(30)(text)
+
+
+def test_a_longest_wait_of_nothing_cuts_everything_to_nothing() -> None:
+    assert duration(0)("20") == 0
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_seconds_within_the_bounds_or_refused(text: str) -> None:
+    try:
+        seconds = duration(30)(text)
+    except ValueError:
+        return
+    assert 0 <= seconds <= 30
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("999", 999), ("1000", 1000), ("1001", 1000), ("9" * 18, 1000)])
+def test_a_whole_number_is_cut_to_the_most(text: str, value: int) -> None:
+    assert number(1000)(text) == value
+
+
+@pytest.mark.parametrize("text", [*NOT_NUMBERS, "0", "01", "1.0"])
+def test_what_is_no_whole_number_from_one_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a whole number from 1$"):
+        number(1000)(text)
+
+
+# --- cursors
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", ("", 0)),
+        ("0badcafe1-9", ("0badcafe1", 9)),
+        ("0-1", ("0", 1)),
+        ("f" * 64 + "-1", ("f" * 64, 1)),
+        ("a-" + "9" * 18, ("a", 10**18 - 1)),
+    ],
+)
+def test_a_cursor_is_nothing_yet_or_a_message_id(text: str, value: tuple[str, int]) -> None:
+    assert cursor(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "00", "1", "-1", "-", "a", "a-", "-5", "a-0", "a-05", "a-+5", "a--5", "a-5-", "a-5-6", "a-5.0"),
+        *("a-1e3", "A-5", "g-5", " a-5", "a-5 ", "a -5", "a-5\n", "0 ", "a-\u0665", "\uff41-5", "a_5", "a-5.1", "*"),
+        *("f" * 65 + "-1", "a-" + "9" * 19, "a-nan", '"a-5"', "W/a-5"),
+    ],
+)
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be 0 or a Msg-Id$"):
+        cursor(text)
+
+
+@given(st.text(max_size=40) | st.from_regex(r"\A[0-9a-f]{1,64}-[0-9]{1,20}\Z"))
+def test_any_text_is_a_cursor_that_fits_the_wire_or_refused(text: str) -> None:
+    try:
+        epoch, seq = cursor(text)
+    except ValueError:
+        return
+    assert 0 <= seq < 2**63
+    assert text == (f"{epoch}-{seq}" if seq else "0")
+
+
+def request(**headers: str) -> falcon.Request:
+    env = create_environ(path="/t/u")
+    env.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
+    return falcon.Request(env)
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "value"),
+    [
+        (None, None, None),
+        ("a-5", None, ("a", 5)),
+        (None, "a-5", ("a", 5)),
+        (None, "0", ("", 0)),
+        ("a-5", "a-5", ("a", 5)),
+        ("0", "0", ("", 0)),
+    ],
+)
+def test_the_last_event_id_is_a_cursor_too(query: str | None, header: str | None, value: object) -> None:
+    values = {} if query is None else {"after": cursor(query)}
+    assert read_cursor(request() if header is None else request(last_event_id=header), values) == value
+
+
+@pytest.mark.parametrize(("query", "header"), [("a-5", "a-6"), ("a-5", "b-5"), ("0", "a-5"), ("a-5", "0")])
+def test_two_cursors_that_differ_are_refused(query: str, header: str) -> None:
+    with pytest.raises(FanmailError, match="differ") as caught:
+        read_cursor(request(last_event_id=header), {"after": cursor(query)})
+    assert (caught.value.code, caught.value.spec.status) == ("bad-parameter", 400)
+
+
+@pytest.mark.parametrize("header", ["", "x", "5", "a-5, a-5"])
+def test_a_malformed_last_event_id_is_refused_by_its_name(header: str) -> None:
+    for values in ({}, {"after": ("a", 5)}):
+        with pytest.raises(FanmailError) as caught:
+            read_cursor(request(last_event_id=header), values)
+        assert (caught.value.code, caught.value.fields) == ("bad-parameter", {"parameter": "Last-Event-ID"})
+        assert caught.value.detail == "header Last-Event-ID must be 0 or a Msg-Id"
+
+
+# --- Prefer (RFC 7240): what is not understood is passed over
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("wait=20", 20),
+        ("wait=0", 0),
+        ("Wait=20", 20),
+        ("WAIT = 20", 20),
+        (" wait=20 ", 20),
+        ('wait="20"', 20),
+        ("wait=0.5", 0.5),
+        ("wait=1000", 30),
+        ("respond-async, wait=5", 5),
+        ("wait=5, respond-async", 5),
+        ("respond-async,wait=5,return=minimal", 5),
+        ("return=minimal; x=1, wait=5; y=2", 5),
+        ("wait=5;x", 5),
+        ("wait=5, wait=7", 5),
+        ("", None),
+        ("respond-async", None),
+        ("wait", None),
+        ("wait=", None),
+        ('wait=""', None),
+        ("wait=x", None),
+        ("wait=-1", None),
+        ("wait=1e3", None),
+        ("wait=nan", None),
+        ("wait=inf", None),
+        ("wait=x, wait=5", None),
+        ("wait:20", None),
+        ("await=20", None),
+        ("x-wait=20", None),
+        ("wait-for=20", None),
+        ("return=minimal; wait=20", None),
+        ("wait=2 0", None),
+        ('note="a, wait=5"', None),
+        ('note="a, wait=5", wait=7', 7),
+        ("=,;,=", None),
+    ],
+)
+def test_the_preferred_wait(prefer: str, seconds: float | None) -> None:
+    assert LongPoll(None, 30, 1).preferred(request(prefer=prefer)) == seconds  # type: ignore[arg-type]
+
+
+def test_without_a_preference_there_is_none() -> None:
+    assert LongPoll(None, 30, 1).preferred(request()) is None  # type: ignore[arg-type]
+
+
+@given(st.text(st.sampled_from('wait=20 ,;"x-.'), max_size=60))
+def test_any_preference_is_seconds_or_nothing(prefer: str) -> None:
+    seconds = LongPoll(None, 30, 1).preferred(request(prefer=prefer))  # type: ignore[arg-type]
+    assert seconds is None or 0 <= seconds <= 30
+
+
+@pytest.mark.parametrize("length", [1000, 16_000])
+def test_a_long_preference_costs_a_bounded_time(length: int) -> None:
+    """Nothing that repeats makes the pattern try over and over: it comes back at all within the test's time."""
+    for prefer in (" " * length, "wait" * length, "wait=" + " " * length, ", " * length + "wait=", "," * length):
+        assert LongPoll(None, 30, 1).preferred(request(prefer=prefer)) is None  # type: ignore[arg-type]

@@ -267,3 +267,15 @@ def test_memory_of_a_list_is_copied_seldom() -> None:
         copies += list_length(topic) != length
         length = list_length(topic)
     assert copies <= 10
+
+
+def test_a_topic_that_many_have_left_gives_their_room_back() -> None:
+    topic = Topic(b"t", 1, "e1", 1)
+    users = [b"user %d" % number for number in range(100_000)]
+    for user in users:
+        topic.place(user, 1)
+    most = sys.getsizeof(topic.subscriptions)
+    for user in users[1:]:
+        topic.remove(user)
+    assert sys.getsizeof(topic.subscriptions) * 100 < most
+    assert list(topic.subscriptions) == users[:1]
