@@ -186,7 +186,9 @@ def unpack_error(code: str, result: Raw) -> FanmailError:
         return FanmailError(code)
     if isinstance(detail, str):
         return FanmailError(code, detail)
-    return FanmailError(code, detail[0], **detail[1])
+    error = FanmailError(code, detail[0])
+    error.fields = dict(detail[1])
+    return error
 
 
 def _ids_of(frame: RequestFrame) -> list[int]:

@@ -50,7 +50,7 @@ class LongPoll:
         if self._waiting >= self._max_waiters:
             resp.set_header("Retry-After", "1")
             return None
-        resp.set_header("Preference-Applied", f"wait={wait:g}")
+        resp.set_header("Preference-Applied", applied(wait))
         self._waiting += 1
         try:
             return self._wait(req, topic, user, ask, time.monotonic() + wait)
@@ -70,6 +70,11 @@ class LongPoll:
             found = self._gateway.call(ask.op, topic, user, ask.args)
             if found is not None or time.monotonic() >= until:
                 return found
+
+
+def applied(wait: float) -> str:
+    """The value of Preference-Applied, at most milliseconds of it."""
+    return f"wait={wait:.3f}".rstrip("0").rstrip(".")
 
 
 def client_gone() -> FanmailError:

@@ -14,7 +14,7 @@ from httpfront.gateway import Gateway
 from httpfront.message_limits import MessageLimits
 from httpfront.metadata import present_message
 from httpfront.params import cursor, duration, number, read_parameters
-from httpfront.polling import Ask, LongPoll, client_gone, is_gone
+from httpfront.polling import Ask, LongPoll, applied, client_gone, is_gone
 
 _NOTHING = ops.Nothing()
 
@@ -64,7 +64,7 @@ class SubscriptionResource:
         if found is None and wait:
             found = self._polls.poll(req, resp, topic, user, ask, wait)
         elif wait is not None:
-            resp.set_header("Preference-Applied", f"wait={wait:g}")
+            resp.set_header("Preference-Applied", applied(wait))
         if found is None:
             resp.status = falcon.HTTP_204
         elif form:

@@ -68,6 +68,35 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         [request(19, Op.PUBLISH, b"t", b"", 1000, ops.Publish(b"\x91", b"body"))],
         "9401cf0000010000000005079196130cc40174c400cd03e894c40191c404626f647901c400",
     ),
+    "take, plain and after": (
+        [
+            request(20, Op.TAKE, b"t", b"u", 1000, ops.Take()),
+            request(21, Op.TAKE, b"t", b"u", 1000, ops.Take(True, "0badcafe1", 9)),
+        ],
+        "9401cf0000010000000005079296140dc40174c40175cd03e893c2a00096150dc40174c40175cd03e893c3a930626164636166653109",
+    ),
+    "look, wait, wait again, pass on": (
+        [
+            request(22, Op.LOOK, b"t", b"u", 1000, NOTHING),
+            request(23, Op.WAIT, b"t", b"u", 2**33, ops.Wait()),
+            request(24, Op.WAIT, b"t", b"u", 2**33, ops.Wait(300)),
+            request(25, Op.PASS, b"t", b"u", 1000, NOTHING),
+        ],
+        "9401cf0000010000000005079496160ec40174c40175cd03e89096170fc40174c40175cf000000020000000091009618"
+        "0fc40174c40175cf000000020000000091cd012c961910c40174c40175cd03e890",
+    ),
+    "fetch": (
+        [
+            request(26, Op.FETCH, b"t", b"u", 1000, ops.Fetch(True, "0badcafe1", 9, 1000, 2**23, True)),
+        ],
+        "9401cf00000100000000050791961a11c40174c40175cd03e896c3a930626164636166653109cd03e8ce00800000c3",
+    ),
+    "publish a batch": (
+        [
+            request(27, Op.PUBLISH, b"t", b"", 1000, ops.Publish(b"", b"\0\0\0\1x", 1, b"\0\0\0\0\5\0\0\0")),
+        ],
+        "9401cf00000100000000050791961b0cc40174c400cd03e894c400c405000000017801c4080000000005000000",
+    ),
 }
 GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "no reply, only what every frame carries": ([], "9601cf0000010000000005ce075bcd15010790"),
@@ -94,6 +123,28 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "error": (
         [error(21, "no-subscription", "why")],
         "9601cf0000010000000005ce075bcd150107919315af6e6f2d737562736372697074696f6ea3776879",
+    ),
+    "status, look now, nothing": (
+        [
+            reply(22, ops.Status(3, "0badcafe1", 9)),
+            reply(23, ops.Look(True, 300)),
+            reply(24, ops.Look(False, 0)),
+        ],
+        "9601cf0000010000000005ce075bcd150107939316a09303a9306261646361666531099317a092c3cd012c9318a092c200",
+    ),
+    "batch": (
+        [
+            reply(26, ops.Batch("0badcafe1", 2, [ops.Run(9, 1, 1_700_000_000_000, b"\x91", b"\0\0\0\1x")])),
+        ],
+        "9601cf0000010000000005ce075bcd15010791931aa093a93062616463616665310291950901cf0000018bcfe56800c4"
+        "0191c4050000000178",
+    ),
+    "error with a field": (
+        [
+            error(21, "cursor-lost", "why", {"oldest": "0badcafe1-9"}),
+        ],
+        "9601cf0000010000000005ce075bcd150107919315ab637572736f722d6c6f737492a377687981a66f6c64657374ab30"
+        "62616463616665312d39",
     ),
 }
 
@@ -211,6 +262,31 @@ def test_errors_come_out_as_they_went_in(number: int, code: str, detail: str) ->
     assert (seen.id, seen.code, wire.unpack_error(seen.code, seen.result).detail) == (number, code, detail)
 
 
+@given(NUMBERS, st.text(max_size=40), st.dictionaries(st.sampled_from(["oldest", "limit", "x"]), TEXTS | NUMBERS))
+def test_fields_of_errors_come_out_as_they_went_in(number: int, detail: str, fields: dict[str, Any]) -> None:
+    packed = error(number, "cursor-lost", detail, fields)
+    (seen,) = wire.unpack_replies([wire.pack_replies(1, 2, 1, 3, [packed])]).replies
+    caught = wire.unpack_error(seen.code, seen.result)
+    assert (caught.code, caught.detail, caught.fields) == ("cursor-lost", detail, fields)
+
+
+@pytest.mark.parametrize("name", ["self", "code", "detail", "fields", "", "not a name", "args", "__init__"])
+def test_any_name_of_a_field_is_survived(name: str) -> None:
+    caught = wire.unpack_error("cursor-lost", Raw(wire._encode(("why", {name: "x"}))))
+    assert (caught.code, caught.detail) == ("cursor-lost", "why")
+
+
+def test_arguments_of_an_earlier_front_are_understood() -> None:
+    """A front of before `after` and batches sends no arguments with TAKE, and two with PUBLISH."""
+    for op, args, wanted in (
+        (Op.TAKE, [], ops.Take(False, "", 0)),
+        (Op.PUBLISH, [b"h", b"b"], ops.Publish(b"h", b"b", 1, b"")),
+        (Op.WAIT, [], ops.Wait(0)),
+    ):
+        frame = wire._encode((1, 77, 1, [(5, int(op), b"t", b"u", 9, args)]))
+        assert wire.unpack_args(wire.unpack_requests([frame]).requests[0]) == wanted
+
+
 def test_a_full_frame_is_taken_and_one_request_more_is_not() -> None:
     one = request(5, Op.TAKE, b"t", b"u", 1, NOTHING)
     assert len(wire.unpack_requests([wire.pack_requests(1, 1, [one] * wire.MAX_REQUESTS)]).requests) == 64
@@ -280,6 +356,7 @@ def fed(broker: BrokerDriver, frames: list[bytes]) -> list[tuple[int, str]]:
     if all(each.code for each in seen):
         assert not broker.dispatcher.core.records
     broker.commit()
+    broker.turn()
     return [(each.id, each.code) for each in seen]
 
 
@@ -350,6 +427,12 @@ def valid_requests(broker: BrokerDriver) -> list[bytes]:
         request(18, Op.UNSUBSCRIBE, b"t", b"w", until, NOTHING),
         request(19, Op.PUBLISH, b"t", b"", until, ops.Publish(b"h", b"body")),
         request(20, Op.TAKE, b"t", b"u", until, NOTHING),
+        request(21, Op.TAKE, b"t", b"v", until, ops.Take(True, "0badcafe1", 2)),
+        request(22, Op.FETCH, b"t", b"v", until, ops.Fetch(True, "0badcafe1", 2, 3, 1000, True)),
+        request(23, Op.LOOK, b"t", b"u", until, NOTHING),
+        request(24, Op.WAIT, b"t", b"u", until - 10**12 + 10**6, ops.Wait()),
+        request(25, Op.WAIT, b"t", b"u", until, ops.Wait(3)),
+        request(26, Op.PASS, b"t", b"u", until, NOTHING),
     ]
     frames = [wire.pack_requests(IDENTITY.incarnation, 1, [each]) for each in single]
     together = wire.pack_requests(IDENTITY.incarnation, 1, single)
@@ -365,6 +448,7 @@ def test_ten_thousand_hostile_messages_are_survived() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(FUZZED):
         codes.update(code for _, code in fed(broker, hostile.message(rng, valid)))
+        broker.clock.advance(0.001)
         if number % 1000 == 0:
             check_state(broker.state)
             assert snapshot(loaded(broker.store)) == snapshot(broker.state)
