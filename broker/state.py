@@ -23,7 +23,7 @@ from broker.topic import Topic
 # Bytes of memory beside names and content, measured by bench/memory.py on CPython 3.11 and rounded up.
 TOPIC_COST = 800
 SUBSCRIPTION_COST = 192
-MESSAGE_COST = 208
+MESSAGE_COST = 256
 
 
 class State:
@@ -35,6 +35,8 @@ class State:
         self.topics: dict[bytes, Topic] = {}
         self.subscriptions = 0
         self.messages = 0
+        self.pieces = 0
+        """Single messages and batches."""
         self.content_bytes = 0
         """Bodies and kept headers."""
         self.name_bytes = 0
@@ -56,7 +58,7 @@ class State:
         return (
             self.content_bytes
             + self.name_bytes
-            + self.messages * MESSAGE_COST
+            + self.pieces * MESSAGE_COST
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
         )
@@ -90,6 +92,7 @@ class State:
     def _message_stored(self, record: MessageStored) -> None:
         self.topics[record.topic].append(record.time, record.headers, record.body, record.count, record.offsets)
         self.messages += record.count
+        self.pieces += 1
         self.content_bytes += len(record.headers) + len(record.body) + len(record.offsets)
 
     def _subscription_set(self, record: SubscriptionSet) -> None:
@@ -97,18 +100,20 @@ class State:
         if record.user not in topic.subscriptions:
             self.subscriptions += 1
             self.name_bytes += len(record.user)
-        before = topic.bytes
+        before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.place(record.user, record.position))
 
     def _subscription_ended(self, record: SubscriptionEnded) -> None:
         topic = self.topics[record.topic]
-        before = topic.bytes
+        before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.remove(record.user))
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
 
-    def _freed(self, topic: Topic, bytes_before: int, messages: int) -> None:
+    def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:
+        """`before` are the topic's bytes and pieces."""
         if messages:
             self.messages -= messages
-            self.content_bytes -= bytes_before - topic.bytes
+            self.content_bytes -= before[0] - topic.bytes
+            self.pieces -= before[1] - topic.pieces_stored
             self._trimmed[topic.name] = None

@@ -56,6 +56,11 @@ class Topic:
         return self.next_seq - self.head_seq
 
     @property
+    def pieces_stored(self) -> int:
+        """How many pieces they are stored in."""
+        return len(self._pieces) - self._head
+
+    @property
     def head_seq(self) -> int:
         """Sequence number of the oldest stored message, `next_seq` where there is none."""
         return self._pieces[self._head].first if self._head < len(self._pieces) else self.next_seq

@@ -20,6 +20,8 @@ from greenlet import getcurrent, greenlet
 
 log = logging.getLogger("fanmail.front")
 
+MAX_IDLE = 256
+"""Greenlets that are kept for later."""
 TURN = 0.1
 """Seconds that the loop waits at the most."""
 
@@ -34,6 +36,8 @@ class Hub:
         self._turns: list[Callable[[], None]] = []
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
+        self._idle: list[greenlet] = []
+        """Greenlets that have done their work and wait for more."""
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, select.EPOLLIN, lambda _: _drain(self._wake_fd))
 
@@ -63,7 +67,7 @@ class Hub:
         return hub.switch()
 
     def resume(self, parked: greenlet, value: object) -> None:
-        """Lets a parked greenlet go on until it parks again or ends."""
+        """Lets a parked greenlet go on until it parks again or ends. Once for each time that it parks."""
         parked.switch(value)
 
     def each_turn(self, work: Callable[[], None]) -> None:
@@ -118,7 +122,18 @@ class Hub:
 
     def _run_spawned(self) -> None:
         for _ in range(len(self._spawned)):  # what these spawn waits for the next turn
-            greenlet(_guarded).switch(self._spawned.popleft())
+            worker = self._idle.pop() if self._idle else greenlet(self._serve)
+            worker.switch(self._spawned.popleft())
+
+    def _serve(self, work: Callable[[], None]) -> None:
+        """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""
+        hub = getcurrent().parent
+        while True:
+            _guarded(work)
+            if len(self._idle) >= MAX_IDLE:
+                return
+            self._idle.append(getcurrent())
+            work = hub.switch()
 
     def _run_due(self) -> None:
         now = time.monotonic()

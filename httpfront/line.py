@@ -149,7 +149,10 @@ class Line:
         """False where ZeroMQ did not take it: it was provably not sent."""
         frame = wire.pack_requests(incarnation, self.map_epoch, packed)
         try:
-            self._socket.send_multipart([frame] if body is None else [frame, body], zmq.NOBLOCK)
+            if body is None:
+                self._socket.send(frame, zmq.NOBLOCK)
+            else:
+                self._socket.send_multipart([frame, body], zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True

@@ -259,3 +259,11 @@ def test_accept_chooses_the_format(accept: str, form: str) -> None:
 def test_what_cannot_be_given_is_406(accept: str) -> None:
     with pytest.raises(FanmailError, match="not-acceptable"):
         choose_format(accept)
+
+
+def test_a_batch_costs_the_memory_of_one_piece(broker: BrokerDriver) -> None:
+    before = broker.state.memory
+    broker.ask(Op.PUBLISH, b"t", args=batch(*[b"x" * 100] * 1000))
+    assert broker.state.memory - before < 1000 * (100 + 4 + 4) + 1000
+    fetch(broker, 1000)
+    assert broker.state.memory == before
