@@ -224,7 +224,9 @@ def test_the_broker_does_no_work_for_each_message_of_a_batch() -> None:
         assert found.runs[0].count == count
         return seen
 
-    assert calls(10_000) == calls(5_000)
+    calls(5_000)  # fills the caches
+    # A few calls may differ (hash tables, the collector); work for each message would be 5,000 more.
+    assert abs(calls(10_000) - calls(5_000)) < 50
 
 
 # --- what goes out
