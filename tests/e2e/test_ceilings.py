@@ -178,3 +178,20 @@ def test_a_refused_connection_is_told_before_it_asks_for_anything_large(narrow: 
     late = Client(port)
     wait_for(lambda: late.call("GET", "/t/u").status == 404)
     late.close()
+
+
+def test_a_body_that_its_broker_would_not_take_is_413_and_costs_nobody_else(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(
+        brokers=1,
+        fronts=1,
+        broker_settings={"max_body": "64KiB", "max_batch": "64KiB"},
+        front_settings={"max_body": "4MiB"},
+    )
+    front = cluster.fronts[0]
+    front.web.subscribe("t", "ann")
+    for size in (64 * 1024 + 1, 3 * 1024 * 1024):
+        refused = front.web.publish("t", b"x" * size)
+        assert (refused.status, refused.code) == (413, "body-too-large")
+    assert front.web.publish("t", b"x" * 64 * 1024).status == 200
+    assert front.web.drain("t", "ann") == [b"x" * 64 * 1024]
+    assert not front.process.event("broker down")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from broker.topic import _COMPACT, Topic
+from tests.support.counting import calls_of
 from tests.support.driver import BrokerDriver
 from tests.support.snapshot import topic_snapshot
 
@@ -28,22 +28,6 @@ def log_with(messages: int, **positions: int) -> Topic:
 
 def list_length(topic: Topic) -> int:
     return len(topic._pieces)
-
-
-def calls_of(function: Callable[..., Any], *args: Any) -> int:
-    """How many functions, in Python or in C, one call of `function` calls: work, without a clock."""
-    calls = 0
-
-    def count(frame: Any, event: str, arg: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        function(*args)
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 # --- what is stored

@@ -1,0 +1,45 @@
+"""What cannot start says so in one line and exits with 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.partition import describe_local
+from tests.e2e.cluster import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
+
+def refusal(module: str, *arguments: str) -> str:
+    """The one line of a start that is refused."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_file_in_the_place_of_a_socket_stays_as_it_is(folder: Path) -> None:
+    (folder / "cluster.toml").write_text(describe_local(1, folder))
+    (folder / "b0.sock").write_text("precious")
+    assert "not a socket" in refusal("broker", f"--run-dir={folder}")
+    assert (folder / "b0.sock").read_text() == "precious"
+
+
+def test_an_id_means_nothing_to_the_supervisor_of_many(folder: Path) -> None:
+    assert "--ids" in refusal("broker.start", "--id=b7", f"--run-dir={folder}")
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
+def test_an_address_that_cannot_be_listened_on(folder: Path, host: str) -> None:
+    assert host in refusal("httpfront", f"--host={host}", "--port=0", f"--run-dir={folder}")
