@@ -26,6 +26,12 @@ class Op(IntEnum):
     WAIT = 15
     PASS = 16
     FETCH = 17
+    CONFIGURE = 18
+    FINISH = 19
+    EXTEND = 20
+    DEAD_LIST = 21
+    DEAD_RETURN = 22
+    DEAD_CLEAR = 23
 
 
 class Ping(Struct, array_like=True):
@@ -53,6 +59,15 @@ class Stats(Struct, array_like=True):
     values: dict[str, int]
 
 
+class Settings(Struct, array_like=True):
+    """Settings of a subscription; None leaves one as it is."""
+
+    expires_after: int | None = None
+    """Microseconds without a request after which it ends; 0: never."""
+    max_deliveries: int | None = None
+    """How many times a message is handed out under a lease before it becomes a dead letter; 0: without limit."""
+
+
 class Subscribed(Struct, array_like=True):
     """`created` is false where the subscription was there already."""
 
@@ -64,20 +79,33 @@ class Publish(Struct, array_like=True):
 
     The body of a batch is frames (4 bytes of big-endian length, then the bytes, each); `offsets` says where each
     begins, and the end: `count` + 1 little-endian unsigned numbers of 4 bytes. Both are empty of meaning for one.
+    `ttl`, `delay` and `key` hold for the whole batch.
     """
 
     headers: bytes
     body: bytes
     count: int = 1
     offsets: bytes = b""
+    ttl: int = 0
+    """Milliseconds after which it is not handed out any more; 0: never."""
+    delay: int = 0
+    """Milliseconds that it waits aside before it is published; 0: now."""
+    key: bytes = b""
+    """Idempotency key, 1 to 255 bytes; empty: none."""
+    digest: bytes = b""
+    """With a key: 16 bytes that are the same for the same request only."""
 
 
 class Published(Struct, array_like=True):
-    """`subscribers` will get it; with none nothing was stored, and `epoch` is "" and `seq` 0."""
+    """`subscribers` will get it; with none nothing was stored, and `epoch` is "" and `seq` 0. `seq` is of the first."""
 
     subscribers: int
     epoch: str
     seq: int
+    due: int = 0
+    """Of a delayed one milliseconds since 1970 UTC at which it will be published; its other fields say nothing."""
+    replayed: bool = False
+    """The key is known: nothing was done, and this is the first answer again."""
 
 
 class Take(Struct, array_like=True):
@@ -90,6 +118,8 @@ class Take(Struct, array_like=True):
     after: bool = False
     epoch: str = ""
     seq: int = 0
+    lease: int = 0
+    """Microseconds that it is leased for; 0: it is taken. Not together with `after`."""
 
 
 class Fetch(Struct, array_like=True):
@@ -104,6 +134,8 @@ class Fetch(Struct, array_like=True):
     """Bytes of frames, but one message always fits."""
     one_run: bool
     """Only messages with the same kept headers, all in one run."""
+    lease: int = 0
+    """As in `Take`; not together with `one_run`."""
 
 
 class Message(Struct, array_like=True):
@@ -121,13 +153,16 @@ class Message(Struct, array_like=True):
 
 
 class Run(Struct, array_like=True):
-    """Messages with consecutive numbers and the same kept headers, as frames; with their own time each, a run each."""
+    """Messages with consecutive numbers, the same kept headers and attempt, as frames; with their own time each, a
+    run each.
+    """
 
     first: int
     count: int
     time: int
     headers: bytes
     body: bytes
+    attempt: int = 1
 
 
 class Batch(Struct, array_like=True):
@@ -145,6 +180,74 @@ class Status(Struct, array_like=True):
     pending: int
     epoch: str
     seq: int
+    leased: int = 0
+    dead: int = 0
+
+
+class Receipt(Struct, array_like=True):
+    """One handing out of one message: its id, and which one it was."""
+
+    epoch: str
+    seq: int
+    attempt: int
+
+
+class Finish(Struct, array_like=True):
+    """The messages that these receipts were given with are done."""
+
+    receipts: list[Receipt]
+
+
+class Finished(Struct, array_like=True):
+    """For each receipt in order: "" where the message is done now or was already, else the code of an error."""
+
+    codes: list[str]
+
+
+class Extend(Struct, array_like=True):
+    """A lease lasts until so many microseconds from now; with `lease` 0 it ends now, and the message is handed out
+    again after `delay` microseconds.
+    """
+
+    receipt: Receipt
+    lease: int
+    delay: int = 0
+
+
+class ListDead(Struct, array_like=True):
+    """The dead letters behind a sequence number, in the order of their numbers."""
+
+    after: int
+    max: int
+    """Letters, at least 1."""
+    max_bytes: int
+    """Bytes of their bodies, but one always fits."""
+
+
+class DeadLetter(Struct, array_like=True):
+    """A message that was handed out too often."""
+
+    seq: int
+    time: int
+    """Milliseconds since 1970 UTC at publish."""
+    attempt: int
+    """How many times it was handed out."""
+    headers: bytes
+    body: bytes
+
+
+class DeadLetters(Struct, array_like=True):
+    """`left` more are behind these."""
+
+    epoch: str
+    left: int
+    letters: list[DeadLetter]
+
+
+class Counted(Struct, array_like=True):
+    """How many it was done to."""
+
+    count: int
 
 
 class Wait(Struct, array_like=True):
@@ -175,7 +278,7 @@ OPS: dict[Op, OpSpec] = {
     Op.PING: OpSpec(Ping, Pong, on_topic=False),
     Op.GOODBYE: OpSpec(Nothing, Nothing, on_topic=False),
     Op.STATS: OpSpec(Nothing, Stats, on_topic=False),
-    Op.SUBSCRIBE: OpSpec(Nothing, Subscribed, on_user=True),
+    Op.SUBSCRIBE: OpSpec(Settings, Subscribed, on_user=True),
     Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),
     Op.PUBLISH: OpSpec(Publish, Published),
     Op.TAKE: OpSpec(Take, Message, on_user=True),
@@ -183,4 +286,10 @@ OPS: dict[Op, OpSpec] = {
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),
     Op.WAIT: OpSpec(Wait, Look, on_user=True),
     Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
+    Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),
+    Op.FINISH: OpSpec(Finish, Finished, on_user=True),
+    Op.EXTEND: OpSpec(Extend, Nothing, on_user=True),
+    Op.DEAD_LIST: OpSpec(ListDead, DeadLetters, on_user=True),
+    Op.DEAD_RETURN: OpSpec(Nothing, Counted, on_user=True),
+    Op.DEAD_CLEAR: OpSpec(Nothing, Counted, on_user=True),
 }
