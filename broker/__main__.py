@@ -10,13 +10,14 @@ import signal
 import sys
 from pathlib import Path
 
+from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
-from broker.handlers import Core
 from broker.limits import Limits
 from broker.server import Server, ServerOptions
 from broker.state import State
 from broker.store.base import StoreError
 from broker.store.memory import MemoryStore
+from broker.topic_settings import TopicRules, parse_rules
 from common import config
 from common.clock import SystemClock
 from common.config import BrokerSettings
@@ -64,12 +65,10 @@ def main() -> int:
 def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -> Server:
     """The server with its state loaded and the signal handlers set."""
     store = MemoryStore(secrets.token_hex(4))
-    state = State()
+    limits = _limits(settings)
+    state = State(_rules(settings, limits))
     for record in store.load():
         state.apply(record)
-    limits = Limits(
-        settings.max_topics, settings.max_subscriptions, settings.max_messages, settings.max_bytes, settings.memory
-    )
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
     dispatcher = Dispatcher(Core(state, limits), identity, cluster)
     options = ServerOptions(
@@ -94,6 +93,34 @@ def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -
     gc.freeze()
     gc.set_threshold(50_000, 20, 1_000_000)
     return server
+
+
+def _limits(settings: BrokerSettings) -> Limits:
+    return Limits(
+        topics=settings.max_topics,
+        subscriptions=settings.max_subscriptions,
+        topic_messages=settings.max_messages,
+        topic_bytes=settings.max_bytes,
+        memory=settings.memory,
+        leases=settings.max_leases,
+        lease_window=settings.lease_window,
+        dead=settings.max_dead,
+        dead_bytes=settings.max_dead_bytes,
+        delayed=settings.max_delayed,
+        keys=settings.max_keys,
+        key_bytes=settings.max_key_bytes,
+        key_ttl=int(settings.key_ttl * 1e6),
+    )
+
+
+def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
+    """The ceilings of topics. Raises `StartError` for a file that cannot be used."""
+    path = settings.topics or settings.config
+    tables = config.read_toml(path).get("topics", []) if path else []
+    try:
+        return TopicRules(limits.topic_settings, parse_rules(tables))
+    except ValueError as error:
+        raise StartError(f"{path}: {error}") from None
 
 
 if __name__ == "__main__":

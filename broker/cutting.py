@@ -6,27 +6,30 @@ from broker.topic import Topic
 from common import ops
 
 
-def cut_runs(topic: Topic, position: int, args: ops.Fetch) -> list[ops.Run]:
-    """At least one message from `position` on, at most `args.max`, and more than one only within `args.max_bytes`.
+def cut_runs(
+    topic: Topic, position: int, most: int, room: int, wall: int, *, one_run: bool = False, one_always: bool = True
+) -> list[ops.Run]:
+    """At most `most` messages from `position` on, which must not have expired at `wall`, within `room` bytes of
+    frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
 
     A run for each piece, or with `one_run` all in one, which ends where the kept headers change.
     """
     runs: list[ops.Run] = []
     bodies: list[bytes] = []
-    left, room = args.max, args.max_bytes
+    left = most
     for piece in topic.pieces(position):
-        if runs and args.one_run and piece.headers != runs[0].headers:
+        if runs and ((one_run and piece.headers != runs[0].headers) or (piece.expires and piece.expires <= wall)):
             break
         seq = max(position, piece.first)
         body, count = piece.frames(seq, left, room)
-        if runs and len(body) > room:
+        if len(body) > room and (runs or not one_always):
             break
         runs.append(ops.Run(seq, count, piece.time, piece.headers, body))
         bodies.append(body)
         left, room = left - count, room - len(body)
-        if left <= 0 or room <= 0 or seq + count < piece.first + piece.count:
+        if left <= 0 or room <= 0 or seq + count < piece.end:
             break
-    if args.one_run and len(runs) > 1:
+    if one_run and len(runs) > 1:
         first = runs[0]
-        return [ops.Run(first.first, args.max - left, first.time, first.headers, b"".join(bodies))]
+        return [ops.Run(first.first, most - left, first.time, first.headers, b"".join(bodies))]
     return runs

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from broker.handlers import HANDLERS, Core
+from broker.core import Core
+from broker.due import DueWork
+from broker.handlers import HANDLERS
 from broker.waiters import Waiter, Waiters
 from common import ops, wire
 from common.clock import Now
@@ -61,17 +63,35 @@ class Dispatcher:
         self.state = BrokerState.READY
         self.newest_map_seen = cluster_map.epoch
         """The greatest map epoch that a front has named; above `map.epoch` the description is read again."""
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = core.counters
         self.waiters = Waiters(self._pending)
+        self._due = DueWork(core, self.waiters)
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
         """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
         if self.state is not BrokerState.READY:
             self.waiters.end_all()
-        return [
-            (wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket))))
-            for wake in self.waiters.turn(now.mono)
-        ]
+        answers = []
+        for wake in self.waiters.turn(now.mono):
+            self._call_ended(wake.topic, wake.user, now)
+            answers.append((wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket)))))
+        return answers
+
+    def run_due(self, now: Now) -> None:
+        """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
+        if self.state is BrokerState.READY:
+            self._due.run(now)
+            self._tell_awake()
+
+    def patience(self, now: Now) -> float | None:
+        """Milliseconds until something is due, 0 or less for now; None where nothing is."""
+        if self.waiters.busy:
+            return 0
+        due = self.waiters.next_due()
+        waits = [(due - now.mono) / 1000] if due is not None else []
+        if self.state is BrokerState.READY and (wait := self._due.wait(now)) is not None:
+            waits.append(wait)
+        return min(waits, default=None)
 
     def handle(self, frames: list[bytes], now: Now, peer_id: bytes = b"") -> Arrived:
         """Never raises, whatever the bytes. `peer_id` is whom parked requests are answered."""
@@ -138,9 +158,10 @@ class Dispatcher:
                 raise WireError(f"operation {op.name} takes no body")
             args.body = body
         self.counters[op.name] += 1
-        result = handler(self.core, request, args, now)
-        self._tell_waiters(op, request)
-        return result
+        try:
+            return handler(self.core, request, args, now)
+        finally:
+            self._tell_waiters(op, request)
 
     def _tell_waiters(self, op: Op, request: Request) -> None:
         if op is Op.PUBLISH:
@@ -149,11 +170,25 @@ class Dispatcher:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
+        if self.core.awake:
+            self._tell_awake()
+
+    def _tell_awake(self) -> None:
+        awake, self.core.awake = self.core.awake, []
+        for topic, user in awake:
+            self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:
         topic = self.core.state.topics.get(name)
         subscription = topic.subscriptions.get(user) if topic else None
-        return topic.next_seq - subscription.position if topic and subscription else None
+        return topic.pending(subscription) if topic and subscription else None
+
+    def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
+        """A parked request of this user is answered: the idle clock starts now."""
+        topic = self.core.state.topics.get(name)
+        subscription = topic.subscriptions.get(user) if topic else None
+        if subscription is not None and subscription.ledger is not None:
+            subscription.ledger.last_call = now.mono
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
         """Whether a request may be executed at all; what is refused here provably was not."""
@@ -195,6 +230,11 @@ class Dispatcher:
             "messages": state.messages,
             "content_bytes": state.content_bytes,
             "memory_bytes": state.memory,
+            "leases": state.open_leases,
+            "dead_letters": state.dead_letters,
+            "dead_bytes": state.dead_bytes,
+            "delayed": len(state.delayed),
+            "idempotency_keys": len(state.keys),
             "waiters": self.waiters.count,
         }
         return gauges | dict(self.counters)

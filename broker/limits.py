@@ -1,12 +1,15 @@
-"""Every ceiling of a broker in one place. Reading and unsubscribing are allowed at all of them."""
+"""Every ceiling of a broker in one place. Reading, acknowledging and unsubscribing are allowed at all of them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST, State
-from broker.topic import Topic
+from broker.state import SUBSCRIPTION_COST, TOPIC_COST, State
+from broker.topic_settings import TopicSettings
 from common.errors import FanmailError
+
+SECOND = 1_000_000
+MIB = 1024 * 1024
 
 
 class Limits(NamedTuple):
@@ -15,24 +18,46 @@ class Limits(NamedTuple):
     topics: int
     subscriptions: int
     topic_messages: int
-    """Stored messages of one topic."""
+    """Stored messages of one topic, where the operator says nothing else of it."""
     topic_bytes: int
-    """Stored content bytes of one topic."""
+    """Stored content bytes of one topic, likewise."""
     memory: int
     """Estimated bytes of the whole broker."""
+    leases: int = 1000
+    """Open leases of one user."""
+    lease_window: int = 10_000
+    """How far beyond the oldest message that is not done others are leased to one user."""
+    dead: int = 1000
+    """Dead letters of one user; the oldest are dropped for new ones."""
+    dead_bytes: int = 64 * MIB
+    """Their content, likewise; and of all users together a quarter of the memory."""
+    delayed: int = 100_000
+    """Delayed publishes."""
+    keys: int = 100_000
+    """Idempotency keys of one topic; the oldest are forgotten for new ones."""
+    key_bytes: int = 64 * MIB
+    """Memory of all idempotency keys, likewise."""
+    key_ttl: int = 600 * SECOND
+    """Microseconds that a key is remembered."""
 
-    def check_publish(self, state: State, topic: Topic, size: int, count: int = 1) -> None:
-        """Raises `topic-full` (429) or `memory-full` (503). `size` is of headers, body and offsets, in bytes."""
-        if topic.messages + count > self.topic_messages:
+    @property
+    def topic_settings(self) -> TopicSettings:
+        """Of topics of which the operator says nothing else."""
+        return TopicSettings(self.topic_messages, self.topic_bytes)
+
+    def check_size(self, settings: TopicSettings, size: int, count: int) -> None:
+        """Raises `topic-full` (429) for a publish that is over its topic's ceiling by itself."""
+        if count > settings.max_messages:
             raise FanmailError(
-                "topic-full", f"the topic holds {topic.messages} messages, its ceiling is {self.topic_messages}"
+                "topic-full", f"the batch has {count} messages, the topic's ceiling is {settings.max_messages}"
             )
-        if topic.bytes + size > self.topic_bytes:
-            raise FanmailError(
-                "topic-full",
-                f"the topic holds {topic.bytes} bytes and its ceiling is {self.topic_bytes}; this is {size} more",
-            )
-        self._check_memory(state, size + MESSAGE_COST)
+        if size > settings.max_bytes:
+            raise FanmailError("topic-full", f"this has {size} bytes, the topic's ceiling is {settings.max_bytes}")
+
+    def check_memory(self, state: State, more: int) -> None:
+        """Raises `memory-full` (503) where so many bytes more would be too much."""
+        if more > 0 and state.memory + more > self.memory:
+            raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
 
     def check_subscribe(self, state: State, name: bytes, user: bytes) -> None:
         """Raises `too-many-topics`, `too-many-subscriptions` (429) or `memory-full` (503) for a new subscription."""
@@ -43,8 +68,9 @@ class Limits(NamedTuple):
                 "too-many-subscriptions", f"the broker holds {self.subscriptions} subscriptions, its ceiling"
             )
         topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
-        self._check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost)
+        self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost)
 
-    def _check_memory(self, state: State, more: int) -> None:
-        if state.memory + more > self.memory:
-            raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
+    def check_delay(self, state: State) -> None:
+        """Raises `too-many-delayed` (429) for one more delayed publish."""
+        if len(state.delayed) >= self.delayed:
+            raise FanmailError("too-many-delayed", f"the broker holds {self.delayed} delayed publishes, its ceiling")

@@ -7,6 +7,8 @@ from struct import Struct as Layout
 
 from msgspec import Struct
 
+MESSAGE_COST = 256
+"""Bytes of memory of a piece beside its content, measured by bench/memory.py on CPython 3.11 and rounded up."""
 _LENGTH = Layout(">I")
 _OFFSET = 4
 """Bytes of one entry of `offsets`, a little-endian unsigned number."""
@@ -27,7 +29,14 @@ class Piece(Struct, gc=False):
     offsets: bytes
     """Of a batch where its frames begin, and the end: `count` + 1 numbers. Empty for a single message."""
     readers: int
-    """Subscriptions whose next message lies in this piece."""
+    """Subscriptions whose next message, or oldest one under a lease, lies in this piece."""
+    expires: int = 0
+    """Milliseconds since 1970 UTC from which on it is not handed out any more; 0: never."""
+
+    @property
+    def end(self) -> int:
+        """Sequence number behind its last message."""
+        return self.first + self.count
 
     @property
     def size(self) -> int:
@@ -47,7 +56,7 @@ class Piece(Struct, gc=False):
         have at most `room` bytes. Two look-ups, whatever the number of messages.
         """
         if not self.offsets:
-            return _LENGTH.pack(len(self.body)) + self.body, 1
+            return frame(self.body), 1
         numbers = self._numbers()
         at = seq - self.first
         most = min(at + count, self.count)
@@ -56,6 +65,11 @@ class Piece(Struct, gc=False):
 
     def _numbers(self) -> memoryview:
         return memoryview(self.offsets).cast("I")
+
+
+def frame(body: bytes) -> bytes:
+    """One message as a frame."""
+    return _LENGTH.pack(len(body)) + body
 
 
 def offsets_fit(body: bytes, offsets: bytes, count: int) -> bool:

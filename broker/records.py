@@ -1,12 +1,18 @@
 """What can change in a broker. Records are the only input of `State.apply` and all that a store is given.
 
 They describe state, not history: `load()` of a store yields records proportional to what is alive, in the
-order StoreOpened, then for each topic TopicBegan, MessageStored in order, SubscriptionSet.
+order StoreOpened, then for each topic TopicBegan, MessageStored in order, and for each of its users
+SubscriptionSet, SettingsSet, DeadLettered in the order of their dying and DeadReturned for those that were put
+back, Leased for what is held and Returned for what of that is not leased; at last KeyRemembered and
+PublishDelayed in order. Times called `until`, `due` or `at` of the monotonic clock are microseconds of the
+broker's clock, which a store that outlives its process makes go on where it stood.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
+
+from broker.letter import Letter
 
 
 class StoreOpened(Struct, gc=False):
@@ -42,6 +48,8 @@ class MessageStored(Struct, gc=False):
     body: bytes
     count: int = 1
     offsets: bytes = b""
+    expires: int = 0
+    """Milliseconds since 1970 UTC from which on it is not handed out any more; 0: never."""
 
 
 class SubscriptionSet(Struct, gc=False):
@@ -59,6 +67,119 @@ class SubscriptionEnded(Struct, gc=False):
     user: bytes
 
 
+class SettingsSet(Struct, gc=False):
+    """The settings of a subscription, all of them."""
+
+    topic: bytes
+    user: bytes
+    expires_after: int
+    """Microseconds."""
+    max_deliveries: int
+
+
+class Leased(Struct, gc=False):
+    """`count` messages from `first` on are leased until a time, handed out for the `attempt`-th time."""
+
+    topic: bytes
+    user: bytes
+    first: int
+    count: int
+    attempt: int
+    until: int
+    """Microseconds of the monotonic clock."""
+
+
+class Returned(Struct, gc=False):
+    """Messages that were handed out are not leased any more and wait to be handed out again."""
+
+    topic: bytes
+    user: bytes
+    seqs: tuple[int, ...]
+    due: int
+    """Not before this, microseconds of the monotonic clock; 0: from now on."""
+
+
+class Finished(Struct, gc=False):
+    """Messages that were handed out under a lease are done, or will not be handed out again."""
+
+    topic: bytes
+    user: bytes
+    seqs: tuple[int, ...]
+
+
+class DeadLettered(Struct, gc=False):
+    """A message goes to the user's dead list, and is held no more."""
+
+    topic: bytes
+    user: bytes
+    letter: Letter
+
+
+class DeadEnded(Struct, gc=False):
+    """Dead letters are gone."""
+
+    topic: bytes
+    user: bytes
+    seqs: tuple[int, ...]
+
+
+class DeadReturned(Struct, gc=False):
+    """Dead letters wait again, with no attempt counted."""
+
+    topic: bytes
+    user: bytes
+    seqs: tuple[int, ...]
+
+
+class HeadMoved(Struct, gc=False):
+    """The topic lets go of all messages below `head`, whoever wants them; that is the first of a piece, or the next."""
+
+    topic: bytes
+    head: int
+
+
+class PublishDelayed(Struct, gc=False):
+    """A publish waits aside. `number` grows and is never given out again while any waits."""
+
+    number: int
+    topic: bytes
+    due: int
+    """Milliseconds since 1970 UTC."""
+    headers: bytes
+    body: bytes
+    count: int
+    offsets: bytes
+    ttl: int
+    """Milliseconds that it lives once it is published; 0: without end."""
+
+
+class DelayEnded(Struct, gc=False):
+    """A delayed publish waits no more."""
+
+    number: int
+
+
+class KeyRemembered(Struct, gc=False):
+    """A publish was made under an idempotency key. Ends with the topic's life, too."""
+
+    topic: bytes
+    key: bytes
+    digest: bytes
+    at: int
+    """Microseconds of the monotonic clock."""
+    subscribers: int
+    seq: int
+    due: int
+    """Of a delayed publish, milliseconds since 1970 UTC."""
+
+
+class KeyForgotten(Struct, gc=False):
+    """The key may be used again."""
+
+    topic: bytes
+    key: bytes
+
+
 class Trimmed(Struct, gc=False):
     """Derived, for stores: messages below `head` are wanted by nobody any more. Changes no state."""
 
@@ -66,4 +187,24 @@ class Trimmed(Struct, gc=False):
     head: int
 
 
-Record = StoreOpened | TopicBegan | TopicEnded | MessageStored | SubscriptionSet | SubscriptionEnded | Trimmed
+Record = (
+    StoreOpened
+    | TopicBegan
+    | TopicEnded
+    | MessageStored
+    | HeadMoved
+    | Trimmed
+    | SubscriptionSet
+    | SubscriptionEnded
+    | SettingsSet
+    | Leased
+    | Returned
+    | Finished
+    | DeadLettered
+    | DeadEnded
+    | DeadReturned
+    | PublishDelayed
+    | DelayEnded
+    | KeyRemembered
+    | KeyForgotten
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,12 +122,9 @@ class Server:
 
     def _patience(self) -> int:
         """Milliseconds that the loop may wait."""
-        waiters = self._dispatcher.waiters
-        if waiters.busy:
-            return 0
         most = BLOCKED_TICK if self._peers.any_blocked else TICK
-        due = waiters.next_due()
-        return most if due is None else max(0, min(most, (due - self._clock.now().mono) // 1000 + 1))
+        wait = self._dispatcher.patience(self._clock.now())
+        return most if wait is None else max(0, min(most, math.ceil(wait)))
 
     def _receive(self) -> list[list[bytes]]:
         burst: list[list[bytes]] = []
@@ -142,6 +140,7 @@ class Server:
 
     def _work(self, burst: list[list[bytes]]) -> None:
         replies: dict[bytes, list[Outgoing]] = {}
+        self._dispatcher.run_due(self._clock.now())
         for peer_id, *frames in burst:
             now = self._clock.now()
             arrived = self._dispatcher.handle(frames, now, peer_id)

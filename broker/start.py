@@ -57,7 +57,7 @@ def main() -> int:
     if described and arguments.brokers is not None:
         raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")
     run_dir = private_dir(settings.run_dir)
-    settings = replace(settings, run_dir=str(run_dir))
+    settings = replace(settings, run_dir=str(run_dir), topics=settings.topics or settings.config)
     lock_file(run_dir / "brokers.lock")
     if not described:
         write_description(run_dir, arguments.brokers or DEFAULT_BROKERS, SystemClock().now().wall // 1000)

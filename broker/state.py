@@ -1,55 +1,88 @@
 """All that a broker holds. `apply(record)` is the only thing that changes it.
 
 Deterministic: no clock, random, socket or disk. What a store gives back on `load()` rebuilds it through the
-same `apply`.
+same `apply`. Deadlines follow from the records; what is done when one is due is in `broker/due.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from broker.records import (
-    MessageStored,
-    Record,
-    StoreOpened,
-    SubscriptionEnded,
-    SubscriptionSet,
-    TopicBegan,
-    TopicEnded,
-    Trimmed,
-)
+from broker import records
+from broker.delayed import Delayed
+from broker.keys import Keys, Remembered
+from broker.ledger import Ledger
+from broker.piece import MESSAGE_COST
+from broker.records import Record, Trimmed
+from broker.subscription import Subscription
+from broker.timers import Timers
 from broker.topic import Topic
+from broker.topic_settings import TopicRules
 
 # Bytes of memory beside names and content, measured by bench/memory.py on CPython 3.11 and rounded up.
 TOPIC_COST = 800
 SUBSCRIPTION_COST = 192
-MESSAGE_COST = 256
+
+UserOf = tuple[bytes, bytes]
+"""A topic and a user."""
+OfUser = (
+    records.SettingsSet
+    | records.Leased
+    | records.Returned
+    | records.Finished
+    | records.DeadLettered
+    | records.DeadEnded
+    | records.DeadReturned
+)
+"""Records that change what a user has beside his place in the log."""
 
 
 class State:
     """Topics by name, and gauges that are kept up rather than counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: TopicRules | None = None) -> None:
+        self.rules = rules or TopicRules()
+        """The settings of topics, which are of the configuration and not stored."""
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
+        self.keys = Keys()
+        self.delayed = Delayed()
         self.subscriptions = 0
         self.messages = 0
         self.pieces = 0
         """Single messages and batches."""
         self.content_bytes = 0
-        """Bodies and kept headers."""
+        """Bodies and kept headers in the logs."""
         self.name_bytes = 0
         """Names of topics and users."""
+        self.ledger_bytes = 0
+        """Estimated memory of leases, dead letters and settings of subscriptions."""
+        self.open_leases = 0
+        self.dead_letters = 0
+        self.dead_bytes = 0
+        """Content of the dead letters."""
+        self.leases_due: Timers[UserOf] = Timers()
+        """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
+        self.idle_due: Timers[UserOf] = Timers()
+        """When to look whether a subscription is idle for too long; the same clock."""
+        self.heads_due: Timers[bytes] = Timers()
+        """When the oldest message of a topic is too old, or earlier; milliseconds since 1970 UTC."""
         self._trimmed: dict[bytes, None] = {}
         """Topics whose head moved, in the order in which it did: a set has another order in every process."""
         self._apply: dict[type[Record], Callable[..., None]] = {
-            StoreOpened: self._store_opened,
-            TopicBegan: self._topic_began,
-            TopicEnded: self._topic_ended,
-            MessageStored: self._message_stored,
-            SubscriptionSet: self._subscription_set,
-            SubscriptionEnded: self._subscription_ended,
+            records.StoreOpened: self._store_opened,
+            records.TopicBegan: self._topic_began,
+            records.TopicEnded: self._topic_ended,
+            records.MessageStored: self._message_stored,
+            records.HeadMoved: self._head_moved,
+            records.SubscriptionSet: self._subscription_set,
+            records.SubscriptionEnded: self._subscription_ended,
+            records.PublishDelayed: self.delayed.add,
+            records.DelayEnded: lambda record: self.delayed.end(record.number),
+            records.KeyRemembered: self._key_remembered,
+            records.KeyForgotten: lambda record: self.keys.forget(record.topic, record.key),
+            **dict.fromkeys(_CHANGES, self._of_user),
         }
 
     @property
@@ -61,6 +94,9 @@ class State:
             + self.pieces * MESSAGE_COST
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
+            + self.ledger_bytes
+            + self.keys.weight
+            + self.delayed.weight
         )
 
     def apply(self, record: Record) -> None:
@@ -75,27 +111,38 @@ class State:
         self._trimmed.clear()
         return [Trimmed(topic.name, topic.head_seq) for topic in moved]
 
-    def _store_opened(self, record: StoreOpened) -> None:
+    def _store_opened(self, record: records.StoreOpened) -> None:
         self.store_id = record.store_id
         self.topics_begun = record.topics_begun
 
-    def _topic_began(self, record: TopicBegan) -> None:
+    def _topic_began(self, record: records.TopicBegan) -> None:
         epoch = f"{self.store_id}{record.number:x}"
-        self.topics[record.topic] = Topic(record.topic, record.number, epoch, record.next_seq)
+        settings = self.rules.of(record.topic)
+        self.topics[record.topic] = Topic(record.topic, record.number, epoch, record.next_seq, settings)
         self.topics_begun = max(self.topics_begun, record.number)
         self.name_bytes += len(record.topic)
 
-    def _topic_ended(self, record: TopicEnded) -> None:
+    def _topic_ended(self, record: records.TopicEnded) -> None:
         del self.topics[record.topic]
+        self.heads_due.drop(record.topic)
+        self.keys.forget_topic(record.topic)
         self.name_bytes -= len(record.topic)
 
-    def _message_stored(self, record: MessageStored) -> None:
-        self.topics[record.topic].append(record.time, record.headers, record.body, record.count, record.offsets)
+    def _message_stored(self, record: records.MessageStored) -> None:
+        topic = self.topics[record.topic]
+        topic.append(record.time, record.headers, record.body, record.count, record.offsets, record.expires)
         self.messages += record.count
         self.pieces += 1
         self.content_bytes += len(record.headers) + len(record.body) + len(record.offsets)
+        if topic.ttls or topic.settings.max_age:
+            self.watch_head(topic)
 
-    def _subscription_set(self, record: SubscriptionSet) -> None:
+    def _head_moved(self, record: records.HeadMoved) -> None:
+        topic = self.topics[record.topic]
+        before = (topic.bytes, topic.pieces_stored)
+        self._freed(topic, before, topic.move_head(record.head))
+
+    def _subscription_set(self, record: records.SubscriptionSet) -> None:
         topic = self.topics[record.topic]
         if record.user not in topic.subscriptions:
             self.subscriptions += 1
@@ -103,12 +150,67 @@ class State:
         before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.place(record.user, record.position))
 
-    def _subscription_ended(self, record: SubscriptionEnded) -> None:
+    def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
         topic = self.topics[record.topic]
+        ledger = topic.subscriptions[record.user].ledger
         before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.remove(record.user))
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
+        if ledger is not None:
+            self._weigh(ledger, -1)
+            self.leases_due.drop((record.topic, record.user))
+            self.idle_due.drop((record.topic, record.user))
+
+    def _of_user(self, record: OfUser) -> None:
+        topic = self.topics[record.topic]
+        subscription = topic.subscriptions[record.user]
+        floor, before = subscription.floor, (topic.bytes, topic.pieces_stored)
+        if subscription.ledger is None:
+            subscription.ledger = Ledger()
+        else:
+            self._weigh(subscription.ledger, -1)
+        _CHANGES[type(record)](subscription.ledger, record)
+        self._watch_user((record.topic, record.user), subscription.ledger)
+        if subscription.ledger.needed:
+            self._weigh(subscription.ledger, 1)
+        else:
+            subscription.ledger = None
+        self._freed(topic, before, topic.stand(subscription, floor))
+
+    def _weigh(self, ledger: Ledger, sign: int) -> None:
+        self.ledger_bytes += sign * ledger.weight
+        self.open_leases += sign * ledger.leases.open
+        self.dead_letters += sign * len(ledger.dead.letters)
+        self.dead_bytes += sign * ledger.dead.bytes
+
+    def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
+        due = ledger.leases.deadlines.next_due()
+        if due is None:
+            self.leases_due.drop(key)
+        else:
+            self.leases_due.set_earlier(key, due)
+        if not ledger.expires_after:
+            self.idle_due.drop(key)
+        elif self.idle_due.get(key) is None:
+            self.idle_due.set(key, 0)  # looked at soon, by who knows the time
+
+    def watch_head(self, topic: Topic) -> None:
+        """The deadline of the topic's oldest message."""
+        deadline = topic.head_deadline
+        if deadline is None:
+            self.heads_due.drop(topic.name)
+        else:
+            self.heads_due.set_earlier(topic.name, deadline)
+
+    def watch_leases(self, key: UserOf, subscription: Subscription) -> None:
+        """The deadline of a user's leases, after the last one was taken out."""
+        if subscription.ledger is not None:
+            self._watch_user(key, subscription.ledger)
+
+    def _key_remembered(self, record: records.KeyRemembered) -> None:
+        remembered = Remembered(record.digest, record.at, record.subscribers, record.seq, record.due)
+        self.keys.remember(record.topic, record.key, remembered)
 
     def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:
         """`before` are the topic's bytes and pieces."""
@@ -117,3 +219,52 @@ class State:
             self.content_bytes -= before[0] - topic.bytes
             self.pieces -= before[1] - topic.pieces_stored
             self._trimmed[topic.name] = None
+            if topic.ttls or topic.settings.max_age:
+                self.watch_head(topic)
+
+
+def _settings_set(ledger: Ledger, record: records.SettingsSet) -> None:
+    ledger.expires_after = record.expires_after
+    ledger.max_deliveries = record.max_deliveries
+
+
+def _leased(ledger: Ledger, record: records.Leased) -> None:
+    for seq in range(record.first, record.first + record.count):
+        ledger.leases.lease(seq, record.attempt, record.until)
+
+
+def _returned(ledger: Ledger, record: records.Returned) -> None:
+    for seq in record.seqs:
+        ledger.leases.give_back(seq, record.due)
+
+
+def _finished(ledger: Ledger, record: records.Finished) -> None:
+    for seq in record.seqs:
+        ledger.leases.finish(seq)
+
+
+def _dead_lettered(ledger: Ledger, record: records.DeadLettered) -> None:
+    if record.letter.seq in ledger.leases.held:  # not when a store is loaded
+        ledger.leases.finish(record.letter.seq)
+    ledger.dead.add(record.letter)
+
+
+def _dead_ended(ledger: Ledger, record: records.DeadEnded) -> None:
+    for seq in record.seqs:
+        ledger.dead.remove(seq)
+
+
+def _dead_returned(ledger: Ledger, record: records.DeadReturned) -> None:
+    for seq in record.seqs:
+        ledger.leases.put_back(ledger.dead.remove(seq))
+
+
+_CHANGES: dict[type, Callable[..., None]] = {
+    records.SettingsSet: _settings_set,
+    records.Leased: _leased,
+    records.Returned: _returned,
+    records.Finished: _finished,
+    records.DeadLettered: _dead_lettered,
+    records.DeadEnded: _dead_ended,
+    records.DeadReturned: _dead_returned,
+}

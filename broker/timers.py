@@ -1,31 +1,70 @@
-"""One heap of deadlines."""
+"""A heap of deadlines, one for each key."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+_SLACK = 64
+"""Stale entries that are not worth a clean-up."""
 
 
-class Timers(Generic[T]):
-    """What is due when. Cancelling is up to who looks at what comes out: it may be of no interest any more."""
+class Timers(Generic[K]):
+    """What is due when. A deadline that is set anew or dropped leaves a stale entry in the heap; there are never more
+    of those than live ones, so that a deadline far away costs nothing once it is of no interest.
+    """
+
+    __slots__ = ("_due", "_heap", "_order")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, T]] = []
+        self._heap: list[tuple[int, int, K]] = []
+        self._due: dict[K, int] = {}
         self._order = itertools.count()
 
-    def add(self, due: int, what: T) -> None:
-        """`due` in microseconds of the monotonic clock."""
-        heapq.heappush(self._heap, (due, next(self._order), what))
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def get(self, key: K) -> int | None:
+        """When a key is due."""
+        return self._due.get(key)
+
+    def set(self, key: K, due: int) -> None:
+        """The key is due then, and not when it was before. The unit is the caller's."""
+        if self._due.get(key) == due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        if len(self._heap) > 2 * len(self._due) + _SLACK:
+            live = {entry[2]: entry for entry in self._heap if self._due.get(entry[2]) == entry[0]}
+            self._heap = sorted(live.values())
+
+    def set_earlier(self, key: K, due: int) -> None:
+        """The key is due then, or before where it was to be."""
+        before = self._due.get(key)
+        if before is None or due < before:
+            self.set(key, due)
+
+    def drop(self, key: K) -> None:
+        """The key is not due any more, if it was."""
+        self._due.pop(key, None)
 
     def next_due(self) -> int | None:
         """When the first is due; None where there is none."""
-        return self._heap[0][0] if self._heap else None
+        heap, due = self._heap, self._due
+        while heap and due.get(heap[0][2]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
 
-    def pop_due(self, mono: int) -> Iterator[T]:
-        """Takes out all that is due, in order."""
-        while self._heap and self._heap[0][0] <= mono:
-            yield heapq.heappop(self._heap)[2]
+    def pop_due(self, now: int, most: int | None = None) -> Iterator[K]:
+        """Takes out what is due, in order, at most `most` of it."""
+        left = most
+        while left != 0 and (due := self.next_due()) is not None and due <= now:
+            key = heapq.heappop(self._heap)[2]
+            del self._due[key]
+            if left is not None:
+                left -= 1
+            yield key

@@ -4,6 +4,9 @@ One body is stored however many subscribers there are. Readers are counted per p
 number of subscriptions whose next message lies in it, `Topic.tail_readers` that of those who have everything.
 A piece is freed when the head of the log passes it, which is when no reader stands at or before it; so
 publishing costs the same for any number of subscribers, and every step is O(1) amortised.
+
+A reader stands at `Subscription.floor`. Where the head is moved over readers (a ceiling, an end of life), they
+count at the new head: a place below the head means the head.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import attrgetter
 
-from broker.piece import Piece
+from broker.piece import MESSAGE_COST, Piece
 from broker.subscription import Subscription
+from broker.topic_settings import TopicSettings
 
 _COMPACT = 64
 """Freed places at the front of the list that are worth a copy of the rest."""
@@ -31,12 +35,15 @@ class Topic:
         "name",
         "next_seq",
         "number",
+        "settings",
         "subscriptions",
         "tail_readers",
+        "ttls",
     )
 
-    def __init__(self, name: bytes, number: int, epoch: str, next_seq: int) -> None:
+    def __init__(self, name: bytes, number: int, epoch: str, next_seq: int, settings: TopicSettings) -> None:
         self.name = name
+        self.settings = settings
         self.number = number
         self.epoch = epoch
         self.next_seq = next_seq
@@ -46,6 +53,8 @@ class Topic:
         self.tail_readers = 0
         self.bytes = 0
         """Content bytes of the stored messages."""
+        self.ttls = 0
+        """Stored pieces that expire."""
         self._pieces: list[Piece] = []
         self._head = 0
         """Index of the oldest live piece; before it the list holds freed ones."""
@@ -65,6 +74,48 @@ class Topic:
         """Sequence number of the oldest stored message, `next_seq` where there is none."""
         return self._pieces[self._head].first if self._head < len(self._pieces) else self.next_seq
 
+    @property
+    def head_piece(self) -> Piece | None:
+        """The oldest stored piece."""
+        return self._pieces[self._head] if self._head < len(self._pieces) else None
+
+    @property
+    def head_deadline(self) -> int | None:
+        """When the oldest piece is too old, milliseconds since 1970 UTC; None where it never is."""
+        piece, max_age = self.head_piece, self.settings.max_age
+        if piece is None or not (piece.expires or max_age):
+            return None
+        ends = piece.time + max_age if max_age else piece.expires
+        return min(ends, piece.expires) if piece.expires else ends
+
+    def pending(self, subscription: Subscription) -> int:
+        """How many messages may be handed out to a user; expired ones may be among them."""
+        return self.next_seq - max(subscription.position, self.head_seq) + subscription.returned
+
+    def next_unexpired(self, seq: int, wall: int) -> int:
+        """The first message from `seq` on, or from the head, that may be handed out; `next_seq` where there is none."""
+        seq = max(seq, self.head_seq)
+        if not self.ttls or seq == self.next_seq:
+            return seq
+        for piece in self.pieces(seq):
+            if not piece.expires or piece.expires > wall:
+                return max(seq, piece.first)
+        return self.next_seq
+
+    def head_for(self, messages: int, size: int) -> tuple[int, int]:
+        """Where the head must be so that at most so many messages of at most `size` bytes are stored, and how many
+        bytes of memory that frees.
+        """
+        head, left, freed = self.head_seq, self.bytes, 0
+        for index in range(self._head, len(self._pieces)):
+            if self.next_seq - head <= messages and left <= size:
+                break
+            piece = self._pieces[index]
+            head = piece.end
+            left -= piece.size
+            freed += piece.size + MESSAGE_COST
+        return head, freed
+
     def piece(self, seq: int) -> Piece:
         """The piece that holds a stored message."""
         return self._pieces[self._index(seq)]
@@ -74,11 +125,14 @@ class Topic:
         for index in range(self._index(seq), len(self._pieces)):
             yield self._pieces[index]
 
-    def append(self, time: int, headers: bytes, body: bytes, count: int = 1, offsets: bytes = b"") -> None:
+    def append(
+        self, time: int, headers: bytes, body: bytes, count: int = 1, offsets: bytes = b"", expires: int = 0
+    ) -> None:
         """One piece at `next_seq`; whoever had everything waits for it now."""
-        piece = Piece(self.next_seq, count, time, headers, body, offsets, self.tail_readers)
+        piece = Piece(self.next_seq, count, time, headers, body, offsets, self.tail_readers, expires)
         self._pieces.append(piece)
         self.tail_readers = 0
+        self.ttls += expires > 0
         self.bytes += piece.size
         self.next_seq += count
 
@@ -92,30 +146,58 @@ class Topic:
 
     def place(self, user: bytes, position: int) -> int:
         """Puts a user's subscription at a position, new or moved. Returns how many messages that freed."""
-        self._enter(position)
         subscription = self.subscriptions.get(user)
         if subscription is None:
+            self._enter(position)
             self.subscriptions[user] = Subscription(position)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
-        before, subscription.position = subscription.position, position
+        before = subscription.floor
+        subscription.position = position
+        return self.stand(subscription, before)
+
+    def stand(self, subscription: Subscription, before: int) -> int:
+        """The subscription's floor was at `before`. Returns how many messages its moving freed."""
+        floor = subscription.floor
+        if floor == before:
+            return 0
+        self._enter(floor)
         return self._leave(before)
+
+    def move_head(self, head: int) -> int:
+        """Lets go of all pieces below `head`, the first message of a piece or `next_seq`; their readers stand there
+        now. Returns how many messages that freed.
+        """
+        readers = 0
+        for index in range(self._head, len(self._pieces)):
+            piece = self._pieces[index]
+            if piece.first >= head:
+                break
+            readers += piece.readers
+            piece.readers = 0
+        if head == self.next_seq:
+            self.tail_readers += readers
+        else:
+            self.piece(head).readers += readers
+        return self._free_head()
 
     def remove(self, user: bytes) -> int:
         """Ends a user's subscription. Returns how many messages that freed."""
-        position = self.subscriptions.pop(user).position
+        position = self.subscriptions.pop(user).floor
         if len(self.subscriptions) * 8 < self._peak and self._peak > _COMPACT:
             self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks by itself
             self._peak = len(self.subscriptions)
         return self._leave(position)
 
     def _enter(self, position: int) -> None:
+        position = max(position, self.head_seq)
         if position == self.next_seq:
             self.tail_readers += 1
         else:
             self.piece(position).readers += 1
 
     def _leave(self, position: int) -> int:
+        position = max(position, self.head_seq)
         if position == self.next_seq:
             self.tail_readers -= 1
             return 0
@@ -129,6 +211,7 @@ class Topic:
         freed = 0
         while head < end and pieces[head].readers == 0:
             self.bytes -= pieces[head].size
+            self.ttls -= pieces[head].expires > 0
             freed += pieces[head].count
             pieces[head] = _FREED
             head += 1

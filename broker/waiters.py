@@ -57,6 +57,8 @@ class Wake(NamedTuple):
     request_id: int
     ticket: int
     now: bool
+    topic: bytes
+    user: bytes
 
 
 class Waiters:
@@ -94,13 +96,24 @@ class Waiters:
         waiter.mailbox = mailbox
         insort(mailbox.waiters, waiter, key=attrgetter("ticket"))
         self.count += 1
-        self._timers.add(waiter.deadline, waiter)
+        self._timers.set(waiter, waiter.deadline)
         self._enqueue(mailbox)
 
     def published(self, topic: bytes) -> None:
         """A message entered the topic: O(1), the waking is done in `turn`."""
         if topic in self._topics:
             self._published[topic] = None
+
+    def available(self, topic: bytes, user: bytes) -> None:
+        """A message of this user alone may be handed out again."""
+        mailbox = self._topics.get(topic, {}).get(user)
+        if mailbox is not None:
+            self._enqueue(mailbox)
+
+    def waits(self, topic: bytes, user: bytes) -> bool:
+        """Whether a request of this user is parked."""
+        mailbox = self._topics.get(topic, {}).get(user)
+        return mailbox is not None and bool(mailbox.waiters)
 
     def followed(self, topic: bytes, user: bytes) -> None:
         """A wake of this user was followed by a take, or passed on."""
@@ -164,7 +177,8 @@ class Waiters:
                 self._enqueue(mailbox)
                 return
             mailbox.promises.append(mono + SILENCE)
-            self._timers.add(mono + SILENCE, mailbox)
+            if len(mailbox.promises) == 1:
+                self._timers.set(mailbox, mono + SILENCE)
             self._answer(mailbox.waiters[0], now=True)
         self._drop_empty(mailbox)
 
@@ -172,6 +186,8 @@ class Waiters:
         if isinstance(due, Mailbox):
             while due.promises and due.promises[0] <= mono:
                 due.promises.popleft()
+            if due.promises:
+                self._timers.set(due, due.promises[0])
             self._enqueue(due)
         elif due.mailbox is not None:
             mailbox = due.mailbox
@@ -181,14 +197,17 @@ class Waiters:
     def _answer(self, waiter: Waiter, now: bool) -> None:
         """The one place where a waiter leaves."""
         assert waiter.mailbox is not None
-        waiter.mailbox.waiters.remove(waiter)
+        mailbox = waiter.mailbox
+        mailbox.waiters.remove(waiter)
         waiter.mailbox = None
+        self._timers.drop(waiter)
         self.count -= 1
-        self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now))
+        self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, mailbox.topic, mailbox.user))
 
     def _drop_empty(self, mailbox: Mailbox) -> None:
         if mailbox.waiters or mailbox.promises:
             return
+        self._timers.drop(mailbox)
         users = self._topics.get(mailbox.topic)
         if users is not None and users.get(mailbox.user) is mailbox:
             del users[mailbox.user]

@@ -66,6 +66,21 @@ class BrokerSettings(Settings):
     max_messages: int = setting(count(1, 10**9), 1_000_000, "messages", "ceiling of stored messages of a topic (429)")
     max_bytes: int = setting(size(1, 2**50), 256 * MIB, "bytes", "ceiling of stored bytes of a topic (429)")
     memory: int = setting(size(MIB, 2**50), GIB, "bytes", "ceiling of what a broker holds in memory (503)")
+    topics: str = setting(
+        str, "", "path", "file with [[topics]]: ceilings of topics by patterns of names; default the --config file"
+    )
+    max_leases: int = setting(count(1, 10**6), 1000, "leases", "open leases of a user (429)")
+    lease_window: int = setting(
+        count(1, 10**9), 10_000, "messages", "how far beyond a user's oldest unfinished message others are leased (429)"
+    )
+    max_dead: int = setting(count(1, 10**6), 1000, "messages", "dead letters of a user; the oldest are dropped")
+    max_dead_bytes: int = setting(size(1, 2**40), 64 * MIB, "bytes", "bytes of a user's dead letters, likewise")
+    max_delayed: int = setting(count(0, 10**8), 100_000, "publishes", "delayed publishes of a broker (429)")
+    max_keys: int = setting(count(1, 10**8), 100_000, "keys", "idempotency keys of a topic; the oldest are forgotten")
+    max_key_bytes: int = setting(
+        size(64 * KIB, 2**40), 64 * MIB, "bytes", "memory of a broker's idempotency keys, likewise"
+    )
+    key_ttl: float = setting(seconds(1, 86400), 600.0, "seconds", "how long an idempotency key is remembered")
     goodbye_timeout: float = setting(
         seconds(0, 600), 3.0, "seconds", "how long a stopping broker waits for the fronts to have heard of it"
     )

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
-from broker.handlers import Core
 from broker.limits import Limits
 from broker.peers import pack_groups
 from broker.state import State
 from broker.store.base import Store
 from broker.store.memory import MemoryStore
+from broker.topic_settings import TopicRule, TopicRules
 from common import ops, wire
 from common.clock import ManualClock
 from common.ops import Op
@@ -58,9 +59,9 @@ class Told(NamedTuple):
     peer: bytes
 
 
-def loaded(store: Store) -> State:
+def loaded(store: Store, rules: TopicRules | None = None) -> State:
     """The state that a store gives back."""
-    state = State()
+    state = State(rules)
     for record in store.load():
         state.apply(record)
     return state
@@ -76,9 +77,11 @@ class BrokerDriver:
     cluster_map: ClusterMap = ALONE
     identity: Identity = IDENTITY
     next_id: int = 16
+    rules: Sequence[TopicRule] = ()
 
     def __post_init__(self) -> None:
-        self.dispatcher = Dispatcher(Core(loaded(self.store), self.limits), self.identity, self.cluster_map)
+        state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules))
+        self.dispatcher = Dispatcher(Core(state, self.limits), self.identity, self.cluster_map)
 
     @property
     def state(self) -> State:
@@ -113,6 +116,8 @@ class BrokerDriver:
         return [packed] if body is None else [packed, body]
 
     def handle(self, frames: list[bytes], peer: bytes = b"front") -> Arrived:
+        """As the loop has it: first what is due."""
+        self.dispatcher.run_due(self.clock.now())
         return self.dispatcher.handle(frames, self.clock.now(), peer)
 
     def turn(self) -> list[Told]:

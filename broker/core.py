@@ -1,0 +1,82 @@
+"""What the handlers of all operations work on: the state, its ceilings, and the records of the burst."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker.limits import Limits
+from broker.records import HeadMoved, Record, SubscriptionEnded, TopicEnded
+from broker.state import State, UserOf
+from broker.subscription import Subscription
+from broker.topic import Topic
+from common.clock import Now
+from common.errors import FanmailError
+from common.wire import Request
+
+
+@dataclass(slots=True)
+class Core:
+    """Passed to every handler. A handler that raises `FanmailError` has emitted nothing that the request asked for."""
+
+    state: State
+    limits: Limits
+    counters: Counter[str] = field(default_factory=Counter)
+    """What happened, by name, since the broker began."""
+    records: list[Record] = field(default_factory=list)
+    awake: list[UserOf] = field(default_factory=list)
+    """Users of whom a message may be handed out again; taken by who knows the waiters."""
+
+    def emit(self, record: Record) -> None:
+        """Changes the state and remembers the change for the store."""
+        self.state.apply(record)
+        self.records.append(record)
+
+    def take_records(self) -> list[Record]:
+        """What changed since the last call, in order, for one `store.commit`."""
+        records = self.records + self.state.take_trims()
+        self.records = []
+        return records
+
+    def move_head(self, topic: Topic, head: int, reason: str) -> None:
+        """Lets go of the oldest messages of a topic though somebody wants them, and counts them."""
+        self.counters[f"dropped.{reason}"] += head - topic.head_seq
+        self.emit(HeadMoved(topic.name, head))
+
+    def end_subscription(self, topic: Topic, user: bytes) -> None:
+        """The user's unread messages are let go; the topic ends with its last subscription."""
+        self.emit(SubscriptionEnded(topic.name, user))
+        if not topic.subscriptions:
+            self.emit(TopicEnded(topic.name))
+
+
+class Mailbox(NamedTuple):
+    """One user's subscription to one topic, as a handler finds it."""
+
+    core: Core
+    topic: Topic
+    user: bytes
+    subscription: Subscription
+
+    def emit(self, kind: type[Record], *fields: object) -> None:
+        """Emits a record about this subscription."""
+        self.core.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
+
+
+def find(core: Core, request: Request, now: Now) -> Mailbox:
+    """The subscription of a request; its idle clock starts anew. Raises `no-subscription`."""
+    box = peek(core, request)
+    ledger = box.subscription.ledger
+    if ledger is not None:
+        ledger.last_call = now.mono
+    return box
+
+
+def peek(core: Core, request: Request) -> Mailbox:
+    """The subscription of a request, whose idle clock goes on. Raises `no-subscription`."""
+    topic = core.state.topics.get(request.topic)
+    subscription = topic.subscriptions.get(request.user) if topic else None
+    if topic is None or subscription is None:
+        raise FanmailError("no-subscription", "this user has no subscription to this topic")
+    return Mailbox(core, topic, request.user, subscription)

@@ -1,0 +1,98 @@
+"""What is done because its time has come, and not because somebody asked. Bounded in each turn of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broker.core import Core, Mailbox
+from broker.leasing import forget_lost, hand_back
+from broker.publishing import forget_keys, publish_delayed
+from broker.topic import Topic
+from broker.waiters import Waiters
+from common.clock import Now
+
+DUE_A_TURN = 256
+"""Of each kind in one turn, so that much that is due at once does not hold up requests."""
+HEADS = 1024
+"""Pieces that one topic lets go of at a time because they are too old."""
+
+
+class DueWork:
+    """Deadlines of leases, idle subscriptions, old messages, delayed publishes and idempotency keys."""
+
+    def __init__(self, core: Core, waiters: Waiters) -> None:
+        self._core = core
+        self._waiters = waiters
+
+    def wait(self, now: Now) -> float | None:
+        """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
+        state = self._core.state
+        keys = state.keys.oldest_at()
+        mono = [state.leases_due.next_due(), state.idle_due.next_due()]
+        mono.append(keys + self._core.limits.key_ttl if keys is not None else None)
+        wall = [state.heads_due.next_due(), state.delayed.due.next_due()]
+        waits = [(due - now.mono) / 1000 for due in mono if due is not None]
+        waits += [due - now.wall for due in wall if due is not None]
+        return min(waits, default=None)
+
+    def run(self, now: Now) -> None:
+        """Does what is due."""
+        state = self._core.state
+        for key in state.leases_due.pop_due(now.mono, DUE_A_TURN):
+            self._on_user(key, now, self._leases_due)
+        for key in state.idle_due.pop_due(now.mono, DUE_A_TURN):
+            self._on_user(key, now, self._idle_due)
+        for name in state.heads_due.pop_due(now.wall, DUE_A_TURN):
+            topic = state.topics.get(name)
+            if topic is not None:
+                self._head_due(topic, now)
+        for number in state.delayed.due.pop_due(now.wall, DUE_A_TURN):
+            waiting = state.delayed.publishes[number]
+            if publish_delayed(self._core, number, now):
+                self._waiters.published(waiting.topic)
+        forget_keys(self._core, now, DUE_A_TURN)
+
+    def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
+        name, user = key
+        topic = self._core.state.topics.get(name)
+        subscription = topic.subscriptions.get(user) if topic else None
+        if topic is not None and subscription is not None and subscription.ledger is not None:
+            work(Mailbox(self._core, topic, user, subscription), now)
+
+    def _leases_due(self, box: Mailbox, now: Now) -> None:
+        forget_lost(box)
+        ledger = box.subscription.ledger
+        if ledger is not None:
+            due = [seq for seq in ledger.leases.deadlines.pop_due(now.mono) if seq in ledger.leases.held]
+            leases = sum(ledger.leases.held[seq].until > 0 for seq in due)
+            self._core.counters["leases.expired"] += leases
+            if leases:
+                ledger.last_call = now.mono  # the idle clock stood still
+            hand_back(box, due, 0)
+            self._core.state.watch_leases((box.topic.name, box.user), box.subscription)
+
+    def _idle_due(self, box: Mailbox, now: Now) -> None:
+        """Ends the subscription, or looks again when its time is up at the earliest."""
+        ledger = box.subscription.ledger
+        assert ledger is not None
+        if not ledger.last_call or ledger.leases.open or self._waiters.waits(box.topic.name, box.user):
+            ledger.last_call = now.mono
+        ends = ledger.last_call + ledger.expires_after
+        if ends > now.mono:
+            self._core.state.idle_due.set((box.topic.name, box.user), ends)
+            return
+        self._core.counters["subscriptions.expired"] += 1
+        self._core.end_subscription(box.topic, box.user)
+        self._waiters.ended(box.topic.name, box.user)
+
+    def _head_due(self, topic: Topic, now: Now) -> None:
+        head, reason = topic.head_seq, "ttl"
+        for piece, _ in zip(topic.pieces(head), range(HEADS), strict=False):
+            too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.wall
+            if not too_old and not (piece.expires and piece.expires <= now.wall):
+                break
+            reason = "max-age" if too_old else "ttl"
+            head = piece.end
+        if head != topic.head_seq:
+            self._core.move_head(topic, head, reason)
+        self._core.state.watch_head(topic)

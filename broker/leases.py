@@ -1,0 +1,132 @@
+"""The messages of one user that were handed out under a lease and are not done (section 5 of `docs/http-api.md`).
+
+leased   --its time is up, or given back-->  waiting    to be handed out again, before newer messages
+leased   --given back with a delay-->        delayed    the same, but not before its time
+any      --acknowledged-->                   gone
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from msgspec import Struct
+
+from broker.letter import LETTER_COST, Letter
+from broker.timers import Timers
+
+HELD_COST = 420
+"""Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
+
+
+class Held(Struct, gc=False):
+    """One message. Persists."""
+
+    attempt: int
+    """How many times it has been handed out."""
+    until: int = 0
+    """End of its lease in microseconds of the monotonic clock; 0: it is not leased."""
+    due: int = 0
+    """Where it is not leased: when it may be handed out again, in the same clock; 0: now."""
+    letter: Letter | None = None
+    """The message itself, where it is kept apart from the log."""
+
+
+class Leases:
+    """Every step is O(log n) in what is held."""
+
+    __slots__ = ("_letter_bytes", "_order", "_ready", "deadlines", "held", "open", "waiting")
+
+    def __init__(self) -> None:
+        self.held: dict[int, Held] = {}
+        """By sequence number."""
+        self.open = 0
+        """How many are leased."""
+        self.waiting = 0
+        """How many may be handed out again now."""
+        self.deadlines: Timers[int] = Timers()
+        """When a lease or a delay ends, by sequence number, in microseconds of the monotonic clock."""
+        self._ready: list[int] = []
+        """Heap of what waits; entries may be stale."""
+        self._order: list[int] = []
+        """Heap of what is held of the log; entries may be stale."""
+        self._letter_bytes = 0
+
+    @property
+    def weight(self) -> int:
+        """Estimated bytes of memory."""
+        return len(self.held) * HELD_COST + self._letter_bytes
+
+    def oldest(self) -> int | None:
+        """The smallest sequence number that is held of the log."""
+        order = self._order
+        while order:
+            held = self.held.get(order[0])
+            if held is not None and held.letter is None:
+                return order[0]
+            heapq.heappop(order)
+        return None
+
+    def next_ready(self) -> int | None:
+        """The sequence number that is to be handed out first; None where nothing waits."""
+        ready = self._ready
+        while ready:
+            held = self.held.get(ready[0])
+            if held is not None and not held.until and not held.due:
+                return ready[0]
+            heapq.heappop(ready)
+        return None
+
+    def below(self, head: int) -> tuple[int, ...]:
+        """What is held of messages that the log has let go of, in order."""
+        oldest = self.oldest()
+        if oldest is None or oldest >= head:
+            return ()
+        return tuple(sorted(seq for seq, held in self.held.items() if seq < head and held.letter is None))
+
+    def lease(self, seq: int, attempt: int, until: int) -> None:
+        """Handed out for the `attempt`-th time, or extended."""
+        held = self.held.get(seq)
+        if held is None:
+            held = self.held[seq] = Held(attempt)
+            heapq.heappush(self._order, seq)
+        else:
+            self._uncount(held)
+            held.attempt, held.due = attempt, 0
+        held.until = until
+        self.open += 1
+        self.deadlines.set(seq, until)
+
+    def give_back(self, seq: int, due: int) -> None:
+        """Not leased any more; to be handed out again from `due` on, 0 for now."""
+        held = self.held[seq]
+        self._uncount(held)
+        held.until, held.due = 0, due
+        if due:
+            self.deadlines.set(seq, due)
+        else:
+            self.deadlines.drop(seq)
+            self._await(seq)
+
+    def put_back(self, letter: Letter) -> None:
+        """A dead letter waits again, as if it had never been handed out."""
+        self.held[letter.seq] = Held(0, letter=letter)
+        self._letter_bytes += letter.size + LETTER_COST
+        self._await(letter.seq)
+
+    def finish(self, seq: int) -> None:
+        """Held no more."""
+        held = self.held.pop(seq)
+        self._uncount(held)
+        self.deadlines.drop(seq)
+        if held.letter is not None:
+            self._letter_bytes -= held.letter.size + LETTER_COST
+
+    def _await(self, seq: int) -> None:
+        self.waiting += 1
+        heapq.heappush(self._ready, seq)
+
+    def _uncount(self, held: Held) -> None:
+        if held.until:
+            self.open -= 1
+        elif not held.due:
+            self.waiting -= 1

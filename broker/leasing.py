@@ -1,0 +1,251 @@
+"""Leases: handing out, redelivery, and dead letters for what is handed out too often."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.core import Mailbox
+from broker.cutting import cut_runs
+from broker.leases import Leases
+from broker.ledger import Ledger
+from broker.letter import Letter
+from broker.piece import frame
+from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
+from common import ops
+from common.clock import Now
+from common.errors import FanmailError
+
+
+class Held(NamedTuple):
+    """A message that was handed out before, as it is kept."""
+
+    seq: int
+    attempt: int
+    time: int
+    headers: bytes
+    body: bytes
+    expires: int
+
+
+def next_position(box: Mailbox, now: Now) -> int:
+    """The first message of the log that may be handed out and never was; what has expired before it is passed over
+    for good.
+    """
+    position = box.subscription.position
+    if position >= box.topic.head_seq and not box.topic.ttls:
+        return position
+    start = max(position, box.topic.head_seq)
+    found = box.topic.next_unexpired(start, now.wall)
+    box.core.counters["skipped.ttl"] += found - start
+    box.core.counters["skipped.lost"] += start - position
+    if found != position:
+        box.emit(SubscriptionSet, found)
+    return found
+
+
+def take_returned(box: Mailbox, now: Now) -> ops.Message | None:
+    """A message that was handed out under a lease before, at most once now."""
+    held = _next_returned(box, now)
+    if held is None:
+        return None
+    box.emit(Finished, (held.seq,))
+    return _message(box, held, 1)
+
+
+def take_many_returned(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
+    """The same for several; with `one_run` such whose numbers follow one another, with the same kept headers."""
+    runs: list[ops.Run] = []
+    room = args.max_bytes
+    while len(runs) < args.max and (held := _next_returned(box, now)) is not None:
+        run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
+        apart = runs and (run.first != runs[-1].first + 1 or run.headers != runs[0].headers)
+        if runs and (len(run.body) > room or (args.one_run and apart)):
+            break
+        box.emit(Finished, (held.seq,))
+        runs.append(run)
+        room -= len(run.body)
+    if args.one_run and len(runs) > 1:
+        first = runs[0]
+        return [ops.Run(first.first, len(runs), first.time, first.headers, b"".join(run.body for run in runs))]
+    return runs
+
+
+def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
+    """Hands out one message for `lease` microseconds. Raises `too-many-leases` (429) where one waits in vain."""
+    held = _next_returned(box, now)
+    if held is not None:
+        _room(box)
+        box.emit(Leased, held.seq, 1, held.attempt + 1, now.mono + lease)
+        return _message(box, held, held.attempt + 1)
+    position = next_position(box, now)
+    if position == box.topic.next_seq:
+        return None
+    _room(box, position)
+    _lease_fresh(box, position, 1, now.mono + lease)
+    piece = box.topic.piece(position)
+    message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
+    return _message(box, message, 1)
+
+
+def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
+    """Hands out several, those that were handed out before first. Raises as `lease_next`."""
+    until = now.mono + args.lease
+    runs: list[ops.Run] = []
+    room = args.max_bytes
+    while len(runs) < args.max and (held := _next_returned(box, now)) is not None:
+        body = frame(held.body)
+        if runs and (len(body) > room or not _room_left(box)):
+            return runs
+        _room(box)
+        box.emit(Leased, held.seq, 1, held.attempt + 1, until)
+        runs.append(ops.Run(held.seq, 1, held.time, held.headers, body, held.attempt + 1))
+        room -= len(body)
+    position = next_position(box, now)
+    if position == box.topic.next_seq or len(runs) == args.max:
+        return runs
+    left = _room_left(box, position)
+    if not left and not runs:
+        _room(box, position)
+    if left:
+        most = min(left, args.max - len(runs))
+        fresh = cut_runs(box.topic, position, most, room, now.wall, one_always=not runs)
+        if fresh:
+            _lease_fresh(box, position, sum(run.count for run in fresh), until)
+        runs += fresh
+    return runs
+
+
+def first_returned(box: Mailbox, now: Now) -> int | None:
+    """The sequence number of the message that would be handed out again first. Changes nothing."""
+    leases = _leases(box)
+    if leases is None or not leases.waiting:
+        return None
+    first = leases.next_ready()
+    if first is None or _may_go_out(box, first, now):
+        return first
+    ready = (seq for seq, held in leases.held.items() if not held.until and not held.due)
+    return min((seq for seq in ready if _may_go_out(box, seq, now)), default=None)
+
+
+def forget_lost(box: Mailbox) -> None:
+    """What is held of messages that the topic has let go of is held no more."""
+    leases = _leases(box)
+    lost = leases.below(box.topic.head_seq) if leases else ()
+    if lost:
+        box.core.counters["skipped.lost"] += len(lost)
+        box.emit(Finished, lost)
+
+
+def hand_back(box: Mailbox, seqs: list[int], due: int) -> None:
+    """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
+    letters.
+    """
+    ledger = box.subscription.ledger
+    assert ledger is not None
+    most, leases = ledger.max_deliveries, ledger.leases
+    dead = [seq for seq in seqs if most and leases.held[seq].attempt >= most]
+    for seq in dead:
+        _bury(box, seq)
+    again = tuple(seq for seq in seqs if seq in leases.held) if dead else tuple(seqs)
+    if again:
+        box.emit(Returned, again, due)
+        if not due:
+            box.core.awake.append((box.topic.name, box.user))
+
+
+def _next_returned(box: Mailbox, now: Now) -> Held | None:
+    """The message that is to be handed out again first; what may not is put away."""
+    forget_lost(box)
+    while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
+        held = _held(box, leases, seq)
+        if held.expires and held.expires <= now.wall:
+            box.core.counters["skipped.ttl"] += 1
+            box.emit(Finished, (seq,))
+        elif _handed_out_enough(box, held.attempt):
+            _bury(box, seq)
+        else:
+            return held
+    return None
+
+
+def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
+    leases = _leases(box)
+    assert leases is not None
+    if leases.held[seq].letter is None and seq < box.topic.head_seq:
+        return False
+    held = _held(box, leases, seq)
+    return not (held.expires and held.expires <= now.wall) and not _handed_out_enough(box, held.attempt)
+
+
+def _handed_out_enough(box: Mailbox, attempt: int) -> bool:
+    ledger = box.subscription.ledger
+    return ledger is not None and 0 < ledger.max_deliveries <= attempt
+
+
+def _leases(box: Mailbox) -> Leases | None:
+    ledger = box.subscription.ledger
+    return ledger.leases if ledger else None
+
+
+def _held(box: Mailbox, leases: Leases, seq: int) -> Held:
+    held = leases.held[seq]
+    letter = held.letter
+    if letter is not None:
+        return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
+    piece = box.topic.piece(seq)
+    return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
+
+
+def _message(box: Mailbox, held: Held, attempt: int) -> ops.Message:
+    pending = box.topic.pending(box.subscription)
+    return ops.Message(box.topic.epoch, held.seq, held.time, attempt, pending, held.headers, held.body)
+
+
+def _lease_fresh(box: Mailbox, first: int, count: int, until: int) -> None:
+    box.emit(Leased, first, count, 1, until)  # first: so that the place in the log is held while the position moves
+    box.emit(SubscriptionSet, first + count)
+
+
+def _room_left(box: Mailbox, position: int | None = None) -> int:
+    """How many messages may be leased; from `position` on where it is given."""
+    limits, leases = box.core.limits, _leases(box)
+    if leases is None:
+        return min(limits.leases, limits.lease_window + 1)
+    left = limits.leases - leases.open
+    oldest = leases.oldest()
+    if position is not None and oldest is not None:
+        left = min(left, oldest + limits.lease_window + 1 - position)
+    return max(0, left)
+
+
+def _room(box: Mailbox, position: int | None = None) -> None:
+    """Raises `too-many-leases` (429) where nothing more may be leased."""
+    if _room_left(box, position):
+        return
+    limits, leases = box.core.limits, _leases(box)
+    assert leases is not None
+    if leases.open >= limits.leases:
+        detail = f"{leases.open} messages of this user are leased, the ceiling is {limits.leases}"
+    else:
+        detail = f"message {leases.oldest()} is not done; at most {limits.lease_window} messages beyond it are leased"
+    raise FanmailError("too-many-leases", detail)
+
+
+def _bury(box: Mailbox, seq: int) -> None:
+    """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full."""
+    core, ledger = box.core, box.subscription.ledger
+    assert ledger is not None
+    held = _held(box, ledger.leases, seq)
+    core.counters["dead.letters"] += 1
+    box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
+    while _too_many_dead(box, ledger):
+        core.counters["dropped.dead"] += 1
+        box.emit(DeadEnded, (ledger.dead.oldest,))
+
+
+def _too_many_dead(box: Mailbox, ledger: Ledger) -> bool:
+    limits, dead = box.core.limits, ledger.dead
+    if not dead.letters:
+        return False
+    too_large = dead.bytes > limits.dead_bytes or box.core.state.dead_bytes > limits.memory // 4
+    return len(dead.letters) > limits.dead or too_large

@@ -1,0 +1,76 @@
+"""What a user has beside his place in the log: leases, dead letters, settings. Most users have none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker.leases import Leases
+from broker.letter import LETTER_COST, Letter
+
+LEDGER_COST = 1600
+"""Bytes of memory of a ledger and its deadlines."""
+
+
+class Ledger:
+    """Of one subscription. Changed by `State.apply` only; persists but for `last_call`."""
+
+    __slots__ = ("dead", "expires_after", "last_call", "leases", "max_deliveries")
+
+    def __init__(self) -> None:
+        self.leases = Leases()
+        self.dead = DeadList()
+        self.expires_after = 0
+        """Microseconds without a call after which the subscription ends; 0: never."""
+        self.max_deliveries = 0
+        """A message that was handed out so often under a lease becomes a dead letter; 0: never."""
+        self.last_call = 0
+        """When the user's last call ended, microseconds of the monotonic clock; 0: not since the broker began. Not
+        a part of the state: only the idle clock looks at it.
+        """
+
+    @property
+    def needed(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.leases.held or self.dead.letters or self.expires_after or self.max_deliveries)
+
+    @property
+    def weight(self) -> int:
+        """Estimated bytes of memory."""
+        return LEDGER_COST + self.leases.weight + self.dead.weight
+
+
+class DeadList:
+    """The dead letters of one subscription, the longest dead first."""
+
+    __slots__ = ("bytes", "letters")
+
+    def __init__(self) -> None:
+        self.letters: dict[int, Letter] = {}
+        """By sequence number."""
+        self.bytes = 0
+        """Of content."""
+
+    @property
+    def weight(self) -> int:
+        """Estimated bytes of memory."""
+        return self.bytes + len(self.letters) * LETTER_COST
+
+    @property
+    def oldest(self) -> int:
+        """Sequence number of the longest dead; there must be one."""
+        return next(iter(self.letters))
+
+    def add(self, letter: Letter) -> None:
+        """The message died just now."""
+        self.letters[letter.seq] = letter
+        self.bytes += letter.size
+
+    def remove(self, seq: int) -> Letter:
+        """Takes one out."""
+        letter = self.letters.pop(seq)
+        self.bytes -= letter.size
+        return letter
+
+    def behind(self, seq: int) -> Iterator[Letter]:
+        """Those with a greater sequence number, in the order of the numbers."""
+        return (self.letters[each] for each in sorted(self.letters) if each > seq)

@@ -1,0 +1,27 @@
+"""A message that a subscription keeps for itself, apart from the log: a dead letter, or one that was put back."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+LETTER_COST = 320
+"""Bytes of memory of a letter beside its content."""
+
+
+class Letter(Struct, gc=False):
+    """Persists."""
+
+    seq: int
+    time: int
+    """Milliseconds since 1970 UTC at publish."""
+    attempt: int
+    """How many times it had been handed out when it died."""
+    headers: bytes
+    body: bytes
+    expires: int
+    """Milliseconds since 1970 UTC after which it is not handed out; 0: never."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.headers) + len(self.body)

@@ -1,0 +1,122 @@
+"""Acknowledging, extending and giving back what was handed out under a lease, by its receipt; the dead list."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from broker.core import Core, Mailbox, find
+from broker.leasing import forget_lost, hand_back
+from broker.records import DeadEnded, DeadReturned, Finished, Leased
+from common import ops
+from common.clock import Now
+from common.errors import FanmailError
+from common.wire import Request
+
+NEVER_GIVEN = "bad-parameter"
+LOST = "lease-lost"
+
+
+def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Finished:
+    """The messages of the receipts are done, those of good receipts; what is done already stays so."""
+    box = find(core, request, now)
+    forget_lost(box)
+    held: dict[int, None] = {}
+    dead: dict[int, None] = {}
+    codes = []
+    for receipt in args.receipts:
+        code = _judge(box, receipt)
+        if not code and _is_held(box, receipt.seq):
+            held[receipt.seq] = None
+        elif not code and _is_dead(box, receipt.seq):
+            dead[receipt.seq] = None
+        codes.append(code)
+    if held:
+        box.emit(Finished, tuple(held))
+    if dead:
+        box.emit(DeadEnded, tuple(dead))
+    return ops.Finished(codes)
+
+
+def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Nothing:
+    """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400)."""
+    box = find(core, request, now)
+    forget_lost(box)
+    seq = args.receipt.seq
+    code = _judge(box, args.receipt)
+    if code == NEVER_GIVEN:
+        raise FanmailError(code, "parameter 'receipt' was never given out", parameter="receipt")
+    if code or not _is_held(box, seq):
+        raise FanmailError(LOST, "the message is done, or was handed out again, or this is not its topic's life")
+    if args.lease > 0:
+        box.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
+    else:
+        hand_back(box, [seq], now.mono + args.delay if args.delay > 0 else 0)
+    return ops.Nothing()
+
+
+def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
+    """Some of the user's dead letters; takes nothing."""
+    box = find(core, request, now)
+    ledger = box.subscription.ledger
+    letters = list(ledger.dead.behind(args.after)) if ledger else []
+    shown: list[ops.DeadLetter] = []
+    room = args.max_bytes
+    for each in islice(letters, max(0, args.max)):
+        if shown and len(each.body) > room:
+            break
+        shown.append(ops.DeadLetter(each.seq, each.time, each.attempt, each.headers, each.body))
+        room -= len(each.body)
+    return ops.DeadLetters(box.topic.epoch, len(letters) - len(shown), shown)
+
+
+def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
+    """All dead letters of the user wait again, as if they had never been handed out."""
+    box = find(core, request, now)
+    seqs = _dead(box)
+    if seqs:
+        box.emit(DeadReturned, seqs)
+        core.awake.append((request.topic, request.user))
+    return ops.Counted(len(seqs))
+
+
+def clear_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
+    """The user's dead list is empty."""
+    box = find(core, request, now)
+    seqs = _dead(box)
+    if seqs:
+        box.emit(DeadEnded, seqs)
+    return ops.Counted(len(seqs))
+
+
+def _judge(box: Mailbox, receipt: ops.Receipt) -> str:
+    """ "" where the receipt is good, or its message done; else the code of the error."""
+    topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
+    if receipt.epoch != topic.epoch:
+        return LOST
+    if ledger is not None:
+        held = ledger.leases.held.get(receipt.seq)
+        if held is not None and held.attempt != receipt.attempt:
+            # Of a message that was put back from the dead list, greater attempts were given out before.
+            return NEVER_GIVEN if receipt.attempt > held.attempt and held.letter is None else LOST
+        letter = ledger.dead.letters.get(receipt.seq)
+        if letter is not None and letter.attempt != receipt.attempt:
+            return LOST
+        if held is not None or letter is not None:
+            return ""
+    given = 0 < receipt.seq < subscription.position and receipt.attempt > 0
+    return "" if given else NEVER_GIVEN
+
+
+def _is_held(box: Mailbox, seq: int) -> bool:
+    ledger = box.subscription.ledger
+    return ledger is not None and seq in ledger.leases.held
+
+
+def _is_dead(box: Mailbox, seq: int) -> bool:
+    ledger = box.subscription.ledger
+    return ledger is not None and seq in ledger.dead.letters
+
+
+def _dead(box: Mailbox) -> tuple[int, ...]:
+    ledger = box.subscription.ledger
+    return tuple(ledger.dead.letters) if ledger else ()
