@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from broker.limits import Limits
 from broker.records import HeadMoved, Record, SubscriptionEnded, TopicEnded
@@ -51,7 +52,7 @@ class Core:
             self.emit(TopicEnded(topic.name))
 
 
-class Mailbox(NamedTuple):
+class Mailbox(Struct, gc=False):
     """One user's subscription to one topic, as a handler finds it."""
 
     core: Core
@@ -67,9 +68,8 @@ class Mailbox(NamedTuple):
 def find(core: Core, request: Request, now: Now) -> Mailbox:
     """The subscription of a request; its idle clock starts anew. Raises `no-subscription`."""
     box = peek(core, request)
-    ledger = box.subscription.ledger
-    if ledger is not None:
-        ledger.last_call = now.mono
+    if box.subscription.ledger is not None:
+        box.subscription.ledger.last_call = now.mono
     return box
 
 

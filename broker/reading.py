@@ -24,13 +24,17 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
         message = leasing.take_returned(box, now)
         if message is not None:
             return message
-    position = leasing.next_position(box, now)
+    position = subscription.position
+    if position < topic.head_seq or topic.ttls:
+        position = leasing.next_position(box, now)
     if position == topic.next_seq:
         return None
     piece = topic.piece(position)
     if not args.after:
         core.emit(SubscriptionSet(request.topic, request.user, position + 1))
-    pending = topic.next_seq - position - 1 + subscription.returned
+    pending = topic.next_seq - position - 1
+    if subscription.ledger is not None:
+        pending += subscription.returned
     return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.single(position))
 
 

@@ -32,6 +32,7 @@ class Topic:
         "_pieces",
         "bytes",
         "epoch",
+        "head_seq",
         "name",
         "next_seq",
         "number",
@@ -47,6 +48,8 @@ class Topic:
         self.number = number
         self.epoch = epoch
         self.next_seq = next_seq
+        self.head_seq = next_seq
+        """Sequence number of the oldest stored message, `next_seq` where there is none."""
         self.subscriptions: dict[bytes, Subscription] = {}
         self._peak = 0
         """The most subscriptions since their dictionary was made."""
@@ -68,11 +71,6 @@ class Topic:
     def pieces_stored(self) -> int:
         """How many pieces they are stored in."""
         return len(self._pieces) - self._head
-
-    @property
-    def head_seq(self) -> int:
-        """Sequence number of the oldest stored message, `next_seq` where there is none."""
-        return self._pieces[self._head].first if self._head < len(self._pieces) else self.next_seq
 
     @property
     def head_piece(self) -> Piece | None:
@@ -152,6 +150,10 @@ class Topic:
             self.subscriptions[user] = Subscription(position)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
+        if subscription.ledger is None:  # most are so, and this is done for every message that is read
+            before, subscription.position = subscription.position, position
+            self._enter(position)
+            return self._leave(before)
         before = subscription.floor
         subscription.position = position
         return self.stand(subscription, before)
@@ -190,14 +192,16 @@ class Topic:
         return self._leave(position)
 
     def _enter(self, position: int) -> None:
-        position = max(position, self.head_seq)
+        if position < self.head_seq:
+            position = self.head_seq
         if position == self.next_seq:
             self.tail_readers += 1
         else:
             self.piece(position).readers += 1
 
     def _leave(self, position: int) -> int:
-        position = max(position, self.head_seq)
+        if position < self.head_seq:
+            position = self.head_seq
         if position == self.next_seq:
             self.tail_readers -= 1
             return 0
@@ -215,6 +219,7 @@ class Topic:
             freed += pieces[head].count
             pieces[head] = _FREED
             head += 1
+        self.head_seq += freed
         if head == end:
             pieces.clear()
             self._head = 0

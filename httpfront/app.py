@@ -7,11 +7,15 @@ from typing import Any, cast
 
 import falcon
 
+from httpfront.dead import DeadResource
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
 from httpfront.health import IndexResource, LiveResource, ReadyResource
 from httpfront.message_limits import MessageLimits
+from httpfront.openapi import OpenApiResource
+from httpfront.openapi_parameters import Bounds
 from httpfront.polling import LongPoll
+from httpfront.receipts import AcksResource, ReceiptResource
 from httpfront.request_id import RequestId
 from httpfront.router import ShapeRouter
 from httpfront.subscriptions import SubscriptionResource
@@ -31,8 +35,12 @@ def create_app(
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no type to speak of
     app.add_route("/{topic}", TopicResource(gateway, limits))
     app.add_route("/{topic}/{user}", SubscriptionResource(gateway, polls, limits))
+    app.add_route("/{topic}/{user}/{receipt}", ReceiptResource(gateway))
+    app.add_route("/{topic}/{user}/acks", AcksResource(gateway, limits))
+    app.add_route("/{topic}/{user}/dead", DeadResource(gateway, limits))
     app.add_route("/", IndexResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(gateway, draining))
+    app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait)))
     add_error_handlers(app)
     return app

@@ -6,21 +6,21 @@ begin, which is made here. Frames come and go unchanged; `lines` and NDJSON are 
 
 from __future__ import annotations
 
-import base64
 from array import array
 from collections.abc import Iterator
 from struct import Struct as Layout
 from struct import pack
+from typing import Any
 
 import falcon
-import msgspec
 
 from common import ops
 from common.errors import FanmailError
-from httpfront.metadata import rfc3339, unpack_headers
+from httpfront.metadata import unpack_headers
+from httpfront.ndjson import NDJSON, as_lines, content, described
+from httpfront.receipts import receipt_text
 
 FRAMES = "application/vnd.fanmail.frames"
-NDJSON = "application/x-ndjson"
 _RENAMED = {"content-type": "Msg-Type", "content-encoding": "Msg-Encoding", "content-language": "Msg-Language"}
 """Kept headers that would speak of the whole answer, where they mean each message."""
 FORMATS = ("lines", "frames")
@@ -74,39 +74,34 @@ def bodies(frames: bytes) -> Iterator[bytes]:
         yield frames[start:at]
 
 
-def as_ndjson(batch: ops.Batch) -> bytes:
-    """One JSON object a line: `id`, `time`, `attempt`, `type`, `meta`, and `text`, or `base64` of what is not UTF-8."""
-    encode = msgspec.json.encode
-    lines: list[bytes] = []
+def as_ndjson(batch: ops.Batch, leased: bool = False) -> bytes:
+    """One JSON object a line: `id`, with `leased` the `receipt`, and what `httpfront.ndjson` makes of a message."""
+    objects: list[dict[str, Any]] = []
     for run in batch.runs:
-        kept = dict(unpack_headers(run.headers))
-        same = {"time": rfc3339(run.time), "attempt": 1, "type": kept.pop("content-type")}
-        if kept:
-            same["meta"] = kept
+        same = described(run.time, run.attempt, run.headers)
         for seq, body in enumerate(bodies(run.body), run.first):
-            try:
-                content = {"text": body.decode()}
-            except UnicodeDecodeError:
-                content = {"base64": base64.b64encode(body).decode()}
-            lines.append(encode({"id": f"{batch.epoch}-{seq}"} | same | content))
-    lines.append(b"")
-    return b"\n".join(lines)
+            named = {"id": f"{batch.epoch}-{seq}"}
+            if leased:
+                named["receipt"] = receipt_text(batch.epoch, seq, run.attempt)
+            objects.append(named | same | content(body))
+    return as_lines(objects)
 
 
-def present_batch(batch: ops.Batch, form: str, resp: falcon.Response) -> None:
-    """Renders messages handed out together, as frames or NDJSON."""
+def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bool = False) -> None:
+    """Renders messages handed out together, as frames or NDJSON; `leased` ones as NDJSON only."""
     first, last = batch.runs[0], batch.runs[-1]
     end = last.first + last.count - 1
+    count = sum(run.count for run in batch.runs)  # what others lease is missing between runs
     if form == FRAMES:
         resp.data = first.body
         for name, value in unpack_headers(first.headers):
             resp.set_header(_RENAMED.get(name, name), value)
     else:
-        resp.data = as_ndjson(batch)
+        resp.data = as_ndjson(batch, leased)
     resp.content_type = form
     resp.set_headers(
         (
-            ("Msg-Count", str(end - first.first + 1)),
+            ("Msg-Count", str(count)),
             ("Msg-First-Id", f"{batch.epoch}-{first.first}"),
             ("Msg-Id", f"{batch.epoch}-{end}"),
             ("Msg-Pending", str(batch.pending)),
@@ -115,18 +110,24 @@ def present_batch(batch: ops.Batch, form: str, resp: falcon.Response) -> None:
     )
 
 
-def choose_format(accept: str) -> str:
-    """The format of a fetch with `max`, from the Accept header (RFC 9110, section 12.5.1). Raises `not-acceptable`."""
+def choose_format(accept: str, leased: bool = False) -> str:
+    """The format of a fetch with `max`, from the Accept header (RFC 9110, section 12.5.1). Raises `not-acceptable`.
+
+    Frames have no place for receipts, so what is `leased` is given as NDJSON or not at all.
+    """
     if not accept:
         return NDJSON
     weights: dict[str, float] = {}
     for part in accept.lower().split(","):
         kind, *parameters = [each.strip() for each in part.split(";")]
         weights[kind] = _quality(parameters)
-    offers = {form: _weight(weights, form) for form in (NDJSON, FRAMES)}
+    forms = (NDJSON,) if leased else (NDJSON, FRAMES)
+    offers = {form: _weight(weights, form) for form in forms}
     best = max(offers, key=lambda form: offers[form])
     if offers[best] <= 0:
-        raise FanmailError("not-acceptable", f"with max this is given as {NDJSON} or {FRAMES}")
+        raise FanmailError(
+            "not-acceptable", f"{'with lease' if leased else 'with max'} this is given as {' or '.join(forms)}"
+        )
     return best
 
 

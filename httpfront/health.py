@@ -23,10 +23,17 @@ class IndexResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_parameters(req, {})
         calls = {
-            "POST /{topic}/{user}": "subscribe",
+            "POST /{topic}/{user}": "subscribe; ?expires_after= and ?max_deliveries= are its settings",
+            "PATCH /{topic}/{user}": "change those settings",
             "DELETE /{topic}/{user}": "unsubscribe",
-            "POST /{topic}": "publish the body",
-            "GET /{topic}/{user}": "next message; 204 where none waits",
+            "POST /{topic}": "publish the body; ?batch= many, ?ttl=, ?delay=, and Idempotency-Key",
+            "GET /{topic}/{user}": "next message, 204 where none waits; ?after=, ?lease=, ?wait=, ?max=",
+            "HEAD /{topic}/{user}": "how the subscription stands",
+            "DELETE /{topic}/{user}/{receipt}": "a leased message is done",
+            "PATCH /{topic}/{user}/{receipt}": "?lease= extends a lease; 0 gives the message back",
+            "POST /{topic}/{user}/acks": "all these are done: receipts, one a line",
+            "GET /{topic}/{user}/dead": "messages that were leased too often; POST puts them back, DELETE drops them",
+            "GET /openapi.json": "all of this, for machines",
             "GET /livez": "this process is alive",
             "GET /readyz": "200 while any broker answers; ?strict=1 wants all",
         }

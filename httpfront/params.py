@@ -11,9 +11,18 @@ import falcon
 
 from common.errors import FanmailError
 
+MAX_DIGITS = 18
+"""Of a whole number, before a point."""
+MESSAGE_ID = r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})"
+"""Epoch and sequence number, as a pattern."""
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?").fullmatch
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
-_CURSOR = re.compile(r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})").fullmatch
+_COUNT = re.compile(r"0|[1-9][0-9]{0,17}").fullmatch
+_CURSOR = re.compile(MESSAGE_ID).fullmatch
+YEAR = 365 * 86_400
+"""Seconds."""
+MICROSECOND, MILLISECOND = 1, 1000
+"""Units of a `span`, in microseconds."""
 _SHOWN = 40
 """Characters of a client's own text that are repeated in an error."""
 
@@ -33,13 +42,13 @@ def read_parameters(req: falcon.Request, known: Mapping[str, Callable[[str], Any
         value = _decode(raw_value, name)
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise _refused(name, f"is not known here (known: {listed})")
+            raise refused(name, f"is not known here (known: {listed})")
         if name in values:
-            raise _refused(name, "is given twice")
+            raise refused(name, "is given twice")
         try:
             values[name] = known[name](value)
         except ValueError as error:
-            raise _refused(name, str(error)) from None
+            raise refused(name, str(error)) from None
     return values
 
 
@@ -83,6 +92,37 @@ def duration(most: float) -> Callable[[str], float]:
     return parse
 
 
+def count(most: int) -> Callable[[str], int]:
+    """A whole number from 0 to `most`; nothing is cut."""
+
+    def parse(text: str) -> int:
+        if not _COUNT(text) or int(text) > most:
+            raise ValueError(f"must be a whole number from 0 to {most}")
+        return int(text)
+
+    return parse
+
+
+def span(least: int, most: int, unit: int, *, zero: bool = False) -> Callable[[str], int]:
+    """Seconds from `least` (0: above it) to `most`, fractions allowed, with `zero` 0 as well; nothing is cut.
+
+    Gives whole units of `unit` microseconds, rounded up, so that only 0 becomes 0.
+    """
+    bounds = f"from {least} to {most}" if least or zero else f"above 0 and at most {most}"
+    allowed = f"must be {'0 or ' if least and zero else ''}a number of seconds {bounds}, such as 20 or 2.5"
+
+    def parse(text: str) -> int:
+        if not _SECONDS(text):
+            raise ValueError(allowed)
+        whole, _, fraction = text.partition(".")
+        value = int(whole) * 10**6 + int(fraction.ljust(6, "0"))
+        if not (zero if value == 0 else least * 10**6 <= value <= most * 10**6):
+            raise ValueError(allowed)
+        return -(-value // unit)
+
+    return parse
+
+
 def cursor(text: str) -> tuple[str, int]:
     """`0`, or a message id: epoch ("" for 0) and sequence number."""
     if text == "0":
@@ -97,9 +137,10 @@ def _decode(raw: str, name: str) -> str:
     try:
         return unquote_to_bytes(raw.replace("+", " ").encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
-        raise _refused(name, "is not valid UTF-8") from None
+        raise refused(name, "is not valid UTF-8") from None
 
 
-def _refused(name: str, reason: str) -> FanmailError:
+def refused(name: str, reason: str) -> FanmailError:
+    """`bad-parameter` that names a parameter; `reason` goes on behind its name."""
     shown = ascii(name[:_SHOWN])[1:-1]
     return FanmailError("bad-parameter", f"parameter '{shown}' {reason}", parameter=shown)

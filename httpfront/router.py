@@ -1,5 +1,7 @@
 """Routes by shape: the method and the number of path segments. No topic or user name is reserved.
 
+Behind topic and user, where there are no names any more, a third segment is one of our words, or else a receipt.
+
 The raw path is cut and each segment decoded once, to bytes (`common.names`): WSGI's PATH_INFO is decoded
 before it is split, so that `a%2Fb` would be two segments, and broken UTF-8 is replaced, so that `%FF` and
 `%FE` would be one topic.
@@ -16,7 +18,12 @@ from common.errors import FanmailError
 from common.names import parse_name
 
 NAMES = ("topic", "user")
-"""What the variable segments of a path are, in order."""
+"""What the first segments of a path are, in order; a third one is ours."""
+RECEIPT = "{receipt}"
+
+
+Found = tuple[object, dict[str, Any], dict[str, Any], str]
+"""What Falcon wants: resource, responders by method, arguments of the responder, template."""
 
 
 class Route(NamedTuple):
@@ -46,47 +53,66 @@ class ShapeRouter:
         """`max_name` in bytes."""
         self._max_name = max_name
         self._by_count: dict[int, Route] = {}
+        self._by_word: dict[str, Route] = {}
+        """Three segments, the last of which is this word."""
         self._fixed: dict[str, Route] = {}
 
     def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
-        """A template is `/`, `/word` or made of `{topic}` and `{user}`; a fixed word shares its shape's path with
-        the topic of the same name, as long as their methods differ.
+        """A template is `/`, `/word` or made of `{topic}`, `{user}` and then `{receipt}` or a word; a fixed word
+        shares its shape's path with the topic of the same name, as long as their methods differ.
         """
         methods = _Methods(map_http_methods(resource))
         route = Route(resource, methods, uri_template)
         segments = uri_template[1:].split("/")
-        if segments[0].startswith("{"):
+        if len(segments) == 3 and segments[2] != RECEIPT:
+            self._by_word[segments[2]] = route
+        elif segments[0].startswith("{"):
             self._by_count[len(segments)] = route
         else:
             self._fixed[uri_template] = route
 
-    def find(self, uri: str, req: falcon.Request) -> tuple[object, dict[str, Any], dict[str, bytes], str] | None:
+    def find(self, uri: str, req: falcon.Request) -> Found | None:
         """Falcon's look-up; `uri` is the decoded path and not used. Raises `bad-name`."""
         path = raw_path(req.env["REQUEST_URI"])
         segments = path[1:].split("/")
-        by_count = self._by_count.get(len(segments))
+        by_shape = self._by_count.get(len(segments))
         fixed = self._fixed.get(path)
-        if fixed is not None and (req.method in fixed.methods or by_count is None):
+        if fixed is not None and (req.method in fixed.methods or by_shape is None):
             return self._found(req, fixed, {})
-        if by_count is None:
+        if by_shape is None:
             req.env["fanmail.route"] = "none"
             raise FanmailError("no-route", f"no call has {len(segments)} path segments")
-        req.env["fanmail.route"] = by_count.template
-        if req.method not in by_count.methods:
-            return self._refuse(req, fixed, by_count)
+        names: dict[str, Any] = {}
+        if len(segments) == 3:
+            by_shape = self._third(req, by_shape, segments, names)
+        req.env["fanmail.route"] = by_shape.template
+        if req.method not in by_shape.methods:
+            return self._refuse(req, fixed, by_shape)
         limit = self._max_name
-        names = {NAMES[i]: parse_name(segment, NAMES[i], limit) for i, segment in enumerate(segments)}
-        return self._found(req, by_count, names)
+        for i, segment in enumerate(segments):
+            names[NAMES[i]] = parse_name(segment, NAMES[i], limit)
+        return self._found(req, by_shape, names)
 
-    def _refuse(
-        self, req: falcon.Request, fixed: Route | None, by_count: Route
-    ) -> tuple[object, dict[str, Any], dict[str, bytes], str]:
-        allowed = _Methods(by_count.methods | (fixed.methods if fixed else {}))
-        return self._found(req, by_count._replace(methods=allowed), {})
+    def _third(self, req: falcon.Request, receipts: Route, segments: list[str], names: dict[str, Any]) -> Route:
+        """Takes the last segment off: the route of our word, or `receipts` with the text of one in `names`.
 
-    def _found(
-        self, req: falcon.Request, route: Route, names: dict[str, bytes]
-    ) -> tuple[object, dict[str, Any], dict[str, bytes], str]:
+        An empty segment is refused here, whatever the method: the path of a subscription with a slash too many is
+        no call with a receipt.
+        """
+        if "" in segments:
+            req.env["fanmail.route"] = receipts.template
+            raise FanmailError("bad-name", "a segment of the path is empty")
+        last = segments.pop()
+        route = self._by_word.get(last)
+        if route is None:
+            names["receipt"] = last
+        return route or receipts
+
+    def _refuse(self, req: falcon.Request, fixed: Route | None, by_shape: Route) -> Found:
+        allowed = _Methods(by_shape.methods | (fixed.methods if fixed else {}))
+        return self._found(req, by_shape._replace(methods=allowed), {})
+
+    def _found(self, req: falcon.Request, route: Route, names: dict[str, Any]) -> Found:
         req.env["fanmail.route"] = route.template
         return route.resource, route.methods, names, route.template
 

@@ -1,4 +1,4 @@
-"""`/<topic>/<user>`: subscribe, unsubscribe, next message, how it stands."""
+"""`/<topic>/<user>`: subscribe, its settings, unsubscribe, next message, how it stands."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from httpfront.batch import FRAMES, choose_format, present_batch
 from httpfront.gateway import Gateway
 from httpfront.message_limits import MessageLimits
 from httpfront.metadata import present_message
-from httpfront.params import cursor, duration, number, read_parameters
+from httpfront.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
 from httpfront.polling import Ask, LongPoll, applied, client_gone, is_gone
+from httpfront.receipts import LEASE, present_receipt
 
+MAX_DELIVERIES = 1_000_000
 _NOTHING = ops.Nothing()
+_SETTINGS = {"expires_after": span(1, YEAR, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
 
 
 class SubscriptionResource:
@@ -26,14 +29,22 @@ class SubscriptionResource:
         self._gateway = gateway
         self._polls = polls
         self._limits = limits
-        self._known = {"after": cursor, "wait": duration(polls.max_wait), "max": number(limits.fetch)}
+        self._known = {"after": cursor, "wait": duration(polls.max_wait), "max": number(limits.fetch), "lease": LEASE}
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Subscribes; the body is ignored."""
-        read_parameters(req, {})
-        result: ops.Subscribed = self._gateway.call(Op.SUBSCRIBE, topic, user, _NOTHING)
+        """Subscribes; sets the settings that are named; the body is ignored."""
+        settings = ops.Settings(**read_parameters(req, _SETTINGS))
+        result: ops.Subscribed = self._gateway.call(Op.SUBSCRIBE, topic, user, settings)
         resp.data = b""
         resp.set_header("Subscription-Created", "true" if result.created else "false")
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """Sets the settings that are named, of a subscription that is there."""
+        values = read_parameters(req, _SETTINGS)
+        if not values:
+            raise FanmailError("bad-parameter", f"nothing is to be set; the settings are {', '.join(_SETTINGS)}")
+        self._gateway.call(Op.CONFIGURE, topic, user, ops.Settings(**values))
+        resp.data = b""
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Unsubscribes."""
@@ -48,6 +59,8 @@ class SubscriptionResource:
         status: ops.Status = self._gateway.call(Op.LOOK, topic, user, _NOTHING)
         resp.data = b""
         resp.set_header("Msg-Pending", str(status.pending))
+        resp.set_header("Msg-Leased", str(status.leased))
+        resp.set_header("Msg-Dead", str(status.dead))
         if status.seq:
             resp.set_header("Msg-Id", f"{status.epoch}-{status.seq}")
 
@@ -55,7 +68,8 @@ class SubscriptionResource:
         """The next message, or with `max` several; for a client that is known to be gone nothing is taken."""
         resp.set_header("Cache-Control", "no-store")
         values = read_parameters(req, self._known)
-        form = choose_format(req.env.get("HTTP_ACCEPT", "")) if "max" in values else ""
+        leased = "lease" in values
+        form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""
         ask = self._ask(req, values, form)
         wait = values.get("wait", self._polls.preferred(req))
         if is_gone(req):
@@ -68,16 +82,21 @@ class SubscriptionResource:
         if found is None:
             resp.status = falcon.HTTP_204
         elif form:
-            present_batch(found, form, resp)
+            present_batch(found, form, resp, leased)
         else:
             present_message(found, resp)
+            if leased:
+                present_receipt(found, topic, user, resp)
 
     def _ask(self, req: falcon.Request, values: dict[str, Any], form: str) -> Ask:
         after = read_cursor(req, values)
+        lease = values.get("lease", 0)
+        if lease and after is not None:
+            raise refused("lease", "does not go with after or Last-Event-ID")
         cursor_args = (after is not None, *(after or ("", 0)))
         if not form:
-            return Ask(Op.TAKE, ops.Take(*cursor_args))
-        return Ask(Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES))
+            return Ask(Op.TAKE, ops.Take(*cursor_args, lease))
+        return Ask(Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES, lease))
 
 
 def read_cursor(req: falcon.Request, values: dict[str, Any]) -> tuple[str, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import falcon
 
@@ -11,9 +11,16 @@ from common.errors import FanmailError
 from common.ops import Op
 from httpfront.batch import FORMATS, read_batch
 from httpfront.gateway import Gateway
+from httpfront.idempotency import digest, read_key
 from httpfront.message_limits import MessageLimits
-from httpfront.metadata import pack_headers
-from httpfront.params import one_of, read_parameters
+from httpfront.metadata import pack_headers, rfc3339
+from httpfront.params import MILLISECOND, YEAR, one_of, read_parameters, span
+
+_KNOWN = {
+    "batch": one_of(*FORMATS),
+    "ttl": span(0, YEAR, MILLISECOND),
+    "delay": span(0, YEAR, MILLISECOND, zero=True),
+}
 
 
 class Prepared(NamedTuple):
@@ -32,21 +39,31 @@ class TopicResource:
         self._limits = limits
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        form = read_parameters(req, {"batch": one_of(*FORMATS)}).get("batch")
-        prepared = prepare_publish(req, req.stream.read(), form, self._limits)
+        values = read_parameters(req, _KNOWN)
+        prepared = prepare_publish(req, req.stream.read(), values, self._limits)
         result = self._gateway.call(Op.PUBLISH, topic, b"", prepared.args, prepared.body)
         present_published(result, resp)
-        if form:
+        if "batch" in values:
             resp.set_header("Msg-Count", str(prepared.args.count))
 
 
-def prepare_publish(req: falcon.Request, body: bytes, form: str | None, limits: MessageLimits) -> Prepared:
-    """Checks a publish. `form` is the format of a batch. Raises `body-too-large`, `headers-too-large`, `bad-batch`."""
+def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], limits: MessageLimits) -> Prepared:
+    """Checks a publish. `values` are its parameters.
+
+    Raises `body-too-large`, `headers-too-large`, `bad-batch`, and `bad-parameter` for its key.
+    """
+    form = values.get("batch")
     most = limits.batch if form else limits.body
     if len(body) > most:
         raise FanmailError("body-too-large", f"the body has {len(body)} bytes, at most {most} are allowed")
     args = read_batch(form, body, limits.body, limits.batch_messages) if form else ops.Publish(b"", body)
     args.headers = pack_headers(req.env)
+    if values:
+        args.ttl, args.delay = values.get("ttl", 0), values.get("delay", 0)
+    key = req.env.get("HTTP_IDEMPOTENCY_KEY")
+    if key is not None:
+        args.key = read_key(key)
+        args.digest = digest(body, args.headers, form or "", args.ttl, args.delay)
     if len(args.body) < wire.LARGE_BODY:
         return Prepared(args, None)
     body, args.body = args.body, b""
@@ -54,8 +71,13 @@ def prepare_publish(req: falcon.Request, body: bytes, form: str | None, limits: 
 
 
 def present_published(result: ops.Published, resp: falcon.Response) -> None:
-    """200 with an empty body; the id is of the first message."""
+    """200 with an empty body; the id is of the first message. What is delayed has neither id nor subscribers yet."""
     resp.data = b""
+    if result.replayed:
+        resp.set_header("Idempotency-Replayed", "true")
+    if result.due:
+        resp.set_header("Msg-Due", rfc3339(result.due))
+        return
     resp.set_header("Msg-Subscribers", str(result.subscribers))
     if result.subscribers:
         resp.set_header("Msg-Id", f"{result.epoch}-{result.seq}")

@@ -40,7 +40,9 @@ def test_logs_are_json_lines_about_requests_and_never_name_anybody(start_cluster
     ask("PUT", f"/{topic}/{user}", two, 405)
     ask("DELETE", f"/{topic}/{user}", two, 200)
     ask("GET", f"/{topic}/{user}", two, 404)
-    ask("GET", f"/{topic}/{user}/{SECRETS['query']}", "none", 404)
+    ask("DELETE", f"/{topic}/{user}/{SECRETS['query']}", two + "/{receipt}", 400)
+    ask("GET", f"/{topic}/{user}/dead", two + "/dead", 404)
+    ask("GET", f"/{topic}/{user}/{SECRETS['query']}/x", "none", 404)
     ask("GET", "/livez", "/livez", 200)
     ask("GET", "/readyz?strict=1", "/readyz", 200)
 

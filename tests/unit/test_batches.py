@@ -8,6 +8,7 @@ from contextlib import suppress
 from struct import pack
 from typing import Any
 
+import falcon
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ from broker.piece import offsets_fit
 from common import ops
 from common.errors import FanmailError
 from common.ops import Op
-from httpfront.batch import FRAMES, NDJSON, as_ndjson, bodies, choose_format, read_batch
+from httpfront.batch import FRAMES, as_ndjson, bodies, choose_format, present_batch, read_batch
 from httpfront.metadata import pack_headers
+from httpfront.ndjson import NDJSON
 from tests.support.counting import calls_of
 from tests.support.driver import ROOMY, BrokerDriver
 
@@ -232,6 +234,22 @@ def test_ndjson_has_an_object_a_line_with_text_or_base64() -> None:
     assert second == {"id": "e1-8", "base64": "/w=="} | same
 
 
+def test_ndjson_says_how_often_each_was_handed_out_and_with_a_lease_the_receipt() -> None:
+    found = ops.Batch("e1", 0, [ops.Run(7, 2, 0, b"", frames(b"a", b"b"), 3), ops.Run(12, 1, 0, b"", frames(b"c"))])
+    assert [json.loads(line)["attempt"] for line in as_ndjson(found).splitlines()] == [3, 3, 1]
+    assert b"receipt" not in as_ndjson(found)
+    leased = [json.loads(line) for line in as_ndjson(found, leased=True).splitlines()]
+    assert [each["receipt"] for each in leased] == ["e1-7.3", "e1-8.3", "e1-12.1"]
+
+
+def test_the_count_of_a_batch_leaves_out_what_is_missing_between_its_runs() -> None:
+    response = falcon.Response()
+    runs = [ops.Run(7, 2, 0, b"", frames(b"a", b"b")), ops.Run(12, 1, 0, b"", frames(b"c"))]
+    present_batch(ops.Batch("e1", 4, runs), NDJSON, response)
+    told = {name: response.get_header(name) for name in ("Msg-Count", "Msg-First-Id", "Msg-Id", "Msg-Pending")}
+    assert told == {"Msg-Count": "3", "Msg-First-Id": "e1-7", "Msg-Id": "e1-12", "Msg-Pending": "4"}
+
+
 @pytest.mark.parametrize(
     ("accept", "form"),
     [
@@ -246,6 +264,17 @@ def test_ndjson_has_an_object_a_line_with_text_or_base64() -> None:
 )
 def test_accept_chooses_the_format(accept: str, form: str) -> None:
     assert choose_format(accept) == form
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", f"{FRAMES}, {NDJSON};q=0.1", f"{FRAMES}, application/*;q=0.1"])
+def test_what_is_leased_comes_as_lines_where_they_are_accepted_at_all(accept: str) -> None:
+    assert choose_format(accept, leased=True) == NDJSON
+
+
+@pytest.mark.parametrize("accept", [FRAMES, f"{FRAMES}, {NDJSON};q=0", "text/html"])
+def test_what_is_leased_never_comes_as_frames(accept: str) -> None:
+    with pytest.raises(FanmailError, match="with lease this is given as application/x-ndjson"):
+        choose_format(accept, leased=True)
 
 
 @pytest.mark.parametrize("accept", ["text/html", f"{FRAMES};q=0", "application/json", ";;,,", "*/*;q=x"])

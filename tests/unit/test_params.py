@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
-from httpfront.params import cursor, duration, flag, number, read_parameters
+from httpfront.params import MICROSECOND, MILLISECOND, count, cursor, duration, flag, number, read_parameters, span
 from httpfront.polling import LongPoll
 from httpfront.subscriptions import read_cursor
 
@@ -177,6 +177,66 @@ def test_a_whole_number_is_cut_to_the_most(text: str, value: int) -> None:
 def test_what_is_no_whole_number_from_one_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a whole number from 1$"):
         number(1000)(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("1", 1), ("999", 999), ("1000", 1000)])
+def test_a_count_begins_at_nothing(text: str, value: int) -> None:
+    assert count(1000)(text) == value
+
+
+@pytest.mark.parametrize("text", [*NOT_NUMBERS, "00", "01", "1.0", "1001", "9" * 18, "9" * 400])
+def test_what_is_no_count_or_over_the_most_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a whole number from 0 to 1000$"):
+        count(1000)(text)
+
+
+# --- spans: nothing is cut
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds", "milliseconds"),
+    [
+        ("1", 1_000_000, 1000),
+        ("1.000001", 1_000_001, 1001),
+        ("1.1", 1_100_000, 1100),
+        ("1.001", 1_001_000, 1001),
+        ("2.999999", 2_999_999, 3000),
+        ("007.50", 7_500_000, 7500),
+        ("30.000000", 30_000_000, 30_000),
+    ],
+)
+def test_a_span_is_exact_and_a_part_of_a_unit_counts_as_one(text: str, microseconds: int, milliseconds: int) -> None:
+    assert span(1, 30, MICROSECOND)(text) == microseconds
+    assert span(1, 30, MILLISECOND)(text) == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("least", "zero", "allowed", "good", "bad"),
+    [
+        (1, False, "a number of seconds from 1 to 30", ["1", "30"], ["0", "0.999999", "30.000001", "31"]),
+        (1, True, "0 or a number of seconds from 1 to 30", ["0", "0.0", "1", "30"], ["0.5", "30.000001"]),
+        (0, False, "a number of seconds above 0 and at most 30", ["0.000001", "30"], ["0", "0.000000", "31"]),
+        (0, True, "a number of seconds from 0 to 30", ["0", "0.000001", "30"], ["30.000001", "31"]),
+    ],
+)
+def test_a_span_has_bounds_and_says_them(least: int, zero: bool, allowed: str, good: list[str], bad: list[str]) -> None:
+    parse = span(least, 30, MILLISECOND, zero=zero)
+    for text in good:
+        assert (parse(text) == 0) == (not float(text)), "only nothing becomes nothing"
+    for text in [*bad, *NOT_NUMBERS, ".5", "5.", "5.0000000", "9" * 18, "9" * 400]:
+        with pytest.raises(ValueError) as caught:
+            parse(text)
+        assert str(caught.value) == f"must be {allowed}, such as 20 or 2.5"
+
+
+@given(st.integers(0, 31 * 10**6))
+def test_a_span_of_any_number_of_microseconds_is_exact(microseconds: int) -> None:
+    text = f"{microseconds // 10**6}.{microseconds % 10**6:06}"
+    if 10**6 <= microseconds <= 30 * 10**6:
+        assert span(1, 30, MICROSECOND)(text) == microseconds
+    else:
+        with pytest.raises(ValueError):
+            span(1, 30, MICROSECOND)(text)
 
 
 # --- cursors
