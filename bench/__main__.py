@@ -8,7 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-from bench import core, fanout, hotspots, http_load, large, memory, plot, report
+from bench import (
+    batches,
+    core,
+    deliveries,
+    fanout,
+    hotspots,
+    http_load,
+    large,
+    leases,
+    longpoll,
+    memory,
+    peers,
+    plot,
+    report,
+)
 from bench.measurement import Measure, Options, Section
 from bench.processes import BenchError
 from common.errors import StartError
@@ -17,9 +31,14 @@ OUT = Path(__file__).with_name("out")
 MEASUREMENTS: dict[str, Measure] = {
     "http": http_load.measure,
     "core": core.measure,
+    "batches": batches.measure,
     "fanout": fanout.measure,
+    "deliveries": deliveries.measure,
+    "leases": leases.measure,
+    "longpoll": longpoll.measure,
     "memory": memory.measure,
     "large": large.measure,
+    "peers": peers.measure,
 }
 
 

@@ -1,6 +1,6 @@
-"""Bytes of memory that a subscription, a topic and a message take in a broker.
+"""Bytes of memory that subscriptions, topics, messages, leases and what else there may be many of take in a broker.
 
-`broker/state.py` estimates its memory from three constants, which are made from what this measures.
+A broker estimates its memory from constants (`MESSAGE_COST` and its like), which are made from what this measures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from bench.broker_client import NOTHING, BrokerClient, Item
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, at_most, say
 from bench.processes import Cluster
-from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
+from broker.delayed import DELAYED_COST
+from broker.keys import KEY_COST
+from broker.leases import HELD_COST
+from broker.ledger import LEDGER_COST
+from broker.piece import MESSAGE_COST
+from broker.state import SUBSCRIPTION_COST, TOPIC_COST
 from common import ops
 from common.ops import Op
 
@@ -37,7 +42,7 @@ class Case(NamedTuple):
     content: int = 0
     """Bytes of names or content in each one, which the constants leave out."""
     cost: int = 0
-    """What `broker/state.py` estimates for each one beside those."""
+    """What a broker estimates for each one beside those."""
     aim: bool = False
 
 
@@ -104,6 +109,38 @@ def _messages(topic: bytes, headers: bytes) -> Items:
     return items
 
 
+def _worker(number: int) -> bytes:
+    return USER % (number // LEASES)
+
+
+def _work(count: int) -> Iterator[Item]:
+    """Workers who have as many messages as each may lease."""
+    yield from ((Op.SUBSCRIBE, b"topic", _worker(n), NOTHING) for n in range(0, count, LEASES))
+    yield from ((Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"")) for _ in range(min(count, LEASES)))
+
+
+def _leases(count: int) -> Iterator[Item]:
+    return ((Op.TAKE, b"topic", _worker(n), ops.Take(lease=HOUR)) for n in range(count))
+
+
+def _settings(count: int) -> Iterator[Item]:
+    return ((Op.CONFIGURE, b"topic000000", USER % n, ops.Settings(max_deliveries=5)) for n in range(count))
+
+
+def _delayed(count: int) -> Iterator[Item]:
+    delay = HOUR // 1000
+    return ((Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"%0100d" % n, delay=delay)) for n in range(count))
+
+
+def _keyed(count: int) -> Iterator[Item]:
+    digest = b"x" * 16
+    return ((Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"", key=b"%036d" % n, digest=digest)) for n in range(count))
+
+
+LEASES = 1000
+"""Of one worker; a broker allows no more."""
+HOUR = 3600 * 1_000_000
+"""In microseconds."""
 _HEADERS = b"x" * 40
 _SHARED = SUBSCRIPTION_COST + TOPIC_COST // 100
 CASES = (
@@ -113,4 +150,8 @@ CASES = (
     Case("messages of one topic", 100_000, _messages(b"topic", b""), _one_reader, 100, MESSAGE_COST),
     Case("messages with headers", 100_000, _messages(b"topic", _HEADERS), _one_reader, 140, MESSAGE_COST),
     Case("messages, one a topic", 100_000, _messages(b"topic%06d", _HEADERS), _each_topic, 140, MESSAGE_COST),
+    Case("leased messages", 100_000, _leases, _work, 0, HELD_COST + LEDGER_COST // LEASES),
+    Case("subscriptions with settings", 100_000, _settings, _subscriptions(1), 0, LEDGER_COST),
+    Case("delayed messages", 100_000, _delayed, _one_reader, 105, DELAYED_COST),
+    Case("messages with idempotency keys", 50_000, _keyed, _one_reader, 36, KEY_COST + MESSAGE_COST),
 )

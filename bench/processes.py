@@ -111,10 +111,17 @@ class Group:
 
     def start_http(self, module: str, path: str, *arguments: str) -> Process:
         """One more process that listens on a free port; returns when `GET path` is answered below 400."""
-        port = _free_port()
+        port = free_port()
         process = self.start(module, f"--port={port}", *arguments)
         self.ports.append(port)
         wait_until(lambda: _answers(port, path), process)
+        return process
+
+    def start_program(self, port: int, *command: str) -> Process:
+        """One more process, of any program, that is to listen on a port; returns when it does."""
+        process = self.start("bench.program", *command)
+        self.ports.append(port)
+        wait_until(lambda: _listens(port), process)
         return process
 
 
@@ -159,7 +166,13 @@ def _answers(port: int, path: str) -> bool:
         connection.close()
 
 
-def _free_port() -> int:
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -24,6 +24,7 @@ log = logging.getLogger("fanmail.broker")
 
 _KNOWN = {int(op): (op, OPS[op], HANDLERS.get(op)) for op in Op}
 _BIGGEST_NAME = 1024
+_NOTHING = ops.Nothing()
 
 
 class Identity(NamedTuple):
@@ -124,6 +125,9 @@ class Dispatcher:
                 waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
                 self.waiters.park(request.topic, request.user, waiter)
                 return None
+            if isinstance(result, ops.Cancel):
+                self.waiters.cancel(request.topic, request.user, peer_id, result.id)
+                result = _NOTHING
         except FanmailError as error:
             self.counters[f"errors.{error.code}"] += 1
             return Outgoing(wire.pack_error(request.id, error.code, error.detail, error.fields))

@@ -87,7 +87,7 @@ class DueWork:
 
     def _head_due(self, topic: Topic, now: Now) -> None:
         head, reason = topic.head_seq, "ttl"
-        for piece, _ in zip(topic.pieces(head), range(HEADS), strict=False):
+        for piece, _ in zip(topic.pieces(head) if topic.messages else (), range(HEADS), strict=False):
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.wall
             if not too_old and not (piece.expires and piece.expires <= now.wall):
                 break

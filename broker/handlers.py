@@ -67,6 +67,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.LOOK: reading.look,
     Op.WAIT: reading.wait,
     Op.PASS: reading.pass_on,
+    Op.CANCEL: reading.cancel,
     Op.FINISH: receipts.finish,
     Op.EXTEND: receipts.extend,
     Op.DEAD_LIST: receipts.list_dead,

@@ -16,6 +16,8 @@ from broker.timers import Timers
 
 HELD_COST = 420
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
+_SLACK = 64
+"""Stale entries of a heap that are not worth a clean-up."""
 
 
 class Held(Struct, gc=False):
@@ -70,8 +72,7 @@ class Leases:
         """The sequence number that is to be handed out first; None where nothing waits."""
         ready = self._ready
         while ready:
-            held = self.held.get(ready[0])
-            if held is not None and not held.until and not held.due:
+            if self._waits(ready[0]):
                 return ready[0]
             heapq.heappop(ready)
         return None
@@ -124,6 +125,12 @@ class Leases:
     def _await(self, seq: int) -> None:
         self.waiting += 1
         heapq.heappush(self._ready, seq)
+        if len(self._ready) > 2 * self.waiting + _SLACK:
+            self._ready = sorted({each for each in self._ready if self._waits(each)})
+
+    def _waits(self, seq: int) -> bool:
+        held = self.held.get(seq)
+        return held is not None and not held.until and not held.due
 
     def _uncount(self, held: Held) -> None:
         if held.until:

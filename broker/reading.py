@@ -80,6 +80,12 @@ def wait(core: Core, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
     return args
 
 
+def cancel(core: Core, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
+    """The subscription exists: there may be a parked request."""
+    find(core, request, now)
+    return args
+
+
 def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """The client of a woken waiter has gone: the wake goes to the next one."""
     find(core, request, now)

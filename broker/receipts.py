@@ -25,6 +25,8 @@ def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Fini
     codes = []
     for receipt in args.receipts:
         code = _judge(box, receipt)
+        if code and receipt.epoch == box.topic.epoch and receipt.attempt > 0 and receipt.seq in held.keys() | dead.keys():
+            code = ""  # another receipt of this call says that it is done
         if not code and _is_held(box, receipt.seq):
             held[receipt.seq] = None
         elif not code and _is_dead(box, receipt.seq):
@@ -93,6 +95,8 @@ def _judge(box: Mailbox, receipt: ops.Receipt) -> str:
     topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
     if receipt.epoch != topic.epoch:
         return LOST
+    if receipt.attempt < 1:
+        return NEVER_GIVEN
     if ledger is not None:
         held = ledger.leases.held.get(receipt.seq)
         if held is not None and held.attempt != receipt.attempt:
@@ -103,8 +107,7 @@ def _judge(box: Mailbox, receipt: ops.Receipt) -> str:
             return LOST
         if held is not None or letter is not None:
             return ""
-    given = 0 < receipt.seq < subscription.position and receipt.attempt > 0
-    return "" if given else NEVER_GIVEN
+    return "" if 0 < receipt.seq < subscription.position else NEVER_GIVEN
 
 
 def _is_held(box: Mailbox, seq: int) -> bool:

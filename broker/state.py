@@ -171,6 +171,8 @@ class State:
         else:
             self._weigh(subscription.ledger, -1)
         _CHANGES[type(record)](subscription.ledger, record)
+        if type(record) is records.SettingsSet:
+            self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
         self._watch_user((record.topic, record.user), subscription.ledger)
         if subscription.ledger.needed:
             self._weigh(subscription.ledger, 1)

@@ -99,6 +99,16 @@ class Waiters:
         self._timers.set(waiter, waiter.deadline)
         self._enqueue(mailbox)
 
+    def cancel(self, topic: bytes, user: bytes, peer_id: bytes, request_id: int) -> None:
+        """A parked request is answered "nothing"; one that was woken already is of no concern."""
+        mailbox = self._topics.get(topic, {}).get(user)
+        if mailbox is not None:
+            for waiter in mailbox.waiters:
+                if waiter.request_id == request_id and waiter.peer_id == peer_id:
+                    self._answer(waiter, now=False)
+                    self._drop_empty(mailbox)
+                    return
+
     def published(self, topic: bytes) -> None:
         """A message entered the topic: O(1), the waking is done in `turn`."""
         if topic in self._topics:

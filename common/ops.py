@@ -7,9 +7,12 @@ with a default, so that neighbours one version apart understand each other.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Amount = Annotated[int, Meta(ge=0, le=2**60)]
+"""A span of time or a number of things: added to any clock it still fits 64 bits. Another one is refused."""
 
 
 class Op(IntEnum):
@@ -32,6 +35,7 @@ class Op(IntEnum):
     DEAD_LIST = 21
     DEAD_RETURN = 22
     DEAD_CLEAR = 23
+    CANCEL = 24
 
 
 class Ping(Struct, array_like=True):
@@ -62,9 +66,9 @@ class Stats(Struct, array_like=True):
 class Settings(Struct, array_like=True):
     """Settings of a subscription; None leaves one as it is."""
 
-    expires_after: int | None = None
+    expires_after: Amount | None = None
     """Microseconds without a request after which it ends; 0: never."""
-    max_deliveries: int | None = None
+    max_deliveries: Amount | None = None
     """How many times a message is handed out under a lease before it becomes a dead letter; 0: without limit."""
 
 
@@ -86,13 +90,13 @@ class Publish(Struct, array_like=True):
     body: bytes
     count: int = 1
     offsets: bytes = b""
-    ttl: int = 0
+    ttl: Amount = 0
     """Milliseconds after which it is not handed out any more; 0: never."""
-    delay: int = 0
+    delay: Amount = 0
     """Milliseconds that it waits aside before it is published; 0: now."""
-    key: bytes = b""
+    key: Annotated[bytes, Meta(max_length=255)] = b""
     """Idempotency key, 1 to 255 bytes; empty: none."""
-    digest: bytes = b""
+    digest: Annotated[bytes, Meta(max_length=16)] = b""
     """With a key: 16 bytes that are the same for the same request only."""
 
 
@@ -118,7 +122,7 @@ class Take(Struct, array_like=True):
     after: bool = False
     epoch: str = ""
     seq: int = 0
-    lease: int = 0
+    lease: Amount = 0
     """Microseconds that it is leased for; 0: it is taken. Not together with `after`."""
 
 
@@ -134,7 +138,7 @@ class Fetch(Struct, array_like=True):
     """Bytes of frames, but one message always fits."""
     one_run: bool
     """Only messages with the same kept headers, all in one run."""
-    lease: int = 0
+    lease: Amount = 0
     """As in `Take`; not together with `one_run`."""
 
 
@@ -184,76 +188,16 @@ class Status(Struct, array_like=True):
     dead: int = 0
 
 
-class Receipt(Struct, array_like=True):
-    """One handing out of one message: its id, and which one it was."""
-
-    epoch: str
-    seq: int
-    attempt: int
-
-
-class Finish(Struct, array_like=True):
-    """The messages that these receipts were given with are done."""
-
-    receipts: list[Receipt]
-
-
-class Finished(Struct, array_like=True):
-    """For each receipt in order: "" where the message is done now or was already, else the code of an error."""
-
-    codes: list[str]
-
-
-class Extend(Struct, array_like=True):
-    """A lease lasts until so many microseconds from now; with `lease` 0 it ends now, and the message is handed out
-    again after `delay` microseconds.
-    """
-
-    receipt: Receipt
-    lease: int
-    delay: int = 0
-
-
-class ListDead(Struct, array_like=True):
-    """The dead letters behind a sequence number, in the order of their numbers."""
-
-    after: int
-    max: int
-    """Letters, at least 1."""
-    max_bytes: int
-    """Bytes of their bodies, but one always fits."""
-
-
-class DeadLetter(Struct, array_like=True):
-    """A message that was handed out too often."""
-
-    seq: int
-    time: int
-    """Milliseconds since 1970 UTC at publish."""
-    attempt: int
-    """How many times it was handed out."""
-    headers: bytes
-    body: bytes
-
-
-class DeadLetters(Struct, array_like=True):
-    """`left` more are behind these."""
-
-    epoch: str
-    left: int
-    letters: list[DeadLetter]
-
-
-class Counted(Struct, array_like=True):
-    """How many it was done to."""
-
-    count: int
-
-
 class Wait(Struct, array_like=True):
     """Until the request's deadline. `ticket` is that of an earlier wait whose place in the queue it keeps, else 0."""
 
     ticket: int = 0
+
+
+class Cancel(Struct, array_like=True):
+    """The WAIT with this request id, of the same front, is answered now, with nothing: its client has gone."""
+
+    id: int
 
 
 class Look(Struct, array_like=True):
@@ -286,6 +230,7 @@ OPS: dict[Op, OpSpec] = {
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),
     Op.WAIT: OpSpec(Wait, Look, on_user=True),
     Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
+    Op.CANCEL: OpSpec(Cancel, Nothing, on_user=True),
     Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),
     Op.FINISH: OpSpec(Finish, Finished, on_user=True),
     Op.EXTEND: OpSpec(Extend, Nothing, on_user=True),

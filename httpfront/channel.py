@@ -21,6 +21,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
 from httpfront.body import Refusal
+from httpfront.departure import Departure
 from httpfront.parser import StrictParser
 from httpfront.task import CONTINUE, FrontTask, build_answer, keeps_alive, plain_answer
 
@@ -50,7 +51,7 @@ class Channel:
         self.state = IDLE
         self.deadline = time.monotonic() + (LINGER_SECONDS if refused else server.idle_limit)
         self._mask: int | None = None  # events asked of the hub; None when not watched
-        self._gone = False  # the client sent its last byte
+        self.departure = Departure()
         self._parser: StrictParser | None = None
         self._receiving = False  # a part of a request has arrived
         self._began = 0.0  # when the request being served had arrived
@@ -62,7 +63,7 @@ class Channel:
 
     def check_client_disconnected(self) -> bool:
         """For the application (`waitress.client_disconnected`): whether the client has sent its last byte."""
-        return self._gone
+        return self.departure.happened
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -110,7 +111,7 @@ class Channel:
 
     def _react(self, events: int) -> None:
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-            self._gone = True
+            self.departure.happens()
         if self.state == IDLE:
             self._receive()
         elif self.state == BUSY:
@@ -186,7 +187,7 @@ class Channel:
         if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
             self._unwatch()
         else:
-            self._want(0 if self._gone else EPOLLRDHUP)
+            self._want(0 if self.departure.happened else EPOLLRDHUP)
 
     def _serve(self) -> None:
         """Runs the application for the whole request; in a greenlet of its own."""
@@ -212,10 +213,8 @@ class Channel:
         except Exception:
             log.exception("the application failed")
             self._keep, code = False, 500
-            detail = "the server failed; its log says why"
-            answer = plain_answer("500 Internal Server Error", detail, head_only=parser.command == "HEAD")
-        environ = task.environ or {}
-        self.server.report(parser.command, environ, code, time.monotonic() - self._began, len(answer))
+            answer = plain_answer("500 Internal Server Error", "the log says why", head_only=parser.command == "HEAD")
+        self.server.report(parser.command, task.environ or {}, code, time.monotonic() - self._began, len(answer))
         return answer
 
     def _sent(self) -> None:
@@ -295,6 +294,7 @@ class Channel:
         except BlockingIOError:
             return data
         except OSError:
-            self._gone, self._keep = True, False
+            self._keep = False
+            self.departure.happens()
             return b""
         return memoryview(data)[sent:] if sent < len(data) else b""

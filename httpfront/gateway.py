@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -30,6 +31,16 @@ GRACE = 0.25
 """Seconds that an answer may come after its deadline: what a broker began in time is worth waiting for."""
 TICK = 0.1
 """Seconds between two looks at the description, pings, silent brokers and overdue calls."""
+
+
+WHEN_GONE = "fanmail.when_gone"
+"""Where a request's environment has a `WhenGone`."""
+WhenGone = Callable[[Callable[[], None] | None], None]
+"""Takes what is to be done when a client goes away, None for nothing."""
+
+
+def unwatched(work: Callable[[], None] | None) -> None:
+    """Of a client that is not watched."""
 
 
 class Gateway:
@@ -73,14 +84,17 @@ class Gateway:
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int) -> ops.Look:
+    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: WhenGone = unwatched) -> ops.Look:
         """Parks until the broker says that there may be a message for the user, or that there is none by `until`
         (monotonic seconds). Takes nothing, so whatever ends it otherwise is a `broker-down`. `ticket` is 0, or that
-        of an earlier wait, whose place it keeps.
+        of an earlier wait, whose place it keeps. It ends early when the client goes: `when_gone` takes what is to be
+        done then, and None afterwards.
         """
         if self._waits_ended:
             return ops.Look(False, ticket)
-        self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until).waits = True
+        call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
+        call.waits = True
+        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call)))
         try:
             look: ops.Look = self._outcome(Op.WAIT)
         except FanmailError as error:
@@ -89,6 +103,8 @@ class Gateway:
             if error.code == "expired":
                 return ops.Look(False, ticket)
             raise
+        finally:
+            when_gone(None)
         return look
 
     def end_waits(self) -> None:
@@ -96,6 +112,11 @@ class Gateway:
         self._waits_ended = True
         for line in list(self._lines.values()):
             line.end_waits()
+
+    def _cancel(self, topic: bytes, user: bytes, call: Call) -> None:
+        """The broker answers a wait; where it cannot be told, the wait ends at its time."""
+        with suppress(FanmailError):
+            self.call(Op.CANCEL, topic, user, ops.Cancel(call.id))
 
     def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from common import ops
 from common.errors import FanmailError
 from common.ops import Op
-from httpfront.gateway import Gateway
+from httpfront.gateway import WHEN_GONE, Gateway, unwatched
 from httpfront.params import duration
 
 _PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall
@@ -60,8 +60,10 @@ class LongPoll:
     def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: Ask, until: float) -> Any:
         ticket = 0
         while True:
-            look = self._gateway.wait(topic, user, until, ticket)
+            look = self._gateway.wait(topic, user, until, ticket, req.env.get(WHEN_GONE) or unwatched)
             if not look.now:
+                if is_gone(req):
+                    raise client_gone()
                 return None
             ticket = look.ticket
             if is_gone(req):

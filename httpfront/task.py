@@ -29,6 +29,12 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         super().__init__(channel, request)
         self._written: list[bytes] = []
 
+    def get_environment(self) -> dict[str, Any]:
+        """The WSGI environment, and how to be told when the client goes away."""
+        environ: dict[str, Any] = super().get_environment()
+        environ["fanmail.when_gone"] = self.channel.departure.when
+        return environ
+
     @property
     def body(self) -> bytes:
         """The whole body."""
