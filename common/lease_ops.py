@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Amount = Annotated[int, Meta(ge=0, le=2**60)]
+"""A span of time or a number of things: added to any clock it still fits 64 bits. Another one is refused."""
 
 
 class Receipt(Struct, array_like=True):

@@ -7,12 +7,19 @@ with a default, so that neighbours one version apart understand each other.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-Amount = Annotated[int, Meta(ge=0, le=2**60)]
-"""A span of time or a number of things: added to any clock it still fits 64 bits. Another one is refused."""
+from common.lease_ops import Amount as Amount
+from common.lease_ops import Counted as Counted
+from common.lease_ops import DeadLetter as DeadLetter
+from common.lease_ops import DeadLetters as DeadLetters
+from common.lease_ops import Extend as Extend
+from common.lease_ops import Finish as Finish
+from common.lease_ops import Finished as Finished
+from common.lease_ops import ListDead as ListDead
+from common.lease_ops import Receipt as Receipt
 
 
 class Op(IntEnum):
