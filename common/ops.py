@@ -7,9 +7,9 @@ with a default, so that neighbours one version apart understand each other.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from common.lease_ops import Amount as Amount
 from common.lease_ops import Counted as Counted
