@@ -14,6 +14,22 @@ Made from `common/config.py` by `python -m common.settings_page`. Flags come bef
 """
 
 
+_TOPICS = """## Ceilings of topics
+
+In the file named by `--topics`, or else by `--config`, for brokers. The first pattern that fits a topic's name
+counts; what it does not name is as the settings above say. `*` is any text, `?` one character, `[abc]` one of them.
+
+```toml
+[[topics]]
+pattern = "logs.*"
+max_messages = 100000
+max_bytes = "64MiB"
+max_age = 3600              # seconds; 0, the default: messages do not get too old
+overflow = "drop-oldest"    # or "reject", the default
+```
+"""
+
+
 def settings_page() -> str:
     """The page as Markdown."""
     parts = [_HEAD]
@@ -31,7 +47,7 @@ def settings_page() -> str:
                 cells = (f"`{flag(item.name)}`", f"`{variable(item.name)}`", item.metadata["unit"])
                 rows.append(f"| {' | '.join(cells)} | {default or ''} | {item.metadata['help']} |")
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _TOPICS])
 
 
 if __name__ == "__main__":
