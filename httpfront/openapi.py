@@ -64,7 +64,7 @@ def _read(name: str, summary: str, schema: str, takes: str = "", answers: Json |
 
     def one(operation: str, head: bool) -> Json:
         content = None if head else body(JSON, schema)
-        all_answers = {"200": answer("Yes.", "Cache-Control", content=content)}
+        all_answers = {"200": answer(f"{summary}.", "Cache-Control", content=content)}
         all_answers |= problems(broker=False) | (answers or {})
         return call("service", operation, summary, takes, all_answers)
 

@@ -1,0 +1,300 @@
+"""A front held against its OpenAPI description: requests made from it, and answers checked by it.
+
+Needs schemathesis. A wrong answer does not raise but is kept, so that one run shows all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from struct import pack
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import CheckContext, GenerationMode, Response, checks
+from schemathesis.core.failures import FailureGroup
+from schemathesis.core.parameters import ParameterLocation
+
+Case = schemathesis.Case[Any]
+PROBLEM = "application/problem+json"
+NDJSON = "application/x-ndjson"
+FRAMES = "application/vnd.fanmail.frames"
+
+TOPICS = ("news", "rooms%2Fblue", "livez")
+USERS = ("alice", "bj%C3%B8rn")
+"""The few names that most cases are about, as a path has them, so that there is something to find."""
+ACCEPTED = ("*/*", NDJSON, FRAMES, "image/png")
+KEYS = ("once", '"twice"')
+KNOWN = 0.8
+"""The share of cases whose names, receipts and cursors are replaced by ones that exist."""
+DROPPED = 0.4
+"""The share of optional parameters that are left out: generated ones come all together, mostly."""
+BEYOND_SCHEMAS = (
+    "batch",  # what a body must be depends on a parameter
+    "bytes, at most",  # of a name: a schema counts characters
+    "nothing is to be set",
+    "does not go with after",
+    "after and Last-Event-ID differ",
+    "goes with lease=0 only",
+)
+"""Parts of the details of refusals whose reason a schema cannot say."""
+_CONFIG = {"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}}
+_EXPONENT = re.compile(r"(?<==)[0-9.]+e-[0-9]+(?=&|$)")
+
+
+def no_server_error(ctx: CheckContext, response: Response, case: Case) -> bool | None:
+    """No 5xx, but for "not executed" and "outcome unknown" as problem documents, and for what /readyz says."""
+    if response.status_code < 500:
+        return None
+    kind = response.headers.get("content-type", [""])[0]
+    assert response.status_code in (503, 504), f"{response.status_code}: {response.content[:200]!r}"
+    assert kind == PROBLEM or case.path == "/readyz", f"{response.status_code} as {kind}"
+    return None
+
+
+def _read_lines(response: Response) -> list[Any]:
+    lines = response.content.split(b"\n")
+    assert lines.pop() == b"", "the last line has no end"
+    return [json.loads(line) for line in lines]
+
+
+@schemathesis.deserializer(NDJSON)
+def _read_ndjson(ctx: schemathesis.DeserializationContext, response: Response) -> list[Any]:
+    """The description has the array of the lines."""
+    return _read_lines(response)
+
+
+schemathesis.openapi.media_type("application/octet-stream", st.binary(max_size=200))
+
+
+def allowed_as_described(ctx: CheckContext, response: Response, case: Case) -> bool | None:
+    """405 for the methods that are not described, and only those; a fixed path is a topic's path too."""
+    paths = case.operation.schema.raw_schema["paths"]
+    templates = {case.path} | ({"/{topic}"} if case.path.count("/") == 1 else set())
+    methods = {method.upper() for path in templates for method in paths[path] if method != "parameters"}
+    assert (response.status_code == 405) == (case.method not in methods), f"{case.method} {response.status_code}"
+    if response.status_code == 405:
+        assert response.headers["content-type"] == [PROBLEM]
+        assert response.headers["allow"] == [", ".join(sorted(methods))]
+    return None
+
+
+def as_promised(ctx: CheckContext, response: Response, case: Case) -> bool | None:
+    """A request that keeps to the description is not malformed, unless for a reason that no schema can say."""
+    if response.status_code == 400 and case.meta and case.meta.generation.mode.is_positive:
+        detail = str(json.loads(response.content)["detail"]) if response.content else BEYOND_SCHEMAS[0]
+        assert any(reason in detail for reason in BEYOND_SCHEMAS), f"refused, but described: {detail}"
+    return None
+
+
+CHECKS = [
+    no_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+    allowed_as_described,
+    as_promised,
+]
+
+
+def wrong(case: Case, response: Response) -> str:
+    """What is wrong with an answer, "" for nothing."""
+    try:
+        case.validate_response(response, checks=CHECKS)
+    except FailureGroup as failures:
+        return f"{case.operation.label}: {failures}"
+    return ""
+
+
+def _without_exponents(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Numbers of the query in plain notation, as the description has it: Python writes small ones with exponents."""
+    assert request.url
+    path, mark, query = request.url.partition("?")
+    request.url = path + mark + _EXPONENT.sub(lambda found: format(Decimal(found[0]), "f"), query)
+    return request
+
+
+class Conformance:
+    """Requests to one front, and what came of them."""
+
+    def __init__(self, document: Mapping[str, Any], port: int) -> None:
+        self.api = schemathesis.openapi.from_dict(
+            copy.deepcopy(dict(document)), config=schemathesis.Config.from_dict(_CONFIG)
+        )
+        self._url = f"http://127.0.0.1:{port}"
+        self._session = requests.Session()
+        self._session.headers.clear()  # it would put its own Accept in the place of a case's
+        self._session.auth = _without_exponents
+        self.findings: list[str] = []
+        self.statuses: Counter[tuple[str, int]] = Counter()
+        """Answers by operation and status."""
+        self.headers: set[str] = set()
+        """All that have come, in lower case."""
+
+    @property
+    def labels(self) -> list[str]:
+        """All operations, as "GET /{topic}/{user}"."""
+        paths: dict[str, Any] = self.api.raw_schema["paths"]
+        return [f"{method.upper()} {path}" for path in paths for method in paths[path] if method != "parameters"]
+
+    def described(self, first_digit: str) -> Iterator[dict[str, Any]]:
+        """All responses of the description whose status begins so."""
+        for label in self.labels:
+            method, path = label.split(" ")
+            responses = self.api.raw_schema["paths"][path][method.lower()]["responses"]
+            yield from (each for status, each in responses.items() if status.startswith(first_digit))
+
+    def systematic(self, label: str) -> Iterator[Case]:
+        """Every parameter of an operation at its bounds, missing, of another type; and methods that it has not."""
+        method, path = label.split(" ")
+        operation = self.api[path][method]
+        return self.api.iter_coverage_cases(
+            operation,
+            generation_modes=list(GenerationMode),
+            generation_config=self.api.config.generation_for(operation=operation),
+        )
+
+    def make(self, label: str, **parts: Any) -> Case:
+        """A request of one's own."""
+        method, path = label.split(" ")
+        return self.api[path][method].Case(**parts)
+
+    def ask(self, label: str, names: Mapping[str, str], **parts: Any) -> Response:
+        """Makes one of one's own and sends it; `names` may be more than the path has."""
+        return self.send(self.make(label, path_parameters=dict(names), **parts))
+
+    def send(self, case: Case) -> Response:
+        """One request; what is wrong with its answer goes to `findings`."""
+        response = case.call(base_url=self._url, session=self._session, timeout=30)
+        self.statuses[case.operation.label, response.status_code] += 1
+        self.headers.update(response.headers)
+        found = wrong(case, response)
+        if found:
+            self.findings.append(found)
+        return response
+
+
+def generated(api: schemathesis.BaseSchema, label: str, mode: GenerationMode, count: int) -> list[Case]:
+    """So many cases of one operation, the same every time; `mode` is whether they keep to the description."""
+    method, path = label.split(" ")
+    found: list[Case] = []
+    if not count:
+        return found
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+    )
+    @given(api[path][method].as_strategy(generation_mode=mode))
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return found
+
+
+class Fuzz:
+    """Generated cases, played one after the other to a front in one mixed order.
+
+    What a server has made up (receipts, ids) cannot be generated: it is remembered and put into later cases.
+    """
+
+    def __init__(self, front: Conformance, seed: int) -> None:
+        self._front = front
+        self._random = random.Random(seed)
+        self._receipts: dict[tuple[str, str], list[str]] = {}
+        self._ids: dict[str, list[str]] = {}
+
+    def play(self, cases: list[Case]) -> None:
+        """Sends them all, shuffled."""
+        self._random.shuffle(cases)
+        for case in cases:
+            self._adapt(case)
+            self._remember(case, self._front.send(case))
+
+    def _adapt(self, case: Case) -> None:
+        """In most cases names and values that exist or go together, in the parts that keep to the description."""
+        meta = case.meta
+        if meta is None or self._random.random() > KNOWN:
+            return
+        kept = {where for where in ParameterLocation if not meta.is_negative_at(where)}
+        if ParameterLocation.PATH in kept:
+            self._name(case)
+        if {ParameterLocation.QUERY, ParameterLocation.HEADER} <= kept:
+            self._agree(case)
+        if case.path.endswith("/acks") and ParameterLocation.BODY in kept:
+            case.body = "\n".join(self._receipts.get(_who(case), [])[-3:]) or case.body
+
+    def _agree(self, case: Case) -> None:
+        """Parameters and headers that go together, and about what is there."""
+        query, headers = case.query, case.headers
+        needed = {each.name for each in case.operation.query if each.is_required}
+        for name in [*query, *headers]:
+            if name not in needed and self._random.random() < DROPPED:
+                query.pop(name, None)
+                headers.pop(name, None)
+        if "lease" in query:
+            query.pop("after", None)
+            headers.pop("Last-Event-ID", None)
+        if "after" in query:
+            headers.pop("Last-Event-ID", None)
+            query["after"] = self._pick(self._ids.get(case.path_parameters["topic"]), query["after"])
+        if "delay" in query and "lease" in query:
+            query["lease"] = 0
+        if "max" in query and case.method == "GET":
+            headers["Accept"] = self._random.choice(ACCEPTED)
+        if "max_deliveries" in query:
+            query["max_deliveries"] = self._random.choice((0, 1, 2))
+        if "Idempotency-Key" in headers:
+            headers["Idempotency-Key"] = self._random.choice(KEYS)
+        if case.path == "/{topic}":
+            self._publish(case)
+
+    def _publish(self, case: Case) -> None:
+        """Something that a reader of this run can get."""
+        case.headers["Meta-Colour"] = "bl\xe5"
+        if case.query.get("batch") == "frames" and isinstance(case.body, bytes):
+            case.body = pack(">I", len(case.body)) + case.body
+        elif "batch" in case.query:
+            case.query["batch"] = "lines"
+        for name, value in {"delay": 0, "ttl": 60}.items():
+            if name in case.query and self._random.random() < 0.7:
+                case.query[name] = value
+
+    def _name(self, case: Case) -> None:
+        names = {"topic": self._random.choice(TOPICS), "user": self._random.choice(USERS)}
+        case.path_parameters.update({name: names[name] for name in names if name in case.path_parameters})
+        if "receipt" in case.path_parameters:
+            given_out = self._receipts.get(_who(case))
+            case.path_parameters["receipt"] = self._pick(given_out, case.path_parameters["receipt"])
+
+    def _pick(self, known: list[str] | None, else_this: str) -> str:
+        return self._random.choice([*known[-2:], *known[-2:], else_this]) if known else else_this
+
+    def _remember(self, case: Case, response: Response) -> None:
+        """Receipts and ids of an answer."""
+        headers = {name.lower(): values[0] for name, values in response.headers.items()}
+        lines = _read_lines(response) if headers.get("content-type") == NDJSON else [{}]
+        receipts = [headers.get("msg-receipt"), *(line.get("receipt") for line in lines)]
+        self._receipts.setdefault(_who(case), []).extend(each for each in receipts if each)
+        if "msg-id" in headers:
+            self._ids.setdefault(case.path_parameters["topic"], []).append(headers["msg-id"])
+
+
+def _who(case: Case) -> tuple[str, str]:
+    names = case.path_parameters
+    return str(names.get("topic")), str(names.get("user"))
