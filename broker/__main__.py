@@ -8,15 +8,20 @@ import os
 import secrets
 import signal
 import sys
+import time
 from pathlib import Path
 
+from broker.contents import Contents
+from broker.copying import Copying
 from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.limits import Limits
 from broker.server import Server, ServerOptions
 from broker.state import State
-from broker.store.base import StoreError
+from broker.store.base import Store, StoreError, UnusableStoreError
+from broker.store.files import LOCK
 from broker.store.memory import MemoryStore
+from broker.store.sqlite import Owner, SqliteStore
 from broker.topic_settings import TopicRules, parse_rules
 from common import config
 from common.clock import SystemClock
@@ -48,29 +53,73 @@ def main() -> int:
             path.unlink()
         elif path.exists():
             raise StartError(f"{path}: there is something that is not a socket")
-    server = build_server(settings, cluster, endpoint)
+    store = open_store(settings, cluster)
+    server, state = build_server(settings, cluster, endpoint, store)
     server.bind()
-    log.info("serving", extra={"endpoint": endpoint, "store": "memory", "map_epoch": cluster.epoch})
-    announce_ready()
     try:
+        began = time.monotonic()
+        gc.disable()  # a store is read faster, and what it makes has no cycles
+        server.load()
+        gc.enable()
+        spare_the_collector()
+        check_owner(state, settings, cluster)
+        log.info(
+            "serving",
+            extra={
+                "endpoint": endpoint,
+                "store": settings.store,
+                "map_epoch": cluster.epoch,
+                "messages": state.messages,
+                "loaded_s": round(time.monotonic() - began, 3),
+            },
+        )
+        announce_ready()
         server.run()
+    except UnusableStoreError as error:
+        raise StartError(str(error)) from None
     except StoreError as error:
         log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
         return 1
     server.close()
+    store.close()
     log.info("stopped")
     return 0
 
 
-def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -> Server:
-    """The server with its state loaded and the signal handlers set."""
-    store = MemoryStore(secrets.token_hex(4))
+def open_store(settings: BrokerSettings, cluster: ClusterMap) -> Store:
+    """The store that the settings name, with its folder locked. Raises `StartError`."""
+    new_id = secrets.token_hex(4)
+    if settings.store == "memory":
+        return MemoryStore(new_id)
+    if not settings.data:
+        raise StartError("--store sqlite needs --data, the directory where the stores are")
+    folder = private_dir(Path(settings.data) / settings.id, "store directory")
+    lock_file(folder / LOCK)
+    try:
+        return SqliteStore(folder, Owner(cluster.name, settings.id), new_id, settings.disk_reserve)
+    except UnusableStoreError as error:
+        raise StartError(str(error)) from None
+
+
+def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
+    """Raises `StartError` where the store has topics that the cluster's map gives to another broker."""
+    stored = {*state.topics, *(each.topic for each in state.delayed.publishes.values())}
+    foreign = sum(cluster.owner(name) != settings.id for name in stored)
+    if foreign:
+        raise StartError(
+            f"{settings.data}: broker {settings.id} has {foreign} topics stored that now belong to other brokers; "
+            "start as many brokers as before (topics cannot be moved yet), or read them empty first"
+        )
+
+
+def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str, store: Store) -> tuple[Server, State]:
+    """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
-    state = State(_rules(settings, limits))
-    for record in store.load():
-        state.apply(record)
+    contents = Contents(store.read if store.durable else None, limits.memory // 2)
+    state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    dispatcher = Dispatcher(Core(state, limits), identity, cluster)
+    copying = Copying(store)
+    dispatcher = Dispatcher(Core(state, limits), identity, cluster, copying)
     options = ServerOptions(
         endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout
     )
@@ -84,15 +133,19 @@ def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str) -
             log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
             return None
 
-    server = Server(options, dispatcher, store, SystemClock(), read_end, reload_map)
+    server = Server(options, dispatcher, store, SystemClock(store.clock), read_end, reload_map, copying)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
-    # Pieces and subscriptions are not tracked by the collector; what is (topics, dictionaries) has no cycles
-    # and can be a million objects: a full collection would stop the loop for a second now and then.
+    return server, state
+
+
+def spare_the_collector() -> None:
+    """Pieces and subscriptions are not tracked by the collector; what is (topics, dictionaries) has no cycles and can
+    be a million objects: a full collection would stop the loop for a second now and then.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 1_000_000)
-    return server
 
 
 def _limits(settings: BrokerSettings) -> Limits:

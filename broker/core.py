@@ -36,7 +36,7 @@ class Core:
 
     def take_records(self) -> list[Record]:
         """What changed since the last call, in order, for one `store.commit`."""
-        records = self.records + self.state.take_trims()
+        records = self.records + self.state.take_freed()
         self.records = []
         return records
 

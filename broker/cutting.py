@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from broker.piece import Piece
 from broker.topic import Topic
 from common import ops
 
 
 def cut_runs(
-    topic: Topic, position: int, most: int, room: int, wall: int, *, one_run: bool = False, one_always: bool = True
+    topic: Topic,
+    position: int,
+    most: int,
+    room: int,
+    wall: int,
+    whole: Callable[[Piece], Piece],
+    *,
+    one_run: bool = False,
+    one_always: bool = True,
 ) -> list[ops.Run]:
     """At most `most` messages from `position` on, which must not have expired at `wall`, within `room` bytes of
     frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
 
-    A run for each piece, or with `one_run` all in one, which ends where the kept headers change.
+    `whole` gives a piece with its body. A run for each piece, or with `one_run` all in one, which ends where the kept
+    headers change.
     """
     runs: list[ops.Run] = []
     bodies: list[bytes] = []
@@ -21,7 +33,7 @@ def cut_runs(
         if runs and ((one_run and piece.headers != runs[0].headers) or (piece.expires and piece.expires <= wall)):
             break
         seq = max(position, piece.first)
-        body, count = piece.frames(seq, left, room)
+        body, count = whole(piece).frames(seq, left, room)
         if len(body) > room and (runs or not one_always):
             break
         runs.append(ops.Run(seq, count, piece.time, piece.headers, body))

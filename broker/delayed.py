@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.records import PublishDelayed
 from broker.timers import Timers
 
-DELAYED_COST = 700
+DELAYED_COST = 500
 """Bytes of memory of a delayed publish beside its content."""
 
 

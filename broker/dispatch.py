@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from broker.copying import Copying
 from broker.core import Core
 from broker.due import DueWork
 from broker.handlers import HANDLERS
+from broker.store.base import StoreError
 from broker.waiters import Waiter, Waiters
 from common import ops, wire
 from common.clock import Now
@@ -57,7 +59,8 @@ class Arrived:
 class Dispatcher:
     """Turns one message into replies; changes state through the handlers only."""
 
-    def __init__(self, core: Core, identity: Identity, cluster_map: ClusterMap) -> None:
+    def __init__(self, core: Core, identity: Identity, cluster_map: ClusterMap, copying: Copying | None = None) -> None:
+        """`copying` makes copies of the store; None where there is nothing to copy."""
         self.core = core
         self.identity = identity
         self.map = cluster_map
@@ -67,6 +70,7 @@ class Dispatcher:
         self.counters: Counter[str] = core.counters
         self.waiters = Waiters(self._pending)
         self._due = DueWork(core, self.waiters)
+        self._copying = copying
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
         """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
@@ -134,6 +138,8 @@ class Dispatcher:
         except WireError as error:
             self.counters["errors.wire"] += 1
             return Outgoing(wire.pack_error(request.id, "bad-request", str(error)))
+        except StoreError:
+            raise  # the state may be half-way: nobody is answered
         except Exception:
             self.counters["errors.internal"] += 1
             log.exception("operation failed", extra={"op": request.op})
@@ -200,6 +206,8 @@ class Dispatcher:
             raise FanmailError("wrong-incarnation", "the request was meant for an earlier process of this broker")
         if request.deadline <= now.mono:
             raise FanmailError("expired", "the request arrived after its deadline")
+        if self.state is BrokerState.LOADING:
+            raise FanmailError("loading", f"broker {self.identity.broker} is reading its store")
         if self.state is not BrokerState.READY:
             raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
         if self.map.owner(request.topic) != self.identity.broker:
@@ -208,6 +216,11 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct) -> Struct:
         if op is Op.STATS:
             return ops.Stats(self.stats())
+        if op is Op.BACKUP:
+            assert isinstance(args, ops.Backup)
+            if self._copying is None:
+                raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
+            return self._copying.ask(args.name)
         if op is Op.PING:
             assert isinstance(args, ops.Ping)
             if (args.cluster, args.broker) != (self.identity.cluster, self.identity.broker):

@@ -36,17 +36,17 @@ class DueWork:
         return min(waits, default=None)
 
     def run(self, now: Now) -> None:
-        """Does what is due."""
+        """Does what is due: each key once, what is due again at once waits for the next turn."""
         state = self._core.state
-        for key in state.leases_due.pop_due(now.mono, DUE_A_TURN):
+        for key in list(state.leases_due.pop_due(now.mono, DUE_A_TURN)):
             self._on_user(key, now, self._leases_due)
-        for key in state.idle_due.pop_due(now.mono, DUE_A_TURN):
+        for key in list(state.idle_due.pop_due(now.mono, DUE_A_TURN)):
             self._on_user(key, now, self._idle_due)
-        for name in state.heads_due.pop_due(now.wall, DUE_A_TURN):
+        for name in list(state.heads_due.pop_due(now.wall, DUE_A_TURN)):
             topic = state.topics.get(name)
             if topic is not None:
                 self._head_due(topic, now)
-        for number in state.delayed.due.pop_due(now.wall, DUE_A_TURN):
+        for number in list(state.delayed.due.pop_due(now.wall, DUE_A_TURN)):
             waiting = state.delayed.publishes[number]
             if publish_delayed(self._core, number, now):
                 self._waiters.published(waiting.topic)
@@ -60,16 +60,19 @@ class DueWork:
             work(Mailbox(self._core, topic, user, subscription), now)
 
     def _leases_due(self, box: Mailbox, now: Now) -> None:
-        forget_lost(box)
         ledger = box.subscription.ledger
-        if ledger is not None:
-            due = [seq for seq in ledger.leases.deadlines.pop_due(now.mono) if seq in ledger.leases.held]
-            leases = sum(ledger.leases.held[seq].until > 0 for seq in due)
-            self._core.counters["leases.expired"] += leases
-            if leases:
+        assert ledger is not None
+        held, leased = ledger.leases.held, ledger.leases.open
+        due = sorted(ledger.leases.deadlines.pop_due(now.mono), key=lambda seq: (held[seq].until or held[seq].due, seq))
+        if due:
+            forget_lost(box)
+            due = [seq for seq in due if seq in held]
+            self._core.counters["leases.expired"] += sum(held[seq].until > 0 for seq in due)
+            if due:
+                hand_back(box, due, 0)
+            if ledger.leases.open < leased:
                 ledger.last_call = now.mono  # the idle clock stood still
-            hand_back(box, due, 0)
-            self._core.state.watch_leases((box.topic.name, box.user), box.subscription)
+        self._core.state.watch_leases((box.topic.name, box.user), box.subscription)
 
     def _idle_due(self, box: Mailbox, now: Now) -> None:
         """Ends the subscription, or looks again when its time is up at the earliest."""
@@ -86,13 +89,15 @@ class DueWork:
         self._waiters.ended(box.topic.name, box.user)
 
     def _head_due(self, topic: Topic, now: Now) -> None:
-        head, reason = topic.head_seq, "ttl"
-        for piece, _ in zip(topic.pieces(head) if topic.messages else (), range(HEADS), strict=False):
+        moves: list[tuple[str, int]] = []
+        for piece, _ in zip(topic.pieces(topic.head_seq) if topic.messages else (), range(HEADS), strict=False):
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.wall
             if not too_old and not (piece.expires and piece.expires <= now.wall):
                 break
             reason = "max-age" if too_old else "ttl"
-            head = piece.end
-        if head != topic.head_seq:
+            if moves and moves[-1][0] == reason:
+                moves.pop()
+            moves.append((reason, piece.end))
+        for reason, head in moves:
             self._core.move_head(topic, head, reason)
         self._core.state.watch_head(topic)

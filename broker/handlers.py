@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from broker import publishing, reading, receipts
 from broker.core import Core, Mailbox, find
+from broker.ledger import LEDGER_COST
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from common import ops
 from common.clock import Now
@@ -24,7 +25,8 @@ def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops
     topic = core.state.topics.get(request.topic)
     created = topic is None or request.user not in topic.subscriptions
     if created:
-        core.limits.check_subscribe(core.state, request.topic, request.user)
+        settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
+        core.limits.check_subscribe(core.state, request.topic, request.user, LEDGER_COST if settings else 0)
         if topic is None:
             core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
             topic = core.state.topics[request.topic]
@@ -52,6 +54,8 @@ def _set(box: Mailbox, args: ops.Settings, now: Now) -> None:
     expires_after = before[0] if args.expires_after is None else max(0, args.expires_after)
     max_deliveries = before[1] if args.max_deliveries is None else max(0, args.max_deliveries)
     if (expires_after, max_deliveries) != before:
+        if ledger is None:
+            box.core.limits.check_memory(box.core.state, LEDGER_COST)
         box.emit(SettingsSet, expires_after, max_deliveries)
         if box.subscription.ledger is not None:
             box.subscription.ledger.last_call = now.mono

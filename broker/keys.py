@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-KEY_COST = 700
+KEY_COST = 450
 """Bytes of memory of a remembered key beside the key itself."""
 
 
@@ -52,7 +52,7 @@ class Keys:
         """A new key, younger than all others."""
         self._topics.setdefault(topic, OrderedDict())[key] = remembered
         self._all[Named(topic, key)] = None
-        self.weight += KEY_COST + len(key)
+        self.weight += key_weight(topic, key)
 
     def forget(self, topic: bytes, key: bytes) -> None:
         """The key may be used again."""
@@ -86,4 +86,9 @@ class Keys:
 
     def _forgotten(self, topic: bytes, key: bytes) -> None:
         del self._all[Named(topic, key)]
-        self.weight -= KEY_COST + len(key)
+        self.weight -= key_weight(topic, key)
+
+
+def key_weight(topic: bytes, key: bytes) -> int:
+    """Estimated bytes of memory of a remembered key."""
+    return KEY_COST + len(topic) + len(key)

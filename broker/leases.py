@@ -14,7 +14,7 @@ from msgspec import Struct
 from broker.letter import LETTER_COST, Letter
 from broker.timers import Timers
 
-HELD_COST = 420
+HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
 _SLACK = 64
 """Stale entries of a heap that are not worth a clean-up."""

@@ -45,7 +45,7 @@ def next_position(box: Mailbox, now: Now) -> int:
 
 def take_returned(box: Mailbox, now: Now) -> ops.Message | None:
     """A message that was handed out under a lease before, at most once now."""
-    held = _next_returned(box, now)
+    held = next_returned(box, now)
     if held is None:
         return None
     box.emit(Finished, (held.seq,))
@@ -56,7 +56,7 @@ def take_many_returned(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]
     """The same for several; with `one_run` such whose numbers follow one another, with the same kept headers."""
     runs: list[ops.Run] = []
     room = args.max_bytes
-    while len(runs) < args.max and (held := _next_returned(box, now)) is not None:
+    while len(runs) < args.max and (held := next_returned(box, now)) is not None:
         run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
         apart = runs and (run.first != runs[-1].first + 1 or run.headers != runs[0].headers)
         if runs and (len(run.body) > room or (args.one_run and apart)):
@@ -72,17 +72,17 @@ def take_many_returned(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]
 
 def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
     """Hands out one message for `lease` microseconds. Raises `too-many-leases` (429) where one waits in vain."""
-    held = _next_returned(box, now)
+    held = next_returned(box, now)
     if held is not None:
-        _room(box)
+        check_room(box)
         box.emit(Leased, held.seq, 1, held.attempt + 1, now.mono + lease)
         return _message(box, held, held.attempt + 1)
     position = next_position(box, now)
     if position == box.topic.next_seq:
         return None
-    _room(box, position)
+    check_room(box, position)
     _lease_fresh(box, position, 1, now.mono + lease)
-    piece = box.topic.piece(position)
+    piece = box.core.state.contents.whole(box.topic.piece(position))
     message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
     return _message(box, message, 1)
 
@@ -92,23 +92,26 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
     until = now.mono + args.lease
     runs: list[ops.Run] = []
     room = args.max_bytes
-    while len(runs) < args.max and (held := _next_returned(box, now)) is not None:
+    while len(runs) < args.max and (held := next_returned(box, now)) is not None:
         body = frame(held.body)
         if runs and (len(body) > room or not _room_left(box)):
             return runs
-        _room(box)
+        check_room(box)
         box.emit(Leased, held.seq, 1, held.attempt + 1, until)
         runs.append(ops.Run(held.seq, 1, held.time, held.headers, body, held.attempt + 1))
         room -= len(body)
+    if len(runs) == args.max:
+        return runs
     position = next_position(box, now)
-    if position == box.topic.next_seq or len(runs) == args.max:
+    if position == box.topic.next_seq:
         return runs
     left = _room_left(box, position)
     if not left and not runs:
-        _room(box, position)
+        check_room(box, position)
     if left:
         most = min(left, args.max - len(runs))
-        fresh = cut_runs(box.topic, position, most, room, now.wall, one_always=not runs)
+        whole = box.core.state.contents.whole
+        fresh = cut_runs(box.topic, position, most, room, now.wall, whole, one_always=not runs)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
         runs += fresh
@@ -153,7 +156,7 @@ def hand_back(box: Mailbox, seqs: list[int], due: int) -> None:
             box.core.awake.append((box.topic.name, box.user))
 
 
-def _next_returned(box: Mailbox, now: Now) -> Held | None:
+def next_returned(box: Mailbox, now: Now) -> Held | None:
     """The message that is to be handed out again first; what may not is put away."""
     forget_lost(box)
     while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
@@ -192,7 +195,7 @@ def _held(box: Mailbox, leases: Leases, seq: int) -> Held:
     letter = held.letter
     if letter is not None:
         return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
-    piece = box.topic.piece(seq)
+    piece = box.core.state.contents.whole(box.topic.piece(seq))
     return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
 
 
@@ -212,13 +215,13 @@ def _room_left(box: Mailbox, position: int | None = None) -> int:
     if leases is None:
         return min(limits.leases, limits.lease_window + 1)
     left = limits.leases - leases.open
-    oldest = leases.oldest()
-    if position is not None and oldest is not None:
-        left = min(left, oldest + limits.lease_window + 1 - position)
+    if position is not None:
+        oldest = leases.oldest()
+        left = min(left, (position if oldest is None else oldest) + limits.lease_window + 1 - position)
     return max(0, left)
 
 
-def _room(box: Mailbox, position: int | None = None) -> None:
+def check_room(box: Mailbox, position: int | None = None) -> None:
     """Raises `too-many-leases` (429) where nothing more may be leased."""
     if _room_left(box, position):
         return

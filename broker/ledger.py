@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from broker.leases import Leases
 from broker.letter import LETTER_COST, Letter
 
-LEDGER_COST = 1600
+LEDGER_COST = 800
 """Bytes of memory of a ledger and its deadlines."""
 
 

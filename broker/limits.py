@@ -9,6 +9,8 @@ from broker.topic_settings import TopicSettings
 from common.errors import FanmailError
 
 SECOND = 1_000_000
+ROW_BYTES = 1024
+"""What a row takes on the disk beside its content, and in the log in front of it: a guess on the safe side."""
 MIB = 1024 * 1024
 
 
@@ -59,16 +61,24 @@ class Limits(NamedTuple):
         if more > 0 and state.memory + more > self.memory:
             raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
 
-    def check_subscribe(self, state: State, name: bytes, user: bytes) -> None:
-        """Raises `too-many-topics`, `too-many-subscriptions` (429) or `memory-full` (503) for a new subscription."""
+    def check_storage(self, state: State, more: int) -> None:
+        """Raises `storage-full` (503) where so many bytes more would leave the disk without its reserve."""
+        if more > state.room:
+            raise FanmailError("storage-full", "the broker's disk is nearly full; what is read makes room again")
+
+    def check_subscribe(self, state: State, name: bytes, user: bytes, settings: int) -> None:
+        """Raises `too-many-topics`, `too-many-subscriptions` (429) or `memory-full` (503) for a new subscription;
+        `settings` is how much memory those take that come with it.
+        """
         if name not in state.topics and len(state.topics) >= self.topics:
             raise FanmailError("too-many-topics", f"the broker holds {self.topics} topics, its ceiling")
         if state.subscriptions >= self.subscriptions:
             raise FanmailError(
                 "too-many-subscriptions", f"the broker holds {self.subscriptions} subscriptions, its ceiling"
             )
+        self.check_storage(state, ROW_BYTES)
         topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
-        self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost)
+        self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost + settings)
 
     def check_delay(self, state: State) -> None:
         """Raises `too-many-delayed` (429) for one more delayed publish."""

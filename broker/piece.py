@@ -24,44 +24,49 @@ class Piece(Struct, gc=False):
     """Milliseconds since 1970 UTC."""
     headers: bytes
     """Kept headers, the same for all messages; opaque."""
-    body: bytes
-    """Of a single message its body; of a batch frames: 4 bytes of big-endian length, then the bytes, each."""
+    body: bytes | None
+    """Of a single message its body; of a batch frames: 4 bytes of big-endian length, then the bytes, each. None where
+    it is in the store only, and the offsets too.
+    """
     offsets: bytes
     """Of a batch where its frames begin, and the end: `count` + 1 numbers. Empty for a single message."""
     readers: int
     """Subscriptions whose next message, or oldest one under a lease, lies in this piece."""
     expires: int = 0
     """Milliseconds since 1970 UTC from which on it is not handed out any more; 0: never."""
+    id: int = 0
+    """Grows with every piece of a broker; by it a store finds the piece."""
+    size: int = 0
+    """Bytes of content: headers, body and offsets."""
 
     @property
     def end(self) -> int:
         """Sequence number behind its last message."""
         return self.first + self.count
 
-    @property
-    def size(self) -> int:
-        """Bytes of content."""
-        return len(self.headers) + len(self.body) + len(self.offsets)
-
     def single(self, seq: int) -> bytes:
-        """The body of one message."""
+        """The body of one message; the piece's body must be here."""
+        body = self.body
+        assert body is not None
         if not self.offsets:
-            return self.body
+            return body
         numbers = self._numbers()
         at = seq - self.first
-        return self.body[numbers[at] + _LENGTH.size : numbers[at + 1]]
+        return body[numbers[at] + _LENGTH.size : numbers[at + 1]]
 
     def frames(self, seq: int, count: int, room: int) -> tuple[bytes, int]:
         """Up to `count` messages from `seq` on as frames, and how many: at least one, more only while all of them
-        have at most `room` bytes. Two look-ups, whatever the number of messages.
+        have at most `room` bytes. Two look-ups, whatever the number of messages. The piece's body must be here.
         """
+        body = self.body
+        assert body is not None
         if not self.offsets:
-            return frame(self.body), 1
+            return frame(body), 1
         numbers = self._numbers()
         at = seq - self.first
         most = min(at + count, self.count)
         end = min(most, max(at + 1, bisect_right(numbers, numbers[at] + room, at + 1, most + 1) - 1))
-        return self.body[numbers[at] : numbers[end]], end - at
+        return body[numbers[at] : numbers[end]], end - at
 
     def _numbers(self) -> memoryview:
         return memoryview(self.offsets).cast("I")

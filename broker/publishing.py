@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from broker.core import Core
 from broker.delayed import weight_of
-from broker.keys import KEY_COST, Remembered
+from broker.keys import Remembered, key_weight
+from broker.limits import ROW_BYTES
 from broker.piece import MESSAGE_COST, offsets_fit
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
 from broker.topic import Topic
@@ -32,10 +33,12 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     if topic is None:
         return ops.Published(subscribers=0, epoch="", seq=0)
     size = len(args.headers) + len(args.body) + len(args.offsets)
-    _make_room(core, topic, size, args.count, size + MESSAGE_COST + _key_cost(args))
+    _check_disk(core, size)
+    _make_room(core, topic, size, args.count, size + MESSAGE_COST + _key_cost(request.topic, args))
     seq = topic.next_seq
     expires = now.wall + args.ttl if args.ttl > 0 else 0
-    core.emit(MessageStored(request.topic, seq, now.wall, args.headers, args.body, args.count, args.offsets, expires))
+    content = (args.headers, args.body, args.count, args.offsets)
+    core.emit(MessageStored(request.topic, seq, now.wall, *content, expires, core.state.last_piece + 1))
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
         _remember(core, request.topic, args, published, now)
@@ -48,6 +51,10 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     topic = core.state.topics.get(waiting.topic)
     if topic is not None:
         size = len(waiting.headers) + len(waiting.body) + len(waiting.offsets)
+        if waiting.count > topic.settings.max_messages or size > topic.settings.max_bytes:
+            core.counters["dropped.too-large"] += waiting.count  # its ceiling was higher when it was accepted
+            core.emit(DelayEnded(number))
+            return True
         try:
             _make_room(core, topic, size, waiting.count)
         except FanmailError:
@@ -59,7 +66,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
         return True
     expires = now.wall + waiting.ttl if waiting.ttl else 0
     content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
-    core.emit(MessageStored(waiting.topic, topic.next_seq, now.wall, *content, expires))
+    core.emit(MessageStored(waiting.topic, topic.next_seq, now.wall, *content, expires, core.state.last_piece + 1))
     return True
 
 
@@ -96,14 +103,22 @@ def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0)
     core.move_head(topic, head, "overflow")
 
 
+def _check_disk(core: Core, size: int) -> None:
+    """Once in the log in front of the file, and once in the file. Raises `storage-full` (503)."""
+    more = 2 * (size + ROW_BYTES)
+    core.limits.check_storage(core.state, more)
+    core.state.room -= more
+
+
 def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
     size = len(args.headers) + len(args.body) + len(args.offsets)
     core.limits.check_size(core.state.rules.of(request.topic), size, args.count)
     core.limits.check_delay(core.state)
+    _check_disk(core, size)
     number, due = core.state.delayed.last_number + 1, now.wall + args.delay
     content = (args.headers, args.body, args.count, args.offsets)
     waiting = PublishDelayed(number, request.topic, due, *content, max(0, args.ttl))
-    core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(args))
+    core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(request.topic, args))
     core.emit(waiting)
     published = ops.Published(0, "", 0, due)
     if args.key:
@@ -130,7 +145,7 @@ def _remember(core: Core, topic: bytes, args: ops.Publish, published: ops.Publis
     if keys.count(topic) >= limits.keys:
         core.counters["keys.forgotten"] += 1
         core.emit(KeyForgotten(topic, keys.oldest_of(topic)))
-    while keys.weight + _key_cost(args) > limits.key_bytes and (oldest := keys.oldest()) is not None:
+    while keys.weight + _key_cost(topic, args) > limits.key_bytes and (oldest := keys.oldest()) is not None:
         core.counters["keys.forgotten"] += 1
         core.emit(KeyForgotten(oldest.topic, oldest.key))
     core.emit(
@@ -138,5 +153,5 @@ def _remember(core: Core, topic: bytes, args: ops.Publish, published: ops.Publis
     )
 
 
-def _key_cost(args: ops.Publish) -> int:
-    return KEY_COST + len(args.key) if args.key else 0
+def _key_cost(topic: bytes, args: ops.Publish) -> int:
+    return key_weight(topic, args.key) if args.key else 0

@@ -19,7 +19,7 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
         return leasing.lease_next(box, args.lease, now)
     topic, subscription = box.topic, box.subscription
     if args.after:
-        _confirm(box, args)
+        _confirm(box, args, now)
     elif subscription.ledger is not None:
         message = leasing.take_returned(box, now)
         if message is not None:
@@ -29,7 +29,7 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
         position = leasing.next_position(box, now)
     if position == topic.next_seq:
         return None
-    piece = topic.piece(position)
+    piece = core.state.contents.whole(topic.piece(position))
     if not args.after:
         core.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
@@ -49,12 +49,12 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
         runs = leasing.lease_many(box, args, now)
     else:
         if args.after:
-            _confirm(box, args)
+            _confirm(box, args, now)
         elif box.subscription.ledger is not None:
             runs = leasing.take_many_returned(box, args, now)
             most -= sum(run.count for run in runs)
             room -= sum(len(run.body) for run in runs)
-        if not runs or (most > 0 and not args.one_run):
+        if not runs or (most > 0 and not args.one_run and not box.subscription.returned):
             runs += _fresh(box, args, most, room, not runs, now)
     if not runs:
         return None
@@ -97,7 +97,8 @@ def _fresh(box: Mailbox, args: ops.Fetch, most: int, room: int, one_always: bool
     position = leasing.next_position(box, now)
     if position == box.topic.next_seq:
         return []
-    runs = cut_runs(box.topic, position, most, room, now.wall, one_run=args.one_run, one_always=one_always)
+    whole = box.core.state.contents.whole
+    runs = cut_runs(box.topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always)
     if runs and not args.after:
         box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
     return runs
@@ -110,11 +111,11 @@ def _left(box: Mailbox, runs: list[ops.Run], args: ops.Fetch) -> int:
     return box.topic.next_seq - runs[-1].first - runs[-1].count
 
 
-def _confirm(box: Mailbox, args: ops.Take | ops.Fetch) -> None:
+def _confirm(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
     """Everything up to the cursor is done; an older cursor changes nothing. Raises `leases-out`, `cursor-lost`."""
     topic, subscription = box.topic, box.subscription
     if subscription.ledger is not None:
-        leasing.forget_lost(box)
+        leasing.next_returned(box, now)  # what will not be handed out again is no reason to refuse
         held = subscription.ledger.leases.held if subscription.ledger else ()
         if held:
             raise FanmailError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from broker.core import Core, Mailbox, find
-from broker.leasing import forget_lost, hand_back
+from broker.leasing import check_room, forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
 from common import ops
 from common.clock import Now
@@ -25,8 +23,9 @@ def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Fini
     codes = []
     for receipt in args.receipts:
         code = _judge(box, receipt)
-        if code and receipt.epoch == box.topic.epoch and receipt.attempt > 0 and receipt.seq in held.keys() | dead.keys():
-            code = ""  # another receipt of this call says that it is done
+        done_now = receipt.seq in held or receipt.seq in dead
+        if done_now and receipt.epoch == box.topic.epoch and receipt.attempt > 0:
+            code = ""  # as if each had come alone
         if not code and _is_held(box, receipt.seq):
             held[receipt.seq] = None
         elif not code and _is_dead(box, receipt.seq):
@@ -40,7 +39,9 @@ def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Fini
 
 
 def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Nothing:
-    """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400)."""
+    """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400), and
+    `too-many-leases` (429) where it had ended.
+    """
     box = find(core, request, now)
     forget_lost(box)
     seq = args.receipt.seq
@@ -50,6 +51,9 @@ def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Noth
     if code or not _is_held(box, seq):
         raise FanmailError(LOST, "the message is done, or was handed out again, or this is not its topic's life")
     if args.lease > 0:
+        ledger = box.subscription.ledger
+        if ledger is not None and not ledger.leases.held[seq].until:
+            check_room(box)
         box.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
     else:
         hand_back(box, [seq], now.mono + args.delay if args.delay > 0 else 0)
@@ -63,7 +67,7 @@ def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops
     letters = list(ledger.dead.behind(args.after)) if ledger else []
     shown: list[ops.DeadLetter] = []
     room = args.max_bytes
-    for each in islice(letters, max(0, args.max)):
+    for each in letters[: max(0, args.max)]:
         if shown and len(each.body) > room:
             break
         shown.append(ops.DeadLetter(each.seq, each.time, each.attempt, each.headers, each.body))

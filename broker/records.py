@@ -1,11 +1,12 @@
 """What can change in a broker. Records are the only input of `State.apply` and all that a store is given.
 
-They describe state, not history: `load()` of a store yields records proportional to what is alive, in the
-order StoreOpened, then for each topic TopicBegan, MessageStored in order, and for each of its users
-SubscriptionSet, SettingsSet, DeadLettered in the order of their dying and DeadReturned for those that were put
-back, Leased for what is held and Returned for what of that is not leased; at last KeyRemembered and
-PublishDelayed in order. Times called `until`, `due` or `at` of the monotonic clock are microseconds of the
-broker's clock, which a store that outlives its process makes go on where it stood.
+They describe state, not history: `load()` of a store yields records proportional to what is alive. StoreOpened is
+the first. Of each topic come TopicBegan and MessageStored in order, and then of each of its users SubscriptionSet,
+SettingsSet, DeadLettered in the order of their dying and DeadReturned for those that were put back, Leased for
+what is held and Returned for what of that is not leased; at last KeyRemembered and PublishDelayed in order.
+
+Times called `until`, `due` or `at` of the monotonic clock are microseconds of the broker's clock, which a store that
+outlives its process makes go on where it stood.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class MessageStored(Struct, gc=False):
     offsets: bytes = b""
     expires: int = 0
     """Milliseconds since 1970 UTC from which on it is not handed out any more; 0: never."""
+    piece: int = 0
+    """Number of the piece that it is; grows with every piece of a store."""
+    stored: int | None = None
+    """In `load()` only: bytes of its content, whose body and offsets are in the store and not in this record."""
 
 
 class SubscriptionSet(Struct, gc=False):
@@ -180,11 +185,10 @@ class KeyForgotten(Struct, gc=False):
     key: bytes
 
 
-class Trimmed(Struct, gc=False):
-    """Derived, for stores: messages below `head` are wanted by nobody any more. Changes no state."""
+class PiecesFreed(Struct, gc=False):
+    """Derived, for stores: nobody wants these pieces any more. Changes no state."""
 
-    topic: bytes
-    head: int
+    pieces: tuple[int, ...]
 
 
 Record = (
@@ -193,7 +197,7 @@ Record = (
     | TopicEnded
     | MessageStored
     | HeadMoved
-    | Trimmed
+    | PiecesFreed
     | SubscriptionSet
     | SubscriptionEnded
     | SettingsSet

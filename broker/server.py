@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import zmq
 
+from broker.copying import Copying
 from broker.dispatch import Dispatcher, Outgoing
 from broker.peers import Peers, pack_groups
+from broker.records import Record
 from broker.store.base import Store
 from common import wire
 from common.clock import Clock
@@ -28,6 +30,8 @@ TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
+LOADED_A_TURN, REPORT_EVERY = 5_000, 500_000
+"""Records of a store that are loaded between two looks at the socket, and between two lines in the log."""
 HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
 
@@ -54,13 +58,17 @@ class Server:
         clock: Clock,
         wake_fd: int,
         reload_map: Callable[[], ClusterMap | None],
+        copying: Copying | None = None,
     ) -> None:
-        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again."""
+        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `copying` makes
+        copies of the store.
+        """
         self._options = options
         self._dispatcher = dispatcher
         self._store = store
         self._clock = clock
         self._reload_map = reload_map
+        self._copying = copying
         self._peers = Peers()
         self._stopping = False
         self._drain_ends = 0
@@ -89,6 +97,7 @@ class Server:
     def run(self) -> None:
         """Serves until stopped. Raises `StoreError`: then nobody of the burst is answered."""
         while not self._finished():
+            self._store_work()
             burst = self._receive()
             if not burst:
                 self._wait()
@@ -96,6 +105,19 @@ class Server:
             self._work(burst)
             self._retry_blocked()
             self._housekeeping()
+
+    def load(self) -> None:
+        """Reads the store, and tells who asks meanwhile that this broker is loading. Raises `StoreError`."""
+        self._dispatcher.state = BrokerState.LOADING
+        state = self._dispatcher.core.state
+        for counted, record in enumerate(self._store.load(), 1):
+            state.apply(record)
+            if counted % LOADED_A_TURN == 0:
+                self._answer(self._receive())
+                self._retry_blocked()
+                if counted % REPORT_EVERY == 0:
+                    log.info("loading", extra={"records": counted})
+        self._dispatcher.state = BrokerState.READY
 
     def close(self) -> None:
         """Closes the socket; replies already handed to ZeroMQ get half a second to leave."""
@@ -122,6 +144,8 @@ class Server:
 
     def _patience(self) -> int:
         """Milliseconds that the loop may wait."""
+        if self._copying is not None and self._copying.busy:
+            return 0
         most = BLOCKED_TICK if self._peers.any_blocked else TICK
         wait = self._dispatcher.patience(self._clock.now())
         return most if wait is None else max(0, min(most, math.ceil(wait)))
@@ -138,9 +162,19 @@ class Server:
             pass
         return burst
 
+    def _store_work(self) -> None:
+        """What the store does between the bursts."""
+        self._dispatcher.core.state.room = self._store.room()
+        if self._copying is not None:
+            self._copying.turn()
+
     def _work(self, burst: list[list[bytes]]) -> None:
-        replies: dict[bytes, list[Outgoing]] = {}
         self._dispatcher.run_due(self._clock.now())
+        self._answer(burst)
+
+    def _answer(self, burst: list[list[bytes]]) -> None:
+        """Dispatches, commits once, and only then replies."""
+        replies: dict[bytes, list[Outgoing]] = {}
         for peer_id, *frames in burst:
             now = self._clock.now()
             arrived = self._dispatcher.handle(frames, now, peer_id)
@@ -148,11 +182,19 @@ class Server:
             replies.setdefault(peer_id, []).extend(arrived.replies)
         records = self._dispatcher.core.take_records()
         if records:
-            self._store.commit(records)
+            self._commit(records)
         for peer_id, answer in self._dispatcher.turn(self._clock.now()):
             replies.setdefault(peer_id, []).append(answer)
         for peer_id, outgoing in replies.items():
             self._reply(peer_id, outgoing)
+
+    def _commit(self, records: list[Record]) -> None:
+        began = self._clock.now().mono
+        self._store.commit(records, began)
+        counters = self._dispatcher.counters
+        counters["commits"] += 1
+        counters["commit_us"] += self._clock.now().mono - began
+        self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
         for group in pack_groups(outgoing):
@@ -199,6 +241,7 @@ class Server:
         if now.mono < self._next_housekeeping:
             return
         self._next_housekeeping = now.mono + TICK * 1000
+        self._store.tidy()
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
         self._report_drops()
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from broker.store.files import FILE
 from common import config
 from common.clock import SystemClock
 from common.config import BrokerSettings, StartBrokersSettings
@@ -63,6 +64,7 @@ def main() -> int:
         write_description(run_dir, arguments.brokers or DEFAULT_BROKERS, SystemClock().now().wall // 1000)
     path = description_path(settings)
     cluster = load_cluster(path, insecure=settings.insecure)
+    check_data(settings, cluster)
     children = [_child(settings, broker_id, path) for broker_id in chosen(cluster, settings.ids)]
     return Supervisor(children, log, settings.goodbye_timeout + STOP_MARGIN).run()
 
@@ -93,6 +95,21 @@ def write_description(run_dir: Path, brokers: int, now: int) -> None:
         fresh.replace(path)
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from None
+
+
+def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
+    """Raises `StartError` where there is a store of a broker that the cluster does not have: it would be orphaned."""
+    if settings.store == "memory" or not settings.data:
+        return
+    known = {broker.id for broker in cluster.brokers}
+    orphans = sorted(
+        each.parent.name for each in Path(settings.data).glob(f"*/{FILE}") if each.parent.name not in known
+    )
+    if orphans:
+        raise StartError(
+            f"{settings.data}: there are stores of {', '.join(orphans)}, which this cluster does not have; "
+            "start as many brokers as before (topics cannot be moved yet), or move those folders away"
+        )
 
 
 def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker import records
+from broker.contents import Contents
 from broker.delayed import Delayed
 from broker.keys import Keys, Remembered
 from broker.ledger import Ledger
-from broker.piece import MESSAGE_COST
-from broker.records import Record, Trimmed
+from broker.piece import MESSAGE_COST, Piece
+from broker.records import PiecesFreed, Record
+from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.timers import Timers
 from broker.topic import Topic
@@ -40,9 +42,14 @@ OfUser = (
 class State:
     """Topics by name, and gauges that are kept up rather than counted."""
 
-    def __init__(self, rules: TopicRules | None = None) -> None:
+    def __init__(
+        self, rules: TopicRules | None = None, contents: Contents | None = None, durable: bool = False
+    ) -> None:
+        """`durable`: a store wants to be told what is let go of."""
         self.rules = rules or TopicRules()
         """The settings of topics, which are of the configuration and not stored."""
+        self.contents = contents or Contents()
+        """Where bodies are. Not a part of the state: who asks gets the same, whatever is in memory."""
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
@@ -52,6 +59,10 @@ class State:
         self.messages = 0
         self.pieces = 0
         """Single messages and batches."""
+        self.last_piece = 0
+        """The greatest number of a piece so far."""
+        self.room = ENDLESS
+        """Bytes that may be written to the store before publishing is refused; told anew in every turn."""
         self.content_bytes = 0
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
@@ -68,8 +79,7 @@ class State:
         """When to look whether a subscription is idle for too long; the same clock."""
         self.heads_due: Timers[bytes] = Timers()
         """When the oldest message of a topic is too old, or earlier; milliseconds since 1970 UTC."""
-        self._trimmed: dict[bytes, None] = {}
-        """Topics whose head moved, in the order in which it did: a set has another order in every process."""
+        self._freed_pieces: list[Piece] | None = [] if durable else None
         self._apply: dict[type[Record], Callable[..., None]] = {
             records.StoreOpened: self._store_opened,
             records.TopicBegan: self._topic_began,
@@ -90,6 +100,7 @@ class State:
         """Estimated bytes in memory; what the `memory` setting limits."""
         return (
             self.content_bytes
+            - self.contents.away_bytes
             + self.name_bytes
             + self.pieces * MESSAGE_COST
             + self.subscriptions * SUBSCRIPTION_COST
@@ -103,13 +114,16 @@ class State:
         """Makes the change that the record describes; the record must fit the state."""
         self._apply[type(record)](record)
 
-    def take_trims(self) -> list[Record]:
-        """One `Trimmed` for each live topic whose head moved since the last call."""
-        if not self._trimmed:
+    def take_freed(self) -> list[Record]:
+        """One `PiecesFreed` for all that was let go of since the last call, where a store wants to know."""
+        if not self._freed_pieces:
             return []
-        moved = [self.topics[name] for name in self._trimmed if name in self.topics]
-        self._trimmed.clear()
-        return [Trimmed(topic.name, topic.head_seq) for topic in moved]
+        freed, numbers = self.contents.freed, []
+        for piece in self._freed_pieces:
+            numbers.append(piece.id)
+            freed(piece)
+        self._freed_pieces.clear()
+        return [PiecesFreed(tuple(numbers))]
 
     def _store_opened(self, record: records.StoreOpened) -> None:
         self.store_id = record.store_id
@@ -118,7 +132,8 @@ class State:
     def _topic_began(self, record: records.TopicBegan) -> None:
         epoch = f"{self.store_id}{record.number:x}"
         settings = self.rules.of(record.topic)
-        self.topics[record.topic] = Topic(record.topic, record.number, epoch, record.next_seq, settings)
+        topic = Topic(record.topic, record.number, epoch, record.next_seq, settings, self._freed_pieces)
+        self.topics[record.topic] = topic
         self.topics_begun = max(self.topics_begun, record.number)
         self.name_bytes += len(record.topic)
 
@@ -130,10 +145,14 @@ class State:
 
     def _message_stored(self, record: records.MessageStored) -> None:
         topic = self.topics[record.topic]
-        topic.append(record.time, record.headers, record.body, record.count, record.offsets, record.expires)
+        content = (record.headers, record.body, record.count, record.offsets)
+        piece = topic.append(record.time, *content, record.expires, record.piece, record.stored)
         self.messages += record.count
         self.pieces += 1
-        self.content_bytes += len(record.headers) + len(record.body) + len(record.offsets)
+        self.last_piece = max(self.last_piece, record.piece)
+        self.content_bytes += piece.size
+        if self._freed_pieces is not None:
+            self.contents.stored(piece)
         if topic.ttls or topic.settings.max_age:
             self.watch_head(topic)
 
@@ -220,7 +239,6 @@ class State:
             self.messages -= messages
             self.content_bytes -= before[0] - topic.bytes
             self.pieces -= before[1] - topic.pieces_stored
-            self._trimmed[topic.name] = None
             if topic.ttls or topic.settings.max_age:
                 self.watch_head(topic)
 

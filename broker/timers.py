@@ -38,9 +38,7 @@ class Timers(Generic[K]):
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._order), key))
-        if len(self._heap) > 2 * len(self._due) + _SLACK:
-            live = {entry[2]: entry for entry in self._heap if self._due.get(entry[2]) == entry[0]}
-            self._heap = sorted(live.values())
+        self._clean_up()
 
     def set_earlier(self, key: K, due: int) -> None:
         """The key is due then, or before where it was to be."""
@@ -50,7 +48,13 @@ class Timers(Generic[K]):
 
     def drop(self, key: K) -> None:
         """The key is not due any more, if it was."""
-        self._due.pop(key, None)
+        if self._due.pop(key, None) is not None:
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        if len(self._heap) > 2 * len(self._due) + _SLACK:
+            live = {entry[2]: entry for entry in self._heap if self._due.get(entry[2]) == entry[0]}
+            self._heap = sorted(live.values())
 
     def next_due(self) -> int | None:
         """When the first is due; None where there is none."""

@@ -32,6 +32,7 @@ class Topic:
         "_pieces",
         "bytes",
         "epoch",
+        "freed",
         "head_seq",
         "name",
         "next_seq",
@@ -42,7 +43,17 @@ class Topic:
         "ttls",
     )
 
-    def __init__(self, name: bytes, number: int, epoch: str, next_seq: int, settings: TopicSettings) -> None:
+    def __init__(
+        self,
+        name: bytes,
+        number: int,
+        epoch: str,
+        next_seq: int,
+        settings: TopicSettings,
+        freed: list[Piece] | None = None,
+    ) -> None:
+        """`freed` takes the pieces that are let go of."""
+        self.freed = freed
         self.name = name
         self.settings = settings
         self.number = number
@@ -124,15 +135,30 @@ class Topic:
             yield self._pieces[index]
 
     def append(
-        self, time: int, headers: bytes, body: bytes, count: int = 1, offsets: bytes = b"", expires: int = 0
-    ) -> None:
-        """One piece at `next_seq`; whoever had everything waits for it now."""
-        piece = Piece(self.next_seq, count, time, headers, body, offsets, self.tail_readers, expires)
+        self,
+        time: int,
+        headers: bytes,
+        body: bytes,
+        count: int = 1,
+        offsets: bytes = b"",
+        expires: int = 0,
+        number: int = 0,
+        stored: int | None = None,
+    ) -> Piece:
+        """One piece at `next_seq`; whoever had everything waits for it now. With `stored` its body and offsets are in
+        the store, and this is its size.
+        """
+        if stored is None:
+            size = len(headers) + len(body) + len(offsets)
+            piece = Piece(self.next_seq, count, time, headers, body, offsets, self.tail_readers, expires, number, size)
+        else:
+            piece = Piece(self.next_seq, count, time, headers, None, b"", self.tail_readers, expires, number, stored)
         self._pieces.append(piece)
         self.tail_readers = 0
         self.ttls += expires > 0
         self.bytes += piece.size
         self.next_seq += count
+        return piece
 
     def _index(self, seq: int) -> int:
         pieces = self._pieces
@@ -217,6 +243,8 @@ class Topic:
             self.bytes -= pieces[head].size
             self.ttls -= pieces[head].expires > 0
             freed += pieces[head].count
+            if self.freed is not None:
+                self.freed.append(pieces[head])
             pieces[head] = _FREED
             head += 1
         self.head_seq += freed

@@ -24,12 +24,14 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks. `wall` is held still while the system's clock is set back."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int | None = None) -> None:
+        """`start`: where the monotonic clock goes on, in microseconds; None: it is the machine's."""
         self._wall = 0
+        self._offset = 0 if start is None else start - time.monotonic_ns() // 1000
 
     def now(self) -> Now:
         self._wall = max(self._wall, time.time_ns() // 1_000_000)
-        return Now(time.monotonic_ns() // 1000, self._wall)
+        return Now(time.monotonic_ns() // 1000 + self._offset, self._wall)
 
 
 class ManualClock:

@@ -66,6 +66,13 @@ class BrokerSettings(Settings):
     max_messages: int = setting(count(1, 10**9), 1_000_000, "messages", "ceiling of stored messages of a topic (429)")
     max_bytes: int = setting(size(1, 2**50), 256 * MIB, "bytes", "ceiling of stored bytes of a topic (429)")
     memory: int = setting(size(MIB, 2**50), GIB, "bytes", "ceiling of what a broker holds in memory (503)")
+    store: str = setting(
+        choice("memory", "sqlite"), "memory", "", "where messages are kept: memory is gone when the broker stops"
+    )
+    data: str = setting(str, "", "path", "directory of the sqlite stores, one folder for each broker")
+    disk_reserve: int = setting(
+        size(MIB, 2**50), 256 * MIB, "bytes", "publishing is refused (503) while less than this is free on the disk"
+    )
     topics: str = setting(
         str, "", "path", "file with [[topics]]: ceilings of topics by patterns of names; default the --config file"
     )

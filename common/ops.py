@@ -28,6 +28,7 @@ class Op(IntEnum):
     PING = 1
     GOODBYE = 2
     STATS = 3
+    BACKUP = 4
     SUBSCRIBE = 10
     UNSUBSCRIBE = 11
     PUBLISH = 12
@@ -68,6 +69,21 @@ class Stats(Struct, array_like=True):
     """Gauges and counters of one broker by name; all count from its start."""
 
     values: dict[str, int]
+
+
+class Backup(Struct, array_like=True):
+    """A copy of the broker's store is to be made beside it, under this name; asked again, how far it is."""
+
+    name: str
+
+
+class BackupProgress(Struct, array_like=True):
+    """`copied` of `pages`; with `done` the copy at `path` is whole and durable."""
+
+    path: str
+    copied: int
+    pages: int
+    done: bool
 
 
 class Settings(Struct, array_like=True):
@@ -228,6 +244,7 @@ class OpSpec(NamedTuple):
 OPS: dict[Op, OpSpec] = {
     Op.PING: OpSpec(Ping, Pong, on_topic=False),
     Op.GOODBYE: OpSpec(Nothing, Nothing, on_topic=False),
+    Op.BACKUP: OpSpec(Backup, BackupProgress, on_topic=False),
     Op.STATS: OpSpec(Nothing, Stats, on_topic=False),
     Op.SUBSCRIBE: OpSpec(Settings, Subscribed, on_user=True),
     Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),

@@ -56,7 +56,7 @@ def announce_ready() -> None:
         pass
 
 
-def private_dir(path: str | Path) -> Path:
+def private_dir(path: str | Path, what: str = "run directory") -> Path:
     """The directory as an absolute path, made where it is missing, and for its owner only (0700).
 
     Raises `StartError` for a symbolic link, for what is not ours, and for a directory open to others that
@@ -67,17 +67,17 @@ def private_dir(path: str | Path) -> Path:
         folder = given.parent.resolve() / given.name  # sockets' paths are short: no detours in them
         folder.mkdir(0o700, parents=True, exist_ok=True)
         if folder.is_symlink():
-            raise StartError(f"run directory {folder}: is a symbolic link")
+            raise StartError(f"{what} {folder}: is a symbolic link")
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise StartError(f"run directory {given}: {error.strerror}") from None
+        raise StartError(f"{what} {given}: {error.strerror}") from None
     try:
         status = os.fstat(handle)
         if status.st_uid != os.geteuid():
-            raise StartError(f"run directory {folder}: belongs to another user")
+            raise StartError(f"{what} {folder}: belongs to another user")
         if status.st_mode & 0o077:
             if any(folder.iterdir()):
-                raise StartError(f"run directory {folder}: is open to other users (chmod 700, or another one)")
+                raise StartError(f"{what} {folder}: is open to other users (chmod 700, or another one)")
             os.fchmod(handle, 0o700)
     finally:
         os.close(handle)

@@ -59,7 +59,8 @@ def main() -> int:
     check_ports(HOST, ports_of(options.port, options.fronts))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
-    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared]
+    durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
+    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
     fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), f"--port={options.port}", *shared]
     children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
     _say("Starting Fanmail ...")
@@ -104,6 +105,13 @@ def _options(argv: list[str]) -> Any:
     parser.add_argument(
         "--run-dir", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",
         help="private directory for sockets and locks [path, default %(default)s, FANMAIL_RUN_DIR]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--durable", action="store_true", help="keep messages on disk: they outlive a restart and a crash"
+    )
+    parser.add_argument(
+        "--data", default="fanmail-data", env_var="FANMAIL_DATA",
+        help="with --durable: directory of the stores [path, default %(default)s here, FANMAIL_DATA]",
     )  # fmt: skip
     parser.add_argument("--brokers", type=how_many(1, 64), default=4, help="[brokers, default %(default)s]")
     parser.add_argument("--fronts", type=how_many(1, 64), default=4, help="[fronts, default %(default)s]")

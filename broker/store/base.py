@@ -3,29 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from broker.records import Record
+
+ENDLESS = 2**62
+"""Bytes that never run out."""
 
 
 class StoreError(Exception):
     """The store cannot go on: the broker answers nobody, exits with this text and starts from what is stored."""
 
 
+class UnusableStoreError(StoreError):
+    """The store cannot be trusted, or is not for this broker: nothing is changed, and the broker does not start."""
+
+
+class Content(NamedTuple):
+    """What a piece says, as `Piece` has it."""
+
+    body: bytes
+    offsets: bytes
+
+
+class Backup(Protocol):
+    """A copy of a store that is being made, in steps, between the bursts."""
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """How many parts are copied, and of how many."""
+        ...
+
+    def step(self) -> bool:
+        """Copies some more; whether the copy is complete and durable. Raises `StoreError`: then it is of no use."""
+        ...
+
+    def cancel(self) -> None:
+        """Ends it and removes what there is of the copy."""
+        ...
+
+
 class Store(Protocol):
     """One broker's store. Called by one thread."""
+
+    durable: bool
+    """Whether what was committed can be read again: then bodies need not stay in memory."""
+
+    clock: int
+    """Where the broker's monotonic clock goes on, in microseconds."""
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the live state, `StoreOpened` first. Called once, before any commit.
 
-        Raises `StoreError` for a store that cannot be trusted.
+        Raises `UnusableStoreError` for a store that cannot be trusted.
         """
         ...
 
-    def commit(self, records: Sequence[Record]) -> None:
+    def commit(self, burst: Sequence[Record], clock: int) -> None:
         """Keeps all of the records or, after a crash, none of them; on return they are as durable as this
-        store makes them. Never called with none. Raises `StoreError`; afterwards only `close` may be called.
+        store makes them. Never called with none. `clock` is a reading of the broker's monotonic clock in microseconds.
+        Raises `StoreError`; afterwards only `close` may be called.
         """
+        ...
+
+    def read(self, piece: int) -> Content:
+        """What a committed piece says, where `durable`. Raises `StoreError`."""
+        ...
+
+    def room(self) -> int:
+        """Bytes that may be written before publishing is to be refused; below 0 where it is too late."""
+        ...
+
+    def tidy(self) -> None:
+        """Gives back some of the space that is not needed any more. Called several times a second; bounded."""
+        ...
+
+    def backup(self, name: str) -> tuple[Path, Backup]:
+        """Begins a copy and says where it will be: beside the store, under this name. Raises `StoreError`."""
         ...
 
     def close(self) -> None:

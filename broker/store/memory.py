@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from broker.records import Record, StoreOpened
+from broker.store.base import ENDLESS, Backup, Content, StoreError
 
 
 class MemoryStore:
     """Keeps nothing. `store_id` is made anew at every start, so that no id of an earlier life fits a new topic."""
+
+    durable = False
+    clock = 1
+    """A reading of 0 would look like a deadline that is not set."""
 
     def __init__(self, store_id: str) -> None:
         self._store_id = store_id
@@ -17,8 +23,23 @@ class MemoryStore:
         """An empty store."""
         yield StoreOpened(self._store_id, topics_begun=0)
 
-    def commit(self, records: Sequence[Record]) -> None:
+    def commit(self, burst: Sequence[Record], clock: int) -> None:
         """Nothing to do."""
+
+    def read(self, piece: int) -> Content:
+        """There is nothing to read: all is in the state."""
+        raise StoreError("the memory store keeps no bodies")
+
+    def room(self) -> int:
+        """The memory has a ceiling of its own."""
+        return ENDLESS
+
+    def tidy(self) -> None:
+        """Nothing to do."""
+
+    def backup(self, name: str) -> tuple[Path, Backup]:
+        """There is no file to copy."""
+        raise StoreError("the broker keeps messages in memory only: there is nothing to copy")
 
     def close(self) -> None:
         """Nothing to do."""

@@ -43,3 +43,12 @@ def test_an_id_means_nothing_to_the_supervisor_of_many(folder: Path) -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
 def test_an_address_that_cannot_be_listened_on(folder: Path, host: str) -> None:
     assert host in refusal("httpfront", f"--host={host}", "--port=0", f"--run-dir={folder}")
+
+
+def test_rules_of_topics_that_cannot_be_used(folder: Path) -> None:
+    (folder / "cluster.toml").write_text(describe_local(1, folder))
+    (folder / "topics.toml").write_text('[[topics]]\npattern = "logs.*"\nmax_mesages = 1\n')
+    line = refusal("broker", f"--run-dir={folder}", f"--topics={folder / 'topics.toml'}")
+    assert "topics.toml: [[topics]] number 1: unknown setting 'max_mesages'" in line
+    assert not (folder / "b0.sock").exists()
+    assert "number 1" in refusal("broker.start", "1", f"--run-dir={folder}", f"--topics={folder / 'topics.toml'}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
 from broker.limits import Limits
@@ -59,9 +61,9 @@ class Told(NamedTuple):
     peer: bytes
 
 
-def loaded(store: Store, rules: TopicRules | None = None) -> State:
-    """The state that a store gives back."""
-    state = State(rules)
+def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62) -> State:
+    """The state that a store gives back; bodies stay in memory up to `keep` bytes."""
+    state = State(rules, Contents(store.read if store.durable else None, keep), store.durable)
     for record in store.load():
         state.apply(record)
     return state
@@ -78,9 +80,11 @@ class BrokerDriver:
     identity: Identity = IDENTITY
     next_id: int = 16
     rules: Sequence[TopicRule] = ()
+    keep: int = 2**62
+    """Bytes of bodies that stay in memory, where the store has them too."""
 
     def __post_init__(self) -> None:
-        state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules))
+        state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules), self.keep)
         self.dispatcher = Dispatcher(Core(state, self.limits), self.identity, self.cluster_map)
 
     @property
@@ -95,7 +99,8 @@ class BrokerDriver:
         """The end of a burst, as the loop has it."""
         records = self.dispatcher.core.take_records()
         if records:
-            self.store.commit(records)
+            self.store.commit(records, self.clock.now().mono)
+            self.state.contents.shrink()
 
     def pack(self, asked: Asked, request_id: int | None = None) -> bytes:
         deadline = self.clock.now().mono + asked.timeout
@@ -148,14 +153,41 @@ class BrokerDriver:
     def ask(self, op: Op, topic: bytes = b"", user: bytes = b"", args: Struct = NOTHING) -> Answer:
         return self.send(Asked(op, topic, user, args))[0]
 
-    def subscribe(self, topic: bytes, user: bytes) -> Answer:
-        return self.ask(Op.SUBSCRIBE, topic, user)
+    def elapse(self, seconds: float) -> None:
+        """Time passes, and a turn of the loop does what is due then."""
+        self.clock.advance(seconds)
+        self.dispatcher.run_due(self.clock.now())
+
+    def subscribe(self, topic: bytes, user: bytes, **settings: int) -> Answer:
+        return self.ask(Op.SUBSCRIBE, topic, user, ops.Settings(**settings) if settings else NOTHING)
+
+    def configure(self, topic: bytes, user: bytes, **settings: int) -> Answer:
+        return self.ask(Op.CONFIGURE, topic, user, ops.Settings(**settings))
 
     def unsubscribe(self, topic: bytes, user: bytes) -> Answer:
         return self.ask(Op.UNSUBSCRIBE, topic, user)
 
     def take(self, topic: bytes, user: bytes) -> Answer:
         return self.ask(Op.TAKE, topic, user, ops.Take())
+
+    def lease(self, topic: bytes, user: bytes, seconds: float = 30) -> Answer:
+        return self.ask(Op.TAKE, topic, user, ops.Take(lease=int(seconds * SECOND)))
+
+    def fetch(self, topic: bytes, user: bytes, most: int = 1000, *, room: int = 2**40, lease: float = 0) -> Answer:
+        """Several at once, a run for each piece; with `lease`, in seconds, they are leased."""
+        return self.ask(Op.FETCH, topic, user, ops.Fetch(False, "", 0, most, room, False, int(lease * SECOND)))
+
+    def finish(self, topic: bytes, user: bytes, *receipts: ops.Receipt) -> list[str]:
+        """What comes of each receipt; "" where its message is done."""
+        codes: list[str] = self.ask(Op.FINISH, topic, user, ops.Finish(list(receipts))).result.codes
+        return codes
+
+    def extend(self, topic: bytes, user: bytes, receipt: ops.Receipt, seconds: float = 0, delay: float = 0) -> Answer:
+        args = ops.Extend(receipt, int(seconds * SECOND), int(delay * SECOND))
+        return self.ask(Op.EXTEND, topic, user, args)
+
+    def dead(self, topic: bytes, user: bytes, after: int = 0, most: int = 1000, room: int = 2**40) -> Answer:
+        return self.ask(Op.DEAD_LIST, topic, user, ops.ListDead(after, most, room))
 
     def after(self, topic: bytes, user: bytes, cursor: str = "0") -> Answer:
         """Confirms up to a message id and takes a look at the next message."""
@@ -174,8 +206,10 @@ class BrokerDriver:
     def pass_on(self, topic: bytes, user: bytes) -> Answer:
         return self.ask(Op.PASS, topic, user)
 
-    def publish(self, topic: bytes, body: bytes, headers: bytes = b"") -> Answer:
-        """Large bodies travel as a front sends them."""
+    def publish(self, topic: bytes, body: bytes, headers: bytes = b"", **options: Any) -> Answer:
+        """Large bodies travel as a front sends them; `options` are further fields of the arguments."""
+        if options:
+            return self.ask(Op.PUBLISH, topic, args=ops.Publish(headers, body, **options))
         if len(body) >= wire.LARGE_BODY:
             return self.send(Asked(Op.PUBLISH, topic, args=ops.Publish(headers, b"")), body=body)[0]
         return self.ask(Op.PUBLISH, topic, args=ops.Publish(headers, body))
@@ -190,6 +224,31 @@ class BrokerDriver:
     def _id(self) -> int:
         self.next_id += 1
         return self.next_id - 1
+
+
+def batch(*messages: bytes, headers: bytes = b"", **options: Any) -> ops.Publish:
+    """The arguments of a batch; `options` are further fields of them."""
+    framed = [len(each).to_bytes(4, "big") + each for each in messages]
+    ends = itertools.accumulate(map(len, framed), initial=0)
+    offsets = b"".join(end.to_bytes(4, "little") for end in ends)
+    return ops.Publish(headers, b"".join(framed), len(messages), offsets, **options)
+
+
+def receipt_of(message: ops.Message) -> ops.Receipt:
+    """The receipt that came with a leased message."""
+    return ops.Receipt(message.epoch, message.seq, message.attempt)
+
+
+def bodies_of(found: ops.Batch | None) -> list[bytes]:
+    """The messages of a fetch."""
+    bodies = []
+    for run in found.runs if found else ():
+        rest = run.body
+        while rest:
+            end = 4 + int.from_bytes(rest[:4], "big")
+            bodies.append(rest[4:end])
+            rest = rest[end:]
+    return bodies
 
 
 def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -> list[Answer]:

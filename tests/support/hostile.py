@@ -66,6 +66,27 @@ CORPUS: dict[str, list[bytes]] = {
     "no topic": [_encode([1, 77, 1, [_request(topic=b"")]])],
     "a topic of nil": [_encode([1, 77, 1, [_request(topic=None)]])],
     "a topic that is too long": [_encode([1, 77, 1, [_request(topic=b"t" * 1025)]])],
+    "the longest lease and more": [_encode([1, 77, 1, [_request(args=[False, "", 0, 2**60 + 1])]])],
+    "a lease of less than nothing": [_encode([1, 77, 1, [_request(args=[False, "", 0, -1])]])],
+    "a delay beyond all numbers": [
+        _encode([1, 77, 1, [_request(op=12, user=b"", args=[b"", b"", 1, b"", 0, 2**64 - 1])]])
+    ],
+    "a key that is too long": [
+        _encode([1, 77, 1, [_request(op=12, user=b"", args=[b"", b"", 1, b"", 0, 0, b"k" * 256])]])
+    ],
+    "a digest that is too long": [
+        _encode([1, 77, 1, [_request(op=12, user=b"", args=[b"", b"", 1, b"", 0, 0, b"k", b"d" * 17])]])
+    ],
+    "settings of less than nothing": [_encode([1, 77, 1, [_request(op=18, args=[-1, None])]])],
+    "receipts that are one receipt": [_encode([1, 77, 1, [_request(op=19, args=["0badcafe1", 1, 1])]])],
+    "receipts in receipts": [_encode([1, 77, 1, [_request(op=19, args=0)]])[:-1] + b"\x91" * DEEP + b"\x90"],
+    "receipts, four thousand million": [
+        _encode([1, 77, 1, [_request(op=19, args=0)]])[:-1] + b"\x91\xdd\xff\xff\xff\xff"
+    ],
+    "a receipt with one field too few": [_encode([1, 77, 1, [_request(op=20, args=[["0badcafe1", 1], 1])]])],
+    "a receipt of nil": [_encode([1, 77, 1, [_request(op=20, args=[None, 1])]])],
+    "dead letters without a place to begin": [_encode([1, 77, 1, [_request(op=21, args=[])]])],
+    "a cancel of nothing": [_encode([1, 77, 1, [_request(op=24, args=[])]])],
     "sixty-five requests": [_encode([1, 77, 1, [REQUEST] * 65])],
     "two requests for one body": [_encode([1, 77, 1, [REQUEST] * 2]), b"body"],
     "no request for a body": [_encode([1, 77, 1, []]), b"body"],
@@ -132,6 +153,42 @@ def swapped(rng: random.Random, decoded: Any) -> Any:
         case _:
             result[at] = swapped(rng, result[at])
     return result
+
+
+NUMBERS = (0, 1, 2, 5, -1, 2**31, 2**32 - 1, 2**60, 2**60 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63))
+OPERATIONS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24)
+"""On topics."""
+
+
+def arguments(rng: random.Random, op: int, epoch: str) -> list[Any]:
+    """Arguments of the right types for an operation, with numbers that no front of ours would send."""
+
+    def number() -> int:
+        return rng.choice(NUMBERS) if rng.random() < 0.6 else rng.randrange(1, 8)
+
+    def receipt() -> list[Any]:
+        return [rng.choice([epoch, epoch, epoch, "", "0badcafe2"]), number(), number()]
+
+    match op:
+        case 10 | 18:
+            return [rng.choice([None, number()]), rng.choice([None, number()])]
+        case 12:
+            key = rng.choice([b"", b"", b"k", b"k" * 255, b"k" * 256])
+            return [b"h", b"body", 1, b"", number(), number(), key, rng.choice([b"d" * 16, b"d" * 17])]
+        case 13:
+            return [rng.random() < 0.3, epoch, number(), number()]
+        case 17:
+            return [rng.random() < 0.3, epoch, number(), number(), number(), rng.random() < 0.5, number()]
+        case 19:
+            return [[receipt() for _ in range(rng.choice([0, 1, 3, 1000]))]]
+        case 20:
+            return [receipt(), number(), number()]
+        case 21:
+            return [number(), number(), number()]
+        case 15 | 24:
+            return [number()]
+        case _:
+            return []
 
 
 def message(rng: random.Random, valid: Sequence[bytes]) -> list[bytes]:

@@ -4,86 +4,215 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from broker.records import (
-    MessageStored,
-    Record,
-    StoreOpened,
-    SubscriptionEnded,
-    SubscriptionSet,
-    TopicBegan,
-    TopicEnded,
-    Trimmed,
-)
-from broker.store.base import StoreError
+from msgspec.structs import replace
+
+from broker import records as rec
+from broker.letter import Letter
+from broker.records import Record
+from broker.store.base import ENDLESS, Backup, Content, StoreError
 
 
 @dataclass
-class Kept:
+class HeldRow:
+    """A message that was handed out under a lease and is not done."""
+
+    attempt: int
+    until: int = 0
+    due: int = 0
+    letter: Letter | None = None
+    """Of a message that was put back from the dead list, itself: the log may have it no more."""
+
+
+@dataclass
+class KeptUser:
+    """What is alive of one subscription."""
+
+    position: int
+    settings: rec.SettingsSet | None = None
+    held: dict[int, HeldRow] = field(default_factory=dict)
+    dead: dict[int, Letter] = field(default_factory=dict)
+    """In the order of their dying."""
+
+    @property
+    def rows(self) -> int:
+        return 1 + (self.settings is not None) + len(self.held) + len(self.dead)
+
+
+@dataclass
+class KeptTopic:
     """What is alive of one topic."""
 
     number: int
     next_seq: int
-    messages: dict[int, MessageStored] = field(default_factory=dict)
-    positions: dict[bytes, int] = field(default_factory=dict)
-
-
-class MirrorStore:
-    """Keeps what lives, and nothing else, from the records alone: the stand-in for a durable store."""
-
-    def __init__(self, store_id: str) -> None:
-        self._store_id = store_id
-        self._topics_begun = 0
-        self.topics: dict[bytes, Kept] = {}
+    pieces: dict[int, rec.MessageStored] = field(default_factory=dict)
+    """Messages and batches by their first number, in order."""
+    users: dict[bytes, KeptUser] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
-        """How much is kept: one for each topic, message and subscription."""
-        return sum(1 + len(each.messages) + len(each.positions) for each in self.topics.values())
+        return 1 + len(self.pieces) + sum(user.rows for user in self.users.values())
+
+
+class MirrorStore:
+    """Keeps what lives, and nothing else, from the records alone: the stand-in for a durable store. A `lazy` one keeps
+    bodies back when it is loaded.
+    """
+
+    durable = True
+    clock = 1
+
+    def __init__(self, store_id: str, lazy: bool = False) -> None:
+        self._store_id = store_id
+        self._lazy = lazy
+        self._pieces: dict[int, rec.MessageStored] = {}
+        """By their numbers."""
+        self._topics_begun = 0
+        self.topics: dict[bytes, KeptTopic] = {}
+        self.keys: dict[tuple[bytes, bytes], rec.KeyRemembered] = {}
+        """By topic and key, in the order of their times."""
+        self.delayed: dict[int, rec.PublishDelayed] = {}
+
+    @property
+    def rows(self) -> int:
+        """How much is kept: one for each topic, piece, subscription, its settings, held message, dead letter,
+        delayed publish and key.
+        """
+        return sum(topic.rows for topic in self.topics.values()) + len(self.keys) + len(self.delayed)
 
     def load(self) -> Iterator[Record]:
-        yield StoreOpened(self._store_id, self._topics_begun)
+        yield rec.StoreOpened(self._store_id, self._topics_begun)
         for name, topic in self.topics.items():
-            yield TopicBegan(name, topic.number, topic.next_seq - sum(each.count for each in topic.messages.values()))
-            yield from topic.messages.values()
-            for user, position in topic.positions.items():
-                yield SubscriptionSet(name, user, position)
+            yield rec.TopicBegan(name, topic.number, next(iter(topic.pieces), topic.next_seq))
+            yield from map(self._given, topic.pieces.values())
+            for user, kept in topic.users.items():
+                yield from _load_user(name, user, kept)
+        yield from self.keys.values()
+        yield from self.delayed.values()
 
-    def commit(self, records: Sequence[Record]) -> None:
+    def commit(self, records: Sequence[Record], clock: int = 0) -> None:
         assert records, "commit is never called with none"
         for record in records:
             self._keep(record)
 
+    def read(self, piece: int) -> Content:
+        return Content(self._pieces[piece].body, self._pieces[piece].offsets)
+
+    def room(self) -> int:
+        return ENDLESS
+
+    def tidy(self) -> None:
+        """Nothing is left over."""
+
+    def backup(self, name: str) -> tuple[Path, Backup]:
+        raise StoreError("there is no file")
+
     def close(self) -> None:
         """Nothing is open."""
 
+    def _given(self, record: rec.MessageStored) -> rec.MessageStored:
+        if not self._lazy:
+            return record
+        size = len(record.headers) + len(record.body) + len(record.offsets)
+        return replace(record, body=b"", offsets=b"", stored=size)
+
     def _keep(self, record: Record) -> None:
         match record:
-            case TopicBegan(topic=name, number=number, next_seq=next_seq):
+            case rec.PublishDelayed(number=number):
+                assert number > max(self.delayed, default=0), "a number that waits is not given out again"
+                self.delayed[number] = record
+            case rec.DelayEnded(number=number):
+                del self.delayed[number]
+            case rec.KeyRemembered(topic=name, key=key):
+                assert (name, key) not in self.keys, "a key is forgotten before it is used again"
+                self.keys[name, key] = record
+            case rec.KeyForgotten(topic=name, key=key):
+                del self.keys[name, key]
+            case rec.TopicBegan(topic=name, number=number, next_seq=next_seq):
                 assert name not in self.topics
                 assert number > self._topics_begun, "a number is never given out again"
-                self.topics[name] = Kept(number, next_seq)
+                self.topics[name] = KeptTopic(number, next_seq)
                 self._topics_begun = number
-            case TopicEnded(topic=name):
-                assert not self.topics[name].positions
+            case rec.PiecesFreed(pieces=pieces):
+                for piece in pieces:
+                    freed = self._pieces.pop(piece)
+                    topic = self.topics.get(freed.topic)
+                    if topic is not None and topic.pieces.get(freed.seq) is freed:  # not one of its next life
+                        del topic.pieces[freed.seq]
+            case rec.TopicEnded(topic=name):
+                assert not self.topics[name].users
                 del self.topics[name]
-            case MessageStored(topic=name, seq=seq):
-                assert seq == self.topics[name].next_seq, "no gaps"
-                self.topics[name].messages[seq] = record
-                self.topics[name].next_seq += record.count
-            case SubscriptionSet(topic=name, user=user, position=position):
-                self.topics[name].positions[user] = position
-            case SubscriptionEnded(topic=name, user=user):
-                del self.topics[name].positions[user]
-            case Trimmed(topic=name, head=head):
-                for seq in [seq for seq in self.topics[name].messages if seq < head]:
-                    del self.topics[name].messages[seq]
+                for named in [named for named in self.keys if named[0] == name]:
+                    del self.keys[named]
             case _:
-                raise AssertionError(f"not a change: {record}")
+                self._keep_of_topic(self.topics[record.topic], record)
+
+    def _keep_of_topic(self, topic: KeptTopic, record: Record) -> None:
+        match record:
+            case rec.MessageStored(seq=seq, count=count):
+                assert seq == topic.next_seq, "no gaps"
+                assert record.piece > max(self._pieces, default=0), "numbers of pieces grow"
+                self._pieces[record.piece] = record
+                topic.pieces[seq] = record
+                topic.next_seq += count
+            case rec.HeadMoved(head=head):
+                assert head in topic.pieces or head == topic.next_seq, "pieces go as a whole"
+            case rec.SubscriptionSet(user=user, position=position):
+                topic.users.setdefault(user, KeptUser(position)).position = position
+            case rec.SubscriptionEnded(user=user):
+                del topic.users[user]
+            case _:
+                _keep_of_user(topic.users[record.user], record)
+
+
+def _keep_of_user(user: KeptUser, record: Record) -> None:
+    match record:
+        case rec.SettingsSet(expires_after=expires_after, max_deliveries=max_deliveries):
+            user.settings = record if expires_after or max_deliveries else None
+        case rec.Leased(first=first, count=count, attempt=attempt, until=until):
+            for seq in range(first, first + count):
+                row = user.held.setdefault(seq, HeldRow(attempt))
+                row.attempt, row.until, row.due = attempt, until, 0
+        case rec.Returned(seqs=seqs, due=due):
+            for seq in seqs:
+                user.held[seq].until, user.held[seq].due = 0, due
+        case rec.Finished(seqs=seqs):
+            for seq in seqs:
+                del user.held[seq]
+        case rec.DeadLettered(letter=letter):
+            del user.held[letter.seq]
+            assert letter.seq not in user.dead
+            user.dead[letter.seq] = letter
+        case rec.DeadEnded(seqs=seqs):
+            for seq in seqs:
+                del user.dead[seq]
+        case rec.DeadReturned(seqs=seqs):
+            for seq in seqs:
+                assert seq not in user.held
+                user.held[seq] = HeldRow(0, letter=user.dead.pop(seq))
+        case _:
+            raise AssertionError(f"not a change: {record}")
+
+
+def _load_user(name: bytes, user: bytes, kept: KeptUser) -> Iterator[Record]:
+    yield rec.SubscriptionSet(name, user, kept.position)
+    if kept.settings is not None:
+        yield kept.settings
+    back = {seq: row.letter for seq, row in kept.held.items() if row.letter is not None}
+    for letter in (*kept.dead.values(), *back.values()):
+        yield rec.DeadLettered(name, user, letter)
+    if back:
+        yield rec.DeadReturned(name, user, tuple(back))
+    for seq, row in kept.held.items():
+        if row.attempt:
+            yield rec.Leased(name, user, seq, 1, row.attempt, row.until or row.due or 1)
+            if not row.until:
+                yield rec.Returned(name, user, (seq,), row.due)
 
 
 class FailingStore(MirrorStore):
     """Its disk is full: no commit succeeds."""
 
-    def commit(self, records: Sequence[Record]) -> None:
+    def commit(self, records: Sequence[Record], clock: int = 0) -> None:
         raise StoreError("no space left on the device")

@@ -1,39 +1,61 @@
-"""What a broker promises, in the plainest way: each user has a list of messages."""
+"""What a broker promises, in the plainest way, from docs/http-api.md: each user has a list of messages.
+
+Nothing is kept up that can be counted, and nothing is done early: at every call everything that is due is done
+first. What the API leaves open is said where it is decided here.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TypeVar
 
 from msgspec.structs import replace
 
+from broker.delayed import DELAYED_COST
+from broker.keys import KEY_COST
+from broker.ledger import LEDGER_COST
 from broker.limits import Limits
-from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
+from broker.piece import MESSAGE_COST
+from broker.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.topic_settings import TopicSettings
 from common import ops
+from common.clock import Now
+from tests.support.model_topic import ModelTopic
+from tests.support.model_user import ModelUser
+
+Answer = TypeVar("Answer")
+RETRY = 1000
+"""Milliseconds until a delayed publish whose topic has no room is tried again."""
 
 
-class Lost(NamedTuple):
-    """`cursor-lost`, and the next id of this user where one waits."""
+@dataclass(slots=True, eq=False)
+class Aside:
+    """A delayed publish."""
 
-    oldest: str | None
-
-
-@dataclass
-class ModelTopic:
-    """One life of a topic. A queue holds what its user has not got yet."""
-
-    epoch: str
-    published: int = 0
-    queues: dict[bytes, list[ops.Message]] = field(default_factory=dict)
+    number: int
+    topic: bytes
+    args: ops.Publish
+    bodies: Sequence[bytes]
+    due: int
+    tried_at: int
+    """When to try it: when it is due, or later."""
 
     @property
-    def stored(self) -> dict[int, ops.Message]:
-        """What anybody still waits for, once."""
-        return {each.seq: each for queue in self.queues.values() for each in queue}
+    def weight(self) -> int:
+        return DELAYED_COST + len(self.topic) + size_of(self.args)
 
-    @property
-    def bytes(self) -> int:
-        return sum(len(each.headers) + len(each.body) for each in self.stored.values())
+
+@dataclass(slots=True, eq=False)
+class Remembered:
+    """A publish that was made under a key."""
+
+    topic: bytes
+    key: bytes
+    digest: bytes
+    at: int
+    answer: ops.Published
 
 
 @dataclass
@@ -42,70 +64,191 @@ class Model:
 
     store_id: str
     limits: Limits
+    ceilings: Mapping[bytes, TopicSettings] = field(default_factory=dict)
+    """What the operator says of some topics."""
     lives: int = 0
     topics: dict[bytes, ModelTopic] = field(default_factory=dict)
+    aside: list[Aside] = field(default_factory=list)
+    """In the order in which they were accepted or tried."""
+    delayed: int = 0
+    """How many publishes ever were."""
+    keys: list[Remembered] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What happened, since the broker began."""
 
-    def subscribe(self, name: bytes, user: bytes) -> ops.Subscribed | str:
-        if name in self.topics and user in self.topics[name].queues:
-            return ops.Subscribed(created=False)
+    def user(self, name: bytes, user: bytes) -> ModelUser | None:
+        topic = self.topics.get(name)
+        return topic.users.get(user) if topic else None
+
+    def users(self) -> list[ModelUser]:
+        return [user for topic in self.topics.values() for user in topic.users.values()]
+
+    def settings(self, name: bytes) -> TopicSettings:
+        return self.ceilings.get(name, self.limits.topic_settings)
+
+    def subscribe(self, name: bytes, user: bytes, args: ops.Settings, now: Now) -> ops.Subscribed | str:
+        if self.user(name, user) is not None:
+            refused = self.configure(name, user, args, now)
+            return refused if isinstance(refused, str) else ops.Subscribed(created=False)
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             return "too-many-topics"
-        if sum(len(topic.queues) for topic in self.topics.values()) >= self.limits.subscriptions:
+        if len(self.users()) >= self.limits.subscriptions:
             return "too-many-subscriptions"
         topic_cost = 0 if name in self.topics else TOPIC_COST + len(name)
-        if self.memory + SUBSCRIPTION_COST + len(user) + topic_cost > self.limits.memory:
+        settings_cost = LEDGER_COST if args.expires_after or args.max_deliveries else 0
+        if not self.has_memory(SUBSCRIPTION_COST + len(user) + topic_cost + settings_cost):
             return "memory-full"
         if name not in self.topics:
             self.lives += 1
-            self.topics[name] = ModelTopic(f"{self.store_id}{self.lives:x}")
-        self.topics[name].queues[user] = []
+            self.topics[name] = ModelTopic(f"{self.store_id}{self.lives:x}", self.settings(name))
+        topic = self.topics[name]
+        topic.users[user] = ModelUser(self, topic)
+        self.configure(name, user, args, now)
         return ops.Subscribed(created=True)
 
+    def configure(self, name: bytes, user: bytes, args: ops.Settings, now: Now) -> ops.Nothing | str:
+        return self.on(name, user, lambda found: found.configure(args), now)
+
     def unsubscribe(self, name: bytes, user: bytes) -> ops.Nothing | str:
-        if name not in self.topics or user not in self.topics[name].queues:
-            return "no-subscription"
-        del self.topics[name].queues[user]
-        if not self.topics[name].queues:
-            del self.topics[name]
-        return ops.Nothing()
-
-    def publish(self, name: bytes, headers: bytes, body: bytes, wall: int) -> ops.Published | str:
-        topic, size = self.topics.get(name), len(headers) + len(body)
-        if topic is None:
-            return ops.Published(0, "", 0)
-        if len(topic.stored) >= self.limits.topic_messages or topic.bytes + size > self.limits.topic_bytes:
-            return "topic-full"
-        if self.memory + size + MESSAGE_COST > self.limits.memory:
-            return "memory-full"
-        topic.published += 1
-        for queue in topic.queues.values():
-            queue.append(ops.Message(topic.epoch, topic.published, wall, 1, 0, headers, body))
-        return ops.Published(len(topic.queues), topic.epoch, topic.published)
-
-    def take(self, name: bytes, user: bytes, args: ops.Take) -> ops.Message | Lost | str | None:
-        if name not in self.topics or user not in self.topics[name].queues:
+        if self.user(name, user) is None:
             return "no-subscription"
         topic = self.topics[name]
-        queue = topic.queues[user]
-        if args.after and args.seq:
-            if args.epoch != topic.epoch or not 1 <= args.seq <= topic.published:
-                return Lost(f"{topic.epoch}-{queue[0].seq}" if queue else None)
-            queue[:] = [each for each in queue if each.seq > args.seq]
-        if not queue:
-            return None
-        message = queue[0] if args.after else queue.pop(0)
-        return replace(message, pending=topic.published - message.seq)
+        del topic.users[user]
+        topic.tidy()
+        if not topic.users:
+            del self.topics[name]
+            self.keys = [each for each in self.keys if each.topic != name]
+        return ops.Nothing()
 
-    def look(self, name: bytes, user: bytes) -> ops.Status | str:
-        if name not in self.topics or user not in self.topics[name].queues:
+    def publish(self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], now: Now) -> ops.Published | str:
+        known = next((each for each in self.keys if (each.topic, each.key) == (name, args.key)), None)
+        if known is not None and known.digest != args.digest:
+            return "key-reused"
+        if known is not None:
+            self.counts["publishes.replayed"] += 1
+            return replace(known.answer, replayed=True)
+        topic, weight = self.topics.get(name), KEY_COST + len(name) + len(args.key) if args.key else 0
+        if args.delay:
+            answer = self.put_aside(name, args, bodies, weight, now)
+        elif topic is None:
+            return ops.Published(0, "", 0)
+        else:
+            answer = self.store(topic, args, bodies, size_of(args) + MESSAGE_COST + weight, now)
+        if args.key and isinstance(answer, ops.Published):
+            self.remember(Remembered(name, args.key, args.digest, now.mono, answer))
+        return answer
+
+    def put_aside(
+        self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], key: int, now: Now
+    ) -> ops.Published | str:
+        aside = Aside(self.delayed + 1, name, args, bodies, now.wall + args.delay, now.wall + args.delay)
+        if ModelTopic("", self.settings(name)).too_small_for(size_of(args), len(bodies)):
+            return "topic-full"
+        if len(self.aside) >= self.limits.delayed:
+            return "too-many-delayed"
+        if not self.has_memory(aside.weight + key):
+            return "memory-full"
+        self.delayed += 1
+        self.aside.append(aside)
+        return ops.Published(0, "", 0, aside.due)
+
+    def store(
+        self, topic: ModelTopic, args: ops.Publish, bodies: Sequence[bytes], memory: int, now: Now
+    ) -> ops.Published | str:
+        """`memory` is how much more of it is needed, if nothing is let go of."""
+        size, count = size_of(args), len(bodies)
+        if topic.too_small_for(size, count):
+            return "topic-full"
+        in_the_way = topic.too_many_for(size, count)
+        if in_the_way and not topic.settings.drop_oldest:
+            return "topic-full"
+        if not self.has_memory(memory - topic.memory_of_first(in_the_way)):
+            return "memory-full"
+        self.let_go(topic, in_the_way, "overflow")
+        seq = topic.next_seq
+        topic.store(args.headers, bodies, size, args.ttl, now)
+        return ops.Published(len(topic.users), topic.epoch, seq)
+
+    def let_go(self, topic: ModelTopic, pieces: int, reason: str) -> None:
+        self.counts[f"dropped.{reason}"] += sum(piece.count for piece in topic.pieces[:pieces])
+        del topic.pieces[:pieces]
+
+    def remember(self, key: Remembered) -> None:
+        if sum(each.topic == key.topic for each in self.keys) >= self.limits.keys:
+            self.counts["keys.forgotten"] += 1
+            self.keys.remove(next(each for each in self.keys if each.topic == key.topic))
+        self.keys.append(key)
+        while len(self.keys) > 1 and self.key_bytes() > self.limits.key_bytes:
+            self.counts["keys.forgotten"] += 1
+            del self.keys[0]
+
+    def on(self, name: bytes, user: bytes, call: Callable[[ModelUser], Answer], now: Now) -> Answer | str:
+        """A call on a subscription, which is idle from now on."""
+        found = self.user(name, user)
+        if found is None:
             return "no-subscription"
-        queue = self.topics[name].queues[user]
-        return ops.Status(len(queue), self.topics[name].epoch, queue[0].seq if queue else 0)
+        found.idle_from = now.mono
+        answer = call(found)
+        found.topic.tidy()
+        return answer
 
-    @property
+    def look(self, name: bytes, user: bytes, now: Now) -> ops.Status | str:
+        found = self.user(name, user)
+        return "no-subscription" if found is None else found.look(now)
+
+    def time_passed(self, now: Now) -> None:
+        """Everything whose time has come is done, as the broker does it before any request."""
+        for user in self.users():
+            user.time_passed(now)
+        for name, topic in list(self.topics.items()):
+            topic.tidy()
+            for user in [each for each, found in topic.users.items() if found.idle_for_too_long(now)]:
+                self.counts["subscriptions.expired"] += 1
+                self.unsubscribe(name, user)
+            while reason := topic.why_too_old(now):
+                self.let_go(topic, 1, reason)
+        for aside in sorted(self.aside, key=lambda each: each.tried_at):
+            if aside.tried_at <= now.wall:
+                self.publish_delayed(aside, now)
+        self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
+
+    def publish_delayed(self, aside: Aside, now: Now) -> None:
+        """As if it was sent now; if there is no room, a second later once more."""
+        self.aside.remove(aside)
+        topic = self.topics.get(aside.topic)
+        if topic is None:
+            self.counts["delayed.unwanted"] += len(aside.bodies)
+        elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
+            aside.tried_at = now.wall + RETRY
+            self.aside.append(aside)
+
+    def restarted(self) -> None:
+        """Another process goes on with what is stored."""
+        self.counts.clear()
+        for user in self.users():
+            user.idle_from = None
+        self.aside.sort(key=lambda each: each.number)
+        for aside in self.aside:
+            aside.tried_at = aside.due
+
+    def has_memory(self, more: int) -> bool:
+        return more <= 0 or self.memory() + more <= self.limits.memory
+
+    def dead_bytes(self) -> int:
+        return sum(user.dead_bytes() for user in self.users())
+
+    def key_bytes(self) -> int:
+        return sum(KEY_COST + len(each.topic) + len(each.key) for each in self.keys)
+
     def memory(self) -> int:
-        names = sum(len(n) + sum(map(len, t.queues)) for n, t in self.topics.items())
-        messages = sum(len(t.stored) for t in self.topics.values())
-        subscriptions = sum(len(t.queues) for t in self.topics.values())
-        costs = len(self.topics) * TOPIC_COST + subscriptions * SUBSCRIPTION_COST + messages * MESSAGE_COST
-        return names + costs + sum(t.bytes for t in self.topics.values())
+        topics = self.topics.values()
+        names = sum(map(len, self.topics)) + sum(len(user) for topic in topics for user in topic.users)
+        costs = len(topics) * TOPIC_COST + len(self.users()) * SUBSCRIPTION_COST
+        logs = sum(topic.memory_of_first(len(topic.pieces)) for topic in topics)
+        aside = sum(each.weight for each in self.aside)
+        return names + costs + logs + aside + self.key_bytes() + sum(user.weight() for user in self.users())
+
+
+def size_of(args: ops.Publish) -> int:
+    """Bytes of content."""
+    return len(args.headers) + len(args.body) + len(args.offsets)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST, State
+from msgspec.structs import astuple
+
+from broker.delayed import DELAYED_COST
+from broker.keys import KEY_COST
+from broker.leases import HELD_COST
+from broker.ledger import LEDGER_COST, Ledger
+from broker.letter import LETTER_COST, Letter
+from broker.piece import MESSAGE_COST, Piece
+from broker.state import SUBSCRIPTION_COST, TOPIC_COST, State
+from broker.subscription import Subscription
 from broker.topic import Topic
 
 
@@ -14,12 +24,14 @@ def snapshot(state: State) -> dict[str, Any]:
         "store_id": state.store_id,
         "topics_begun": state.topics_begun,
         "gauges": gauges(state),
-        "topics": {name: topic_snapshot(topic) for name, topic in state.topics.items()},
+        "topics": {name: topic_snapshot(topic, state.contents.whole) for name, topic in state.topics.items()},
+        "keys": keys_of(state),
+        "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
     }
 
 
-def topic_snapshot(topic: Topic) -> dict[str, Any]:
-    pieces = [topic.piece(seq) for seq in range(topic.head_seq, topic.next_seq)]
+def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece: piece) -> dict[str, Any]:
+    """`whole` gives a piece with its body."""
     return {
         "number": topic.number,
         "epoch": topic.epoch,
@@ -27,11 +39,46 @@ def topic_snapshot(topic: Topic) -> dict[str, Any]:
         "head_seq": topic.head_seq,
         "messages": topic.messages,
         "bytes": topic.bytes,
+        "ttls": topic.ttls,
         "tail_readers": topic.tail_readers,
-        "readers": [piece.readers for piece in pieces],
-        "pieces": [(piece.time, piece.headers, piece.body) for piece in pieces],
+        "pieces": [astuple(whole(piece)) for piece in pieces_of(topic)],
         "positions": {user: each.position for user, each in topic.subscriptions.items()},
+        "ledgers": {user: ledger_snapshot(each.ledger) for user, each in topic.subscriptions.items() if each.ledger},
     }
+
+
+def ledger_snapshot(ledger: Ledger) -> dict[str, Any]:
+    leases = ledger.leases
+    return {
+        "expires_after": ledger.expires_after,
+        "max_deliveries": ledger.max_deliveries,
+        "held": {seq: (*astuple(held)[:3], _plain(held.letter)) for seq, held in sorted(leases.held.items())},
+        "deadlines": {seq: leases.deadlines.get(seq) for seq in leases.held},
+        "open": leases.open,
+        "waiting": leases.waiting,
+        "oldest": leases.oldest(),
+        "next_ready": leases.next_ready(),
+        "dead": [_plain(letter) for letter in ledger.dead.letters.values()],
+        "dead_bytes": ledger.dead.bytes,
+        "weight": ledger.weight,
+    }
+
+
+def pieces_of(topic: Topic) -> list[Piece]:
+    """The stored ones, in order."""
+    return list(topic.pieces(topic.head_seq)) if topic.messages else []
+
+
+def keys_of(state: State) -> list[tuple[Any, ...]]:
+    """Idempotency keys with what is remembered of them, the oldest first."""
+    named = [(each.topic, each.key, state.keys.get(each.topic, each.key)) for each in state.keys._all]
+    return [(topic, key, *astuple(kept)) for topic, key, kept in named if kept is not None]
+
+
+def ledgers_of(state: State) -> list[Ledger]:
+    """Of all users who have one."""
+    users = (each for topic in state.topics.values() for each in topic.subscriptions.values())
+    return [each.ledger for each in users if each.ledger is not None]
 
 
 def gauges(state: State) -> dict[str, int]:
@@ -39,45 +86,117 @@ def gauges(state: State) -> dict[str, int]:
     return {
         "subscriptions": state.subscriptions,
         "messages": state.messages,
+        "pieces": state.pieces,
         "content_bytes": state.content_bytes,
         "name_bytes": state.name_bytes,
-        "memory": state.memory,
+        "ledger_bytes": state.ledger_bytes,
+        "open_leases": state.open_leases,
+        "dead_letters": state.dead_letters,
+        "dead_bytes": state.dead_bytes,
+        "keys": len(state.keys),
+        "key_bytes": state.keys.weight,
+        "delayed": len(state.delayed),
+        "delayed_bytes": state.delayed.weight,
+        "memory": state.memory + state.contents.away_bytes,
     }
 
 
 def counted(state: State) -> dict[str, int]:
     """The same, from scratch."""
-    topics = list(state.topics.values())
-    messages = sum(topic.next_seq - topic.head_seq for topic in topics)
-    subscriptions = sum(len(topic.subscriptions) for topic in topics)
-    content = sum(
-        len(piece.headers) + len(piece.body)
-        for topic in topics
-        for piece in map(topic.piece, range(topic.head_seq, topic.next_seq))
-    )
-    names = sum(len(name) + sum(map(len, topic.subscriptions)) for name, topic in state.topics.items())
-    return {
-        "subscriptions": subscriptions,
-        "messages": messages,
-        "content_bytes": content,
-        "name_bytes": names,
-        "memory": content
-        + names
-        + messages * MESSAGE_COST
-        + subscriptions * SUBSCRIPTION_COST
-        + len(topics) * TOPIC_COST,
+    topics, ledgers, keys = list(state.topics.values()), ledgers_of(state), keys_of(state)
+    pieces = [state.contents.whole(piece) for topic in topics for piece in pieces_of(topic)]
+    held = [held for ledger in ledgers for held in ledger.leases.held.values()]
+    dead = [letter for ledger in ledgers for letter in ledger.dead.letters.values()]
+    letters = dead + [each.letter for each in held if each.letter is not None]
+    delayed = list(state.delayed.publishes.values())
+    values = {
+        "subscriptions": sum(len(topic.subscriptions) for topic in topics),
+        "messages": sum(piece.count for piece in pieces),
+        "pieces": len(pieces),
+        "content_bytes": sum(len(each.headers) + len(each.body or b"") + len(each.offsets) for each in pieces),
+        "name_bytes": sum(len(name) + sum(map(len, topic.subscriptions)) for name, topic in state.topics.items()),
+        "ledger_bytes": sum(len(each.headers) + len(each.body) + LETTER_COST for each in letters)
+        + len(held) * HELD_COST
+        + len(ledgers) * LEDGER_COST,
+        "open_leases": sum(each.until > 0 for each in held),
+        "dead_letters": len(dead),
+        "dead_bytes": sum(len(each.headers) + len(each.body) for each in dead),
+        "keys": len(keys),
+        "key_bytes": sum(KEY_COST + len(topic) + len(key) for topic, key, *_ in keys),
+        "delayed": len(delayed),
+        "delayed_bytes": sum(
+            DELAYED_COST + sum(map(len, (each.topic, each.headers, each.body, each.offsets))) for each in delayed
+        ),
     }
+    costs = values["pieces"] * MESSAGE_COST + values["subscriptions"] * SUBSCRIPTION_COST + len(topics) * TOPIC_COST
+    weights = ("content_bytes", "name_bytes", "ledger_bytes", "key_bytes", "delayed_bytes")
+    return values | {"memory": costs + sum(values[each] for each in weights)}
 
 
 def check_state(state: State) -> None:
     """What must hold of every state between two requests."""
     assert gauges(state) == counted(state)
     for name, topic in state.topics.items():
-        positions = [each.position for each in topic.subscriptions.values()]
         assert name == topic.name
-        assert positions, "a topic without subscriptions leaves nothing behind"
-        assert topic.head_seq == min(positions), "stored is what somebody wants, up to the tail"
-        assert topic.tail_readers == positions.count(topic.next_seq)
-        for seq in range(topic.head_seq, topic.next_seq):
-            assert topic.piece(seq).readers == positions.count(seq)
-        assert topic.bytes == sum(topic.piece(n).size for n in range(topic.head_seq, topic.next_seq))
+        assert topic.subscriptions, "a topic without subscriptions leaves nothing behind"
+        _check_log(topic)
+        deadline = topic.head_deadline
+        assert deadline is None or _in_time(state.heads_due.get(name), deadline)
+        for user, subscription in topic.subscriptions.items():
+            ledger = subscription.ledger
+            if ledger is not None:
+                _check_ledger(topic, subscription, ledger)
+                first = ledger.leases.deadlines.next_due()
+                assert first is None or _in_time(state.leases_due.get((name, user)), first)
+                assert (state.idle_due.get((name, user)) is not None) == (ledger.expires_after > 0)
+    for number, publish in state.delayed.publishes.items():
+        assert publish.number == number <= state.delayed.last_number
+        assert state.delayed.due.get(number) is not None
+    for named in state.keys._all:
+        assert state.keys.get(named.topic, named.key) is not None
+    assert len(state.keys) == sum(map(state.keys.count, {named.topic for named in state.keys._all}))
+
+
+def _check_log(topic: Topic) -> None:
+    pieces = pieces_of(topic)
+    places = [max(_floor(each), topic.head_seq) for each in topic.subscriptions.values()]
+    assert topic.next_seq == topic.head_seq + sum(piece.count for piece in pieces)
+    assert topic.tail_readers == places.count(topic.next_seq)
+    for piece in pieces:
+        assert piece.readers == sum(piece.first <= place < piece.end for place in places)
+    assert not pieces or pieces[0].readers, "stored is what somebody wants, up to the tail"
+    assert topic.bytes == sum(piece.size for piece in pieces)
+    assert topic.ttls == sum(piece.expires > 0 for piece in pieces)
+
+
+def _check_ledger(topic: Topic, subscription: Subscription, ledger: Ledger) -> None:
+    leases = ledger.leases
+    assert leases.held or ledger.dead.letters or ledger.expires_after or ledger.max_deliveries, "else there is none"
+    assert subscription.position <= topic.next_seq
+    assert subscription.floor == _floor(subscription)
+    assert leases.open == sum(each.until > 0 for each in leases.held.values())
+    ready = [seq for seq, each in leases.held.items() if not each.until and not each.due]
+    assert leases.waiting == len(ready)
+    assert leases.next_ready() == min(ready, default=None)
+    assert not leases.held.keys() & ledger.dead.letters.keys()
+    for seq, held in leases.held.items():
+        assert 0 < seq < subscription.position, "handed out before"
+        assert not (held.until and held.due)
+        assert leases.deadlines.get(seq) == (held.until or held.due or None)
+        assert held.attempt > 0 or held.letter is not None
+    for seq, letter in ledger.dead.letters.items():
+        assert 0 < letter.seq == seq < subscription.position
+
+
+def _floor(subscription: Subscription) -> int:
+    """The first message of the log that is not done."""
+    held = subscription.ledger.leases.held if subscription.ledger else {}
+    return min([subscription.position, *(seq for seq, each in held.items() if each.letter is None)])
+
+
+def _in_time(due: int | None, deadline: int) -> bool:
+    return due is not None and due <= deadline
+
+
+def _plain(letter: Letter | None) -> tuple[Any, ...] | None:
+    return None if letter is None else astuple(letter)

@@ -256,16 +256,16 @@ def test_the_checker_sees_what_plain_takes_lose(seed: int) -> None:
 
 
 def test_the_checker_sees_a_broker_that_forgets_confirmations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_confirm", lambda box, args: None)
+    monkeypatch.setattr(reading, "_confirm", lambda box, args, now: None)
     assert "a message that was confirmed came again" in run(1).wrong
 
 
 def test_the_checker_sees_a_broker_that_skips(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = reading._confirm
 
-    def skipping(box: Any, args: ops.Take) -> None:
-        honest(box, args)
-        honest(box, ops.Take(True, EPOCH, min(args.seq + (args.seq % 7 == 3), box.topic.next_seq - 1)))
+    def skipping(box: Any, args: ops.Take, now: Any) -> None:
+        honest(box, args, now)
+        honest(box, ops.Take(True, EPOCH, min(args.seq + (args.seq % 7 == 3), box.topic.next_seq - 1)), now)
 
     monkeypatch.setattr(reading, "_confirm", skipping)
     assert "lost" in run(1).wrong

@@ -2,182 +2,256 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker.leases import Held
+from broker.ledger import Ledger
 from broker.limits import Limits
-from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
+from broker.store.base import Store
+from broker.store.sqlite import Owner, SqliteStore
+from broker.subscription import Subscription
+from broker.topic import Topic
+from broker.topic_settings import TopicRule, TopicSettings
 from common import ops, wire
 from common.ops import Op
-from tests.support.driver import STORE_ID, Answer, Asked, BrokerDriver, loaded
+from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, loaded
 from tests.support.mirror import MirrorStore
-from tests.support.model import Lost, Model
-from tests.support.snapshot import check_state, snapshot
+from tests.support.model import Model
+from tests.support.model_mail import DELAYED, LEASED
+from tests.support.model_topic import ModelTopic
+from tests.support.model_user import ModelUser
+from tests.support.plans import (
+    ANYWHERE,
+    CEILINGS,
+    LIMITS,
+    LIVE,
+    NO_SETTINGS,
+    SETTINGS,
+    TOPICS,
+    USERS,
+    Plan,
+    Planner,
+    calls,
+    dead,
+    handling,
+    leasing,
+    outcome,
+    publishing,
+    reading,
+    receipts,
+)
+from tests.support.snapshot import check_state, ledgers_of, pieces_of, snapshot
 
-TOPICS = st.sampled_from([b"a", b"a", b"a", b"a", b"b", "\u00fcber".encode(), b"x" * 200])
-USERS = st.sampled_from([b"u", b"u", b"v", b"a"])
-BODIES = st.sampled_from([b"", b"one", b"two", b"\x00\xff" * 20, b"L" * wire.LARGE_BODY])
-HEADERS = st.sampled_from([b"", b"", b"kept" * 10])
-KINDS = ("begin", "right", "right", "older", "any", "newest", "too high", "foreign", "earlier life")
-CURSORS = st.tuples(st.sampled_from(KINDS), st.integers(0, 10**6))
-"""What kind of cursor a read with `after` has, and a number that chooses among those of the kind."""
-CALLS = st.one_of(
-    st.tuples(st.just(Op.SUBSCRIBE), TOPICS, USERS),
-    st.tuples(st.just(Op.UNSUBSCRIBE), TOPICS, USERS),
-    st.tuples(st.just(Op.PUBLISH), TOPICS, HEADERS, BODIES.filter(lambda body: len(body) < wire.LARGE_BODY)),
-    st.tuples(st.just(Op.TAKE), TOPICS, USERS, st.none() | CURSORS),
-    st.tuples(st.just(Op.LOOK), TOPICS, USERS),
-)
-LIMITS = st.builds(
-    Limits,
-    topics=st.sampled_from([4, 3, 1]),
-    subscriptions=st.sampled_from([12, 6, 2]),
-    topic_messages=st.sampled_from([12, 5, 1]),
-    topic_bytes=st.sampled_from([50, 200, 20_000, 10**6]),
-    memory=st.sampled_from(
-        [2 * (TOPIC_COST + SUBSCRIPTION_COST) + 5 * MESSAGE_COST, 3 * TOPIC_COST + 20_000, 10**9, 10**9]
-    ),
-)
+STEPS = [0.001, 0.5, 4.999, 5, 5.001, 10, 30, 600]
+"""Seconds that pass: leases, lives, delays and idle times are 1, 5, 10 and 30 s."""
 
 
 class BrokerMachine(RuleBasedStateMachine):
     """Every rule asks the broker and the model the same."""
 
-    @initialize(limits=LIMITS)
-    def start(self, limits: Limits) -> None:
-        self.store = MirrorStore(STORE_ID)
-        self.broker = BrokerDriver(limits, self.store)
-        self.model = Model(STORE_ID, limits)
-        self.committed = copy.deepcopy(self.model)
+    @initialize(limits=LIMITS, ceilings=CEILINGS, settings=SETTINGS, deliveries=st.sampled_from([0, 0, 1, 2]))
+    def start(self, limits: Limits, ceilings: TopicSettings | None, settings: ops.Settings, deliveries: int) -> None:
+        rules = [TopicRule(re.compile("a").fullmatch, *ceilings)] if ceilings else []
+        limits = self.usable(limits)
+        self.store = self.new_store()
+        self.broker = BrokerDriver(limits, self.store, rules=rules)
+        self.model = Model(STORE_ID, limits, {b"a": ceilings} if ceilings else {})
+        self.committed = pickle.dumps(self.model)
+        self.ask(
+            (Op.SUBSCRIBE, (b"a", b"u"), ops.Settings(max_deliveries=deliveries)),
+            (Op.SUBSCRIBE, (b"a", b"v"), settings),
+            (Op.SUBSCRIBE, (b"b", b"u"), ops.Settings()),
+        )
 
-    def ask(self, *calls: tuple[Any, ...], body: bytes | None = None) -> None:
-        asked, expected = [], []
-        for op, topic, *rest in calls:
-            if op is Op.PUBLISH:
-                headers, content = rest
-                args = ops.Publish(headers, b"" if body is not None else content)
-                asked.append(Asked(op, topic, args=args))
-                expected.append(self.model.publish(topic, headers, content, self.broker.clock.now().wall))
-            elif op is Op.TAKE:
-                user, cursor = rest
-                args = ops.Take() if cursor is None else self.cursor(topic, user, *cursor)
-                asked.append(Asked(op, topic, user, args))
-                expected.append(self.model.take(topic, user, args))
-            else:
-                asked.append(Asked(op, topic, rest[0]))
-                expected.append(getattr(self.model, op.name.lower())(topic, rest[0]))
+    def usable(self, limits: Limits) -> Limits:
+        return limits
+
+    def new_store(self) -> Store:
+        return MirrorStore(STORE_ID)
+
+    def reopened(self) -> Store:
+        """As another process finds it."""
+        return self.store
+
+    def kept(self) -> int:
+        """How much the store holds."""
+        assert isinstance(self.store, MirrorStore)
+        return self.store.rows
+
+    def ask(self, *plans: Plan, body: bytes | None = None) -> None:
+        """All in one message, with the body of the only one beside it."""
+        now = self.broker.clock.now()
+        self.model.time_passed(now)
+        planner = Planner(self.model, now)
+        asked, expected = zip(*map(planner.resolve, plans), strict=True)
+        if body is not None:
+            asked[0].args.body = b""
         answers = self.broker.send(*asked, body=body)
-        assert [outcome(answer) for answer in answers] == expected
+        assert [outcome(answer) for answer in answers] == list(expected)
 
-    def cursor(self, name: bytes, user: bytes, kind: str, number: int) -> ops.Take:
-        """A cursor of this kind, as things stand in the model."""
-        topic = self.model.topics.get(name)
-        if kind == "begin" or topic is None:
-            return ops.Take(True)
-        queue = topic.queues.get(user)
-        done = queue[0].seq - 1 if queue else topic.published
-        seq = {
-            "right": done + 1,
-            "older": number % (done + 1),
-            "newest": topic.published,
-            "too high": topic.published + 1 + number**3,
-        }.get(kind, 1 + number % (topic.published + 1))
-        epochs = {"foreign": f"{self.model.store_id}{number + self.model.lives + 1:x}", "earlier life": "0badcafe1"}
-        return ops.Take(True, epochs.get(kind, topic.epoch), seq)
+    @rule(plan=calls(ANYWHERE))
+    def anything(self, plan: Plan) -> None:
+        self.ask(plan)
 
-    @rule(topic=TOPICS, user=USERS)
-    def subscribe(self, topic: bytes, user: bytes) -> None:
-        self.ask((Op.SUBSCRIBE, topic, user))
+    @rule(place=ANYWHERE)
+    def somebody_unsubscribes(self, place: Any) -> None:
+        self.ask((Op.UNSUBSCRIBE, place))
 
-    @rule(topic=TOPICS, user=USERS)
-    def unsubscribe(self, topic: bytes, user: bytes) -> None:
-        self.ask((Op.UNSUBSCRIBE, topic, user))
+    @rule(place=ANYWHERE, settings=NO_SETTINGS | SETTINGS)
+    def somebody_subscribes(self, place: Any, settings: ops.Settings) -> None:
+        self.ask((Op.SUBSCRIBE, place, settings))
 
-    @rule(topic=TOPICS, headers=HEADERS, body=BODIES)
-    def publish(self, topic: bytes, headers: bytes, body: bytes) -> None:
-        large = body if len(body) >= wire.LARGE_BODY else None
-        self.ask((Op.PUBLISH, topic, headers, body), body=large)
+    @rule(plans=st.lists(calls(LIVE), min_size=2, max_size=8))
+    def many_in_one_message(self, plans: list[Plan]) -> None:
+        self.ask(*plans)
 
-    @rule(topic=TOPICS, user=USERS)
-    def take(self, topic: bytes, user: bytes) -> None:
-        self.ask((Op.TAKE, topic, user, None))
+    @rule(plans=st.lists(publishing(LIVE, plain=True), min_size=1, max_size=5))
+    def messages_are_published(self, plans: list[Plan]) -> None:
+        self.ask(*plans)
 
-    @rule(topic=TOPICS, user=USERS, cursor=CURSORS)
-    def read_after(self, topic: bytes, user: bytes, cursor: tuple[str, int]) -> None:
-        self.ask((Op.TAKE, topic, user, cursor))
+    @rule(plan=publishing(LIVE), seconds=st.sampled_from([0, 1, 5, 600]))
+    def a_publish_is_repeated(self, plan: Plan, seconds: int) -> None:
+        """Which makes a difference with a key."""
+        self.ask(plan)
+        self.broker.clock.advance(seconds)
+        self.ask(plan)
 
-    @rule(topic=TOPICS, user=USERS)
-    def look(self, topic: bytes, user: bytes) -> None:
-        self.ask((Op.LOOK, topic, user))
+    @rule(plans=st.lists(leasing(LIVE), min_size=1, max_size=4))
+    def workers_lease(self, plans: list[Plan]) -> None:
+        self.ask(*plans)
 
-    @precondition(lambda self: self.model.topics)
-    @rule(data=st.data(), cursors=st.lists(CURSORS, min_size=1, max_size=5))
-    def a_subscriber_reads_after_some_cursors(self, data: st.DataObject, cursors: list[tuple[str, int]]) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.topics)))
-        user = data.draw(st.sampled_from(sorted(self.model.topics[name].queues)))
-        self.ask(*((Op.TAKE, name, user, cursor) for cursor in cursors))
+    def of(self, number: int, plans: list[Plan]) -> list[Plan]:
+        """The same plans for one subscription."""
+        return [(op, number, *rest) for op, _, *rest in plans]
 
-    @precondition(lambda self: self.model.topics)
-    @rule(data=st.data())
-    def somebody_reads_everything_and_confirms_it(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.topics)))
-        user = data.draw(st.sampled_from(sorted(self.model.topics[name].queues)))
-        self.ask((Op.TAKE, name, user, ("begin", 0)))
-        self.ask(*[(Op.TAKE, name, user, ("right", 0))] * len(self.model.topics[name].queues[user]))
-        assert self.broker.look(name, user).result.pending == 0
+    @rule(
+        worker=LIVE,
+        messages=st.lists(publishing(LIVE, plain=True), min_size=1, max_size=2),
+        leases=st.lists(leasing(LIVE), min_size=1, max_size=3),
+        then=st.lists(handling(LIVE), min_size=1, max_size=4),
+    )
+    def a_worker_dies(self, worker: int, messages: list[Plan], leases: list[Plan], then: list[Plan]) -> None:
+        """Of what he was given all leases end, and others go on with it."""
+        self.ask(*self.of(worker, messages + leases))
+        self.leases_end(30, worker)
+        self.ask(*self.of(worker, then))
 
-    @rule(calls=st.lists(CALLS, min_size=2, max_size=12))
-    def many_in_one_message(self, calls: list[tuple[Any, ...]]) -> None:
-        self.ask(*calls)
+    @rule(
+        worker=LIVE,
+        messages=st.lists(publishing(LIVE, plain=True), min_size=1, max_size=2),
+        then=st.lists(handling(LIVE) | publishing(LIVE, plain=True), min_size=1, max_size=6),
+        back=st.booleans(),
+        most=st.sampled_from([0, 1, 2]),
+    )
+    def messages_die(self, worker: int, messages: list[Plan], then: list[Plan], back: bool, most: int) -> None:
+        """Whatever is done with them they are dead; perhaps they are put back."""
+        lease = (Op.FETCH, worker, (10, 10**6), (None, 5 * SECOND, False))
+        self.ask((Op.CONFIGURE, worker, ops.Settings(max_deliveries=1)), *self.of(worker, messages), lease)
+        self.leases_end(5, worker)
+        settings = (Op.CONFIGURE, worker, ops.Settings(max_deliveries=most))
+        self.ask(settings, *[(Op.DEAD_RETURN, worker)] * back, *self.of(worker, then))
 
-    @precondition(lambda self: self.model.topics)
-    @rule(data=st.data(), bodies=st.lists(BODIES.filter(lambda body: len(body) < 100), min_size=1, max_size=8))
-    def a_live_topic_gets_messages(self, data: st.DataObject, bodies: list[bytes]) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.topics)))
-        self.ask(*((Op.PUBLISH, name, b"", body) for body in bodies))
+    @rule(worker=LIVE, plan=publishing(LIVE, plain=True), then=st.lists(receipts(LIVE), min_size=1, max_size=4))
+    def work_is_put_off(self, worker: int, plan: Plan, then: list[Plan]) -> None:
+        """Given back for later, and as much as may be is leased beside it."""
+        lease = (Op.FETCH, worker, (10, 10**6), (None, 5 * SECOND, False))
+        put_off = (Op.EXTEND, worker, ("good", 0), (0, 10 * SECOND))
+        self.ask(*self.of(worker, [plan]), (Op.TAKE, worker, (None, SECOND)), put_off, lease, *self.of(worker, then))
 
-    @precondition(lambda self: self.model.topics)
-    @rule(data=st.data(), times=st.integers(1, 5))
-    def a_subscriber_takes_some(self, data: st.DataObject, times: int) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.topics)))
-        user = data.draw(st.sampled_from(sorted(self.model.topics[name].queues)))
-        self.ask(*[(Op.TAKE, name, user, None)] * times)
+    @rule(user=LIVE, spans=st.lists(st.sampled_from([0, 5, 30, 600]), min_size=1, max_size=2))
+    def a_user_is_idle(self, user: int, spans: list[int]) -> None:
+        for span in spans:
+            self.ask((Op.CONFIGURE, user, ops.Settings(expires_after=span * SECOND)))
+        self.leases_end(5, user)
+
+    @precondition(lambda self: self.model.settings(b"a").max_messages < 10)
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1]))
+    def a_delayed_publish_finds_no_room_at_first(self, seconds: float) -> None:
+        publish = (Op.PUBLISH, (b"a", b""), b"", [b"late"], True)
+        self.ask((*publish, 0, 1000, b"", b""), *[(*publish, 0, 0, b"", b"")] * 10)
+        self.leases_end(1, 0)
+        self.everybody_takes(b"a")
+        self.broker.clock.advance(seconds)
+        self.ask((Op.LOOK, 0))
+
+    @rule(plans=st.lists(receipts(LIVE), min_size=1, max_size=3))
+    def workers_send_receipts(self, plans: list[Plan]) -> None:
+        self.ask(*plans)
+
+    @rule(plans=st.lists(reading(LIVE), min_size=1, max_size=4))
+    def readers_read(self, plans: list[Plan]) -> None:
+        self.ask(*plans)
+
+    @rule(plan=dead(LIVE), look=LIVE)
+    def dead_letters_are_looked_after(self, plan: Plan, look: int) -> None:
+        self.ask(plan, (Op.LOOK, look))
+
+    @rule(topic=TOPICS)
+    def a_large_body_is_published(self, topic: bytes) -> None:
+        body = b"L" * wire.LARGE_BODY
+        self.ask((Op.PUBLISH, (topic, b""), b"kept", [body], True, 0, 0, b"", b""), body=body)
 
     @precondition(lambda self: self.model.topics)
     @rule(data=st.data())
     def everybody_takes_everything(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model.topics)))
-        for user, queue in list(self.model.topics[name].queues.items()):
-            self.ask(*[(Op.TAKE, name, user, None)] * (len(queue) + 1))
-        assert self.broker.state.topics[name].messages == 0
+        self.ask((Op.LOOK, 0))
+        name = data.draw(st.sampled_from([*sorted(self.model.topics), b"gone"]))
+        self.everybody_takes(name)
 
-    @rule(seconds=st.sampled_from([0.001, 1, 3600]))
+    def everybody_takes(self, name: bytes) -> None:
+        topic = self.model.topics.get(name)
+        for user, found in topic.users.items() if topic else ():
+            self.ask(*[(Op.TAKE, (name, user), (None, 0))] * (len(found.items) + 1))
+        if topic and not any(found.held() for found in topic.users.values()):
+            assert self.broker.state.topics[name].messages == 0
+
+    @rule(seconds=st.sampled_from([1, 1, 5, 30]), look=LIVE)
+    def leases_end(self, seconds: int, look: int) -> None:
+        self.broker.clock.advance(seconds)
+        self.ask((Op.LOOK, look))
+
+    @rule(seconds=st.sampled_from(STEPS))
     def time_passes(self, seconds: float) -> None:
         self.broker.clock.advance(seconds)
 
+    @rule()
+    def time_passes_until_something_is_due(self) -> None:
+        patience = self.broker.dispatcher.patience(self.broker.clock.now())
+        if patience is not None:
+            self.broker.clock.advance(max(0, patience) / 1000)
+        self.ask((Op.LOOK, 0))
+
     @rule(topic=TOPICS, user=USERS, late=st.sampled_from([0, -1, -(10**9)]))
     def a_late_request_is_not_executed(self, topic: bytes, user: bytes, late: int) -> None:
-        for op in (Op.SUBSCRIBE, Op.UNSUBSCRIBE, Op.TAKE, Op.LOOK):
-            assert self.broker.send(Asked(op, topic, user, timeout=late))[0].code == "expired"
+        self.model.time_passed(self.broker.clock.now())
+        for op in (Op.SUBSCRIBE, Op.UNSUBSCRIBE, Op.TAKE, Op.LOOK, Op.DEAD_CLEAR):
+            args = ops.OPS[op].args()
+            assert self.broker.send(Asked(op, topic, user, args, timeout=late))[0].code == "expired"
 
     @rule()
     def the_burst_is_committed(self) -> None:
         self.broker.commit()
-        self.committed = copy.deepcopy(self.model)
+        self.committed = pickle.dumps(self.model)
         assert snapshot(loaded(self.store)) == snapshot(self.broker.state)
-        assert self.store.rows == (
-            len(self.broker.state.topics) + self.broker.state.subscriptions + self.broker.state.messages
-        )
+        assert self.kept() == rows(self.model)
 
     @rule(committed_before=st.sampled_from([True, True, True, False]))
     def the_broker_is_killed_and_goes_on_with_what_was_committed(self, committed_before: bool) -> None:
         if committed_before:
             self.the_burst_is_committed()
+        self.store = self.broker.store = self.reopened()
         self.broker.restart()
-        self.model = copy.deepcopy(self.committed)
+        self.model = pickle.loads(self.committed)
+        self.model.restarted()
 
     @invariant()
     def the_state_is_that_of_the_model(self) -> None:
@@ -186,24 +260,88 @@ class BrokerMachine(RuleBasedStateMachine):
         assert state.topics_begun == self.model.lives
         assert state.topics.keys() == self.model.topics.keys()
         for name, wanted in self.model.topics.items():
-            topic = state.topics[name]
-            held = {seq: topic.piece(seq) for seq in range(topic.head_seq, topic.next_seq)}
-            assert topic.epoch == wanted.epoch
-            assert topic.next_seq == wanted.published + 1
-            assert {user: topic.next_seq - each.position for user, each in topic.subscriptions.items()} == {
-                user: len(queue) for user, queue in wanted.queues.items()
-            }
-            assert {seq: (piece.time, piece.headers, piece.body) for seq, piece in held.items()} == {
-                seq: (each.time, each.headers, each.body) for seq, each in wanted.stored.items()
-            }
-        assert state.memory == self.model.memory <= self.broker.limits.memory
+            same_topic(state.topics[name], wanted)
+        assert len(state.delayed) == len(self.model.aside)
+        assert len(state.keys) == len(self.model.keys)
+        assert state.memory + state.contents.away_bytes == self.model.memory()
+        assert state.memory - state.ledger_bytes <= self.broker.limits.memory
+        assert happened(self.broker.dispatcher.counters) == happened(self.model.counts)
 
 
-def outcome(answer: Answer) -> Any:
-    if answer.code == "cursor-lost":
-        return Lost(dict(answer.fields).get("oldest"))
-    assert answer.fields == ()
-    return answer.code or answer.result
+def happened(counters: Mapping[str, int]) -> dict[str, int]:
+    """What became of messages, by name."""
+    return {name: n for name, n in counters.items() if n and "." in name and not name.startswith("errors.")}
+
+
+def same_topic(topic: Topic, wanted: ModelTopic) -> None:
+    assert (topic.epoch, topic.head_seq, topic.next_seq) == (wanted.epoch, wanted.head, wanted.next_seq)
+    assert [(each.first, each.count, each.time, each.size, each.expires) for each in pieces_of(topic)] == wanted.pieces
+    assert topic.subscriptions.keys() == wanted.users.keys()
+    for user, found in wanted.users.items():
+        same_user(topic.subscriptions[user], found)
+
+
+def same_user(subscription: Subscription, wanted: ModelUser) -> None:
+    assert subscription.position == wanted.position
+    ledger = subscription.ledger
+    if ledger is None:
+        assert not wanted.weight()
+        return
+    assert {seq: (each.attempt, each.until, each.due) for seq, each in ledger.leases.held.items()} == {
+        each.seq: (
+            each.attempt,
+            each.until if each.state == LEASED else 0,
+            each.until if each.state == DELAYED else 0,
+        )
+        for each in wanted.held()
+    }
+    assert [(seq, each.attempt) for seq, each in ledger.dead.letters.items()] == [
+        (each.seq, each.attempt) for each in wanted.dead
+    ]
+    assert (ledger.expires_after, ledger.max_deliveries) == (wanted.expires_after, wanted.max_deliveries)
+
+
+def rows(model: Model) -> int:
+    """What a store needs to keep."""
+    users = model.users()
+    of_users = sum(
+        1 + bool(each.expires_after or each.max_deliveries) + len(each.held()) + len(each.dead) for each in users
+    )
+    pieces = sum(len(topic.pieces) for topic in model.topics.values())
+    return len(model.topics) + pieces + of_users + len(model.aside) + len(model.keys)
+
+
+class SqliteMachine(BrokerMachine):
+    """The same on the durable store, on a disk of memory; bodies are read from it again."""
+
+    def new_store(self) -> Store:
+        self.folder = Path(tempfile.mkdtemp(prefix="fm-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        return self.open()
+
+    def usable(self, limits: Limits) -> Limits:
+        """The model does not know which bodies are in memory."""
+        return limits._replace(memory=10**9)
+
+    def open(self) -> SqliteStore:
+        return SqliteStore(self.folder, Owner("fanmail", "b0"), STORE_ID, reserve=0)
+
+    def reopened(self) -> Store:
+        self.store.close()
+        return self.open()
+
+    def kept(self) -> int:
+        assert isinstance(self.store, SqliteStore)
+        put_back = sum(each.letter is not None for ledger in ledgers_of(self.broker.state) for each in held_of(ledger))
+        return self.store.count() - put_back
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+
+def held_of(ledger: Ledger) -> list[Held]:
+    return list(ledger.leases.held.values())
 
 
 TestBroker = BrokerMachine.TestCase
+TestBrokerOnSqlite = SqliteMachine.TestCase

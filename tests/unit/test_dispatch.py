@@ -23,6 +23,15 @@ CALLS = [
     Asked(Op.PUBLISH, b"t", args=PUBLISH),
     Asked(Op.TAKE, b"t", b"u"),
 ]
+RECEIPT = ops.Receipt("0badcafe1", 1, 1)
+LEASED_CALLS = [
+    Asked(Op.CONFIGURE, b"t", b"u", ops.Settings(max_deliveries=7)),
+    Asked(Op.FINISH, b"t", b"u", ops.Finish([RECEIPT])),
+    Asked(Op.EXTEND, b"t", b"u", ops.Extend(RECEIPT, 60)),
+    Asked(Op.DEAD_LIST, b"t", b"u", ops.ListDead(0, 1, 1)),
+    Asked(Op.DEAD_RETURN, b"t", b"u"),
+    Asked(Op.DEAD_CLEAR, b"t", b"u"),
+]
 PING = Asked(Op.PING, args=ops.Ping("fanmail", "b0"))
 
 
@@ -31,6 +40,20 @@ def busy(broker: BrokerDriver) -> BrokerDriver:
     """A broker that holds something which any of CALLS would change."""
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
+    broker.commit()
+    return broker
+
+
+@pytest.fixture
+def leased() -> BrokerDriver:
+    """A broker that holds something which any of LEASED_CALLS would change: a lease and a dead letter."""
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u", max_deliveries=1)
+    for body in (b"1", b"2"):
+        broker.publish(b"t", body)
+    for seconds in (30, 1):
+        broker.lease(b"t", b"u", seconds)
+    broker.elapse(1)
     broker.commit()
     return broker
 
@@ -89,10 +112,10 @@ def test_deadlines_of_one_message_are_looked_at_one_by_one(busy: BrokerDriver) -
     assert [each.code for each in busy.send(late, good, late, good)] == ["expired", "", "expired", ""]
 
 
-@pytest.mark.parametrize("state", [BrokerState.DRAINING, BrokerState.LOADING])
-def test_a_broker_that_is_not_ready_executes_nothing(busy: BrokerDriver, state: BrokerState) -> None:
+@pytest.mark.parametrize(("state", "code"), [(BrokerState.DRAINING, "draining"), (BrokerState.LOADING, "loading")])
+def test_a_broker_that_is_not_ready_executes_nothing(busy: BrokerDriver, state: BrokerState, code: str) -> None:
     busy.dispatcher.state = state
-    assert refused(busy, *CALLS) == ["draining"] * 4
+    assert refused(busy, *CALLS) == [code] * 4
     assert busy.send(PING)[0].result == ops.Pong("fanmail", "b0"), "and says so when it is asked"
     assert busy.ask(Op.STATS).code == ""
 
@@ -119,6 +142,29 @@ def test_the_checks_come_in_an_order_that_tells_the_front_what_to_do(busy: Broke
     assert refused(busy, CALLS[0]._replace(timeout=0)) == ["wrong-incarnation"]
 
 
+@pytest.mark.parametrize("call", LEASED_CALLS, ids=lambda call: call.op.name)
+def test_leases_and_dead_letters_pass_the_same_gate(leased: BrokerDriver, call: Asked) -> None:
+    assert refused(leased, call._replace(timeout=0)) == ["expired"]
+    leased.identity = IDENTITY._replace(incarnation=1)
+    assert refused(leased, call) == ["wrong-incarnation"]
+    leased.identity = IDENTITY
+    leased.dispatcher.state = BrokerState.DRAINING
+    assert refused(leased, call) == ["draining"]
+    leased.dispatcher.state = BrokerState.READY
+    before = snapshot(leased.state)
+    assert leased.send(call)[0].code == ""
+    assert (snapshot(leased.state) == before) == (call.op == Op.DEAD_LIST)
+    assert leased.dispatcher.counters[call.op.name] == 1
+
+
+def test_a_broker_that_drains_does_nothing_that_is_due(leased: BrokerDriver) -> None:
+    before = snapshot(leased.state)
+    leased.dispatcher.state = BrokerState.DRAINING
+    leased.elapse(100)
+    assert snapshot(leased.state) == before
+    assert leased.dispatcher.patience(leased.clock.now()) is None
+
+
 # --- is it well formed?
 
 
@@ -128,7 +174,7 @@ def test_every_operation_of_the_table_has_a_handler_or_is_of_the_link() -> None:
         assert (handler is not None) == spec.on_topic, op
 
 
-@pytest.mark.parametrize("op", [0, 4, 9, 18, 99, -1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("op", [0, 5, 9, 25, 99, -1, 2**63, 2**64 - 1])
 def test_an_unknown_operation_is_answered(busy: BrokerDriver, op: int) -> None:
     answer = ask_raw(busy, op, b"t", b"u", [])
     assert answer == Answer(busy.next_id, "bad-request", None, f"operation {op} is not known here")
@@ -160,6 +206,19 @@ def test_an_unknown_version_is_answered_for_every_request(busy: BrokerDriver, ve
         (Op.PING, ["fanmail", b"b0"]),
         (Op.STATS, "x"),
         (Op.GOODBYE, {}),
+        (Op.SUBSCRIBE, ["soon"]),
+        (Op.CONFIGURE, [None, 1.5]),
+        (Op.CONFIGURE, [-1]),
+        (Op.TAKE, [False, "", 0, -1]),
+        (Op.FETCH, [False, "", 0, 1]),
+        (Op.FINISH, []),
+        (Op.FINISH, [[["e1", 1]]]),
+        (Op.FINISH, [["e1", 1, 1]]),
+        (Op.EXTEND, [["e1", 1, 1]]),
+        (Op.EXTEND, ["e1-1.1", 30]),
+        (Op.DEAD_LIST, [0]),
+        (Op.DEAD_CLEAR, "all"),
+        (Op.CANCEL, []),
     ],
 )
 def test_bad_arguments_are_answered(busy: BrokerDriver, op: Op, args: Any) -> None:
@@ -172,13 +231,14 @@ def test_bad_arguments_are_answered(busy: BrokerDriver, op: Op, args: Any) -> No
 
 
 def test_arguments_of_a_later_version_may_have_more_fields(busy: BrokerDriver) -> None:
-    assert ask_raw(busy, Op.PUBLISH, b"t", b"", [b"", b"x", 1, b"", {"later": None}]).result.seq == 2
-    assert ask_raw(busy, Op.TAKE, b"t", b"u", [False, "", 0, "lease"]).result.seq == 1
+    assert ask_raw(busy, Op.PUBLISH, b"t", b"", [b"", b"x", 1, b"", 0, 0, b"", b"", {"later": 0}]).result.seq == 2
+    assert ask_raw(busy, Op.TAKE, b"t", b"u", [False, "", 0, 0, "later"]).result.seq == 1
 
 
-@pytest.mark.parametrize("op", [Op.SUBSCRIBE, Op.UNSUBSCRIBE, Op.TAKE])
+@pytest.mark.parametrize("op", [op for op in Op if OPS[op].on_user])
 def test_an_operation_of_a_user_needs_one(busy: BrokerDriver, op: Op) -> None:
-    answer = ask_raw(busy, op, b"t", b"", [])
+    needed = {Op.FETCH: [False, "", 0, 1, 1, True], Op.FINISH: [[]], Op.EXTEND: [["e1", 1, 1], 30]}
+    answer = ask_raw(busy, op, b"t", b"", needed.get(op, [1, 1, 1] if op in (Op.DEAD_LIST, Op.CANCEL) else []))
     assert (answer.code, answer.detail) == ("bad-request", f"operation {op.name} needs a user")
 
 
@@ -220,7 +280,7 @@ def test_a_small_or_empty_body_may_travel_beside_too(busy: BrokerDriver) -> None
         assert busy.state.topics[b"t"].piece(answer.result.seq).body == body
 
 
-@pytest.mark.parametrize("call", [CALLS[0], CALLS[1], CALLS[3]], ids=lambda call: call.op.name)
+@pytest.mark.parametrize("call", [CALLS[0], CALLS[1], CALLS[3], *LEASED_CALLS], ids=lambda call: call.op.name)
 def test_an_operation_that_takes_no_body_gets_none(busy: BrokerDriver, call: Asked) -> None:
     before = snapshot(busy.state)
     answer = busy.send(call, body=b"body")[0]
@@ -292,6 +352,7 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
     broker.send(Asked(Op.TAKE, b"t", b"u", timeout=0))
     broker.ask(Op.TAKE, b"t")
     broker.handle([b"\xc1"])
+    broker.publish(b"t", b"x", delay=1000, key=b"k", digest=bytes(16))
     stats = broker.ask(Op.STATS).result.values
     assert stats == {
         "topics": 1,
@@ -299,9 +360,14 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
         "messages": 1,
         "content_bytes": 8,
         "memory_bytes": broker.state.memory,
+        "leases": 0,
+        "dead_letters": 0,
+        "dead_bytes": 0,
+        "delayed": 1,
+        "idempotency_keys": 1,
         "waiters": 0,
         "SUBSCRIBE": 1,
-        "PUBLISH": 2,
+        "PUBLISH": 3,
         "TAKE": 2,
         "errors.no-subscription": 2,
         "errors.expired": 1,
@@ -309,6 +375,17 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
     }
     broker.send(PING, Asked(Op.GOODBYE))
     assert broker.dispatcher.stats() == stats, "the link's own requests are not counted"
+
+
+def test_leases_and_dead_letters_are_gauges(leased: BrokerDriver) -> None:
+    stats = leased.ask(Op.STATS).result.values
+    assert {name: stats[name] for name in ("leases", "dead_letters", "dead_bytes", "dead.letters")} == {
+        "leases": 1,
+        "dead_letters": 1,
+        "dead_bytes": 1,
+        "dead.letters": 1,
+    }
+    assert stats["leases.expired"] == 1
 
 
 def test_counters_do_not_grow_with_what_strangers_send(broker: BrokerDriver) -> None:

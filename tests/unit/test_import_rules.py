@@ -17,7 +17,8 @@ MODULES = {
 }
 CORE = [
     *("dispatch", "handlers", "waiters", "timers", "state", "topic", "piece", "cutting", "subscription"),
-    *("limits", "records", "peers"),
+    *("limits", "records", "peers", "core", "publishing", "reading", "leasing", "receipts", "due", "leases", "ledger"),
+    *("letter", "keys", "delayed", "contents", "topic_settings", "store.burst"),
 ]
 SOCKETS_AND_DISK = {
     *("zmq", "socket", "select", "selectors", "asyncio", "ssl", "subprocess", "multiprocessing", "threading"),
@@ -76,6 +77,9 @@ def importers(package: str) -> set[str]:
     return {module for module in MODULES if package in packages(tree(module))}
 
 
+MAINS = ("broker.__main__", "broker.start", "broker.tools.")
+
+
 def of(package: str) -> list[str]:
     return [module for module in MODULES if module.partition(".")[0] == package]
 
@@ -106,7 +110,12 @@ def test_nothing_of_the_tests_is_imported(module: str) -> None:
 
 
 def test_zmq_is_where_the_sockets_are() -> None:
-    assert importers("zmq") == {"broker.server", "httpfront.line"}
+    assert importers("zmq") == {"broker.server", "broker.tools.control", "httpfront.line"}
+
+
+def test_sqlite_is_where_stores_are() -> None:
+    assert all(module.startswith("broker.store.") for module in importers("apsw"))
+    assert importers("sqlite3") == set(), "Python's own may be of a version that damages write-ahead logs"
 
 
 def test_falcon_and_waitress_are_in_the_front_only() -> None:
@@ -124,7 +133,7 @@ def test_the_core_knows_no_sockets_no_disk_no_clock_and_no_chance(name: str) -> 
     assert not packages(tree(f"broker.{name}")) & (SOCKETS_AND_DISK | CHANCE_AND_TIME)
 
 
-@pytest.mark.parametrize("module", [each for each in of("broker") if each not in ("broker.__main__", "broker.start")])
+@pytest.mark.parametrize("module", [each for each in of("broker") if not each.startswith(MAINS)])
 def test_a_broker_reads_no_clock_below_main(module: str) -> None:
     assert not packages(tree(module)) & CHANCE_AND_TIME
     assert not calls(tree(module)) & CLOCK_CALLS

@@ -344,6 +344,17 @@ def test_settings_reach_each_broker(launch: Any, monkeypatch: pytest.MonkeyPatch
         )
 
 
+def test_each_broker_is_told_where_the_rules_of_topics_are(launch: Any, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[[topics]]\npattern = "*"\nmax_messages = 1\n')
+    for flags, path in (([f"--config={file}"], file), ([f"--config={file}", "--topics=/other"], Path("/other"))):
+        for argv in launch(brokers, "2", *flags).values():
+            settings = parsed(BrokerSettings, argv)
+            assert settings.topics == str(path)
+            assert settings.config == str(tmp_path / "run" / "cluster.toml"), "which has none"
+    assert parsed(BrokerSettings, launch(brokers, "1")["b0"]).topics == ""
+
+
 def test_an_id_given_twice_is_started_once(tmp_path: Path) -> None:
     file = tmp_path / "cluster.toml"
     file.write_text(CLUSTER)

@@ -8,23 +8,29 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby, takewhile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from broker.records import (
     MessageStored,
+    PiecesFreed,
+    Record,
     StoreOpened,
     SubscriptionEnded,
     SubscriptionSet,
     TopicBegan,
     TopicEnded,
-    Trimmed,
 )
 from broker.store.base import Store, StoreError
 from broker.store.memory import MemoryStore
+from broker.store.sqlite import Owner, SqliteStore
+from common import ops
 from common.ops import Op
-from tests.support.driver import STORE_ID, Asked, BrokerDriver, loaded
+from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, loaded
+from tests.support.life import LIFE, live
 from tests.support.mirror import FailingStore, MirrorStore
 from tests.support.snapshot import snapshot
 
@@ -38,6 +44,10 @@ def open_mirror(folder: Path) -> Store:
 
 def open_memory(folder: Path) -> Store:
     return MemoryStore(random.Random(str(folder)).randbytes(4).hex())
+
+
+def open_sqlite(folder: Path) -> Store:
+    return SqliteStore(folder, Owner("fanmail", "b0"), STORE_ID, reserve=0)
 
 
 @dataclass
@@ -62,7 +72,7 @@ class Stores:
         return BrokerDriver(store=self.open(), clock=broker.clock)
 
 
-STORES = {"memory": (open_memory, False), "mirror": (open_mirror, True)}
+STORES = {"memory": (open_memory, False), "mirror": (open_mirror, True), "sqlite": (open_sqlite, True)}
 
 
 @pytest.fixture(params=STORES)
@@ -95,11 +105,13 @@ def test_an_empty_store_says_who_it_is_and_nothing_more(stores: Stores) -> None:
 
 
 def test_commit_takes_every_kind_of_record(stores: Stores) -> None:
-    store = stores.open()
-    list(store.load())
-    store.commit([TopicBegan(b"t", 1, 1), SubscriptionSet(b"t", b"u", 1)])
-    store.commit([MessageStored(b"t", 1, 5, b"h", b"b"), SubscriptionSet(b"t", b"u", 2), Trimmed(b"t", 2)])
-    store.commit([SubscriptionEnded(b"t", b"u"), TopicEnded(b"t")])
+    live(stores.broker(), LIFE)
+
+
+def test_every_kind_of_record_is_tried() -> None:
+    tried = {type(record).__name__ for burst in LIFE for record in burst}
+    by_themselves = {"StoreOpened", "PiecesFreed"}
+    assert {kind.__name__ for kind in get_args(Record)} - tried <= by_themselves
 
 
 def test_a_broker_serves_the_same_whatever_its_store(stores: Stores) -> None:
@@ -167,6 +179,113 @@ def test_what_was_committed_is_there_again(durable: Stores) -> None:
     assert snapshot(again.state) == before
     assert again.bodies(b"t", b"slow") == [b"1", b"2", b"3", b"4"]
     assert again.publish(b"t", b"next").result.seq == 6
+
+
+@pytest.mark.parametrize("bursts", range(1, len(LIFE) + 1))
+def test_every_kind_of_record_is_there_again(durable: Stores, bursts: int) -> None:
+    broker = live(durable.broker(), LIFE[:bursts])
+    again = durable.restarted(broker)
+    assert snapshot(again.state) == snapshot(broker.state)
+    live(again, LIFE[bursts:])
+    live(broker, LIFE[bursts:], committed=False)
+    assert snapshot(durable.restarted(again).state) == snapshot(broker.state), "and it goes on from there"
+
+
+@pytest.mark.parametrize("burst", range(1, len(LIFE)))
+def test_a_burst_that_was_not_committed_leaves_nothing(durable: Stores, burst: int) -> None:
+    broker = live(durable.broker(), LIFE[:burst])
+    before = snapshot(broker.state)
+    live(broker, LIFE[burst : burst + 1], committed=False)
+    assert snapshot(durable.restarted(broker).state) == before
+
+
+def test_what_is_loaded_comes_in_the_order_that_the_records_describe(durable: Stores) -> None:
+    live(durable.broker(), takewhile(lambda burst: not isinstance(burst[0], SubscriptionEnded), LIFE))
+    records = list(durable.open().load())
+    kinds = [type(record).__name__ for record in records]
+    assert kinds[0] == "StoreOpened"
+    assert [kind for kind, _ in groupby(kinds)][-2:] == ["KeyRemembered", "PublishDelayed"]
+    of_user = [kind for kind, record in zip(kinds, records, strict=True) if getattr(record, "user", b"u") == b"u"]
+    assert [kind for kind, _ in groupby(of_user)] == [
+        *("StoreOpened", "TopicBegan", "MessageStored"),
+        *("SubscriptionSet", "SettingsSet", "DeadLettered", "DeadReturned", "Leased", "Returned"),
+        *("KeyRemembered", "PublishDelayed"),
+    ]
+
+
+def test_leases_delays_and_attempts_go_on_over_a_restart(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.ask(Op.SUBSCRIBE, b"t", b"u", ops.Settings(max_deliveries=2))
+    for body in (b"1", b"2", b"3"):
+        broker.publish(b"t", body, b"kept")
+    epoch = broker.lease(b"t", b"u", 10).result.epoch
+    broker.lease(b"t", b"u", 30)
+    broker.ask(Op.EXTEND, b"t", b"u", ops.Extend(ops.Receipt(epoch, 2, 1), 0, 20 * SECOND))
+    broker.commit()
+    broker.clock.advance(10)
+    again = durable.restarted(broker)
+    first = again.lease(b"t", b"u", 10).result
+    assert (first.seq, first.attempt, first.headers, first.body) == (1, 2, b"kept", b"1")
+    assert again.lease(b"t", b"u", 1000).result.seq == 3
+    again.commit()
+    again.clock.advance(10)
+    once_more = durable.restarted(again)
+    second = once_more.lease(b"t", b"u", 10).result
+    assert (second.seq, second.attempt) == (2, 2)
+    letters = once_more.ask(Op.DEAD_LIST, b"t", b"u", ops.ListDead(0, 10, 1000)).result.letters
+    assert [(each.seq, each.attempt, each.headers, each.body) for each in letters] == [(1, 2, b"kept", b"1")]
+
+
+def test_dead_letters_outlive_their_log_and_come_back(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.ask(Op.SUBSCRIBE, b"t", b"u", ops.Settings(max_deliveries=1))
+    for body in (b"1", b"2"):
+        broker.publish(b"t", body)
+    late = [broker.lease(b"t", b"u", seconds).result.seq for seconds in (2, 1)]
+    for _ in late:
+        broker.clock.advance(1)
+        broker.look(b"t", b"u")
+    broker.commit()
+    again = durable.restarted(broker)
+    assert again.state.messages == 0
+    assert list(again.state.topics[b"t"].subscriptions[b"u"].ledger.dead.letters) == [2, 1], "as they died"
+    assert again.ask(Op.DEAD_RETURN, b"t", b"u").result.count == 2
+    again.commit()
+    once_more = durable.restarted(again)
+    assert once_more.bodies(b"t", b"u") == [b"1", b"2"]
+
+
+def test_a_delayed_publish_and_its_key_outlive_a_restart(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.subscribe(b"t", b"u")
+    later = ops.Publish(b"h", b"later", ttl=5000, delay=10_000, key=b"k", digest=b"d" * 16)
+    due = broker.ask(Op.PUBLISH, b"t", args=later).result.due
+    broker.commit()
+    again = durable.restarted(broker)
+    again.clock.advance(9.999)
+    replayed = again.ask(Op.PUBLISH, b"t", args=later).result
+    assert (replayed.due, replayed.replayed) == (due, True)
+    assert again.take(b"t", b"u").result is None
+    again.clock.advance(0.001)
+    got = again.take(b"t", b"u").result
+    assert (got.seq, got.time, got.body) == (1, due, b"later")
+    again.commit()
+    assert durable.restarted(again).take(b"t", b"u").result is None
+
+
+def test_the_idle_clock_starts_anew_with_the_broker(durable: Stores) -> None:
+    broker = durable.broker()
+    broker.ask(Op.SUBSCRIBE, b"t", b"u", ops.Settings(expires_after=10 * SECOND))
+    broker.commit()
+    broker.clock.advance(9)
+    again = durable.restarted(broker)
+    assert again.look(b"t", b"u").code == ""
+    again.clock.advance(9)
+    assert again.look(b"t", b"u").code == ""
+    again.clock.advance(1)
+    assert again.look(b"t", b"u").code == "no-subscription"
+    again.commit()
+    assert not durable.restarted(again).state.topics
 
 
 def test_what_was_not_committed_is_not_there(durable: Stores) -> None:
@@ -275,8 +394,18 @@ def test_what_is_kept_is_in_proportion_to_what_is_alive() -> None:
 # --- what a store is given
 
 
-def test_one_commit_has_the_whole_burst_in_order_and_the_trims_last() -> None:
-    broker = BrokerDriver()
+def told() -> BrokerDriver:
+    """A broker whose store wants to know everything."""
+    return BrokerDriver(store=MirrorStore(STORE_ID))
+
+
+def freed(broker: BrokerDriver) -> list[PiecesFreed]:
+    """The last records of a burst."""
+    return [each for each in broker.dispatcher.core.take_records() if isinstance(each, PiecesFreed)]
+
+
+def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> None:
+    broker = told()
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x", b"h")
     broker.take(b"t", b"u")
@@ -284,24 +413,28 @@ def test_one_commit_has_the_whole_burst_in_order_and_the_trims_last() -> None:
     assert broker.dispatcher.core.take_records() == [
         TopicBegan(b"t", 1, 1),
         SubscriptionSet(b"t", b"u", 1),
-        MessageStored(b"t", 1, time, b"h", b"x"),
+        MessageStored(b"t", 1, time, b"h", b"x", piece=1),
         SubscriptionSet(b"t", b"u", 2),
-        Trimmed(b"t", 2),
+        PiecesFreed((1,)),
     ]
     assert broker.dispatcher.core.take_records() == []
 
 
-def test_a_topic_that_is_gone_is_not_trimmed() -> None:
-    broker = BrokerDriver()
+def test_what_a_topic_leaves_behind_is_freed_too() -> None:
+    broker = told()
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
     broker.dispatcher.core.take_records()
     broker.unsubscribe(b"t", b"u")
-    assert broker.dispatcher.core.take_records() == [SubscriptionEnded(b"t", b"u"), TopicEnded(b"t")]
+    assert broker.dispatcher.core.take_records() == [
+        SubscriptionEnded(b"t", b"u"),
+        TopicEnded(b"t"),
+        PiecesFreed((1,)),
+    ]
 
 
 def test_what_changes_nothing_gives_the_store_nothing() -> None:
-    broker = BrokerDriver()
+    broker = told()
     broker.subscribe(b"t", b"u")
     broker.dispatcher.core.take_records()
     broker.subscribe(b"t", b"u")
@@ -312,27 +445,33 @@ def test_what_changes_nothing_gives_the_store_nothing() -> None:
     assert broker.dispatcher.core.take_records() == []
 
 
-def test_many_takes_of_a_burst_trim_once() -> None:
-    broker = BrokerDriver()
+def test_many_takes_of_a_burst_are_told_at_once() -> None:
+    broker = told()
     broker.subscribe(b"t", b"u")
     for _ in range(10):
         broker.publish(b"t", b"x")
     broker.bodies(b"t", b"u")
-    trims = [each for each in broker.dispatcher.core.take_records() if isinstance(each, Trimmed)]
-    assert trims == [Trimmed(b"t", 11)]
+    assert freed(broker) == [PiecesFreed(tuple(range(1, 11)))]
 
 
-def test_trims_come_in_the_order_in_which_the_heads_moved() -> None:
-    broker = BrokerDriver()
+def test_pieces_of_many_topics_are_freed_in_the_order_in_which_the_heads_moved() -> None:
+    broker = told()
     topics = [b"topic %d" % number for number in range(50)]
     for topic in topics:
         broker.subscribe(topic, b"u")
         broker.publish(topic, b"x")
     broker.dispatcher.core.take_records()
-    for topic in topics:
+    for topic in reversed(topics):
         broker.take(topic, b"u")
-    trims = [each for each in broker.dispatcher.core.take_records() if isinstance(each, Trimmed)]
-    assert [each.topic for each in trims] == topics
+    assert freed(broker) == [PiecesFreed(tuple(range(50, 0, -1)))]
+
+
+def test_a_store_that_keeps_nothing_is_not_told_what_is_freed() -> None:
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"x")
+    broker.take(b"t", b"u")
+    assert freed(broker) == []
 
 
 # --- a store that fails

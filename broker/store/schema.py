@@ -1,0 +1,103 @@
+"""The tables of a durable store, their version, and how an older one becomes the present one.
+
+State, not history: a row for what is alive, and none for what is not. `topic` in a row is the topic's number, which is
+never given out again by this store; a piece's `id` grows in the order of storing.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from broker.store.base import UnusableStoreError
+
+APPLICATION_ID = 0x466D4131
+"""In the header of the file (SQLite's `application_id`): this is one of ours."""
+VERSION = 1
+"""`user_version` of the file. A newer one is refused; for an older one `MIGRATIONS` has a step from each."""
+
+TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE topics (number INTEGER PRIMARY KEY, name BLOB NOT NULL, head INTEGER NOT NULL);
+CREATE TABLE pieces (
+    id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    time INTEGER NOT NULL, expires INTEGER NOT NULL, size INTEGER NOT NULL,
+    headers BLOB NOT NULL, offsets BLOB NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE subscriptions (
+    topic INTEGER NOT NULL, user BLOB NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (topic, user)
+) WITHOUT ROWID;
+CREATE TABLE settings (
+    topic INTEGER NOT NULL, user BLOB NOT NULL, expires_after INTEGER NOT NULL, max_deliveries INTEGER NOT NULL,
+    PRIMARY KEY (topic, user)
+) WITHOUT ROWID;
+CREATE TABLE held (
+    topic INTEGER NOT NULL, user BLOB NOT NULL, seq INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, until INTEGER NOT NULL, due INTEGER NOT NULL, PRIMARY KEY (topic, user, seq)
+) WITHOUT ROWID;
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, user BLOB NOT NULL, seq INTEGER NOT NULL, dead INTEGER NOT NULL,
+    time INTEGER NOT NULL, attempt INTEGER NOT NULL, expires INTEGER NOT NULL, headers BLOB NOT NULL, body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX letters_of ON letters (topic, user, seq);
+CREATE TABLE delayed (
+    number INTEGER PRIMARY KEY, topic BLOB NOT NULL, due INTEGER NOT NULL, ttl INTEGER NOT NULL,
+    count INTEGER NOT NULL, headers BLOB NOT NULL, offsets BLOB NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE keys (
+    id INTEGER PRIMARY KEY, topic BLOB NOT NULL, key BLOB NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
+    subscribers INTEGER NOT NULL, seq INTEGER NOT NULL, due INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX keys_of ON keys (topic, key);
+"""
+
+MIGRATIONS: dict[int, str] = {}
+"""From each older version the statements that lead to the next; each runs in a transaction of its own."""
+
+
+def open_database(path: str) -> tuple[apsw.Connection, bool]:
+    """The one connection to a store's file, which is made where there is none; and whether it was.
+
+    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version.
+    """
+    try:
+        connection = apsw.Connection(path)
+        connection.set_busy_timeout(0)
+        fresh = not connection.pragma("schema_version")
+        if fresh:
+            connection.pragma("page_size", 8192)
+            connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
+        else:
+            check_header(connection, path)
+            _migrate(connection)
+        if connection.pragma("journal_mode", "wal") != "wal":
+            raise UnusableStoreError(f"{path}: the file system does not allow a write-ahead log")
+        connection.pragma("synchronous", "full")
+        connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+        connection.pragma("cache_size", -32 * 1024)  # KiB
+        connection.pragma("temp_store", "memory")
+        if fresh:
+            with connection:
+                connection.execute(TABLES)
+                connection.pragma("application_id", APPLICATION_ID)
+                connection.pragma("user_version", VERSION)
+    except apsw.Error as error:
+        raise UnusableStoreError(f"{path}: {error}") from None
+    return connection, fresh
+
+
+def check_header(connection: apsw.Connection, path: str) -> None:
+    """Raises `UnusableStoreError` where the file is not ours, or of a newer version."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise UnusableStoreError(f"{path}: this is a database, but not of this server")
+    version = connection.pragma("user_version")
+    if version > VERSION:
+        raise UnusableStoreError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    version = connection.pragma("user_version")
+    while version < VERSION:
+        with connection:
+            connection.execute(MIGRATIONS[version])
+            version += 1
+            connection.pragma("user_version", version)

@@ -1,0 +1,244 @@
+"""The durable store: one SQLite file, one connection, one transaction a burst, synced before anybody is answered.
+
+The write-ahead log with `synchronous=FULL` is synced at every commit (https://www.sqlite.org/wal.html). After a failed
+commit nothing is known of the file (Rebello et al., ATC 2020): the broker exits, and starts from what is there. Bodies
+stay in the file when a store is loaded, and are read when they are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+from broker import records
+from broker.letter import Letter
+from broker.records import Record
+from broker.store.base import Content, StoreError, UnusableStoreError
+from broker.store.burst import Burst, MessageKey
+from broker.store.copying import SqliteBackup
+from broker.store.files import FILE
+from broker.store.schema import open_database
+
+CACHED = 8
+"""Contents that were read last and are kept: a batch is read in many parts."""
+TIDY_PAGES = 512
+"""Free pages that are given back at a time."""
+TIDY_FROM = 4096
+"""Free pages that are not worth it: steady load uses them again."""
+
+_WRITES: tuple[tuple[str, str, str], ...] = (
+    ("users_gone", "", "DELETE FROM held WHERE topic = ? AND user = ?"),
+    ("users_gone", "", "DELETE FROM letters WHERE topic = ? AND user = ?"),
+    ("keys_gone", "", "DELETE FROM keys WHERE topic = ?"),
+    ("topics", "INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", "DELETE FROM topics WHERE number = ?"),
+    ("pieces", "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM pieces WHERE id = ?"),
+    (
+        "subscriptions",
+        "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)",
+        "DELETE FROM subscriptions WHERE topic = ? AND user = ?",
+    ),
+    (
+        "settings",
+        "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)",
+        "DELETE FROM settings WHERE topic = ? AND user = ?",
+    ),
+    (
+        "held",
+        "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
+        "DELETE FROM held WHERE topic = ? AND user = ? AND seq = ?",
+    ),
+    (
+        "letters",
+        "INSERT OR REPLACE INTO letters VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "DELETE FROM letters WHERE topic = ? AND user = ? AND seq = ?",
+    ),
+    ("put_back", "", "UPDATE letters SET dead = 0 WHERE topic = ? AND user = ? AND seq = ?"),
+    ("delayed", "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM delayed WHERE number = ?"),
+    (
+        "keys",
+        "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+        "DELETE FROM keys WHERE topic = ? AND key = ?",
+    ),
+)
+"""Rows of a burst by their name there: how one is written, and how one is ended, in the order in which it is done."""
+_RETURN = "UPDATE held SET until = 0, due = ? WHERE topic = ? AND user = ? AND seq = ?"
+
+
+class Owner(NamedTuple):
+    """Whose store it is."""
+
+    cluster: str
+    broker: str
+
+
+class SqliteStore:
+    """Of one broker, in a folder of its own, which the caller has locked."""
+
+    durable = True
+
+    def __init__(self, folder: Path, owner: Owner, new_id: str, reserve: int) -> None:
+        """`new_id` names the store where it is new; `reserve` in bytes is what stays free on the disk. Raises
+        `UnusableStoreError`.
+        """
+        self.path = folder / FILE
+        self._reserve = reserve
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._numbers: dict[bytes, int] = {}
+        self._apart: set[MessageKey] = set()
+        self._cache: OrderedDict[int, Content] = OrderedDict()
+        self._db, fresh = open_database(str(self.path))
+        try:
+            if fresh:
+                self._begin(owner, new_id)
+            meta = self._read_meta()
+        except apsw.Error as error:
+            raise UnusableStoreError(f"{self.path}: {error}") from None
+        self.clock = max(1, int(meta["clock"]))
+        found = Owner(meta.get("cluster", ""), meta.get("broker", ""))
+        if found != owner:
+            raise UnusableStoreError(
+                f"{self.path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
+                f"not of {owner.broker!r} of {owner.cluster!r}"
+            )
+
+    def count(self) -> int:
+        """About how many records `load` will give."""
+        tables = ("topics", "pieces", "subscriptions", "settings", "held", "letters", "delayed", "keys")
+        counts: list[Any] = [self._db.execute(f"SELECT count(*) FROM {each}").fetchall() for each in tables]
+        return sum(int(each[0][0]) for each in counts)
+
+    def load(self) -> Iterator[Record]:
+        """The records that rebuild the state; bodies stay in the file."""
+        try:
+            yield from self._load()
+        except apsw.Error as error:
+            raise UnusableStoreError(f"{self.path}: {error}") from None
+
+    def commit(self, burst: Sequence[Record], clock: int) -> None:
+        """One transaction, synced. `clock` is the broker's, in microseconds."""
+        writes = Burst(self._numbers, self._apart)
+        writes.add(burst)
+        execute, executemany = self._db.execute, self._db.executemany
+        try:
+            execute("BEGIN IMMEDIATE")
+            for name, write, end in _WRITES:
+                rows: dict[Any, Any] = getattr(writes, name)
+                if not rows:
+                    continue
+                ended = [key if type(key) is tuple else (key,) for key, row in rows.items() if row is None]
+                if ended:
+                    executemany(end, ended)
+                if len(ended) < len(rows):
+                    executemany(write, [row for row in rows.values() if row is not None])
+            if writes.returned:
+                executemany(_RETURN, [(due, *key) for key, due in writes.returned.items()])
+            if writes.held or writes.keys or writes.returned:
+                execute("UPDATE meta SET value = ? WHERE name = 'clock'", (clock,))
+            if writes.topics_begun:
+                execute("UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'", (writes.topics_begun,))
+            execute("COMMIT")
+        except apsw.Error as error:
+            raise StoreError(f"{self.path}: {error}") from None
+
+    def read(self, piece: int) -> Content:
+        """The body and offsets of a stored piece. Raises `StoreError`."""
+        found = self._cache.get(piece)
+        if found is not None:
+            return found
+        try:
+            query = "SELECT body, offsets FROM pieces WHERE id = ?"
+            rows: list[Any] = self._db.execute(query, (piece,)).fetchall()
+        except apsw.Error as error:
+            raise StoreError(f"{self.path}: {error}") from None
+        if not rows:
+            raise StoreError(f"{self.path}: piece {piece} is missing")
+        content = self._cache[piece] = Content(*rows[0])
+        if len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
+        return content
+
+    def room(self) -> int:
+        """Bytes that may still be written before the disk is at its reserve."""
+        disk = os.fstatvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize - self._reserve
+
+    def tidy(self) -> None:
+        """Gives some of the free space in the file back; cheap where there is little."""
+        try:
+            if self._db.pragma("freelist_count") > TIDY_FROM:
+                self._db.execute(f"PRAGMA incremental_vacuum({TIDY_PAGES})").fetchall()
+        except apsw.Error as error:
+            raise StoreError(f"{self.path}: {error}") from None
+
+    def backup(self, name: str) -> tuple[Path, SqliteBackup]:
+        """A copy of the store as it is when the copy is complete, made in steps between the bursts."""
+        target = self.path.with_name(name)
+        return target, SqliteBackup(self._db, target)
+
+    def close(self) -> None:
+        """Lets go of the file. May be called twice."""
+        self._db.close()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+
+    def _begin(self, owner: Owner, new_id: str) -> None:
+        meta = {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()}
+        with self._db:
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
+
+    def _read_meta(self) -> dict[str, Any]:
+        rows: list[Any] = self._db.execute("SELECT name, value FROM meta").fetchall()
+        return dict(rows)
+
+    def _load(self) -> Iterator[Record]:
+        names: dict[int, bytes] = {}
+        rows = self._db.execute
+        meta = self._read_meta()
+        yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]))
+        heads = dict(rows("SELECT topic, min(first) FROM pieces GROUP BY topic"))
+        # A log without pieces is where its furthest reader is, or where its head was moved to.
+        places = dict(rows("SELECT topic, max(position) FROM subscriptions GROUP BY topic"))
+        for number, name, head in rows("SELECT number, name, head FROM topics ORDER BY number"):
+            names[number] = name
+            self._numbers[name] = number
+            yield records.TopicBegan(name, number, heads.get(number) or max(head, places.get(number, 0)))
+        for id_, number, first, count, time, expires, size, headers in rows(
+            "SELECT id, topic, first, count, time, expires, size, headers FROM pieces ORDER BY id"
+        ):
+            yield records.MessageStored(names[number], first, time, headers, b"", count, b"", expires, id_, size)
+        for number, user, position in rows("SELECT topic, user, position FROM subscriptions"):
+            yield records.SubscriptionSet(names[number], user, position)
+        for number, user, expires_after, max_deliveries in rows("SELECT * FROM settings"):
+            yield records.SettingsSet(names[number], user, expires_after, max_deliveries)
+        yield from self._load_held(names)
+        yield from self._load_aside()
+
+    def _load_held(self, names: dict[int, bytes]) -> Iterator[Record]:
+        rows = self._db.execute
+        for number, user, seq, dead, time, attempt, expires, headers, body in rows(
+            "SELECT topic, user, seq, dead, time, attempt, expires, headers, body FROM letters ORDER BY id"
+        ):
+            yield records.DeadLettered(names[number], user, Letter(seq, time, attempt, headers, body, expires))
+            if not dead:
+                self._apart.add((number, user, seq))
+                yield records.DeadReturned(names[number], user, (seq,))
+        for number, user, seq, attempt, until, due in rows("SELECT topic, user, seq, attempt, until, due FROM held"):
+            if attempt or until or due:  # else it is a letter that was put back, and stands so already
+                yield records.Leased(names[number], user, seq, 1, attempt, until or 1)
+            if not until:
+                yield records.Returned(names[number], user, (seq,), due)
+
+    def _load_aside(self) -> Iterator[Record]:
+        rows = self._db.execute
+        for topic, key, digest, at, subscribers, seq, due in rows(
+            "SELECT topic, key, digest, at, subscribers, seq, due FROM keys ORDER BY id"
+        ):
+            yield records.KeyRemembered(topic, key, digest, at, subscribers, seq, due)
+        for number, topic, due, ttl, count, headers, offsets, body in rows("SELECT * FROM delayed ORDER BY number"):
+            yield records.PublishDelayed(number, topic, due, headers, body, count, offsets, ttl)

@@ -1,0 +1,1 @@
+"""Programs for operators: they look at stores and copy them."""

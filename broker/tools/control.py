@@ -1,0 +1,67 @@
+"""A connection for tools of this host to a running broker: asks and waits, one request at a time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+from msgspec import Struct
+
+from common import ops, wire
+from common.errors import FanmailError
+from common.ops import Op
+from common.partition import ClusterMap
+
+PATIENCE = 10.0
+"""Seconds that a broker may take to answer."""
+
+
+class Control:
+    """To one broker. A context manager."""
+
+    def __init__(self, cluster: ClusterMap, broker_id: str) -> None:
+        self._cluster, self._broker = cluster, broker_id
+        self._ids = itertools.count(1)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._socket.connect(cluster.endpoint(broker_id))
+
+    def ask(self, op: Op, args: Struct) -> Any:
+        """The result of an operation that names no topic. Raises what the broker answers, and `broker-down`."""
+        wanted = next(self._ids)
+        until = time.monotonic() + PATIENCE
+        frame = wire.pack_requests(0, self._cluster.epoch, [wire.pack_request(wanted, op, b"", b"", 0, args)])
+        if not self._socket.poll(int(PATIENCE * 1000), zmq.POLLOUT):
+            raise self._down()
+        self._socket.send(frame)
+        while True:
+            if not self._socket.poll(max(0, int((until - time.monotonic()) * 1000))):
+                raise self._down()
+            for reply in wire.unpack_replies(self._socket.recv_multipart()).replies:
+                if reply.id == wanted:
+                    if reply.code:
+                        raise wire.unpack_error(reply.code, reply.result)
+                    return wire.unpack_result(op, reply.result)
+
+    def check(self) -> None:
+        """Raises `broker-down` where somebody else answers."""
+        pong: ops.Pong = self.ask(Op.PING, ops.Ping(self._cluster.name, self._broker))
+        if (pong.cluster, pong.broker) != (self._cluster.name, self._broker):
+            raise FanmailError("broker-down", f"broker {pong.broker} of cluster {pong.cluster} answers there")
+
+    def _down(self) -> FanmailError:
+        return FanmailError("broker-down", f"broker {self._broker} does not answer")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close(linger=0)
+        self._context.term()

@@ -1,0 +1,76 @@
+"""`python -m broker.tools.inspect DIR`, which is `bin/inspect`: what is in stores, and are they whole."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import configargparse
+import msgspec
+
+from broker.store.base import UnusableStoreError
+from broker.store.files import FILE, LOCK
+from broker.store.inspection import Inspection, TopicRow
+from common.errors import StartError
+from common.process import how_many, lock_file, run_main
+
+PROG = "inspect"
+_HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")
+
+
+def main() -> int:
+    """0 where every store is whole. Raises `StartError` where one is not, or is in use."""
+    parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split(": ")[1])
+    parser.add_argument("folder", metavar="DIR", help="the --data of brokers that do not run, or the folder of one")
+    parser.add_argument("--prefix", default="", help="only topics whose names begin so")
+    parser.add_argument("--limit", type=how_many(0, 10**9), default=100, help="topics of each broker [100]")
+    parser.add_argument("--json", action="store_true", help="one JSON object a broker")
+    options = parser.parse_args(sys.argv[1:])
+    folder = Path(options.folder)
+    files = [folder / FILE] if (folder / FILE).exists() else sorted(folder.glob(f"*/{FILE}"))
+    if not files:
+        raise StartError(f"{folder}: there is no store ({FILE}) in it, nor in a folder below")
+    for path in files:
+        lock_file(path.with_name(LOCK))
+        try:
+            _show(path, options)
+        except UnusableStoreError as error:
+            raise StartError(str(error)) from None
+    return 0
+
+
+def _show(path: Path, options: Any) -> None:
+    inspection = Inspection(path)
+    try:
+        inspection.check()
+        summary = inspection.summary()
+        rows = list(inspection.topics(options.prefix.encode(), options.limit))
+    finally:
+        inspection.close()
+    if options.json:
+        topics = [row._asdict() | {"name": row.name.decode()} for row in rows]
+        document = {"path": str(path), **summary._asdict(), "whole": True, "listed": topics}
+        print(msgspec.json.encode(document).decode())
+        return
+    facts = ", ".join(f"{name} {value:,}" for name, value in list(summary._asdict().items())[2:])
+    print(f"{path}: broker {summary.broker} of cluster {summary.cluster}: {facts}; whole")
+    if rows:
+        _print_table([_HEAD, *map(_cells, rows)])
+
+
+def _cells(row: TopicRow) -> tuple[str, ...]:
+    oldest = "" if row.oldest is None else datetime.fromtimestamp(row.oldest / 1000, UTC).isoformat(timespec="seconds")
+    numbers = (f"{each:,}" for each in (row.messages, row.bytes, row.subscriptions, row.deepest))
+    return (ascii(row.name.decode())[1:-1], row.epoch, *numbers, oldest)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    run_main(main, PROG)

@@ -1,0 +1,60 @@
+"""Bursts of records in which every kind occurs, each fitting the state that those before it leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from broker import records as rec
+from broker.letter import Letter
+from broker.records import Record
+from tests.support.driver import BrokerDriver
+
+T, U, V = b"t", b"u", b"v"
+BATCH = b"\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x02bc"
+OFFSETS = b"".join(each.to_bytes(4, "little") for each in (0, 5, 9, 15))
+
+LIFE: list[list[Record]] = [
+    [rec.TopicBegan(T, 1, 1), rec.SubscriptionSet(T, U, 1), rec.SubscriptionSet(T, V, 1)],
+    [rec.MessageStored(T, 1, 1_700, b"kept", b"one"), rec.MessageStored(T, 2, 1_701, b"", BATCH, 3, OFFSETS, 9_000)],
+    [rec.MessageStored(T, 5, 1_702, b"\xff", b""), rec.MessageStored(T, 6, 1_703, b"", b"six")],
+    [rec.Leased(T, U, 1, 3, 1, 5_000_000), rec.SubscriptionSet(T, U, 4)],
+    [rec.SettingsSet(T, U, 60_000_000, 3), rec.SettingsSet(T, V, 0, 7)],
+    [rec.SettingsSet(T, V, 0, 0)],
+    [rec.Returned(T, U, (1, 3), 0), rec.Returned(T, U, (2,), 7_000_000)],
+    [rec.Leased(T, U, 3, 1, 2, 8_000_000)],
+    [rec.DeadLettered(T, U, Letter(3, 1_701, 2, b"", b"", 9_000))],
+    [rec.DeadLettered(T, U, Letter(1, 1_700, 1, b"kept", b"one", 0))],
+    [rec.DeadReturned(T, U, (3,)), rec.SubscriptionSet(T, V, 5)],
+    [rec.Leased(T, U, 3, 1, 1, 9_000_000)],
+    [rec.Returned(T, U, (3,), 9_500_000)],
+    [rec.Leased(T, U, 4, 1, 1, 9_000_000), rec.SubscriptionSet(T, U, 5)],
+    [rec.Finished(T, U, (2,))],
+    [rec.HeadMoved(T, 5)],
+    [rec.Finished(T, U, (4,)), rec.DeadEnded(T, U, (1,))],
+    [
+        rec.KeyRemembered(T, b"k", b"d" * 16, 1_000_000, 2, 1, 0),
+        rec.KeyRemembered(T, b"l", b"e" * 16, 1_000_001, 0, 0, 5),
+    ],
+    [rec.KeyForgotten(T, b"k"), rec.KeyRemembered(b"later", b"k", b"d" * 16, 1_000_002, 0, 0, 1_900)],
+    [rec.PublishDelayed(1, T, 1_800, b"kept", b"later", 1, b"", 0)],
+    [rec.PublishDelayed(2, b"nobody's", 1_790, b"", BATCH, 3, OFFSETS, 30_000)],
+    [rec.DelayEnded(1), rec.MessageStored(T, 7, 1_800, b"kept", b"later")],
+    [rec.SubscriptionEnded(T, U), rec.SubscriptionSet(T, V, 7)],
+    [rec.TopicBegan(b"w", 2, 1), rec.SubscriptionSet(b"w", U, 1)],
+    [rec.SubscriptionEnded(T, V), rec.TopicEnded(T)],
+    [rec.TopicBegan(T, 3, 1), rec.SubscriptionSet(T, V, 1)],
+]
+
+
+def live(broker: BrokerDriver, bursts: Iterable[list[Record]], *, committed: bool = True) -> BrokerDriver:
+    """Each burst changes the state and is committed, with the trims that follow from it."""
+    for burst in bursts:
+        for record in burst:
+            if isinstance(record, rec.MessageStored):
+                record = replace(record, piece=broker.state.last_piece + 1)
+            broker.dispatcher.core.emit(record)
+        if committed:
+            broker.commit()
+    return broker

@@ -1,0 +1,54 @@
+"""What the model hands round: messages, and answers to readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from common.clock import Now
+
+FRESH, LEASED, WAITING, DELAYED, DEAD = "fresh", "leased", "waiting", "delayed", "dead"
+
+
+class Mail(NamedTuple):
+    """A message as it was published."""
+
+    seq: int
+    time: int
+    headers: bytes
+    body: bytes
+    expires: int
+
+    def expired(self, now: Now) -> bool:
+        return 0 < self.expires <= now.wall
+
+
+class Lost(NamedTuple):
+    """`cursor-lost`, and the next id of this user where one waits."""
+
+    oldest: str | None
+
+
+class Got(NamedTuple):
+    """Messages handed out together: number, time, kept headers, body and attempt of each."""
+
+    epoch: str
+    pending: int
+    messages: list[tuple[int, int, bytes, bytes, int]]
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A message that a user is not done with."""
+
+    mail: Mail
+    state: str = FRESH
+    attempt: int = 0
+    until: int = 0
+    """When the lease or the delay ends."""
+    own: bool = False
+    """Put back from the dead list: what becomes of the log is nothing to it."""
+
+    @property
+    def seq(self) -> int:
+        return self.mail.seq

@@ -1,0 +1,88 @@
+"""One life of a topic in the model: the pieces of its log, and its users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker.piece import MESSAGE_COST
+from broker.topic_settings import TopicSettings
+from common.clock import Now
+from tests.support.model_mail import Item, Mail
+from tests.support.model_user import ModelUser
+
+
+class LogPiece(NamedTuple):
+    """A message or a batch in the log, which goes as a whole."""
+
+    first: int
+    count: int
+    time: int
+    size: int
+    expires: int
+
+
+@dataclass(slots=True, eq=False)
+class ModelTopic:
+    """The log begins with the first piece that anybody wants."""
+
+    epoch: str
+    settings: TopicSettings
+    next_seq: int = 1
+    pieces: list[LogPiece] = field(default_factory=list)
+    users: dict[bytes, ModelUser] = field(default_factory=dict)
+
+    @property
+    def head(self) -> int:
+        return self.pieces[0].first if self.pieces else self.next_seq
+
+    @property
+    def messages(self) -> int:
+        return self.next_seq - self.head
+
+    @property
+    def bytes(self) -> int:
+        return sum(piece.size for piece in self.pieces)
+
+    def tidy(self) -> None:
+        """What nobody wants is not stored, as soon as nothing before it is."""
+        wanted = min((user.needs_from() for user in self.users.values()), default=self.next_seq)
+        while self.pieces and self.pieces[0].first + self.pieces[0].count <= wanted:
+            del self.pieces[0]
+
+    def too_small_for(self, size: int, count: int) -> bool:
+        return count > self.settings.max_messages or size > self.settings.max_bytes
+
+    def too_many_for(self, size: int, count: int) -> int:
+        """How many of the oldest pieces are in the way of a publish."""
+        most, room = self.settings.max_messages - count, self.settings.max_bytes - size
+        for number in range(len(self.pieces) + 1):
+            left = self.pieces[number:]
+            if sum(piece.count for piece in left) <= most and sum(piece.size for piece in left) <= room:
+                return number
+        raise AssertionError("it fits nowhere")
+
+    def memory_of_first(self, number: int) -> int:
+        return sum(piece.size + MESSAGE_COST for piece in self.pieces[:number])
+
+    def store(self, headers: bytes, bodies: Sequence[bytes], size: int, ttl: int, now: Now) -> None:
+        """Everybody who is subscribed now gets these."""
+        expires = now.wall + ttl if ttl else 0
+        self.pieces.append(LogPiece(self.next_seq, len(bodies), now.wall, size, expires))
+        for seq, body in enumerate(bodies, self.next_seq):
+            mail = Mail(seq, now.wall, headers, body, expires)
+            for user in self.users.values():
+                user.items.append(Item(mail))
+        self.next_seq += len(bodies)
+        for user in self.users.values():
+            user.items.sort(key=lambda each: each.seq)
+
+    def why_too_old(self, now: Now) -> str:
+        """Of the oldest piece; "" where it is not."""
+        if not self.pieces:
+            return ""
+        piece, max_age = self.pieces[0], self.settings.max_age
+        if max_age and piece.time + max_age <= now.wall:
+            return "max-age"
+        return "ttl" if 0 < piece.expires <= now.wall else ""

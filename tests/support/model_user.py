@@ -1,0 +1,291 @@
+"""One user of the model: his messages, his dead letters, and what he may do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from broker.leases import HELD_COST
+from broker.ledger import LEDGER_COST
+from broker.letter import LETTER_COST
+from common import ops
+from common.clock import Now
+from tests.support.model_mail import DEAD, DELAYED, FRESH, LEASED, WAITING, Got, Item, Lost
+
+if TYPE_CHECKING:
+    from tests.support.model import Model
+    from tests.support.model_topic import ModelTopic
+
+
+@dataclass(slots=True, eq=False)
+class ModelUser:
+    """What http-api.md says of one subscription."""
+
+    model: Model
+    topic: ModelTopic
+    items: list[Item] = field(default_factory=list)
+    """In the order of their numbers."""
+    dead: list[Item] = field(default_factory=list)
+    """In the order of their dying."""
+    expires_after: int = 0
+    max_deliveries: int = 0
+    idle_from: int | None = None
+    """None: the clock starts when the broker looks at it."""
+
+    def fresh(self) -> list[Item]:
+        return [each for each in self.items if each.state == FRESH]
+
+    def held(self) -> list[Item]:
+        return [each for each in self.items if each.state != FRESH]
+
+    def leased(self) -> int:
+        return sum(each.state == LEASED for each in self.items)
+
+    @property
+    def position(self) -> int:
+        return next((each.seq for each in self.items if each.state == FRESH), self.topic.next_seq)
+
+    def pending(self, behind: int = 0) -> int:
+        fresh = sum(each.seq > behind and not self.gone(each) for each in self.fresh())
+        return fresh + sum(each.state == WAITING for each in self.items)
+
+    def needs_from(self) -> int:
+        """The log is kept from here on for this user, who stands at its head until he notices what is gone."""
+        not_done = (each.seq for each in self.items if not each.own)
+        return max(self.topic.head, min(not_done, default=self.topic.next_seq))
+
+    def gone(self, item: Item) -> bool:
+        """The head of the log has passed it."""
+        return not item.own and item.seq < self.topic.head
+
+    def configure(self, args: ops.Settings) -> ops.Nothing | str:
+        settings = bool(args.expires_after or args.max_deliveries)
+        if settings and not self.weight() and not self.model.has_memory(LEDGER_COST):
+            return "memory-full"
+        if args.expires_after is not None:
+            self.expires_after = args.expires_after
+        if args.max_deliveries is not None:
+            self.max_deliveries = args.max_deliveries
+        return ops.Nothing()
+
+    def take(self, ask: ops.Take, now: Now) -> ops.Message | Lost | str | None:
+        got = self.read(ask, now)
+        if not isinstance(got, Got):
+            return got
+        ((seq, time, headers, body, attempt),) = got.messages
+        return ops.Message(got.epoch, seq, time, attempt, got.pending, headers, body)
+
+    def read(self, ask: ops.Take | ops.Fetch, now: Now) -> Got | Lost | str | None:
+        """A GET: plain, by cursor or under a lease. The time of all in one run is that of its first."""
+        most, room, one_run = (ask.max, ask.max_bytes, ask.one_run) if isinstance(ask, ops.Fetch) else (1, 2**60, False)
+        self.notice_gone()
+        error = self.confirm(ask, now) if ask.after else None
+        if error is not None:
+            return error
+        got: list[Item] = []
+        more = ask.after or self.read_again(got, most, room, one_run, ask.lease, now)
+        if more and len(got) < most and not (one_run and got):
+            room -= sum(4 + len(each.mail.body) for each in got)
+            self.read_fresh(got, most, room, one_run, ask.lease, ask.after, now)
+        if not got:
+            nothing_to_give = not any(self.may_go_out(each, now) for each in self.items)
+            return None if nothing_to_give else "too-many-leases"
+        first, behind = got[0].mail, got[-1].seq if ask.after else 0
+        shown = [
+            (each.seq, first.time if one_run else each.mail.time, *each.mail[2:4], each.attempt or 1) for each in got
+        ]
+        return Got(self.topic.epoch, self.pending(behind), shown)
+
+    def read_again(self, got: list[Item], most: int, room: int, one_run: bool, lease: int, now: Now) -> bool:
+        """What was handed out before, the oldest first. False where more of it waits that would not fit."""
+        while len(got) < most:
+            self.put_away(now)
+            item = next((each for each in self.items if each.state == WAITING), None)
+            if item is None:
+                return True
+            room -= 4 + len(item.mail.body)
+            apart = got and (item.seq != got[-1].seq + 1 or item.mail.headers != got[0].mail.headers)
+            if (got and (room < 0 or (one_run and apart))) or (lease and not self.leases_left()):
+                return False
+            self.hand_out(item, lease, now)
+            got.append(item)
+        return False
+
+    def read_fresh(
+        self, got: list[Item], most: int, room: int, one_run: bool, lease: int, after: bool, now: Now
+    ) -> None:
+        """What was never handed out, in order, until something is in the way."""
+        for item in self.fresh():
+            if not self.gone(item) and not item.mail.expired(now):
+                break
+            self.model.counts["skipped.lost" if self.gone(item) else "skipped.ttl"] += 1
+            self.items.remove(item)
+        oldest = min((each.seq for each in self.held() if not each.own), default=self.position)
+        beyond = oldest + self.model.limits.lease_window
+        first_always = not got
+        for item in self.fresh():
+            room -= 4 + len(item.mail.body)
+            fits = room >= 0 or (first_always and not got)
+            stops = item.mail.expired(now) or (one_run and got and item.mail.headers != got[0].mail.headers)
+            if len(got) == most or not fits or stops or (lease and not (self.leases_left() and item.seq <= beyond)):
+                return
+            if not after:
+                self.hand_out(item, lease, now)
+            got.append(item)
+
+    def hand_out(self, item: Item, lease: int, now: Now) -> None:
+        if lease:
+            item.state, item.until = LEASED, now.mono + lease
+            item.attempt += 1
+        else:
+            item.attempt = 1
+            self.items.remove(item)
+
+    def confirm(self, ask: ops.Take | ops.Fetch, now: Now) -> Lost | str | None:
+        """Everything up to the cursor is done."""
+        self.put_away(now)
+        if self.held():
+            return "leases-out"
+        if ask.seq and (ask.epoch != self.topic.epoch or not 1 <= ask.seq < self.topic.next_seq):
+            oldest = next((each.seq for each in self.items if not self.gone(each)), None)
+            return Lost(oldest and f"{self.topic.epoch}-{oldest}")
+        self.items = [each for each in self.items if each.seq > ask.seq]
+        return None
+
+    def look(self, now: Now) -> ops.Status:
+        held = [each.seq for each in self.held() if each.state == WAITING and self.may_go_out(each, now)]
+        fresh = [each.seq for each in self.fresh() if self.may_go_out(each, now)]
+        seq = (held + fresh + [0])[0]
+        return ops.Status(self.pending(), self.topic.epoch, seq, self.leased(), len(self.dead))
+
+    def may_go_out(self, item: Item, now: Now) -> bool:
+        too_often = 0 < self.max_deliveries <= item.attempt
+        away = self.gone(item) or item.mail.expired(now) or too_often
+        return item.state in (FRESH, WAITING) and not away
+
+    def put_away(self, now: Now) -> None:
+        """What is to go out again first and may not: expired, or dead after all."""
+        for item in [each for each in self.items if each.state == WAITING]:
+            if self.may_go_out(item, now):
+                return
+            if item.mail.expired(now):
+                self.model.counts["skipped.ttl"] += 1
+                self.items.remove(item)
+            else:
+                self.bury(item)
+
+    def notice_gone(self) -> None:
+        """What was handed out and the log has let go of since is done."""
+        kept = [each for each in self.items if each.state == FRESH or not self.gone(each)]
+        self.model.counts["skipped.lost"] += len(self.items) - len(kept)
+        self.items = kept
+
+    def leases_left(self) -> bool:
+        return self.leased() < self.model.limits.leases
+
+    def judge(self, receipt: ops.Receipt) -> str:
+        """ "" for a good receipt and for one of a message that is done."""
+        if receipt.epoch != self.topic.epoch:
+            return "lease-lost"
+        if receipt.attempt < 1:
+            return "bad-parameter"
+        for item in self.held() + self.dead:
+            if item.seq == receipt.seq and item.attempt != receipt.attempt:
+                never = receipt.attempt > item.attempt and not item.own and item.state != DEAD
+                return "bad-parameter" if never else "lease-lost"
+        return "" if 0 < receipt.seq < self.position else "bad-parameter"
+
+    def finish(self, receipts: Sequence[ops.Receipt]) -> ops.Finished:
+        """Each as if it had come alone."""
+        self.notice_gone()
+        codes = []
+        for receipt in receipts:
+            codes.append(self.judge(receipt))
+            if not codes[-1]:
+                self.items = [each for each in self.items if each.seq != receipt.seq]
+                self.dead = [each for each in self.dead if each.seq != receipt.seq]
+        return ops.Finished(codes)
+
+    def extend(self, ask: ops.Extend, now: Now) -> ops.Nothing | str:
+        self.notice_gone()
+        code = self.judge(ask.receipt)
+        item = next((each for each in self.held() if each.seq == ask.receipt.seq), None)
+        if code or item is None:
+            return code or "lease-lost"
+        if not ask.lease:
+            self.give_back(item, now.mono + ask.delay if ask.delay else 0)
+        elif item.state != LEASED and not self.leases_left():
+            return "too-many-leases"
+        else:
+            item.state, item.until = LEASED, now.mono + ask.lease
+        return ops.Nothing()
+
+    def give_back(self, item: Item, until: int = 0) -> None:
+        if 0 < self.max_deliveries <= item.attempt:
+            self.bury(item)
+        else:
+            item.state, item.until = DELAYED if until else WAITING, until
+
+    def bury(self, item: Item) -> None:
+        limits, counts = self.model.limits, self.model.counts
+        counts["dead.letters"] += 1
+        self.items.remove(item)
+        item.state, item.until = DEAD, 0
+        self.dead.append(item)
+        while self.dead and (
+            len(self.dead) > limits.dead
+            or self.dead_bytes() > limits.dead_bytes
+            or self.model.dead_bytes() > limits.memory // 4
+        ):
+            counts["dropped.dead"] += 1
+            del self.dead[0]
+
+    def list_dead(self, ask: ops.ListDead) -> ops.DeadLetters:
+        behind = sorted((each for each in self.dead if each.seq > ask.after), key=lambda each: each.seq)
+        shown: list[ops.DeadLetter] = []
+        for each in behind:
+            size = sum(len(letter.body) for letter in shown) + len(each.mail.body)
+            if len(shown) == ask.max or (shown and size > ask.max_bytes):
+                break
+            shown.append(ops.DeadLetter(each.seq, each.mail.time, each.attempt, each.mail.headers, each.mail.body))
+        return ops.DeadLetters(self.topic.epoch, len(behind) - len(shown), shown)
+
+    def return_dead(self) -> ops.Counted:
+        back = [Item(each.mail, WAITING, own=True) for each in self.dead]
+        self.items = sorted(self.items + back, key=lambda each: each.seq)
+        self.dead = []
+        return ops.Counted(len(back))
+
+    def clear_dead(self) -> ops.Counted:
+        count, self.dead = len(self.dead), []
+        return ops.Counted(count)
+
+    def time_passed(self, now: Now) -> None:
+        """Leases and delays end, in the order in which they do."""
+        ended = [each for each in self.held() if 0 < each.until <= now.mono]
+        leased = self.leased()
+        self.model.counts["leases.expired"] += sum(each.state == LEASED for each in ended if not self.gone(each))
+        if ended:
+            self.notice_gone()
+        for item in sorted(ended, key=lambda each: (each.until, each.seq)):
+            if not self.gone(item):
+                self.give_back(item)
+        if self.leased() < leased:
+            self.idle_from = now.mono
+
+    def idle_for_too_long(self, now: Now) -> bool:
+        if self.idle_from is None or self.leased():
+            self.idle_from = now.mono
+        return 0 < self.expires_after <= now.mono - self.idle_from
+
+    def dead_bytes(self) -> int:
+        return sum(len(each.mail.headers) + len(each.mail.body) for each in self.dead)
+
+    def weight(self) -> int:
+        """Memory of what a user has beside his place in the log."""
+        held, own = self.held(), [each for each in self.items if each.own]
+        if not (held or self.dead or self.expires_after or self.max_deliveries):
+            return 0
+        letters = sum(len(each.mail.headers) + len(each.mail.body) + LETTER_COST for each in own + self.dead)
+        return LEDGER_COST + len(held) * HELD_COST + letters
