@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from broker.contents import Contents
@@ -37,8 +38,8 @@ FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
 
-def main() -> int:
-    """Serves until SIGTERM or SIGINT. Raises `StartError`."""
+def main(opens: Callable[[BrokerSettings, ClusterMap], Store] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT. `opens` gives another store than `open_store` would. Raises `StartError`."""
     die_with_parent()
     settings, _ = config.load(BrokerSettings, "broker", sys.argv[1:])
     setup_logging(settings.log_format, settings.log_level, settings.id)
@@ -53,7 +54,7 @@ def main() -> int:
             path.unlink()
         elif path.exists():
             raise StartError(f"{path}: there is something that is not a socket")
-    store = open_store(settings, cluster)
+    store = (opens or open_store)(settings, cluster)
     server, state = build_server(settings, cluster, endpoint, store)
     server.bind()
     try:

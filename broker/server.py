@@ -14,7 +14,7 @@ from broker.copying import Copying
 from broker.dispatch import Dispatcher, Outgoing
 from broker.peers import Peers, pack_groups
 from broker.records import Record
-from broker.store.base import Store
+from broker.store.base import Store, UnusableStoreError
 from common import wire
 from common.clock import Clock
 from common.errors import StartError
@@ -107,16 +107,23 @@ class Server:
             self._housekeeping()
 
     def load(self) -> None:
-        """Reads the store, and tells who asks meanwhile that this broker is loading. Raises `StoreError`."""
+        """Reads the store, and tells who asks meanwhile that this broker is loading; ends early when it is to stop.
+        Raises `UnusableStoreError`.
+        """
         self._dispatcher.state = BrokerState.LOADING
         state = self._dispatcher.core.state
-        for counted, record in enumerate(self._store.load(), 1):
-            state.apply(record)
-            if counted % LOADED_A_TURN == 0:
-                self._answer(self._receive())
-                self._retry_blocked()
+        try:
+            for counted, record in enumerate(self._store.load(), 1):
+                state.apply(record)
+                if counted % LOADED_A_TURN == 0:
+                    self._answer(self._receive())
+                    self._retry_blocked()
+                    if self._stopping:
+                        return
                 if counted % REPORT_EVERY == 0:
                     log.info("loading", extra={"records": counted})
+        except (LookupError, AssertionError, TypeError, ValueError) as error:
+            raise UnusableStoreError(f"the store contradicts itself: {error!r}") from error
         self._dispatcher.state = BrokerState.READY
 
     def close(self) -> None:

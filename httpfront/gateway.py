@@ -123,6 +123,8 @@ class Gateway:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
         broker = self._map.owner(topic)
         line = self._lines[broker]
+        if line.link.loading:
+            raise FanmailError("loading", f"broker {broker} of this topic is reading its store")
         if not line.link.up:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
         if body is not None and 0 < line.link.max_body < len(body):

@@ -3,7 +3,7 @@
 State of a link:
 
     down       -> connected        the connection's handshake is done; a PING goes out
-    connected  -> up               a PONG names the right cluster and broker, and the broker is ready
+    connected  -> up               a PONG names the right cluster and broker, and the broker is ready, not loading
     up         -> leaving          a reply says that the broker drains; a GOODBYE goes out
     any        -> down             the connection is lost, or PINGs stay unanswered
 
@@ -39,6 +39,8 @@ class Link:
         self.up = False
         self.incarnation = 0
         self.connected = False
+        self.loading = False
+        """The broker is there, and reads its store."""
         self.max_body = 0
         """Bytes of the largest body that the broker takes; 0 where it does not say."""
         self.owes_goodbye = False
@@ -59,7 +61,7 @@ class Link:
     def connection_lost(self, why: str = "connection lost") -> None:
         """Nothing more will be heard over this connection."""
         self._change(False, why)
-        self.connected = False
+        self.connected = self.loading = False
         self.incarnation = 0
         self.owes_goodbye = self._said_goodbye = False
         self._offsets.clear()
@@ -96,7 +98,9 @@ class Link:
                 extra={"wanted": f"{self.cluster}/{self.broker}", "found": f"{pong.cluster}/{pong.broker}"},
             )
             self._change(False, "wrong broker")
-        elif state == BrokerState.READY and self.connected:
+            return
+        self.loading = state == BrokerState.LOADING
+        if state == BrokerState.READY and self.connected:
             self.max_body = pong.max_body
             self._change(True, "ready")
 

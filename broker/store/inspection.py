@@ -64,7 +64,7 @@ class Inspection:
         if not path.exists():
             raise UnusableStoreError(f"{path}: there is no store")
         self._path = path
-        self._db, _ = open_database(str(path))
+        self._db = open_database(str(path))
 
     def check(self) -> None:
         """Looks at every page."""

@@ -6,9 +6,13 @@ never given out again by this store; a piece's `id` grows in the order of storin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import apsw
 
 from broker.store.base import UnusableStoreError
+from broker.store.files import sync
 
 APPLICATION_ID = 0x466D4131
 """In the header of the file (SQLite's `application_id`): this is one of ours."""
@@ -54,15 +58,18 @@ MIGRATIONS: dict[int, str] = {}
 """From each older version the statements that lead to the next; each runs in a transaction of its own."""
 
 
-def open_database(path: str) -> tuple[apsw.Connection, bool]:
-    """The one connection to a store's file, which is made where there is none; and whether it was.
+def open_database(path: str, meta: Mapping[str, str | int] | None = None) -> apsw.Connection:
+    """The one connection to a store's file. Where there is none it is made, durably, with `meta` as its facts.
 
-    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version.
+    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version; without `meta` for
+    one that is empty.
     """
     try:
         connection = apsw.Connection(path)
         connection.set_busy_timeout(0)
         fresh = not connection.pragma("schema_version")
+        if fresh and meta is None:
+            raise UnusableStoreError(f"{path}: there is nothing in it")
         if fresh:
             connection.pragma("page_size", 8192)
             connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
@@ -75,14 +82,19 @@ def open_database(path: str) -> tuple[apsw.Connection, bool]:
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
         connection.pragma("cache_size", -32 * 1024)  # KiB
         connection.pragma("temp_store", "memory")
-        if fresh:
+        if fresh and meta is not None:
             with connection:
                 connection.execute(TABLES)
+                connection.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", VERSION)
+            sync(Path(path))
+            sync(Path(path).parent)
     except apsw.Error as error:
         raise UnusableStoreError(f"{path}: {error}") from None
-    return connection, fresh
+    except OSError as error:
+        raise UnusableStoreError(f"{path}: {error.strerror}") from None
+    return connection
 
 
 def check_header(connection: apsw.Connection, path: str) -> None:

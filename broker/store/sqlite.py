@@ -24,9 +24,9 @@ from broker.store.copying import SqliteBackup
 from broker.store.files import FILE
 from broker.store.schema import open_database
 
-CACHED = 8
-"""Contents that were read last and are kept: a batch is read in many parts."""
-TIDY_PAGES = 512
+CACHED_BYTES = 16 * 1024 * 1024
+"""Contents that were read last are kept up to so much, and one always: a batch is read in many parts."""
+TIDY_PAGES = 2048
 """Free pages that are given back at a time."""
 TIDY_FROM = 4096
 """Free pages that are not worth it: steady load uses them again."""
@@ -91,14 +91,14 @@ class SqliteStore:
         self._numbers: dict[bytes, int] = {}
         self._apart: set[MessageKey] = set()
         self._cache: OrderedDict[int, Content] = OrderedDict()
-        self._db, fresh = open_database(str(self.path))
+        self._cached = 0
+        """Bytes in the cache."""
+        self._db = open_database(str(self.path), {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()})
         try:
-            if fresh:
-                self._begin(owner, new_id)
             meta = self._read_meta()
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
-        self.clock = max(1, int(meta["clock"]))
+        self.clock = max(1, int(meta.get("clock", 0)))
         found = Owner(meta.get("cluster", ""), meta.get("broker", ""))
         if found != owner:
             raise UnusableStoreError(
@@ -158,8 +158,9 @@ class SqliteStore:
         if not rows:
             raise StoreError(f"{self.path}: piece {piece} is missing")
         content = self._cache[piece] = Content(*rows[0])
-        if len(self._cache) > CACHED:
-            self._cache.popitem(last=False)
+        self._cached += len(content.body)
+        while self._cached > CACHED_BYTES and len(self._cache) > 1:
+            self._cached -= len(self._cache.popitem(last=False)[1].body)
         return content
 
     def room(self) -> int:
@@ -186,11 +187,6 @@ class SqliteStore:
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
-
-    def _begin(self, owner: Owner, new_id: str) -> None:
-        meta = {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()}
-        with self._db:
-            self._db.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
 
     def _read_meta(self) -> dict[str, Any]:
         rows: list[Any] = self._db.execute("SELECT name, value FROM meta").fetchall()
