@@ -1,0 +1,73 @@
+"""The command and its subcommands; errors become one line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+from click.shell_completion import shell_complete
+
+from fanmail.cli.benching import bench
+from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, exit_code
+from fanmail.cli.publishing import publish
+from fanmail.cli.reading import read, tail, verify
+from fanmail.cli.subscribing import dead, show_standing, stats, subscribe, unsubscribe
+from fanmail.cli.working import work
+from fanmail.errors import FanmailError
+
+NAME = "fanmail"
+_COMPLETE = "_FANMAIL_COMPLETE"
+
+
+def _version() -> str:
+    try:
+        return version(NAME)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class Commands(click.Group):
+    """Turns what the client raises into exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FanmailError as error:
+            click.echo(f"{NAME}: {error}", err=True)
+            raise SystemExit(exit_code(error)) from None
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:  # whoever read this has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(FAILED) from None
+
+
+@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name=NAME)
+def command() -> None:
+    """Publish to and read from Fanmail, an HTTP publish/subscribe server."""
+    logging.getLogger("fanmail").addHandler(logging.NullHandler())
+
+
+@command.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete this command: eval "$(fanmail completion bash)"."""
+    shell_complete(command, {}, NAME, _COMPLETE, f"{shell}_source")
+
+
+for each in (subscribe, unsubscribe, publish, read, tail, work, dead, show_standing, stats, verify, bench):
+    command.add_command(each)
+
+
+def main() -> None:
+    """The entry point of the `fanmail` script."""
+    command(prog_name=NAME, complete_var=_COMPLETE)
+
+
+if __name__ == "__main__":
+    main()

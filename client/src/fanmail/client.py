@@ -1,0 +1,189 @@
+"""The client for ordinary code; `fanmail.aio` has the same for asyncio."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, Unpack
+
+import httpx
+
+from fanmail import transport
+from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
+from fanmail.message import Message, Worked
+from fanmail.methods import Methods
+from fanmail.values import Call, Effect, Emit, Flow, Handle, Outcome, Pause, Send
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """A flow of another thread is not wanted any more."""
+
+
+class Client(Methods):
+    """A client of one cluster; threads may share it. Use it in a `with`, or close it.
+
+    `urls`: base URLs, one or several, of fronts
+    or proxies; by default `FANMAIL_URL`, or the quickstart's first front. The first that works is used until it does
+    not. `timeout`: seconds for one try, more than the server's `broker_timeout`. `headers` go with every request.
+
+    Its methods are the functions of `fanmail.calls`, and these:
+
+    >>> with Client(url) as mine:
+    ...     mine.subscribe("letters", "ann")
+    ...     mine.publish("letters", b"hello").subscribers
+    ...     mine.receive("letters", "ann").body
+    True
+    1
+    b'hello'
+    """
+
+    _http: httpx.Client
+
+    def _open(self, settings: dict[str, Any]) -> None:
+        self._http = httpx.Client(**settings)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def caller(self, make: Callable[P, Call[T]]) -> Callable[P, T]:
+        """The function as a method of this client."""
+
+        @wraps(make)
+        def method(*args: P.args, **kwargs: P.kwargs) -> T:
+            return self._run(self._exchange.call(make(*args, **kwargs)))
+
+        return method
+
+    def messages(self, topic: str, user: str, **options: Unpack[ReadOptions]) -> Iterator[Message]:
+        """Every message of a user, in order, each **at least once**, for ever or until none waits.
+
+        A message is done when the next one is asked for, so one whose handling was cut short comes again. With a
+        `batch` above 1 so many are fetched together, and are done together: fewer requests, more repeats after a crash.
+        To stop within the loop and keep what was handled: `advance(topic, user, message.id)`.
+
+        `after="0"`, the default, goes on where the user stands; an id that the caller has kept, behind that message.
+        `wait`: seconds of a long poll, 20 by default, and 0 with `until_empty`. Raises `NoSubscription`, also when the
+        subscription goes away: a broker without a store that was restarted has forgotten it, and its messages. Raises
+        `CursorLost` for an id of an earlier life of the topic, and `LeasesOut` where workers lease from the same user.
+
+        >>> for message in client.messages("news", "alice", batch=500, until_empty=True):
+        ...     last = message.text
+        >>> last
+        'line 999'
+        """
+        flow = reading(self._exchange, topic, user, options)
+        answer: Any = None
+        while True:
+            try:
+                effect = flow.send(answer)
+            except StopIteration:
+                return
+            if isinstance(effect, Emit):
+                yield effect.message
+                answer = None
+            else:
+                answer = self._do(effect, time.sleep)
+
+    def work(
+        self, topic: str, user: str, handle: Callable[[Message], object], **options: Unpack[WorkOptions]
+    ) -> Worked:
+        """Leases messages one by one and calls `handle` with each; many workers may share a user.
+
+        When it returns, the message is acknowledged; when it raises, it is given back, to go out again after `delay`
+        seconds (0 by default) or what `failed(message, error)` returns. While it runs, another thread extends the
+        `lease`, which therefore need only cover a crash (30 s by default). Ends after `most` messages, with
+        `until_empty` where none waits, and when `stopped()`, asked between messages, is true. What interrupts it, such
+        as KeyboardInterrupt, is raised after giving the message back. Handling is at least once: a message whose worker
+        vanished, or lost its lease, goes to another. A message that always fails comes again for ever, unless the
+        subscription has `max_deliveries`. Raises as `fetch`.
+
+        >>> client.publish("jobs", "first").subscribers, client.subscribe("jobs", "crew")
+        (0, True)
+        >>> client.publish("jobs", "second").subscribers
+        1
+        >>> client.work("jobs", "crew", lambda message: print(message.text), until_empty=True)
+        second
+        Worked(done=1, failed=0, lost=0)
+        """
+        lease = options.get("lease", DEFAULT_LEASE)
+
+        def handled(message: Message) -> BaseException | None:
+            try:
+                with self._kept(message, lease):
+                    handle(message)
+            except BaseException as error:
+                return error
+            return None
+
+        return self._run(working(self._exchange, topic, user, options), handled)
+
+    @contextmanager
+    def _kept(self, message: Message, lease: float) -> Iterator[None]:
+        """Extends the lease meanwhile."""
+        over = threading.Event()
+
+        def pause(seconds: float) -> None:
+            if over.wait(seconds):
+                raise _Stopped
+
+        def extend() -> None:
+            with suppress(_Stopped):
+                self._run(extending(self._exchange, message, lease), pause=pause)
+
+        thread = threading.Thread(target=extend, name="fanmail-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _run(
+        self,
+        flow: Flow[T],
+        handled: Callable[[Message], BaseException | None] | None = None,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> T:
+        answer: Any = None
+        while True:
+            try:
+                effect = flow.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(effect, Handle):
+                assert handled is not None
+                answer = handled(effect.message)
+            else:
+                answer = self._do(effect, pause)
+
+    def _do(self, effect: Effect, pause: Callable[[float], object]) -> Outcome | None:
+        if isinstance(effect, Send):
+            return self._send(effect)
+        assert isinstance(effect, Pause), effect
+        pause(effect.seconds)
+        return None
+
+    def _send(self, send: Send) -> Outcome:
+        request = self._http.build_request(**transport.request_arguments(send))
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                return transport.answered(response, b"".join(response.iter_raw()))
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            return transport.lost(send, error)

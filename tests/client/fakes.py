@@ -1,0 +1,102 @@
+"""A world without sockets: flows are played against answers from a list, with a clock that only pauses move."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fanmail.exchange import Exchange
+from fanmail.retry import Places, Retries
+from fanmail.values import Emit, Flow, Handle, Lost, Outcome, Pause, Response, Send, World
+
+URLS = ("http://one", "http://two")
+REFUSED = Lost(False, "refused")
+RESET = Lost(True, "reset")
+GONE = Response(204, {})
+
+
+def problem(status: int, code: str, retry_after: int = 0, **fields: object) -> Response:
+    """An error as the server has it."""
+    document = {"type": f"urn:fanmail:{code}", "title": code, "status": status, "detail": f"about {code}", "code": code}
+    headers = {"content-type": "application/problem+json", "x-request-id": "id-1"}
+    if retry_after:
+        headers["retry-after"] = str(retry_after)
+    return Response(status, headers, json.dumps(document | fields).encode())
+
+
+def message(seq: int, body: bytes = b"", receipt: bool = False, **headers: str) -> Response:
+    """The answer to a `GET` without `max`."""
+    found = {"msg-id": f"e-{seq}", "msg-time": "2026-01-01T00:00:00.000Z", "msg-attempt": "1", "msg-pending": "0"}
+    if receipt:
+        found["msg-receipt"] = f"e-{seq}.1"
+    return Response(200, found | headers, body)
+
+
+class Stage:
+    """Plays flows. Every answer takes `answer_time` seconds; `chance` is what the dice show."""
+
+    def __init__(
+        self,
+        answers: Iterable[Outcome | Callable[[], Outcome]],
+        urls: Iterable[str] = URLS[:1],
+        retries: Retries = Retries(),  # noqa: B008 - it is frozen
+        chance: float = 1.0,
+        answer_time: float = 0.0,
+    ) -> None:
+        self._answers = iter(answers)
+        self._answer_time = answer_time
+        self.now = 1000.0
+        self.sent: list[Send] = []
+        self.pauses: list[float] = []
+        self.emitted: list[str] = []
+        self.handled: list[str] = []
+        self.raises: list[BaseException | None] = []
+        """What the handler does with each message; then nothing."""
+        keys = (f"key-{n}" for n in itertools.count(1))
+        world = World(lambda: self.now, lambda: chance, lambda: next(keys))
+        self.exchange = Exchange(Places(list(urls)), retries, 10.0, world)
+
+    def play(self, flow: Flow[Any], most: int = 1000) -> Any:
+        """Its result; or None after `most` emitted messages."""
+        answer: Any = None
+        while True:
+            try:
+                effect = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = self._do(effect)
+            if len(self.emitted) >= most:
+                flow.close()
+                return None
+
+    def _do(self, effect: object) -> Any:
+        if isinstance(effect, Send):
+            self.sent.append(effect)
+            answer = next(self._answers)
+            self.now += self._answer_time
+            return answer() if callable(answer) else answer
+        if isinstance(effect, Pause):
+            self.pauses.append(effect.seconds)
+            self.now += effect.seconds
+        elif isinstance(effect, Emit):
+            self.emitted.append(effect.message.id)
+        else:
+            assert isinstance(effect, Handle)
+            self.handled.append(effect.message.id)
+            return self.raises.pop(0) if self.raises else None
+        return None
+
+    @property
+    def targets(self) -> list[str]:
+        """Methods and targets that were sent."""
+        return [f"{each.request.method} {each.request.target}" for each in self.sent]
+
+    @property
+    def bases(self) -> list[str]:
+        return [each.base for each in self.sent]
+
+    def keys(self) -> list[str | None]:
+        """The idempotency keys that were sent."""
+        return [dict(each.request.headers).get("Idempotency-Key") for each in self.sent]

@@ -1,0 +1,93 @@
+"""A proxy before a front that refuses, loses or delays what a test wants."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+FORWARD, REFUSE, SWALLOW, HANG_UP = "forward", "refuse", "swallow", "hang up"
+"""Pass it on; 503 without; pass it on and answer 504; pass it on and close the connection without an answer."""
+_HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
+
+Plan = Callable[[str, str], str]
+"""From method and target to one of the above."""
+
+
+class Proxy:
+    """Listens while it is entered; `seen` has method, target and idempotency key of every request."""
+
+    def __init__(self, port: int, plan: Plan) -> None:
+        self.seen: list[tuple[str, str, str | None]] = []
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                proxy._serve(self, port, plan)
+
+            do_GET = do_POST = do_DELETE = do_PATCH = do_HEAD = handle_any
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _serve(self, handler: BaseHTTPRequestHandler, port: int, plan: Plan) -> None:
+        self.seen.append((handler.command, handler.path, handler.headers["Idempotency-Key"]))
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
+        what = plan(handler.command, handler.path)
+        if what == REFUSE:
+            _answer(handler, 503, {"Retry-After": "0"}, b"")
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+        connection.request(handler.command, handler.path, body, dict(handler.headers.items()))
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        if what == SWALLOW:
+            _answer(handler, 504, {}, b"")
+        elif what == HANG_UP:
+            handler.close_connection = True
+        else:
+            _answer(handler, response.status, dict(response.headers.items()), content)
+
+
+def _answer(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    handler.send_response_only(status)
+    for name, value in headers.items():
+        if name.lower() not in _HOP:
+            handler.send_header(name, value)
+    if status != 204:
+        handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def first(count: int, what: str, method: str = "POST") -> Plan:
+    """`what` for the first `count` requests of this method, then all is passed on."""
+    left = [count]
+
+    def plan(each: str, target: str) -> str:
+        if each != method or not left[0]:
+            return FORWARD
+        left[0] -= 1
+        return what
+
+    return plan

@@ -1,0 +1,39 @@
+"""`pip install ./client` in an empty environment gives a working command, and nothing of the server comes along."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import ROOT, clean_environ
+
+UNREACHABLE = ("Could not find a version", "No matching distribution", "Temporary failure", "Connection")
+
+
+@pytest.mark.timeout(300)
+def test_it_installs_and_runs(tmp_path: Path) -> None:
+    before = sorted(path for path in (ROOT / "client").rglob("*") if "__pycache__" not in path.parts)
+    environ = {name: value for name, value in clean_environ().items() if not name.startswith("PYTHON")}
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=environ)
+    scripts = tmp_path / "venv" / "bin"
+    argv = [scripts / "python", "-m", "pip", "install", "--quiet", "--no-input", ROOT / "client"]
+    done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if done.returncode and any(each in done.stderr for each in UNREACHABLE) and not os.environ.get("CI"):
+        pytest.skip("the package registry cannot be reached")
+    assert done.returncode == 0, done.stderr
+
+    def run(*words: str) -> str:
+        return subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "Publish to and read from Fanmail" in run(str(scripts / "fanmail"), "--help")
+    assert run(str(scripts / "fanmail"), "--version") == "fanmail, version 0.1.0\n"
+    where = run(str(scripts / "python"), "-c", "import fanmail; print(fanmail.__file__)").strip()
+    assert (Path(where).parent / "py.typed").exists()
+    installed = run(str(scripts / "python"), "-m", "pip", "list", "--format=freeze")
+    assert not {"falcon", "waitress", "pyzmq"} & {line.partition("==")[0] for line in installed.splitlines()}
+    after = sorted(path for path in (ROOT / "client").rglob("*") if "__pycache__" not in path.parts)
+    assert after == before, "the build leaves nothing behind"
