@@ -9,19 +9,23 @@ import time
 from pathlib import Path
 
 from bench import (
+    backlog,
     batches,
     core,
     deliveries,
+    durable,
     fanout,
     hotspots,
     http_load,
     large,
     leases,
+    loading,
     longpoll,
     memory,
     peers,
     plot,
     report,
+    sync,
 )
 from bench.measurement import Measure, Options, Section
 from bench.processes import BenchError
@@ -39,7 +43,12 @@ MEASUREMENTS: dict[str, Measure] = {
     "memory": memory.measure,
     "large": large.measure,
     "peers": peers.measure,
+    "durable": durable.measure,
+    "sync": sync.measure,
+    "loading": loading.measure,
 }
+ASKED_FOR: dict[str, Measure] = {"backlog": backlog.measure}
+"""Made only where `--only` names them: they take long, or much of the disk."""
 
 
 def main() -> int:
@@ -68,6 +77,7 @@ def main() -> int:
 
 def _wanted(only: list[str], profile: bool) -> dict[str, Measure]:
     wanted = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
+    wanted |= {name: measure for name, measure in ASKED_FOR.items() if name in only}
     if profile or "profile" in only:
         wanted["profile"] = lambda options: hotspots.measure(options, OUT)
     return wanted
@@ -75,7 +85,7 @@ def _wanted(only: list[str], profile: bool) -> dict[str, Measure]:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description="Measures this checkout; see bench/README.md.")
-    names = [*MEASUREMENTS, "profile"]
+    names = [*MEASUREMENTS, *ASKED_FOR, "profile"]
     parser.add_argument("--quick", action="store_true", help="short runs and small numbers: for a first look")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="interleaved rounds; default 5, 2 with --quick")

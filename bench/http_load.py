@@ -108,15 +108,27 @@ def _run(case: Case, contender: Contender, seconds: int) -> Run:
     client = contender.client
     if client is None:
         return wrk.run(case.load, contender.ports, seconds, contender.watched)
-    case.prepare(client, FASTEST * (seconds + 1) * len(contender.ports))
+    case.prepare(client, expected(seconds, len(contender.ports)))
+    return checked(case, contender, client, seconds)
+
+
+def expected(seconds: int, fronts: int) -> int:
+    """Requests that mailboxes are filled for."""
+    return FASTEST * (seconds + 1) * fronts
+
+
+def checked(
+    case: Case, contender: Contender, client: ClusterClient, seconds: int, connections: int = CONNECTIONS
+) -> Run:
+    """One run against a cluster that is prepared. Raises `BenchError` where the stored messages do not show it."""
     before, errors = client.total("messages"), client.errors()
-    run = wrk.run(case.load, contender.ports, seconds, contender.watched)
+    run = wrk.run(case.load, contender.ports, seconds, contender.watched, connections)
     if run.socket:
         raise BenchError(f"{case.name}: {run.socket} connections were lost")
     changed = client.total("messages") - before
     # Requests that wrk had under way at its end are executed and not counted.
     surplus = changed * case.change - run.requests if case.change else changed
-    if client.errors() != errors or not 0 <= surplus <= CONNECTIONS * bool(case.change):
+    if client.errors() != errors or not 0 <= surplus <= connections * bool(case.change):
         raise BenchError(f"{case.name}: {run.requests} requests changed the stored messages by {changed}")
     return run
 
@@ -125,25 +137,27 @@ def _subscribed(topics: int) -> list[Item]:
     return [(Op.SUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(topics)]
 
 
+def emptied(client: ClusterClient, topics: int) -> None:
+    """So many topics, each with one user and without messages: what a run before has published is let go."""
+    client.run(_subscribed(topics))
+    client.run((Op.UNSUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(topics))
+    client.run(_subscribed(topics))
+
+
 def _anew(client: ClusterClient, expected: int) -> None:
-    """64 topics, each with one user and without messages: what the run before has published is let go."""
-    client.run(_subscribed(64))
-    client.run((Op.UNSUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(64))
-    client.run(_subscribed(64))
+    emptied(client, POST.load.topics)
 
 
-def _filled(client: ClusterClient, expected: int) -> None:
+def filled(client: ClusterClient, expected: int) -> None:
     """1,000 topics, each with one user and enough messages for a share of what is expected."""
-    client.run(_subscribed(1000))
+    client.run(_subscribed(GET.load.topics))
     missing = max(0, expected - client.total("messages"))
     client.run((Op.PUBLISH, b"t%d" % (n % 1000), b"", MESSAGE) for n in range(missing + 5000))
 
 
-CASES = (
-    Case("GET 204", Load("get", 64), ("--answer=204",), _anew, 0),
-    Case("GET 200", Load("get", 1000), ("--size=100",), _filled, -1),
-    Case("POST", Load("post", 64), (), _anew, 1),
-)
+GET = Case("GET 200", Load("get", 1000), ("--size=100",), filled, -1)
+POST = Case("POST", Load("post", 64), (), _anew, 1)
+CASES = (Case("GET 204", Load("get", 64), ("--answer=204",), _anew, 0), GET, POST)
 
 
 def _rows(title: str, runs: dict[str, list[Run]]) -> list[Row]:

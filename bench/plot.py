@@ -13,7 +13,7 @@ mpl.use("Agg")  # before pyplot: there is no display
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from bench import http_load, panels, panels_load
+from bench import http_load, panels, panels_load, panels_store
 from bench.http_load import KEPT, OURS, OWN_SERVER, WAITRESS
 from bench.measurement import Section
 from bench.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, OWN_COLOR, thousands
@@ -95,5 +95,11 @@ _ROWS: tuple[dict[str, _Panel], ...] = (
         "longpoll": _Panel(panels_load.draw_longpoll, 0.9),
         "peers": _Panel(panels_load.draw_peers, 1.2),
     },
+    {
+        "durable": _Panel(panels_store.draw_durable, 1.3),
+        "sync": _Panel(panels_store.draw_sync, 0.9),
+        "loading": _Panel(panels_store.draw_loading, 1.0),
+    },
+    {"backlog": _Panel(panels_store.draw_backlog, 1.0)},
 )
 _PANELS = {name: panel for row in _ROWS for name, panel in row.items()}

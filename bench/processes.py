@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -16,10 +17,12 @@ from types import TracebackType
 from typing import Self
 
 from common.partition import ClusterMap, describe_local, load_cluster
-from common.process import SUPERVISOR
+from common.process import READY_FD, SUPERVISOR
 
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
+READY_PATH = "/readyz?strict=1"
+"""What a front answers below 400 when all its brokers are ready."""
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -32,19 +35,35 @@ class Process:
 
     def __init__(self, module: str, *arguments: str, log: Path) -> None:
         """Starts `python -m module`; its standard error goes to the file `log`."""
+        self._ready, ready = os.pipe()
         env = {name: value for name, value in os.environ.items() if not name.startswith("FANMAIL_")}
-        env[SUPERVISOR] = str(os.getpid())
+        env |= {SUPERVISOR: str(os.getpid()), READY_FD: str(ready)}
         self.name = " ".join((module, *arguments))
         self.log = log
-        with log.open("ab") as stream:
+        self._began = time.perf_counter()
+        with log.open("ab") as stream, open(ready, "wb"):
             self._child = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
+                pass_fds=(ready,),
             )
         self.pid = self._child.pid
+
+    def ready(self, seconds: float) -> float:
+        """Waits until it says that it is ready, as brokers and fronts say to their supervisor; the seconds from its
+        start until then. Once. Raises `BenchError` after so many seconds, or when it has ended.
+        """
+        heard = select.select([self._ready], [], [], seconds)[0]
+        took = time.perf_counter() - self._began
+        if not heard:
+            raise BenchError(f"{self.name} was not ready after {seconds:g} s")
+        if not os.read(self._ready, 1):
+            self._child.wait(STOP_SECONDS)
+            self.check()
+        return took
 
     def check(self) -> None:
         """Raises `BenchError` with the last line of its log where the process has ended."""
@@ -70,13 +89,16 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / _TICK
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not end."""
+        """SIGTERM, and SIGKILL for one that does not end. May be called twice."""
         self._child.terminate()
         try:
             self._child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        if self._ready >= 0:
+            os.close(self._ready)
+            self._ready = -1
 
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -136,13 +158,22 @@ class Cluster(Group):
         description.write_text(describe_local(brokers, self.run_dir))
         self.map: ClusterMap = load_cluster(description)
         place = f"--run-dir={self.run_dir}"
+        self._broker_flags = (place, *broker_flags)
         try:
-            self.brokers = [self.start("broker", f"--id=b{n}", place, *broker_flags) for n in range(brokers)]
+            self.brokers = [self.start("broker", f"--id=b{n}", *self._broker_flags) for n in range(brokers)]
             log = f"--access-log={'on' if access_log else 'off'}"
-            self.fronts = [self.start_http("httpfront", "/readyz?strict=1", place, log) for _ in range(fronts)]
+            self.fronts = [self.start_http("httpfront", READY_PATH, place, log, "--ops-port=0") for _ in range(fronts)]
         except BaseException:
             self.__exit__(None, None, None)
             raise
+
+    def restart(self, number: int, seconds: float) -> float:
+        """Stops a broker and starts it again; the seconds from its start until it is ready, at most so many."""
+        stopped = self.brokers[number]
+        stopped.stop()
+        fresh = Process("broker", f"--id=b{number}", *self._broker_flags, log=stopped.log)
+        self.brokers[number] = self.processes[self.processes.index(stopped)] = fresh
+        return fresh.ready(seconds)
 
 
 def wait_until(ready: Callable[[], bool], process: Process) -> None:
@@ -153,6 +184,11 @@ def wait_until(ready: Callable[[], bool], process: Process) -> None:
         if time.monotonic() > ends:
             raise BenchError(f"{process.name} was not ready after {START_SECONDS:g} s")
         time.sleep(0.02)
+
+
+def wait_for_front(port: int, front: Process) -> None:
+    """Until a front has found its brokers ready. Raises `BenchError` after `START_SECONDS`."""
+    wait_until(lambda: _answers(port, READY_PATH), front)
 
 
 def _answers(port: int, path: str) -> bool:

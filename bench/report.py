@@ -13,7 +13,7 @@ import msgspec
 
 from bench.measurement import Row, Section
 
-LIBRARIES = ("falcon", "waitress", "pyzmq", "msgspec", "greenlet")
+LIBRARIES = ("falcon", "waitress", "pyzmq", "msgspec", "greenlet", "apsw")
 
 
 def machine() -> dict[str, Any]:

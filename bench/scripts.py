@@ -71,7 +71,7 @@ def fetch_batches(target: bytes, batch: Batch, times: int, content: bool = False
         answer = yield asked
         count = _several(answer, ids)
         _expect(len(answer.body), count * (4 + batch.size), "bytes of frames")
-        if content and answer.body != batch.frames:
+        if content and bytes(answer.body) != batch.frames:
             raise BenchError("what was fetched is not what was published")
         left -= count
         _expect(answer.number(b"msg-pending"), left, "messages that wait")

@@ -35,11 +35,15 @@ class Figures:
         clocks: dict[str, Callable[[], float]] = {name: process.cpu for name, process in watched.items()}
         clocks["load"] = time.process_time
         before = {name: clock() for name, clock in clocks.items()}
-        seconds = load()
-        self.rates.setdefault(kind, []).append(messages / seconds)
+        rate = messages / load()
+        self.note(kind, rate, {name: (clock() - before[name]) / messages * 1e6 for name, clock in clocks.items()})
+
+    def note(self, kind: str, rate: float, cpu: Mapping[str, float]) -> None:
+        """One round of a kind of load that was timed by another."""
+        self.rates.setdefault(kind, []).append(rate)
         costs = self.cpu.setdefault(kind, {})
-        for name, clock in clocks.items():
-            costs.setdefault(name, []).append((clock() - before[name]) / messages * 1e6)
+        for name, cost in cpu.items():
+            costs.setdefault(name, []).append(cost)
 
     def forget(self) -> None:
         """What was noted is of a warming."""
@@ -66,14 +70,15 @@ class Figures:
 class Station:
     """One front, one broker, kept connections. A context manager."""
 
-    def __init__(self, connections: int = CONNECTIONS) -> None:
+    def __init__(self, connections: int = CONNECTIONS, broker_flags: tuple[str, ...] = BROKER_FLAGS) -> None:
         self.figures = Figures()
         with ExitStack() as stack:
-            self._cluster = stack.enter_context(Cluster(1, 1, broker_flags=BROKER_FLAGS))
+            self._cluster = stack.enter_context(Cluster(1, 1, broker_flags=broker_flags))
             self.broker = stack.enter_context(ClusterClient(self._cluster.map))
             self.connections: list[Connection] = [self._connect(stack) for _ in range(connections)]
             self._stack = stack.pop_all()
         self.watched = {"front": self._cluster.fronts[0], "broker": self._cluster.brokers[0]}
+        self.ports = self._cluster.ports
         self.topics = [b"t%d" % n for n in range(connections)]
 
     def __enter__(self) -> Self:
@@ -87,6 +92,12 @@ class Station:
     def connect(self, count: int) -> list[Connection]:
         """So many more connections, closed with the rest."""
         return [self._connect(self._stack) for _ in range(count)]
+
+    def reconnect(self) -> None:
+        """The kept connections anew: a front closes those that say nothing for a while."""
+        for each in self.connections:
+            each.close()
+        self.connections = self.connect(len(self.connections))
 
     def subscribe(self, topics: Sequence[bytes], users: Sequence[bytes] = (USER,)) -> None:
         """Every topic begins anew with these users and without messages."""

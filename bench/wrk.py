@@ -50,15 +50,15 @@ class Run(msgspec.Struct):
         return self.requests / self.seconds
 
 
-def run(load: Load, ports: Sequence[int], seconds: int, watched: Watched) -> Run:
-    """Loads all ports with `CONNECTIONS` connections in all, one thread of wrk for each port.
+def run(load: Load, ports: Sequence[int], seconds: int, watched: Watched, connections: int = CONNECTIONS) -> Run:
+    """Loads all ports with so many connections in all, one thread of wrk for each port.
 
     Raises `BenchError` for answers of 400 and above, for timeouts, and for a wrk that fails.
     """
     command = [
         "wrk",
         f"-t{len(ports)}",
-        f"-c{CONNECTIONS}",
+        f"-c{connections}",
         f"-d{seconds}s",
         f"--timeout={TIMEOUT}s",
         "-s",
