@@ -38,8 +38,8 @@ FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
 
-def main(opens: Callable[[BrokerSettings, ClusterMap], Store] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT. `opens` gives another store than `open_store` would. Raises `StartError`."""
+def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int:
+    """Serves until SIGTERM or SIGINT. `durable` opens a store that outlives the process. Raises `StartError`."""
     die_with_parent()
     settings, _ = config.load(BrokerSettings, "broker", sys.argv[1:])
     setup_logging(settings.log_format, settings.log_level, settings.id)
@@ -54,8 +54,9 @@ def main(opens: Callable[[BrokerSettings, ClusterMap], Store] | None = None) -> 
             path.unlink()
         elif path.exists():
             raise StartError(f"{path}: there is something that is not a socket")
-    store = (opens or open_store)(settings, cluster)
-    server, state = build_server(settings, cluster, endpoint, store)
+    store = open_store(settings, cluster, durable)
+    copying = Copying(store)
+    server, state = build_server(settings, cluster, endpoint, store, copying)
     server.bind()
     try:
         began = time.monotonic()
@@ -81,31 +82,41 @@ def main(opens: Callable[[BrokerSettings, ClusterMap], Store] | None = None) -> 
     except StoreError as error:
         log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
         return 1
+    finally:
+        copying.cancel()
     server.close()
     store.close()
     log.info("stopped")
     return 0
 
 
-def open_store(settings: BrokerSettings, cluster: ClusterMap) -> Store:
+def open_store(
+    settings: BrokerSettings, cluster: ClusterMap, durable: Callable[[Path, Owner, str, int], Store] = SqliteStore
+) -> Store:
     """The store that the settings name, with its folder locked. Raises `StartError`."""
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
+        if settings.data:
+            raise StartError(f"--data {settings.data} is for --store sqlite, which is not given: nothing would be kept")
         return MemoryStore(new_id)
     if not settings.data:
         raise StartError("--store sqlite needs --data, the directory where the stores are")
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
     lock_file(folder / LOCK)
     try:
-        return SqliteStore(folder, Owner(cluster.name, settings.id), new_id, settings.disk_reserve)
+        return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
 
 
+def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
+    """Whose store a broker's is."""
+    return Owner(cluster.name, broker_id, ",".join(sorted(each.id for each in cluster.brokers)))
+
+
 def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
     """Raises `StartError` where the store has topics that the cluster's map gives to another broker."""
-    stored = {*state.topics, *(each.topic for each in state.delayed.publishes.values())}
-    foreign = sum(cluster.owner(name) != settings.id for name in stored)
+    foreign = sum(cluster.owner(name) != settings.id for name in state.names)
     if foreign:
         raise StartError(
             f"{settings.data}: broker {settings.id} has {foreign} topics stored that now belong to other brokers; "
@@ -113,13 +124,14 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
         )
 
 
-def build_server(settings: BrokerSettings, cluster: ClusterMap, endpoint: str, store: Store) -> tuple[Server, State]:
+def build_server(
+    settings: BrokerSettings, cluster: ClusterMap, endpoint: str, store: Store, copying: Copying
+) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    copying = Copying(store)
     dispatcher = Dispatcher(Core(state, limits), identity, cluster, copying)
     options = ServerOptions(
         endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout

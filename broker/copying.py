@@ -44,6 +44,9 @@ class Copying:
         """Copies some more."""
         if self._backup is None:
             return
+        if self._store.room() < 0:
+            self._fail("the disk is nearly full")
+            return
         try:
             done = self._backup.step()
             self._pages = self._backup.pages
@@ -60,6 +63,9 @@ class Copying:
 
     def _begin(self, name: str) -> None:
         self._name, self._failed, self._pages = name, "", (0, 0)
+        if self._store.room() < 0:
+            self._failed = "the disk is nearly full"
+            return
         try:
             path, self._backup = self._store.backup(name)
         except StoreError as error:

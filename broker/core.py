@@ -16,6 +16,9 @@ from common.clock import Now
 from common.errors import FanmailError
 from common.wire import Request
 
+LOOKS_A_TURN = 1000
+"""Entries that the operator's listings look at in one turn of the loop, so that nobody waits for them."""
+
 
 @dataclass(slots=True)
 class Core:
@@ -28,6 +31,21 @@ class Core:
     records: list[Record] = field(default_factory=list)
     awake: list[UserOf] = field(default_factory=list)
     """Users of whom a message may be handed out again; taken by who knows the waiters."""
+    ended: list[UserOf] = field(default_factory=list)
+    """Users whose subscriptions the operator has ended; likewise."""
+    looks: int = LOOKS_A_TURN
+    """Entries that may still be looked at in this turn."""
+    refusing: bool = False
+    """The operator drains this broker: it takes no publishes and no new subscriptions. Forgotten with the process."""
+
+    def may_look(self, wanted: int) -> int:
+        """At how many of so many entries this turn may still look. Who has looked takes them off `looks`."""
+        return max(0, min(wanted, self.looks))
+
+    def check_open(self) -> None:
+        """Raises `draining` (503) where the operator drains this broker."""
+        if self.refusing:
+            raise FanmailError("draining", "the operator drains this broker: it goes on serving what it has")
 
     def emit(self, record: Record) -> None:
         """Changes the state and remembers the change for the store."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from broker.admin import list_topics
 from broker.copying import Copying
-from broker.core import Core
+from broker.core import LOOKS_A_TURN, Core
 from broker.due import DueWork
+from broker.gauges import gauges
 from broker.handlers import HANDLERS
 from broker.store.base import StoreError
 from broker.waiters import Waiter, Waiters
@@ -24,9 +27,12 @@ from common.wire import BrokerState, Request, RequestFrame, WireError
 
 log = logging.getLogger("fanmail.broker")
 
-_KNOWN = {int(op): (op, OPS[op], HANDLERS.get(op)) for op in Op}
+_KNOWN = {int(op): (op, op.name, OPS[op], HANDLERS.get(op)) for op in Op}
 _BIGGEST_NAME = 1024
+SPILL_BYTES = 16 * 1024 * 1024
+"""Bytes of replies that are made before some of them are sent."""
 _NOTHING = ops.Nothing()
+_NO_BODY = ops.Run(0, 0, 0, b"", b"")
 
 
 class Identity(NamedTuple):
@@ -84,6 +90,7 @@ class Dispatcher:
 
     def run_due(self, now: Now) -> None:
         """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
+        self.core.looks = LOOKS_A_TURN
         if self.state is BrokerState.READY:
             self._due.run(now)
             self._tell_awake()
@@ -98,19 +105,27 @@ class Dispatcher:
             waits.append(wait)
         return min(waits, default=None)
 
-    def handle(self, frames: list[bytes], now: Now, peer_id: bytes = b"") -> Arrived:
-        """Never raises, whatever the bytes. `peer_id` is whom parked requests are answered."""
+    def handle(
+        self, frames: list[bytes], now: Now, peer_id: bytes = b"", spill: Callable[[list[Outgoing]], None] | None = None
+    ) -> Arrived:
+        """Raises nothing but `StoreError`, whatever the bytes. `peer_id` is whom parked requests are answered. `spill`
+        takes replies early, where there are very many bytes of them.
+        """
         try:
             frame = wire.unpack_requests(frames)
         except WireError as error:
             return self._refuse(error)
         self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
-        arrived = Arrived([])
+        arrived, size = Arrived([]), 0
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
             answer = self._answer(frame, request, body, now, peer_id)
             if answer is not None:
                 arrived.replies.append(answer)
+                size += len(answer.packed) + len(answer.body or b"")
+                if size > SPILL_BYTES and spill is not None:
+                    spill(arrived.replies)
+                    arrived.replies, size = [], 0
             arrived.goodbye |= request.op == Op.GOODBYE and frame.incarnation == self.identity.incarnation
         return arrived
 
@@ -124,12 +139,13 @@ class Dispatcher:
     ) -> Outgoing | None:
         """The reply, None for a request that is parked."""
         try:
-            result = self._execute(frame, request, body, now)
-            if isinstance(result, ops.Wait):
+            result: Any = self._execute(frame, request, body, now)
+            kind = type(result)
+            if kind is ops.Wait:
                 waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
                 self.waiters.park(request.topic, request.user, waiter)
                 return None
-            if isinstance(result, ops.Cancel):
+            if kind is ops.Cancel:
                 self.waiters.cancel(request.topic, request.user, peer_id, result.id)
                 result = _NOTHING
         except FanmailError as error:
@@ -144,30 +160,45 @@ class Dispatcher:
             self.counters["errors.internal"] += 1
             log.exception("operation failed", extra={"op": request.op})
             return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"))
-        holder = result.runs[0] if isinstance(result, ops.Batch) and len(result.runs) == 1 else result
-        if isinstance(holder, ops.Message | ops.Run) and len(holder.body) >= wire.LARGE_BODY:
-            large, holder.body = holder.body, b""
-            return Outgoing(wire.pack_reply(request.id, result), large)
+        if kind is ops.Message or kind is ops.Batch:
+            return self._hand_out(request, result)
         return Outgoing(wire.pack_reply(request.id, result))
+
+    def _hand_out(self, request: Request, result: Any) -> Outgoing:
+        """The reply with a `Message` or a `Batch`; what leaves is counted."""
+        holder: ops.Message | ops.Run
+        if type(result) is ops.Message:
+            holder, count, again = result, 1, int(result.attempt > 1)
+        else:
+            holder = result.runs[0] if len(result.runs) == 1 else _NO_BODY
+            count = sum(run.count for run in result.runs)
+            again = sum(run.count for run in result.runs if run.attempt > 1)
+        self.counters["delivered"] += count
+        if again:
+            self.counters["redelivered"] += again
+        if len(holder.body) < wire.LARGE_BODY:
+            return Outgoing(wire.pack_reply(request.id, result))
+        large, holder.body = holder.body, b""
+        return Outgoing(wire.pack_reply(request.id, result), large)
 
     def _execute(self, frame: RequestFrame, request: Request, body: bytes | None, now: Now) -> Struct | None:
         known = _KNOWN.get(request.op)
         if known is None:
             raise WireError(f"operation {request.op} is not known here")
-        op, spec, handler = known
+        op, name, spec, handler = known
         args = wire.unpack_args(request)
         if handler is None:
-            return self._control(op, args)
+            return self._control(op, args, now)
         if not 0 < len(request.topic) <= _BIGGEST_NAME or len(request.user) > _BIGGEST_NAME:
             raise WireError("a topic has 1 to 1024 bytes, a user at most as many")
         self._check(frame, request, now)
         if spec.on_user != bool(request.user):
-            raise WireError(f"operation {op.name} {'needs a' if spec.on_user else 'takes no'} user")
+            raise WireError(f"operation {name} {'needs a' if spec.on_user else 'takes no'} user")
         if body is not None:
             if not isinstance(args, ops.Publish) or args.body:
-                raise WireError(f"operation {op.name} takes no body")
+                raise WireError(f"operation {name} takes no body")
             args.body = body
-        self.counters[op.name] += 1
+        self.counters[name] += 1
         try:
             return handler(self.core, request, args, now)
         finally:
@@ -180,10 +211,13 @@ class Dispatcher:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
-        if self.core.awake:
+        if self.core.awake or self.core.ended:
             self._tell_awake()
 
     def _tell_awake(self) -> None:
+        ended, self.core.ended = self.core.ended, []
+        for topic, user in ended:
+            self.waiters.ended(topic, user)
         awake, self.core.awake = self.core.awake, []
         for topic, user in awake:
             self.waiters.available(topic, user)
@@ -213,9 +247,17 @@ class Dispatcher:
         if self.map.owner(request.topic) != self.identity.broker:
             raise FanmailError("not-owner", f"broker {self.identity.broker} does not own this topic")
 
-    def _control(self, op: Op, args: Struct) -> Struct:
+    def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         if op is Op.STATS:
-            return ops.Stats(self.stats())
+            return ops.Stats(self.stats(now))
+        if op is Op.TOPICS:
+            assert isinstance(args, ops.ListTopics)
+            return list_topics(self.core, args, now)
+        if op is Op.DRAIN:
+            assert isinstance(args, ops.Drain)
+            self.core.refusing = args.on
+            log.warning("drained by the operator" if args.on else "drain ended by the operator")
+            return _NOTHING
         if op is Op.BACKUP:
             assert isinstance(args, ops.Backup)
             if self._copying is None:
@@ -230,7 +272,7 @@ class Dispatcher:
 
     def change_map(self, newer: ClusterMap) -> bool:
         """Takes a newer map, unless it gives away a slot in which this broker holds topics: then False."""
-        lost = [name for name in self.core.state.topics if newer.owner(name) != self.identity.broker]
+        lost = [name for name in self.core.state.names if newer.owner(name) != self.identity.broker]
         if lost:
             log.error("newer map refused: it gives away topics that are held here", extra={"topics": len(lost)})
             return False
@@ -238,20 +280,6 @@ class Dispatcher:
         self.map = newer
         return True
 
-    def stats(self) -> dict[str, int]:
-        """Gauges of the state and all counters."""
-        state = self.core.state
-        gauges = {
-            "topics": len(state.topics),
-            "subscriptions": state.subscriptions,
-            "messages": state.messages,
-            "content_bytes": state.content_bytes,
-            "memory_bytes": state.memory,
-            "leases": state.open_leases,
-            "dead_letters": state.dead_letters,
-            "dead_bytes": state.dead_bytes,
-            "delayed": len(state.delayed),
-            "idempotency_keys": len(state.keys),
-            "waiters": self.waiters.count,
-        }
-        return gauges | dict(self.counters)
+    def stats(self, now: Now) -> dict[str, int]:
+        """Gauges of the state and all counters. Nothing is counted anew for it."""
+        return gauges(self.core, now) | {"waiters": self.waiters.count} | dict(self.counters)

@@ -13,6 +13,10 @@ from common.clock import Now
 
 DUE_A_TURN = 256
 """Of each kind in one turn, so that much that is due at once does not hold up requests."""
+MESSAGES_A_TURN = 2048
+"""Leases and delays that end in one turn, of all users together."""
+BYTES_A_TURN = 32 * 1024 * 1024
+"""Of delayed publishes that enter the logs in one turn."""
 HEADS = 1024
 """Pieces that one topic lets go of at a time because they are too old."""
 
@@ -23,6 +27,8 @@ class DueWork:
     def __init__(self, core: Core, waiters: Waiters) -> None:
         self._core = core
         self._waiters = waiters
+        self._left = 0
+        """Messages whose leases may be ended in this turn."""
 
     def wait(self, now: Now) -> float | None:
         """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
@@ -38,17 +44,25 @@ class DueWork:
     def run(self, now: Now) -> None:
         """Does what is due: each key once, what is due again at once waits for the next turn."""
         state = self._core.state
+        self._left = MESSAGES_A_TURN
         for key in list(state.leases_due.pop_due(now.mono, DUE_A_TURN)):
-            self._on_user(key, now, self._leases_due)
+            if self._left > 0:
+                self._on_user(key, now, self._leases_due)
+            else:
+                state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, DUE_A_TURN)):
             self._on_user(key, now, self._idle_due)
         for name in list(state.heads_due.pop_due(now.wall, DUE_A_TURN)):
             topic = state.topics.get(name)
             if topic is not None:
                 self._head_due(topic, now)
+        size = 0
         for number in list(state.delayed.due.pop_due(now.wall, DUE_A_TURN)):
             waiting = state.delayed.publishes[number]
-            if publish_delayed(self._core, number, now):
+            if size > BYTES_A_TURN:
+                state.delayed.due.set(number, waiting.due)
+            elif publish_delayed(self._core, number, now):
+                size += len(waiting.body)
                 self._waiters.published(waiting.topic)
         forget_keys(self._core, now, DUE_A_TURN)
 
@@ -63,13 +77,15 @@ class DueWork:
         ledger = box.subscription.ledger
         assert ledger is not None
         held, leased = ledger.leases.held, ledger.leases.open
-        due = sorted(ledger.leases.deadlines.pop_due(now.mono), key=lambda seq: (held[seq].until or held[seq].due, seq))
+        due = list(ledger.leases.deadlines.pop_due(now.mono, self._left))
+        due.sort(key=lambda seq: (held[seq].until or held[seq].due, seq))
+        self._left -= len(due)
         if due:
             forget_lost(box)
             due = [seq for seq in due if seq in held]
             self._core.counters["leases.expired"] += sum(held[seq].until > 0 for seq in due)
             if due:
-                hand_back(box, due, 0)
+                hand_back(box, due, 0, now)
             if ledger.leases.open < leased:
                 ledger.last_call = now.mono  # the idle clock stood still
         self._core.state.watch_leases((box.topic.name, box.user), box.subscription)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from broker import publishing, reading, receipts
+from broker import admin, admin_user, publishing, reading, receipts
 from broker.core import Core, Mailbox, find
 from broker.ledger import LEDGER_COST
+from broker.limits import on_disk
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from common import ops
 from common.clock import Now
@@ -25,12 +26,14 @@ def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops
     topic = core.state.topics.get(request.topic)
     created = topic is None or request.user not in topic.subscriptions
     if created:
+        core.check_open()
         settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
         core.limits.check_subscribe(core.state, request.topic, request.user, LEDGER_COST if settings else 0)
         if topic is None:
             core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
             topic = core.state.topics[request.topic]
         core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
+        core.state.room -= on_disk(len(request.user))
     _set(find(core, request, now), args, now)
     return ops.Subscribed(created)
 
@@ -77,4 +80,11 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.DEAD_LIST: receipts.list_dead,
     Op.DEAD_RETURN: receipts.return_dead,
     Op.DEAD_CLEAR: receipts.clear_dead,
+    Op.TOPIC: admin.describe_topic,
+    Op.TOPIC_CHANGE: admin.change_topic,
+    Op.TOPIC_END: admin.end_topic,
+    Op.USERS: admin.list_users,
+    Op.USER: admin_user.describe_user,
+    Op.PEEK: admin_user.peek_messages,
+    Op.PURGE: admin_user.purge,
 }

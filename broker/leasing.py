@@ -9,11 +9,15 @@ from broker.cutting import cut_runs
 from broker.leases import Leases
 from broker.ledger import Ledger
 from broker.letter import Letter
+from broker.limits import on_disk
 from broker.piece import frame
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
 from common import ops
 from common.clock import Now
 from common.errors import FanmailError
+
+RETRY = 1_000_000
+"""Microseconds until a message is buried again for which the disk had no room."""
 
 
 class Held(NamedTuple):
@@ -139,7 +143,7 @@ def forget_lost(box: Mailbox) -> None:
         box.emit(Finished, lost)
 
 
-def hand_back(box: Mailbox, seqs: list[int], due: int) -> None:
+def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
     """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
     letters.
     """
@@ -148,8 +152,8 @@ def hand_back(box: Mailbox, seqs: list[int], due: int) -> None:
     most, leases = ledger.max_deliveries, ledger.leases
     dead = [seq for seq in seqs if most and leases.held[seq].attempt >= most]
     for seq in dead:
-        _bury(box, seq)
-    again = tuple(seq for seq in seqs if seq in leases.held) if dead else tuple(seqs)
+        _bury(box, seq, now)
+    again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
     if again:
         box.emit(Returned, again, due)
         if not due:
@@ -160,14 +164,13 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
     """The message that is to be handed out again first; what may not is put away."""
     forget_lost(box)
     while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
-        held = _held(box, leases, seq)
-        if held.expires and held.expires <= now.wall:
+        if _expired(box, leases, seq, now):
             box.core.counters["skipped.ttl"] += 1
             box.emit(Finished, (seq,))
-        elif _handed_out_enough(box, held.attempt):
-            _bury(box, seq)
+        elif _handed_out_enough(box, leases.held[seq].attempt):
+            _bury(box, seq, now)
         else:
-            return held
+            return _held(box, leases, seq)
     return None
 
 
@@ -176,8 +179,13 @@ def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
     assert leases is not None
     if leases.held[seq].letter is None and seq < box.topic.head_seq:
         return False
-    held = _held(box, leases, seq)
-    return not (held.expires and held.expires <= now.wall) and not _handed_out_enough(box, held.attempt)
+    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].attempt)
+
+
+def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
+    letter = leases.held[seq].letter
+    expires = letter.expires if letter is not None else box.topic.piece(seq).expires
+    return 0 < expires <= now.wall
 
 
 def _handed_out_enough(box: Mailbox, attempt: int) -> bool:
@@ -212,6 +220,8 @@ def _lease_fresh(box: Mailbox, first: int, count: int, until: int) -> None:
 def _room_left(box: Mailbox, position: int | None = None) -> int:
     """How many messages may be leased; from `position` on where it is given."""
     limits, leases = box.core.limits, _leases(box)
+    if position is not None and _too_many_held(box):
+        return 0
     if leases is None:
         return min(limits.leases, limits.lease_window + 1)
     left = limits.leases - leases.open
@@ -226,24 +236,37 @@ def check_room(box: Mailbox, position: int | None = None) -> None:
     if _room_left(box, position):
         return
     limits, leases = box.core.limits, _leases(box)
-    assert leases is not None
-    if leases.open >= limits.leases:
-        detail = f"{leases.open} messages of this user are leased, the ceiling is {limits.leases}"
-    else:
+    if _too_many_held(box):
+        detail = "the leases of all users take half of the broker's memory, their ceiling"
+    elif leases is not None and leases.open < limits.leases:
         detail = f"message {leases.oldest()} is not done; at most {limits.lease_window} messages beyond it are leased"
+    else:
+        detail = f"{limits.leases} messages of this user are leased, the ceiling"
     raise FanmailError("too-many-leases", detail)
 
 
-def _bury(box: Mailbox, seq: int) -> None:
-    """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full."""
+def _bury(box: Mailbox, seq: int, now: Now) -> None:
+    """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full. Where the
+    disk is at its reserve that is tried again a little later.
+    """
     core, ledger = box.core, box.subscription.ledger
     assert ledger is not None
     held = _held(box, ledger.leases, seq)
+    room = on_disk(len(held.headers) + len(held.body))
+    if room > core.state.room:
+        box.emit(Returned, (seq,), now.mono + RETRY)
+        return
+    core.state.room -= room
     core.counters["dead.letters"] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     while _too_many_dead(box, ledger):
         core.counters["dropped.dead"] += 1
         box.emit(DeadEnded, (ledger.dead.oldest,))
+
+
+def _too_many_held(box: Mailbox) -> bool:
+    """Whether what users have beside their places takes more memory than it may."""
+    return box.core.state.ledger_bytes > box.core.limits.memory // 2
 
 
 def _too_many_dead(box: Mailbox, ledger: Ledger) -> bool:

@@ -7,11 +7,18 @@ from typing import NamedTuple
 from broker.state import SUBSCRIPTION_COST, TOPIC_COST, State
 from broker.topic_settings import TopicSettings
 from common.errors import FanmailError
+from common.units import MIB
 
 SECOND = 1_000_000
 ROW_BYTES = 1024
 """What a row takes on the disk beside its content, and in the log in front of it: a guess on the safe side."""
-MIB = 1024 * 1024
+
+
+def on_disk(size: int) -> int:
+    """Bytes that content of this size takes on the disk while it is written: once in the log in front of the file, and
+    once in the file.
+    """
+    return 2 * (size + ROW_BYTES)
 
 
 class Limits(NamedTuple):
@@ -76,7 +83,7 @@ class Limits(NamedTuple):
             raise FanmailError(
                 "too-many-subscriptions", f"the broker holds {self.subscriptions} subscriptions, its ceiling"
             )
-        self.check_storage(state, ROW_BYTES)
+        self.check_storage(state, on_disk(len(user)))
         topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
         self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost + settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.core import Core
 from broker.delayed import weight_of
 from broker.keys import Remembered, key_weight
-from broker.limits import ROW_BYTES
+from broker.limits import on_disk
 from broker.piece import MESSAGE_COST, offsets_fit
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
 from broker.topic import Topic
@@ -15,7 +15,7 @@ from common.errors import FanmailError
 from common.wire import Request
 
 RETRY = 1000
-"""Milliseconds until a delayed publish is tried again whose topic is at its ceiling."""
+"""Milliseconds until a delayed publish is tried again whose topic is at its ceiling, or the disk at its reserve."""
 
 
 def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
@@ -28,17 +28,22 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     if known is not None:
         epoch = topic.epoch if topic and not known.due else ""
         return ops.Published(known.subscribers, epoch, known.seq, known.due, replayed=True)
+    if core.refusing:
+        core.check_open()
     if args.delay > 0:
         return _delay(core, request, args, now)
     if topic is None:
+        core.counters["dropped.no-subscribers"] += args.count
         return ops.Published(subscribers=0, epoch="", seq=0)
     size = len(args.headers) + len(args.body) + len(args.offsets)
-    _check_disk(core, size)
+    core.limits.check_storage(core.state, on_disk(size))
     _make_room(core, topic, size, args.count, size + MESSAGE_COST + _key_cost(request.topic, args))
     seq = topic.next_seq
     expires = now.wall + args.ttl if args.ttl > 0 else 0
     content = (args.headers, args.body, args.count, args.offsets)
     core.emit(MessageStored(request.topic, seq, now.wall, *content, expires, core.state.last_piece + 1))
+    core.state.room -= on_disk(size)
+    core.counters["published"] += args.count
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
         _remember(core, request.topic, args, published, now)
@@ -56,6 +61,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
             core.emit(DelayEnded(number))
             return True
         try:
+            core.limits.check_storage(core.state, on_disk(size))
             _make_room(core, topic, size, waiting.count)
         except FanmailError:
             core.state.delayed.due.set(number, now.wall + RETRY)
@@ -64,9 +70,11 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     if topic is None:
         core.counters["delayed.unwanted"] += waiting.count
         return True
+    core.counters["published"] += waiting.count
     expires = now.wall + waiting.ttl if waiting.ttl else 0
     content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
     core.emit(MessageStored(waiting.topic, topic.next_seq, now.wall, *content, expires, core.state.last_piece + 1))
+    core.state.room -= on_disk(sum(map(len, (waiting.headers, waiting.body, waiting.offsets))))
     return True
 
 
@@ -103,23 +111,17 @@ def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0)
     core.move_head(topic, head, "overflow")
 
 
-def _check_disk(core: Core, size: int) -> None:
-    """Once in the log in front of the file, and once in the file. Raises `storage-full` (503)."""
-    more = 2 * (size + ROW_BYTES)
-    core.limits.check_storage(core.state, more)
-    core.state.room -= more
-
-
 def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
     size = len(args.headers) + len(args.body) + len(args.offsets)
     core.limits.check_size(core.state.rules.of(request.topic), size, args.count)
     core.limits.check_delay(core.state)
-    _check_disk(core, size)
+    core.limits.check_storage(core.state, on_disk(size))
     number, due = core.state.delayed.last_number + 1, now.wall + args.delay
     content = (args.headers, args.body, args.count, args.offsets)
     waiting = PublishDelayed(number, request.topic, due, *content, max(0, args.ttl))
     core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(request.topic, args))
     core.emit(waiting)
+    core.state.room -= on_disk(size)
     published = ops.Published(0, "", 0, due)
     if args.key:
         _remember(core, request.topic, args, published, now)

@@ -56,7 +56,7 @@ def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Noth
             check_room(box)
         box.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
     else:
-        hand_back(box, [seq], now.mono + args.delay if args.delay > 0 else 0)
+        hand_back(box, [seq], now.mono + args.delay if args.delay > 0 else 0, now)
     return ops.Nothing()
 
 

@@ -1,9 +1,9 @@
 """What can change in a broker. Records are the only input of `State.apply` and all that a store is given.
 
 They describe state, not history: `load()` of a store yields records proportional to what is alive. StoreOpened is
-the first. Of each topic come TopicBegan and MessageStored in order, and then of each of its users SubscriptionSet,
-SettingsSet, DeadLettered in the order of their dying and DeadReturned for those that were put back, Leased for
-what is held and Returned for what of that is not leased; at last KeyRemembered and PublishDelayed in order.
+the first. Of each topic come TopicBegan, TopicChanged and MessageStored in order, and then of each of its users
+SubscriptionSet, SettingsSet, DeadLettered in the order of their dying and DeadReturned for those that were put back,
+Leased for what is held and Returned for what of that is not leased; at last KeyRemembered and PublishDelayed in order.
 
 Times called `until`, `due` or `at` of the monotonic clock are microseconds of the broker's clock, which a store that
 outlives its process makes go on where it stood.
@@ -30,6 +30,19 @@ class TopicBegan(Struct, gc=False):
     number: int
     next_seq: int
     """Sequence number of the next message; above 1 only in `load()`."""
+
+
+class TopicChanged(Struct, gc=False):
+    """Settings of a topic that the operator set for it alone, all of them; None: as the configuration says. They end
+    with the topic's life.
+    """
+
+    topic: bytes
+    max_messages: int | None = None
+    max_bytes: int | None = None
+    max_age: int | None = None
+    """Milliseconds."""
+    drop_oldest: bool | None = None
 
 
 class TopicEnded(Struct, gc=False):
@@ -194,6 +207,7 @@ class PiecesFreed(Struct, gc=False):
 Record = (
     StoreOpened
     | TopicBegan
+    | TopicChanged
     | TopicEnded
     | MessageStored
     | HeadMoved

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import zmq
 
+from broker.commits import count_commit
 from broker.copying import Copying
-from broker.dispatch import Dispatcher, Outgoing
+from broker.dispatch import SPILL_BYTES, Dispatcher, Outgoing
+from broker.loading import load
 from broker.peers import Peers, pack_groups
 from broker.records import Record
-from broker.store.base import Store, UnusableStoreError
+from broker.store.base import Store
 from common import wire
 from common.clock import Clock
 from common.errors import StartError
@@ -30,8 +32,6 @@ TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
-LOADED_A_TURN, REPORT_EVERY = 5_000, 500_000
-"""Records of a store that are loaded between two looks at the socket, and between two lines in the log."""
 HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
 
@@ -111,20 +111,13 @@ class Server:
         Raises `UnusableStoreError`.
         """
         self._dispatcher.state = BrokerState.LOADING
-        state = self._dispatcher.core.state
-        try:
-            for counted, record in enumerate(self._store.load(), 1):
-                state.apply(record)
-                if counted % LOADED_A_TURN == 0:
-                    self._answer(self._receive())
-                    self._retry_blocked()
-                    if self._stopping:
-                        return
-                if counted % REPORT_EVERY == 0:
-                    log.info("loading", extra={"records": counted})
-        except (LookupError, AssertionError, TypeError, ValueError) as error:
-            raise UnusableStoreError(f"the store contradicts itself: {error!r}") from error
-        self._dispatcher.state = BrokerState.READY
+        if load(self._store, self._dispatcher.core.state, self._look_while_loading):
+            self._dispatcher.state = BrokerState.READY
+
+    def _look_while_loading(self) -> bool:
+        self._answer(self._receive())
+        self._retry_blocked()
+        return not self._stopping
 
     def close(self) -> None:
         """Closes the socket; replies already handed to ZeroMQ get half a second to leave."""
@@ -180,27 +173,40 @@ class Server:
         self._answer(burst)
 
     def _answer(self, burst: list[list[bytes]]) -> None:
-        """Dispatches, commits once, and only then replies."""
+        """Dispatches, commits once, and only then replies; in parts where there are very many bytes of replies."""
         replies: dict[bytes, list[Outgoing]] = {}
+        size = 0
+
+        def spill(early: list[Outgoing]) -> None:
+            replies.setdefault(peer_id, []).extend(early)
+            self._settle(replies)
+
         for peer_id, *frames in burst:
             now = self._clock.now()
-            arrived = self._dispatcher.handle(frames, now, peer_id)
+            arrived = self._dispatcher.handle(frames, now, peer_id, spill)
             self._peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
+            size += sum(len(each.body) for each in arrived.replies if each.body is not None)
+            if size > SPILL_BYTES:
+                self._settle(replies)
+                size = 0
+        for peer_id, answer in self._dispatcher.turn(self._clock.now()):
+            replies.setdefault(peer_id, []).append(answer)
+        self._settle(replies)
+
+    def _settle(self, replies: dict[bytes, list[Outgoing]]) -> None:
+        """Commits what has changed, and then sends the replies, which are taken out."""
         records = self._dispatcher.core.take_records()
         if records:
             self._commit(records)
-        for peer_id, answer in self._dispatcher.turn(self._clock.now()):
-            replies.setdefault(peer_id, []).append(answer)
         for peer_id, outgoing in replies.items():
             self._reply(peer_id, outgoing)
+        replies.clear()
 
     def _commit(self, records: list[Record]) -> None:
         began = self._clock.now().mono
         self._store.commit(records, began)
-        counters = self._dispatcher.counters
-        counters["commits"] += 1
-        counters["commit_us"] += self._clock.now().mono - began
+        count_commit(self._dispatcher.counters, self._clock.now().mono - began)
         self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.store.files import FILE
+from broker.store.base import UnusableStoreError
+from broker.store.files import FILE, LOCK
+from broker.store.inspection import Inspection
+from broker.store.schema import other_brokers
 from common import config
 from common.clock import SystemClock
 from common.config import BrokerSettings, StartBrokersSettings
@@ -98,18 +102,32 @@ def write_description(run_dir: Path, brokers: int, now: int) -> None:
 
 
 def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
-    """Raises `StartError` where there is a store of a broker that the cluster does not have: it would be orphaned."""
+    """Raises `StartError` where there is a store whose topics were spread over other brokers than the cluster has, or
+    of a broker that it does not have: they would be orphaned. Nothing is started or made then.
+    """
     if settings.store == "memory" or not settings.data:
         return
-    known = {broker.id for broker in cluster.brokers}
-    orphans = sorted(
-        each.parent.name for each in Path(settings.data).glob(f"*/{FILE}") if each.parent.name not in known
-    )
-    if orphans:
-        raise StartError(
-            f"{settings.data}: there are stores of {', '.join(orphans)}, which this cluster does not have; "
-            "start as many brokers as before (topics cannot be moved yet), or move those folders away"
-        )
+    wanted = ",".join(sorted(broker.id for broker in cluster.brokers))
+    mine = chosen(cluster, settings.ids)
+    for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
+        if path.parent.name in mine or path.parent.name not in wanted.split(","):
+            made_for = _made_for(path)
+            if made_for is not None and (made_for != wanted or path.parent.name not in wanted.split(",")):
+                raise StartError(other_brokers(path, made_for, wanted))
+
+
+def _made_for(path: Path) -> str | None:
+    lock = lock_file(path.with_name(LOCK))
+    try:
+        inspection = Inspection(path)
+        try:
+            return inspection.made_for()
+        finally:
+            inspection.close()
+    except UnusableStoreError as error:
+        raise StartError(str(error)) from None
+    finally:
+        os.close(lock)
 
 
 def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:

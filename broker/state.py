@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker import records
+from broker.ages import Seconds
 from broker.contents import Contents
 from broker.delayed import Delayed
+from broker.index import FEW, Index
 from broker.keys import Keys, Remembered
 from broker.ledger import Ledger
+from broker.ledger_changes import LEDGER_CHANGES
 from broker.piece import MESSAGE_COST, Piece
 from broker.records import PiecesFreed, Record
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.timers import Timers
 from broker.topic import Topic
-from broker.topic_settings import TopicRules
+from broker.topic_settings import TopicRules, changed_settings
 
 # Bytes of memory beside names and content, measured by bench/memory.py on CPython 3.11 and rounded up.
 TOPIC_COST = 800
@@ -53,8 +56,12 @@ class State:
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
+        self.index: Index | None = None
+        """Of many topics the names in order."""
         self.keys = Keys()
         self.delayed = Delayed()
+        self.seconds: Seconds = {}
+        """Stored pieces by age (`broker/ages.py`)."""
         self.subscriptions = 0
         self.messages = 0
         self.pieces = 0
@@ -83,6 +90,7 @@ class State:
         self._apply: dict[type[Record], Callable[..., None]] = {
             records.StoreOpened: self._store_opened,
             records.TopicBegan: self._topic_began,
+            records.TopicChanged: self._topic_changed,
             records.TopicEnded: self._topic_ended,
             records.MessageStored: self._message_stored,
             records.HeadMoved: self._head_moved,
@@ -92,8 +100,13 @@ class State:
             records.DelayEnded: lambda record: self.delayed.end(record.number),
             records.KeyRemembered: self._key_remembered,
             records.KeyForgotten: lambda record: self.keys.forget(record.topic, record.key),
-            **dict.fromkeys(_CHANGES, self._of_user),
+            **dict.fromkeys(LEDGER_CHANGES, self._of_user),
         }
+
+    @property
+    def names(self) -> set[bytes]:
+        """All topics of which there is anything: live ones, and those for which publishes wait."""
+        return {*self.topics, *(each.topic for each in self.delayed.publishes.values())}
 
     @property
     def memory(self) -> int:
@@ -114,6 +127,12 @@ class State:
         """Makes the change that the record describes; the record must fit the state."""
         self._apply[type(record)](record)
 
+    def let_go_unread(self) -> None:
+        """Lets go of what nobody wants in a store that was loaded: it was still to be deleted."""
+        for topic in self.topics.values():
+            before = (topic.bytes, topic.pieces_stored)
+            self._freed(topic, before, topic.free_head())
+
     def take_freed(self) -> list[Record]:
         """One `PiecesFreed` for all that was let go of since the last call, where a store wants to know."""
         if not self._freed_pieces:
@@ -132,16 +151,28 @@ class State:
     def _topic_began(self, record: records.TopicBegan) -> None:
         epoch = f"{self.store_id}{record.number:x}"
         settings = self.rules.of(record.topic)
-        topic = Topic(record.topic, record.number, epoch, record.next_seq, settings, self._freed_pieces)
+        topic = Topic(record.topic, record.number, epoch, record.next_seq, settings, self._freed_pieces, self.seconds)
         self.topics[record.topic] = topic
+        if self.index is not None:
+            self.index.add(record.topic)
+        elif len(self.topics) > FEW:
+            self.index = Index(self.topics)
         self.topics_begun = max(self.topics_begun, record.number)
         self.name_bytes += len(record.topic)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
         del self.topics[record.topic]
+        if self.index is not None:
+            self.index.remove(record.topic)
         self.heads_due.drop(record.topic)
         self.keys.forget_topic(record.topic)
         self.name_bytes -= len(record.topic)
+
+    def _topic_changed(self, record: records.TopicChanged) -> None:
+        topic = self.topics[record.topic]
+        topic.changed = None if record == records.TopicChanged(record.topic) else record
+        topic.settings = changed_settings(self.rules.of(record.topic), record)
+        self.watch_head(topic)
 
     def _message_stored(self, record: records.MessageStored) -> None:
         topic = self.topics[record.topic]
@@ -189,7 +220,7 @@ class State:
             subscription.ledger = Ledger()
         else:
             self._weigh(subscription.ledger, -1)
-        _CHANGES[type(record)](subscription.ledger, record)
+        LEDGER_CHANGES[type(record)](subscription.ledger, record)
         if type(record) is records.SettingsSet:
             self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
         self._watch_user((record.topic, record.user), subscription.ledger)
@@ -241,50 +272,3 @@ class State:
             self.pieces -= before[1] - topic.pieces_stored
             if topic.ttls or topic.settings.max_age:
                 self.watch_head(topic)
-
-
-def _settings_set(ledger: Ledger, record: records.SettingsSet) -> None:
-    ledger.expires_after = record.expires_after
-    ledger.max_deliveries = record.max_deliveries
-
-
-def _leased(ledger: Ledger, record: records.Leased) -> None:
-    for seq in range(record.first, record.first + record.count):
-        ledger.leases.lease(seq, record.attempt, record.until)
-
-
-def _returned(ledger: Ledger, record: records.Returned) -> None:
-    for seq in record.seqs:
-        ledger.leases.give_back(seq, record.due)
-
-
-def _finished(ledger: Ledger, record: records.Finished) -> None:
-    for seq in record.seqs:
-        ledger.leases.finish(seq)
-
-
-def _dead_lettered(ledger: Ledger, record: records.DeadLettered) -> None:
-    if record.letter.seq in ledger.leases.held:  # not when a store is loaded
-        ledger.leases.finish(record.letter.seq)
-    ledger.dead.add(record.letter)
-
-
-def _dead_ended(ledger: Ledger, record: records.DeadEnded) -> None:
-    for seq in record.seqs:
-        ledger.dead.remove(seq)
-
-
-def _dead_returned(ledger: Ledger, record: records.DeadReturned) -> None:
-    for seq in record.seqs:
-        ledger.leases.put_back(ledger.dead.remove(seq))
-
-
-_CHANGES: dict[type, Callable[..., None]] = {
-    records.SettingsSet: _settings_set,
-    records.Leased: _leased,
-    records.Returned: _returned,
-    records.Finished: _finished,
-    records.DeadLettered: _dead_lettered,
-    records.DeadEnded: _dead_ended,
-    records.DeadReturned: _dead_returned,
-}

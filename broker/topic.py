@@ -15,7 +15,10 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import attrgetter
 
+from broker.ages import SECOND, Seconds
+from broker.index import FEW, Index
 from broker.piece import MESSAGE_COST, Piece
+from broker.records import TopicChanged
 from broker.subscription import Subscription
 from broker.topic_settings import TopicSettings
 
@@ -31,12 +34,15 @@ class Topic:
         "_peak",
         "_pieces",
         "bytes",
+        "changed",
         "epoch",
         "freed",
         "head_seq",
+        "index",
         "name",
         "next_seq",
         "number",
+        "seconds",
         "settings",
         "subscriptions",
         "tail_readers",
@@ -51,17 +57,23 @@ class Topic:
         next_seq: int,
         settings: TopicSettings,
         freed: list[Piece] | None = None,
+        seconds: Seconds | None = None,
     ) -> None:
-        """`freed` takes the pieces that are let go of."""
+        """`freed` takes the pieces that are let go of; in `seconds` all that are stored are counted."""
         self.freed = freed
+        self.seconds = {} if seconds is None else seconds
         self.name = name
         self.settings = settings
+        self.changed: TopicChanged | None = None
+        """What the operator has set for this topic alone; a part of `settings`. Persists."""
         self.number = number
         self.epoch = epoch
         self.next_seq = next_seq
         self.head_seq = next_seq
         """Sequence number of the oldest stored message, `next_seq` where there is none."""
         self.subscriptions: dict[bytes, Subscription] = {}
+        self.index: Index | None = None
+        """Of many subscriptions the users in order."""
         self._peak = 0
         """The most subscriptions since their dictionary was made."""
         self.tail_readers = 0
@@ -154,6 +166,8 @@ class Topic:
         else:
             piece = Piece(self.next_seq, count, time, headers, None, b"", self.tail_readers, expires, number, stored)
         self._pieces.append(piece)
+        second = time // SECOND
+        self.seconds[second] = self.seconds.get(second, 0) + 1
         self.tail_readers = 0
         self.ttls += expires > 0
         self.bytes += piece.size
@@ -174,6 +188,10 @@ class Topic:
         if subscription is None:
             self._enter(position)
             self.subscriptions[user] = Subscription(position)
+            if self.index is not None:
+                self.index.add(user)
+            elif len(self.subscriptions) > FEW:
+                self.index = Index(self.subscriptions)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
         if subscription.ledger is None:  # most are so, and this is done for every message that is read
@@ -207,11 +225,13 @@ class Topic:
             self.tail_readers += readers
         else:
             self.piece(head).readers += readers
-        return self._free_head()
+        return self.free_head()
 
     def remove(self, user: bytes) -> int:
         """Ends a user's subscription. Returns how many messages that freed."""
         position = self.subscriptions.pop(user).floor
+        if self.index is not None:
+            self.index.remove(user)
         if len(self.subscriptions) * 8 < self._peak and self._peak > _COMPACT:
             self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks by itself
             self._peak = len(self.subscriptions)
@@ -233,18 +253,30 @@ class Topic:
             return 0
         piece = self.piece(position)
         piece.readers -= 1
-        return self._free_head() if piece.readers == 0 and piece is self._pieces[self._head] else 0
+        return self.free_head() if piece.readers == 0 and piece is self._pieces[self._head] else 0
 
-    def _free_head(self) -> int:
+    def free_head(self) -> int:
+        """Lets go of the oldest pieces up to the first that has a reader. Returns how many messages that freed."""
         pieces = self._pieces
         head, end = self._head, len(pieces)
         freed = 0
-        while head < end and pieces[head].readers == 0:
-            self.bytes -= pieces[head].size
-            self.ttls -= pieces[head].expires > 0
-            freed += pieces[head].count
-            if self.freed is not None:
-                self.freed.append(pieces[head])
+        seconds, let_go = self.seconds, self.freed
+        while head < end:
+            piece = pieces[head]
+            if piece.readers:
+                break
+            self.bytes -= piece.size
+            if piece.expires:
+                self.ttls -= 1
+            freed += piece.count
+            second = piece.time // SECOND
+            left = seconds[second] - 1
+            if left:
+                seconds[second] = left
+            else:
+                del seconds[second]
+            if let_go is not None:
+                let_go.append(piece)
             pieces[head] = _FREED
             head += 1
         self.head_seq += freed

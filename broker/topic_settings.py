@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, NamedTuple
 
+from broker.records import TopicChanged
 from common.units import choice, count, seconds, size
 
 
@@ -58,6 +59,12 @@ class TopicRules:
             return self.default
         given = {key: value for key, value in rule._asdict().items() if key != "fits" and value is not None}
         return self.default._replace(**given)
+
+
+def changed_settings(settings: TopicSettings, changed: TopicChanged) -> TopicSettings:
+    """The settings of a topic for which the operator has set some."""
+    named = {name: getattr(changed, name) for name in TopicSettings._fields}
+    return settings._replace(**{name: value for name, value in named.items() if value is not None})
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {

@@ -99,6 +99,10 @@ class FrontSettings(Settings):
 
     host: str = setting(str, "127.0.0.1", "address", "address to listen on")
     port: int = setting(count(0, 65535), 8100, "port", "port to listen on; of the first front where there are several")
+    ops_host: str = setting(str, "127.0.0.1", "address", "address of the operations port: metrics, admin, dashboard")
+    ops_port: int = setting(
+        count(0, 65535), 9100, "port", "operations port; of the first front where there are several; 0: a free one"
+    )
     connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
     max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "most messages of a batch")
     max_fetch: int = setting(count(1, 10**6), 1000, "messages", "most messages of one fetch; a larger max is cut")

@@ -11,6 +11,22 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
+from common.admin_ops import ChangeTopic as ChangeTopic
+from common.admin_ops import DescribeTopic as DescribeTopic
+from common.admin_ops import Drain as Drain
+from common.admin_ops import Ended as Ended
+from common.admin_ops import EndTopic as EndTopic
+from common.admin_ops import ListTopics as ListTopics
+from common.admin_ops import ListUsers as ListUsers
+from common.admin_ops import Peek as Peek
+from common.admin_ops import Peeked as Peeked
+from common.admin_ops import PeekedAll as PeekedAll
+from common.admin_ops import TopicInfo as TopicInfo
+from common.admin_ops import TopicPage as TopicPage
+from common.admin_ops import TopicRow as TopicRow
+from common.admin_ops import TopicSettings as TopicSettings
+from common.admin_ops import UserPage as UserPage
+from common.admin_ops import UserRow as UserRow
 from common.lease_ops import Amount as Amount
 from common.lease_ops import Counted as Counted
 from common.lease_ops import DeadLetter as DeadLetter
@@ -44,6 +60,15 @@ class Op(IntEnum):
     DEAD_RETURN = 22
     DEAD_CLEAR = 23
     CANCEL = 24
+    TOPICS = 30
+    TOPIC = 31
+    TOPIC_CHANGE = 32
+    TOPIC_END = 33
+    USERS = 34
+    USER = 35
+    PEEK = 36
+    PURGE = 37
+    DRAIN = 38
 
 
 class Ping(Struct, array_like=True):
@@ -261,4 +286,13 @@ OPS: dict[Op, OpSpec] = {
     Op.DEAD_LIST: OpSpec(ListDead, DeadLetters, on_user=True),
     Op.DEAD_RETURN: OpSpec(Nothing, Counted, on_user=True),
     Op.DEAD_CLEAR: OpSpec(Nothing, Counted, on_user=True),
+    Op.TOPICS: OpSpec(ListTopics, TopicPage, on_topic=False),
+    Op.TOPIC: OpSpec(DescribeTopic, TopicInfo),
+    Op.TOPIC_CHANGE: OpSpec(ChangeTopic, Nothing),
+    Op.TOPIC_END: OpSpec(EndTopic, Ended),
+    Op.USERS: OpSpec(ListUsers, UserPage),
+    Op.USER: OpSpec(Nothing, UserRow, on_user=True),
+    Op.PEEK: OpSpec(Peek, PeekedAll, on_user=True),
+    Op.PURGE: OpSpec(Nothing, Counted, on_user=True),
+    Op.DRAIN: OpSpec(Drain, Nothing, on_topic=False),
 }

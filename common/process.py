@@ -119,13 +119,15 @@ def description_path(settings: Settings) -> Path:
     return path.absolute()
 
 
-def ports_of(first: int, fronts: int) -> list[int]:
-    """The port of each front; 0, where each picks its own, stays 0. Raises `StartError` beyond 65535."""
+def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
+    """The port of each front; 0, where each picks its own, stays 0. Raises `StartError` that names the setting beyond
+    65535.
+    """
     if first == 0:
         return [0] * fronts
     last = first + fronts - 1
     if last > 65535:
-        raise StartError(f"--port {first} and {fronts} fronts: port {last} is over 65535")
+        raise StartError(f"{name} {first} and {fronts} fronts: port {last} is over 65535")
     return list(range(first, last + 1))
 
 
@@ -165,6 +167,9 @@ def run_main(main: Callable[[], int], prog: str = "") -> NoReturn:
     prog = prog or (spec.name.split(".")[0] if spec else "fanmail")
     try:
         code = main()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except StartError as error:
         text = " ".join(str(error).splitlines())
         print(text if text.startswith(f"{prog}: ") else f"{prog}: {text}", file=sys.stderr)

@@ -24,6 +24,7 @@ log = logging.getLogger("fanmail.supervise")
 
 TOUR = """
 Fanmail is ready: {brokers} and {fronts} on {host}:{ports}. Ctrl-C stops it.
+{operations}
 Try this in another terminal:
 
   # alice and bob subscribe to the topic "news"
@@ -57,26 +58,30 @@ def main() -> int:
     die_with_parent()
     options = _options(sys.argv[1:])
     check_ports(HOST, ports_of(options.port, options.fronts))
+    check_ports(HOST, ports_of(options.ops_port, options.fronts, "--ops-port"))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
     durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
     brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
-    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), f"--port={options.port}", *shared]
+    ports = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *ports, *shared]
     children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
     _say("Starting Fanmail ...")
-    ready = tour(options.brokers, options.fronts, options.port)
+    ready = tour(options.brokers, options.fronts, options.port, options.ops_port)
     code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: _say(ready)).run()
     _say("Fanmail is stopped." if code == 0 else "Fanmail could not be started.")
     return code
 
 
-def tour(brokers: int, fronts: int, port: int) -> str:
+def tour(brokers: int, fronts: int, port: int, ops_port: int = 0) -> str:
     """What a new user can paste into a terminal."""
     last = port + fronts - 1
+    operations = f"Its dashboard: http://{HOST}:{ops_port}/" if ops_port else ""
     return TOUR.format(
         brokers=_plural(brokers, "broker"),
         fronts=_plural(fronts, "front"),
         host=HOST,
+        operations=operations,
         ports=f"{port} to {last}" if fronts > 1 else port,
         first=f"http://{HOST}:{port}",
         last=f"http://{HOST}:{last}",
@@ -101,6 +106,11 @@ def _options(argv: list[str]) -> Any:
     parser.add_argument(
         "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
         help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ops-port", type=how_many(0, 65535), default=FrontSettings.ops_port, env_var="FANMAIL_OPS_PORT",
+        help="operations port of the first front; the others follow, 0 picks free ones "
+        "[port, default %(default)s, FANMAIL_OPS_PORT]",
     )  # fmt: skip
     parser.add_argument(
         "--run-dir", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",

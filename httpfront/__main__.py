@@ -6,6 +6,8 @@ import logging
 import resource
 import signal
 import sys
+from dataclasses import asdict, replace
+from typing import Any
 
 from common import config
 from common.config import FrontSettings
@@ -15,10 +17,16 @@ from common.process import announce_ready, description_path, die_with_parent, pr
 from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
+from httpfront.host_check import is_loopback
 from httpfront.hub import Hub
 from httpfront.message_limits import MessageLimits
+from httpfront.metrics import FrontMetrics
+from httpfront.ops_app import create_ops_app
 from httpfront.polling import LongPoll
-from httpfront.server import FrontServer, ServerOptions
+from httpfront.server import FrontServer, OnRequest, ServerOptions
+
+OPS_CONNECTIONS = 64
+"""Open connections of the operations port."""
 
 log = logging.getLogger("fanmail.front")
 
@@ -36,10 +44,22 @@ def main() -> int:
     gateway = Gateway(hub, description.newer, settings.broker_timeout)
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
-    app = create_app(
-        gateway, polls, limits=_limits(settings), max_name=settings.max_name, draining=lambda: server.draining
+    metrics = FrontMetrics()
+    common: Any = {
+        "limits": _limits(settings), "max_name": settings.max_name, "draining": lambda: server.draining,
+    }  # fmt: skip
+    app = create_app(gateway, polls, **common)
+    server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
+    ops_app = create_ops_app(
+        gateway,
+        polls,
+        metrics,
+        connections=lambda: len(server.channels),
+        settings=asdict(settings),
+        local=is_loopback(settings.ops_host),
+        **common,
     )
-    server = FrontServer(app, _options(settings), hub, access.record if access else None)
+    operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None)
 
     def stop() -> None:
         log.info("draining", extra={"connections": len(server.channels)})
@@ -47,9 +67,11 @@ def main() -> int:
         gateway.end_waits()
 
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
-    log.info("serving", extra={"host": settings.host, "port": server.port})
+    where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
+    log.info("serving", extra=where)
     announce_ready()
     server.run()
+    operations.shut()
     gateway.close()
     if access:
         access.close()
@@ -81,6 +103,32 @@ def _options(settings: FrontSettings) -> ServerOptions:
         idle_timeout=settings.idle_timeout,
         write_timeout=settings.write_timeout,
     )
+
+
+def _ops_options(settings: FrontSettings) -> ServerOptions:
+    """Of the operations port: few connections, and nothing large comes in."""
+    most = min(settings.max_body, 64 * 1024)
+    return replace(
+        _options(settings),
+        host=settings.ops_host,
+        port=settings.ops_port,
+        connections=OPS_CONNECTIONS,
+        max_body=most,
+        max_batch=most,
+    )
+
+
+def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
+    """The hook of the public port's server: counts, and logs where that is wanted."""
+    if access is None:
+        return metrics.record
+    count, line = metrics.record, access.record
+
+    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+        count(method, route, status, duration, request_id, sent)
+        line(method, route, status, duration, request_id, sent)
+
+    return both
 
 
 def _access_log(settings: FrontSettings, name: str) -> AccessLog | None:

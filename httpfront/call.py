@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import greenlet
 
 from common.errors import FanmailError
+
+
+class Waiting(Protocol):
+    """What goes on with the answer: a greenlet, or what collects for one."""
+
+    def switch(self, answer: Answer) -> object: ...
 
 
 class Call:
@@ -20,7 +26,7 @@ class Call:
         self.body = body
         self.expires = expires
         """Monotonic seconds; then the outcome counts as unknown."""
-        self.waiting = greenlet.getcurrent()
+        self.waiting: Waiting = greenlet.getcurrent()
         self.waits = False
 
 

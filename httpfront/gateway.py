@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,7 @@ from common.ops import Op
 from common.partition import ClusterMap
 from common.wire import WireError
 from httpfront.call import Answer, Call
+from httpfront.gather import Gather
 from httpfront.hub import Hub
 from httpfront.line import FIRST_CALL, Line, new_context
 from httpfront.link import Link
@@ -84,6 +86,42 @@ class Gateway:
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
 
+    def links(self) -> list[Link]:
+        """What is known of every broker of the description."""
+        return [line.link for line in self._lines.values()]
+
+    def owner(self, topic: bytes) -> str:
+        """The id of a topic's broker; "" while there is no description."""
+        return self._map.owner(topic) if self._map else ""
+
+    def slots(self) -> dict[str, int]:
+        """How many of the slots each broker has."""
+        return dict(Counter(self._map.owners)) if self._map else {}
+
+    def ask_all(self, op: Op, args: Struct, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
+        """What each of these brokers, or every one, says to an operation on no topic, by its id: the result, or the
+        `FanmailError`. All are asked at once; parks the request's greenlet for `timeout` seconds and a little more.
+        """
+        gather = Gather()
+        for broker in brokers or list(self._lines):
+            try:
+                call = self._post(broker, op, b"", b"", args, time.monotonic() + timeout, None)
+            except FanmailError as error:
+                gather.results[broker] = error
+            else:
+                call.waiting = gather.place(broker)
+        if gather.wanted:
+            self._hub.park()
+        return {broker: self._opened(op, each) for broker, each in gather.results.items()}
+
+    def _opened(self, op: Op, outcome: Answer | FanmailError) -> Any:
+        if isinstance(outcome, FanmailError) or outcome.error is not None:
+            return outcome if isinstance(outcome, FanmailError) else outcome.error
+        try:
+            return wire.unpack_result(op, outcome.result)
+        except WireError as error:
+            return FanmailError("internal", str(error))
+
     def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: WhenGone = unwatched) -> ops.Look:
         """Parks until the broker says that there may be a message for the user, or that there is none by `until`
         (monotonic seconds). Takes nothing, so whatever ends it otherwise is a `broker-down`. `ticket` is 0, or that
@@ -121,7 +159,11 @@ class Gateway:
     def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
-        broker = self._map.owner(topic)
+        return self._post(self._map.owner(topic), op, topic, user, args, until, body)
+
+    def _post(
+        self, broker: str, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
+    ) -> Call:
         line = self._lines[broker]
         if line.link.loading:
             raise FanmailError("loading", f"broker {broker} of this topic is reading its store")

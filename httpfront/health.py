@@ -11,7 +11,8 @@ from httpfront.gateway import Gateway
 from httpfront.params import flag, read_parameters
 
 
-def _render(req: falcon.Request, resp: falcon.Response, document: object) -> None:
+def render(resp: falcon.Response, document: object) -> None:
+    """A JSON answer that nobody keeps."""
     resp.content_type = falcon.MEDIA_JSON
     resp.data = msgspec.json.encode(document) + b"\n"
     resp.set_header("Cache-Control", "no-store")
@@ -37,7 +38,7 @@ class IndexResource:
             "GET /livez": "this process is alive",
             "GET /readyz": "200 while any broker answers; ?strict=1 wants all",
         }
-        _render(req, resp, {"name": "fanmail", "calls": calls})
+        render(resp, {"name": "fanmail", "calls": calls})
 
     on_head = on_get
 
@@ -47,7 +48,7 @@ class LiveResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_parameters(req, {})
-        _render(req, resp, {"live": True})
+        render(resp, {"live": True})
 
     on_head = on_get
 
@@ -68,6 +69,6 @@ class ReadyResource:
         if not ready:
             resp.status = falcon.HTTP_503
             resp.set_header("Retry-After", "1")
-        _render(req, resp, {"ready": ready, "draining": self._draining(), "brokers": len(brokers), "missing": missing})
+        render(resp, {"ready": ready, "draining": self._draining(), "brokers": len(brokers), "missing": missing})
 
     on_head = on_get

@@ -15,6 +15,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from greenlet import getcurrent, greenlet
 
@@ -66,8 +67,10 @@ class Hub:
         assert getcurrent() is not hub, "parked outside of a request"
         return hub.switch()
 
-    def resume(self, parked: greenlet, value: object) -> None:
-        """Lets a parked greenlet go on until it parks again or ends. Once for each time that it parks."""
+    def resume(self, parked: Any, value: object) -> None:
+        """Lets a parked greenlet, or what stands for one, go on until it parks again or ends. Once for each time that
+        it parks.
+        """
         parked.switch(value)
 
     def each_turn(self, work: Callable[[], None]) -> None:

@@ -51,11 +51,16 @@ class Link:
         self._asked_at: float | None = None
         """When the oldest PING left that nothing has answered."""
         self._next_ping = 0.0
+        self._pinged_at: float | None = None
+        """When the oldest PING left that no PONG has answered."""
+        self._heard_at = 0.0
+        self.round_trip: float | None = None
+        """Seconds between the last PING and its PONG; None while the broker is not connected."""
 
     def connection_made(self, now: float) -> None:
         """The ZMTP handshake is done. Seconds of the front's monotonic clock, here and below."""
         self.connected = True
-        self._asked_at = None
+        self._asked_at = self._pinged_at = None
         self._next_ping = now
 
     def connection_lost(self, why: str = "connection lost") -> None:
@@ -63,6 +68,7 @@ class Link:
         self._change(False, why)
         self.connected = self.loading = False
         self.incarnation = 0
+        self.round_trip = None
         self.owes_goodbye = self._said_goodbye = False
         self._offsets.clear()
 
@@ -74,11 +80,14 @@ class Link:
         """A PING has left."""
         if self._asked_at is None:
             self._asked_at = now
+        if self._pinged_at is None:
+            self._pinged_at = now
         self._next_ping = now + PING_EVERY
 
     def heard(self, frame: ReplyFrame, now: float) -> None:
         """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
         self._asked_at = None
+        self._heard_at = now
         if frame.incarnation != self.incarnation:
             self._change(False, "a new incarnation answers")
             self.incarnation = frame.incarnation
@@ -91,7 +100,9 @@ class Link:
             self.owes_goodbye = self._said_goodbye = True
 
     def pong(self, pong: ops.Pong, state: int) -> None:
-        """A PING was answered by whoever listens there."""
+        """A PING was answered by whoever listens there, in the frame that was heard last."""
+        if self._pinged_at is not None:
+            self.round_trip, self._pinged_at = self._heard_at - self._pinged_at, None
         if (pong.cluster, pong.broker) != (self.cluster, self.broker):
             log.error(
                 "another broker answers at this endpoint",

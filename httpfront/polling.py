@@ -35,7 +35,8 @@ class LongPoll:
         self._gateway = gateway
         self.max_wait = max_wait
         self._max_waiters = max_waiters
-        self._waiting = 0
+        self.waiting = 0
+        """Requests that wait just now."""
 
     def preferred(self, req: falcon.Request) -> float | None:
         """`Prefer: wait=20` (RFC 7240); None where it is not there, or not to be understood."""
@@ -47,15 +48,15 @@ class LongPoll:
 
     def poll(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: Ask, wait: float) -> Any:
         """What comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
-        if self._waiting >= self._max_waiters:
+        if self.waiting >= self._max_waiters:
             resp.set_header("Retry-After", "1")
             return None
         resp.set_header("Preference-Applied", applied(wait))
-        self._waiting += 1
+        self.waiting += 1
         try:
             return self._wait(req, topic, user, ask, time.monotonic() + wait)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: Ask, until: float) -> Any:
         ticket = 0

@@ -34,7 +34,7 @@ class Route(NamedTuple):
     template: str
 
 
-class _Methods(dict[str, Any]):
+class Methods(dict[str, Any]):
     """Responders by method; any other method is answered 405 with `Allow`."""
 
     def __missing__(self, method: str) -> Any:
@@ -61,7 +61,7 @@ class ShapeRouter:
         """A template is `/`, `/word` or made of `{topic}`, `{user}` and then `{receipt}` or a word; a fixed word
         shares its shape's path with the topic of the same name, as long as their methods differ.
         """
-        methods = _Methods(map_http_methods(resource))
+        methods = Methods(map_http_methods(resource))
         route = Route(resource, methods, uri_template)
         segments = uri_template[1:].split("/")
         if len(segments) == 3 and segments[2] != RECEIPT:
@@ -109,7 +109,7 @@ class ShapeRouter:
         return route or receipts
 
     def _refuse(self, req: falcon.Request, fixed: Route | None, by_shape: Route) -> Found:
-        allowed = _Methods(by_shape.methods | (fixed.methods if fixed else {}))
+        allowed = Methods(by_shape.methods | (fixed.methods if fixed else {}))
         return self._found(req, by_shape._replace(methods=allowed), {})
 
     def _found(self, req: falcon.Request, route: Route, names: dict[str, Any]) -> Found:

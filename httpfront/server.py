@@ -121,6 +121,10 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     def run(self) -> None:
         """Serves until a drain is done."""
         self.hub.run(self._is_done)
+        self.shut()
+
+    def shut(self) -> None:
+        """Stops at once, whatever is being worked on. `run` ends with it; a second server on a hub needs it."""
         for channel in list(self.channels.values()):
             channel.close()
         self._stop_listening()

@@ -38,7 +38,7 @@ def positional(parser: Any) -> None:
         metavar="N",
         type=how_many(1, 64),
         default=DEFAULT_FRONTS,
-        help=f"fronts to start; front n listens on --port + n [default {DEFAULT_FRONTS}]",
+        help=f"fronts to start; front n listens on --port + n and --ops-port + n [default {DEFAULT_FRONTS}]",
     )
 
 
@@ -51,13 +51,15 @@ def main() -> int:
     if has_brokers(settings):
         load_cluster(settings.config, insecure=settings.insecure)
     ports = ports_of(settings.port, arguments.fronts)
+    ops_ports = ports_of(settings.ops_port, arguments.fronts, "--ops-port")
     check_ports(settings.host, ports)
-    children = [_child(settings, n, port) for n, port in enumerate(ports)]
+    check_ports(settings.ops_host, ops_ports)
+    children = [_child(settings, n, *each) for n, each in enumerate(zip(ports, ops_ports, strict=True))]
     return Supervisor(children, log, settings.drain_timeout + settings.drain_idle + STOP_MARGIN).run()
 
 
-def _child(settings: FrontSettings, number: int, port: int) -> Child:
-    flags = config.as_flags(settings, FrontSettings, port=port)
+def _child(settings: FrontSettings, number: int, port: int, ops_port: int) -> Child:
+    flags = config.as_flags(settings, FrontSettings, port=port, ops_port=ops_port)
     return Child(f"front-{port or number}", [sys.executable, "-m", "httpfront", *flags])
 
 

@@ -24,12 +24,17 @@ class Burst:
     letters that are held and not dead; both are kept up here.
     """
 
-    def __init__(self, numbers: dict[bytes, int], apart: set[MessageKey]) -> None:
+    def __init__(self, numbers: dict[bytes, int], apart: dict[UserKey, set[int]]) -> None:
         self._numbers = numbers
         self._apart = apart
+        self._touched: dict[UserKey, set[int]] = {}
+        """Of which messages of a user there are rows, so that those of one who leaves are found."""
+        self._keys_of: dict[bytes, set[bytes]] = {}
+        """Likewise the keys of a topic."""
         self.topics: dict[int, Row | None] = {}
         self.topics_begun = 0
         """The greatest number of a topic that began, even if it has ended again."""
+        self.topic_settings: dict[int, Row | None] = {}
         self.pieces: dict[int, Row | None] = {}
         self.subscriptions: dict[UserKey, Row | None] = {}
         self.settings: dict[UserKey, Row | None] = {}
@@ -45,32 +50,11 @@ class Burst:
         self.keys: dict[tuple[bytes, bytes], Row | None] = {}
         self.keys_gone: dict[bytes, None] = {}
         """Topics whose keys of before are gone."""
-        self._take: dict[type[Record], Callable[[Any], None]] = {
-            records.TopicBegan: self._topic_began,
-            records.TopicEnded: self._topic_ended,
-            records.MessageStored: self._message_stored,
-            records.HeadMoved: self._head_moved,
-            records.PiecesFreed: self._pieces_freed,
-            records.SubscriptionSet: self._subscription_set,
-            records.SubscriptionEnded: self._subscription_ended,
-            records.SettingsSet: self._settings_set,
-            records.Leased: self._leased,
-            records.Returned: self._returned,
-            records.Finished: self._finished,
-            records.DeadLettered: self._dead_lettered,
-            records.DeadEnded: self._dead_ended,
-            records.DeadReturned: self._dead_returned,
-            records.PublishDelayed: self._publish_delayed,
-            records.DelayEnded: self._delay_ended,
-            records.KeyRemembered: self._key_remembered,
-            records.KeyForgotten: self._key_forgotten,
-        }
 
     def add(self, burst: Sequence[Record]) -> None:
         """Takes in records, in order."""
-        take = self._take
         for record in burst:
-            take[type(record)](record)
+            _TAKE[type(record)](self, record)
 
     def _topic_began(self, record: records.TopicBegan) -> None:
         self._numbers[record.topic] = record.number
@@ -78,10 +62,16 @@ class Burst:
         self.topics[record.number] = (record.number, record.topic, record.next_seq)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
-        self.topics[self._numbers.pop(record.topic)] = None
+        number = self._numbers.pop(record.topic)
+        self.topics[number] = self.topic_settings[number] = None
         self.keys_gone[record.topic] = None
-        for key in [each for each in self.keys if each[0] == record.topic]:
-            del self.keys[key]
+        for key in self._keys_of.pop(record.topic, ()):
+            self.keys.pop((record.topic, key), None)
+
+    def _topic_changed(self, record: records.TopicChanged) -> None:
+        number = self._numbers[record.topic]
+        row = (number, record.max_messages, record.max_bytes, record.max_age, record.drop_oldest)
+        self.topic_settings[number] = None if row == (number, None, None, None, None) else row
 
     def _message_stored(self, record: records.MessageStored) -> None:
         size = len(record.headers) + len(record.body) + len(record.offsets)
@@ -113,10 +103,10 @@ class Burst:
         key = (self._numbers[record.topic], record.user)
         self.subscriptions[key] = self.settings[key] = None
         self.users_gone[key] = None
-        for rows in (self.held, self.returned, self.letters, self.put_back):
-            for each in [each for each in rows if each[:2] == key]:
-                del rows[each]
-        self._apart.difference_update([each for each in self._apart if each[:2] == key])
+        for seq in self._touched.pop(key, ()):
+            for rows in (self.held, self.returned, self.letters, self.put_back):
+                rows.pop((*key, seq), None)
+        self._apart.pop(key, None)
 
     def _settings_set(self, record: records.SettingsSet) -> None:
         number = self._numbers[record.topic]
@@ -125,12 +115,14 @@ class Burst:
 
     def _leased(self, record: records.Leased) -> None:
         number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), range(record.first, record.first + record.count))
         for seq in range(record.first, record.first + record.count):
             self.held[number, user, seq] = (number, user, seq, record.attempt, record.until, 0)
             self.returned.pop((number, user, seq), None)
 
     def _returned(self, record: records.Returned) -> None:
         number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), record.seqs)
         for seq in record.seqs:
             key = (number, user, seq)
             fresh = self.held.get(key)
@@ -141,12 +133,24 @@ class Burst:
 
     def _finished(self, record: records.Finished) -> None:
         number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), record.seqs)
+        apart = self._apart.get((number, user), ())
         for seq in record.seqs:
             key = (number, user, seq)
             self._not_held(key)
-            if key in self._apart:
-                self._apart.discard(key)
+            if seq in apart:
+                self._not_apart(key)
                 self.letters[key] = None
+
+    def _touch(self, user: UserKey, seqs: Iterable[int]) -> None:
+        self._touched.setdefault(user, set()).update(seqs)
+
+    def _not_apart(self, key: MessageKey) -> None:
+        apart = self._apart.get(key[:2])
+        if apart is not None:
+            apart.discard(key[2])
+            if not apart:
+                del self._apart[key[:2]]
 
     def _not_held(self, key: MessageKey) -> None:
         self.held[key] = None
@@ -156,8 +160,9 @@ class Burst:
     def _dead_lettered(self, record: records.DeadLettered) -> None:
         number, letter = self._numbers[record.topic], record.letter
         key = (number, record.user, letter.seq)
+        self._touch(key[:2], (letter.seq,))
         self._not_held(key)
-        self._apart.discard(key)
+        self._not_apart(key)
         fields = (letter.time, letter.attempt, letter.expires, letter.headers, letter.body)
         # Taken out first, as with keys below: the order of rows is that of the last dying.
         self.letters.pop(key, None)
@@ -165,15 +170,17 @@ class Burst:
 
     def _dead_ended(self, record: records.DeadEnded) -> None:
         number = self._numbers[record.topic]
+        self._touch((number, record.user), record.seqs)
         for seq in record.seqs:
             self.letters[number, record.user, seq] = None
 
     def _dead_returned(self, record: records.DeadReturned) -> None:
         number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), record.seqs)
         for seq in record.seqs:
             key = (number, user, seq)
             self.held[key] = (number, user, seq, 0, 0, 0)
-            self._apart.add(key)
+            self._apart.setdefault(key[:2], set()).add(seq)
             fresh = self.letters.get(key)
             if fresh is None:
                 self.put_back[key] = None
@@ -199,10 +206,36 @@ class Burst:
         fields = (record.digest, record.at, record.subscribers, record.seq, record.due)
         # Taken out first: the order of rows is that of their times.
         self.keys.pop((record.topic, record.key), None)
+        self._keys_of.setdefault(record.topic, set()).add(record.key)
         self.keys[record.topic, record.key] = (record.topic, record.key, *fields)
 
     def _key_forgotten(self, record: records.KeyForgotten) -> None:
+        self._keys_of.setdefault(record.topic, set()).add(record.key)
         self.keys[record.topic, record.key] = None
+
+
+_TAKE: dict[type[Record], Callable[[Burst, Any], None]] = {
+    records.TopicBegan: Burst._topic_began,
+    records.TopicChanged: Burst._topic_changed,
+    records.TopicEnded: Burst._topic_ended,
+    records.MessageStored: Burst._message_stored,
+    records.HeadMoved: Burst._head_moved,
+    records.PiecesFreed: Burst._pieces_freed,
+    records.SubscriptionSet: Burst._subscription_set,
+    records.SubscriptionEnded: Burst._subscription_ended,
+    records.SettingsSet: Burst._settings_set,
+    records.Leased: Burst._leased,
+    records.Returned: Burst._returned,
+    records.Finished: Burst._finished,
+    records.DeadLettered: Burst._dead_lettered,
+    records.DeadEnded: Burst._dead_ended,
+    records.DeadReturned: Burst._dead_returned,
+    records.PublishDelayed: Burst._publish_delayed,
+    records.DelayEnded: Burst._delay_ended,
+    records.KeyRemembered: Burst._key_remembered,
+    records.KeyForgotten: Burst._key_forgotten,
+}
+"""Not an attribute of each burst: bound methods would make a cycle, and what it holds would wait for the collector."""
 
 
 def _end_all(rows: dict[int, Row | None], ids: Iterable[int]) -> None:

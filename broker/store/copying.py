@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 
 from broker.store.base import StoreError
 from broker.store.files import sync
+
+COPY, PART = "backup-", ".part"
+"""How the names of copies begin, and how those that are not complete end."""
 
 
 class SqliteBackup:
@@ -20,17 +24,18 @@ class SqliteBackup:
     """Pages at a time."""
 
     def __init__(self, source: apsw.Connection, target: Path) -> None:
-        """Raises `StoreError` where the file is there already, or cannot be made."""
+        """Raises `StoreError` where the copy cannot be made."""
         self._target = target
+        self._part = target.with_name(target.name + PART)
         self._pages = (0, 0)
         try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            self._db = apsw.Connection(str(target))
+            os.close(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            self._db = apsw.Connection(str(self._part))
             self._backup = self._db.backup("main", source, "main")
         except OSError as error:
-            raise StoreError(f"{target}: {error.strerror}") from None
+            raise StoreError(f"{self._part}: {error.strerror}") from None
         except apsw.Error as error:
-            raise StoreError(f"{target}: {error}") from None
+            raise StoreError(f"{self._part}: {error}") from None
 
     @property
     def pages(self) -> tuple[int, int]:
@@ -46,13 +51,27 @@ class SqliteBackup:
             if done:
                 self._backup.finish()
                 self._db.close()
+                sync(self._part)
+                self._part.replace(self._target)
                 sync(self._target)
             return done
-        except (apsw.Error, OSError) as error:
-            raise StoreError(f"{self._target}: {error}") from None
+        except OSError as error:
+            raise StoreError(f"{self._part}: {error.strerror}") from None
+        except apsw.Error as error:
+            raise StoreError(f"{self._part}: {type(error).__name__}: {error}") from None
 
     def cancel(self) -> None:
-        """No copy is wanted any more."""
-        self._backup.close(True)
-        self._db.close()
-        self._target.unlink(missing_ok=True)
+        """No copy is wanted any more. Never raises."""
+        with suppress(apsw.Error):
+            self._backup.close(True)
+        with suppress(apsw.Error):
+            self._db.close()
+        remove_copies(self._part.parent, self._part.name)
+
+
+def remove_copies(folder: Path, name: str = f"{COPY}*{PART}") -> None:
+    """Removes what copies that were not completed have left behind. Never raises."""
+    for part in folder.glob(name):
+        for each in (part, part.with_name(part.name + "-journal")):
+            with suppress(OSError):
+                each.unlink(missing_ok=True)

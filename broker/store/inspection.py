@@ -10,7 +10,7 @@ from urllib.parse import quote
 import apsw
 
 from broker.store.base import UnusableStoreError
-from broker.store.schema import check_header, open_database
+from broker.store.schema import check_header, has_topics, open_database
 
 
 class TopicRow(NamedTuple):
@@ -57,8 +57,19 @@ def check_file(path: Path) -> None:
         raise UnusableStoreError(f"{path}: {error}") from None
 
 
+def begin_anew(path: Path, new_id: str) -> None:
+    """Gives a store another id, from which the epochs of its topics follow. Raises `UnusableStoreError`."""
+    db = open_database(str(path))
+    try:
+        db.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (new_id,))
+    except apsw.Error as error:
+        raise UnusableStoreError(f"{path}: {error}") from None
+    finally:
+        db.close()
+
+
 class Inspection:
-    """An open store, whose lock the caller has. Raises `UnusableStoreError` throughout. A context manager's content."""
+    """An open store, whose lock the caller has. Raises `UnusableStoreError` throughout."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -88,10 +99,12 @@ class Inspection:
             self._number("count(*) FROM keys"),
         )
 
-    def names(self) -> Iterator[bytes]:
-        """All topics of which anything is stored."""
-        for (name,) in self._db.execute("SELECT name FROM topics UNION SELECT topic FROM delayed"):
-            yield name
+    def made_for(self) -> str | None:
+        """The ids of the brokers over which its topics were spread, between commas; None where it has no topics."""
+        if not has_topics(self._db):
+            return None
+        found: Any = self._db.execute("SELECT value FROM meta WHERE name = 'brokers'").fetchall()
+        return str(found[0][0]) if found else ""
 
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
         """Those with the most messages first."""

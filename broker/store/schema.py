@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -16,12 +17,15 @@ from broker.store.files import sync
 
 APPLICATION_ID = 0x466D4131
 """In the header of the file (SQLite's `application_id`): this is one of ours."""
-VERSION = 1
+VERSION = 2
 """`user_version` of the file. A newer one is refused; for an older one `MIGRATIONS` has a step from each."""
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE topics (number INTEGER PRIMARY KEY, name BLOB NOT NULL, head INTEGER NOT NULL);
+CREATE TABLE topic_settings (
+    topic INTEGER PRIMARY KEY, max_messages INTEGER, max_bytes INTEGER, max_age INTEGER, drop_oldest INTEGER
+);
 CREATE TABLE pieces (
     id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
     time INTEGER NOT NULL, expires INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -54,7 +58,13 @@ CREATE TABLE keys (
 CREATE UNIQUE INDEX keys_of ON keys (topic, key);
 """
 
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    1: """
+CREATE TABLE topic_settings (
+    topic INTEGER PRIMARY KEY, max_messages INTEGER, max_bytes INTEGER, max_age INTEGER, drop_oldest INTEGER
+);
+""",
+}
 """From each older version the statements that lead to the next; each runs in a transaction of its own."""
 
 
@@ -76,6 +86,7 @@ def open_database(path: str, meta: Mapping[str, str | int] | None = None) -> aps
         else:
             check_header(connection, path)
             _migrate(connection)
+        connection.pragma("locking_mode", "exclusive")  # nobody else, not even to read
         if connection.pragma("journal_mode", "wal") != "wal":
             raise UnusableStoreError(f"{path}: the file system does not allow a write-ahead log")
         connection.pragma("synchronous", "full")
@@ -95,6 +106,20 @@ def open_database(path: str, meta: Mapping[str, str | int] | None = None) -> aps
     except OSError as error:
         raise UnusableStoreError(f"{path}: {error.strerror}") from None
     return connection
+
+
+def has_topics(db: apsw.Connection) -> bool:
+    """Whether anything is stored that belongs to a topic."""
+    found: Any = db.execute("SELECT EXISTS (SELECT 1 FROM topics) OR EXISTS (SELECT 1 FROM delayed)").fetchall()
+    return bool(found[0][0])
+
+
+def other_brokers(path: Path, made_for: str, wanted: str) -> str:
+    """Why a store is not used that was made for a cluster of other brokers."""
+    return (
+        f"{path}: there are topics in it that were spread over brokers {made_for}, and the cluster has "
+        f"{wanted or 'none'} now; start as many brokers as before (topics cannot be moved yet), or read it empty first"
+    )
 
 
 def check_header(connection: apsw.Connection, path: str) -> None:

@@ -8,7 +8,7 @@ stay in the file when a store is loaded, and are read when they are asked for.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ from broker import records
 from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
-from broker.store.burst import Burst, MessageKey
-from broker.store.copying import SqliteBackup
+from broker.store.burst import Burst, UserKey
+from broker.store.copying import SqliteBackup, remove_copies
 from broker.store.files import FILE
-from broker.store.schema import open_database
+from broker.store.schema import has_topics, open_database, other_brokers
 
 CACHED_BYTES = 16 * 1024 * 1024
 """Contents that were read last are kept up to so much, and one always: a batch is read in many parts."""
@@ -30,12 +30,24 @@ TIDY_PAGES = 2048
 """Free pages that are given back at a time."""
 TIDY_FROM = 4096
 """Free pages that are not worth it: steady load uses them again."""
+DELETED_AT_ONCE = 20_000
+"""Pieces that are deleted in one transaction."""
+CLOCK_EVERY = 1_000_000
+"""Microseconds that the stored clock may be behind when something is written."""
+SCARCE = 64 * 1024 * 1024
+"""Bytes of room with which every free page is worth it: publishing may be refused for want of them."""
 
 _WRITES: tuple[tuple[str, str, str], ...] = (
     ("users_gone", "", "DELETE FROM held WHERE topic = ? AND user = ?"),
     ("users_gone", "", "DELETE FROM letters WHERE topic = ? AND user = ?"),
     ("keys_gone", "", "DELETE FROM keys WHERE topic = ?"),
     ("topics", "INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", "DELETE FROM topics WHERE number = ?"),
+    ("delayed", "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM delayed WHERE number = ?"),
+    (
+        "topic_settings",
+        "INSERT OR REPLACE INTO topic_settings VALUES (?, ?, ?, ?, ?)",
+        "DELETE FROM topic_settings WHERE topic = ?",
+    ),
     ("pieces", "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM pieces WHERE id = ?"),
     (
         "subscriptions",
@@ -58,7 +70,6 @@ _WRITES: tuple[tuple[str, str, str], ...] = (
         "DELETE FROM letters WHERE topic = ? AND user = ? AND seq = ?",
     ),
     ("put_back", "", "UPDATE letters SET dead = 0 WHERE topic = ? AND user = ? AND seq = ?"),
-    ("delayed", "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM delayed WHERE number = ?"),
     (
         "keys",
         "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
@@ -74,6 +85,8 @@ class Owner(NamedTuple):
 
     cluster: str
     broker: str
+    brokers: str = ""
+    """The ids of all brokers of the cluster, between commas: topics are spread over them."""
 
 
 class SqliteStore:
@@ -86,20 +99,25 @@ class SqliteStore:
         `UnusableStoreError`.
         """
         self.path = folder / FILE
+        remove_copies(folder)
         self._reserve = reserve
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._numbers: dict[bytes, int] = {}
-        self._apart: set[MessageKey] = set()
+        self._apart: dict[UserKey, set[int]] = {}
         self._cache: OrderedDict[int, Content] = OrderedDict()
         self._cached = 0
         """Bytes in the cache."""
+        self._doomed: deque[int] = deque()
+        """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
+        self._clock_written = 0
         self._db = open_database(str(self.path), {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()})
         try:
             meta = self._read_meta()
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
         self.clock = max(1, int(meta.get("clock", 0)))
-        found = Owner(meta.get("cluster", ""), meta.get("broker", ""))
+        self._owner = owner
+        found = Owner(meta.get("cluster", ""), meta.get("broker", ""), owner.brokers)
         if found != owner:
             raise UnusableStoreError(
                 f"{self.path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
@@ -131,14 +149,22 @@ class SqliteStore:
                 if not rows:
                     continue
                 ended = [key if type(key) is tuple else (key,) for key, row in rows.items() if row is None]
+                if name == "pieces" and (len(ended) > DELETED_AT_ONCE or self._doomed):
+                    self._doomed.extend(piece for (piece,) in ended)
+                    ended = [(self._doomed.popleft(),) for _ in range(min(DELETED_AT_ONCE, len(self._doomed)))]
+                    executemany(end, ended)
+                    if any(row is not None for row in rows.values()):
+                        executemany(write, [row for row in rows.values() if row is not None])
+                    continue
                 if ended:
                     executemany(end, ended)
                 if len(ended) < len(rows):
                     executemany(write, [row for row in rows.values() if row is not None])
             if writes.returned:
                 executemany(_RETURN, [(due, *key) for key, due in writes.returned.items()])
-            if writes.held or writes.keys or writes.returned:
+            if writes.held or writes.keys or writes.returned or clock > self._clock_written + CLOCK_EVERY:
                 execute("UPDATE meta SET value = ? WHERE name = 'clock'", (clock,))
+                self._clock_written = clock
             if writes.topics_begun:
                 execute("UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'", (writes.topics_begun,))
             execute("COMMIT")
@@ -171,10 +197,25 @@ class SqliteStore:
     def tidy(self) -> None:
         """Gives some of the free space in the file back; cheap where there is little."""
         try:
-            if self._db.pragma("freelist_count") > TIDY_FROM:
+            self._delete_doomed()
+            if self._db.pragma("freelist_count") > (TIDY_FROM if self.room() > SCARCE else 0):
                 self._db.execute(f"PRAGMA incremental_vacuum({TIDY_PAGES})").fetchall()
+                # The file itself becomes shorter only now, and so does the log (https://www.sqlite.org/wal.html#ckpt).
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except (apsw.FullError, apsw.BusyError, apsw.LockedError):
+            return  # another time: nothing has been changed
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
+
+    def _delete_doomed(self) -> None:
+        if self._doomed:
+            some = [(self._doomed.popleft(),) for _ in range(min(DELETED_AT_ONCE, len(self._doomed)))]
+            try:
+                with self._db:
+                    self._db.executemany("DELETE FROM pieces WHERE id = ?", some)
+            except apsw.Error:
+                self._doomed.extendleft(piece for (piece,) in some)
+                raise
 
     def backup(self, name: str) -> tuple[Path, SqliteBackup]:
         """A copy of the store as it is when the copy is complete, made in steps between the bursts."""
@@ -192,22 +233,39 @@ class SqliteStore:
         rows: list[Any] = self._db.execute("SELECT name, value FROM meta").fetchall()
         return dict(rows)
 
+    def _check_brokers(self, meta: dict[str, Any]) -> None:
+        made_for, wanted = meta.get("brokers", ""), self._owner.brokers
+        if made_for == wanted:
+            return
+        if has_topics(self._db):
+            raise UnusableStoreError(other_brokers(self.path, made_for, wanted))
+        self._db.execute("UPDATE meta SET value = ? WHERE name = 'brokers'", (wanted,))
+
     def _load(self) -> Iterator[Record]:
         names: dict[int, bytes] = {}
         rows = self._db.execute
         meta = self._read_meta()
+        self._check_brokers(meta)
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]))
         heads = dict(rows("SELECT topic, min(first) FROM pieces GROUP BY topic"))
         # A log without pieces is where its furthest reader is, or where its head was moved to.
         places = dict(rows("SELECT topic, max(position) FROM subscriptions GROUP BY topic"))
+        changed = {number: values for number, *values in rows("SELECT * FROM topic_settings")}
         for number, name, head in rows("SELECT number, name, head FROM topics ORDER BY number"):
             names[number] = name
             self._numbers[name] = number
             yield records.TopicBegan(name, number, heads.get(number) or max(head, places.get(number, 0)))
+            if number in changed:
+                max_messages, max_bytes, max_age, drop_oldest = changed[number]
+                flag = None if drop_oldest is None else bool(drop_oldest)
+                yield records.TopicChanged(name, max_messages, max_bytes, max_age, flag)
         for id_, number, first, count, time, expires, size, headers in rows(
             "SELECT id, topic, first, count, time, expires, size, headers FROM pieces ORDER BY id"
         ):
-            yield records.MessageStored(names[number], first, time, headers, b"", count, b"", expires, id_, size)
+            if number in names:
+                yield records.MessageStored(names[number], first, time, headers, b"", count, b"", expires, id_, size)
+            else:  # its topic has ended, and it was still to be deleted
+                self._doomed.append(id_)
         for number, user, position in rows("SELECT topic, user, position FROM subscriptions"):
             yield records.SubscriptionSet(names[number], user, position)
         for number, user, expires_after, max_deliveries in rows("SELECT * FROM settings"):
@@ -222,7 +280,7 @@ class SqliteStore:
         ):
             yield records.DeadLettered(names[number], user, Letter(seq, time, attempt, headers, body, expires))
             if not dead:
-                self._apart.add((number, user, seq))
+                self._apart.setdefault((number, user), set()).add(seq)
                 yield records.DeadReturned(names[number], user, (seq,))
         for number, user, seq, attempt, until, due in rows("SELECT topic, user, seq, attempt, until, due FROM held"):
             if attempt or until or due:  # else it is a letter that was put back, and stands so already

@@ -15,8 +15,8 @@ from common.errors import FanmailError
 from common.ops import Op
 from common.partition import ClusterMap
 
-PATIENCE = 10.0
-"""Seconds that a broker may take to answer."""
+PATIENCE = 60.0
+"""Seconds that a broker may take to answer; the last sync of a large copy is one of its turns."""
 
 
 class Control:
@@ -42,7 +42,11 @@ class Control:
         while True:
             if not self._socket.poll(max(0, int((until - time.monotonic()) * 1000))):
                 raise self._down()
-            for reply in wire.unpack_replies(self._socket.recv_multipart()).replies:
+            try:
+                replies = wire.unpack_replies(self._socket.recv_multipart()).replies
+            except wire.WireError as error:
+                raise FanmailError("broker-down", f"broker {self._broker} is not understood: {error}") from None
+            for reply in replies:
                 if reply.id == wanted:
                     if reply.code:
                         raise wire.unpack_error(reply.code, reply.result)

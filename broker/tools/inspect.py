@@ -50,7 +50,7 @@ def _show(path: Path, options: Any) -> None:
     finally:
         inspection.close()
     if options.json:
-        topics = [row._asdict() | {"name": row.name.decode()} for row in rows]
+        topics = [row._asdict() | {"name": row.name.decode(errors="replace")} for row in rows]
         document = {"path": str(path), **summary._asdict(), "whole": True, "listed": topics}
         print(msgspec.json.encode(document).decode())
         return
@@ -63,7 +63,7 @@ def _show(path: Path, options: Any) -> None:
 def _cells(row: TopicRow) -> tuple[str, ...]:
     oldest = "" if row.oldest is None else datetime.fromtimestamp(row.oldest / 1000, UTC).isoformat(timespec="seconds")
     numbers = (f"{each:,}" for each in (row.messages, row.bytes, row.subscriptions, row.deepest))
-    return (ascii(row.name.decode())[1:-1], row.epoch, *numbers, oldest)
+    return (ascii(row.name.decode(errors="replace"))[1:-1], row.epoch, *numbers, oldest)
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

@@ -1,0 +1,86 @@
+"""What the operator asks of one subscription. Its idle clock goes on, whatever is asked here."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from broker.admin import user_row
+from broker.core import Core, Mailbox, peek
+from broker.leases import Held
+from broker.records import Finished, SubscriptionSet
+from common import ops
+from common.clock import Now
+from common.wire import Request
+
+
+def describe_user(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.UserRow:
+    """How the subscription stands."""
+    box = peek(core, request)
+    return user_row(box.topic, box.user, box.subscription, now)
+
+
+def peek_messages(core: Core, request: Request, args: ops.Peek, now: Now) -> ops.PeekedAll:
+    """What the user has not done: first what was handed out under a lease, then what never was. Takes nothing. Looks at
+    no more than the turn allows.
+    """
+    box = peek(core, request)
+    found = _held(box, args.max)
+    room = args.max_bytes
+    shown: list[ops.Peeked] = []
+    for each in (*found, *_fresh(box, args.max - len(found), now)):
+        if shown and len(each.body) > room:
+            break
+        room -= len(each.body)
+        shown.append(each)
+    return ops.PeekedAll(box.topic.epoch, shown)
+
+
+def purge(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
+    """All messages of the user are let go of, the leased ones too; dead letters stay."""
+    box = peek(core, request)
+    topic, ledger = box.topic, box.subscription.ledger
+    held = tuple(ledger.leases.held) if ledger else ()
+    start = max(box.subscription.position, topic.head_seq)
+    count = topic.next_seq - start + len(held)
+    if held:
+        box.emit(Finished, held)
+    if box.subscription.position != topic.next_seq:
+        box.emit(SubscriptionSet, topic.next_seq)
+    core.counters["dropped.purged"] += count
+    return ops.Counted(count)
+
+
+def _held(box: Mailbox, most: int) -> list[ops.Peeked]:
+    ledger = box.subscription.ledger
+    if ledger is None:
+        return []
+    held = ledger.leases.held
+    seqs = sorted(islice(held, box.core.may_look(len(held))))
+    box.core.looks -= len(seqs)
+    there = [seq for seq in seqs if held[seq].letter is not None or seq >= box.topic.head_seq]
+    return [_peeked(box, seq, held[seq]) for seq in there[: max(0, most)]]
+
+
+def _peeked(box: Mailbox, seq: int, held: Held) -> ops.Peeked:
+    state = "leased" if held.until else "returned"
+    letter = held.letter
+    if letter is not None:
+        return ops.Peeked(seq, letter.time, held.attempt, state, letter.headers, letter.body)
+    piece = box.core.state.contents.whole(box.topic.piece(seq))
+    return ops.Peeked(seq, piece.time, held.attempt, state, piece.headers, piece.single(seq))
+
+
+def _fresh(box: Mailbox, most: int, now: Now) -> list[ops.Peeked]:
+    topic, whole = box.topic, box.core.state.contents.whole
+    position = max(box.subscription.position, topic.head_seq)
+    found: list[ops.Peeked] = []
+    while position < topic.next_seq and len(found) < most and box.core.may_look(1):
+        box.core.looks -= 1
+        piece = topic.piece(position)
+        if piece.expires and piece.expires <= now.wall:
+            position = piece.end
+            continue
+        piece = whole(piece)
+        found.append(ops.Peeked(position, piece.time, 0, "waiting", piece.headers, piece.single(position)))
+        position += 1
+    return found

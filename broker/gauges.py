@@ -1,0 +1,27 @@
+"""What a broker says of itself in numbers. All are kept up as things happen: nothing is counted anew for an answer."""
+
+from __future__ import annotations
+
+from broker.ages import oldest_age
+from broker.core import Core
+from common.clock import Now
+
+
+def gauges(core: Core, now: Now) -> dict[str, int]:
+    """By the name that they have in the answer to STATS."""
+    state = core.state
+    return {
+        "topics": len(state.topics),
+        "subscriptions": state.subscriptions,
+        "messages": state.messages,
+        "content_bytes": state.content_bytes,
+        "memory_bytes": state.memory,
+        "memory_limit_bytes": core.limits.memory,
+        "leases": state.open_leases,
+        "dead_letters": state.dead_letters,
+        "dead_bytes": state.dead_bytes,
+        "delayed": len(state.delayed),
+        "idempotency_keys": len(state.keys),
+        "refusing": int(core.refusing),
+        "oldest_age_ms": oldest_age(state.seconds, now.wall),
+    }

@@ -1,0 +1,11 @@
+"""Names in the answer to STATS that both sides have to spell alike."""
+
+from __future__ import annotations
+
+COMMIT_BOUNDS = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)
+"""Upper bounds of the buckets of commit times, microseconds; each counts what is not in the one before."""
+
+
+def commit_bucket(bound: int) -> str:
+    """The counter of a bucket."""
+    return f"commit_le_us.{bound}"

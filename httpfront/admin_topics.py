@@ -1,0 +1,152 @@
+"""`/-/v1/topics`: what there is, how one topic stands, its settings, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+
+from common import ops
+from common.errors import FanmailError
+from common.ops import Op
+from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
+from httpfront.gateway import Gateway
+from httpfront.health import render
+from httpfront.params import MILLISECOND, YEAR, count, number, one_of, read_parameters, refused, span
+
+TIMEOUT = 2.0
+"""Seconds that a broker has for its part of a listing."""
+NAMED = 10
+"""Users who are named as holding the oldest message."""
+SEARCHED_TURNS = 50
+"""Turns of the broker's loop in which users are looked for: at a thousand each, 50,000 users."""
+DEFAULT = "default"
+"""In the place of a value: as the configuration says."""
+
+Page = tuple[list[ops.TopicRow], bytes, bool]
+"""Rows, the name that was looked at last, whether that is all."""
+
+
+class TopicsResource:
+    """Topics of all brokers by name, or of one."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._known = PAGE | {"prefix": str, "broker": str, "oldest": number(MOST)}
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """A page. With `oldest`, which needs `broker`: of those looked at so many with the oldest messages."""
+        values = read_parameters(req, self._known)
+        limit, after = values.get("limit", USUAL), values.get("cursor", b"")
+        oldest, only = values.get("oldest", 0), values.get("broker")
+        if only is not None and only not in self._gateway.brokers():
+            raise refused("broker", "is none of the cluster's")
+        if oldest and only is None:
+            raise refused("oldest", "needs the parameter 'broker'")
+        args = ops.ListTopics(values.get("prefix", "").encode(), after, limit, oldest)
+        pages, missing = self._pages(args, [only] if only else [])
+        named = sorted((row.name, broker, row) for broker, (rows, _, _) in pages.items() for row in rows)
+        shown = named if oldest else named[:limit]
+        done = len(shown) == len(named) and all(page[2] for page in pages.values())
+        last = max((page[1] for page in pages.values()), default=b"") if oldest else shown[-1][0] if shown else after
+        listed = [topic_members(row, broker) for _, broker, row in shown]
+        if oldest:
+            listed.sort(key=lambda each: -each["oldest_age"])
+        render(resp, {"topics": listed, "cursor": None if done else cursor_of(last), "missing": missing})
+
+    def _pages(self, args: ops.ListTopics, brokers: list[str]) -> tuple[dict[str, Page], list[str]]:
+        """Each broker's page, and who gave none."""
+        answers = self._gateway.ask_all(Op.TOPICS, args, TIMEOUT, brokers)
+        missing = sorted(broker for broker, each in answers.items() if isinstance(each, FanmailError))
+        pages = {broker: each for broker, each in answers.items() if broker not in missing}
+        return {broker: self._rest(broker, args, page) for broker, page in pages.items()}, missing
+
+    def _rest(self, broker: str, args: ops.ListTopics, page: ops.TopicPage) -> Page:
+        """The rest of a page that the turn's allowance has cut short."""
+        rows, last, done = page.rows, page.last, page.done
+        while not args.oldest and not done and len(rows) < args.max:
+            more = ops.ListTopics(args.prefix, last, args.max - len(rows))
+            answer = self._gateway.ask_all(Op.TOPICS, more, TIMEOUT, [broker])[broker]
+            if isinstance(answer, FanmailError):
+                raise answer
+            rows, last, done = rows + answer.rows, answer.last, answer.done
+        return rows, last, done
+
+
+class TopicAdminResource:
+    """One topic."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
+        """How it stands, and who holds its oldest message."""
+        read_parameters(req, {})
+        self._show(resp, topic)
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
+        """Sets what is named, leaves the rest; kept until the topic ends."""
+        values = read_parameters(req, _SETTINGS)
+        fields = {"drop_oldest" if name == "overflow" else name: value for name, value in values.items()}
+        change = ops.ChangeTopic(list(fields), ops.TopicSettings(**fields))
+        self._gateway.call(Op.TOPIC_CHANGE, topic, b"", change)
+        self._show(resp, topic)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
+        """Ends all its subscriptions, a thousand a turn of the broker's loop, and with them the topic."""
+        read_parameters(req, {})
+        ended, left = 0, 1
+        while left:
+            try:
+                answer: ops.Ended = self._gateway.call(Op.TOPIC_END, topic, b"", ops.EndTopic(MOST))
+            except FanmailError as error:
+                if error.code != "no-topic" or not ended:
+                    raise
+                break  # the last ones have left by themselves
+            ended, left = ended + answer.count, answer.left
+        render(resp, {"topic": text(topic), "ended": ended})
+
+    def _show(self, resp: falcon.Response, topic: bytes) -> None:
+        holders: list[bytes] = []
+        after, done = b"", False
+        for _ in range(SEARCHED_TURNS):
+            args = ops.DescribeTopic(after, NAMED - len(holders))
+            info: ops.TopicInfo = self._gateway.call(Op.TOPIC, topic, b"", args)
+            holders += info.holders
+            after, done = info.last, info.done
+            if done:
+                break
+        document = topic_members(info.row, self._gateway.owner(topic))
+        document |= {
+            "next_seq": info.next_seq,
+            "head_seq": info.head_seq,
+            "settings": settings_members(info.effective),
+            "own_settings": settings_members(info.own),
+            "oldest_held_by": [text(user) for user in holders],
+            "oldest_held_by_more": not done or len(holders) == NAMED,
+        }
+        render(resp, document)
+
+
+def _or_default(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda value: None if value == DEFAULT else parse(value)
+
+
+def _from_one(most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        found = count(most)(value)
+        if not found:
+            raise ValueError(f"must be a whole number from 1 to {most}, or {DEFAULT}")
+        return found
+
+    return parse
+
+
+_OVERFLOW = {"reject": False, "drop-oldest": True}
+_SETTINGS = {
+    "max_messages": _or_default(_from_one(10**9)),
+    "max_bytes": _or_default(_from_one(2**50)),
+    "max_age": _or_default(span(0, 10 * YEAR, MILLISECOND, zero=True)),
+    "overflow": _or_default(lambda value: _OVERFLOW[one_of(*_OVERFLOW, DEFAULT)(value)]),
+}

@@ -1,0 +1,61 @@
+"""The operations port on one screen: probes, metrics, and what the operator asks of the brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import falcon
+
+from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResource
+from httpfront.admin_topics import TopicAdminResource, TopicsResource
+from httpfront.admin_users import MessagesResource, UserResource, UsersResource
+from httpfront.dashboard import DashboardResource
+from httpfront.errors import add_error_handlers
+from httpfront.gateway import Gateway
+from httpfront.health import LiveResource, ReadyResource
+from httpfront.host_check import HostCheck
+from httpfront.message_limits import MessageLimits
+from httpfront.metrics import FrontMetrics
+from httpfront.openapi import OpenApiResource
+from httpfront.openapi_parameters import Bounds
+from httpfront.ops_router import OpsRouter
+from httpfront.polling import LongPoll
+from httpfront.request_id import RequestId
+from httpfront.scraping import MetricsResource
+
+
+def create_ops_app(
+    gateway: Gateway,
+    polls: LongPoll,
+    metrics: FrontMetrics,
+    *,
+    limits: MessageLimits,
+    max_name: int,
+    draining: Callable[[], bool] = lambda: False,
+    connections: Callable[[], int] = lambda: 0,
+    settings: Mapping[str, Any] | None = None,
+    local: bool = True,
+) -> falcon.App[Any, Any]:
+    """The WSGI application of the operations port. `max_name` in bytes; `draining` and `connections` are of the public
+    port's server; `settings` are those that the front was started with. `local`: the port
+    is on loopback, and called by no name but that.
+    """
+    middleware: list[Any] = [RequestId(), HostCheck()] if local else [RequestId()]
+    app: falcon.App[Any, Any] = falcon.App(router=cast(Any, OpsRouter(max_name)), middleware=middleware)
+    app.resp_options.default_media_type = cast(Any, None)
+    app.add_route("/", DashboardResource())
+    app.add_route("/livez", LiveResource())
+    app.add_route("/readyz", ReadyResource(gateway, draining))
+    app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait)))
+    app.add_route("/metrics", MetricsResource(gateway, polls, metrics, connections))
+    app.add_route("/-/v1/topics", TopicsResource(gateway))
+    app.add_route("/-/v1/topics/{topic}", TopicAdminResource(gateway))
+    app.add_route("/-/v1/topics/{topic}/subscriptions", UsersResource(gateway))
+    app.add_route("/-/v1/topics/{topic}/subscriptions/{user}", UserResource(gateway))
+    app.add_route("/-/v1/topics/{topic}/subscriptions/{user}/messages", MessagesResource(gateway))
+    app.add_route("/-/v1/brokers", BrokersResource(gateway))
+    app.add_route("/-/v1/brokers/{broker}/drain", DrainResource(gateway))
+    app.add_route("/-/v1/config", ConfigResource(settings or {}))
+    add_error_handlers(app)
+    return app
