@@ -220,9 +220,10 @@ class Client:
 class Front:
     """A front process; `web` is a keep-alive client of the calling thread."""
 
-    def __init__(self, process: Process, port: int) -> None:
+    def __init__(self, process: Process, port: int, ops_port: int = 0) -> None:
         self.process = process
         self.port = port
+        self.ops_port = ops_port
         self._local = threading.local()
 
     @property
@@ -258,13 +259,18 @@ class Cluster:
         broker_settings: Mapping[str, object] | None = None,
         front_settings: Mapping[str, object] | None = None,
         supervised: bool = False,
+        durable: bool = False,
     ) -> None:
-        """`supervised`: the brokers are started by `bin/start-brokers`, and `brokers` stays empty."""
+        """`supervised`: the brokers are started by `bin/start-brokers`, and `brokers` stays empty. `durable`: they
+        keep their stores in `data`.
+        """
         self.folder = short_folder()
+        self.data = self.folder / "data"
         self.run_dir = self.folder / "run"
         self.run_dir.mkdir(0o700)
         self.description = self.run_dir / DESCRIPTION
-        self._broker_settings = dict(broker_settings or {})
+        stored: dict[str, object] = {"store": "sqlite", "data": self.data} if durable else {}
+        self._broker_settings = stored | dict(broker_settings or {})
         self._front_settings = dict(front_settings or {})
         self.processes: list[Process] = []
         self._names = itertools.count()
@@ -300,19 +306,29 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def start_broker(self, broker_id: str, **settings: object) -> Process:
-        """A broker of the description, which need not be ready yet."""
+    def start_broker(self, broker_id: str, *module: str, **settings: object) -> Process:
+        """A broker of the description, which need not be ready yet; `module` and its words instead of the broker."""
         settings = {"run_dir": self.run_dir, "id": broker_id, **self._broker_settings, **settings}
-        process = self.spawn(broker_id, "broker", *flags_of(settings))
+        process = self.spawn(broker_id, *(module or ("broker",)), *flags_of(settings))
         self.brokers[broker_id] = process
         return process
 
+    def kill_broker(self, broker_id: str) -> None:
+        """SIGKILL, and the same broker again, which need not be ready yet."""
+        self.brokers[broker_id].kill()
+        self.start_broker(broker_id)
+
+    def kill_front(self, front: Front) -> None:
+        """SIGKILL, and another front at the same port, in its place."""
+        front.process.kill()
+        front.process = self.start_front(front.port).process
+
     def start_front(self, port: int = 0, **settings: object) -> Front:
         """A front that listens, and need not be ready yet."""
-        settings = {"run_dir": self.run_dir, "port": port, **self._front_settings, **settings}
+        settings = {"run_dir": self.run_dir, "port": port, "ops_port": 0, **self._front_settings, **settings}
         process = self.spawn("front", "httpfront", *flags_of(settings))
         serving = wait_for(lambda: process.event("serving"), "the front to listen")
-        return Front(process, int(serving["port"]))
+        return Front(process, int(serving["port"]), int(serving["ops_port"]))
 
     def await_ready(self) -> None:
         """Waits until every front can reach every broker."""

@@ -96,7 +96,9 @@ def test_the_access_log_can_be_switched_off(start_cluster: StartCluster) -> None
 
 def test_text_for_a_person(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=1)
-    front = cluster.spawn("text", "httpfront", "--port=0", f"--run-dir={cluster.run_dir}", "--log-format=text")
+    front = cluster.spawn(
+        "text", "httpfront", "--port=0", "--ops-port=0", f"--run-dir={cluster.run_dir}", "--log-format=text"
+    )
     found = wait_for(lambda: re.search(r"\d\d:\d\d:\d\d\.\d{3} info +front-0 serving .*port=(\d+)", front.log()))
     client = Client(int(found[1]))
     assert client.call("GET", "/livez").status == 200

@@ -42,7 +42,7 @@ def test_an_id_means_nothing_to_the_supervisor_of_many(folder: Path) -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
 def test_an_address_that_cannot_be_listened_on(folder: Path, host: str) -> None:
-    assert host in refusal("httpfront", f"--host={host}", "--port=0", f"--run-dir={folder}")
+    assert host in refusal("httpfront", f"--host={host}", "--port=0", "--ops-port=0", f"--run-dir={folder}")
 
 
 def test_rules_of_topics_that_cannot_be_used(folder: Path) -> None:

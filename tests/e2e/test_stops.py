@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from tests.conftest import StartCluster
+from tests.e2e.checker import violations
+from tests.e2e.clients import END, REFUSED
 from tests.e2e.cluster import PATIENCE, Client, Cluster, wait_for
-from tests.e2e.history import violations
-from tests.e2e.load import END, REFUSED, Load
+from tests.e2e.load import Load
 
 ROUNDS = 5
 

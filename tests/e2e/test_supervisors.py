@@ -43,7 +43,7 @@ def run(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedP
 def test_a_whole_service_in_a_relative_run_dir(folder: Path, start_supervised: StartSupervised) -> None:
     """Fronts first: the order does not matter. Killed children come back, and SIGTERM leaves nobody behind."""
     port = free_ports(2)
-    fronts = start_supervised("start-fronts", "2", f"--port={port}", "--run-dir=run", cwd=folder)
+    fronts = start_supervised("start-fronts", "2", f"--port={port}", "--ops-port=0", "--run-dir=run", cwd=folder)
     brokers = start_supervised("start-brokers", "2", "--run-dir=./run", cwd=folder)
     for each in (port, port + 1):
         wait_for(lambda each=each: ready(each), "the fronts to be ready")
@@ -103,7 +103,7 @@ def test_children_do_not_outlive_a_killed_supervisor(
 
 
 def port_flag(script: str) -> list[str]:
-    return [f"--port={free_ports(2)}"] if script == "start-fronts" else []
+    return [f"--port={free_ports(2)}", "--ops-port=0"] if script == "start-fronts" else []
 
 
 def test_a_port_in_use_is_one_clear_line(folder: Path) -> None:
@@ -112,8 +112,10 @@ def test_a_port_in_use_is_one_clear_line(folder: Path) -> None:
         taken.bind(("127.0.0.1", port + 1))
         taken.listen()
         for done in (
-            run("start-fronts", "2", f"--port={port}", f"--run-dir={folder}/run"),
-            run_front(f"--port={port + 1}", f"--run-dir={folder}/run"),
+            run("start-fronts", "2", f"--port={port}", "--ops-port=0", f"--run-dir={folder}/run"),
+            run("start-fronts", "2", "--port=0", f"--ops-port={port}", f"--run-dir={folder}/run"),
+            run_front(f"--port={port + 1}", "--ops-port=0", f"--run-dir={folder}/run"),
+            run_front("--port=0", f"--ops-port={port + 1}", f"--run-dir={folder}/run"),
         ):
             assert_unusable(done, f"{port + 1}")
 
@@ -180,7 +182,7 @@ def test_help_lists_the_settings() -> None:
 
 def test_a_front_without_a_description_waits_for_it(folder: Path, start_supervised: StartSupervised) -> None:
     port = free_ports(1)
-    fronts = start_supervised("start-fronts", "1", f"--port={port}", f"--run-dir={folder}/run")
+    fronts = start_supervised("start-fronts", "1", f"--port={port}", "--ops-port=0", f"--run-dir={folder}/run")
     front = Front(fronts.process, port)
     wait_for(lambda: '"serving"' in fronts.process.log())
     assert front.web.call("GET", "/livez").status == 200

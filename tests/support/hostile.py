@@ -156,8 +156,8 @@ def swapped(rng: random.Random, decoded: Any) -> Any:
 
 
 NUMBERS = (0, 1, 2, 5, -1, 2**31, 2**32 - 1, 2**60, 2**60 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63))
-OPERATIONS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24)
-"""On topics."""
+OPERATIONS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, *range(30, 38))
+"""On topics, and their listing."""
 
 
 def arguments(rng: random.Random, op: int, epoch: str) -> list[Any]:
@@ -183,6 +183,17 @@ def arguments(rng: random.Random, op: int, epoch: str) -> list[Any]:
             return [[receipt() for _ in range(rng.choice([0, 1, 3, 1000]))]]
         case 20:
             return [receipt(), number(), number()]
+        case 30:
+            return [rng.choice([b"", b"t", b"\xff"]), rng.choice([b"", b"t"]), number(), number()]
+        case 31 | 34:
+            return [rng.choice([b"", b"u", b"\xff"]), number()]
+        case 32:
+            names = [rng.choice(["max_messages", "max_bytes", "max_age", "drop_oldest", "?"]) for _ in range(2)]
+            return [names, [rng.choice([None, 10**6, 2**50, number()]) for _ in range(3)] + [rng.random() < 0.5]]
+        case 33:
+            return [number() if rng.random() < 0.1 else 0]
+        case 36:
+            return [number(), number()]
         case 21:
             return [number(), number(), number()]
         case 15 | 24:

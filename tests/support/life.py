@@ -18,6 +18,8 @@ OFFSETS = b"".join(each.to_bytes(4, "little") for each in (0, 5, 9, 15))
 LIFE: list[list[Record]] = [
     [rec.TopicBegan(T, 1, 1), rec.SubscriptionSet(T, U, 1), rec.SubscriptionSet(T, V, 1)],
     [rec.MessageStored(T, 1, 1_700, b"kept", b"one"), rec.MessageStored(T, 2, 1_701, b"", BATCH, 3, OFFSETS, 9_000)],
+    [rec.TopicChanged(T, 7, None, 0, True)],
+    [rec.TopicChanged(T, None, 2**40, None, False)],
     [rec.MessageStored(T, 5, 1_702, b"\xff", b""), rec.MessageStored(T, 6, 1_703, b"", b"six")],
     [rec.Leased(T, U, 1, 3, 1, 5_000_000), rec.SubscriptionSet(T, U, 4)],
     [rec.SettingsSet(T, U, 60_000_000, 3), rec.SettingsSet(T, V, 0, 7)],
@@ -42,7 +44,8 @@ LIFE: list[list[Record]] = [
     [rec.PublishDelayed(2, b"nobody's", 1_790, b"", BATCH, 3, OFFSETS, 30_000)],
     [rec.DelayEnded(1), rec.MessageStored(T, 7, 1_800, b"kept", b"later")],
     [rec.SubscriptionEnded(T, U), rec.SubscriptionSet(T, V, 7)],
-    [rec.TopicBegan(b"w", 2, 1), rec.SubscriptionSet(b"w", U, 1)],
+    [rec.TopicBegan(b"w", 2, 1), rec.SubscriptionSet(b"w", U, 1), rec.TopicChanged(b"w", 5, 5, 5, True)],
+    [rec.TopicChanged(b"w")],
     [rec.SubscriptionEnded(T, V), rec.TopicEnded(T)],
     [rec.TopicBegan(T, 3, 1), rec.SubscriptionSet(T, V, 1)],
 ]

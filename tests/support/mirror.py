@@ -46,13 +46,14 @@ class KeptTopic:
 
     number: int
     next_seq: int
+    changed: rec.TopicChanged | None = None
     pieces: dict[int, rec.MessageStored] = field(default_factory=dict)
     """Messages and batches by their first number, in order."""
     users: dict[bytes, KeptUser] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
-        return 1 + len(self.pieces) + sum(user.rows for user in self.users.values())
+        return 1 + (self.changed is not None) + len(self.pieces) + sum(user.rows for user in self.users.values())
 
 
 class MirrorStore:
@@ -85,6 +86,8 @@ class MirrorStore:
         yield rec.StoreOpened(self._store_id, self._topics_begun)
         for name, topic in self.topics.items():
             yield rec.TopicBegan(name, topic.number, next(iter(topic.pieces), topic.next_seq))
+            if topic.changed is not None:
+                yield topic.changed
             yield from map(self._given, topic.pieces.values())
             for user, kept in topic.users.items():
                 yield from _load_user(name, user, kept)
@@ -134,6 +137,8 @@ class MirrorStore:
                 assert number > self._topics_begun, "a number is never given out again"
                 self.topics[name] = KeptTopic(number, next_seq)
                 self._topics_begun = number
+            case rec.TopicChanged(topic=name):
+                self.topics[name].changed = None if record == rec.TopicChanged(name) else record
             case rec.PiecesFreed(pieces=pieces):
                 for piece in pieces:
                     freed = self._pieces.pop(piece)

@@ -131,6 +131,7 @@ class Model:
         if args.delay:
             answer = self.put_aside(name, args, bodies, weight, now)
         elif topic is None:
+            self.counts["dropped.no-subscribers"] += len(bodies)
             return ops.Published(0, "", 0)
         else:
             answer = self.store(topic, args, bodies, size_of(args) + MESSAGE_COST + weight, now)
@@ -165,6 +166,7 @@ class Model:
         if not self.has_memory(memory - topic.memory_of_first(in_the_way)):
             return "memory-full"
         self.let_go(topic, in_the_way, "overflow")
+        self.counts["published"] += count
         seq = topic.next_seq
         topic.store(args.headers, bodies, size, args.ttl, now)
         return ops.Published(len(topic.users), topic.epoch, seq)
@@ -239,6 +241,10 @@ class Model:
 
     def key_bytes(self) -> int:
         return sum(KEY_COST + len(each.topic) + len(each.key) for each in self.keys)
+
+    def too_much_held(self) -> bool:
+        """What users have beside their messages may take half of the memory."""
+        return sum(user.weight() for user in self.users()) > self.limits.memory // 2
 
     def memory(self) -> int:
         topics = self.topics.values()

@@ -124,11 +124,17 @@ class ModelUser:
         oldest = min((each.seq for each in self.held() if not each.own), default=self.position)
         beyond = oldest + self.model.limits.lease_window
         first_always = not got
+        full = self.model.too_much_held()
         for item in self.fresh():
             room -= 4 + len(item.mail.body)
             fits = room >= 0 or (first_always and not got)
             stops = item.mail.expired(now) or (one_run and got and item.mail.headers != got[0].mail.headers)
-            if len(got) == most or not fits or stops or (lease and not (self.leases_left() and item.seq <= beyond)):
+            if (
+                len(got) == most
+                or not fits
+                or stops
+                or (lease and (full or not self.leases_left() or item.seq > beyond))
+            ):
                 return
             if not after:
                 self.hand_out(item, lease, now)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import astuple
 
+from broker.ages import SECOND
 from broker.delayed import DELAYED_COST
+from broker.index import in_order
 from broker.keys import KEY_COST
 from broker.leases import HELD_COST
 from broker.ledger import LEDGER_COST, Ledger
@@ -34,6 +37,7 @@ def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece:
     """`whole` gives a piece with its body."""
     return {
         "number": topic.number,
+        "changed": None if topic.changed is None else astuple(topic.changed),
         "epoch": topic.epoch,
         "next_seq": topic.next_seq,
         "head_seq": topic.head_seq,
@@ -136,8 +140,12 @@ def counted(state: State) -> dict[str, int]:
 def check_state(state: State) -> None:
     """What must hold of every state between two requests."""
     assert gauges(state) == counted(state)
+    pieces = [piece for topic in state.topics.values() for piece in pieces_of(topic)]
+    assert state.seconds == Counter(piece.time // SECOND for piece in pieces)
+    assert list(in_order(state.index, state.topics, b"")) == sorted(state.topics)
     for name, topic in state.topics.items():
         assert name == topic.name
+        assert list(in_order(topic.index, topic.subscriptions, b"")) == sorted(topic.subscriptions)
         assert topic.subscriptions, "a topic without subscriptions leaves nothing behind"
         _check_log(topic)
         deadline = topic.head_deadline

@@ -270,7 +270,8 @@ class BrokerMachine(RuleBasedStateMachine):
 
 def happened(counters: Mapping[str, int]) -> dict[str, int]:
     """What became of messages, by name."""
-    return {name: n for name, n in counters.items() if n and "." in name and not name.startswith("errors.")}
+    told = {name: n for name, n in counters.items() if n and "." in name and not name.startswith("errors.")}
+    return told | {"published": counters["published"]}
 
 
 def same_topic(topic: Topic, wanted: ModelTopic) -> None:

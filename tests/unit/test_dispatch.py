@@ -170,7 +170,7 @@ def test_a_broker_that_drains_does_nothing_that_is_due(leased: BrokerDriver) -> 
 
 def test_every_operation_of_the_table_has_a_handler_or_is_of_the_link() -> None:
     assert set(OPS) == set(Op)
-    for op, (_, spec, handler) in ((op, dispatch._KNOWN[op]) for op in Op):
+    for op, (_, _, spec, handler) in ((op, dispatch._KNOWN[op]) for op in Op):
         assert (handler is not None) == spec.on_topic, op
 
 
@@ -237,7 +237,7 @@ def test_arguments_of_a_later_version_may_have_more_fields(busy: BrokerDriver) -
 
 @pytest.mark.parametrize("op", [op for op in Op if OPS[op].on_user])
 def test_an_operation_of_a_user_needs_one(busy: BrokerDriver, op: Op) -> None:
-    needed = {Op.FETCH: [False, "", 0, 1, 1, True], Op.FINISH: [[]], Op.EXTEND: [["e1", 1, 1], 30]}
+    needed = {Op.PEEK: [1, 1], Op.FETCH: [False, "", 0, 1, 1, True], Op.FINISH: [[]], Op.EXTEND: [["e1", 1, 1], 30]}
     answer = ask_raw(busy, op, b"t", b"", needed.get(op, [1, 1, 1] if op in (Op.DEAD_LIST, Op.CANCEL) else []))
     assert (answer.code, answer.detail) == ("bad-request", f"operation {op.name} needs a user")
 
@@ -360,12 +360,17 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
         "messages": 1,
         "content_bytes": 8,
         "memory_bytes": broker.state.memory,
+        "memory_limit_bytes": broker.limits.memory,
         "leases": 0,
         "dead_letters": 0,
         "dead_bytes": 0,
         "delayed": 1,
         "idempotency_keys": 1,
         "waiters": 0,
+        "refusing": 0,
+        "oldest_age_ms": 0,
+        "published": 1,
+        "dropped.no-subscribers": 1,
         "SUBSCRIBE": 1,
         "PUBLISH": 3,
         "TAKE": 2,
@@ -374,7 +379,7 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
         "errors.wire": 2,
     }
     broker.send(PING, Asked(Op.GOODBYE))
-    assert broker.dispatcher.stats() == stats, "the link's own requests are not counted"
+    assert broker.dispatcher.stats(broker.clock.now()) == stats, "the link's own requests are not counted"
 
 
 def test_leases_and_dead_letters_are_gauges(leased: BrokerDriver) -> None:
@@ -404,8 +409,8 @@ def test_a_handler_that_breaks_is_internal_and_the_loop_lives_on(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    op, spec, _ = dispatch._KNOWN[Op.SUBSCRIBE]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.SUBSCRIBE), (op, spec, broken))
+    op, name, spec, _ = dispatch._KNOWN[Op.SUBSCRIBE]
+    monkeypatch.setitem(dispatch._KNOWN, int(Op.SUBSCRIBE), (op, name, spec, broken))
     before = snapshot(busy.state)
     with caplog.at_level(logging.ERROR):
         answers = busy.send(CALLS[0], CALLS[3])
@@ -425,8 +430,8 @@ def test_an_interrupt_is_not_swallowed(busy: BrokerDriver, monkeypatch: pytest.M
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    op, spec, _ = dispatch._KNOWN[Op.TAKE]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.TAKE), (op, spec, interrupted))
+    op, name, spec, _ = dispatch._KNOWN[Op.TAKE]
+    monkeypatch.setitem(dispatch._KNOWN, int(Op.TAKE), (op, name, spec, interrupted))
     with pytest.raises(KeyboardInterrupt):
         busy.take(b"t", b"u")
 

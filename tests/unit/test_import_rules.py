@@ -18,6 +18,7 @@ MODULES = {
 CORE = [
     *("dispatch", "handlers", "waiters", "timers", "state", "topic", "piece", "cutting", "subscription"),
     *("limits", "records", "peers", "core", "publishing", "reading", "leasing", "receipts", "due", "leases", "ledger"),
+    *("admin", "admin_user", "index", "ages", "commits", "gauges", "ledger_changes"),
     *("letter", "keys", "delayed", "contents", "topic_settings", "store.burst"),
 ]
 SOCKETS_AND_DISK = {

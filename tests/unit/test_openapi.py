@@ -16,8 +16,8 @@ from httpfront.openapi_parameters import Bounds
 
 LIMITS = MessageLimits(body=1001, batch=2002, batch_messages=303, fetch=404, fetch_bytes=5005)
 DOCUMENT = json.loads(json.dumps(describe(Bounds(LIMITS, max_name=66, max_wait=7.5))))
-ON_NO_CALL = {"no-route", "method-not-allowed"}
-"""What is answered to requests that are none of the calls."""
+ON_NO_CALL = {"no-route", "method-not-allowed", "no-topic", "no-broker", "wrong-host"}
+"""What is answered to requests that are none of the calls, and to those of the operator."""
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

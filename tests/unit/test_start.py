@@ -21,6 +21,7 @@ from common.partition import load_cluster
 from common.quickstart import tour
 from common.supervise import Child
 from httpfront import start as fronts
+from tests.e2e.cluster import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = '[[brokers]]\nid = "x"\nendpoint = "tcp://127.0.0.1:7001"\n[[brokers]]\nid = "y"\nendpoint = "ipc:///tmp/y"\n'
@@ -393,11 +394,19 @@ def test_a_second_starter_on_the_same_run_directory_is_refused(launch: Any, tmp_
 def test_fronts_get_ports_in_a_row(launch: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         first = min(probe.getsockname()[1], 65000)
-    children = launch(fronts, "1", f"--port={first}", "--max-name=99")
+    children = launch(fronts, "1", f"--port={first}", "--ops-port=0", "--max-name=99")
     settings = parsed(FrontSettings, children[f"front-{first}"])
-    assert (settings.port, settings.max_name) == (first, 99)
-    children = launch(fronts, "--port=0")
+    assert (settings.port, settings.ops_port, settings.max_name) == (first, 0, 99)
+    children = launch(fronts, "--port=0", "--ops-port=0")
     assert [parsed(FrontSettings, argv).port for argv in children.values()] == [0, 0, 0, 0]
+
+
+def test_operations_ports_are_in_a_row_too(launch: Any) -> None:
+    first = free_ports(2)
+    children = launch(fronts, "2", "--port=0", f"--ops-port={first}")
+    assert [parsed(FrontSettings, argv).ops_port for argv in children.values()] == [first, first + 1]
+    with pytest.raises(StartError, match=r"--ops-port 65535 and 2 fronts: port 65536 is over 65535"):
+        launch(fronts, "2", "--port=0", "--ops-port=65535")
 
 
 def test_no_front_is_started_when_one_port_is_in_use(launch: Any) -> None:
@@ -405,7 +414,9 @@ def test_no_front_is_started_when_one_port_is_in_use(launch: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"port {port} on 127\.0\.0\.1 is in use"):
-            launch(fronts, "1", f"--port={port}")
+            launch(fronts, "1", f"--port={port}", "--ops-port=0")
+        with pytest.raises(StartError, match=rf"port {port} on 127\.0\.0\.1 is in use"):
+            launch(fronts, "1", "--port=0", f"--ops-port={port}")
     assert not Recorded.children
 
 
@@ -445,3 +456,5 @@ def test_the_tour_goes_to_the_ports_that_were_asked_for() -> None:
     assert "http://127.0.0.1:9002/news/alice" in text
     assert "%{http_code}\\n" in text
     assert "1 broker and 1 front on 127.0.0.1:9000." in tour(1, 1, 9000)
+    assert "http://127.0.0.1:9107/\n" in tour(1, 1, 9000, 9107)
+    assert "dashboard" not in tour(1, 1, 9000), "where each front picks its own port"

@@ -60,7 +60,9 @@ class Stores:
     opened: list[Store] = field(default_factory=list)
 
     def open(self) -> Store:
-        """As a broker process that starts."""
+        """As a broker process that starts, the one before being gone."""
+        for each in self.opened:
+            each.close()
         self.opened.append(self.open_one(self.folder))
         return self.opened[-1]
 
@@ -207,7 +209,7 @@ def test_what_is_loaded_comes_in_the_order_that_the_records_describe(durable: St
     assert [kind for kind, _ in groupby(kinds)][-2:] == ["KeyRemembered", "PublishDelayed"]
     of_user = [kind for kind, record in zip(kinds, records, strict=True) if getattr(record, "user", b"u") == b"u"]
     assert [kind for kind, _ in groupby(of_user)] == [
-        *("StoreOpened", "TopicBegan", "MessageStored"),
+        *("StoreOpened", "TopicBegan", "TopicChanged", "MessageStored"),
         *("SubscriptionSet", "SettingsSet", "DeadLettered", "DeadReturned", "Leased", "Returned"),
         *("KeyRemembered", "PublishDelayed"),
     ]

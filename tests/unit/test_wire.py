@@ -33,6 +33,10 @@ AMOUNTS = st.integers(0, 2**60)
 TEXTS, BYTES = st.text(max_size=20), st.binary(max_size=200)
 SETTINGS = st.builds(ops.Settings, st.none() | AMOUNTS, st.none() | AMOUNTS)
 RECEIPTS = st.builds(ops.Receipt, TEXTS, NUMBERS, NUMBERS)
+TOPIC_SETTINGS = st.builds(ops.TopicSettings, *[st.none() | AMOUNTS] * 3, st.none() | st.booleans())
+TOPIC_ROWS = st.builds(ops.TopicRow, BYTES, TEXTS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+USER_ROWS = st.builds(ops.UserRow, BYTES, *[NUMBERS] * 7)
+PEEKED = st.builds(ops.Peeked, NUMBERS, NUMBERS, NUMBERS, TEXTS, BYTES, BYTES)
 ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) | {
     Op.PING: st.builds(ops.Ping, TEXTS, TEXTS),
     Op.BACKUP: st.builds(ops.Backup, TEXTS),
@@ -46,6 +50,13 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.FINISH: st.builds(ops.Finish, st.lists(RECEIPTS, max_size=5)),
     Op.EXTEND: st.builds(ops.Extend, RECEIPTS, AMOUNTS, AMOUNTS),
     Op.DEAD_LIST: st.builds(ops.ListDead, NUMBERS, NUMBERS, NUMBERS),
+    Op.TOPICS: st.builds(ops.ListTopics, BYTES, BYTES, NUMBERS, NUMBERS),
+    Op.TOPIC: st.builds(ops.DescribeTopic, BYTES, NUMBERS),
+    Op.TOPIC_CHANGE: st.builds(ops.ChangeTopic, st.lists(TEXTS, max_size=4), TOPIC_SETTINGS),
+    Op.TOPIC_END: st.builds(ops.EndTopic, NUMBERS),
+    Op.USERS: st.builds(ops.ListUsers, BYTES, NUMBERS),
+    Op.PEEK: st.builds(ops.Peek, NUMBERS, NUMBERS),
+    Op.DRAIN: st.builds(ops.Drain, st.booleans()),
 }
 RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES, NUMBERS)
 LETTERS = st.builds(ops.DeadLetter, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES)
@@ -66,6 +77,23 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.DEAD_LIST: st.builds(ops.DeadLetters, TEXTS, NUMBERS, st.lists(LETTERS, max_size=3)),
     Op.DEAD_RETURN: st.builds(ops.Counted, NUMBERS),
     Op.DEAD_CLEAR: st.builds(ops.Counted, NUMBERS),
+    Op.TOPICS: st.builds(ops.TopicPage, st.lists(TOPIC_ROWS, max_size=3), BYTES, st.booleans()),
+    Op.TOPIC: st.builds(
+        ops.TopicInfo,
+        TOPIC_ROWS,
+        NUMBERS,
+        NUMBERS,
+        TOPIC_SETTINGS,
+        TOPIC_SETTINGS,
+        st.lists(BYTES, max_size=3),
+        BYTES,
+        st.booleans(),
+    ),
+    Op.TOPIC_END: st.builds(ops.Ended, NUMBERS, NUMBERS),
+    Op.USERS: st.builds(ops.UserPage, st.lists(USER_ROWS, max_size=3), BYTES, st.booleans()),
+    Op.USER: USER_ROWS,
+    Op.PEEK: st.builds(ops.PeekedAll, TEXTS, st.lists(PEEKED, max_size=3)),
+    Op.PURGE: st.builds(ops.Counted, NUMBERS),
 }
 
 

@@ -256,6 +256,15 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "DEAD_RETURN": 22,
         "DEAD_CLEAR": 23,
         "CANCEL": 24,
+        "TOPICS": 30,
+        "TOPIC": 31,
+        "TOPIC_CHANGE": 32,
+        "TOPIC_END": 33,
+        "USERS": 34,
+        "USER": 35,
+        "PEEK": 36,
+        "PURGE": 37,
+        "DRAIN": 38,
     }
     assert [(state.name, int(state)) for state in wire.BrokerState] == [
         ("LOADING", 0),

@@ -1,0 +1,137 @@
+"""A broker that dies or fails at a chosen point of a commit; and what the checker says of one that does not keep its
+promises.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.conftest import StartCluster
+from tests.e2e.checker import violations
+from tests.e2e.cluster import PATIENCE, Cluster, Process, wait_for
+from tests.e2e.load import Load
+from tests.support.faulty_store import Point
+
+TIMES = 5
+MODES = {"ann": "plain", "bob": "after", "cat": "lease-many"}
+GONE = {"200", "204", "503 broker-down", "503 wrong-incarnation", "503 loading", "504 outcome-unknown"}
+STOLEN = 20
+"""Messages; a reader may have seen some of them already."""
+SEVERAL = 3
+"""Calls of every client between two faults."""
+
+
+def faulty(cluster: Cluster, point: Point, argument: object) -> Process:
+    """A broker on a faulty store takes the place of b0."""
+    cluster.brokers["b0"].terminate()
+    return cluster.start_broker("b0", "tests.support.faulty_broker", point, str(argument))
+
+
+def faulty_from_the_start(cluster: Cluster, point: Point) -> Process:
+    """The same, ready, and there until all have subscribed."""
+    process = faulty(cluster, point, 100)
+    wait_for(lambda: process.event("serving"), "the broker to serve")
+    cluster.await_ready()
+    return process
+
+
+def load_of(cluster: Cluster, topics: int = 2, publishers: tuple[str, ...] = ("single", "keyed-batch")) -> Load:
+    ports = [front.port for front in cluster.fronts]
+    return Load(ports, [f"t{n}" for n in range(topics)], tuple(MODES), False, MODES, publishers)
+
+
+@pytest.fixture
+def cluster(start_cluster: StartCluster) -> Cluster:
+    return start_cluster(brokers=1, fronts=1, durable=True)
+
+
+def assert_kept(cluster: Cluster, load: Load) -> None:
+    assert violations(load.history, load.topics) == []
+    assert load.others(load.topics, GONE) == []
+    assert cluster.held()["messages"] == 0
+
+
+@pytest.mark.parametrize("point", [Point.BEFORE, Point.WRITTEN, Point.SYNCED])
+def test_killed_at_a_point_of_the_commit(cluster: Cluster, point: Point) -> None:
+    rng = random.Random(point)
+    process = faulty_from_the_start(cluster, point)
+    with load_of(cluster) as load:
+        for _ in range(TIMES):
+            assert process.popen.wait(PATIENCE) == -9, process.about()
+            process = faulty(cluster, point, rng.randint(2, 60))
+        process.popen.wait(PATIENCE)
+        cluster.start_broker("b0")
+        load.await_more(SEVERAL)
+    assert load.summary(load.topics)["504 outcome-unknown"] > 0
+    assert_kept(cluster, load)
+
+
+@pytest.mark.parametrize("point", [Point.RAISES, Point.RAISES_LATE])
+def test_a_commit_that_fails_ends_the_broker_with_one_line_and_nobody_is_answered(
+    cluster: Cluster, point: Point
+) -> None:
+    process = faulty_from_the_start(cluster, point)
+    with load_of(cluster) as load:
+        for n in range(TIMES):
+            assert process.popen.wait(PATIENCE) == 1, process.about()
+            (line,) = [each for each in process.events() if each["level"] in ("error", "critical")]
+            assert line["reason"].endswith("b0/store.db: disk I/O error")
+            assert "Traceback" not in process.log()
+            if n < TIMES - 1:
+                process = faulty(cluster, point, 30)
+        cluster.start_broker("b0")
+        load.await_more(SEVERAL)
+    assert_kept(cluster, load)
+
+
+# --- negative controls: the same load, and a server that breaks its word
+
+
+def test_a_broker_that_answers_without_a_commit_is_found(cluster: Cluster) -> None:
+    process = faulty_from_the_start(cluster, Point.UNSAVED)
+    with load_of(cluster, publishers=("single",)) as load:
+        wait_for(lambda: cluster.stats("b0").get("commits", 0) > 150, "commits that are none")
+        process.kill()
+        cluster.start_broker("b0")
+        load.await_more(SEVERAL)
+    found = "\n".join(violations(load.history, load.topics))
+    assert "acknowledged messages" in found
+    assert "to others" in found, "ids are given out twice"
+
+
+def test_a_broker_that_forgets_idempotency_keys_is_found(cluster: Cluster) -> None:
+    process = faulty_from_the_start(cluster, Point.KEYLESS)
+    with load_of(cluster, publishers=("keyed",)) as load:
+        for _ in range(2):
+            assert process.popen.wait(PATIENCE) == -9
+            process = faulty(cluster, Point.KEYLESS, 20)
+        process.popen.wait(PATIENCE)
+        cluster.start_broker("b0")
+        load.await_more(SEVERAL)
+    assert "to others" in "\n".join(violations(load.history, load.topics))
+
+
+def test_a_client_that_repeats_without_its_key_is_found(cluster: Cluster) -> None:
+    process = faulty_from_the_start(cluster, Point.SYNCED)
+    with load_of(cluster, publishers=("forgetful",)) as load:
+        for _ in range(2):
+            assert process.popen.wait(PATIENCE) == -9
+            process = faulty(cluster, Point.SYNCED, 20)
+        process.popen.wait(PATIENCE)
+        cluster.start_broker("b0")
+        load.await_more(SEVERAL)
+    assert "to others" in "\n".join(violations(load.history, load.topics))
+
+
+@pytest.mark.parametrize("user", MODES)
+def test_a_message_that_is_taken_away_is_found(start_cluster: StartCluster, user: str) -> None:
+    """Somebody else reads as this user, which nobody notes."""
+    cluster = start_cluster(brokers=1, fronts=1)
+    with load_of(cluster, topics=1) as load:
+        load.await_more(SEVERAL)
+        for _ in range(STOLEN):
+            wait_for(lambda: cluster.fronts[0].web.take("t0", user).status == 200, "a message to steal")
+        load.await_more(SEVERAL)
+    assert f"{user} of t0 lost" in "\n".join(violations(load.history, load.topics))

@@ -1,0 +1,268 @@
+"""The operations port of real fronts: probes, and `/metrics` as Prometheus reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import StartCluster
+from tests.e2e.cluster import PATIENCE, ROOT, Client, Cluster, Front, free_ports, wait_for
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def tool(name: str) -> str:
+    """The path of a program; where it is missing the test is skipped, but fails in CI."""
+    path = shutil.which(name)
+    if path is None:
+        assert not os.environ.get("CI"), f"{name} is not installed"
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def text_of(front: Front) -> str:
+    client = Client(front.ops_port)
+    answer = client.call("GET", "/metrics")
+    client.close()
+    assert answer.status == 200, answer
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    return answer.body.decode()
+
+
+def scraped(front: Front) -> Samples:
+    families = text_string_to_metric_families(text_of(front))
+    return {
+        (each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, tuple(sorted(labels.items()))]
+
+
+def total(samples: Samples, name: str, **labels: str) -> float:
+    """Over all brokers."""
+    return sum(n for (each, found), n in samples.items() if each == name and labels.items() <= dict(found).items())
+
+
+def operations(front: Front) -> Client:
+    return Client(front.ops_port)
+
+
+@pytest.fixture
+def small(start_cluster: StartCluster) -> Cluster:
+    return start_cluster(brokers=2, fronts=1, broker_settings={"max_messages": 3})
+
+
+def test_the_operations_port_answers_probes_and_nothing_of_the_public_api(front: Front) -> None:
+    ops = operations(front)
+    for path in ("/livez", "/readyz?strict=1", "/openapi.json"):
+        assert ops.call("GET", path).status == 200
+    assert ops.call("GET", "/livez").body == front.web.call("GET", "/livez").body
+    for method, path in (("POST", "/t/u"), ("GET", "/t/u"), ("POST", "/t"), ("GET", "/-/v1/nothing")):
+        answer = ops.call(method, path)
+        assert (answer.status, answer.code) == (404, "no-route")
+    answer = ops.call("POST", "/metrics")
+    assert (answer.status, answer.code, answer.headers["Allow"]) == (405, "method-not-allowed", "GET")
+    assert ops.call("GET", "/metrics?x=1").code == "bad-parameter"
+    answer = ops.call("GET", "/-/v1/topics", headers={"Host": "evil.example"})
+    assert (answer.status, answer.code) == (421, "wrong-host"), "no page reaches it through a name of its own"
+    ops.close()
+    assert front.web.call("GET", "/metrics").status == 405, "no name is reserved on the public port"
+    assert front.web.call("GET", "/metrics/u").code == "no-subscription"
+
+
+def test_what_is_done_is_counted(small: Cluster) -> None:
+    front = small.fronts[0]
+    web = front.web
+    web.subscribe("t", "u")
+    web.subscribe("t", "v")
+    web.publish("nobody", b"x")
+    assert [web.publish("t", b"abc").status for _ in range(4)] == [200, 200, 200, 429]
+    assert web.take("t", "u").status == 200
+    assert web.call("GET", "/t/u?lease=30").status == 200
+    assert web.call("GET", "/t/nobody").status == 404
+    assert web.call("BREW", "/t/u").status == 405
+    samples = scraped(front)
+    one, two = "/{topic}", "/{topic}/{user}"
+    requests = "fanmail_http_requests_total"
+    assert value(samples, requests, route=one, method="POST", code="200") == 4
+    assert value(samples, requests, route=one, method="POST", code="429") == 1
+    assert value(samples, requests, route=two, method="GET", code="200") == 2
+    assert value(samples, requests, route=two, method="GET", code="404") == 1
+    assert value(samples, requests, route=two, method="other", code="405") == 1, "a method is any word"
+    assert value(samples, "fanmail_http_request_duration_seconds_count", route=one) == 5
+    assert value(samples, "fanmail_http_request_duration_seconds_bucket", route=one, le="+Inf") == 5
+    assert 0 < value(samples, "fanmail_http_request_duration_seconds_sum", route=one) < 5
+    assert value(samples, "fanmail_http_connections") == 1
+    assert value(samples, "fanmail_http_waiters") == 0
+    for name, expected in {
+        "fanmail_topics": 1,
+        "fanmail_subscriptions": 2,
+        "fanmail_stored_messages": 3,
+        "fanmail_leases": 1,
+        "fanmail_messages_published_total": 3,
+        "fanmail_messages_delivered_total": 2,
+        "fanmail_messages_redelivered_total": 0,
+        "fanmail_dead_letters": 0,
+    }.items():
+        assert total(samples, name) == expected, name
+    assert total(samples, "fanmail_stored_bytes") == 9
+    assert total(samples, "fanmail_messages_dropped_total", reason="no-subscribers") == 1
+    assert total(samples, "fanmail_messages_dropped_total", reason="overflow") == 0, "there from the start"
+    assert total(samples, "fanmail_requests_rejected_total", reason="topic-full") == 1
+    assert total(samples, "fanmail_broker_operations_total", operation="publish") == 5
+    assert total(samples, "fanmail_commit_duration_seconds_count") > 0
+    assert total(samples, "fanmail_commit_duration_seconds_bucket", le="+Inf") == total(
+        samples, "fanmail_commit_duration_seconds_count"
+    )
+    for broker in ("b0", "b1"):
+        assert value(samples, "fanmail_broker_up", broker=broker) == 1
+        assert 0 < value(samples, "fanmail_broker_round_trip_seconds", broker=broker) < 1
+    assert any(name == "fanmail_build_info" for name, _ in samples)
+    assert value(samples, "process_resident_memory_bytes") > 1e6
+    assert not {"t", "u", "v", "nobody"} & {label for _, labels in samples for _, label in labels}, "never a name"
+
+
+def test_the_oldest_message_gets_older_until_it_is_read(small: Cluster) -> None:
+    front = small.fronts[0]
+
+    def age() -> float:
+        return total(scraped(front), "fanmail_oldest_message_age_seconds")
+
+    assert age() == 0
+    front.web.subscribe("t", "u")
+    front.web.publish("t", b"x")
+    wait_for(lambda: age() > 1.5, "the message to get older", patience=10)
+    assert age() < 20
+    front.web.publish("t", b"y")
+    front.web.take("t", "u")
+    assert age() < 1.5
+    front.web.take("t", "u")
+    assert age() == 0
+
+
+def test_a_broker_that_is_gone_or_stuck_leaves_its_series_out(small: Cluster) -> None:
+    front = small.fronts[0]
+    small.brokers["b0"].kill()
+    wait_for(lambda: not front.ready())
+    samples = scraped(front)
+    assert value(samples, "fanmail_broker_up", broker="b0") == 0
+    assert value(samples, "fanmail_broker_up", broker="b1") == 1
+    assert {dict(labels)["broker"] for name, labels in samples if name == "fanmail_topics"} == {"b1"}
+    stuck = small.brokers["b1"]
+    stuck.signal(signal.SIGSTOP)
+    try:
+        samples = scraped(front)
+    finally:
+        stuck.signal(signal.SIGCONT)
+    assert value(samples, "fanmail_broker_up", broker="b1") == 0
+    assert not [name for name, _ in samples if name == "fanmail_topics"]
+    wait_for(lambda: value(scraped(front), "fanmail_broker_up", broker="b1") == 1, "it to be back")
+
+
+def test_the_text_follows_the_rules_of_naming(small: Cluster) -> None:
+    promtool = tool("promtool")
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text_of(small.fronts[0]), capture_output=True, text=True, check=False
+    )
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("fanmail_")]
+    assert ours == []
+    assert done.returncode in (0, 3), done
+
+
+def test_the_rules_and_the_dashboard_name_metrics_that_there_are(small: Cluster) -> None:
+    web = small.fronts[0].web
+    web.subscribe("t", "u")
+    known = {name for name, _ in scraped(small.fronts[0])}
+    rules = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+    panels = json.loads((ROOT / "deploy/grafana/fanmail.json").read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    assert len(expressions) > 20
+    for text in (rules, *expressions):
+        named = set(re.findall(r"\b(?:fanmail|process)_\w+", text))
+        assert named, text
+        assert named <= known
+
+
+def test_the_page_about_operations_names_every_metric(small: Cluster) -> None:
+    families = text_string_to_metric_families(text_of(small.fronts[0]))
+    known = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
+    page = (ROOT / "docs/operations.md").read_text()
+    named = set(re.findall(r"`(fanmail_\w+)`", page))
+    assert named == {name for name in known if name.startswith("fanmail_")}
+
+
+def test_the_rules_are_good() -> None:
+    for kind, name in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
+        argv = [tool("promtool"), "check", kind, str(ROOT / "deploy/prometheus" / name)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done
+
+
+@pytest.fixture
+def prometheus(small: Cluster, folder: Path) -> Iterator[Client]:
+    """A real Prometheus that scrapes the front every second, with our rules; a client for it."""
+    program = tool("prometheus")
+    port = free_ports(1)
+    (folder / "prometheus.yml").write_text(
+        f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n"
+        f"rule_files: [{ROOT}/deploy/prometheus/alerts.yml]\n"
+        f"scrape_configs:\n  - job_name: fanmail\n    static_configs:\n"
+        f"      - targets: ['127.0.0.1:{small.fronts[0].ops_port}']\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/tsdb",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    yield Client(port)
+    process.terminate()
+    process.wait(PATIENCE)
+
+
+def test_a_real_prometheus_scrapes_it(small: Cluster, prometheus: Client) -> None:
+    front = small.fronts[0]
+    front.web.subscribe("t", "u")
+    front.web.publish("t", b"x")
+
+    def ask(query: str) -> list[dict[str, object]]:
+        try:
+            answer = prometheus.call("GET", f"/api/v1/query?query={quote(query)}")
+        except OSError:
+            return []
+        return list(json.loads(answer.body)["data"]["result"]) if answer.status == 200 else []
+
+    assert wait_for(lambda: ask('up{job="fanmail"} == 1'), "a scrape")
+    assert wait_for(lambda: ask("sum(max by (broker) (fanmail_stored_messages)) == 1"), "the message")
+    assert len(ask("fanmail_broker_up == 1")) == 2
+    wait_for(lambda: ask('fanmail_http_requests_total{route="/{topic}", method="POST", code="200"} == 1'))
+    rules = prometheus.call("GET", "/api/v1/rules")
+    groups = json.loads(rules.body)["data"]["groups"]
+    assert groups
+    wait_for(
+        lambda: all(
+            rule["health"] == "ok"
+            for group in json.loads(prometheus.call("GET", "/api/v1/rules").body)["data"]["groups"]
+            for rule in group["rules"]
+        ),
+        "every rule to be evaluated",
+    )
+    prometheus.close()

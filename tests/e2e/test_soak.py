@@ -1,0 +1,42 @@
+"""`bin/soak` itself, for a moment: it finds nothing, and where something is found it says so and exits with 1."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.checker import violations
+from tests.e2e.cluster import ROOT, clean_environ
+from tests.e2e.history import History
+from tests.soak import __main__ as soak
+from tests.soak import rounds
+
+
+def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:
+    argv = [sys.executable, "-m", "tests.soak", "6", "--durable", "--round", "3", "--seed", "1"]
+    done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("no violations\n")
+    for figure in ("messages acknowledged", "broker kill -9", "clients that vanished", "all stores, MiB"):
+        assert figure in done.stdout
+    assert "s/s" in done.stderr or "6/6" in done.stderr, "there is a progress line"
+
+
+def test_what_is_found_is_printed_and_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A negative control: one message of one user is taken out of the history."""
+
+    def spoilt(history: History, topics: list[str]) -> list[str]:
+        stolen = next(each for each in history.takes if each.user == "cat" and each.body is not None)
+        history.takes[:] = [each for each in history.takes if (each.user, each.body) != ("cat", stolen.body)]
+        return violations(history, topics)
+
+    monkeypatch.setattr(rounds, "checked", spoilt)
+    monkeypatch.setattr(sys, "argv", ["soak", "1", "--round", "1", "--seed", "1"])
+    assert soak.main() == 1
+    said = capsys.readouterr().out
+    assert "VIOLATIONS" in said
+    assert "messages acknowledged" in said

@@ -1,0 +1,1 @@
+"""The long column of the fault tests, by `bin/soak`."""

@@ -1,0 +1,68 @@
+"""`python -m tests.soak [SECONDS]`, which is `bin/soak`: load and faults for as long as is wished, and the checker.
+
+Exits with 1 where a promise was broken, and says how; the figures come in any case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from tests.soak.rounds import Soak
+
+SHOWN = 20
+"""Violations that are printed."""
+
+
+def main() -> int:
+    """Runs rounds until the time is over, Ctrl-C, or a violation."""
+    options = parse(sys.argv[1:])
+    seconds = options.hours * 3600 if options.hours else options.seconds
+    print(f"soak: {seconds:,.0f} s, {'durable' if options.durable else 'in memory'}, seed {options.seed}", flush=True)
+    soak = Soak(options.durable, options.seed, options.round)
+    began = time.monotonic()
+    found: list[str] = []
+    try:
+        with tqdm(total=round(seconds), unit="s", mininterval=2) as bar:
+
+            def report() -> None:
+                bar.set_postfix(
+                    faults=soak.figures.faults.total(), acknowledged=soak.figures.counts["messages acknowledged"]
+                )
+                bar.update(min(round(seconds), int(time.monotonic() - began)) - bar.n)
+
+            number = 0
+            while time.monotonic() < began + seconds and not found:
+                number += 1
+                found = soak.round(number, began + seconds, report)
+                report()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    except AssertionError as error:
+        found.append(f"{error}")
+    finally:
+        if found:
+            print(soak.cluster.about(), file=sys.stderr)
+        soak.close()
+    print(soak.figures.table(time.monotonic() - began))
+    print("\n".join(["", f"VIOLATIONS: {len(found)}", *found[:SHOWN]]) if found else "\nno violations")
+    return 1 if found else 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="soak", description="Load and faults against a cluster of its own.")
+    parser.add_argument("seconds", nargs="?", type=float, default=60.0, metavar="SECONDS", help="how long [60]")
+    parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
+    parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
+    parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""`python -m tests.support.faulty_broker POINT ARGUMENT [settings]`: a broker on a store that fails there.
+
+Everything but the store is the broker's own (`broker/__main__.py`). Points are in `tests/support/faulty_store.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from broker.__main__ import main
+from common.process import run_main
+from tests.support.faulty_store import FaultyStore, Point
+
+
+def faulty_main() -> int:
+    """Serves until it fails. Raises `StartError`."""
+    _, point, argument, *flags = sys.argv
+    sys.argv[1:] = flags
+    return main(partial(FaultyStore, point=Point(point), argument=argument))
+
+
+if __name__ == "__main__":
+    run_main(faulty_main, "broker")

@@ -1,0 +1,82 @@
+"""A SQLite store that fails where it is told to: the failpoints of fault tests.
+
+Nothing of this is reachable from a broker: `tests/support/faulty_broker.py` starts one with such a store.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from broker.records import KeyRemembered, MessageStored, Record, SubscriptionSet
+from broker.store.base import StoreError
+from broker.store.sqlite import Owner, SqliteStore
+
+
+class Point(StrEnum):
+    """Where it fails. All but the last three from the commit with a given number on."""
+
+    BEFORE = "before"
+    """The process is killed before the transaction."""
+    WRITTEN = "written"
+    """The process is killed when all is written and COMMIT has begun, by SQLite's own hook."""
+    SYNCED = "synced"
+    """The process is killed when all is synced, before the replies, and a message is among it."""
+    RAISES = "raises"
+    """The commit fails as it does after a failed write or sync; nothing is stored."""
+    RAISES_LATE = "raises-late"
+    """The commit fails, and all is stored."""
+    UNSAVED = "unsaved"
+    """A negative control: commits do nothing, and the broker answers as if they did."""
+    KEYLESS = "keyless"
+    """A negative control: killed at that commit as in SYNCED, and idempotency keys are never stored."""
+    SLOW = "slow"
+    """Loading goes on for as long as there is a file, which is named instead of the number."""
+
+
+class FaultyStore(SqliteStore):
+    """`argument` is the number of a commit, the first is 1, or what the point says."""
+
+    def __init__(self, folder: Path, owner: Owner, new_id: str, reserve: int, *, point: Point, argument: str) -> None:
+        super().__init__(folder, owner, new_id, reserve)
+        self._point = point
+        self._argument = argument
+        self._at = 0 if point is Point.SLOW else int(argument)
+        self._commits = 0
+
+    def load(self) -> Iterator[Record]:
+        """What is stored; SLOW says the same of a subscription again and again."""
+        for record in super().load():
+            yield record
+            while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():
+                yield record
+
+    def commit(self, burst: Sequence[Record], clock: int) -> None:
+        """Fails at its point."""
+        self._commits += 1
+        due, point = self._commits >= self._at, self._point
+        if point in (Point.SYNCED, Point.KEYLESS):
+            due &= any(isinstance(each, MessageStored) for each in burst)
+        if point is Point.KEYLESS:
+            burst = [each for each in burst if not isinstance(each, KeyRemembered)]
+        if due and point is Point.BEFORE:
+            _die()
+        if due and point is Point.RAISES:
+            raise StoreError(f"{self.path}: disk I/O error")
+        if due and point is Point.UNSAVED:
+            return
+        if due and point is Point.WRITTEN:
+            self._db.set_commit_hook(_die)
+        super().commit(burst, clock)
+        if due and point in (Point.SYNCED, Point.KEYLESS):
+            _die()
+        if due and point is Point.RAISES_LATE:
+            raise StoreError(f"{self.path}: disk I/O error")
+
+
+def _die() -> bool:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return True
