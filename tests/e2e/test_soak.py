@@ -14,14 +14,15 @@ from tests.soak import __main__ as soak
 from tests.soak import rounds
 
 
+@pytest.mark.timeout(240)
 def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:
-    argv = [sys.executable, "-m", "tests.soak", "6", "--durable", "--round", "3", "--seed", "1"]
-    done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=110, check=False)
+    argv = [sys.executable, "-m", "tests.soak", "60", "--durable", "--round", "5", "--seed", "1"]
+    done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=220, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("no violations\n")
     for figure in ("messages acknowledged", "broker kill -9", "clients that vanished", "all stores, MiB"):
         assert figure in done.stdout
-    assert "s/s" in done.stderr or "6/6" in done.stderr, "there is a progress line"
+    assert "s/s" in done.stderr or "60/60" in done.stderr, "there is a progress line"
 
 
 def test_what_is_found_is_printed_and_is_exit_code_1(
