@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from broker.backups import Backups
 from broker.contents import Contents
-from broker.copying import Copying
 from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.limits import Limits
@@ -55,8 +55,8 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
         elif path.exists():
             raise StartError(f"{path}: there is something that is not a socket")
     store = open_store(settings, cluster, durable)
-    copying = Copying(store)
-    server, state = build_server(settings, cluster, endpoint, store, copying)
+    backups = Backups(store)
+    server, state = build_server(settings, cluster, endpoint, store, backups)
     server.bind()
     try:
         began = time.monotonic()
@@ -83,7 +83,7 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
         log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
         return 1
     finally:
-        copying.cancel()
+        backups.cancel()
     server.close()
     store.close()
     log.info("stopped")
@@ -125,14 +125,14 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, endpoint: str, store: Store, copying: Copying
+    settings: BrokerSettings, cluster: ClusterMap, endpoint: str, store: Store, backups: Backups
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    dispatcher = Dispatcher(Core(state, limits), identity, cluster, copying)
+    dispatcher = Dispatcher(Core(state, limits), identity, cluster, backups)
     options = ServerOptions(
         endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout
     )
@@ -146,7 +146,7 @@ def build_server(
             log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
             return None
 
-    server = Server(options, dispatcher, store, SystemClock(store.clock), read_end, reload_map, copying)
+    server = Server(options, dispatcher, store, SystemClock(store.clock), read_end, reload_map, backups)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     return server, state

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from broker.admin import list_topics
-from broker.copying import Copying
+from broker.backups import Backups
 from broker.core import LOOKS_A_TURN, Core
 from broker.due import DueWork
 from broker.gauges import gauges
@@ -65,8 +65,8 @@ class Arrived:
 class Dispatcher:
     """Turns one message into replies; changes state through the handlers only."""
 
-    def __init__(self, core: Core, identity: Identity, cluster_map: ClusterMap, copying: Copying | None = None) -> None:
-        """`copying` makes copies of the store; None where there is nothing to copy."""
+    def __init__(self, core: Core, identity: Identity, cluster_map: ClusterMap, backups: Backups | None = None) -> None:
+        """`backups` makes copies of the store; None where there is nothing to copy."""
         self.core = core
         self.identity = identity
         self.map = cluster_map
@@ -76,7 +76,7 @@ class Dispatcher:
         self.counters: Counter[str] = core.counters
         self.waiters = Waiters(self._pending)
         self._due = DueWork(core, self.waiters)
-        self._copying = copying
+        self._backups = backups
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
         """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
@@ -260,9 +260,9 @@ class Dispatcher:
             return _NOTHING
         if op is Op.BACKUP:
             assert isinstance(args, ops.Backup)
-            if self._copying is None:
+            if self._backups is None:
                 raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
-            return self._copying.ask(args.name)
+            return self._backups.ask(args.name)
         if op is Op.PING:
             assert isinstance(args, ops.Ping)
             if (args.cluster, args.broker) != (self.identity.cluster, self.identity.broker):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import zmq
 
+from broker.backups import Backups
 from broker.commits import count_commit
-from broker.copying import Copying
 from broker.dispatch import SPILL_BYTES, Dispatcher, Outgoing
 from broker.loading import load
 from broker.peers import Peers, pack_groups
@@ -58,9 +58,9 @@ class Server:
         clock: Clock,
         wake_fd: int,
         reload_map: Callable[[], ClusterMap | None],
-        copying: Copying | None = None,
+        backups: Backups | None = None,
     ) -> None:
-        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `copying` makes
+        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `backups` makes
         copies of the store.
         """
         self._options = options
@@ -68,7 +68,7 @@ class Server:
         self._store = store
         self._clock = clock
         self._reload_map = reload_map
-        self._copying = copying
+        self._backups = backups
         self._peers = Peers()
         self._stopping = False
         self._drain_ends = 0
@@ -144,7 +144,7 @@ class Server:
 
     def _patience(self) -> int:
         """Milliseconds that the loop may wait."""
-        if self._copying is not None and self._copying.busy:
+        if self._backups is not None and self._backups.busy:
             return 0
         most = BLOCKED_TICK if self._peers.any_blocked else TICK
         wait = self._dispatcher.patience(self._clock.now())
@@ -165,8 +165,8 @@ class Server:
     def _store_work(self) -> None:
         """What the store does between the bursts."""
         self._dispatcher.core.state.room = self._store.room()
-        if self._copying is not None:
-            self._copying.turn()
+        if self._backups is not None:
+            self._backups.turn()
 
     def _work(self, burst: list[list[bytes]]) -> None:
         self._dispatcher.run_due(self._clock.now())

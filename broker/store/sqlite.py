@@ -20,9 +20,9 @@ from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
-from broker.store.copying import SqliteBackup, remove_copies
 from broker.store.files import FILE
 from broker.store.schema import has_topics, open_database, other_brokers
+from broker.store.sqlite_backup import SqliteBackup, remove_copies
 
 CACHED_BYTES = 16 * 1024 * 1024
 """Contents that were read last are kept up to so much, and one always: a batch is read in many parts."""

@@ -210,7 +210,9 @@ class BrokerMachine(RuleBasedStateMachine):
     def everybody_takes(self, name: bytes) -> None:
         topic = self.model.topics.get(name)
         for user, found in topic.users.items() if topic else ():
-            self.ask(*[(Op.TAKE, (name, user), (None, 0))] * (len(found.items) + 1))
+            takes: list[Plan] = [(Op.TAKE, (name, user), (None, 0))] * (len(found.items) + 1)
+            for start in range(0, len(takes), wire.MAX_REQUESTS):  # more do not fit a message
+                self.ask(*takes[start : start + wire.MAX_REQUESTS])
         if topic and not any(found.held() for found in topic.users.values()):
             assert self.broker.state.topics[name].messages == 0
 

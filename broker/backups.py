@@ -11,8 +11,8 @@ from common.errors import FanmailError
 _NAME = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
 
 
-class Copying:
-    """At most one copy at a time. A copy that fails harms nothing but itself."""
+class Backups:
+    """Copies of one store, at most one at a time. A copy that fails harms nothing but itself."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
