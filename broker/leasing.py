@@ -150,7 +150,7 @@ def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
     ledger = box.subscription.ledger
     assert ledger is not None
     most, leases = ledger.max_deliveries, ledger.leases
-    dead = [seq for seq in seqs if most and leases.held[seq].attempt >= most]
+    dead = {seq: None for seq in seqs if most and leases.held[seq].attempt >= most}
     for seq in dead:
         _bury(box, seq, now)
     again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)

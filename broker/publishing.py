@@ -54,8 +54,8 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     """A delayed publish is due: it enters the log as if it was sent now. False where the topic has no room yet."""
     waiting = core.state.delayed.publishes[number]
     topic = core.state.topics.get(waiting.topic)
+    size = len(waiting.headers) + len(waiting.body) + len(waiting.offsets)
     if topic is not None:
-        size = len(waiting.headers) + len(waiting.body) + len(waiting.offsets)
         if waiting.count > topic.settings.max_messages or size > topic.settings.max_bytes:
             core.counters["dropped.too-large"] += waiting.count  # its ceiling was higher when it was accepted
             core.emit(DelayEnded(number))
@@ -74,7 +74,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     expires = now.wall + waiting.ttl if waiting.ttl else 0
     content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
     core.emit(MessageStored(waiting.topic, topic.next_seq, now.wall, *content, expires, core.state.last_piece + 1))
-    core.state.room -= on_disk(sum(map(len, (waiting.headers, waiting.body, waiting.offsets))))
+    core.state.room -= on_disk(size)
     return True
 
 
@@ -113,7 +113,8 @@ def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0)
 
 def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
     size = len(args.headers) + len(args.body) + len(args.offsets)
-    core.limits.check_size(core.state.rules.of(request.topic), size, args.count)
+    topic = core.state.topics.get(request.topic)
+    core.limits.check_size(topic.settings if topic else core.state.rules.of(request.topic), size, args.count)
     core.limits.check_delay(core.state)
     core.limits.check_storage(core.state, on_disk(size))
     number, due = core.state.delayed.last_number + 1, now.wall + args.delay

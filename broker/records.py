@@ -21,6 +21,8 @@ class StoreOpened(Struct, gc=False):
 
     store_id: str
     topics_begun: int
+    last_piece: int = 0
+    """The greatest number of a piece of which there is still anything."""
 
 
 class TopicBegan(Struct, gc=False):

@@ -147,6 +147,7 @@ class State:
     def _store_opened(self, record: records.StoreOpened) -> None:
         self.store_id = record.store_id
         self.topics_begun = record.topics_begun
+        self.last_piece = record.last_piece
 
     def _topic_began(self, record: records.TopicBegan) -> None:
         epoch = f"{self.store_id}{record.number:x}"

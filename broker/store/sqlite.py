@@ -25,7 +25,7 @@ from broker.store.schema import has_topics, open_database, other_brokers
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
 
 CACHED_BYTES = 16 * 1024 * 1024
-"""Contents that were read last are kept up to so much, and one always: a batch is read in many parts."""
+"""Contents that were read are kept, the newest up to so much and one always: a batch is read in many parts."""
 TIDY_PAGES = 2048
 """Free pages that are given back at a time."""
 TIDY_FROM = 4096
@@ -123,12 +123,6 @@ class SqliteStore:
                 f"{self.path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
                 f"not of {owner.broker!r} of {owner.cluster!r}"
             )
-
-    def count(self) -> int:
-        """About how many records `load` will give."""
-        tables = ("topics", "pieces", "subscriptions", "settings", "held", "letters", "delayed", "keys")
-        counts: list[Any] = [self._db.execute(f"SELECT count(*) FROM {each}").fetchall() for each in tables]
-        return sum(int(each[0][0]) for each in counts)
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the state; bodies stay in the file."""
@@ -246,13 +240,19 @@ class SqliteStore:
         rows = self._db.execute
         meta = self._read_meta()
         self._check_brokers(meta)
-        yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]))
-        heads = dict(rows("SELECT topic, min(first) FROM pieces GROUP BY topic"))
+        last: Any = rows("SELECT coalesce(max(id), 0) FROM pieces").fetchall()
+        yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), last[0][0])
+        heads = dict(
+            rows(
+                "SELECT topic, min(first) FROM pieces JOIN topics ON number = topic WHERE first >= head GROUP BY topic"
+            )
+        )
         # A log without pieces is where its furthest reader is, or where its head was moved to.
         places = dict(rows("SELECT topic, max(position) FROM subscriptions GROUP BY topic"))
         changed = {number: values for number, *values in rows("SELECT * FROM topic_settings")}
+        moved_to: dict[int, int] = {}
         for number, name, head in rows("SELECT number, name, head FROM topics ORDER BY number"):
-            names[number] = name
+            names[number], moved_to[number] = name, head
             self._numbers[name] = number
             yield records.TopicBegan(name, number, heads.get(number) or max(head, places.get(number, 0)))
             if number in changed:
@@ -262,9 +262,9 @@ class SqliteStore:
         for id_, number, first, count, time, expires, size, headers in rows(
             "SELECT id, topic, first, count, time, expires, size, headers FROM pieces ORDER BY id"
         ):
-            if number in names:
+            if number in names and first >= moved_to[number]:
                 yield records.MessageStored(names[number], first, time, headers, b"", count, b"", expires, id_, size)
-            else:  # its topic has ended, and it was still to be deleted
+            else:  # its topic has ended, or let go of it, and it was still to be deleted
                 self._doomed.append(id_)
         for number, user, position in rows("SELECT topic, user, position FROM subscriptions"):
             yield records.SubscriptionSet(names[number], user, position)

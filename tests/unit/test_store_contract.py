@@ -24,6 +24,7 @@ from broker.records import (
     TopicBegan,
     TopicEnded,
 )
+from broker.store import sqlite
 from broker.store.base import Store, StoreError
 from broker.store.memory import MemoryStore
 from broker.store.sqlite import Owner, SqliteStore
@@ -391,6 +392,81 @@ def test_what_is_kept_is_in_proportion_to_what_is_alive() -> None:
     broker.unsubscribe(b"t", b"v")
     broker.commit()
     assert store.rows == 0
+
+
+# --- a long log is deleted in parts
+
+
+@pytest.fixture
+def long_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stores]:
+    """A SQLite store that deletes two pieces at a time."""
+    monkeypatch.setattr(sqlite, "DELETED_AT_ONCE", 2)
+    stores = Stores(open_sqlite, True, tmp_path)
+    yield stores
+    for each in stores.opened:
+        each.close()
+
+
+def pieces_stored(stores: Stores) -> int:
+    """Rows of pieces in the file."""
+    store = stores.opened[-1]
+    assert isinstance(store, SqliteStore)
+    return int(store._db.execute("SELECT count(*) FROM pieces").fetchall()[0][0])
+
+
+def test_what_an_ended_topic_left_behind_is_never_taken_for_a_later_message(long_logs: Stores) -> None:
+    broker = long_logs.broker()
+    broker.subscribe(b"old", b"u")
+    for _ in range(10):
+        broker.publish(b"old", b"x")
+    broker.commit()
+    broker.unsubscribe(b"old", b"u")
+    broker.commit()
+    assert pieces_stored(long_logs) == 8, "the rest is still to be deleted when the broker is killed"
+    again = long_logs.restarted(broker)
+    assert not again.state.topics
+    again.subscribe(b"new", b"u")
+    for number in range(6):
+        again.publish(b"new", b"%d" % number)
+    again.commit()
+    for _ in range(10):
+        long_logs.opened[-1].tidy()
+    assert pieces_stored(long_logs) == 6
+    assert long_logs.restarted(again).bodies(b"new", b"u") == [b"%d" % number for number in range(6)]
+
+
+def test_what_a_head_moved_over_does_not_come_back(long_logs: Stores) -> None:
+    broker = long_logs.broker()
+    broker.subscribe(b"t", b"u")
+    for number in range(10):
+        broker.publish(b"t", b"%d" % number)
+    broker.commit()
+    broker.dispatcher.core.move_head(broker.state.topics[b"t"], 9, "overflow")
+    broker.commit()
+    assert pieces_stored(long_logs) > 2
+    again = long_logs.restarted(broker)
+    assert snapshot(again.state)["topics"] == snapshot(broker.state)["topics"]
+    assert again.bodies(b"t", b"u") == [b"8", b"9"]
+
+
+def test_what_was_read_and_is_still_to_be_deleted_is_let_go_of_after_a_restart(long_logs: Stores) -> None:
+    broker = long_logs.broker()
+    broker.subscribe(b"t", b"u")
+    for number in range(10):
+        broker.publish(b"t", b"%d" % number)
+    broker.commit()
+    for _ in range(9):
+        broker.take(b"t", b"u")
+    broker.commit()
+    assert pieces_stored(long_logs) == 8
+    again = long_logs.restarted(broker)
+    again.state.let_go_unread()
+    again.commit()
+    assert again.state.messages == 1
+    for _ in range(10):
+        long_logs.opened[-1].tidy()
+    assert pieces_stored(long_logs) == 1
+    assert again.bodies(b"t", b"u") == [b"9"]
 
 
 # --- what a store is given
