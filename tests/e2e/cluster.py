@@ -77,7 +77,7 @@ def clean_environ() -> dict[str, str]:
     return environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
-def _die_with_the_tests() -> None:
+def die_with_the_tests() -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
@@ -96,7 +96,7 @@ class Process:
                 stderr=stream,
                 cwd=cwd,
                 env=clean_environ(),
-                preexec_fn=_die_with_the_tests,
+                preexec_fn=die_with_the_tests,
             )
 
     @property
