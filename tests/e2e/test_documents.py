@@ -1,8 +1,7 @@
 """Every command of the documents is run, in order, as by a user with one terminal in a fresh checkout.
 
 A command must end with exit code 0, and curl with a 2xx answer, unless the comment behind it begins with another status
-("# 404: ...") or with "exit code N". What cannot be run stands in `UNRUN`, with the reason. `client/README.md` has
-tests/client/test_examples.py.
+("# 404: ...") or with "exit code N". What cannot be run stands in `UNRUN`, with the reason.
 """
 
 from __future__ import annotations
@@ -16,9 +15,15 @@ import pytest
 from tests.support.documents import ROOT, Block, Command, blocks, commands, documents
 from tests.support.shell import Done, Session, python_command
 
-DOCUMENTS = [each for each in documents("README.md", "docs/*.md", "deploy/**/*.md") if blocks(each)]
+PATTERNS = ("README.md", "docs/*.md", "client/*.md", "deploy/**/*.md")
+DOCUMENTS = [each for each in documents(*PATTERNS) if {block.language for block in blocks(each)} & {"sh", "python"}]
 
-UNRUN: dict[str, dict[str, str]] = {}
+PYTHON_ELSEWHERE = {"client/README.md"}
+"""Documents whose Python goes on from block to block: tests/client/test_examples.py."""
+
+UNRUN = {
+    "client/README.md": {"pip install ./client": "it needs a package index; tests/client/test_package.py does it"},
+}
 """Exact commands that are not run, by document, and why: they need root, systemd, another host and the like."""
 
 INSTEAD = {
@@ -49,7 +54,7 @@ def steps(document: str) -> Iterator[Block | Command]:
     for block in blocks(document):
         if block.language == "sh":
             yield from commands(block)
-        elif block.language == "python":
+        elif block.language == "python" and document not in PYTHON_ELSEWHERE:
             yield block
 
 
@@ -92,7 +97,7 @@ def run_step(session: Session, step: Block | Command) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_does_what_it_says(session: Session, document: str) -> None:
     todo = list(steps(document))
-    for text in BEFORE.get(document, RUNNING) if todo else []:
+    for text in BEFORE.get(document, RUNNING):
         check("before", text, "", session.run(text))
     for step in todo:
         run_step(session, step)

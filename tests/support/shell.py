@@ -108,6 +108,7 @@ class Session:
             "FANMAIL_RUN_DIR": f"{self.folder}/sockets",
             "FANMAIL_PORT": str(self.port),
             "FANMAIL_OPS_PORT": str(self.ops_port),
+            "FANMAIL_DRAIN_IDLE": "0.1",  # no test waits a second for a last request of a connection
             "FANMAIL_URL": f"http://127.0.0.1:{self.port}",
             "FANMAIL_OPS_URL": f"http://127.0.0.1:{self.ops_port}",
         }
