@@ -172,11 +172,13 @@ LONG_PATH = "/" + "x" * MAX_IPC_PATH
         ),
         (
             {"endpoint": "tcp://10.0.0.1:7000"},
-            "endpoint 'tcp://10.0.0.1:7000' is plain TCP beyond loopback: allow it with --insecure",
+            "endpoint 'tcp://10.0.0.1:7000' is TCP beyond loopback without a key: make one (bin/keys curve), "
+            "or allow plain TCP with --insecure",
         ),
         (
             {"endpoint": "tcp://127.0.0.1.example:7000"},
-            "endpoint 'tcp://127.0.0.1.example:7000' is plain TCP beyond loopback: allow it with --insecure",
+            "endpoint 'tcp://127.0.0.1.example:7000' is TCP beyond loopback without a key: make one (bin/keys curve), "
+            "or allow plain TCP with --insecure",
         ),
         (
             {"endpoint": f"ipc://{LONG_PATH}"},
