@@ -51,6 +51,10 @@ def run(arguments: Any) -> int:
         if path.exists():
             public = read_pair(path).public.decode()
             raise StartError(f"{path}: is there already and is not replaced; its public key is {public}")
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"{folder}: {error.strerror}") from None
     for name in names:
         public = _make(secret_path(folder, name))
         table, field = ("fronts", "name") if name in fronts else ("brokers", "id")
@@ -63,7 +67,6 @@ def _make(path: Path) -> str:
     pair = new_pair()
     text = f'# A secret: who can read this can pass for its owner.\n{SECRET} = "{pair.secret.decode()}"\n'
     try:
-        path.parent.mkdir(0o700, parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
