@@ -6,13 +6,16 @@ import logging
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from common import config
 from common.config import FrontSettings
+from common.curve import KeyPair, check_front, front_pair
+from common.errors import StartError
 from common.log import setup_logging
-from common.partition import DescriptionFile
+from common.partition import ClusterMap, DescriptionFile, load_cluster
 from common.process import announce_ready, description_path, die_with_parent, private_dir, run_main
 from httpfront.access import AccessLog
 from httpfront.app import create_app
@@ -39,9 +42,10 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, name)
     private_dir(settings.run_dir)
     _allow_descriptors(settings.connections)
-    description = DescriptionFile(description_path(settings), insecure=settings.insecure)
+    keys = front_pair(settings.curve_dir)
+    load_map = _map_loader(settings, keys)
     hub = Hub()
-    gateway = Gateway(hub, description.newer, settings.broker_timeout)
+    gateway = Gateway(hub, load_map, settings.broker_timeout, keys)
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
     metrics = FrontMetrics()
@@ -77,6 +81,28 @@ def main() -> int:
         access.close()
     log.info("stopped")
     return 0
+
+
+def _map_loader(settings: FrontSettings, keys: KeyPair | None) -> Callable[[], ClusterMap | None]:
+    """What gives the gateway its map. Raises `StartError` where there are brokers that would not let this front in; a
+    description that cannot be used, or is not there yet, can be mended while it runs.
+    """
+    path = description_path(settings)
+    description = DescriptionFile(path, insecure=settings.insecure)
+    try:
+        present = load_cluster(path, insecure=settings.insecure)
+    except StartError:
+        pass
+    else:
+        check_front(keys, present)
+
+    def newer() -> ClusterMap | None:
+        found = description.newer()
+        if found is not None:
+            check_front(keys, found)
+        return found
+
+    return newer
 
 
 def _limits(settings: FrontSettings) -> MessageLimits:

@@ -424,7 +424,7 @@ def test_a_description_that_fronts_could_not_use_is_refused_at_the_start(launch:
     file = tmp_path / "cluster.toml"
     file.write_text('[[brokers]]\nid = "x"\nendpoint = "tcp://192.0.2.1:7001"\n')
     for module in (brokers, fronts):
-        with pytest.raises(StartError, match="plain TCP beyond loopback"):
+        with pytest.raises(StartError, match="TCP beyond loopback without a key"):
             launch(module, f"--config={file}")
 
 

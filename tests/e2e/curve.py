@@ -1,0 +1,47 @@
+"""Keys and descriptions of clusters over TCP with CURVE, made as an operator makes them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.curve import KeyPair, read_pair, secret_path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_keys(folder: Path, *names: str) -> dict[str, str]:
+    """Runs `bin/keys curve` as its module; the public keys by name."""
+    argv = [sys.executable, "-m", "common.keys", "curve", str(folder), *names]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    tables = tomllib.loads(done.stdout)
+    return {row.get("id") or row["name"]: row["key"] for rows in tables.values() for row in rows}
+
+
+def pair_of(folder: Path, name: str) -> KeyPair:
+    """What a file of `make_keys` has."""
+    return read_pair(secret_path(folder, name))
+
+
+def describe(brokers: Mapping[str, tuple[str, str]], fronts: Mapping[str, str], epoch: int = 1) -> str:
+    """A description: endpoints and keys of brokers by id, keys of fronts by name."""
+    rows = [f'[cluster]\nname = "fanmail"\nepoch = {epoch}\n']
+    rows += [f'[[brokers]]\nid = "{name}"\nendpoint = "{at}"\nkey = "{key}"\n' for name, (at, key) in brokers.items()]
+    rows += [f'[[fronts]]\nname = "{name}"\nkey = "{key}"\n' for name, key in fronts.items()]
+    return "\n".join(rows)
+
+
+def put(path: Path, text: str) -> None:
+    """A file in the place of another, whole at every moment."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def options_for(pair: KeyPair, server_key: str) -> dict[str, Any]:
+    """Options of a DEALER that knocks with these keys."""
+    return {"CURVE_SERVERKEY": server_key.encode(), "CURVE_PUBLICKEY": pair.public, "CURVE_SECRETKEY": pair.secret}
