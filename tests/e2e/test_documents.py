@@ -22,8 +22,14 @@ DOCUMENTS = [each for each in documents(*PATTERNS) if {block.language for block 
 PYTHON_ELSEWHERE = {"client/README.md"}
 """Documents whose Python goes on from block to block: tests/client/test_examples.py."""
 
+HOSTS = "it needs several hosts; tests/e2e/test_hosts.py has them"
 UNRUN = {
     "client/README.md": {"pip install ./client": "it needs a package index; tests/client/test_package.py does it"},
+    "docs/operations.md": {
+        "bin/start-brokers --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
+        "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
+        "bin/backup /backups/monday --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
+    },
 }
 """Exact commands that are not run, by document, and why: they need root, systemd, another host and the like."""
 
