@@ -10,6 +10,7 @@ import zmq
 from broker.gate import Gate
 from common.curve import KeyPair
 from common.errors import StartError
+from common.partition import is_ipv6
 
 HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
@@ -52,6 +53,7 @@ class Listener:
 
     def bind(self, endpoint: str) -> None:
         """Raises `StartError`. A stale socket file must have been removed by whoever holds the broker's lock."""
+        self.socket.setsockopt(zmq.IPV6, int(is_ipv6(endpoint)))
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:

@@ -335,6 +335,22 @@ def test_a_copy_is_made_with_the_key_of_fronts(start_cluster: StartCluster) -> N
     assert (cluster.folder / "copy" / "b0").is_dir()
 
 
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+def test_an_endpoint_may_be_of_ipv6_or_a_name(start_cluster: StartCluster, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    cluster = start_cluster(brokers=1, fronts=0, curve=True)
+    cluster.brokers["b0"].kill()
+    text = cluster.description.read_text()
+    put(cluster.description, text.replace("127.0.0.1", host))
+    cluster.start_broker("b0")
+    front = cluster.start_front()
+    wait_for(front.ready, "the broker at its other address")
+    assert front.web.subscribe("t", "ann").status == 200
+
+
 def admitted(peer: Any, endpoint: str) -> None:
     """Waits until a broker lets a peer in that it may have refused before."""
 
