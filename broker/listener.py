@@ -14,8 +14,10 @@ from common.partition import is_ipv6
 
 HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
-HANDSHAKE = 5000
-"""Milliseconds that a connection has for its handshake: half-open ones are no use to hold."""
+HANDSHAKE = 3000
+"""Milliseconds that a connection has for its handshake. Until then nobody knows who it is, and ZeroMQ takes in what it
+sends, up to one frame of the largest size.
+"""
 
 
 class Listener:
