@@ -13,7 +13,7 @@ import zmq
 
 from bench.processes import BenchError
 from common import ops, wire
-from common.curve import KeyPair, encrypt
+from common.curve import KeyPair, prepare
 from common.ops import Op
 from common.partition import BrokerAddress, ClusterMap
 
@@ -44,14 +44,14 @@ the broker does."""
 class Dealer:
     """One connection to something that answers every request. A context manager."""
 
-    def __init__(self, endpoint: str, key: str = "", keys: KeyPair | None = None) -> None:
-        """`key` of who listens there, and our own `keys`, where that is CURVE."""
+    def __init__(self, place: BrokerAddress, keys: KeyPair | None = None) -> None:
+        """`keys` must be there where the other side has a key."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 100_000), (zmq.RCVHWM, 100_000)):
             self._socket.setsockopt(option, value)
-        encrypt(self._socket, key, keys)
-        self._socket.connect(endpoint)
+        prepare(self._socket, place, keys)
+        self._socket.connect(place.endpoint)
 
     def exchange(self, frames: Sequence[Frame], window: int = WINDOW) -> float:
         """Sends all with at most `window` requests in flight; the seconds until the last is answered.
@@ -108,7 +108,7 @@ class BrokerClient(Dealer):
 
     def __init__(self, cluster: ClusterMap, place: BrokerAddress, keys: KeyPair | None = None) -> None:
         """Raises `BenchError` where nobody answers."""
-        super().__init__(place.endpoint, place.key, keys)
+        super().__init__(place, keys)
         self._epoch = cluster.epoch
         self._incarnation = 0
         ping = [(Op.PING, b"", b"", ops.Ping(cluster.name, place.id))]

@@ -37,7 +37,7 @@ from common.process import announce_ready, description_path, die_with_parent, lo
 
 log = logging.getLogger("fanmail.broker")
 
-MOST_FILES = 4096
+MOST_FILES = 1024
 """Open files of a broker that listens to a network: what strangers can make it hold before they are refused."""
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""

@@ -10,11 +10,14 @@ import zmq
 from broker.gate import Gate
 from common.curve import KeyPair
 from common.errors import StartError
+from common.partition import is_ipv6
 
 HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
-HANDSHAKE = 5000
-"""Milliseconds that a connection has for its handshake: half-open ones are no use to hold."""
+HANDSHAKE = 3000
+"""Milliseconds that a connection has for its handshake. Until then nobody knows who it is, and ZeroMQ takes in what it
+sends, up to one frame of the largest size.
+"""
 
 
 class Listener:
@@ -52,6 +55,7 @@ class Listener:
 
     def bind(self, endpoint: str) -> None:
         """Raises `StartError`. A stale socket file must have been removed by whoever holds the broker's lock."""
+        self.socket.setsockopt(zmq.IPV6, int(is_ipv6(endpoint)))
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:

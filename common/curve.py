@@ -15,7 +15,7 @@ from typing import NamedTuple
 import zmq
 
 from common.errors import StartError
-from common.partition import FRONT, BrokerAddress, ClusterMap, is_key
+from common.partition import FRONT, BrokerAddress, ClusterMap, is_ipv6, is_key
 
 SECRET = "secret_key"
 """What the key is called in its file; in the description a public key is just `key`."""
@@ -100,11 +100,11 @@ def check_front(pair: KeyPair | None, cluster: ClusterMap) -> None:
         raise StartError(f"the public key {pair.public.decode()} of {FRONT}.key is not in a [[fronts]] table")
 
 
-def encrypt(socket: zmq.Socket[bytes], server_key: str, pair: KeyPair | None) -> None:
-    """Makes a socket that has not connected yet speak CURVE, to the owner of that key only; "" leaves it as it is."""
-    if not server_key:
-        return
-    assert pair is not None, "check_front has not been called"
-    socket.setsockopt(zmq.CURVE_SERVERKEY, server_key.encode())
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
-    socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+def prepare(socket: zmq.Socket[bytes], address: BrokerAddress, pair: KeyPair | None) -> None:
+    """Sets what a socket needs before it connects to a broker: CURVE where that has a key, to nobody but its owner."""
+    socket.setsockopt(zmq.IPV6, int(is_ipv6(address.endpoint)))
+    if address.key:
+        assert pair is not None, "check_front has not been called"
+        socket.setsockopt(zmq.CURVE_SERVERKEY, address.key.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)

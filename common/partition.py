@@ -167,6 +167,11 @@ def _check_keys(brokers: Sequence[BrokerAddress], fronts: Mapping[str, str]) -> 
         raise ValueError(f"a broker with a key cannot be called {FRONT!r}: {FRONT}.key is the key of fronts and tools")
 
 
+def is_ipv6(endpoint: str) -> bool:
+    """ZeroMQ wants to be told."""
+    return endpoint.startswith("tcp://[")
+
+
 def is_id(text: str) -> bool:
     """May a broker or a front be called that?"""
     return _ID(text) is not None

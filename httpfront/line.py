@@ -16,7 +16,7 @@ from msgspec import Raw
 from zmq.utils.monitor import recv_monitor_message
 
 from common import ops, wire
-from common.curve import KeyPair, encrypt
+from common.curve import KeyPair, prepare
 from common.errors import FanmailError
 from common.ops import Op
 from common.partition import BrokerAddress
@@ -80,7 +80,7 @@ class Line:
             (zmq.CONNECT_TIMEOUT, CONNECT),
         ):
             self._socket.setsockopt(option, value)
-        encrypt(self._socket, address.key, keys)
+        prepare(self._socket, address, keys)
         self._connect_at: float | None = None
         """When to connect again after a refusal."""
         self._next_refusal = 0.0

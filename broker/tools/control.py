@@ -11,7 +11,7 @@ import zmq
 from msgspec import Struct
 
 from common import ops, wire
-from common.curve import KeyPair, encrypt
+from common.curve import KeyPair, prepare
 from common.errors import FanmailError
 from common.ops import Op
 from common.partition import ClusterMap
@@ -32,7 +32,7 @@ class Control:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         address = cluster.address(broker_id)
-        encrypt(self._socket, address.key, keys)
+        prepare(self._socket, address, keys)
         self._socket.connect(address.endpoint)
 
     def ask(self, op: Op, args: Struct) -> Any:

@@ -271,6 +271,8 @@ class Cluster:
         self.run_dir = self.folder / "run"
         self.run_dir.mkdir(0o700)
         self.description = self.run_dir / DESCRIPTION
+        self.prefix: list[str] = []
+        """Comes before the command line of what is started."""
         self.keys = self.folder / "keys"
         self.curve = curve
         common: dict[str, object] = {"curve_dir": self.keys} if curve else {}
@@ -309,7 +311,7 @@ class Cluster:
         self.processes.append(self.supervisor.process)
         wait_for(self.description.exists, "the cluster description")
 
-    def addresses(self, ids: list[str]) -> dict[str, str]:
+    def addresses(self, ids: list[str]) -> Mapping[str, str]:
         """Where the brokers of a cluster over TCP are to listen."""
         first = free_ports(len(ids))
         return {broker_id: f"tcp://127.0.0.1:{first + n}" for n, broker_id in enumerate(ids)}
@@ -321,7 +323,7 @@ class Cluster:
     def spawn(self, name: str, *argv: str) -> Process:
         """`python -m ...` with a log of its own."""
         log = self.folder / f"{next(self._names):02}-{name}.log"
-        process = Process(name, [sys.executable, "-m", *argv], log)
+        process = Process(name, [*self.prefix, sys.executable, "-m", *argv], log)
         self.processes.append(process)
         return process
 

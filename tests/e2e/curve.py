@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +48,38 @@ def put(path: Path, text: str) -> None:
 def options_for(pair: KeyPair, server_key: str) -> dict[str, Any]:
     """Options of a DEALER that knocks with these keys."""
     return {"CURVE_SERVERKEY": server_key.encode(), "CURVE_PUBLICKEY": pair.public, "CURVE_SECRETKEY": pair.secret}
+
+
+class Tap:
+    """Listens between a front and a broker, and keeps what passes: `sent` by the front, `returned` by the broker."""
+
+    def __init__(self, broker: tuple[str, int]) -> None:
+        self._broker = broker
+        self.sent = bytearray()
+        self.returned = bytearray()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self._open: list[socket.socket] = [self._server]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                front, _ = self._server.accept()
+                broker = socket.create_connection(self._broker)
+                self._open += [front, broker]
+                for source, target, kept in ((front, broker, self.sent), (broker, front, self.returned)):
+                    threading.Thread(target=self._pass_on, args=(source, target, kept), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, kept: bytearray) -> None:
+        with suppress(OSError):
+            while part := source.recv(65536):
+                kept += part
+                target.sendall(part)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()

@@ -21,10 +21,11 @@ from common.curve import new_pair
 from common.ops import Op, Ping
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, Cluster, Front, wait_for
-from tests.e2e.curve import describe, make_keys, options_for, pair_of, put
+from tests.e2e.curve import Tap, describe, make_keys, options_for, pair_of, put
 
 SEED = 23
-HALF_OPEN = 2000
+HALF_OPEN = 1500
+MIB = 1024 * 1024
 MOST_EACH = 64 * 1024
 """Bytes of memory that a half-open connection may cost the broker."""
 SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
@@ -222,6 +223,22 @@ def test_half_open_handshakes_cost_little_and_are_closed(target: Cluster) -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_what_strangers_send_is_let_go_of(target: Cluster) -> None:
+    """ZeroMQ takes in a frame before it knows who sends it; not for long."""
+    broker, web = target.brokers["b0"], target.fronts[0].web
+    before, most = rss(broker.pid), 0
+    frame = CURVE_GREETING + b"\x06" + (8 * MIB + 1).to_bytes(8, "big") + bytes(8 * MIB)
+    with ExitStack() as stack:
+        for _ in range(20):
+            raw = stack.enter_context(socket.create_connection(address_of(target), 30))
+            raw.sendall(frame)
+            most = max(most, rss(broker.pid) - before)
+        assert most > 8 * MIB, "the control: they did arrive"
+        assert web.publish("mine", b"x").status == 200
+        assert web.take("mine", "ann").body == b"x"
+        wait_for(lambda: rss(broker.pid) - before < 4 * MIB, "the broker to let go")
+
+
 # --- fronts and their keys
 
 
@@ -257,6 +274,46 @@ def test_a_front_that_expects_another_broker_shows_it_down(start_cluster: StartC
 
     put(cluster.folder / "other" / "cluster.toml", cluster.description.read_text().replace("epoch = 1", "epoch = 2"))
     wait_for(front.ready, "the front to take the right key")
+
+
+def test_a_front_without_keys_at_a_broker_with_one_connects_when_it_is_told(start_cluster: StartCluster) -> None:
+    """As when a cluster gets its keys: the broker was restarted, and the front still has the old description."""
+    cluster = start_cluster(brokers=1, fronts=0, curve=True)
+    folder = cluster.folder / "other"
+    old = f'[[brokers]]\nid = "b0"\nendpoint = "{cluster.map.endpoint("b0")}"\n'
+    front = other_front(cluster, folder, old, "front")
+    wait_for(lambda: front.process.event("connection refused"), "the front to log it")
+    assert front.web.subscribe("t", "ann").code == "broker-down"
+    put(folder / "cluster.toml", cluster.description.read_text().replace("epoch = 1", "epoch = 2"))
+    wait_for(front.ready, "the front to use its key")
+
+
+def test_who_listens_on_the_way_reads_nothing_and_can_repeat_nothing(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=1, fronts=0, curve=True)
+    tap = Tap(address_of(cluster))
+    try:
+        address = cluster.map.address("b0")
+        text = describe({"b0": (tap.endpoint, address.key)}, cluster.map.fronts)
+        web = other_front(cluster, cluster.folder / "other", text, "front").web
+        wait_for(lambda: web.subscribe("tapped-topic", "ann").status == 200, "the front to be connected")
+        assert web.publish("tapped-topic", b"tapped-body").status == 200
+        assert web.take("tapped-topic", "ann").body == b"tapped-body"
+        assert len(tap.sent) > 500
+        assert len(tap.returned) > 500
+        for word in (b"tapped-", b"ann", pair_of(cluster.keys, "front").public):
+            assert word not in tap.sent + tap.returned
+
+        before = cluster.stats("b0")
+        with socket.create_connection(address_of(cluster), 10) as raw:
+            raw.sendall(bytes(tap.sent))
+            received(raw)  # until the broker has closed it
+        after = cluster.stats("b0")
+        assert {name: after[name] for name in ("published", "SUBSCRIBE", "TAKE")} == {
+            name: before[name] for name in ("published", "SUBSCRIBE", "TAKE")
+        }
+        assert refused(cluster, "handshake") > before.get("refused.handshake", 0)
+    finally:
+        tap.close()
 
 
 def test_a_front_is_taken_out_and_put_back(start_cluster: StartCluster) -> None:
@@ -333,6 +390,22 @@ def test_a_copy_is_made_with_the_key_of_fronts(start_cluster: StartCluster) -> N
     copy = cluster.spawn("backup", "broker.tools.backup", str(cluster.folder / "copy"), *flags)
     assert copy.popen.wait(PATIENCE) == 0, copy.about()
     assert (cluster.folder / "copy" / "b0").is_dir()
+
+
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+def test_an_endpoint_may_be_of_ipv6_or_a_name(start_cluster: StartCluster, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    cluster = start_cluster(brokers=1, fronts=0, curve=True)
+    cluster.brokers["b0"].kill()
+    text = cluster.description.read_text()
+    put(cluster.description, text.replace("127.0.0.1", host))
+    cluster.start_broker("b0")
+    front = cluster.start_front()
+    wait_for(front.ready, "the broker at its other address")
+    assert front.web.subscribe("t", "ann").status == 200
 
 
 def admitted(peer: Any, endpoint: str) -> None:
