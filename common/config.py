@@ -106,6 +106,9 @@ class FrontSettings(Settings):
     ops_port: int = setting(
         count(0, 65535), 9100, "port", "operations port; of the first front where there are several; 0: a free one"
     )
+    api_keys_file: str = setting(
+        str, "", "path", "TOML file of API keys and their rights; without it everybody may do everything"
+    )
     connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
     max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "most messages of a batch")
     max_fetch: int = setting(count(1, 10**6), 1000, "messages", "most messages of one fetch; a larger max is cut")

@@ -13,13 +13,14 @@ from common.partition import FRONT, is_id
 SUMMARY = "make keys for the connections between fronts and brokers"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Adds `curve` to the command line of `bin/keys`."""
-    parser = subparsers.add_parser(
+def add_command(commands: Any) -> None:
+    """Adds `curve` to the subcommands of `bin/keys`."""
+    parser = commands.add_parser(
         "curve",
         help=SUMMARY,
         description="Makes DIR/NAME.key with a secret key for each NAME, and prints the public keys as the tables that "
         "go into the cluster description. A file that is there is never replaced.",
+        allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", help="folder for the secret keys; made (0700) where it is missing")
     parser.add_argument("names", metavar="NAME", nargs="*", default=[], help=f"id of a broker, or {FRONT!r}")

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from common import config
+from common.clock import SystemClock
 from common.config import FrontSettings
 from common.curve import KeyPair, check_front, front_pair
 from common.errors import StartError
@@ -19,6 +20,7 @@ from common.partition import ClusterMap, DescriptionFile, load_cluster
 from common.process import announce_ready, description_path, die_with_parent, private_dir, run_main
 from httpfront.access import AccessLog
 from httpfront.app import create_app
+from httpfront.auth import Auth, KeyRing
 from httpfront.gateway import Gateway
 from httpfront.host_check import is_loopback
 from httpfront.hub import Hub
@@ -49,8 +51,10 @@ def main() -> int:
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
     metrics = FrontMetrics()
+    keys = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
     common: Any = {
         "limits": _limits(settings), "max_name": settings.max_name, "draining": lambda: server.draining,
+        "auth": (lambda needs: Auth(keys, needs, metrics.refused)) if keys else None,
     }  # fmt: skip
     app = create_app(gateway, polls, **common)
     server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
@@ -70,7 +74,7 @@ def main() -> int:
         server.drain(settings.drain_timeout, settings.drain_idle)
         gateway.end_waits()
 
-    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
+    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **({signal.SIGHUP: keys.reload} if keys else {})})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
     log.info("serving", extra=where)
     announce_ready()
@@ -150,9 +154,9 @@ def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
         return metrics.record
     count, line = metrics.record, access.record
 
-    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str) -> None:
         count(method, route, status, duration, request_id, sent)
-        line(method, route, status, duration, request_id, sent)
+        line(method, route, status, duration, request_id, sent, key)
 
     return both
 

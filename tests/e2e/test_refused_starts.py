@@ -46,6 +46,15 @@ def test_an_address_that_cannot_be_listened_on(folder: Path, host: str) -> None:
     assert host in refusal("httpfront", f"--host={host}", "--port=0", "--ops-port=0", f"--run-dir={folder}")
 
 
+def test_a_file_of_keys_that_cannot_be_used(folder: Path) -> None:
+    path = folder / "keys.toml"
+    path.write_text('[[keys]]\nid = "orders"\nhash = "fm_orders_secret"\n')
+    for module in ("httpfront", "httpfront.start"):
+        line = refusal(module, "--port=0", "--ops-port=0", f"--run-dir={folder}", f"--api-keys-file={path}")
+        assert f'{path}: key "orders": hash must be "sha256:" and 64 hexadecimal digits' in line
+        assert "fm_orders" not in line
+
+
 def test_rules_of_topics_that_cannot_be_used(folder: Path) -> None:
     (folder / "cluster.toml").write_text(describe_local(1, folder))
     (folder / "topics.toml").write_text('[[topics]]\npattern = "logs.*"\nmax_mesages = 1\n')

@@ -21,7 +21,7 @@ ENDPOINT = "tcp://10.0.0.1:7100"
 
 def keys(*arguments: str) -> int:
     parser = ArgumentParser()
-    curve_keys.add_parser(parser.add_subparsers())
+    curve_keys.add_command(parser.add_subparsers())
     parsed = parser.parse_args(["curve", *arguments])
     return int(parsed.run(parsed))
 

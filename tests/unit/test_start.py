@@ -458,3 +458,9 @@ def test_the_tour_goes_to_the_ports_that_were_asked_for() -> None:
     assert "1 broker and 1 front on 127.0.0.1:9000." in tour(1, 1, 9000)
     assert "http://127.0.0.1:9107/\n" in tour(1, 1, 9000, 9107)
     assert "dashboard" not in tour(1, 1, 9000), "where each front picks its own port"
+
+
+def test_the_tour_of_fronts_that_ask_for_keys_sends_one() -> None:
+    commands = [line.strip() for line in tour(1, 1, 9000, keys=True).splitlines() if line.strip().startswith("curl")]
+    assert len(commands) > 5
+    assert all(each.startswith('curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') for each in commands)
