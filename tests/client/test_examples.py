@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from fanmail import Client, calls, client, gapless, message, transport
+from fanmail import Admin, Client, admin, admin_calls, calls, client, gapless, message, targets, transport
 from tests.conftest import StartCluster
 from tests.e2e.cluster import ROOT, Cluster, clean_environ
 
@@ -25,6 +25,7 @@ def url(start_cluster: StartCluster, monkeypatch: pytest.MonkeyPatch) -> str:
     cluster: Cluster = start_cluster(brokers=2, fronts=1)
     url = f"http://127.0.0.1:{cluster.fronts[0].port}"
     monkeypatch.setenv("FANMAIL_URL", url)
+    monkeypatch.setenv("FANMAIL_OPS_URL", f"http://127.0.0.1:{cluster.fronts[0].ops_port}")
     return url
 
 
@@ -44,9 +45,14 @@ def examples(*modules: ModuleType) -> Iterator[doctest.DocTest]:
 def test_docstrings(url: str) -> None:
     runner = doctest.DocTestRunner()
     tried = 0
-    with Client(url) as mine:
-        for example in examples(calls, client, message, gapless, transport):
+    with Client(url) as mine, Admin() as admins:
+        for example in examples(calls, client, message, gapless, transport, targets):
             example.globs |= {"client": mine, "url": url}
+            tried += runner.run(example).attempted
+        mine.drop_dead("news", "alice")
+        mine.publish("news", "hello")
+        for example in examples(admin, admin_calls):
+            example.globs |= {"admin": admins}
             tried += runner.run(example).attempted
     assert runner.failures == 0
     assert tried > 20

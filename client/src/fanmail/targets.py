@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -30,3 +31,12 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
     return quote(str(value), safe="")
+
+
+def shown(url: str) -> str:
+    """A base URL for a text: without a name or password in it.
+
+    >>> shown("https://ann:secret@example.org/fanmail")
+    'https://***@example.org/fanmail'
+    """
+    return re.sub(r"(^|//)[^/]*@", r"\1***@", url)

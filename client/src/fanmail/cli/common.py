@@ -6,6 +6,8 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -14,17 +16,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from fanmail import errors
+from fanmail.admin import Admin
+from fanmail.api_key import KEY, KEY_FILE, read_api_key
 from fanmail.client import Client
 from fanmail.message import Message
 from fanmail.retry import Retries
-from fanmail.transport import DEFAULT_URL
+from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, URL
 
 OK, FAILED, USAGE, NOTHING, NOT_FOUND, REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 EXIT_CODES = """\
 \b
 Exit codes: 0 ok; 1 failed; 2 usage, or a request that is wrong; 3 nothing there;
-4 no such subscription; 5 refused: a ceiling or rights; 6 unavailable, or the
-outcome is unknown; 130 interrupted.
+4 no such subscription, topic or broker; 5 refused: a ceiling or rights;
+6 unavailable, or the outcome is unknown; 130 interrupted.
 """
 _CODES: tuple[tuple[type[errors.FanmailError], int], ...] = (
     (errors.NotFound, NOT_FOUND),
@@ -37,7 +41,7 @@ _CODES: tuple[tuple[type[errors.FanmailError], int], ...] = (
     (errors.OutcomeUnknown, UNAVAILABLE),
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
 
 
 def exit_code(error: errors.FanmailError) -> int:
@@ -45,37 +49,91 @@ def exit_code(error: errors.FanmailError) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
-def server_options(command: F) -> F:
-    """Adds `--url` and `--within`, for `connect`."""
-    url = click.option(
-        "--url",
-        envvar="FANMAIL_URL",
-        default=DEFAULT_URL,
-        show_default=True,
-        show_envvar=True,
-        help="Base URLs of fronts, with commas between.",
-    )
-    within = click.option(
-        "--within",
-        type=click.FloatRange(min=0),
-        default=30.0,
-        show_default=True,
-        help="Seconds to go on trying while the server is not available; 0: one try.",
-    )
-    return url(within(command))
+_url_option = click.option(
+    "--url",
+    envvar=URL,
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Base URLs of fronts, with commas between.",
+)
+_ops_url_option = click.option(
+    "--ops-url",
+    envvar=OPS_URL,
+    default=DEFAULT_OPS_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Base URLs of operations ports, with commas between.",
+)
+_key_option = click.option(
+    "--api-key-file",
+    metavar="FILE",
+    help=f"Its first line is the API key; otherwise {KEY}, or the file that {KEY_FILE} names.",
+)
+_within_option = click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to go on trying while the server is not available; 0: one try.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where to, and as whom; which of the two URLs counts is the command's matter."""
+
+    api_key_file: str | None
+    within: float
+    url: str = DEFAULT_URL
+    ops_url: str = DEFAULT_OPS_URL
+
+    def connect(self) -> Client:
+        """A client of the public ports."""
+        return self._made(Client, self.url, Retries(total=self.within))
+
+    def admin(self, retries: Retries | None = None) -> Admin:
+        """A client of the operations ports; `retries` where `--within` is not what counts."""
+        return self._made(Admin, self.ops_url, retries or Retries(total=self.within))
+
+    def _made(self, kind: Callable[..., C], urls: str, retries: Retries) -> C:
+        try:
+            key = read_api_key(self.api_key_file, "--api-key-file") if self.api_key_file else None
+            return kind(urls, key, retries=retries)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+
+Command = Callable[..., Any]
+
+
+def server_options(command: Command) -> Command:
+    """Adds `--url`, `--api-key-file` and `--within`: the command gets them as a `Server`, by the name `server`."""
+    return _url_option(_who_and_how_long(command))
+
+
+def ops_options(command: Command) -> Command:
+    """The same for the operations port, with `--ops-url`."""
+    return _ops_url_option(_who_and_how_long(command))
+
+
+def both_options(command: Command) -> Command:
+    """For a command that asks both ports."""
+    return _url_option(_ops_url_option(_who_and_how_long(command)))
+
+
+def _who_and_how_long(command: Command) -> Command:
+    @wraps(command)
+    def wrapped(api_key_file: str | None, within: float, **others: Any) -> Any:
+        urls = {name: others.pop(name) for name in ("url", "ops_url") if name in others}
+        return command(**others, server=Server(api_key_file, within, **urls))
+
+    return _key_option(_within_option(wrapped))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
 topic_argument = click.argument("topic")
 user_argument = click.argument("user")
-
-
-def connect(url: str, within: float) -> Client:
-    """A client with what `server_options` were given."""
-    try:
-        return Client(url, retries=Retries(total=within))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
 
 
 def show(rows: Iterable[Mapping[str, object]], as_json: bool, columns: Iterable[str]) -> None:

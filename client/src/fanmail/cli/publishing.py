@@ -10,7 +10,7 @@ from typing import BinaryIO
 import click
 
 from fanmail.calls import batches
-from fanmail.cli.common import connect, json_option, progress, say_json, server_options, topic_argument
+from fanmail.cli.common import Server, json_option, progress, say_json, server_options, topic_argument
 from fanmail.client import Client
 
 LINES_A_BATCH = 1000
@@ -41,8 +41,7 @@ def publish(
     delay: float | None,
     key: str | None,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Publish BODY to TOPIC, or a file, or standard input. Prints the message's id.
 
@@ -53,7 +52,7 @@ def publish(
     if key and lines:
         raise click.UsageError("--key does not go with --lines: it would name one batch of many")
     kept = dict(_header(each) for each in headers)
-    with connect(url, within) as client:
+    with server.connect() as client:
         try:
             if lines:
                 _publish_lines(client, topic, path, media_type, kept, ttl, delay, as_json)

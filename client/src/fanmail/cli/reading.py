@@ -11,7 +11,7 @@ import click
 from fanmail.cli.common import (
     FAILED,
     NOTHING,
-    connect,
+    Server,
     json_option,
     progress,
     say_json,
@@ -50,14 +50,13 @@ def read(
     keep: bool,
     take: bool,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Print the next messages of USER; they are done once they are printed. Exit code 3 where none waits."""
     if take and (keep or after != "0"):
         raise click.UsageError("--take goes with neither --keep nor --after")
     printed, last = 0, after
-    with connect(url, within) as client:
+    with server.connect() as client:
         try:
             while everything or printed < count:
                 most = BATCH if everything else min(count - printed, BATCH)
@@ -83,12 +82,10 @@ def read(
 @click.option("--after", default="0", help="The cursor: everything up to this id is done.")
 @json_option
 @server_options
-def tail(
-    topic: str, user: str, first: bool, count: int | None, after: str, as_json: bool, url: str, within: float
-) -> None:
+def tail(topic: str, user: str, first: bool, count: int | None, after: str, as_json: bool, server: Server) -> None:
     """Print messages of USER as they come, for ever; they are done once they are printed."""
     printed, last = 0, None
-    with connect(url, within) as client:
+    with server.connect() as client:
         if first:
             client.subscribe(topic, user)
         try:
@@ -112,7 +109,7 @@ def tail(
 @json_option
 @server_options
 def verify(
-    topic: str, user: str | None, seconds: float | None, count: int | None, as_json: bool, url: str, within: float
+    topic: str, user: str | None, seconds: float | None, count: int | None, as_json: bool, server: Server
 ) -> None:
     """Read and prove from the ids that nothing was lost meanwhile: they count 1, 2, 3, ... without gaps.
 
@@ -122,7 +119,7 @@ def verify(
     """
     if user is None and seconds is None and count is None:
         raise click.UsageError("without USER give --seconds or --count")
-    with connect(url, within) as client:
+    with server.connect() as client:
         own = user or f"fanmail-verify-{secrets.token_hex(4)}"
         if user is None:
             client.subscribe(topic, own, expires_after=3600)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from fanmail.cli.common import connect, json_option, say_json, server_options, topic_argument, user_argument
+from fanmail.cli.common import Server, json_option, say_json, server_options, topic_argument, user_argument
 from fanmail.message import Message
 
 CANNOT_RUN = 127
@@ -103,8 +103,7 @@ def work(
     count: int | None,
     until_empty: bool,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Run COMMAND for every message of USER, the body on its standard input: fanmail work TOPIC USER -- CMD ARG...
 
@@ -117,7 +116,7 @@ def work(
         click.echo(f"fanmail: {message.id}: {error}; it goes out again", err=True)
 
     runner = Runner(command)
-    with runner.listening(), connect(url, within) as client:
+    with runner.listening(), server.connect() as client:
         did = client.work(
             topic,
             user,
