@@ -147,7 +147,8 @@ def test_topics_and_who_holds_them(admin: Admin, client: Client, topic: str) -> 
     assert [each.topic for each in admin.topics(f"{topic}/", page=7)] == names
     assert {each.broker for each in admin.topics(f"{topic}/")} == {"b0", "b1"}
     client.subscribe(names[0], "bob")
-    client.publish_many(names[0], ["a", "b"])
+    client.publish(names[0], "a")
+    client.publish(names[0], "b")
     client.receive(names[0], "bob")
     found = admin.topic(names[0])
     assert (found.messages, found.subscriptions, found.next_seq, found.head_seq) == (2, 2, 3, 1)
