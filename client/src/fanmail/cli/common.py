@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from rich.table import Table
 from fanmail import errors
 from fanmail.admin import Admin
 from fanmail.api_key import KEY, KEY_FILE, read_api_key
+from fanmail.cli.words import printable
 from fanmail.client import Client
 from fanmail.message import Message
 from fanmail.retry import Retries
@@ -136,23 +137,49 @@ topic_argument = click.argument("topic")
 user_argument = click.argument("user")
 
 
-def show(rows: Iterable[Mapping[str, object]], as_json: bool, columns: Iterable[str]) -> None:
-    """Prints rows as JSON lines or as a table with these columns."""
-    names = list(columns)
+def show(
+    rows: Iterable[Mapping[str, object]],
+    as_json: bool,
+    columns: Sequence[str],
+    formats: Mapping[str, Callable[[Any], str]] | None = None,
+    header: bool = True,
+) -> None:
+    """Prints rows as JSON lines or as a table with these columns; `formats` are for cells of a table."""
     if as_json:
         for row in rows:
             say_json(row)
-        return
-    table = Table(*names, box=None, header_style="bold", pad_edge=False)
+    else:
+        # Without a terminal a table is as wide as it needs to be, for what reads it.
+        console = Console(markup=False, highlight=False)
+        wide = console if console.is_terminal else Console(width=10_000, markup=False, highlight=False)
+        wide.print(table(rows, columns, formats, header))
+
+
+def table(
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str],
+    formats: Mapping[str, Callable[[Any], str]] | None = None,
+    header: bool = True,
+    one_line: bool = False,
+) -> Table:
+    """A table of what rows have under these names; numbers to the right. `one_line`: cells are cut, never folded."""
+    rows = list(rows)
+    made = Table(box=None, header_style="bold", pad_edge=False, show_header=header)
+    for name in columns:
+        is_number = name in (formats or {}) or any(isinstance(row.get(name), int | float) for row in rows)
+        words = name.replace("_", " ") if one_line else name
+        made.add_column(words, justify="right" if is_number else "left", no_wrap=one_line)
     for row in rows:
-        table.add_row(*[_cell(row.get(name)) for name in names])
-    # Without a terminal a table is as wide as it needs to be, for what reads it.
-    console = Console(markup=False, highlight=False)
-    console.print(table) if console.is_terminal else Console(width=10_000, markup=False, highlight=False).print(table)
+        made.add_row(*[_cell(row.get(name), (formats or {}).get(name)) for name in columns])
+    return made
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:,.1f}" if isinstance(value, float) else str(value)
+def _cell(value: object, words: Callable[[Any], str] | None) -> str:
+    if value is None:
+        return ""
+    if words:
+        return printable(words(value))
+    return f"{value:,.1f}" if isinstance(value, float) else printable(str(value))
 
 
 def say_json(row: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from fanmail.cli.common import (
     NOTHING,
     Server,
     as_object,
+    both_options,
     json_option,
     say_json,
     server_options,
@@ -18,6 +19,7 @@ from fanmail.cli.common import (
     topic_argument,
     user_argument,
 )
+from fanmail.cli.operating import show_topic
 from fanmail.client import Client
 from fanmail.message import Message
 
@@ -61,11 +63,18 @@ def unsubscribe(topic: str, user: str, server: Server) -> None:
 
 @click.command("show")
 @topic_argument
-@click.argument("users", nargs=-1, required=True)
+@click.argument("users", nargs=-1)
 @json_option
-@server_options
+@both_options
 def show_standing(topic: str, users: tuple[str, ...], as_json: bool, server: Server) -> None:
-    """Show how subscriptions of USERS to TOPIC stand. Takes nothing."""
+    """Show how subscriptions of USERS to TOPIC stand. Takes nothing.
+
+    Without USERS: the topic, and who holds its oldest message, from the operations port.
+    """
+    if not users:
+        with server.admin() as admin:
+            show_topic(admin, topic, as_json)
+        return
     with server.connect() as client:
         show([_standing(client, topic, user) for user in users], as_json, STANDING)
 
