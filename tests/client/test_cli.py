@@ -7,44 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from fanmail import Client
-from fanmail.cli.main import command
+from tests.client.commands import Run, lines, start
 from tests.client.conftest import urls_of
 from tests.client.proxy import REFUSE, SWALLOW, Proxy, first
 from tests.conftest import StartCluster
 from tests.e2e.cluster import ROOT, Cluster, clean_environ, wait_for
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(urls: list[str]) -> Run:
-    """Runs the command in this process: `run("read", topic, "ann", code=3)`; `stdin` and the exit `code` by name."""
-
-    def run(*arguments: str, stdin: str | bytes = "", code: int = 0, url: str = "") -> Result:
-        environ = {"FANMAIL_URL": url or ",".join(urls)}
-        result = CliRunner().invoke(command, list(arguments), input=stdin, env=environ, prog_name="fanmail")
-        assert result.exit_code == code, (result.exit_code, result.stdout, result.stderr)
-        return result
-
-    return run
-
-
-def lines(result: Result) -> list[dict[str, object]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def start(url: str, *arguments: str) -> subprocess.Popen[str]:
-    """The command as a process."""
-    environ = clean_environ() | {"FANMAIL_URL": url, "PYTHONPATH": str(ROOT / "client" / "src")}
-    argv = [sys.executable, "-m", "fanmail", *arguments]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
 def test_subscribe_and_unsubscribe(run: Run, topic: str) -> None:

@@ -51,8 +51,10 @@ class SyncDriver(Driver):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # An interruption within httpx may have left a lock of its taken, and closing would wait for that for ever.
+        if kind is None or not issubclass(kind, KeyboardInterrupt | SystemExit):
+            self.close()
 
     def close(self) -> None:
         """Closes the connections."""

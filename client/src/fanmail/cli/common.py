@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from fanmail import errors
 from fanmail.admin import Admin
@@ -168,9 +169,11 @@ def table(
     for name in columns:
         is_number = name in (formats or {}) or any(isinstance(row.get(name), int | float) for row in rows)
         words = name.replace("_", " ") if one_line else name
-        made.add_column(words, justify="right" if is_number else "left", no_wrap=one_line)
+        # Columns that may wrap are the ones that give way where there is no room; the cells themselves never do.
+        made.add_column(words, justify="right" if is_number else "left", no_wrap=one_line and is_number)
     for row in rows:
-        made.add_row(*[_cell(row.get(name), (formats or {}).get(name)) for name in columns])
+        cells = [_cell(row.get(name), (formats or {}).get(name)) for name in columns]
+        made.add_row(*[Text(each, no_wrap=one_line, overflow="ellipsis" if one_line else None) for each in cells])
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,6 +16,7 @@ from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, exit_code
 from fanmail.cli.operating import brokers, drain, end, peek, purge, topics, undrain
 from fanmail.cli.publishing import publish
 from fanmail.cli.reading import read, tail, verify
+from fanmail.cli.signals import listen
 from fanmail.cli.subscribing import dead, show_standing, stats, subscribe, unsubscribe
 from fanmail.cli.top import top
 from fanmail.cli.words import printable
@@ -73,8 +73,7 @@ for each in (
 
 def main() -> None:
     """The entry point of the `fanmail` script."""
-    # So that what is to be tidied up at the end is, a terminal too.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    listen()
     command(prog_name=NAME, complete_var=_COMPLETE)
 
 

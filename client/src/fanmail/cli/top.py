@@ -27,12 +27,16 @@ BROKERS = (
     *("id", "state", "in/s", "out/s", "messages", "bytes", "oldest_age", "dead", "topics", "subscriptions", "leases"),
     *("waiting", "memory", "round_trip_ms"),
 )
+NARROW = ("id", "state", "in/s", "out/s", "messages", "oldest_age", "dead", "leases", "memory")
+"""What is left of that in a narrow window."""
 DEEPEST = ("deepest topics", "messages", "bytes", "subscriptions", "oldest_age")
 OLDEST = ("oldest topics", "oldest_age", "messages", "held by")
 SLOWEST = ("slowest subscribers", "of topic", "oldest_age", "pending", "leased", "dead")
 WORDS = {"oldest_age": age, "bytes": short, "messages": short, "pending": short, "in/s": rate, "out/s": rate}
-AROUND = 3 + 2 + 3 * 2
-"""Lines of a screen that are no rows: the head, the brokers' heading, and heading and blank line of three tables."""
+AROUND = 4 * 2 + 1
+"""Lines of a screen that are no rows: the headings of four tables, a blank line before each, the last line."""
+FULL_WIDTH = 118
+"""Columns that the brokers' table may need."""
 
 
 class Screen:
@@ -61,15 +65,14 @@ class Screen:
         if self.trouble is not None:
             since = f" for {age(self._clock() - self._since)}" if self._clock() - self._since >= 1 else ""
             stale = f"; the figures are of {look.at:%H:%M:%S}" if look else ""
-            yield Text(
-                printable(f"no answer{since}{stale}: {self.trouble}"), "bold red", no_wrap=True, overflow="ellipsis"
-            )
+            head = Text(printable(f"no answer{since}{stale}: {self.trouble}"), "bold red")
         else:
-            yield Text(_summary(look) if look else "fanmail: looking ...", "bold", no_wrap=True, overflow="ellipsis")
+            head = Text(_summary(look) if look else "fanmail: looking ...", "bold")
+        yield head
         if look is not None:
-            height = options.height or (console.size.height if console.is_terminal else 10_000)
-            rows = max(min(self._rows, (height - AROUND - len(look.brokers)) // 3), 1)
-            yield from _tables(look, rows)
+            used = AROUND + len(head.wrap(console, options.max_width)) + len(look.brokers)
+            height = console.height if console.is_terminal else 10_000
+            yield from _tables(look, max(min(self._rows, (height - used) // 3), 1), options.max_width)
 
 
 def _summary(look: Look) -> str:
@@ -86,7 +89,7 @@ def _summary(look: Look) -> str:
     return "   ".join(words)
 
 
-def _tables(look: Look, rows: int) -> Iterator[RenderableType]:
+def _tables(look: Look, rows: int, width: int) -> Iterator[RenderableType]:
     brokers = [broker_row(each) | _rates(look.rates.get(each.id, Rates())) for each in look.brokers]
     deepest = [
         {
@@ -118,7 +121,12 @@ def _tables(look: Look, rows: int) -> Iterator[RenderableType]:
         }
         for each in look.slowest[:rows]
     ]
-    lists = ((brokers, BROKERS), (deepest, DEEPEST), (oldest, OLDEST), (slowest, SLOWEST))
+    lists = (
+        (brokers, BROKERS if width >= FULL_WIDTH else NARROW),
+        (deepest, DEEPEST),
+        (oldest, OLDEST),
+        (slowest, SLOWEST),
+    )
     for lines, columns in lists:
         yield Text()
         yield table(lines, columns, WORDS, one_line=True)
@@ -144,12 +152,15 @@ def top(every: float, count: int | None, rows: int, as_json: bool, server: Serve
     console = Console(markup=False, highlight=False)
     screen = Screen(rows, time.monotonic)
     with server.admin(PATIENT) as admin:
-        watch = Watch(admin, rows, time.monotonic, datetime.now)
+        watch = Watch(admin, rows, time.monotonic, lambda: datetime.now().astimezone())
         if console.is_terminal and not as_json:
-            with Live(screen, console=console, screen=True, auto_refresh=False) as live:
-                for _ in _looks(watch, screen, every, count, live.refresh):
-                    live.refresh()
-            console.print(screen)  # what was seen last stays, as with top
+            try:
+                with Live(screen, console=console, screen=True, auto_refresh=False) as live:
+                    for _ in _looks(watch, screen, every, count, live.refresh):
+                        live.refresh()
+            finally:
+                if screen.look is not None:
+                    console.print(screen)  # what was seen last stays, as with top
         else:
             _print(watch, screen, every, count, as_json)
     if screen.trouble is not None:
