@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -247,7 +246,7 @@ def test_other_errors_are_1(run: Run, topic: str, client: Client) -> None:
 
 def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     text = run("--help").stdout
-    for name in (
+    for name in [
         "subscribe",
         "unsubscribe",
         "publish",
@@ -259,9 +258,12 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
         "stats",
         "verify",
         "bench",
-    ):
+    ]:
         assert name in text
         assert "--url" in run(name, "--help").stdout
+    for name in both | {"topics", "peek", "purge", "end", "top", "brokers", "drain", "undrain"}:
+        assert name in text
+        assert "--ops-url" in run(name, "--help").stdout
     assert "Exit codes" in text
 
 
@@ -269,6 +271,14 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
 def test_shells_complete_it(run: Run, shell: str) -> None:
     assert "_FANMAIL_COMPLETE" in run("completion", shell).stdout
     environ = clean_environ() | {"PYTHONPATH": str(ROOT / "client" / "src"), "_FANMAIL_COMPLETE": f"{shell}_complete"}
-    environ |= {"COMP_WORDS": "fanmail ver", "COMP_CWORD": "ver" if shell == "fish" else "1"}
-    done = subprocess.run([sys.executable, "-m", "fanmail"], env=environ, capture_output=True, text=True, check=False)
-    assert "verify" in done.stdout, (done.stdout, done.stderr, os.fspath(ROOT))
+    for words, found in (
+        ("ver", "verify"),
+        ("pee", "peek"),
+        ("topics --sor", "--sort"),
+        ("topics --sort ol", "oldest"),
+    ):
+        last = words.split()[-1] if shell == "fish" else str(len(words.split()))
+        typed = environ | {"COMP_WORDS": f"fanmail {words}", "COMP_CWORD": last}
+        argv = [sys.executable, "-m", "fanmail"]
+        done = subprocess.run(argv, env=typed, capture_output=True, text=True, check=False)
+        assert found in done.stdout, (words, done.stdout, done.stderr)

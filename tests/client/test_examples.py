@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from fanmail import Admin, Client, admin, admin_calls, calls, client, gapless, message, targets, transport
+from fanmail.cli import words
 from tests.conftest import StartCluster
 from tests.e2e.cluster import ROOT, Cluster, clean_environ
 
@@ -46,7 +47,7 @@ def test_docstrings(url: str) -> None:
     runner = doctest.DocTestRunner()
     tried = 0
     with Client(url) as mine, Admin() as admins:
-        for example in examples(calls, client, message, gapless, transport, targets):
+        for example in examples(calls, client, message, gapless, transport, targets, words):
             example.globs |= {"client": mine, "url": url}
             tried += runner.run(example).attempted
         mine.drop_dead("news", "alice")
@@ -61,16 +62,22 @@ def test_docstrings(url: str) -> None:
 def test_readme_in_python(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(blocks("python"), str(README), "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out.splitlines()
-    assert [each.split()[-1] for each in printed] == ["world", "one", "two", "three", "asyncio", "0.0"]
+    assert [each.split()[-1] for each in printed[:6]] == ["world", "one", "two", "three", "asyncio", "0.0"]
+    assert printed[6:] == ["news 1 0 0", "('alice',)", "['unread']", "1 ['up', 'up']"]
 
 
 def test_readme_in_the_shell(url: str, tmp_path: os.PathLike[str]) -> None:
     script = blocks("sh").partition("pip install ./client")[2].partition("\n")[2]
-    assert script.count("fanmail ") > 10
+    assert script.count("fanmail ") > 20
     function = f'fanmail() {{ {sys.executable} -m fanmail "$@"; }}\nset -euo pipefail\n'
-    environ = clean_environ() | {"FANMAIL_URL": url, "PYTHONPATH": str(ROOT / "client" / "src")}
+    environ = clean_environ() | {
+        "FANMAIL_URL": url,
+        "FANMAIL_OPS_URL": os.environ["FANMAIL_OPS_URL"],
+        "PYTHONPATH": str(ROOT / "client" / "src"),
+    }
     done = subprocess.run(
         ["bash", "-c", function + script], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
-    assert "nothing is missing" in done.stdout
+    for shown in ("nothing is missing", "2 of 2 brokers up", "overflow=reject", "waiting", "\n100\n"):
+        assert shown in done.stdout
