@@ -38,10 +38,11 @@ def _environ(url: str) -> dict[str, str]:
     return clean_environ() | {"FANMAIL_URL": url, "FANMAIL_OPS_URL": url, "PYTHONPATH": client, "TERM": "xterm"}
 
 
-def start(url: str, *arguments: str) -> subprocess.Popen[str]:
+def start(url: str, *arguments: str, stdin: int | None = None, **environ: str) -> subprocess.Popen[str]:
     """The command as a process; `url` is of the port that it asks."""
     argv = [sys.executable, "-m", "fanmail", *arguments]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environ(url))
+    out = subprocess.PIPE
+    return subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=out, text=True, env=_environ(url) | environ)
 
 
 class AtTerminal:

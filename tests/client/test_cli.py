@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -54,6 +55,48 @@ def test_publish_lines(run: Run, topic: str, client: Client, tmp_path: Path) -> 
     run("publish", topic, "--lines", stdin="a\n\nb\n")
     bodies = [each.text for each in client.messages(topic, "ann", batch=1000, until_empty=True)]
     assert bodies == [*map(str, range(2500)), "the end", "a", "", "b"]
+
+
+def test_lines_that_come_slowly_are_not_held_up(urls: list[str], topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    process = start(urls[0], "publish", topic, "--lines", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    for part, found in (("a\nb", "a"), ("c\n", "bc"), ("\nd", "")):
+        process.stdin.write(part)
+        process.stdin.flush()
+        assert wait_for(lambda: client.receive(topic, "ann", wait=5)).text == found
+    out, _ = process.communicate(timeout=30)
+    assert out.startswith("4 published")
+    assert client.receive(topic, "ann").text == "d"
+
+
+def test_arguments_that_are_not_utf_8(urls: list[str], topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    process = start(urls[0], "publish", topic, os.fsdecode(b"\xff"))
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert client.receive(topic, "ann").body == b"\xff"
+    for arguments in (("publish", "\udcff", "x"), ("read", topic, "ann", "--after", "\udcff")):
+        process = start(urls[0], *arguments)
+        _, error = process.communicate(timeout=30)
+        assert (process.returncode, "Traceback" in error) == (2, False)
+
+
+def test_json_is_utf_8_in_every_locale(urls: list[str], topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    client.publish(topic, "日本")
+    process = start(urls[0], "read", topic, "ann", "--json", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    out, error = process.communicate(timeout=30)
+    assert (json.loads(out)["text"], error) == ("日本", "")
+
+
+def test_keep_prints_more_than_a_batch_and_says_what_it_leaves_out(run: Run, topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    client.publish_many(topic, ["x"] * 1500)
+    assert len(run("read", topic, "ann", "--keep", "-n", "300").stdout.splitlines()) == 300
+    kept = run("read", topic, "ann", "--keep", "--all")
+    assert (len(kept.stdout.splitlines()), "500 more wait" in kept.stderr) == (1000, True)
+    assert client.stand(topic, "ann").pending == 1500
 
 
 def test_wrong_use_is_2(run: Run, topic: str) -> None:

@@ -16,7 +16,7 @@ from fanmail.answers import lowered
 from fanmail.api_key import find_api_key
 from fanmail.exchange import Exchange
 from fanmail.retry import Places, Retries
-from fanmail.targets import shown
+from fanmail.targets import header, shown
 from fanmail.values import Lost, Response, Send, World
 
 URL, OPS_URL = "FANMAIL_URL", "FANMAIL_OPS_URL"
@@ -47,15 +47,23 @@ def base_urls(urls: Urls, variable: str = URL, default: str = DEFAULT_URL) -> li
 
 
 def new_exchange(urls: list[str], retries: Retries, timeout: float) -> Exchange:
-    """The state of a client, beside its connections."""
-    return Exchange(Places(urls), retries, timeout, REAL)
+    """The state of a client, beside its connections. Raises ValueError for what is no base URL."""
+    places = Places(urls)
+    for url in urls:
+        try:
+            sound = bool(httpx.URL(url).host)
+        except httpx.InvalidURL:
+            sound = False
+        if not sound:
+            raise ValueError(f"{shown(url)!r} is no base URL")
+    return Exchange(places, retries, timeout, REAL)
 
 
 def settings(headers: Mapping[str, str] | None, api_key: str | None, urls: list[str]) -> dict[str, Any]:
     """Arguments of `httpx.Client` and `httpx.AsyncClient`. Raises ValueError for a key that is none, or not the only
     thing that says who is there.
     """
-    sent = _HEADERS | dict(headers or {})
+    sent = _HEADERS | dict(header(name, value) for name, value in (headers or {}).items())
     has_other = any(name.lower() == "authorization" for name in sent) or any(
         "@" in urlsplit(each).netloc for each in urls
     )

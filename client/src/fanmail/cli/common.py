@@ -19,8 +19,9 @@ from rich.text import Text
 from fanmail import errors
 from fanmail.admin import Admin
 from fanmail.api_key import KEY, KEY_FILE, read_api_key
-from fanmail.cli.words import printable
+from fanmail.cli.words import body_text, printable
 from fanmail.client import Client
+from fanmail.cluster import Peeked
 from fanmail.message import Message
 from fanmail.retry import Retries
 from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, URL
@@ -42,6 +43,8 @@ _CODES: tuple[tuple[type[errors.FanmailError], int], ...] = (
     (errors.Unavailable, UNAVAILABLE),
     (errors.OutcomeUnknown, UNAVAILABLE),
 )
+
+LOOKED_AT = ("id", "state", "attempt", "time", "type", "bytes", "body")
 
 C = TypeVar("C")
 
@@ -77,7 +80,7 @@ _within_option = click.option(
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Seconds to go on trying while the server is not available; 0: one try.",
+    help="Seconds to go on trying while the server is not available; 0: one try, inf: for ever.",
 )
 
 
@@ -187,8 +190,9 @@ def _cell(value: object, words: Callable[[Any], str] | None) -> str:
 
 def say_json(row: Mapping[str, object]) -> None:
     """One JSON object on a line of standard output, at once."""
-    sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+    sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")  # UTF-8 in every locale
+    sys.stdout.buffer.flush()
 
 
 def as_object(message: Message) -> dict[str, object]:
@@ -207,6 +211,19 @@ def as_object(message: Message) -> dict[str, object]:
         return row | {"base64": base64.b64encode(message.body).decode()}
 
 
+def say_messages(messages: Iterable[Message], as_json: bool) -> int:
+    """Messages that were only looked at, as JSON lines or as a table with the beginnings of their bodies: how many."""
+    rows = []
+    for message in messages:
+        row = as_object(message)
+        if isinstance(message, Peeked):
+            row = {"state": message.state} | row
+        rows.append(row if as_json else row | {"bytes": len(message.body), "body": body_text(message.body)})
+    if rows:
+        show(rows, as_json, [name for name in LOOKED_AT if name in rows[0]])
+    return len(rows)
+
+
 def say_message(message: Message, as_json: bool) -> None:
     """A message on standard output: its body and a line's end, or a JSON object."""
     if as_json:
@@ -217,8 +234,10 @@ def say_message(message: Message, as_json: bool) -> None:
     out.flush()
 
 
-def progress(*columns: str) -> Progress:
-    """A progress bar on standard error, where that is a terminal; `columns` are texts with `{task.fields[...]}`."""
+def progress(*columns: str, beside_output: bool = False) -> Progress:
+    """A progress bar on standard error, where that is a terminal; `columns` are texts with `{task.fields[...]}`.
+    `beside_output`: not where standard output is the same terminal.
+    """
     console = Console(stderr=True)
     texts = [TextColumn(each) for each in columns]
     return Progress(
@@ -229,5 +248,5 @@ def progress(*columns: str) -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or (beside_output and sys.stdout.isatty()),
     )

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import shell_complete
 
 from fanmail.cli.benching import bench
-from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, exit_code
+from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
 from fanmail.cli.operating import brokers, drain, end, peek, purge, topics, undrain
 from fanmail.cli.publishing import publish
 from fanmail.cli.reading import read, tail, verify
@@ -43,6 +43,9 @@ class Commands(click.Group):
         except FanmailError as error:
             click.echo(f"{NAME}: {printable(str(error))}", err=True)
             raise SystemExit(exit_code(error)) from None
+        except UnicodeEncodeError:
+            click.echo(f"{NAME}: an argument is not UTF-8", err=True)
+            raise SystemExit(USAGE) from None
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:  # whoever read this has gone, as `head` does

@@ -15,21 +15,20 @@ from fanmail.cli.common import (
     NOTHING,
     UNAVAILABLE,
     Server,
-    as_object,
     json_option,
     ops_options,
     progress,
     say_json,
+    say_messages,
     show,
     topic_argument,
     user_argument,
 )
-from fanmail.cli.words import age, body_text, short
+from fanmail.cli.words import age, short
 from fanmail.cluster import Broker, Topic
 
 TOPIC = ("topic", "messages", "bytes", "subscriptions", "oldest_age")
 ONE_TOPIC = (*TOPIC, "broker", "settings", "oldest_held_by")
-PEEKED = ("id", "state", "attempt", "time", "type", "bytes", "body")
 BROKER = (
     *("id", "state", "messages", "bytes", "oldest_age", "dead", "topics", "subscriptions", "leases", "waiting"),
     *("memory", "slots", "round_trip_ms"),
@@ -130,12 +129,7 @@ def peek(topic: str, user: str, count: int, as_json: bool, server: Server) -> No
     """Look at what USER has not done: what is leased first, then what waits. Takes nothing. Exit code 3 for none."""
     with server.admin() as admin:
         found = admin.peek(topic, user, count)
-    if as_json:
-        for each in found:
-            say_json({"state": each.state} | as_object(each))
-    elif found:
-        rows = [as_object(each) | {"state": each.state, "bytes": len(each.body)} for each in found]
-        show([row | {"body": body_text(each.body)} for row, each in zip(rows, found, strict=True)], False, PEEKED)
+    say_messages(found, as_json)
     if not found:
         raise SystemExit(NOTHING)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from contextlib import suppress
@@ -25,6 +26,8 @@ from fanmail.errors import FanmailError
 from fanmail.gapless import Gapless
 
 BATCH = 100
+MOST_KEPT = 1000
+"""Messages of one fetch, by the server's default ceiling; with --keep there is only one."""
 POLL = 1.0
 """Seconds of one long poll, so that a limit of time is kept to."""
 
@@ -56,20 +59,26 @@ def read(
     if take and (keep or after != "0"):
         raise click.UsageError("--take goes with neither --keep nor --after")
     printed, last = 0, after
-    with server.connect() as client:
+    with server.connect() as client, progress("{task.fields[seen]:,} messages", beside_output=True) as bar:
+        task = bar.add_task("reading", total=None if everything else count, seen=0)
         try:
             while everything or printed < count:
-                most = BATCH if everything else min(count - printed, BATCH)
+                most = min(math.inf if everything else count - printed, MOST_KEPT if keep else BATCH)
                 cursor = None if take else last
-                fetched = client.fetch(topic, user, most, after=cursor, wait=0 if printed else wait)
+                fetched = client.fetch(topic, user, int(most), after=cursor, wait=0 if printed else wait)
                 for message in fetched:
                     say_message(message, as_json)
                     printed, last = printed + 1, message.id
+                bar.update(task, completed=printed, seen=printed)
                 if not fetched.messages or keep:
                     break
         finally:
             if printed and not keep and not take:
                 client.advance(topic, user, last)
+    if keep and fetched.more and (everything or printed < count):
+        click.echo(
+            f"fanmail: {fetched.more} more wait: no more are fetched without telling that these are done", err=True
+        )
     if not printed:
         raise SystemExit(NOTHING)
 

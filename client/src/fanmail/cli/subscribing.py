@@ -10,10 +10,10 @@ import click
 from fanmail.cli.common import (
     NOTHING,
     Server,
-    as_object,
     both_options,
     json_option,
     say_json,
+    say_messages,
     server_options,
     show,
     topic_argument,
@@ -132,10 +132,7 @@ def dead(topic: str, user: str, put_back: bool, drop: bool, as_json: bool, serve
             count = client.put_back_dead(topic, user) if put_back else client.drop_dead(topic, user)
             say_json({"count": count}) if as_json else click.echo(str(count))
         else:
-            rows = [as_object(message) for message in _letters(client, topic, user)]
-            count = len(rows)
-            if rows:
-                show(rows, as_json, ("id", "time", "attempt", "type", "text", "base64"))
+            count = say_messages(_letters(client, topic, user), as_json)
     if not count:
         raise SystemExit(NOTHING)
 
