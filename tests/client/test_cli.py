@@ -134,7 +134,7 @@ def test_show_and_stats(run: Run, topic: str, client: Client) -> None:
     assert table[0].split() == ["topic", "user", "pending", "leased", "dead", "next_id"]
     assert table[2].split() == [topic, "bob", "1", "0", "0", stored.id]
     row = {"topic": topic, "user": "ann", "pending": 1, "leased": 0, "dead": 0, "next_id": stored.id}
-    assert lines(run("show", topic, "ann", "--json")) == [row]
+    assert lines(run("show", topic, "ann", "--json", "--within", "inf")) == [row]
     assert lines(run("stats", topic, "ann", "-n", "1", "--every", "0.01", "--json")) == [
         row | {"pending_per_second": 0.0}
     ]

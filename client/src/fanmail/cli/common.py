@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -89,7 +89,7 @@ class Server:
     """Where to, and as whom; which of the two URLs counts is the command's matter."""
 
     api_key_file: str | None
-    within: float
+    within: float = 0.0
     url: str = DEFAULT_URL
     ops_url: str = DEFAULT_OPS_URL
 
@@ -114,26 +114,31 @@ Command = Callable[..., Any]
 
 def server_options(command: Command) -> Command:
     """Adds `--url`, `--api-key-file` and `--within`: the command gets them as a `Server`, by the name `server`."""
-    return _url_option(_who_and_how_long(command))
+    return _url_option(_key_option(_within_option(_with_server(command))))
 
 
 def ops_options(command: Command) -> Command:
     """The same for the operations port, with `--ops-url`."""
-    return _ops_url_option(_who_and_how_long(command))
+    return _ops_url_option(_key_option(_within_option(_with_server(command))))
+
+
+def watching_options(command: Command) -> Command:
+    """The same for a command that goes on trying by itself: without `--within`."""
+    return _ops_url_option(_key_option(_with_server(command)))
 
 
 def both_options(command: Command) -> Command:
     """For a command that asks both ports."""
-    return _url_option(_ops_url_option(_who_and_how_long(command)))
+    return _url_option(ops_options(command))
 
 
-def _who_and_how_long(command: Command) -> Command:
+def _with_server(command: Command) -> Command:
     @wraps(command)
-    def wrapped(api_key_file: str | None, within: float, **others: Any) -> Any:
-        urls = {name: others.pop(name) for name in ("url", "ops_url") if name in others}
-        return command(**others, server=Server(api_key_file, within, **urls))
+    def wrapped(**given: Any) -> Any:
+        of_server = {each.name: given.pop(each.name) for each in fields(Server) if each.name in given}
+        return command(**given, server=Server(**of_server))
 
-    return _key_option(_within_option(wrapped))
+    return wrapped
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON, one object a line.")

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.text import Text
 
-from fanmail.cli.common import Server, json_option, ops_options, say_json, table
+from fanmail.cli.common import Server, json_option, say_json, table, watching_options
 from fanmail.cli.operating import broker_row
 from fanmail.cli.watching import Look, Rates, Watch
 from fanmail.cli.words import age, printable, rate, short
@@ -141,7 +141,7 @@ def _rates(rates: Rates) -> dict[str, object]:
 @click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many looks; without it, never.")
 @click.option("--rows", type=click.IntRange(1, 50), default=10, show_default=True, help="Of each list, at most.")
 @json_option
-@ops_options
+@watching_options
 def top(every: float, count: int | None, rows: int, as_json: bool, server: Server) -> None:
     """Watch the cluster: brokers, rates, the deepest and the oldest topics, the slowest subscribers. Ctrl-C ends it.
 
