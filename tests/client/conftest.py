@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fanmail import Client
+from tests.client.commands import Run, runner
 from tests.e2e.cluster import Cluster
 
 _numbers = itertools.count()
@@ -29,6 +30,18 @@ def client(urls: list[str]) -> Iterator[Client]:
 def topic() -> str:
     """A name of the test's own."""
     return f"client-{next(_numbers)}"
+
+
+@pytest.fixture
+def ops_urls(cluster: Cluster) -> list[str]:
+    """Base URLs of both fronts' operations ports."""
+    return [f"http://127.0.0.1:{front.ops_port}" for front in cluster.fronts]
+
+
+@pytest.fixture
+def run(urls: list[str], ops_urls: list[str]) -> Run:
+    """Runs the command in this process: see `runner`."""
+    return runner(urls, ops_urls)
 
 
 def urls_of(cluster: Cluster) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fanmail.exchange import Exchange
+from fanmail.message import Message
 from fanmail.retry import Places, Retries
 from fanmail.values import Emit, Flow, Handle, Lost, Outcome, Pause, Response, Send, World
 
@@ -51,6 +52,9 @@ class Stage:
         self.sent: list[Send] = []
         self.pauses: list[float] = []
         self.emitted: list[str] = []
+        """Ids of messages."""
+        self.emitted_items: list[Any] = []
+        """Those, and what has no id."""
         self.handled: list[str] = []
         self.raises: list[BaseException | None] = []
         """What the handler does with each message; then nothing."""
@@ -81,7 +85,8 @@ class Stage:
             self.pauses.append(effect.seconds)
             self.now += effect.seconds
         elif isinstance(effect, Emit):
-            self.emitted.append(effect.message.id)
+            self.emitted_items.append(effect.item)
+            self.emitted += [effect.item.id] if isinstance(effect.item, Message) else []
         else:
             assert isinstance(effect, Handle)
             self.handled.append(effect.message.id)

@@ -11,6 +11,9 @@ from typing import Any
 
 FORWARD, REFUSE, SWALLOW, HANG_UP = "forward", "refuse", "swallow", "hang up"
 """Pass it on; 503 without; pass it on and answer 504; pass it on and close the connection without an answer."""
+FORBID = "forbid"
+"""403 without passing it on."""
+PROBLEM = {"Content-Type": "application/problem+json"}
 _HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 Plan = Callable[[str, str], str]
@@ -18,10 +21,14 @@ Plan = Callable[[str, str], str]
 
 
 class Proxy:
-    """Listens while it is entered; `seen` has method, target and idempotency key of every request."""
+    """Listens while it is entered; `seen` has method, target and idempotency key of every request, `credentials` what
+    it had as Authorization. With a `key` it answers 401 where that is not the request's.
+    """
 
-    def __init__(self, port: int, plan: Plan) -> None:
+    def __init__(self, port: int, plan: Plan = lambda method, target: FORWARD, key: str = "") -> None:
         self.seen: list[tuple[str, str, str | None]] = []
+        self.credentials: list[str | None] = []
+        self._key = key
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -30,7 +37,7 @@ class Proxy:
             def handle_any(self) -> None:
                 proxy._serve(self, port, plan)
 
-            do_GET = do_POST = do_DELETE = do_PATCH = do_HEAD = handle_any
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = handle_any
 
             def log_message(self, *_: Any) -> None:
                 """Nothing."""
@@ -51,10 +58,17 @@ class Proxy:
 
     def _serve(self, handler: BaseHTTPRequestHandler, port: int, plan: Plan) -> None:
         self.seen.append((handler.command, handler.path, handler.headers["Idempotency-Key"]))
+        self.credentials.append(handler.headers["Authorization"])
         body = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
+        if self._key and handler.headers["Authorization"] != f"Bearer {self._key}":
+            _answer(handler, 401, {"WWW-Authenticate": "Bearer", **PROBLEM}, b'{"code": "unauthorized"}')
+            return
         what = plan(handler.command, handler.path)
         if what == REFUSE:
             _answer(handler, 503, {"Retry-After": "0"}, b"")
+            return
+        if what == FORBID:
+            _answer(handler, 403, PROBLEM, b'{"code": "forbidden"}')
             return
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
         connection.request(handler.command, handler.path, body, dict(handler.headers.items()))
@@ -77,7 +91,8 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str
     if status != 204:
         handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
-    handler.wfile.write(body)
+    if handler.command != "HEAD":
+        handler.wfile.write(body)
 
 
 def first(count: int, what: str, method: str = "POST") -> Plan:

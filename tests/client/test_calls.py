@@ -42,6 +42,21 @@ def test_headers_that_would_not_travel_are_an_error() -> None:
         calls.publish("t", headers={"Colour": "red"})
 
 
+@pytest.mark.parametrize("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx日本", "qzx\x1bb"])
+def test_what_no_header_can_carry_is_an_error_at_once_and_not_shown(value: str) -> None:
+    for options in ({"headers": {"Meta-A": value}}, {"type": value}, {"key": value}):
+        with pytest.raises(ValueError) as caught:
+            calls.publish("t", **options)
+        assert "qzx" not in str(caught.value)
+    with pytest.raises(ValueError, match="no name"):
+        calls.publish("t", headers={"Meta-A\n": "x"})
+
+
+def test_names_that_are_no_utf_8_are_no_names() -> None:
+    with pytest.raises(BadRequest):
+        calls.publish("\udcff", b"")
+
+
 def test_a_batch_is_made_of_frames() -> None:
     call = calls.publish_many("t", ["a", b"", "ü"])
     assert call.request.body == b"\0\0\0\1a\0\0\0\0\0\0\0\2\xc3\xbc"

@@ -7,44 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from fanmail import Client
-from fanmail.cli.main import command
+from tests.client.commands import Run, lines, start
 from tests.client.conftest import urls_of
 from tests.client.proxy import REFUSE, SWALLOW, Proxy, first
 from tests.conftest import StartCluster
 from tests.e2e.cluster import ROOT, Cluster, clean_environ, wait_for
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(urls: list[str]) -> Run:
-    """Runs the command in this process: `run("read", topic, "ann", code=3)`; `stdin` and the exit `code` by name."""
-
-    def run(*arguments: str, stdin: str | bytes = "", code: int = 0, url: str = "") -> Result:
-        environ = {"FANMAIL_URL": url or ",".join(urls)}
-        result = CliRunner().invoke(command, list(arguments), input=stdin, env=environ, prog_name="fanmail")
-        assert result.exit_code == code, (result.exit_code, result.stdout, result.stderr)
-        return result
-
-    return run
-
-
-def lines(result: Result) -> list[dict[str, object]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def start(url: str, *arguments: str) -> subprocess.Popen[str]:
-    """The command as a process."""
-    environ = clean_environ() | {"FANMAIL_URL": url, "PYTHONPATH": str(ROOT / "client" / "src")}
-    argv = [sys.executable, "-m", "fanmail", *arguments]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
 def test_subscribe_and_unsubscribe(run: Run, topic: str) -> None:
@@ -85,6 +57,48 @@ def test_publish_lines(run: Run, topic: str, client: Client, tmp_path: Path) -> 
     assert bodies == [*map(str, range(2500)), "the end", "a", "", "b"]
 
 
+def test_lines_that_come_slowly_are_not_held_up(urls: list[str], topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    process = start(urls[0], "publish", topic, "--lines", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    for part, found in (("a\nb", "a"), ("c\n", "bc"), ("\nd", "")):
+        process.stdin.write(part)
+        process.stdin.flush()
+        assert wait_for(lambda: client.receive(topic, "ann", wait=5)).text == found
+    out, _ = process.communicate(timeout=30)
+    assert out.startswith("4 published")
+    assert client.receive(topic, "ann").text == "d"
+
+
+def test_arguments_that_are_not_utf_8(urls: list[str], topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    process = start(urls[0], "publish", topic, os.fsdecode(b"\xff"))
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert client.receive(topic, "ann").body == b"\xff"
+    for arguments in (("publish", "\udcff", "x"), ("read", topic, "ann", "--after", "\udcff")):
+        process = start(urls[0], *arguments)
+        _, error = process.communicate(timeout=30)
+        assert (process.returncode, "Traceback" in error) == (2, False)
+
+
+def test_json_is_utf_8_in_every_locale(urls: list[str], topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    client.publish(topic, "日本")
+    process = start(urls[0], "read", topic, "ann", "--json", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    out, error = process.communicate(timeout=30)
+    assert (json.loads(out)["text"], error) == ("日本", "")
+
+
+def test_keep_prints_more_than_a_batch_and_says_what_it_leaves_out(run: Run, topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    client.publish_many(topic, ["x"] * 1500)
+    assert len(run("read", topic, "ann", "--keep", "-n", "300").stdout.splitlines()) == 300
+    kept = run("read", topic, "ann", "--keep", "--all")
+    assert (len(kept.stdout.splitlines()), "500 more wait" in kept.stderr) == (1000, True)
+    assert client.stand(topic, "ann").pending == 1500
+
+
 def test_wrong_use_is_2(run: Run, topic: str) -> None:
     run("publish", topic, "x", "--lines", code=2)
     run("publish", topic, "x", "-H", "nonsense", code=2)
@@ -120,7 +134,7 @@ def test_show_and_stats(run: Run, topic: str, client: Client) -> None:
     assert table[0].split() == ["topic", "user", "pending", "leased", "dead", "next_id"]
     assert table[2].split() == [topic, "bob", "1", "0", "0", stored.id]
     row = {"topic": topic, "user": "ann", "pending": 1, "leased": 0, "dead": 0, "next_id": stored.id}
-    assert lines(run("show", topic, "ann", "--json")) == [row]
+    assert lines(run("show", topic, "ann", "--json", "--within", "inf")) == [row]
     assert lines(run("stats", topic, "ann", "-n", "1", "--every", "0.01", "--json")) == [
         row | {"pending_per_second": 0.0}
     ]
@@ -275,21 +289,14 @@ def test_other_errors_are_1(run: Run, topic: str, client: Client) -> None:
 
 def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     text = run("--help").stdout
-    for name in (
-        "subscribe",
-        "unsubscribe",
-        "publish",
-        "read",
-        "tail",
-        "work",
-        "dead",
-        "show",
-        "stats",
-        "verify",
-        "bench",
-    ):
+    both = {"show"}
+    public = {"subscribe", "unsubscribe", "publish", "read", "tail", "work", "dead", "stats", "verify", "bench"}
+    for name in public | both:
         assert name in text
         assert "--url" in run(name, "--help").stdout
+    for name in both | {"topics", "peek", "purge", "end", "top", "brokers", "drain", "undrain"}:
+        assert name in text
+        assert "--ops-url" in run(name, "--help").stdout
     assert "Exit codes" in text
 
 
@@ -297,6 +304,14 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
 def test_shells_complete_it(run: Run, shell: str) -> None:
     assert "_FANMAIL_COMPLETE" in run("completion", shell).stdout
     environ = clean_environ() | {"PYTHONPATH": str(ROOT / "client" / "src"), "_FANMAIL_COMPLETE": f"{shell}_complete"}
-    environ |= {"COMP_WORDS": "fanmail ver", "COMP_CWORD": "ver" if shell == "fish" else "1"}
-    done = subprocess.run([sys.executable, "-m", "fanmail"], env=environ, capture_output=True, text=True, check=False)
-    assert "verify" in done.stdout, (done.stdout, done.stderr, os.fspath(ROOT))
+    for words, found in (
+        ("ver", "verify"),
+        ("pee", "peek"),
+        ("topics --sor", "--sort"),
+        ("topics --sort ol", "oldest"),
+    ):
+        last = words.split()[-1] if shell == "fish" else str(len(words.split()))
+        typed = environ | {"COMP_WORDS": f"fanmail {words}", "COMP_CWORD": last}
+        argv = [sys.executable, "-m", "fanmail"]
+        done = subprocess.run(argv, env=typed, capture_output=True, text=True, check=False)
+        assert found in done.stdout, (words, done.stdout, done.stderr)

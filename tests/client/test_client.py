@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fanmail import (
+    Admin,
     AsyncClient,
     BadRequest,
     Client,
@@ -225,6 +226,15 @@ def test_an_interrupted_worker_gives_its_message_back(client: Client, topic: str
     again = client.receive(topic, "crew", lease=30)
     assert again is not None
     assert again.attempt == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host", "host:8100", "http://", "http://host:port", "http://host/?a=b", "", "http://[::1"]
+)
+def test_what_is_no_base_url_is_told_at_once(url: str) -> None:
+    for kind in (Client, Admin, AsyncClient):
+        with pytest.raises(ValueError, match="base URL"):
+            kind(url or [])
 
 
 def running(urls: list[str], test: Callable[[AsyncClient], Awaitable[None]]) -> None:

@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from fanmail import Client, calls, client, gapless, message, transport
+from fanmail import Admin, Client, admin, admin_calls, calls, client, gapless, message, targets, transport
+from fanmail.cli import words
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster
 from tests.support.documents import code
@@ -25,6 +26,7 @@ def url(start_cluster: StartCluster, monkeypatch: pytest.MonkeyPatch) -> str:
     cluster: Cluster = start_cluster(brokers=2, fronts=1)
     url = f"http://127.0.0.1:{cluster.fronts[0].port}"
     monkeypatch.setenv("FANMAIL_URL", url)
+    monkeypatch.setenv("FANMAIL_OPS_URL", f"http://127.0.0.1:{cluster.fronts[0].ops_port}")
     return url
 
 
@@ -39,9 +41,14 @@ def examples(*modules: ModuleType) -> Iterator[doctest.DocTest]:
 def test_docstrings(url: str) -> None:
     runner = doctest.DocTestRunner()
     tried = 0
-    with Client(url) as mine:
-        for example in examples(calls, client, message, gapless, transport):
+    with Client(url) as mine, Admin() as admins:
+        for example in examples(calls, client, message, gapless, transport, targets, words):
             example.globs |= {"client": mine, "url": url}
+            tried += runner.run(example).attempted
+        mine.drop_dead("news", "alice")
+        mine.publish("news", "hello")
+        for example in examples(admin, admin_calls):
+            example.globs |= {"admin": admins}
             tried += runner.run(example).attempted
     assert runner.failures == 0
     assert tried > 20
@@ -50,4 +57,5 @@ def test_docstrings(url: str) -> None:
 def test_readme_in_python(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(code(README, "python"), README, "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out.splitlines()
-    assert [each.split()[-1] for each in printed] == ["world", "one", "two", "three", "asyncio", "0.0"]
+    assert [each.split()[-1] for each in printed[:6]] == ["world", "one", "two", "three", "asyncio", "0.0"]
+    assert printed[6:] == ["news 1 0 0", "('alice',)", "['unread']", "1 ['up', 'up']"]

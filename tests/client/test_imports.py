@@ -18,7 +18,10 @@ from tests.unit.test_import_rules import (
 )
 
 SOURCES = sorted((ROOT / "client" / "src").rglob("*.py"))
-CORE = ("values", "errors", "message", "answers", "targets", "calls", "retry", "exchange", "loops", "gapless")
+CORE = (
+    *("values", "errors", "message", "cluster", "answers", "targets", "calls", "admin_calls", "retry", "exchange"),
+    *("loops", "listing", "gapless"),
+)
 OURS = {"broker", "httpfront", "common", "bench", "tests"}
 OTHERS = {"httpx", "click", "rich"}
 

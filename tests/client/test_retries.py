@@ -74,12 +74,32 @@ def test_a_long_poll_has_its_own_wait_on_top() -> None:
     assert stage.sent[0].timeout == 21.0
 
 
+def test_what_a_long_poll_waited_is_not_taken_from_the_retries() -> None:
+    stage = Stage([DOWN, GONE], retries=Retries(total=2.0), answer_time=20.0)
+    repeated(stage, calls.receive("t", "u", after="0", wait=20))
+    assert len(stage.sent) == 2
+    stage = Stage([REFUSED] * 100, retries=Retries(total=2.0, base=1, most=1))
+    with pytest.raises(Unavailable):
+        repeated(stage, calls.receive("t", "u", after="0", wait=20))
+    assert sum(stage.pauses) == 1, "nor given to them where nobody waited"
+
+
 def test_without_retries_there_is_one_try() -> None:
-    for answer in (DOWN, UNKNOWN, REFUSED, RESET):
-        stage = Stage([answer], urls=URLS, retries=ONCE)
-        with pytest.raises(FanmailError):
-            repeated(stage, calls.publish("t", b"x"))
-        assert stage.sent[0].timeout == 10.0
+    for call in (calls.publish("t", b"x"), calls.receive("t", "u", after="0", wait=20)):
+        for answer in (DOWN, UNKNOWN, REFUSED, RESET):
+            stage = Stage([answer], urls=URLS, retries=ONCE)
+            with pytest.raises(FanmailError):
+                repeated(stage, call)
+            assert stage.sent[0].timeout in (10.0, 30.0)
+
+
+@pytest.mark.parametrize("answer", [DOWN, UNKNOWN, REFUSED, RESET])
+def test_the_next_call_is_for_another_server_also_where_this_one_was_not_tried_again(answer: Outcome) -> None:
+    stage = Stage([answer, GONE], urls=URLS, retries=ONCE)
+    with pytest.raises(FanmailError):
+        repeated(stage, calls.receive("t", "u"))
+    repeated(stage, calls.receive("t", "u"))
+    assert stage.bases == ["http://one", "http://two"]
 
 
 SAFE = [

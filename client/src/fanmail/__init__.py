@@ -1,12 +1,26 @@
-"""Python client of Fanmail, an HTTP publish/subscribe server: `Client`, and `AsyncClient` for asyncio.
+"""Python client of Fanmail, an HTTP publish/subscribe server: `Client`, and `AsyncClient` for asyncio; for operators
+`Admin` and `AsyncAdmin`.
 
-In reading order: `calls` has every call, `exchange` retries and the loops, `retry` the rules of retrying, `values` what
-passes between them and the world, `client` and `aio` the world; `errors` what can go wrong.
+In reading order: `calls` and `admin_calls` have every call, `exchange` one call with its retries, `retry` the rules of
+that, `loops` and `listing` what is made of several calls, `values` what passes between them and the world, `driving`,
+`client`, `admin` and `aio` the world; `errors` what can go wrong.
 """
 
-from fanmail.aio import AsyncClient
+from fanmail.admin import Admin
+from fanmail.aio import AsyncAdmin, AsyncClient
 from fanmail.calls import batches
 from fanmail.client import Client
+from fanmail.cluster import (
+    Broker,
+    Config,
+    Peeked,
+    Subscription,
+    SubscriptionPage,
+    Topic,
+    TopicDetails,
+    TopicPage,
+    TopicSettings,
+)
 from fanmail.errors import (
     BadRequest,
     CursorLost,
@@ -39,6 +53,8 @@ from fanmail.retry import ONCE, Retries
 __all__ = [
     "Client",
     "AsyncClient",
+    "Admin",
+    "AsyncAdmin",
     "Retries",
     "ONCE",
     "batches",
@@ -51,6 +67,15 @@ __all__ = [
     "Acknowledged",
     "DeadLetters",
     "Worked",
+    "Topic",
+    "TopicDetails",
+    "TopicSettings",
+    "TopicPage",
+    "Subscription",
+    "SubscriptionPage",
+    "Peeked",
+    "Broker",
+    "Config",
     "FanmailError",
     "BadRequest",
     "TooLarge",

@@ -3,63 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, Unpack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Unpack
 
-import httpx
-
-from fanmail import transport
+from fanmail.admin_calls import MOST_PAGE
+from fanmail.cluster import Subscription, Topic
+from fanmail.driving import AsyncDriver
+from fanmail.listing import listing_subscriptions, listing_topics
 from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
 from fanmail.message import Message, Worked
-from fanmail.methods import Methods
-from fanmail.values import Call, Effect, Emit, Flow, Handle, Outcome, Pause, Send
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from fanmail.methods import AdminMethods, Methods
 
 
-class AsyncClient(Methods):
+class AsyncClient(Methods, AsyncDriver):
     """As `Client`, for asyncio: every method is awaited, `messages` is for `async for`, handlers are coroutines."""
 
-    _http: httpx.AsyncClient
-
-    def _open(self, settings: dict[str, Any]) -> None:
-        self._http = httpx.AsyncClient(**settings)
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self._http.aclose()
-
-    def caller(self, make: Callable[P, Call[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-        """The function as a method of this client."""
-
-        @wraps(make)
-        async def method(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await self._run(self._exchange.call(make(*args, **kwargs)))
-
-        return method
-
-    async def messages(self, topic: str, user: str, **options: Unpack[ReadOptions]) -> AsyncIterator[Message]:
+    def messages(self, topic: str, user: str, **options: Unpack[ReadOptions]) -> AsyncIterator[Message]:
         """As `Client.messages`, for `async for`."""
-        flow = reading(self._exchange, topic, user, options)
-        answer: Any = None
-        while True:
-            try:
-                effect = flow.send(answer)
-            except StopIteration:
-                return
-            if isinstance(effect, Emit):
-                yield effect.message
-                answer = None
-            else:
-                answer = await self._do(effect)
+        return self._emitted(reading(self._exchange, topic, user, options))
 
     async def work(
         self, topic: str, user: str, handle: Callable[[Message], Awaitable[object]], **options: Unpack[WorkOptions]
@@ -80,36 +41,14 @@ class AsyncClient(Methods):
 
         return await self._run(working(self._exchange, topic, user, options), handled)
 
-    async def _run(
-        self, flow: Flow[T], handled: Callable[[Message], Awaitable[BaseException | None]] | None = None
-    ) -> T:
-        answer: Any = None
-        while True:
-            try:
-                effect = flow.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if isinstance(effect, Handle):
-                assert handled is not None
-                answer = await handled(effect.message)
-            else:
-                answer = await self._do(effect)
 
-    async def _do(self, effect: Effect) -> Outcome | None:
-        if isinstance(effect, Send):
-            return await self._send(effect)
-        assert isinstance(effect, Pause), effect
-        await asyncio.sleep(effect.seconds)
-        return None
+class AsyncAdmin(AdminMethods, AsyncDriver):
+    """As `Admin`, for asyncio: every method is awaited, `topics` and `subscriptions` are for `async for`."""
 
-    async def _send(self, send: Send) -> Outcome:
-        request = self._http.build_request(**transport.request_arguments(send))
-        try:
-            response = await self._http.send(request, stream=True)
-            try:
-                return transport.answered(response, b"".join([part async for part in response.aiter_raw()]))
-            finally:
-                await response.aclose()
-        except httpx.TransportError as error:
-            return transport.lost(send, error)
+    def topics(self, prefix: str = "", *, page: int = MOST_PAGE) -> AsyncIterator[Topic]:
+        """As `Admin.topics`."""
+        return self._emitted(listing_topics(self._exchange, prefix, page))
+
+    def subscriptions(self, topic: str, *, page: int = MOST_PAGE) -> AsyncIterator[Subscription]:
+        """As `Admin.subscriptions`."""
+        return self._emitted(listing_subscriptions(self._exchange, topic, page))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from fanmail.cluster import Peeked
 from fanmail.errors import ServerFault, seconds
 from fanmail.message import Acknowledged, DeadLetters, Fetched, Frames, Message, MessageId, Published, Standing
 from fanmail.values import Response
@@ -89,22 +90,34 @@ def dead_letters(response: Response, topic: str, user: str) -> DeadLetters:
 
 
 def _messages(body: bytes, more: int, topic: str, user: str) -> tuple[Message, ...]:
-    members = _lines(body)
+    lines = _lines(body)
     return tuple(
         Message(
-            id=each["id"],
-            body=each["text"].encode() if "text" in each else base64.b64decode(each["base64"]),
-            type=each["type"],
-            headers=each.get("meta", {}),
-            time=_time(each["time"]),
-            attempt=each["attempt"],
-            pending=more + len(members) - at,
+            **_members(each),
+            pending=more + len(lines) - at,
             receipt=each.get("receipt", ""),
             topic=topic,
             user=user,
         )
-        for at, each in enumerate(members, 1)
+        for at, each in enumerate(lines, 1)
     )
+
+
+def _members(line: dict[str, Any]) -> dict[str, Any]:
+    """What JSON tells of a message, wherever it stands."""
+    return {
+        "id": line["id"],
+        "body": line["text"].encode() if "text" in line else base64.b64decode(line["base64"]),
+        "type": line["type"],
+        "headers": line.get("meta", {}),
+        "time": _time(line["time"]),
+        "attempt": line["attempt"],
+    }
+
+
+def peeked(messages: list[dict[str, Any]], topic: str, user: str) -> tuple[Peeked, ...]:
+    """Messages of the admin API."""
+    return tuple(Peeked(**_members(each), state=each["state"], topic=topic, user=user) for each in messages)
 
 
 def acknowledged(response: Response) -> list[Acknowledged]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fanmail import answers
 from fanmail.message import Acknowledged, DeadLetters, Fetched, Frames, Message, Published, Standing
-from fanmail.targets import path, query_of
+from fanmail.targets import header, path, query_of
 from fanmail.values import Call, Headers, Request
 
 FRAMES = "application/vnd.fanmail.frames"
@@ -37,8 +37,8 @@ def publish(
     """Publishes one message; a `str` goes as UTF-8.
 
     `type` is its Content-Type. `headers` travel with it: `Meta-*`, `ce-*`, `traceparent`, `tracestate`,
-    `Content-Encoding`, `Content-Language`; ValueError for any other. `ttl`: it is not handed out after so long.
-    `delay`: it is published so much later.
+    `Content-Encoding`, `Content-Language`; ValueError for any other, and for what no header can carry. `ttl`: it is not
+    handed out after so long. `delay`: it is published so much later.
 
     It is stored once, however often it is tried: with the idempotency `key`, or one that is made here. A key is kept
     for 10 minutes by default. With `key=""` none is sent: cheaper for the broker, and after a 504 or a lost connection
@@ -244,7 +244,7 @@ def _publish(
     topic: str, body: bytes, query: Mapping[str, object], headers: Headers, key: str | None
 ) -> Call[Published]:
     if key:
-        headers = (*headers, ("Idempotency-Key", key))
+        headers = (*headers, header("Idempotency-Key", key))
     request = Request("POST", path(topic) + query_of(query), headers, body)
     return Call(request, answers.published, repeatable=bool(key), wants_key=key is None)
 
@@ -258,8 +258,8 @@ def _kept(media_type: str | None, headers: Mapping[str, str] | None) -> Headers:
     strange = [name for name in headers or {} if not answers.is_kept(name)]
     if strange:
         raise ValueError(f"{strange[0]} does not travel with a message: name it Meta-{strange[0]}, or use type=")
-    kind = (("Content-Type", media_type),) if media_type else ()
-    return (*kind, *(headers or {}).items())
+    kind = (header("Content-Type", media_type),) if media_type else ()
+    return (*kind, *[header(name, value) for name, value in (headers or {}).items()])
 
 
 def _receipt(message: Message) -> str:

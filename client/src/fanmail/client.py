@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, Unpack
+from typing import Unpack
 
-import httpx
-
-from fanmail import transport
+from fanmail.driving import SyncDriver
 from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
 from fanmail.message import Message, Worked
 from fanmail.methods import Methods
-from fanmail.values import Call, Effect, Emit, Flow, Handle, Outcome, Pause, Send
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class _Stopped(Exception):
     """A flow of another thread is not wanted any more."""
 
 
-class Client(Methods):
+class Client(Methods, SyncDriver):
     """A client of one cluster; threads may share it. Use it in a `with`, or close it.
 
-    `urls`: base URLs, one or several, of fronts
-    or proxies; by default `FANMAIL_URL`, or the quickstart's first front. The first that works is used until it does
-    not. `timeout`: seconds for one try, more than the server's `broker_timeout`. `headers` go with every request.
+    `urls`: base URLs, one or several, of fronts or proxies; by default `FANMAIL_URL`, or the quickstart's first front.
+    The first that works is used until it does not. `api_key`: by default `FANMAIL_API_KEY`, or the first line of the
+    file that `FANMAIL_API_KEY_FILE` names; "" for none. It goes to the base URLs and nowhere else: no redirect is
+    followed. `timeout`: seconds for one try, more than the server's `broker_timeout`. `headers` go with every request.
+    Raises ValueError for a base URL or a key that cannot be one.
 
     Its methods are the functions of `fanmail.calls`, and these:
 
@@ -42,30 +36,6 @@ class Client(Methods):
     1
     b'hello'
     """
-
-    _http: httpx.Client
-
-    def _open(self, settings: dict[str, Any]) -> None:
-        self._http = httpx.Client(**settings)
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
-
-    def caller(self, make: Callable[P, Call[T]]) -> Callable[P, T]:
-        """The function as a method of this client."""
-
-        @wraps(make)
-        def method(*args: P.args, **kwargs: P.kwargs) -> T:
-            return self._run(self._exchange.call(make(*args, **kwargs)))
-
-        return method
 
     def messages(self, topic: str, user: str, **options: Unpack[ReadOptions]) -> Iterator[Message]:
         """Every message of a user, in order, each **at least once**, for ever or until none waits.
@@ -84,18 +54,7 @@ class Client(Methods):
         >>> last
         'line 999'
         """
-        flow = reading(self._exchange, topic, user, options)
-        answer: Any = None
-        while True:
-            try:
-                effect = flow.send(answer)
-            except StopIteration:
-                return
-            if isinstance(effect, Emit):
-                yield effect.message
-                answer = None
-            else:
-                answer = self._do(effect, time.sleep)
+        return self._emitted(reading(self._exchange, topic, user, options))
 
     def work(
         self, topic: str, user: str, handle: Callable[[Message], object], **options: Unpack[WorkOptions]
@@ -150,40 +109,3 @@ class Client(Methods):
         finally:
             over.set()
             thread.join()
-
-    def _run(
-        self,
-        flow: Flow[T],
-        handled: Callable[[Message], BaseException | None] | None = None,
-        pause: Callable[[float], object] = time.sleep,
-    ) -> T:
-        answer: Any = None
-        while True:
-            try:
-                effect = flow.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if isinstance(effect, Handle):
-                assert handled is not None
-                answer = handled(effect.message)
-            else:
-                answer = self._do(effect, pause)
-
-    def _do(self, effect: Effect, pause: Callable[[float], object]) -> Outcome | None:
-        if isinstance(effect, Send):
-            return self._send(effect)
-        assert isinstance(effect, Pause), effect
-        pause(effect.seconds)
-        return None
-
-    def _send(self, send: Send) -> Outcome:
-        request = self._http.build_request(**transport.request_arguments(send))
-        try:
-            response = self._http.send(request, stream=True)
-            try:
-                return transport.answered(response, b"".join(response.iter_raw()))
-            finally:
-                response.close()
-        except httpx.TransportError as error:
-            return transport.lost(send, error)

@@ -52,7 +52,7 @@ class KeyReused(BadRequest):
 
 
 class Denied(FanmailError):
-    """401, 403: no or wrong credentials, or not allowed."""
+    """401, 403: no API key or a wrong one, or one without the right to this. Never tried again."""
 
 
 class NotFound(FanmailError):
@@ -119,6 +119,12 @@ _BY_STATUS: dict[int, type[FanmailError]] = {
     504: OutcomeUnknown,
 }
 
+_WITHOUT_WORDS = {
+    401: "the server wants an API key, or another one",
+    403: "the API key does not give the right to this",
+}
+"""For answers without a document, as to a HEAD."""
+
 
 def error_of(outcome: Outcome, method: str = "GET") -> FanmailError:
     """The exception for an answer that is no success, or for none. To a HEAD it comes without its document."""
@@ -131,7 +137,8 @@ def error_of(outcome: Outcome, method: str = "GET") -> FanmailError:
     kind = _BY_CODE.get(code) or _BY_STATUS.get(outcome.status)
     if kind is None:
         kind = BadRequest if 400 <= outcome.status < 500 else ServerFault
-    detail = str(problem.pop("detail", "") or problem.get("title") or f"the server answered {outcome.status}")
+    usual = _WITHOUT_WORDS.get(outcome.status, f"the server answered {outcome.status}")
+    detail = str(problem.pop("detail", "") or problem.get("title") or usual)
     return kind(
         detail,
         code,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from fanmail.errors import FanmailError, NotFound, OutcomeUnknown, Refused, ServerFault, error_of
+from fanmail.errors import FanmailError, NotFound, OutcomeUnknown, ServerFault, Unavailable, error_of
 from fanmail.retry import Places, Retries
 from fanmail.values import Call, Flow, Lost, Outcome, Pause, Response, Send, World
 
@@ -33,22 +33,25 @@ class Exchange:
         """
         retries, world = self.retries, self.world
         call = self._with_key(call)
-        ends = math.inf if retries.total is None else world.clock() + retries.total + call.patience
+        ends = math.inf if retries.total is None else world.clock() + retries.total
+        patience = call.patience
         failures, unknown, fresh = 0, False, len(self.places) - 1
         while True:
-            place = self.places.current
-            left = max(ends - world.clock(), LEAST_TIMEOUT) if retries.total else math.inf
+            place, began = self.places.current, world.clock()
+            left = max(ends - began + patience, LEAST_TIMEOUT) if retries.total else math.inf
             outcome: Outcome = yield Send(place, call.request, min(self.timeout + call.patience, left))
             if isinstance(outcome, Response) and outcome.status < 300:
                 return _read(call, outcome)
             error = error_of(outcome, call.request.method)
             if unknown and call.gone_is_done and isinstance(error, NotFound):
                 return call.read(Response(200, {}))
-            if not retries.allows(error, call.repeatable):
+            if retries.total == 0 or not retries.allows(error, call.repeatable):
+                self._leave(place, error)
                 raise error
+            waited = min(world.clock() - began, patience)  # what was waited for on purpose is not the retries' time
+            patience, ends = patience - waited, ends + waited
             unknown = unknown or isinstance(error, OutcomeUnknown)
-            if not isinstance(error, Refused):
-                self.places.leave(place)
+            self._leave(place, error)
             if isinstance(outcome, Lost) and fresh and world.clock() < ends:
                 fresh -= 1  # another server may answer at once
                 continue
@@ -57,6 +60,11 @@ class Exchange:
             if world.clock() + seconds >= ends:
                 raise _last(error, unknown)
             yield Pause(seconds)
+
+    def _leave(self, place: str, error: FanmailError) -> None:
+        """The next try, or the next call, is for another server, where it is this one that failed."""
+        if isinstance(error, Unavailable | OutcomeUnknown):
+            self.places.leave(place)
 
     def _with_key(self, call: Call[T]) -> Call[T]:
         if not call.wants_key:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanmail.errors import FanmailError, OutcomeUnknown, Refused, Unavailable
+from fanmail.targets import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ class Places:
             raise ValueError("no base URL")
         for url in urls:
             if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{url!r} is no base URL: it begins with neither http:// nor https://")
+                raise ValueError(f"{shown(url)!r} is no base URL: it begins with neither http:// nor https://")
+            if "?" in url or "#" in url:
+                raise ValueError(f"{shown(url)!r} is no base URL: it has a query or a fragment")
         self._urls = [url.rstrip("/") for url in urls]
         self._at = 0
 

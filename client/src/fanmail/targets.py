@@ -1,11 +1,15 @@
-"""Paths and queries of requests."""
+"""Paths, queries and headers of requests."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from fanmail.errors import BadRequest
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
 
 
 def path(*names: str) -> str:
@@ -14,9 +18,12 @@ def path(*names: str) -> str:
 
 
 def _segment(name: str) -> str:
-    if name in ("", ".", ".."):
-        raise BadRequest(f"{name!r} is not a legal name", "bad-name")
-    return quote(name, safe="")
+    try:
+        if name not in ("", ".", ".."):
+            return quote(name, safe="")
+    except UnicodeEncodeError:
+        pass  # a surrogate, as in an argument of a command that was not UTF-8
+    raise BadRequest(f"{name!r} is not a legal name", "bad-name")
 
 
 def query_of(parameters: Mapping[str, object]) -> str:
@@ -30,3 +37,27 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
     return quote(str(value), safe="")
+
+
+def header(name: str, value: str) -> tuple[str, str]:
+    """A header, if HTTP can carry it. Raises ValueError, which does not show the value, where it cannot.
+
+    >>> header("Meta-Colour", "red\\nSet-Cookie: x")
+    Traceback (most recent call last):
+    ValueError: the value of 'Meta-Colour' is none for a header: a control character, a blank at an end, or not latin-1
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a header")
+    if not _VALUE.fullmatch(value):
+        why = "a control character, a blank at an end, or not latin-1"
+        raise ValueError(f"the value of {name!r} is none for a header: {why}")
+    return name, value
+
+
+def shown(url: str) -> str:
+    """A base URL for a text: without a name or password in it.
+
+    >>> shown("https://ann:secret@example.org/fanmail")
+    'https://***@example.org/fanmail'
+    """
+    return re.sub(r"(^|//)[^/]*@", r"\1***@", url)

@@ -8,16 +8,22 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from fanmail.answers import lowered
+from fanmail.api_key import find_api_key
 from fanmail.exchange import Exchange
 from fanmail.retry import Places, Retries
+from fanmail.targets import header, shown
 from fanmail.values import Lost, Response, Send, World
 
+URL, OPS_URL = "FANMAIL_URL", "FANMAIL_OPS_URL"
 DEFAULT_URL = "http://127.0.0.1:8100"
 """The first front of `bin/quickstart`."""
+DEFAULT_OPS_URL = "http://127.0.0.1:9100"
+"""The operations port of that front."""
 CONNECT_TIMEOUT = 5.0
 KEEP_ALIVE = 30.0
 """Seconds; well below the server's idle timeout, so that a connection is not closed just when it is used."""
@@ -29,26 +35,45 @@ REAL = World(time.monotonic, random.random, lambda: uuid.uuid4().hex)
 Urls = str | Iterable[str] | None
 
 
-def base_urls(urls: Urls) -> list[str]:
-    """Base URLs from one text with commas or blanks between, from several, or from `FANMAIL_URL`.
+def base_urls(urls: Urls, variable: str = URL, default: str = DEFAULT_URL) -> list[str]:
+    """Base URLs from one text with commas or blanks between, from several, or from an environment variable.
 
     >>> base_urls("http://127.0.0.1:8100, http://127.0.0.1:8101")
     ['http://127.0.0.1:8100', 'http://127.0.0.1:8101']
     """
     if urls is None:
-        urls = os.environ.get("FANMAIL_URL") or DEFAULT_URL
+        urls = os.environ.get(variable) or default
     return urls.replace(",", " ").split() if isinstance(urls, str) else list(urls)
 
 
-def new_exchange(urls: Urls, retries: Retries, timeout: float) -> Exchange:
-    """The state of a client, beside its connections."""
-    return Exchange(Places(base_urls(urls)), retries, timeout, REAL)
+def new_exchange(urls: list[str], retries: Retries, timeout: float) -> Exchange:
+    """The state of a client, beside its connections. Raises ValueError for what is no base URL."""
+    places = Places(urls)
+    for url in urls:
+        try:
+            sound = bool(httpx.URL(url).host)
+        except httpx.InvalidURL:
+            sound = False
+        if not sound:
+            raise ValueError(f"{shown(url)!r} is no base URL")
+    return Exchange(places, retries, timeout, REAL)
 
 
-def settings(headers: Mapping[str, str] | None) -> dict[str, Any]:
-    """Arguments of `httpx.Client` and `httpx.AsyncClient`."""
+def settings(headers: Mapping[str, str] | None, api_key: str | None, urls: list[str]) -> dict[str, Any]:
+    """Arguments of `httpx.Client` and `httpx.AsyncClient`. Raises ValueError for a key that is none, or not the only
+    thing that says who is there.
+    """
+    sent = _HEADERS | dict(header(name, value) for name, value in (headers or {}).items())
+    has_other = any(name.lower() == "authorization" for name in sent) or any(
+        "@" in urlsplit(each).netloc for each in urls
+    )
+    if has_other and api_key:
+        raise ValueError("an API key goes with neither an Authorization header nor a name or password in a base URL")
+    key = "" if has_other else find_api_key(api_key)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEP_ALIVE)
-    return {"headers": _HEADERS | dict(headers or {}), "limits": limits}
+    sent |= {"Authorization": f"Bearer {key}"} if key else {}
+    # A redirect could lead to another host, and would take the key there.
+    return {"headers": sent, "limits": limits, "follow_redirects": False}
 
 
 def request_arguments(send: Send) -> dict[str, Any]:
@@ -73,4 +98,4 @@ def answered(response: httpx.Response, body: bytes) -> Response:
 def lost(send: Send, error: httpx.TransportError) -> Lost:
     """No answer."""
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Lost(not isinstance(error, _NOT_SENT), f"{send.base}: {what}")
+    return Lost(not isinstance(error, _NOT_SENT), f"{shown(send.base)}: {what}")

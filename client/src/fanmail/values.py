@@ -102,9 +102,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Effect: hand this message to who iterates; it is answered when the next one is asked for."""
+    """Effect: hand this to who iterates; it is answered when the next one is asked for."""
 
-    message: Message
+    item: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from fanmail.cli.common import connect, json_option, progress, server_options, show
+from fanmail.cli.common import Server, json_option, progress, server_options, show
 from fanmail.client import Client
 from fanmail.errors import FanmailError, NoSubscription
 
@@ -42,7 +42,7 @@ class Tally:
 @json_option
 @server_options
 def bench(
-    seconds: float, size: int, batch: int, publishers: int, topic: str | None, as_json: bool, url: str, within: float
+    seconds: float, size: int, batch: int, publishers: int, topic: str | None, as_json: bool, server: Server
 ) -> None:
     """Publish and read for some seconds, and show rates and latencies.
 
@@ -51,7 +51,7 @@ def bench(
     """
     stem = topic or f"fanmail-bench-{secrets.token_hex(4)}"
     topics = [f"{stem}-{number}" for number in range(publishers)]
-    with connect(url, within) as client:
+    with server.connect() as client:
         run = Run(client, size, batch)
         try:
             for each in topics:

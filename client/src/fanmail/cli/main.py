@@ -12,10 +12,14 @@ import click
 from click.shell_completion import shell_complete
 
 from fanmail.cli.benching import bench
-from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, exit_code
+from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
+from fanmail.cli.operating import brokers, drain, end, peek, purge, topics, undrain
 from fanmail.cli.publishing import publish
 from fanmail.cli.reading import read, tail, verify
+from fanmail.cli.signals import listen
 from fanmail.cli.subscribing import dead, show_standing, stats, subscribe, unsubscribe
+from fanmail.cli.top import top
+from fanmail.cli.words import printable
 from fanmail.cli.working import work
 from fanmail.errors import FanmailError
 
@@ -37,8 +41,11 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FanmailError as error:
-            click.echo(f"{NAME}: {error}", err=True)
+            click.echo(f"{NAME}: {printable(str(error))}", err=True)
             raise SystemExit(exit_code(error)) from None
+        except UnicodeEncodeError:
+            click.echo(f"{NAME}: an argument is not UTF-8", err=True)
+            raise SystemExit(USAGE) from None
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:  # whoever read this has gone, as `head` does
@@ -60,12 +67,16 @@ def completion(shell: str) -> None:
     shell_complete(command, {}, NAME, _COMPLETE, f"{shell}_source")
 
 
-for each in (subscribe, unsubscribe, publish, read, tail, work, dead, show_standing, stats, verify, bench):
+for each in (
+    *(subscribe, unsubscribe, publish, read, tail, work, dead, show_standing, stats, verify, bench),
+    *(topics, peek, purge, end, top, brokers, drain, undrain),
+):
     command.add_command(each)
 
 
 def main() -> None:
     """The entry point of the `fanmail` script."""
+    listen()
     command(prog_name=NAME, complete_var=_COMPLETE)
 
 

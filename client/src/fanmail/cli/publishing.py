@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 import click
 
 from fanmail.calls import batches
-from fanmail.cli.common import connect, json_option, progress, say_json, server_options, topic_argument
+from fanmail.cli.common import Server, json_option, progress, say_json, server_options, topic_argument
 from fanmail.client import Client
 
 LINES_A_BATCH = 1000
+CHUNK = 1024 * 1024
+"""Bytes."""
 
 
 @click.command()
@@ -41,24 +45,24 @@ def publish(
     delay: float | None,
     key: str | None,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Publish BODY to TOPIC, or a file, or standard input. Prints the message's id.
 
-    With --lines they go in batches of 1,000; where it ends with an error, it says how many lines were stored.
+    With --lines they go as they come, in batches of up to 1,000; where it ends with an error, it says how many lines
+    were stored.
     """
     if body is not None and (path or lines):
         raise click.UsageError("BODY does not go with --file or --lines")
     if key and lines:
         raise click.UsageError("--key does not go with --lines: it would name one batch of many")
     kept = dict(_header(each) for each in headers)
-    with connect(url, within) as client:
+    with server.connect() as client:
         try:
             if lines:
                 _publish_lines(client, topic, path, media_type, kept, ttl, delay, as_json)
                 return
-            data = body.encode() if body is not None else _source(path).read()
+            data = os.fsencode(body) if body is not None else _source(path).read()
             stored = client.publish(topic, data, type=media_type, headers=kept, ttl=ttl, delay=delay, key=key)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
@@ -84,7 +88,7 @@ def _publish_lines(
     with progress("{task.fields[sent]:,} messages") as bar:
         task = bar.add_task("publishing", total=total, sent=0)
         try:
-            for batch in batches(_lines(source), most=LINES_A_BATCH):
+            for batch in (batch for lines in _lines(source) for batch in batches(lines, most=LINES_A_BATCH)):
                 stored = client.publish_many(topic, batch, type=media_type, headers=headers, ttl=ttl, delay=delay)
                 sent += len(batch)
                 first = first or stored.id
@@ -98,17 +102,25 @@ def _publish_lines(
         click.echo(f"{sent} published, from {first}" if first else f"{sent} published, no subscribers: dropped")
 
 
-def _lines(source: BinaryIO) -> Iterator[bytes]:
-    for line in source:
-        yield line.removesuffix(b"\n")
+def _lines(source: BufferedIOBase) -> Iterator[list[bytes]]:
+    """Whole lines, as many as have arrived: what comes slowly, as from `tail -f`, is not held up to fill a batch."""
+    rest: list[bytes] = []
+    while part := source.read1(CHUNK):
+        *whole, last = part.split(b"\n")
+        if whole:
+            yield [b"".join([*rest, whole[0]]), *whole[1:]]
+            rest = []
+        rest.append(last)
+    if any(rest):
+        yield [b"".join(rest)]
 
 
-def _source(path: str | None) -> BinaryIO:
+def _source(path: str | None) -> BufferedIOBase:
     if path and path != "-":
         return open(path, "rb")
     if path is None and sys.stdin.isatty():
         raise click.UsageError("give BODY or --file, or write to standard input")
-    return sys.stdin.buffer
+    return cast(BufferedIOBase, sys.stdin.buffer)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from contextlib import suppress
@@ -11,7 +12,7 @@ import click
 from fanmail.cli.common import (
     FAILED,
     NOTHING,
-    connect,
+    Server,
     json_option,
     progress,
     say_json,
@@ -25,6 +26,8 @@ from fanmail.errors import FanmailError
 from fanmail.gapless import Gapless
 
 BATCH = 100
+MOST_KEPT = 1000
+"""Messages of one fetch, by the server's default ceiling; with --keep there is only one."""
 POLL = 1.0
 """Seconds of one long poll, so that a limit of time is kept to."""
 
@@ -50,27 +53,32 @@ def read(
     keep: bool,
     take: bool,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Print the next messages of USER; they are done once they are printed. Exit code 3 where none waits."""
     if take and (keep or after != "0"):
         raise click.UsageError("--take goes with neither --keep nor --after")
     printed, last = 0, after
-    with connect(url, within) as client:
+    with server.connect() as client, progress("{task.fields[seen]:,} messages", beside_output=True) as bar:
+        task = bar.add_task("reading", total=None if everything else count, seen=0)
         try:
             while everything or printed < count:
-                most = BATCH if everything else min(count - printed, BATCH)
+                most = min(math.inf if everything else count - printed, MOST_KEPT if keep else BATCH)
                 cursor = None if take else last
-                fetched = client.fetch(topic, user, most, after=cursor, wait=0 if printed else wait)
+                fetched = client.fetch(topic, user, int(most), after=cursor, wait=0 if printed else wait)
                 for message in fetched:
                     say_message(message, as_json)
                     printed, last = printed + 1, message.id
+                bar.update(task, completed=printed, seen=printed)
                 if not fetched.messages or keep:
                     break
         finally:
             if printed and not keep and not take:
                 client.advance(topic, user, last)
+    if keep and fetched.more and (everything or printed < count):
+        click.echo(
+            f"fanmail: {fetched.more} more wait: no more are fetched without telling that these are done", err=True
+        )
     if not printed:
         raise SystemExit(NOTHING)
 
@@ -83,12 +91,10 @@ def read(
 @click.option("--after", default="0", help="The cursor: everything up to this id is done.")
 @json_option
 @server_options
-def tail(
-    topic: str, user: str, first: bool, count: int | None, after: str, as_json: bool, url: str, within: float
-) -> None:
+def tail(topic: str, user: str, first: bool, count: int | None, after: str, as_json: bool, server: Server) -> None:
     """Print messages of USER as they come, for ever; they are done once they are printed."""
     printed, last = 0, None
-    with connect(url, within) as client:
+    with server.connect() as client:
         if first:
             client.subscribe(topic, user)
         try:
@@ -112,7 +118,7 @@ def tail(
 @json_option
 @server_options
 def verify(
-    topic: str, user: str | None, seconds: float | None, count: int | None, as_json: bool, url: str, within: float
+    topic: str, user: str | None, seconds: float | None, count: int | None, as_json: bool, server: Server
 ) -> None:
     """Read and prove from the ids that nothing was lost meanwhile: they count 1, 2, 3, ... without gaps.
 
@@ -122,7 +128,7 @@ def verify(
     """
     if user is None and seconds is None and count is None:
         raise click.UsageError("without USER give --seconds or --count")
-    with connect(url, within) as client:
+    with server.connect() as client:
         own = user or f"fanmail-verify-{secrets.token_hex(4)}"
         if user is None:
             client.subscribe(topic, own, expires_after=3600)

@@ -9,15 +9,17 @@ import click
 
 from fanmail.cli.common import (
     NOTHING,
-    as_object,
-    connect,
+    Server,
+    both_options,
     json_option,
     say_json,
+    say_messages,
     server_options,
     show,
     topic_argument,
     user_argument,
 )
+from fanmail.cli.operating import show_topic
 from fanmail.client import Client
 from fanmail.message import Message
 
@@ -38,11 +40,10 @@ def subscribe(
     expires_after: float | None,
     max_deliveries: int | None,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Subscribe USER to TOPIC, or change its settings. Again is harmless."""
-    with connect(url, within) as client:
+    with server.connect() as client:
         created = client.subscribe(topic, user, expires_after=expires_after, max_deliveries=max_deliveries)
     if as_json:
         say_json({"topic": topic, "user": user, "created": created})
@@ -54,20 +55,27 @@ def subscribe(
 @topic_argument
 @user_argument
 @server_options
-def unsubscribe(topic: str, user: str, url: str, within: float) -> None:
+def unsubscribe(topic: str, user: str, server: Server) -> None:
     """Unsubscribe USER from TOPIC; what it has not read is let go."""
-    with connect(url, within) as client:
+    with server.connect() as client:
         client.unsubscribe(topic, user)
 
 
 @click.command("show")
 @topic_argument
-@click.argument("users", nargs=-1, required=True)
+@click.argument("users", nargs=-1)
 @json_option
-@server_options
-def show_standing(topic: str, users: tuple[str, ...], as_json: bool, url: str, within: float) -> None:
-    """Show how subscriptions of USERS to TOPIC stand. Takes nothing."""
-    with connect(url, within) as client:
+@both_options
+def show_standing(topic: str, users: tuple[str, ...], as_json: bool, server: Server) -> None:
+    """Show how subscriptions of USERS to TOPIC stand. Takes nothing.
+
+    Without USERS: the topic, and who holds its oldest message, from the operations port.
+    """
+    if not users:
+        with server.admin() as admin:
+            show_topic(admin, topic, as_json)
+        return
+    with server.connect() as client:
         show([_standing(client, topic, user) for user in users], as_json, STANDING)
 
 
@@ -78,9 +86,9 @@ def show_standing(topic: str, users: tuple[str, ...], as_json: bool, url: str, w
 @click.option("--count", "-n", type=click.IntRange(min=1), help="Ends after so many lines; without it, never.")
 @json_option
 @server_options
-def stats(topic: str, user: str, every: float, count: int | None, as_json: bool, url: str, within: float) -> None:
+def stats(topic: str, user: str, every: float, count: int | None, as_json: bool, server: Server) -> None:
     """Watch a subscription: a line every second with what waits, and how fast that grows or shrinks."""
-    with connect(url, within) as client:
+    with server.connect() as client:
         before, began = _standing(client, topic, user), time.monotonic()
         if not as_json:
             click.echo(f"{'pending':>10} {'leased':>8} {'dead':>8} {'pending/s':>12}")
@@ -115,19 +123,16 @@ def _standing(client: Client, topic: str, user: str) -> dict[str, object]:
 @click.option("--drop", is_flag=True, help="Drop all of them.")
 @json_option
 @server_options
-def dead(topic: str, user: str, put_back: bool, drop: bool, as_json: bool, url: str, within: float) -> None:
+def dead(topic: str, user: str, put_back: bool, drop: bool, as_json: bool, server: Server) -> None:
     """List dead letters of USER, put them back, or drop them. Exit code 3 where there are none."""
     if put_back and drop:
         raise click.UsageError("--put-back and --drop do not go together")
-    with connect(url, within) as client:
+    with server.connect() as client:
         if put_back or drop:
             count = client.put_back_dead(topic, user) if put_back else client.drop_dead(topic, user)
             say_json({"count": count}) if as_json else click.echo(str(count))
         else:
-            rows = [as_object(message) for message in _letters(client, topic, user)]
-            count = len(rows)
-            if rows:
-                show(rows, as_json, ("id", "time", "attempt", "type", "text", "base64"))
+            count = say_messages(_letters(client, topic, user), as_json)
     if not count:
         raise SystemExit(NOTHING)
 

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import NoReturn
 
 import click
 
-from fanmail.cli.common import connect, json_option, say_json, server_options, topic_argument, user_argument
+from fanmail.cli.common import Server, json_option, say_json, server_options, topic_argument, user_argument
+from fanmail.cli.signals import listen
 from fanmail.message import Message
 
 CANNOT_RUN = 127
@@ -42,14 +42,15 @@ class Runner:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handles the signals meanwhile."""
-        before = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        listen(self._signalled)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
+    def _signalled(self, number: int) -> None:
         again, self.stopped = self.stopped, number
         if not self._busy:
             self.leave()
@@ -103,8 +104,7 @@ def work(
     count: int | None,
     until_empty: bool,
     as_json: bool,
-    url: str,
-    within: float,
+    server: Server,
 ) -> None:
     """Run COMMAND for every message of USER, the body on its standard input: fanmail work TOPIC USER -- CMD ARG...
 
@@ -117,7 +117,7 @@ def work(
         click.echo(f"fanmail: {message.id}: {error}; it goes out again", err=True)
 
     runner = Runner(command)
-    with runner.listening(), connect(url, within) as client:
+    with runner.listening(), server.connect() as client:
         did = client.work(
             topic,
             user,

@@ -1,0 +1,259 @@
+"""The operator's client: what it sends and reads, when it tries again, and a running cluster's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from fanmail import (
+    Admin,
+    AsyncAdmin,
+    BadRequest,
+    Client,
+    Denied,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    ServerFault,
+    Topic,
+    TopicSettings,
+    Unavailable,
+    admin_calls,
+)
+from fanmail.listing import listing_subscriptions, listing_topics
+from fanmail.values import Call, Response
+from tests.client.fakes import RESET, Stage, problem
+from tests.client.proxy import FORBID, REFUSE, SWALLOW, Proxy, first
+from tests.conftest import StartCluster
+from tests.e2e.cluster import Cluster, wait_for
+
+UNKNOWN = problem(504, "outcome-unknown")
+
+
+@pytest.fixture
+def admin(cluster: Cluster) -> Admin:
+    return Admin([f"http://127.0.0.1:{front.ops_port}" for front in cluster.fronts])
+
+
+def document(**members: object) -> Response:
+    return Response(200, {"content-type": "application/json"}, json.dumps(members).encode())
+
+
+def row(name: str, **others: object) -> dict[str, object]:
+    members = {"topic": name, "broker": "b0", "epoch": "e", "messages": 1, "bytes": 2, "subscriptions": 3}
+    return members | {"oldest_age": 4.5} | others
+
+
+def page(*names: str, cursor: str | None = None, missing: tuple[str, ...] = ()) -> Response:
+    return document(topics=[row(name) for name in names], cursor=cursor, missing=missing)
+
+
+def target(call: Call[object]) -> str:
+    return f"{call.request.method} {call.request.target}"
+
+
+def test_names_are_encoded_whole() -> None:
+    assert target(admin_calls.topic("a/b")) == "GET /-/v1/topics/a%2Fb"
+    assert target(admin_calls.purge("a/b", "ü")) == "DELETE /-/v1/topics/a%2Fb/subscriptions/%C3%BC/messages"
+    assert target(admin_calls.drain("b0")) == "PUT /-/v1/brokers/b0/drain"
+    assert target(admin_calls.topic_page("a&b", limit=5)) == "GET /-/v1/topics?prefix=a%26b&limit=5"
+    assert target(admin_calls.change_topic("t", max_age=0, overflow="default")).endswith("?max_age=0&overflow=default")
+    with pytest.raises(BadRequest):
+        admin_calls.topic("..")
+
+
+def test_a_listing_goes_through_all_pages() -> None:
+    stage = Stage([page("a", "b", cursor="Yg"), page("c")])
+    stage.play(listing_topics(stage.exchange, "x", 2))
+    assert [each.topic for each in stage.emitted_items] == ["a", "b", "c"]
+    assert stage.emitted_items[0] == Topic("a", "b0", "e", 1, 2, 3, 4.5)
+    assert stage.targets == [
+        "GET /-/v1/topics?prefix=x&limit=2",
+        "GET /-/v1/topics?prefix=x&limit=2&cursor=Yg",
+    ]
+
+
+def test_a_listing_without_a_broker_gives_the_rest_and_says_that_it_is_not_all() -> None:
+    stage = Stage([page("a", cursor="YQ", missing=("b1",)), page("b")])
+    with pytest.raises(Unavailable, match="b1 did not answer"):
+        stage.play(listing_topics(stage.exchange, "", 1))
+    assert [each.topic for each in stage.emitted_items] == ["a", "b"]
+
+
+def test_a_page_that_is_refused_is_asked_for_again() -> None:
+    stage = Stage([RESET, problem(503, "broker-down", 1), document(subscriptions=[], cursor=None)])
+    stage.play(listing_subscriptions(stage.exchange, "t", 100))
+    assert len(stage.sent) == 3
+
+
+SAFE = [
+    admin_calls.topic_page(),
+    admin_calls.topic("t"),
+    admin_calls.change_topic("t", max_messages=1),
+    admin_calls.subscription_page("t"),
+    admin_calls.subscription("t", "u"),
+    admin_calls.peek("t", "u"),
+    admin_calls.brokers(),
+    admin_calls.drain("b0"),
+    admin_calls.undrain("b0"),
+    admin_calls.config(),
+]
+UNSAFE = [admin_calls.end_topic("t"), admin_calls.purge("t", "u")]
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, RESET])
+@pytest.mark.parametrize("call", SAFE, ids=target)
+def test_what_changes_nothing_the_second_time_is_repeated(call: Call[object], answer: Response) -> None:
+    stage = Stage([answer, problem(404, "no-topic")])
+    with pytest.raises(NotFound):
+        stage.play(stage.exchange.call(call))
+    assert len(stage.sent) == 2
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, RESET])
+@pytest.mark.parametrize("call", UNSAFE, ids=target)
+def test_what_could_meet_something_new_is_not(call: Call[object], answer: Response) -> None:
+    stage = Stage([answer])
+    with pytest.raises(OutcomeUnknown):
+        stage.play(stage.exchange.call(call))
+
+
+@pytest.mark.parametrize("call", UNSAFE, ids=target)
+def test_what_was_not_executed_is_repeated_always(call: Call[object]) -> None:
+    stage = Stage([problem(503, "broker-down", 1), document(ended=3, purged=3)])
+    assert stage.play(stage.exchange.call(call)) == 3
+
+
+@pytest.mark.parametrize("call", [*SAFE[:-3], *UNSAFE, admin_calls.config()], ids=target)
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b"7"])
+def test_an_answer_of_something_else_is_a_fault(call: Call[object], body: bytes) -> None:
+    stage = Stage([Response(200, {}, body)])
+    with pytest.raises(ServerFault):
+        stage.play(stage.exchange.call(call))
+
+
+def test_members_that_a_later_server_adds_are_left_alone() -> None:
+    answer = document(topics=[row("a", more=1)], cursor=None, missing=[], other=2)
+    stage = Stage([answer])
+    assert [each.topic for each in stage.play(stage.exchange.call(admin_calls.topic_page()))] == ["a"]
+
+
+def test_topics_and_who_holds_them(admin: Admin, client: Client, topic: str) -> None:
+    names = [f"{topic}/{n:02}" for n in range(25)]
+    for name in names:
+        client.subscribe(name, "ann")
+    assert [each.topic for each in admin.topics(f"{topic}/", page=7)] == names
+    assert {each.broker for each in admin.topics(f"{topic}/")} == {"b0", "b1"}
+    client.subscribe(names[0], "bob")
+    client.publish(names[0], "a")
+    client.publish(names[0], "b")
+    client.receive(names[0], "bob")
+    found = admin.topic(names[0])
+    assert (found.messages, found.subscriptions, found.next_seq, found.head_seq) == (2, 2, 3, 1)
+    assert (found.oldest_held_by, found.oldest_held_by_more) == (("ann",), False)
+    with pytest.raises(NotFound, match="no-topic"):
+        admin.topic(f"{topic}-none")
+
+
+def test_settings_of_a_topic(admin: Admin, client: Client, topic: str) -> None:
+    client.subscribe(topic, "ann")
+    changed = admin.change_topic(topic, max_messages=1, max_age=2.5, overflow="drop-oldest")
+    assert changed.own_settings == TopicSettings(1, None, 2.5, "drop-oldest")
+    assert changed.settings.max_bytes is not None
+    changed = admin.change_topic(topic, max_age="default", overflow="reject")
+    assert changed.own_settings == TopicSettings(1, None, None, "reject")
+    client.publish(topic, "x")
+    with pytest.raises(Refused):
+        client.publish(topic, "y")
+    with pytest.raises(BadRequest, match="max_messages"):
+        admin.change_topic(topic, max_messages=-1)
+
+
+def test_subscriptions_and_what_waits(admin: Admin, client: Client, topic: str) -> None:
+    for user in ("ann", "bob", "cem"):
+        client.subscribe(topic, user, max_deliveries=3, expires_after=60)
+    client.publish_many(topic, ["a", b"\xff"], type="text/plain", headers={"Meta-A": "1"})
+    lent = client.receive(topic, "bob", lease=30)
+    assert [(each.user, each.pending) for each in admin.subscriptions(topic, page=2)] == [
+        ("ann", 2),
+        ("bob", 1),
+        ("cem", 2),
+    ]
+    bob = admin.subscription(topic, "bob")
+    assert (bob.leased, bob.dead, bob.expires_after, bob.max_deliveries) == (1, 0, 60.0, 3)
+    looked = admin.peek(topic, "bob")
+    assert [(each.state, each.body, each.attempt, each.type) for each in looked] == [
+        ("leased", b"a", 1, "text/plain"),
+        ("waiting", b"\xff", 0, "text/plain"),
+    ]
+    assert lent is not None
+    assert (looked[0].id, looked[0].headers, looked[0].topic, looked[0].user) == (
+        lent.id,
+        {"meta-a": "1"},
+        topic,
+        "bob",
+    )
+    assert len(admin.peek(topic, "ann", 1)) == 1
+    assert admin.purge(topic, "bob") == 2
+    assert admin.peek(topic, "bob") == ()
+    assert client.stand(topic, "ann").pending == 2
+    with pytest.raises(NotFound, match="no-subscription"):
+        admin.peek(topic, "nobody")
+    assert admin.end_topic(topic) == 3
+    with pytest.raises(NotFound):
+        admin.end_topic(topic)
+
+
+def test_brokers_and_draining(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=2, fronts=1)
+    with Admin(f"http://127.0.0.1:{cluster.fronts[0].ops_port}") as admin:
+        assert [(each.id, each.state) for each in admin.brokers()] == [("b0", "up"), ("b1", "up")]
+        assert sum(each.slots for each in admin.brokers()) == 1024
+        assert admin.brokers()[0].stats["messages"] == 0
+        admin.drain("b1")
+        assert [each.state for each in admin.brokers()] == ["up", "draining"]
+        admin.undrain("b1")
+        assert [each.state for each in admin.brokers()] == ["up", "up"]
+        with pytest.raises(NotFound, match="no-broker"):
+            admin.drain("b7")
+        assert admin.config().settings["ops_port"] == 0
+        cluster.brokers["b1"].kill()
+        wait_for(lambda: [each.state for each in admin.brokers()] == ["up", "down"])
+        with pytest.raises(Unavailable, match="b1"):
+            list(admin.topics())
+
+
+def test_asyncio_has_the_same(cluster: Cluster, client: Client, topic: str) -> None:
+    async def main() -> None:
+        async with AsyncAdmin(f"http://127.0.0.1:{cluster.fronts[0].ops_port}") as admin:
+            assert [each.topic async for each in admin.topics(topic)] == [topic]
+            assert [each.user async for each in admin.subscriptions(topic)] == ["ann"]
+            assert (await admin.topic(topic)).subscriptions == 1
+            assert await admin.purge(topic, "ann") == 1
+
+    client.subscribe(topic, "ann")
+    client.publish(topic, "x")
+    asyncio.run(main())
+
+
+def test_a_purge_whose_answer_is_lost_is_not_done_twice(cluster: Cluster, client: Client, topic: str) -> None:
+    client.subscribe(topic, "ann")
+    with Proxy(cluster.fronts[0].ops_port, first(1, SWALLOW, "DELETE")) as proxy, Admin(proxy.url) as admin:
+        with pytest.raises(OutcomeUnknown):
+            admin.purge(topic, "ann")
+        assert len(proxy.seen) == 1
+    with Proxy(cluster.fronts[0].ops_port, first(2, REFUSE, "DELETE")) as proxy, Admin(proxy.url) as admin:
+        assert admin.purge(topic, "ann") == 0
+        assert len(proxy.seen) == 3
+
+
+def test_it_sends_its_key(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy(cluster.fronts[0].ops_port, key="fm_ops_x") as proxy:
+        monkeypatch.setenv("FANMAIL_OPS_URL", proxy.url)
+        assert Admin(api_key="fm_ops_x").brokers()
+        with pytest.raises(Denied):
+            Admin().brokers()
+    with Proxy(cluster.fronts[0].ops_port, lambda *_: FORBID) as proxy, pytest.raises(Denied):
+        list(Admin(proxy.url).topics())
