@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ MOST_EACH = 64 * 1024
 SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 CURVE_GREETING = SIGNATURE + b"\x03\x01CURVE" + bytes(15) + b"\x00" + bytes(31)
 PING = wire.pack_requests(0, 1, [wire.pack_request(1, Op.PING, b"", b"", 0, Ping("fanmail", "b0"))])
+PONG = b"\xa7fanmail\xa2b0"
+"""Of its answer, the name of the cluster and that of the broker."""
 
 
 @pytest.fixture(scope="module")
@@ -145,21 +147,25 @@ def test_who_is_refused_is_logged_without_keys(target: Cluster) -> None:
 
 
 def handshakes_of_older_versions() -> list[bytes]:
-    """ZMTP 1.0 and 2.0 know no security: a broker that took them would let everybody in."""
-    frame = bytes([len(PING) + 1, 0]) + PING
+    """ZMTP 1.0 and 2.0 know no security; each with a PING behind it."""
     return [
-        b"\x01\x00" + frame,
-        SIGNATURE + b"\x00\x05\x00\x00" + bytes([0, len(PING)]) + PING,
+        b"\x01\x00" + bytes([len(PING) + 1, 0]) + PING,
         SIGNATURE + b"\x01\x05\x00\x00" + bytes([0, len(PING)]) + PING,
-        SIGNATURE
-        + b"\x03\x00NULL"
-        + bytes(16)
-        + b"\x00"
-        + bytes(31)
-        + b"\x04\x06\x05READY"
-        + bytes([0, len(PING)])
-        + PING,
     ]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_older_versions_are_answered_where_there_are_no_keys(cluster: Cluster, number: int) -> None:
+    """The control of what follows: libzmq speaks them still, and the bytes are right."""
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(10)
+        raw.connect(cluster.map.endpoint("b0").removeprefix("ipc://"))
+        raw.sendall(handshakes_of_older_versions()[number])
+        seen = b""
+        while PONG not in seen:
+            part = raw.recv(4096)
+            assert part, seen
+            seen += part
 
 
 def test_raw_bytes_and_older_versions_of_the_protocol(target: Cluster) -> None:
@@ -177,17 +183,18 @@ def test_raw_bytes_and_older_versions_of_the_protocol(target: Cluster) -> None:
                     raw.shutdown(socket.SHUT_WR)
                 if beginnings[n % len(beginnings)] in handshakes_of_older_versions():
                     raw.settimeout(10)
-                    assert PING[:4] not in received(raw)
+                    assert PONG not in received(raw)
             except OSError:
                 pass  # the broker has closed it already
     assert target.stats("b0").get("errors.wire", 0) == 0
 
 
 def received(raw: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """All that comes until the other side closes, or resets the connection because it has not read everything."""
     parts = []
-    while part := raw.recv(4096):
-        parts.append(part)
+    with suppress(ConnectionResetError):
+        while part := raw.recv(4096):
+            parts.append(part)
     return b"".join(parts)
 
 
@@ -305,13 +312,14 @@ def test_who_listens_on_the_way_reads_nothing_and_can_repeat_nothing(start_clust
 
         before = cluster.stats("b0")
         with socket.create_connection(address_of(cluster), 10) as raw:
-            raw.sendall(bytes(tap.sent))
+            with suppress(ConnectionResetError, BrokenPipeError):
+                raw.sendall(bytes(tap.sent))
             received(raw)  # until the broker has closed it
+        wait_for(lambda: refused(cluster, "handshake") > before.get("refused.handshake", 0), "it to be refused")
         after = cluster.stats("b0")
         assert {name: after[name] for name in ("published", "SUBSCRIBE", "TAKE")} == {
             name: before[name] for name in ("published", "SUBSCRIBE", "TAKE")
         }
-        assert refused(cluster, "handshake") > before.get("refused.handshake", 0)
     finally:
         tap.close()
 
