@@ -54,7 +54,7 @@ def main() -> int:
     keys = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
     common: Any = {
         "limits": _limits(settings), "max_name": settings.max_name, "draining": lambda: server.draining,
-        "auth": (lambda needs: Auth(keys, needs, metrics.refused)) if keys else None,
+        "auth": (lambda needs: Auth(keys, needs, metrics.refused)) if keys is not None else None,
     }  # fmt: skip
     app = create_app(gateway, polls, **common)
     server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
@@ -74,7 +74,8 @@ def main() -> int:
         server.drain(settings.drain_timeout, settings.drain_idle)
         gateway.end_waits()
 
-    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **({signal.SIGHUP: keys.reload} if keys else {})})
+    reload = {} if keys is None else {signal.SIGHUP: keys.reload}
+    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **reload})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
     log.info("serving", extra=where)
     announce_ready()

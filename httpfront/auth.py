@@ -55,9 +55,6 @@ class KeyRing:
         self._nobody = secrets.token_bytes(32)
         """The digest that a token of no known id is held against, so that it takes as long."""
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def reload(self) -> None:
         """Reads the file again. All at once; where it cannot be used, the keys stay and the log says so."""
         try:
