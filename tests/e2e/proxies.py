@@ -92,8 +92,9 @@ def _haproxy(text: str, places: Places) -> str:
 def certificate(folder: Path) -> None:
     """A self-signed one for 127.0.0.1, as `fanmail.crt`, `fanmail.key` and both together as `fanmail.pem`."""
     crt, key = folder / "fanmail.crt", folder / "fanmail.key"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=fanmail".split()
-    command = ["openssl", *options, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(crt)]
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    name = ["-subj", "/CN=fanmail", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", *kind, *name, "-keyout", str(key), "-out", str(crt)]
     subprocess.run(command, check=True, capture_output=True)
     (folder / "fanmail.pem").write_bytes(crt.read_bytes() + key.read_bytes())
 
