@@ -122,13 +122,6 @@ class Door(Front):
         """A connection of its own."""
         return TlsClient(self.port, self._context) if self._context else Client(self.port)
 
-    @property
-    def web(self) -> Client:
-        if not hasattr(self._local, "client"):
-            self._local.client = self.client()
-        client: Client = self._local.client
-        return client
-
 
 class Proxy:
     """A proxy that runs before some ports."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
-from tests.e2e.cluster import Client, free_ports, wait_for
+from tests.e2e.cluster import Client, wait_for
 from tests.e2e.fake_fronts import DEATHS, FakeFront
 from tests.e2e.load import Load
 from tests.e2e.proxies import PROGRAMS, Door, running
@@ -32,6 +32,13 @@ CALLS = {"GET": None, "POST": b"body", "DELETE": None}
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
+
+
+def refusing(stack: ExitStack) -> int:
+    """A port that nobody listens at, and nobody else gets."""
+    taken = stack.enter_context(socket.socket())
+    taken.bind(("127.0.0.1", 0))
+    return int(taken.getsockname()[1])
 
 
 class Behind:
@@ -105,8 +112,7 @@ def test_it_would_be_sent_again_with_other_settings(program: str, stack: ExitSta
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_front_that_is_down_is_passed_over(program: str, start_cluster: StartCluster, stack: ExitStack) -> None:
     cluster = start_cluster(brokers=1, fronts=1)
-    down = free_ports(1)
-    proxy = stack.enter_context(running(program, [down, cluster.fronts[0].port]))
+    proxy = stack.enter_context(running(program, [refusing(stack), cluster.fronts[0].port]))
     for n in range(20):
         client = Client(proxy.places.plain)
         assert client.subscribe("passed", f"u{n}").status == 200
@@ -116,7 +122,7 @@ def test_a_front_that_is_down_is_passed_over(program: str, start_cluster: StartC
 
 @pytest.mark.parametrize(("program", "status"), [("nginx", 502), ("haproxy", 503)])
 def test_without_a_front_the_proxy_says_so(program: str, status: int, stack: ExitStack) -> None:
-    proxy = stack.enter_context(running(program, [free_ports(1)]))
+    proxy = stack.enter_context(running(program, [refusing(stack)]))
     answer = Client(proxy.places.plain).call("GET", "/t/u")
     assert answer.status == status
     if status == 503:
