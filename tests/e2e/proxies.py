@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from tests.e2e.cluster import PATIENCE, ROOT, Client, Front, Process, free_ports
 
 PROGRAMS = ("nginx", "haproxy")
 DOORS = [(program, scheme) for program in PROGRAMS for scheme in ("http", "https")]
+TLS_DOORS = [each for each in DOORS if each[1] == "https"]
 FILES = {"nginx": ROOT / "deploy/nginx/nginx.conf", "haproxy": ROOT / "deploy/haproxy/haproxy.cfg"}
 _STREAM = Path("/etc/nginx/modules-enabled/50-mod-stream.conf")
 _SERVER = re.compile(r"^ +server [^;\n]*127\.0\.0\.1:810[0-9].*\n", re.MULTILINE)
@@ -118,8 +120,20 @@ class Door(Front):
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._context = ssl.create_default_context(cafile=proxy.places.folder / "fanmail.crt") if tls else None
 
+    def topic(self, stem: str) -> str:
+        """A name that no other door has."""
+        return f"{stem}-{self.proxy.program}-{self.scheme}"
+
+    def connect(self, source: str = "127.0.0.1", protocol: str = "http/1.1") -> socket.socket:
+        """A raw connection, from an address; over TLS with that protocol chosen."""
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE, (source, 0))
+        if self._context is None:
+            return connection
+        context = ssl.create_default_context(cafile=self.proxy.places.folder / "fanmail.crt")
+        context.set_alpn_protocols([protocol])
+        return context.wrap_socket(connection, server_hostname="127.0.0.1")
+
     def client(self) -> Client:
-        """A connection of its own."""
         return TlsClient(self.port, self._context) if self._context else Client(self.port)
 
 
