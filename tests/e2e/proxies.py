@@ -79,6 +79,8 @@ def _nginx(text: str, places: Places) -> str:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     text = put(text, "client_body_temp_path /var/lib/nginx/body;", temporary)
+    if os.geteuid() != 0:
+        text = put(text, "user www-data;\n", "")
     return _fronts(text, [f"        server 127.0.0.1:{port} max_fails=0;\n" for port in places.fronts])
 
 

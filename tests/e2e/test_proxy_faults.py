@@ -113,7 +113,11 @@ def test_it_would_be_sent_again_with_other_settings(program: str, stack: ExitSta
 def test_a_front_that_is_down_is_passed_over(program: str, start_cluster: StartCluster, stack: ExitStack) -> None:
     """Also before a health check has found out."""
     cluster = start_cluster(brokers=1, fronts=1)
-    unchecked = {"default-server check inter 1s fall 2 rise 1": "default-server"} if program == "haproxy" else {}
+    unchecked = (
+        {"default-server check inter 1s fastinter 200ms fall 2 rise 1": "default-server"}
+        if program == "haproxy"
+        else {}
+    )
     proxy = stack.enter_context(running(program, [refusing(stack), cluster.fronts[0].port], unchecked))
     for n in range(20):
         client = Client(proxy.places.plain)
