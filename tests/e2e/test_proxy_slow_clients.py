@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from tests.conftest import StartCluster
-from tests.e2e.cluster import PATIENCE, Client, Cluster
+from tests.e2e.cluster import PATIENCE, Client, Cluster, wait_for
+from tests.e2e.fake_fronts import FakeFront
 from tests.e2e.proxies import PROGRAMS, Door, running
 
 PLACES = 12
@@ -54,6 +55,26 @@ def test_clients_that_dribble_take_no_place_at_a_front(door: Door, start: bytes)
         for each in slow:
             each.sendall(b"b")
         others_are_served(door)
+
+
+@pytest.mark.parametrize(
+    ("program", "ceiling"),
+    [("nginx", "limit_conn fanmail_clients 2000;"), ("haproxy", "sc0_conn_cur gt 2000")],
+)
+def test_one_address_does_not_take_all_the_places(program: str, ceiling: str) -> None:
+    with ExitStack() as stack:
+        front = stack.enter_context(FakeFront())
+        proxy = stack.enter_context(running(program, [front.port], {ceiling: ceiling.replace("2000", "20")}))
+        door = Door(proxy, "http")
+        for n in range(20):
+            connection = stack.enter_context(door.connect(source="127.0.0.9"))
+            connection.sendall(f"GET /silent/{n} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        wait_for(lambda: len([each for each in front.requests if b"/silent/" in each]) == 20, "them to be asked")
+        with suppress(ConnectionResetError), door.connect(source="127.0.0.9") as connection:
+            connection.sendall(b"GET /fine/21 HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert connection.recv(65536).split()[1:2] == ([b"503"] if program == "nginx" else [])
+        assert door.web.call("GET", "/fine/another").status == 200
+        assert front.times("GET", "/fine/21") == 0
 
 
 def test_clients_that_do_not_read_hold_up_nobody(door: Door) -> None:
