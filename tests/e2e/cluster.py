@@ -227,10 +227,14 @@ class Front:
         self.ops_port = ops_port
         self._local = threading.local()
 
+    def client(self) -> Client:
+        """A connection of its own."""
+        return Client(self.port)
+
     @property
     def web(self) -> Client:
         if not hasattr(self._local, "client"):
-            self._local.client = Client(self.port)
+            self._local.client = self.client()
         client: Client = self._local.client
         return client
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.cluster import Client, Front
+from tests.e2e.cluster import Front
 
 LEGAL = {
     "slash": "rooms%2Fblue",
@@ -120,7 +120,7 @@ def test_no_name_is_reserved(front: Front, name: str) -> None:
 
 
 def test_a_target_in_absolute_form_means_the_same(front: Front) -> None:
-    web = Client(front.port)
+    web = front.client()
     host = f"http://127.0.0.1:{front.port}"
     assert web.call("POST", f"{host}/absolute/a%2Fb").status == 200
     assert web.call("POST", f"{host}/absolute", b"x").headers["Msg-Subscribers"] == "1"

@@ -75,7 +75,7 @@ def test_a_publish_through_one_front_answers_a_wait_at_another(cluster: Cluster)
     near, far = cluster.fronts
     near.web.subscribe("poll", "ann")
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(Client(far.port).call, "GET", "/poll/ann?wait=20")
+        answer = pool.submit(far.client().call, "GET", "/poll/ann?wait=20")
         wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         near.web.publish("poll", b"news")
         found = answer.result(20)
@@ -90,7 +90,7 @@ def test_waits_end_with_204_at_their_deadline_and_404_with_the_subscription(clus
     ended = web.call("GET", "/deadline/ann", headers={"Prefer": "wait=0.2"})
     assert (ended.status, ended.headers["Preference-Applied"]) == (204, "wait=0.2")
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(Client(cluster.fronts[1].port).call, "GET", "/deadline/ann?wait=20&after=0")
+        answer = pool.submit(cluster.fronts[1].client().call, "GET", "/deadline/ann?wait=20&after=0")
         wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         web.unsubscribe("deadline", "ann")
         assert answer.result(20).status == 404
@@ -102,7 +102,7 @@ def test_waiters_of_one_user_are_served_in_order_of_arrival(cluster: Cluster) ->
     with ThreadPoolExecutor(20) as pool:
         answers = []
         for n in range(20):
-            answers.append(pool.submit(Client(cluster.fronts[n % 2].port).call, "GET", "/queue/ann?wait=30"))
+            answers.append(pool.submit(cluster.fronts[n % 2].client().call, "GET", "/queue/ann?wait=30"))
             wait_for(lambda n=n: cluster.waiters() == n + 1, "the wait to be parked")
         for n in range(20):
             front.web.publish("queue", b"%d" % n)
@@ -115,9 +115,9 @@ def test_clients_that_vanish_while_waiting_take_nothing(start_cluster: StartClus
     front = cluster.fronts[0]
     front.web.subscribe("gone", "ann")
     rng = random.Random(11)
-    lasting = Client(front.port)
+    lasting = front.client()
     for n in range(50):
-        vanishing = Client(front.port)
+        vanishing = front.client()
         thread = threading.Thread(target=_call_quietly, args=(vanishing, "/gone/ann?wait=20"))
         thread.start()
         wait_for(lambda: cluster.waiters() >= 1, "the wait to be parked")
@@ -142,7 +142,7 @@ def test_a_front_that_is_full_of_waiters_answers_at_once(start_cluster: StartClu
     front = cluster.fronts[0]
     front.web.subscribe("full", "ann")
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(Client(front.port).call, "GET", "/full/ann?wait=20")
+        first = pool.submit(front.client().call, "GET", "/full/ann?wait=20")
         wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         second = front.web.call("GET", "/full/ann?wait=20")
         assert (second.status, second.headers["Retry-After"]) == (204, "1")
@@ -212,8 +212,8 @@ def test_a_batch_that_is_wrong_stores_nothing(front: Front, query: str, body: by
 
 
 def test_a_body_over_the_ceiling_of_a_batch_is_413_before_it_is_read(front: Front) -> None:
-    assert Client(front.port).call("POST", "/t?batch=lines", b"x" * (8 * 1024 * 1024 + 1)).status == 413
-    assert Client(front.port).call("POST", "/t", b"x" * (1024 * 1024 + 1)).status == 413
+    assert front.client().call("POST", "/t?batch=lines", b"x" * (8 * 1024 * 1024 + 1)).status == 413
+    assert front.client().call("POST", "/t", b"x" * (1024 * 1024 + 1)).status == 413
 
 
 @pytest.mark.parametrize("query", ["max=0", "max=-1", "max=x", "wait=-1", "wait=1e3", "wait=", "after=", "after=1"])
