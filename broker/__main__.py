@@ -17,6 +17,7 @@ from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.limits import Limits
+from broker.request_log import RequestLog
 from broker.server import Server, ServerOptions
 from broker.state import State
 from broker.store.base import Store, StoreError, UnusableStoreError
@@ -25,7 +26,7 @@ from broker.store.memory import MemoryStore
 from broker.store.sqlite import Owner, SqliteStore
 from broker.topic_settings import TopicRules, parse_rules
 from common import config
-from common.clock import SystemClock
+from common.clock import SystemClock, stopwatch
 from common.config import BrokerSettings
 from common.errors import StartError
 from common.log import setup_logging
@@ -132,7 +133,7 @@ def build_server(
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    dispatcher = Dispatcher(Core(state, limits), identity, cluster, backups)
+    dispatcher = Dispatcher(Core(state, limits), identity, cluster, backups, RequestLog(stopwatch))
     options = ServerOptions(
         endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout
     )

@@ -124,9 +124,9 @@ def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
         return metrics.record
     count, line = metrics.record, access.record
 
-    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
-        count(method, route, status, duration, request_id, sent)
-        line(method, route, status, duration, request_id, sent)
+    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int, trace_id: str) -> None:
+        count(method, route, status, duration, request_id, sent, trace_id)
+        line(method, route, status, duration, request_id, sent, trace_id)
 
     return both
 

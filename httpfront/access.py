@@ -35,6 +35,8 @@ class Access(NamedTuple):
     request_id: str
     sent: int
     """Bytes."""
+    trace_id: str = ""
+    """Of the trace that the client's `traceparent` names."""
 
 
 class AccessLog:
@@ -50,12 +52,14 @@ class AccessLog:
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def record(self, method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+    def record(
+        self, method: str, route: str, status: int, duration: float, request_id: str, sent: int, trace_id: str = ""
+    ) -> None:
         """The hook of `FrontServer`."""
         if len(self._waiting) >= MAX_WAITING:
             self._dropped += 1
             return
-        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent))
+        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent, trace_id))
 
     def close(self) -> None:
         """Writes what is waiting."""
@@ -92,11 +96,13 @@ class AccessLog:
             "duration_ms": round(access.duration * 1e3, 3),
             "bytes": access.sent,
         }
+        if access.trace_id:
+            line["trace_id"] = access.trace_id
         return msgspec.json.encode(line).decode() + "\n"
 
     def _text(self, access: Access) -> str:
         at = timestamp(access.at)[11:23]
         took = f"{access.duration * 1e3:.1f}ms"
-        return (
-            f"{at} info    {self._process} {access.method} {access.route} {access.status} {took} {access.request_id}\n"
-        )
+        trace = f" trace_id={access.trace_id}" if access.trace_id else ""
+        what = f"{access.method} {access.route} {access.status} {took} {access.request_id}"
+        return f"{at} info    {self._process} {what}{trace}\n"

@@ -35,7 +35,9 @@ class FrontMetrics:
         self._times: dict[str, Times] = {}
         """By route."""
 
-    def record(self, method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+    def record(
+        self, method: str, route: str, status: int, duration: float, request_id: str, sent: int, trace_id: str = ""
+    ) -> None:
         """The hook of `FrontServer`."""
         key = (route, method, status)
         try:

@@ -22,7 +22,7 @@ from httpfront.channel import Channel
 from httpfront.hub import TURN, Hub
 from httpfront.parser import StrictParser
 
-OnRequest = Callable[[str, str, int, float, str, int], None]
+OnRequest = Callable[[str, str, int, float, str, int, str], None]
 
 ACCEPTS_PER_TURN = 128
 SURPLUS = 64
@@ -65,10 +65,10 @@ class ServerOptions:
 class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     """Belongs to the hub's thread.
 
-    `on_request(method, route, status, duration, request_id, sent)` is called once for each answer, just before
-    it is sent: `route` and `request_id` are the environ's `fanmail.route` and `fanmail.request_id`, `duration`
-    is seconds since the request had arrived whole, `sent` bytes of head and body. They are empty where the
-    request was refused before they were known. What it raises is logged and changes nothing.
+    `on_request(method, route, status, duration, request_id, sent, trace_id)` is called once for each answer, just
+    before it is sent: `route`, `request_id` and `trace_id` are the environ's `fanmail.route`, `fanmail.request_id` and
+    `fanmail.trace_id`, `duration` is seconds since the request had arrived whole, `sent` bytes of head and body. They
+    are empty where the request was refused before they were known. What it raises is logged and changes nothing.
     """
 
     def __init__(
@@ -166,8 +166,9 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         if self._on_request is None:
             return
         try:
-            route = environ.get("fanmail.route", "")
-            self._on_request(method, route, status, duration, environ.get("fanmail.request_id", ""), sent)
+            known = environ.get
+            route, request_id = known("fanmail.route", ""), known("fanmail.request_id", "")
+            self._on_request(method, route, status, duration, request_id, sent, known("fanmail.trace_id", ""))
         except Exception:
             log.exception("the request hook failed")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.dispatch import Outgoing
-from broker.peers import FORGET_AFTER, MAX_WAITING, Peers, pack_groups
+from broker.peers import FORGET_AFTER, MAX_WAITING, Outgoing, Peers, pack_groups
 from common.wire import MAX_PACKED, MAX_REQUESTS
 
 
