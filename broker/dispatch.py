@@ -17,7 +17,7 @@ from broker.due import DueWork
 from broker.gauges import gauges
 from broker.handlers import HANDLERS
 from broker.peers import Outgoing
-from broker.request_log import SLOW, RequestLog
+from broker.request_log import RequestLog
 from broker.store.base import StoreError
 from broker.waiters import Waiter, Waiters
 from common import ops, wire
@@ -70,6 +70,7 @@ class Dispatcher:
     ) -> None:
         """`backups` makes copies of the store; None where there is nothing to copy."""
         self.request_log = request_log or RequestLog()
+        self._work = self._watched if self.request_log.every else self._answer
         self.core = core
         self.identity = identity
         self.map = cluster_map
@@ -121,21 +122,14 @@ class Dispatcher:
         self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
         arrived, size = Arrived([]), 0
         body = frames[1] if len(frames) == 2 else None
-        read, every = self.request_log.read, self.request_log.every
-        ended = read()
         for request in frame.requests:
-            began = ended
-            answer = self._answer(frame, request, body, now, peer_id)
-            ended = read()
-            if every or ended - began > SLOW:
-                self.request_log.operation(request, answer and answer.packed, ended - began)
+            answer = self._work(frame, request, body, now, peer_id)
             if answer is not None:
                 arrived.replies.append(answer)
                 size += len(answer.packed) + len(answer.body or b"")
                 if size > SPILL_BYTES and spill is not None:
                     spill(arrived.replies)
                     arrived.replies, size = [], 0
-                    ended = read()
             arrived.goodbye |= request.op == Op.GOODBYE and frame.incarnation == self.identity.incarnation
         return arrived
 
@@ -143,6 +137,15 @@ class Dispatcher:
         self.counters["errors.wire"] += 1
         log.warning("message not understood", extra={"reason": str(error), "answered": len(error.ids)})
         return Arrived([Outgoing(wire.pack_error(each, "bad-request", str(error))) for each in error.ids])
+
+    def _watched(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Outgoing | None:
+        """The same as `_answer`, and the log is told."""
+        began = self.request_log.read()
+        answer = self._answer(frame, request, body, now, peer_id)
+        self.request_log.operation(request, answer and answer.packed, self.request_log.read() - began)
+        return answer
 
     def _answer(
         self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes

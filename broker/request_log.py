@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from common import wire
 from common.ops import Op
-from common.wire import Request
+from common.wire import Request, WireError
 
 log = logging.getLogger("fanmail.broker")
 
-SLOW = 250_000_000
-"""Nanoseconds; an operation or a turn of the loop that takes longer is worth a warning: everybody has waited for it."""
+SLOW = 250_000
+"""Microseconds; a message, or a turn of the loop, that takes longer is worth a warning: everybody has waited for it."""
 MOST_IDS = 10
 """Request ids in one line."""
 
@@ -27,16 +27,16 @@ class RequestLog:
         """`read` gives nanoseconds of a clock that only measures."""
         self.read = read
         self.every = log.isEnabledFor(logging.DEBUG)
-        """Every operation is told of, at debug; slow ones always are."""
-        self.lost: deque[str] = deque(maxlen=MOST_IDS)
+        """Every operation is told of, at debug."""
+        self._lost: deque[str] = deque(maxlen=MOST_IDS)
         """Ids of the requests whose replies were dropped last."""
+        self._reported = 0
 
     def operation(self, request: Request, packed_reply: bytes | None, took: int) -> None:
         """One request was worked on, for so many nanoseconds. There is no reply yet to one that is parked. A PING is
-        passed over at debug: every front sends one a second.
+        passed over: every front sends one a second.
         """
-        slow = took > SLOW
-        if request.op == Op.PING and not slow:
+        if request.op == Op.PING:
             return
         about = {
             "operation": _NAMES.get(request.op, "unknown"),
@@ -44,16 +44,25 @@ class RequestLog:
             "request_id": request.request_id,
             "duration_us": took // 1000,
         }
-        if slow:
-            log.warning("slow operation", extra=about)
-        else:
-            log.debug("operation", extra=about)
+        log.debug("operation", extra=about)
 
-    def turn(self, messages: int, took: int, committing: int) -> None:
-        """A turn of the loop took so many nanoseconds, so many of them in commits; told of where that is slow."""
-        if took > SLOW:
-            about = {"messages": messages, "duration_ms": took // 1_000_000, "commit_ms": committing // 1_000_000}
-            log.warning("slow turn", extra=about)
+    def slow_message(self, frames: list[bytes], took: int) -> None:
+        """What a message asks for took more than `SLOW` microseconds. It is read again for this."""
+        try:
+            requests = wire.unpack_requests(frames).requests
+        except WireError:
+            requests = []
+        about = {
+            "operations": dict(Counter(_NAMES.get(each.op, "unknown") for each in requests)),
+            "request_ids": [each.request_id for each in requests if each.request_id][:MOST_IDS],
+            "duration_ms": took // 1000,
+        }
+        log.warning("slow operations", extra=about)
+
+    def slow_turn(self, messages: int, took: int, committing: int) -> None:
+        """A turn of the loop took more than `SLOW` microseconds, so many of them in commits."""
+        about = {"messages": messages, "duration_ms": took // 1000, "commit_ms": committing // 1000}
+        log.warning("slow turn", extra=about)
 
     def failed(self, request: Request) -> None:
         """An operation has raised what nobody foresaw; within its `except`."""
@@ -62,10 +71,12 @@ class RequestLog:
 
     def dropped(self, request_ids: Iterable[str]) -> None:
         """Replies to these requests cannot be delivered; `report_dropped` says so."""
-        self.lost.extend(each for each in request_ids if each)
+        self._lost.extend(each for each in request_ids if each)
 
     def report_dropped(self, total: int) -> None:
-        """So many replies were dropped by now, and some since the last report."""
-        ids, self.lost = list(self.lost), deque(maxlen=MOST_IDS)
-        about = {"total": total, "request_ids": ids}
-        log.warning("replies dropped: a front is gone or does not read", extra=about)
+        """So many replies were dropped by now; told where these are more than at the last report."""
+        if total > self._reported:
+            self._reported = total
+            ids, self._lost = list(self._lost), deque(maxlen=MOST_IDS)
+            about = {"total": total, "request_ids": ids}
+            log.warning("replies dropped: a front is gone or does not read", extra=about)

@@ -15,6 +15,7 @@ from broker.dispatch import SPILL_BYTES, Dispatcher
 from broker.loading import load
 from broker.peers import Outgoing, Peers, pack_groups
 from broker.records import Record
+from broker.request_log import SLOW
 from broker.store.base import Store
 from common import wire
 from common.clock import Clock
@@ -75,9 +76,10 @@ class Server:
         self._drain_ends = 0
         self._next_housekeeping = 0
         self._refused_epoch = 0
-        self._drops_reported = 0
         self._committing = 0
         """Microseconds in this turn of the loop."""
+        self._begun: list[int] = []
+        """When the messages of this turn were begun, and when the last was done."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._configure()
@@ -172,15 +174,20 @@ class Server:
             self._backups.turn()
 
     def _work(self, burst: list[list[bytes]]) -> None:
-        began, self._committing = self._log.read(), 0
-        self._dispatcher.run_due(self._clock.now())
+        began, self._committing = self._clock.now(), 0
+        self._dispatcher.run_due(began)
         self._answer(burst)
-        self._log.turn(len(burst), self._log.read() - began, self._committing * 1000)
+        took = self._clock.now().mono - began.mono
+        if took > SLOW:
+            for parts, begun, done in zip(burst, self._begun, self._begun[1:], strict=False):
+                if done - begun > SLOW:
+                    self._log.slow_message(parts[1:], done - begun)
+            self._log.slow_turn(len(burst), took, self._committing)
 
     def _answer(self, burst: list[list[bytes]]) -> None:
         """Dispatches, commits once, and only then replies; in parts where there are very many bytes of replies."""
         replies: dict[bytes, list[Outgoing]] = {}
-        size = 0
+        size, self._begun = 0, []
 
         def spill(early: list[Outgoing]) -> None:
             replies.setdefault(peer_id, []).extend(early)
@@ -188,6 +195,7 @@ class Server:
 
         for peer_id, *frames in burst:
             now = self._clock.now()
+            self._begun.append(now.mono)
             arrived = self._dispatcher.handle(frames, now, peer_id, spill)
             self._peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
@@ -195,7 +203,9 @@ class Server:
             if size > SPILL_BYTES:
                 self._settle(replies)
                 size = 0
-        for peer_id, answer in self._dispatcher.turn(self._clock.now()):
+        now = self._clock.now()
+        self._begun.append(now.mono)
+        for peer_id, answer in self._dispatcher.turn(now):
             replies.setdefault(peer_id, []).append(answer)
         self._settle(replies)
 
@@ -262,15 +272,9 @@ class Server:
         self._next_housekeeping = now.mono + TICK * 1000
         self._store.tidy()
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        self._report_drops()
+        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
             self._take_newer_map()
-
-    def _report_drops(self) -> None:
-        dropped = self._dispatcher.counters["replies.dropped"]
-        if dropped > self._drops_reported:
-            self._log.report_dropped(dropped)
-            self._drops_reported = dropped
 
     def _take_newer_map(self) -> None:
         self._dispatcher.newest_map_seen = self._dispatcher.map.epoch

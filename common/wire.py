@@ -154,9 +154,10 @@ def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
         raise WireError(f"version {frame.version} is not spoken here", _ids_of(frame))
     if len(frame.requests) > (1 if len(frames) == 2 else MAX_REQUESTS):
         raise WireError("too many requests in one message", _ids_of(frame))
-    named = "".join([each.request_id for each in frame.requests])
-    if named and not (named.isascii() and named.isprintable() and " " not in named):
-        raise WireError("the id of an HTTP request is visible ASCII", _ids_of(frame))
+    for each in frame.requests:
+        named = each.request_id
+        if named and not (named.isascii() and named.isprintable() and " " not in named):
+            raise WireError("the id of an HTTP request is visible ASCII", _ids_of(frame))
     return frame
 
 
