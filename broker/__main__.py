@@ -38,8 +38,10 @@ log = logging.getLogger("fanmail.broker")
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
+OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
-def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int:
+
+def main(durable: OpenStore = SqliteStore) -> int:
     """Serves until SIGTERM or SIGINT. `durable` opens a store that outlives the process. Raises `StartError`."""
     die_with_parent()
     settings, _ = config.load(BrokerSettings, "broker", sys.argv[1:])
@@ -91,9 +93,7 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
     return 0
 
 
-def open_store(
-    settings: BrokerSettings, cluster: ClusterMap, durable: Callable[[Path, Owner, str, int], Store] = SqliteStore
-) -> Store:
+def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
     """The store that the settings name, with its folder locked. Raises `StartError`."""
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
@@ -105,7 +105,7 @@ def open_store(
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
     lock_file(folder / LOCK)
     try:
-        return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve)
+        return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve, stopwatch)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
 

@@ -223,7 +223,7 @@ class Server:
         self._store.commit(records, began)
         took = self._clock.now().mono - began
         self._committing += took
-        count_commit(self._dispatcher.counters, took)
+        count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
         self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
