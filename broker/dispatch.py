@@ -94,7 +94,8 @@ class Dispatcher:
 
     def run_due(self, now: Now) -> None:
         """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
-        self.core.looks = LOOKS_A_TURN
+        if self.core.looks != LOOKS_A_TURN:
+            self.core.turn_begins()
         if self.state is BrokerState.READY:
             self._due.run(now)
             self._tell_awake()
