@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -104,7 +103,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_any = msgspec.msgpack.Decoder().decode
 _decode_requests = msgspec.msgpack.Decoder(RequestFrame).decode
 _decode_replies = msgspec.msgpack.Decoder(ReplyFrame).decode
-_request_id = attrgetter("request_id")
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 _decode_args = {int(op): msgspec.msgpack.Decoder(spec.args).decode for op, spec in OPS.items()}
 _decode_results = {int(op): msgspec.msgpack.Decoder(spec.result | None).decode for op, spec in OPS.items()}
@@ -156,9 +154,10 @@ def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
         raise WireError(f"version {frame.version} is not spoken here", _ids_of(frame))
     if len(frame.requests) > (1 if len(frames) == 2 else MAX_REQUESTS):
         raise WireError("too many requests in one message", _ids_of(frame))
-    named = "".join(map(_request_id, frame.requests))
-    if named and not (named.isascii() and named.isprintable() and " " not in named):
-        raise WireError("the id of an HTTP request is visible ASCII", _ids_of(frame))
+    for each in frame.requests:
+        named = each.request_id
+        if named and not (named.isascii() and named.isprintable() and " " not in named):
+            raise WireError("the id of an HTTP request is visible ASCII", _ids_of(frame))
     return frame
 
 

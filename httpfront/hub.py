@@ -36,7 +36,7 @@ class Worker(greenlet):
 
 def works_for(request_id: str) -> None:
     """From here on the current greenlet works for this HTTP request: what it asks of brokers is logged under its id."""
-    getcurrent().request_id = request_id  # type: ignore[attr-defined]
+    getcurrent().request_id = request_id
 
 
 def worked_for() -> str:
@@ -148,13 +148,14 @@ class Hub:
 
     def _serve(self, work: Callable[[], None]) -> None:
         """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""
-        hub = getcurrent().parent
+        me = getcurrent()
+        hub = me.parent
         while True:
             _guarded(work)
-            works_for("")
+            me.request_id = ""
             if len(self._idle) >= MAX_IDLE:
                 return
-            self._idle.append(getcurrent())
+            self._idle.append(me)
             work = hub.switch()
 
     def _run_due(self) -> None:

@@ -32,13 +32,14 @@ class RequestId:
         """Puts the id into the environment (`fanmail.request_id`) and the answer, and the id of the trace into the
         environment (`fanmail.trace_id`) where there is one.
         """
-        given = req.env.get("HTTP_X_REQUEST_ID", "")
+        env = req.env
+        given = env.get("HTTP_X_REQUEST_ID", "")
         request_id = given if given and _USABLE(given) else f"{self._prefix}-{next(self._numbers):x}"
-        req.env["fanmail.request_id"] = request_id
+        env["fanmail.request_id"] = request_id
         resp.set_header("X-Request-Id", request_id)
         works_for(request_id)
-        if traceparent := req.env.get("HTTP_TRACEPARENT"):
-            req.env["fanmail.trace_id"] = trace_id(traceparent)
+        if traceparent := env.get("HTTP_TRACEPARENT"):
+            env["fanmail.trace_id"] = trace_id(traceparent)
 
 
 def trace_id(traceparent: str) -> str:
