@@ -170,7 +170,10 @@ class Cluster(Group):
         try:
             self.brokers = [self.start("broker", f"--id=b{n}", *self._broker_flags) for n in range(brokers)]
             log = f"--access-log={'on' if access_log else 'off'}"
-            self.fronts = [self.start_http("httpfront", READY_PATH, *place, log, "--ops-port=0") for _ in range(fronts)]
+            self.ops_ports = [free_port() for _ in range(fronts)]
+            self.fronts = [
+                self.start_http("httpfront", READY_PATH, *place, log, f"--ops-port={port}") for port in self.ops_ports
+            ]
         except BaseException:
             self.__exit__(None, None, None)
             raise

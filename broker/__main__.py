@@ -19,6 +19,7 @@ from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.limits import Limits
 from broker.listener import Listener
+from broker.request_log import RequestLog
 from broker.server import Server
 from broker.state import State
 from broker.store.base import Store, StoreError, UnusableStoreError
@@ -27,7 +28,7 @@ from broker.store.memory import MemoryStore
 from broker.store.sqlite import Owner, SqliteStore
 from broker.topic_settings import TopicRules, parse_rules
 from common import config
-from common.clock import SystemClock
+from common.clock import SystemClock, stopwatch
 from common.config import BrokerSettings
 from common.curve import broker_pair
 from common.errors import StartError
@@ -42,8 +43,10 @@ MOST_FILES = 1024
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
+OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
-def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int:
+
+def main(durable: OpenStore = SqliteStore) -> int:
     """Serves until SIGTERM or SIGINT. `durable` opens a store that outlives the process. Raises `StartError`."""
     die_with_parent()
     settings, _ = config.load(BrokerSettings, "broker", sys.argv[1:])
@@ -100,9 +103,7 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
     return 0
 
 
-def open_store(
-    settings: BrokerSettings, cluster: ClusterMap, durable: Callable[[Path, Owner, str, int], Store] = SqliteStore
-) -> Store:
+def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
     """The store that the settings name, with its folder locked. Raises `StartError`."""
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
@@ -114,7 +115,7 @@ def open_store(
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
     lock_file(folder / LOCK)
     try:
-        return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve)
+        return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve, stopwatch)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
 
@@ -142,7 +143,8 @@ def build_server(
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    dispatcher = Dispatcher(Core(state, limits, counters=listener.counters), identity, cluster, backups)
+    core = Core(state, limits, counters=listener.counters)
+    dispatcher = Dispatcher(core, identity, cluster, backups, RequestLog(stopwatch))
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 

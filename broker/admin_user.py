@@ -7,6 +7,7 @@ from itertools import islice
 from broker.admin import user_row
 from broker.core import Core, Mailbox, peek
 from broker.leases import Held
+from broker.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
 from common import ops
 from common.clock import Now
@@ -36,11 +37,17 @@ def peek_messages(core: Core, request: Request, args: ops.Peek, now: Now) -> ops
 
 
 def purge(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """All messages of the user are let go of, the leased ones too; dead letters stay."""
+    """All messages of the user are let go of, the leased ones too; dead letters stay. What the topic has let go of
+    already is not counted with them.
+    """
     box = peek(core, request)
     topic, ledger = box.topic, box.subscription.ledger
+    if ledger is not None and ledger.leases.open:
+        ledger.last_call = now.mono  # the idle clock stood still
+    forget_lost(box)
     held = tuple(ledger.leases.held) if ledger else ()
     start = max(box.subscription.position, topic.head_seq)
+    core.counters["skipped.lost"] += start - box.subscription.position
     count = topic.next_seq - start + len(held)
     if held:
         box.emit(Finished, held)

@@ -35,8 +35,15 @@ class Core:
     """Users whose subscriptions the operator has ended; likewise."""
     looks: int = LOOKS_A_TURN
     """Entries that may still be looked at in this turn."""
+    most_looks: int = 0
+    """The most entries that were looked at in one turn so far."""
     refusing: bool = False
     """The operator drains this broker: it takes no publishes and no new subscriptions. Forgotten with the process."""
+
+    def turn_begins(self) -> None:
+        """As many entries as ever may be looked at again."""
+        self.most_looks = max(self.most_looks, LOOKS_A_TURN - self.looks)
+        self.looks = LOOKS_A_TURN
 
     def may_look(self, wanted: int) -> int:
         """At how many of so many entries this turn may still look. Who has looked takes them off `looks`."""

@@ -16,6 +16,8 @@ from broker.core import LOOKS_A_TURN, Core
 from broker.due import DueWork
 from broker.gauges import gauges
 from broker.handlers import HANDLERS
+from broker.peers import Outgoing
+from broker.request_log import RequestLog
 from broker.store.base import StoreError
 from broker.waiters import Waiter, Waiters
 from common import ops, wire
@@ -45,13 +47,6 @@ class Identity(NamedTuple):
     """Bytes of the largest body that it takes, told to fronts."""
 
 
-class Outgoing(NamedTuple):
-    """One packed reply, and its body where that is large enough to travel as a frame of its own."""
-
-    packed: bytes
-    body: bytes | None = None
-
-
 @dataclass(slots=True)
 class Arrived:
     """What one message from a front came to."""
@@ -65,8 +60,17 @@ class Arrived:
 class Dispatcher:
     """Turns one message into replies; changes state through the handlers only."""
 
-    def __init__(self, core: Core, identity: Identity, cluster_map: ClusterMap, backups: Backups | None = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        identity: Identity,
+        cluster_map: ClusterMap,
+        backups: Backups | None = None,
+        request_log: RequestLog | None = None,
+    ) -> None:
         """`backups` makes copies of the store; None where there is nothing to copy."""
+        self.request_log = request_log or RequestLog()
+        self._work = self._watched if self.request_log.every else self._answer
         self.core = core
         self.identity = identity
         self.map = cluster_map
@@ -90,7 +94,8 @@ class Dispatcher:
 
     def run_due(self, now: Now) -> None:
         """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
-        self.core.looks = LOOKS_A_TURN
+        if self.core.looks != LOOKS_A_TURN:
+            self.core.turn_begins()
         if self.state is BrokerState.READY:
             self._due.run(now)
             self._tell_awake()
@@ -119,7 +124,7 @@ class Dispatcher:
         arrived, size = Arrived([]), 0
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
-            answer = self._answer(frame, request, body, now, peer_id)
+            answer = self._work(frame, request, body, now, peer_id)
             if answer is not None:
                 arrived.replies.append(answer)
                 size += len(answer.packed) + len(answer.body or b"")
@@ -134,10 +139,20 @@ class Dispatcher:
         log.warning("message not understood", extra={"reason": str(error), "answered": len(error.ids)})
         return Arrived([Outgoing(wire.pack_error(each, "bad-request", str(error))) for each in error.ids])
 
+    def _watched(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Outgoing | None:
+        """The same as `_answer`, and the log is told."""
+        began = self.request_log.read()
+        answer = self._answer(frame, request, body, now, peer_id)
+        self.request_log.operation(request, answer and answer.packed, self.request_log.read() - began)
+        return answer
+
     def _answer(
         self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
     ) -> Outgoing | None:
         """The reply, None for a request that is parked."""
+        of = request.request_id
         try:
             result: Any = self._execute(frame, request, body, now)
             kind = type(result)
@@ -150,19 +165,19 @@ class Dispatcher:
                 result = _NOTHING
         except FanmailError as error:
             self.counters[f"errors.{error.code}"] += 1
-            return Outgoing(wire.pack_error(request.id, error.code, error.detail, error.fields))
+            return Outgoing(wire.pack_error(request.id, error.code, error.detail, error.fields), None, of)
         except WireError as error:
             self.counters["errors.wire"] += 1
-            return Outgoing(wire.pack_error(request.id, "bad-request", str(error)))
+            return Outgoing(wire.pack_error(request.id, "bad-request", str(error)), None, of)
         except StoreError:
             raise  # the state may be half-way: nobody is answered
         except Exception:
             self.counters["errors.internal"] += 1
-            log.exception("operation failed", extra={"op": request.op})
-            return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"))
+            self.request_log.failed(request)
+            return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"), None, of)
         if kind is ops.Message or kind is ops.Batch:
             return self._hand_out(request, result)
-        return Outgoing(wire.pack_reply(request.id, result))
+        return Outgoing(wire.pack_reply(request.id, result), None, of)
 
     def _hand_out(self, request: Request, result: Any) -> Outgoing:
         """The reply with a `Message` or a `Batch`; what leaves is counted."""
@@ -177,9 +192,9 @@ class Dispatcher:
         if again:
             self.counters["redelivered"] += again
         if len(holder.body) < wire.LARGE_BODY:
-            return Outgoing(wire.pack_reply(request.id, result))
+            return Outgoing(wire.pack_reply(request.id, result), None, request.request_id)
         large, holder.body = holder.body, b""
-        return Outgoing(wire.pack_reply(request.id, result), large)
+        return Outgoing(wire.pack_reply(request.id, result), large, request.request_id)
 
     def _execute(self, frame: RequestFrame, request: Request, body: bytes | None, now: Now) -> Struct | None:
         known = _KNOWN.get(request.op)

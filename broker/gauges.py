@@ -23,5 +23,6 @@ def gauges(core: Core, now: Now) -> dict[str, int]:
         "delayed": len(state.delayed),
         "idempotency_keys": len(state.keys),
         "refusing": int(core.refusing),
+        "most_looks": core.most_looks,
         "oldest_age_ms": oldest_age(state.seconds, now.wall),
     }

@@ -7,10 +7,11 @@ an error asked for, and kept here in bounded queues until the peer takes it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
-from broker.dispatch import Outgoing
 from common.wire import MAX_PACKED, MAX_REQUESTS
 
 MAX_WAITING = 16 * 1024 * 1024
@@ -18,6 +19,15 @@ MAX_WAITING = 16 * 1024 * 1024
 its connections bound what it can ever wait for; this stops a peer that is not one of ours."""
 FORGET_AFTER = 10_000_000
 """Microseconds of silence after which a front is not waited for any more; fronts ping every second."""
+
+
+class Outgoing(NamedTuple):
+    """One packed reply, and its body where that is large enough to travel as a frame of its own."""
+
+    packed: bytes
+    body: bytes | None = None
+    request_id: str = ""
+    """For the log, where it cannot be delivered."""
 
 
 @dataclass(slots=True)
@@ -28,13 +38,17 @@ class Peer:
     """Monotonic microseconds."""
     said_goodbye: bool = False
     waiting: deque[list[bytes]] = field(default_factory=deque)
+    waiting_ids: deque[Sequence[str]] = field(default_factory=deque)
+    """Of the requests that these messages answer."""
     waiting_bytes: int = 0
 
 
 class Peers:
     """By routing id."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Callable[[Iterable[str]], object] = lambda _: None) -> None:
+        """`dropped` is told of which requests the answers were dropped."""
+        self._dropped = dropped
         self._peers: dict[bytes, Peer] = {}
         self._blocked: set[bytes] = set()
 
@@ -46,17 +60,17 @@ class Peers:
         peer.last_heard = mono
         peer.said_goodbye |= goodbye
 
-    def keep(self, peer_id: bytes, frames: list[bytes]) -> bool:
+    def keep(self, peer_id: bytes, frames: list[bytes], request_ids: Sequence[str] = ()) -> bool:
         """Queues a message that the connection would not take; False where it is dropped: the queue is full, or
         the peer has been silent for so long that it is forgotten.
         """
         peer = self._peers.get(peer_id)
-        if peer is None:
-            return False
         size = sum(map(len, frames))
-        if peer.waiting and peer.waiting_bytes + size > MAX_WAITING:
+        if peer is None or (peer.waiting and peer.waiting_bytes + size > MAX_WAITING):
+            self._dropped(request_ids)
             return False
         peer.waiting.append(frames)
+        peer.waiting_ids.append(request_ids)
         peer.waiting_bytes += size
         self._blocked.add(peer_id)
         return True
@@ -82,6 +96,7 @@ class Peers:
         """The oldest message that waited has gone out."""
         peer = self._peers[peer_id]
         peer.waiting_bytes -= sum(map(len, peer.waiting.popleft()))
+        peer.waiting_ids.popleft()
         if not peer.waiting:
             self._blocked.discard(peer_id)
 
@@ -89,7 +104,10 @@ class Peers:
         """The peer is gone. Returns how many messages that waited for it are dropped."""
         self._blocked.discard(peer_id)
         peer = self._peers.pop(peer_id, None)
-        return len(peer.waiting) if peer else 0
+        if peer is None:
+            return 0
+        self._dropped(chain.from_iterable(peer.waiting_ids))
+        return len(peer.waiting)
 
     def forget_silent(self, mono: int) -> int:
         """Forgets who has been silent for long. Returns how many waiting messages that drops."""

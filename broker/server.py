@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 
 from broker.backups import Backups
 from broker.commits import count_commit
-from broker.dispatch import SPILL_BYTES, Dispatcher, Outgoing
+from broker.dispatch import SPILL_BYTES, Dispatcher
 from broker.listener import Listener
 from broker.loading import load
-from broker.peers import Peers, pack_groups
+from broker.peers import Outgoing, Peers, pack_groups
 from broker.records import Record
+from broker.request_log import SLOW
 from broker.store.base import Store
 from common import wire
 from common.clock import Clock
 from common.partition import ClusterMap
+from common.process import drain_fd
 from common.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
@@ -58,13 +59,17 @@ class Server:
         self._clock = clock
         self._reload_map = reload_map
         self._backups = backups
-        self._peers = Peers()
+        self._log = dispatcher.request_log
+        self._peers = Peers(self._log.dropped)
         self._stopping = False
         self._reloading = False
         self._drain_ends = 0
         self._next_housekeeping = 0
         self._refused_epoch = 0
-        self._drops_reported = 0
+        self._committing = 0
+        """Microseconds in this turn of the loop."""
+        self._begun: list[int] = []
+        """When the messages of this turn were begun, and when the last was done."""
         self._wake_fd = wake_fd
         self._poller = zmq.Poller()
         for source in (*listener.sockets, wake_fd):
@@ -106,7 +111,7 @@ class Server:
     def _wait(self) -> None:
         for source, _ in self._poller.poll(self._patience()):
             if source == self._wake_fd:
-                _drain_fd(self._wake_fd)
+                drain_fd(self._wake_fd)
 
     def _patience(self) -> int:
         """Milliseconds that the loop may wait."""
@@ -139,13 +144,20 @@ class Server:
             self._backups.turn()
 
     def _work(self, burst: list[list[bytes]]) -> None:
-        self._dispatcher.run_due(self._clock.now())
+        began, self._committing = self._clock.now(), 0
+        self._dispatcher.run_due(began)
         self._answer(burst)
+        took = self._clock.now().mono - began.mono
+        if took > SLOW:
+            for parts, begun, done in zip(burst, self._begun, self._begun[1:], strict=False):
+                if done - begun > SLOW:
+                    self._log.slow_message(parts[1:], done - begun)
+            self._log.slow_turn(len(burst), took, self._committing)
 
     def _answer(self, burst: list[list[bytes]]) -> None:
         """Dispatches, commits once, and only then replies; in parts where there are very many bytes of replies."""
         replies: dict[bytes, list[Outgoing]] = {}
-        size = 0
+        size, self._begun = 0, []
 
         def spill(early: list[Outgoing]) -> None:
             replies.setdefault(peer_id, []).extend(early)
@@ -153,6 +165,7 @@ class Server:
 
         for peer_id, *frames in burst:
             now = self._clock.now()
+            self._begun.append(now.mono)
             arrived = self._dispatcher.handle(frames, now, peer_id, spill)
             self._peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
@@ -160,7 +173,9 @@ class Server:
             if size > SPILL_BYTES:
                 self._settle(replies)
                 size = 0
-        for peer_id, answer in self._dispatcher.turn(self._clock.now()):
+        now = self._clock.now()
+        self._begun.append(now.mono)
+        for peer_id, answer in self._dispatcher.turn(now):
             replies.setdefault(peer_id, []).append(answer)
         self._settle(replies)
 
@@ -176,30 +191,30 @@ class Server:
     def _commit(self, records: list[Record]) -> None:
         began = self._clock.now().mono
         self._store.commit(records, began)
-        count_commit(self._dispatcher.counters, self._clock.now().mono - began)
+        took = self._clock.now().mono - began
+        self._committing += took
+        count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
         self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
         for group in pack_groups(outgoing):
             head = self._head([each.packed for each in group])
             body = group[0].body
-            self._send(peer_id, [head] if body is None else [head, body])
+            self._send(peer_id, [head] if body is None else [head, body], group)
 
     def _head(self, packed: list[bytes]) -> bytes:
         dispatcher = self._dispatcher
         clock = self._clock.now().mono
         return wire.pack_replies(dispatcher.identity.incarnation, clock, dispatcher.state, dispatcher.map.epoch, packed)
 
-    def _send(self, peer_id: bytes, frames: list[bytes]) -> None:
+    def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
         """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
-        if self._peers.is_blocked(peer_id) or not self._try_send(peer_id, frames):
-            self._keep(peer_id, frames)
-
-    def _keep(self, peer_id: bytes, frames: list[bytes]) -> None:
-        if not self._peers.keep(peer_id, frames):
+        if not self._peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
+            return
+        if not self._peers.keep(peer_id, frames, [each.request_id for each in replies]):
             self._dispatcher.counters["replies.dropped"] += 1
 
-    def _try_send(self, peer_id: bytes, frames: list[bytes]) -> bool:
+    def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
         """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
         try:
             self._socket.send_multipart([peer_id, *frames], zmq.NOBLOCK)
@@ -208,7 +223,8 @@ class Server:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._dispatcher.counters["replies.dropped"] += 1 + self._peers.forget(peer_id)
+            self._log.dropped(each.request_id for each in replies)
+            self._dispatcher.counters["replies.dropped"] += self._peers.forget(peer_id) or 1
         return True
 
     def _retry_blocked(self) -> None:
@@ -229,17 +245,11 @@ class Server:
         self._next_housekeeping = now.mono + TICK * 1000
         self._store.tidy()
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        self._report_drops()
+        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         self._listener.report(now.mono)
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
             self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
             self._read_description()
-
-    def _report_drops(self) -> None:
-        dropped = self._dispatcher.counters["replies.dropped"]
-        if dropped > self._drops_reported:
-            log.warning("replies dropped: a front is gone or does not read", extra={"total": dropped})
-            self._drops_reported = dropped
 
     def _read_description(self) -> None:
         """Who may connect is taken as it stands there, the map of topics only with a greater epoch."""
@@ -262,12 +272,3 @@ class Server:
             return False
         heard_all = not self._peers.expected() and not self._peers.any_blocked
         return heard_all or self._clock.now().mono >= self._drain_ends
-
-
-def _drain_fd(fd: int) -> None:
-    while True:
-        try:
-            if len(os.read(fd, 4096)) < 4096:
-                return
-        except BlockingIOError:
-            return

@@ -22,9 +22,9 @@ from common.units import choice, count, seconds, size
 class TopicSettings(NamedTuple):
     """Of one topic."""
 
-    max_messages: int = 2**62
+    max_messages: int = 2**60
     """Stored messages."""
-    max_bytes: int = 2**62
+    max_bytes: int = 2**60
     """Content bytes of the stored messages."""
     max_age: int = 0
     """Milliseconds after which a stored message is let go; 0: never."""

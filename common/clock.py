@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, Protocol
 
+stopwatch = time.monotonic_ns
+"""Nanoseconds, to tell how long something took; nothing is decided by it but what is logged or counted."""
+
 
 class Now(NamedTuple):
     """One reading of both clocks, passed down so that everything in a burst sees the same moment."""

@@ -177,3 +177,13 @@ def run_main(main: Callable[[], int], prog: str = "") -> NoReturn:
     except KeyboardInterrupt:  # before the handlers stood: nothing has been started yet
         code = 0
     sys.exit(code)
+
+
+def drain_fd(fd: int) -> None:
+    """Reads a non-blocking pipe empty."""
+    while True:
+        try:
+            if len(os.read(fd, 4096)) < 4096:
+                return
+        except BlockingIOError:
+            return

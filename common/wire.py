@@ -3,7 +3,7 @@
 A ZeroMQ message (behind the ROUTER's routing id) is one frame, or two where a large body travels beside the
 one request or reply that it belongs to, so that it is never copied into a packed buffer:
 
-    request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args], ...]]
+    request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args, request_id], ...]]
     reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...]]
 
 Packed as MessagePack. `args` and `result` are those of `common/ops.py`; with a second frame, their empty
@@ -12,17 +12,18 @@ hand out; otherwise `code` is one of `common/errors.py` and the result is the de
 
 `incarnation` in a request is that of the broker process the front has heard from, 0 only in a PING: a broker
 refuses what was meant for its predecessor. `deadline` and `clock` are microseconds of the broker's own
-monotonic clock. Everything here raises `WireError` and nothing else on hostile bytes.
+monotonic clock. `request_id` names the HTTP request for the logs, and may be left out. Everything here raises
+`WireError` and nothing else on hostile bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from common.errors import FanmailError
 from common.ops import OPS, Op
@@ -34,6 +35,8 @@ MAX_PACKED = 256 * 1024
 """Bytes after which a sender closes a packed frame."""
 LARGE_BODY = 16 * 1024
 """A body of at least so many bytes travels as a frame of its own."""
+MAX_REQUEST_ID = 128
+"""Characters of the id of an HTTP request, all of them visible ASCII: it goes into logs."""
 
 
 class WireError(Exception):
@@ -64,6 +67,8 @@ class Request(Struct, array_like=True):
     user: bytes
     deadline: int
     args: Raw
+    request_id: Annotated[str, Meta(max_length=MAX_REQUEST_ID)] = ""
+    """Of the HTTP request that this is a part of, "" where there is none."""
 
 
 class RequestFrame(Struct, array_like=True):
@@ -98,14 +103,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_any = msgspec.msgpack.Decoder().decode
 _decode_requests = msgspec.msgpack.Decoder(RequestFrame).decode
 _decode_replies = msgspec.msgpack.Decoder(ReplyFrame).decode
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
 _decode_args = {int(op): msgspec.msgpack.Decoder(spec.args).decode for op, spec in OPS.items()}
 _decode_results = {int(op): msgspec.msgpack.Decoder(spec.result | None).decode for op, spec in OPS.items()}
 _decode_detail = msgspec.msgpack.Decoder(str | tuple[str, dict[str, str | int]]).decode
 
 
-def pack_request(request_id: int, op: Op, topic: bytes, user: bytes, deadline: int, args: Struct) -> bytes:
-    """One request, to be joined with others by `pack_requests`."""
-    return _encode((request_id, op, topic, user, deadline, args))
+def pack_request(
+    call_id: int, op: Op, topic: bytes, user: bytes, deadline: int, args: Struct, request_id: str = ""
+) -> bytes:
+    """One request, to be joined with others by `pack_requests`. `request_id` must be visible ASCII."""
+    if request_id:
+        return _encode((call_id, op, topic, user, deadline, args, request_id))
+    return _encode((call_id, op, topic, user, deadline, args))
 
 
 def pack_requests(incarnation: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
@@ -113,9 +123,9 @@ def pack_requests(incarnation: int, map_epoch: int, packed: Sequence[bytes]) -> 
     return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed]))
 
 
-def pack_reply(request_id: int, result: Struct | None) -> bytes:
+def pack_reply(call_id: int, result: Struct | None) -> bytes:
     """One success, to be joined with others by `pack_replies`."""
-    return _encode((request_id, "", result))
+    return _encode((call_id, "", result))
 
 
 def pack_result(result: Struct | None) -> bytes:
@@ -123,9 +133,9 @@ def pack_result(result: Struct | None) -> bytes:
     return _encode(result)
 
 
-def pack_error(request_id: int, code: str, detail: str, fields: dict[str, Any] | None = None) -> bytes:
+def pack_error(call_id: int, code: str, detail: str, fields: dict[str, Any] | None = None) -> bytes:
     """One error, to be joined with others by `pack_replies`. `fields` are further members for the client."""
-    return _encode((request_id, code, (detail, fields) if fields else detail))
+    return _encode((call_id, code, (detail, fields) if fields else detail))
 
 
 def pack_replies(incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
@@ -144,6 +154,10 @@ def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
         raise WireError(f"version {frame.version} is not spoken here", _ids_of(frame))
     if len(frame.requests) > (1 if len(frames) == 2 else MAX_REQUESTS):
         raise WireError("too many requests in one message", _ids_of(frame))
+    for each in frame.requests:
+        named = each.request_id
+        if named and not (named.isascii() and named.isprintable() and " " not in named):
+            raise WireError("the id of an HTTP request is visible ASCII", _ids_of(frame))
     return frame
 
 
@@ -189,6 +203,11 @@ def unpack_error(code: str, result: Raw) -> FanmailError:
     error = FanmailError(code, detail[0])
     error.fields = dict(detail[1])
     return error
+
+
+def code_of(packed_reply: bytes) -> str:
+    """The code of a reply that `pack_reply` or `pack_error` made; "" of a success."""
+    return _decode_reply(packed_reply).code
 
 
 def _ids_of(frame: RequestFrame) -> list[int]:

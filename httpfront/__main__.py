@@ -155,9 +155,11 @@ def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
         return metrics.record
     count, line = metrics.record, access.record
 
-    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str) -> None:
-        count(method, route, status, duration, request_id, sent)
-        line(method, route, status, duration, request_id, sent, key)
+    def both(
+        method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str, trace_id: str
+    ) -> None:
+        count(method, route, status, duration, request_id, sent, key, trace_id)
+        line(method, route, status, duration, request_id, sent, key, trace_id)
 
     return both
 

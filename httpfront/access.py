@@ -35,8 +35,10 @@ class Access(NamedTuple):
     request_id: str
     sent: int
     """Bytes."""
-    key: str
+    key: str = ""
     """The id of the key with which it was made, "" for none."""
+    trace_id: str = ""
+    """Of the trace that the client's `traceparent` names."""
 
 
 class AccessLog:
@@ -53,13 +55,21 @@ class AccessLog:
         self._thread.start()
 
     def record(
-        self, method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str = ""
+        self,
+        method: str,
+        route: str,
+        status: int,
+        duration: float,
+        request_id: str,
+        sent: int,
+        key: str = "",
+        trace_id: str = "",
     ) -> None:
         """The hook of `FrontServer`."""
         if len(self._waiting) >= MAX_WAITING:
             self._dropped += 1
             return
-        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent, key))
+        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent, key, trace_id))
 
     def close(self) -> None:
         """Writes what is waiting."""
@@ -98,11 +108,14 @@ class AccessLog:
         }
         if access.key:
             line["key"] = access.key
+        if access.trace_id:
+            line["trace_id"] = access.trace_id
         return msgspec.json.encode(line).decode() + "\n"
 
     def _text(self, access: Access) -> str:
         at = timestamp(access.at)[11:23]
         took = f"{access.duration * 1e3:.1f}ms"
-        key = f" key={access.key}" if access.key else ""
-        about = f"{access.method} {access.route} {access.status} {took} {access.request_id}{key}"
-        return f"{at} info    {self._process} {about}\n"
+        extras = f" key={access.key}" if access.key else ""
+        extras += f" trace_id={access.trace_id}" if access.trace_id else ""
+        what = f"{access.method} {access.route} {access.status} {took} {access.request_id}"
+        return f"{at} info    {self._process} {what}{extras}\n"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from common.ops import Op
-from common.stats import COMMIT_BOUNDS, commit_bucket
+from common.stats import TIME_BOUNDS, bucket
 from httpfront.link import Link
 from httpfront.metrics import cumulative
 
@@ -115,7 +115,8 @@ def broker_metrics(links: list[Link], stats: Mapping[str, Stats]) -> Iterator[Me
     for each in LABELLED:
         yield _labelled(each, stats)
     yield _operations(stats)
-    yield _commits(stats)
+    yield _times("commit", "Of one commit of a burst, with the syncs of a durable store.", stats)
+    yield _times("sync", "Of these, what a durable store waited for its disk, in a commit.", stats)
 
 
 def _labelled(row: Labelled, stats: Mapping[str, Stats]) -> Metric:
@@ -140,15 +141,11 @@ def _operations(stats: Mapping[str, Stats]) -> Metric:
     return counter
 
 
-def _commits(stats: Mapping[str, Stats]) -> Metric:
-    seconds = HistogramMetricFamily(
-        "fanmail_commit_duration_seconds",
-        "Of one commit of a burst, with the sync of a durable store.",
-        labels=("broker",),
-    )
+def _times(kind: str, text: str, stats: Mapping[str, Stats]) -> Metric:
+    seconds = HistogramMetricFamily(f"fanmail_{kind}_duration_seconds", text, labels=("broker",))
     for broker, values in stats.items():
-        counts = [values.get(commit_bucket(bound), 0) for bound in COMMIT_BOUNDS]
-        counts.append(values.get("commits", 0) - sum(counts))
-        bounds = [bound / 1e6 for bound in COMMIT_BOUNDS]
-        seconds.add_metric((broker,), cumulative(bounds, counts), values.get("commit_us", 0) / 1e6)
+        counts = [values.get(bucket(kind, bound), 0) for bound in TIME_BOUNDS]
+        counts.append(values.get(f"{kind}s", 0) - sum(counts))
+        bounds = [bound / 1e6 for bound in TIME_BOUNDS]
+        seconds.add_metric((broker,), cumulative(bounds, counts), values.get(f"{kind}_us", 0) / 1e6)
     return seconds

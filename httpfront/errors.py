@@ -27,7 +27,7 @@ def _from_table(req: falcon.Request, resp: falcon.Response, error: FanmailError,
     if spec.retry_after is not None:
         resp.set_header("Retry-After", str(spec.retry_after))
     if spec.status >= 500 and spec.status not in (503, 504):
-        log.error("request failed", extra={"code": error.code, "reason": error.detail})
+        log.error("request failed", extra={"code": error.code, "reason": error.detail} | _request_id(req))
     _render(req, resp, spec.status, error.code, spec.title, error.detail, error.fields)
 
 
@@ -41,8 +41,12 @@ def _from_falcon(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPE
 
 
 def _unforeseen(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    log.error("request failed", exc_info=error, extra={"request_id": req.env.get("fanmail.request_id", "")})
+    log.error("request failed", exc_info=error, extra=_request_id(req))
     _render(req, resp, 500, "internal", "Internal error", "the server failed; its log says why", {})
+
+
+def _request_id(req: falcon.Request) -> dict[str, str]:
+    return {"request_id": req.env.get("fanmail.request_id", "")}
 
 
 def _render(

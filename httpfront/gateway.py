@@ -24,7 +24,7 @@ from common.partition import ClusterMap
 from common.wire import WireError
 from httpfront.call import Answer, Call
 from httpfront.gather import Gather
-from httpfront.hub import Hub
+from httpfront.hub import Hub, worked_for, works_for
 from httpfront.line import FIRST_CALL, Line, new_context
 from httpfront.link import Link
 
@@ -86,7 +86,8 @@ class Gateway:
 
         A `body` of at least `wire.LARGE_BODY` bytes goes beside `args`, whose own stays empty. Parks the
         request's greenlet for at most the timeout. Raises `FanmailError`: what the broker answered,
-        `broker-down` where it was not sent, `outcome-unknown` where it was and no answer came.
+        `broker-down` where it was not sent, `outcome-unknown` where it was and no answer came. The broker is told
+        for which HTTP request it is, as `works_for` has said.
         """
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
@@ -137,7 +138,8 @@ class Gateway:
             return ops.Look(False, ticket)
         call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
         call.waits = True
-        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call)))
+        request_id = worked_for()
+        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, request_id)))
         try:
             look: ops.Look = self._outcome(Op.WAIT)
         except FanmailError as error:
@@ -156,8 +158,9 @@ class Gateway:
         for line in list(self._lines.values()):
             line.end_waits()
 
-    def _cancel(self, topic: bytes, user: bytes, call: Call) -> None:
+    def _cancel(self, topic: bytes, user: bytes, call: Call, request_id: str) -> None:
         """The broker answers a wait; where it cannot be told, the wait ends at its time."""
+        works_for(request_id)
         with suppress(FanmailError):
             self.call(Op.CANCEL, topic, user, ops.Cancel(call.id))
 
@@ -178,7 +181,7 @@ class Gateway:
             most = line.link.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
         call_id = next(self._ids)
-        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args)
+        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args, worked_for())
         call = Call(call_id, packed, body, until + GRACE)
         line.post(call)
         self._touched[line] = None

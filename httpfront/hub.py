@@ -27,6 +27,24 @@ TURN = 0.1
 """Seconds that the loop waits at the most."""
 
 
+class Worker(greenlet):
+    """A greenlet that works on one request after another."""
+
+    request_id = ""
+    """Of the HTTP request that it works for just now."""
+
+
+def works_for(request_id: str) -> None:
+    """From here on the current greenlet works for this HTTP request: what it asks of brokers is logged under its id."""
+    getcurrent().request_id = request_id
+
+
+def worked_for() -> str:
+    """The id of the HTTP request that the current greenlet works for, "" for none."""
+    request_id: str = getattr(getcurrent(), "request_id", "")
+    return request_id
+
+
 class Hub:
     """Everything belongs to the thread that calls `run`, but `wake`."""
 
@@ -125,17 +143,19 @@ class Hub:
 
     def _run_spawned(self) -> None:
         for _ in range(len(self._spawned)):  # what these spawn waits for the next turn
-            worker = self._idle.pop() if self._idle else greenlet(self._serve)
+            worker = self._idle.pop() if self._idle else Worker(self._serve)
             worker.switch(self._spawned.popleft())
 
     def _serve(self, work: Callable[[], None]) -> None:
         """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""
-        hub = getcurrent().parent
+        me = getcurrent()
+        hub = me.parent
         while True:
             _guarded(work)
+            me.request_id = ""
             if len(self._idle) >= MAX_IDLE:
                 return
-            self._idle.append(getcurrent())
+            self._idle.append(me)
             work = hub.switch()
 
     def _run_due(self) -> None:

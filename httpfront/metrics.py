@@ -42,7 +42,15 @@ class FrontMetrics:
         self._refused[reason] += 1
 
     def record(
-        self, method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str = ""
+        self,
+        method: str,
+        route: str,
+        status: int,
+        duration: float,
+        request_id: str,
+        sent: int,
+        key: str = "",
+        trace_id: str = "",
     ) -> None:
         """The hook of `FrontServer`."""
         answer = (route, method, status)

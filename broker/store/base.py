@@ -53,6 +53,9 @@ class Store(Protocol):
     clock: int
     """Where the broker's monotonic clock goes on, in microseconds."""
 
+    synced: int
+    """Microseconds that the last commit waited for the disk, where `durable`."""
+
     def load(self) -> Iterator[Record]:
         """The records that rebuild the live state, `StoreOpened` first. Called once, before any commit.
 

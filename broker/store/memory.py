@@ -13,6 +13,7 @@ class MemoryStore:
     """Keeps nothing. `store_id` is made anew at every start, so that no id of an earlier life fits a new topic."""
 
     durable = False
+    synced = 0
     clock = 1
     """A reading of 0 would look like a deadline that is not set."""
 

@@ -67,15 +67,58 @@ CREATE TABLE topic_settings (
 }
 """From each older version the statements that lead to the next; each runs in a transaction of its own."""
 
+WRITES: tuple[tuple[str, str, str], ...] = (
+    ("users_gone", "", "DELETE FROM held WHERE topic = ? AND user = ?"),
+    ("users_gone", "", "DELETE FROM letters WHERE topic = ? AND user = ?"),
+    ("keys_gone", "", "DELETE FROM keys WHERE topic = ?"),
+    ("topics", "INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", "DELETE FROM topics WHERE number = ?"),
+    ("delayed", "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM delayed WHERE number = ?"),
+    (
+        "topic_settings",
+        "INSERT OR REPLACE INTO topic_settings VALUES (?, ?, ?, ?, ?)",
+        "DELETE FROM topic_settings WHERE topic = ?",
+    ),
+    ("pieces", "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM pieces WHERE id = ?"),
+    (
+        "subscriptions",
+        "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)",
+        "DELETE FROM subscriptions WHERE topic = ? AND user = ?",
+    ),
+    (
+        "settings",
+        "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)",
+        "DELETE FROM settings WHERE topic = ? AND user = ?",
+    ),
+    (
+        "held",
+        "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
+        "DELETE FROM held WHERE topic = ? AND user = ? AND seq = ?",
+    ),
+    (
+        "letters",
+        "INSERT OR REPLACE INTO letters VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "DELETE FROM letters WHERE topic = ? AND user = ? AND seq = ?",
+    ),
+    ("put_back", "", "UPDATE letters SET dead = 0 WHERE topic = ? AND user = ? AND seq = ?"),
+    (
+        "keys",
+        "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+        "DELETE FROM keys WHERE topic = ? AND key = ?",
+    ),
+)
+"""Rows of a burst by their name there: how one is written, and how one is ended, in the order in which it is done."""
+RETURN = "UPDATE held SET until = 0, due = ? WHERE topic = ? AND user = ? AND seq = ?"
 
-def open_database(path: str, meta: Mapping[str, str | int] | None = None) -> apsw.Connection:
-    """The one connection to a store's file. Where there is none it is made, durably, with `meta` as its facts.
+
+def open_database(path: str, meta: Mapping[str, str | int] | None = None, vfs: str | None = None) -> apsw.Connection:
+    """The one connection to a store's file. Where there is none it is made, durably, with `meta` as its facts. `vfs`
+    names another layer under it.
 
     Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version; without `meta` for
     one that is empty.
     """
     try:
-        connection = apsw.Connection(path)
+        connection = apsw.Connection(path, vfs=vfs)
         connection.set_busy_timeout(0)
         fresh = not connection.pragma("schema_version")
         if fresh and meta is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,9 @@ from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
 from broker.store.files import FILE
-from broker.store.schema import has_topics, open_database, other_brokers
+from broker.store.schema import RETURN, WRITES, has_topics, open_database, other_brokers
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
+from broker.store.timed_sync import TimedSync
 
 CACHED_BYTES = 16 * 1024 * 1024
 """Contents that were read are kept, the newest up to so much and one always: a batch is read in many parts."""
@@ -36,48 +37,6 @@ CLOCK_EVERY = 1_000_000
 """Microseconds that the stored clock may be behind when something is written."""
 SCARCE = 64 * 1024 * 1024
 """Bytes of room with which every free page is worth it: publishing may be refused for want of them."""
-
-_WRITES: tuple[tuple[str, str, str], ...] = (
-    ("users_gone", "", "DELETE FROM held WHERE topic = ? AND user = ?"),
-    ("users_gone", "", "DELETE FROM letters WHERE topic = ? AND user = ?"),
-    ("keys_gone", "", "DELETE FROM keys WHERE topic = ?"),
-    ("topics", "INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", "DELETE FROM topics WHERE number = ?"),
-    ("delayed", "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM delayed WHERE number = ?"),
-    (
-        "topic_settings",
-        "INSERT OR REPLACE INTO topic_settings VALUES (?, ?, ?, ?, ?)",
-        "DELETE FROM topic_settings WHERE topic = ?",
-    ),
-    ("pieces", "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM pieces WHERE id = ?"),
-    (
-        "subscriptions",
-        "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)",
-        "DELETE FROM subscriptions WHERE topic = ? AND user = ?",
-    ),
-    (
-        "settings",
-        "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)",
-        "DELETE FROM settings WHERE topic = ? AND user = ?",
-    ),
-    (
-        "held",
-        "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
-        "DELETE FROM held WHERE topic = ? AND user = ? AND seq = ?",
-    ),
-    (
-        "letters",
-        "INSERT OR REPLACE INTO letters VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "DELETE FROM letters WHERE topic = ? AND user = ? AND seq = ?",
-    ),
-    ("put_back", "", "UPDATE letters SET dead = 0 WHERE topic = ? AND user = ? AND seq = ?"),
-    (
-        "keys",
-        "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-        "DELETE FROM keys WHERE topic = ? AND key = ?",
-    ),
-)
-"""Rows of a burst by their name there: how one is written, and how one is ended, in the order in which it is done."""
-_RETURN = "UPDATE held SET until = 0, due = ? WHERE topic = ? AND user = ? AND seq = ?"
 
 
 class Owner(NamedTuple):
@@ -94,9 +53,11 @@ class SqliteStore:
 
     durable = True
 
-    def __init__(self, folder: Path, owner: Owner, new_id: str, reserve: int) -> None:
-        """`new_id` names the store where it is new; `reserve` in bytes is what stays free on the disk. Raises
-        `UnusableStoreError`.
+    def __init__(
+        self, folder: Path, owner: Owner, new_id: str, reserve: int, read: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`new_id` names the store where it is new; `reserve` in bytes is what stays free on the disk; `read` gives
+        nanoseconds of a clock that only measures. Raises `UnusableStoreError`.
         """
         self.path = folder / FILE
         remove_copies(folder)
@@ -110,7 +71,10 @@ class SqliteStore:
         self._doomed: deque[int] = deque()
         """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
         self._clock_written = 0
-        self._db = open_database(str(self.path), {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()})
+        self._syncs = TimedSync(read)
+        self.synced = 0
+        facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()}
+        self._db = open_database(str(self.path), facts, self._syncs.name)
         try:
             meta = self._read_meta()
         except apsw.Error as error:
@@ -135,10 +99,11 @@ class SqliteStore:
         """One transaction, synced. `clock` is the broker's, in microseconds."""
         writes = Burst(self._numbers, self._apart)
         writes.add(burst)
+        self._syncs.take()
         execute, executemany = self._db.execute, self._db.executemany
         try:
             execute("BEGIN IMMEDIATE")
-            for name, write, end in _WRITES:
+            for name, write, end in WRITES:
                 rows: dict[Any, Any] = getattr(writes, name)
                 if not rows:
                     continue
@@ -155,13 +120,14 @@ class SqliteStore:
                 if len(ended) < len(rows):
                     executemany(write, [row for row in rows.values() if row is not None])
             if writes.returned:
-                executemany(_RETURN, [(due, *key) for key, due in writes.returned.items()])
+                executemany(RETURN, [(due, *key) for key, due in writes.returned.items()])
             if writes.held or writes.keys or writes.returned or clock > self._clock_written + CLOCK_EVERY:
                 execute("UPDATE meta SET value = ? WHERE name = 'clock'", (clock,))
                 self._clock_written = clock
             if writes.topics_begun:
                 execute("UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'", (writes.topics_begun,))
             execute("COMMIT")
+            self.synced = self._syncs.take()
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
 
@@ -220,6 +186,7 @@ class SqliteStore:
         """Lets go of the file. May be called twice."""
         self._db.close()
         if self._folder >= 0:
+            self._syncs.unregister()
             os.close(self._folder)
             self._folder = -1
 

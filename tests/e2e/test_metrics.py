@@ -135,6 +135,21 @@ def test_what_is_done_is_counted(small: Cluster) -> None:
     assert not {"t", "u", "v", "nobody"} & {label for _, labels in samples for _, label in labels}, "never a name"
 
 
+def test_what_commits_wait_for_the_disk_is_told_of_durable_stores(start_cluster: StartCluster, small: Cluster) -> None:
+    durable = start_cluster(brokers=1, fronts=1, durable=True)
+    for cluster in (small, durable):
+        web = cluster.fronts[0].web
+        web.subscribe("t", "u")
+        for _ in range(3):
+            web.publish("t", b"x")
+    commit, sync = "fanmail_commit_duration_seconds", "fanmail_sync_duration_seconds"
+    samples = scraped(durable.fronts[0])
+    assert total(samples, f"{sync}_count") == total(samples, f"{commit}_count") >= 4
+    assert 0 < total(samples, f"{sync}_sum") < total(samples, f"{commit}_sum")
+    assert total(samples, f"{sync}_bucket", le="+Inf") == total(samples, f"{sync}_count")
+    assert total(scraped(small.fronts[0]), f"{sync}_count") == 0
+
+
 def test_the_oldest_message_gets_older_until_it_is_read(small: Cluster) -> None:
     front = small.fronts[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
 from broker.limits import Limits
 from broker.peers import pack_groups
+from broker.request_log import RequestLog
 from broker.state import State
 from broker.store.base import Store
 from broker.store.memory import MemoryStore
@@ -40,6 +41,7 @@ class Asked(NamedTuple):
     user: bytes = b""
     args: Struct = NOTHING
     timeout: int = 5 * SECOND
+    request_id: str = ""
 
 
 class Answer(NamedTuple):
@@ -82,10 +84,14 @@ class BrokerDriver:
     rules: Sequence[TopicRule] = ()
     keep: int = 2**62
     """Bytes of bodies that stay in memory, where the store has them too."""
+    read: Callable[[], int] = lambda: 0
+    """What the log measures times with."""
 
     def __post_init__(self) -> None:
         state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules), self.keep)
-        self.dispatcher = Dispatcher(Core(state, self.limits), self.identity, self.cluster_map)
+        self.dispatcher = Dispatcher(
+            Core(state, self.limits), self.identity, self.cluster_map, request_log=RequestLog(self.read)
+        )
 
     @property
     def state(self) -> State:
@@ -111,6 +117,7 @@ class BrokerDriver:
             asked.user,
             deadline,
             asked.args,
+            asked.request_id,
         )
 
     def frames(self, asked: Sequence[Asked], body: bytes | None = None) -> list[bytes]:

@@ -10,10 +10,11 @@ import signal
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from broker.records import KeyRemembered, MessageStored, Record, SubscriptionSet
 from broker.store.base import StoreError
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.sqlite import SqliteStore
 
 
 class Point(StrEnum):
@@ -40,8 +41,8 @@ class Point(StrEnum):
 class FaultyStore(SqliteStore):
     """`argument` is the number of a commit, the first is 1, or what the point says."""
 
-    def __init__(self, folder: Path, owner: Owner, new_id: str, reserve: int, *, point: Point, argument: str) -> None:
-        super().__init__(folder, owner, new_id, reserve)
+    def __init__(self, *about: Any, point: Point, argument: str) -> None:
+        super().__init__(*about)
         self._point = point
         self._argument = argument
         self._at = 0 if point is Point.SLOW else int(argument)

@@ -20,7 +20,8 @@ FRAME = [1, 77, 1, [REQUEST]]
 
 def _request(**changed: Any) -> list[Any]:
     names = ("id", "op", "topic", "user", "deadline", "args")
-    return [changed.get(name, value) for name, value in zip(names, REQUEST, strict=True)]
+    more = [changed["request_id"]] if "request_id" in changed else []
+    return [changed.get(name, value) for name, value in zip(names, REQUEST, strict=True)] + more
 
 
 CORPUS: dict[str, list[bytes]] = {
@@ -66,6 +67,13 @@ CORPUS: dict[str, list[bytes]] = {
     "no topic": [_encode([1, 77, 1, [_request(topic=b"")]])],
     "a topic of nil": [_encode([1, 77, 1, [_request(topic=None)]])],
     "a topic that is too long": [_encode([1, 77, 1, [_request(topic=b"t" * 1025)]])],
+    "a request id with a line end": [_encode([1, 77, 1, [_request(request_id="r1\r\n{}")]])],
+    "a request id with a space": [_encode([1, 77, 1, [_request(request_id="r 1")]])],
+    "a request id of other letters": [_encode([1, 77, 1, [_request(request_id="r\u2603")]])],
+    "a request id that is too long": [_encode([1, 77, 1, [_request(request_id="r" * 129)]])],
+    "a request id of bytes": [_encode([1, 77, 1, [_request(request_id=b"r1")]])],
+    "a request id of nil": [_encode([1, 77, 1, [_request(request_id=None)]])],
+    "a request id that is broken": [_encode([1, 77, 1, [_request(request_id="r?")]])[:-1] + b"\xff"],
     "the longest lease and more": [_encode([1, 77, 1, [_request(args=[False, "", 0, 2**60 + 1])]])],
     "a lease of less than nothing": [_encode([1, 77, 1, [_request(args=[False, "", 0, -1])]])],
     "a delay beyond all numbers": [

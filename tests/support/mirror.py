@@ -62,6 +62,7 @@ class MirrorStore:
     """
 
     durable = True
+    synced = 0
     clock = 1
 
     def __init__(self, store_id: str, lazy: bool = False) -> None:

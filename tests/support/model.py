@@ -75,6 +75,8 @@ class Model:
     keys: list[Remembered] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """What happened, since the broker began."""
+    draining: bool = False
+    """By the operator."""
 
     def user(self, name: bytes, user: bytes) -> ModelUser | None:
         topic = self.topics.get(name)
@@ -83,13 +85,19 @@ class Model:
     def users(self) -> list[ModelUser]:
         return [user for topic in self.topics.values() for user in topic.users.values()]
 
-    def settings(self, name: bytes) -> TopicSettings:
+    def configured(self, name: bytes) -> TopicSettings:
         return self.ceilings.get(name, self.limits.topic_settings)
+
+    def settings(self, name: bytes) -> TopicSettings:
+        topic = self.topics.get(name)
+        return topic.settings if topic else self.configured(name)
 
     def subscribe(self, name: bytes, user: bytes, args: ops.Settings, now: Now) -> ops.Subscribed | str:
         if self.user(name, user) is not None:
             refused = self.configure(name, user, args, now)
             return refused if isinstance(refused, str) else ops.Subscribed(created=False)
+        if self.draining:
+            return "draining"
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             return "too-many-topics"
         if len(self.users()) >= self.limits.subscriptions:
@@ -127,6 +135,8 @@ class Model:
         if known is not None:
             self.counts["publishes.replayed"] += 1
             return replace(known.answer, replayed=True)
+        if self.draining:
+            return "draining"
         topic, weight = self.topics.get(name), KEY_COST + len(name) + len(args.key) if args.key else 0
         if args.delay:
             answer = self.put_aside(name, args, bodies, weight, now)
@@ -220,6 +230,8 @@ class Model:
         topic = self.topics.get(aside.topic)
         if topic is None:
             self.counts["delayed.unwanted"] += len(aside.bodies)
+        elif topic.too_small_for(size_of(aside.args), len(aside.bodies)):
+            self.counts["dropped.too-large"] += len(aside.bodies)  # its ceiling was higher when it was accepted
         elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
             aside.tried_at = now.wall + RETRY
             self.aside.append(aside)
@@ -227,6 +239,7 @@ class Model:
     def restarted(self) -> None:
         """Another process goes on with what is stored."""
         self.counts.clear()
+        self.draining = False
         for user in self.users():
             user.idle_from = None
         self.aside.sort(key=lambda each: each.number)

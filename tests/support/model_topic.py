@@ -29,6 +29,8 @@ class ModelTopic:
 
     epoch: str
     settings: TopicSettings
+    own: dict[str, int | bool] = field(default_factory=dict)
+    """Of the settings those that the operator has set for this topic alone."""
     next_seq: int = 1
     pieces: list[LogPiece] = field(default_factory=list)
     users: dict[bytes, ModelUser] = field(default_factory=dict)

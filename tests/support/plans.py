@@ -19,6 +19,7 @@ from broker.topic_settings import TopicSettings
 from common import ops
 from common.clock import Now
 from common.ops import OPS, Op
+from tests.support import model_admin
 from tests.support.driver import SECOND, Answer, Asked, batch
 from tests.support.model import Model
 from tests.support.model_mail import Got, Lost
@@ -59,6 +60,13 @@ TTLS = st.sampled_from([0, 0, 0, 0, 1000, 5000, 30_000])
 DELAYS = st.sampled_from([0, 0, 0, 0, 1, 1000, 5000, 10_000])
 KEYS = st.sampled_from([b"", b"", b"", b"k", b"k", b"other" * 10, b"third"])
 SIZES = st.tuples(st.sampled_from([1, 2, 3, 10]), st.sampled_from([10**6, 10**6, 60, 12, 1]))
+CHANGES = st.builds(
+    ops.TopicSettings,
+    max_messages=st.sampled_from([None, 1, 3, 8, 10**6]),
+    max_bytes=st.sampled_from([None, 50, 200, 10**9]),
+    max_age=st.sampled_from([None, 0, 1000, 5000, 30_000]),
+    drop_oldest=st.sampled_from([None, False, True]),
+)
 DIGESTS = st.sampled_from([b"d" * 16, b"d" * 16, b"d" * 16, b"e" * 16])
 
 ROOMY = Limits(10**6, 10**6, 10**6, 10**9, 10**9)
@@ -138,6 +146,18 @@ def calls(place: Some) -> Some:
     )
 
 
+def operating(place: Some) -> Some:
+    """What the operator looks at, and what he changes."""
+    change = st.tuples(st.lists(st.sampled_from(model_admin.SETTINGS), max_size=3), CHANGES)
+    return st.one_of(
+        op(Op.TOPIC, place, st.tuples(st.sampled_from([b"", b"", b"u"]), st.sampled_from([1, 2, 10]))),
+        op(Op.USER, place),
+        op(Op.PEEK, place, SIZES),
+        op(Op.TOPIC_CHANGE, place, change),
+        op(Op.PURGE, place),
+    )
+
+
 class Planner(NamedTuple):
     """Makes a request of a plan, and asks the model what the answer is."""
 
@@ -206,6 +226,34 @@ class Planner(NamedTuple):
 
     def dead_clear(self, topic: bytes, user: bytes) -> tuple[Any, Any]:
         return ops.Nothing(), self.model.on(topic, user, ModelUser.clear_dead, self.now)
+
+    def topic(self, topic: bytes, user: bytes, how: tuple[bytes, int]) -> tuple[Any, Any]:
+        args = ops.DescribeTopic(*how)
+        return args, model_admin.describe(self.model, topic, args, self.now)
+
+    def topic_change(self, topic: bytes, user: bytes, how: tuple[list[str], ops.TopicSettings]) -> tuple[Any, Any]:
+        args = ops.ChangeTopic(*how)
+        return args, model_admin.change(self.model, topic, args)
+
+    def topic_end(self, topic: bytes, user: bytes, most: int) -> tuple[Any, Any]:
+        args = ops.EndTopic(most)
+        return args, model_admin.end(self.model, topic, args)
+
+    def user(self, topic: bytes, user: bytes) -> tuple[Any, Any]:
+        found = self.model.user(topic, user)
+        return ops.Nothing(), model_admin.user_row(user, found, self.now) if found else "no-subscription"
+
+    def peek(self, topic: bytes, user: bytes, sizes: tuple[int, int]) -> tuple[Any, Any]:
+        found, args = self.model.user(topic, user), ops.Peek(*sizes)
+        return args, model_admin.peek(found, args, self.now) if found else "no-subscription"
+
+    def purge(self, topic: bytes, user: bytes) -> tuple[Any, Any]:
+        found = self.model.user(topic, user)
+        return ops.Nothing(), model_admin.purge(found, self.now) if found else "no-subscription"
+
+    def drain(self, topic: bytes, user: bytes, on: bool) -> tuple[Any, Any]:
+        self.model.draining = on
+        return ops.Drain(on), ops.Nothing()
 
     def cursor(self, name: bytes, user: bytes, kind: str, number: int) -> tuple[bool, str, int]:
         """A cursor of this kind."""

@@ -360,6 +360,31 @@ def test_a_dead_letter_that_was_put_back_is_seen(broker: BrokerDriver) -> None:
     assert peeked(broker) == [(1, "returned", b"x")]
 
 
+def test_a_purge_counts_as_missed_what_the_log_has_let_go_of_before(broker: BrokerDriver) -> None:
+    broker.subscribe(b"t", b"u")
+    for body in (b"1", b"2", b"3"):
+        broker.publish(b"t", body)
+    broker.lease(b"t", b"u")
+    own = ops.TopicSettings(max_messages=1, drop_oldest=True)
+    broker.ask(Op.TOPIC_CHANGE, b"t", args=ops.ChangeTopic(["max_messages", "drop_oldest"], own))
+    broker.publish(b"t", b"4")
+    assert broker.ask(Op.PURGE, b"t", b"u").result == ops.Counted(1)
+    counters = broker.dispatcher.counters
+    assert (counters["dropped.overflow"], counters["skipped.lost"], counters["dropped.purged"]) == (3, 3, 1)
+
+
+def test_the_idle_clock_goes_on_when_a_purge_ends_a_lease(broker: BrokerDriver) -> None:
+    broker.subscribe(b"t", b"u", expires_after=60 * SECOND)
+    broker.publish(b"t", b"1")
+    broker.lease(b"t", b"u", 3600)
+    broker.elapse(59)
+    broker.ask(Op.PURGE, b"t", b"u")
+    broker.elapse(59)
+    assert broker.state.subscriptions == 1
+    broker.elapse(1)
+    assert broker.state.subscriptions == 0
+
+
 def test_a_purge_lets_go_of_all_but_the_dead(broker: BrokerDriver) -> None:
     broker.subscribe(b"t", b"u", max_deliveries=1)
     broker.subscribe(b"t", b"v")

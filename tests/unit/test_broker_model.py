@@ -44,6 +44,7 @@ from tests.support.plans import (
     dead,
     handling,
     leasing,
+    operating,
     outcome,
     publishing,
     reading,
@@ -195,6 +196,50 @@ class BrokerMachine(RuleBasedStateMachine):
     def dead_letters_are_looked_after(self, plan: Plan, look: int) -> None:
         self.ask(plan, (Op.LOOK, look))
 
+    @rule(plans=st.lists(operating(LIVE), min_size=1, max_size=3), publish=publishing(LIVE, plain=True), look=LIVE)
+    def the_operator_looks_and_changes_something(self, plans: list[Plan], publish: Plan, look: int) -> None:
+        self.ask(*plans, publish, (Op.USER, look))
+
+    @rule(
+        user=LIVE,
+        messages=st.lists(publishing(LIVE, plain=True), min_size=1, max_size=3),
+        leases=st.lists(leasing(LIVE), min_size=1, max_size=2),
+        most=st.sampled_from([1, 2, 3]),
+        then=st.lists(operating(LIVE) | handling(LIVE), min_size=1, max_size=4),
+    )
+    def the_head_moves_over_what_is_leased(
+        self, user: int, messages: list[Plan], leases: list[Plan], most: int, then: list[Plan]
+    ) -> None:
+        settings = ops.TopicSettings(max_messages=most, drop_oldest=True)
+        self.ask(*self.of(user, messages + leases))
+        self.ask(
+            (Op.TOPIC_CHANGE, user, (["max_messages", "drop_oldest"], settings)),
+            *self.of(user, messages),
+            *self.of(user, then),
+        )
+
+    @rule(user=LIVE, publish=publishing(LIVE, plain=True), lease=leasing(LIVE), seconds=st.sampled_from([1, 5, 29, 30]))
+    def a_worker_is_purged_while_he_leases(self, user: int, publish: Plan, lease: Plan, seconds: int) -> None:
+        """His idle clock, which stood still, goes on."""
+        settings = (Op.CONFIGURE, user, ops.Settings(expires_after=30 * SECOND))
+        self.ask(settings, *self.of(user, [publish, lease]))
+        self.broker.clock.advance(seconds)
+        self.ask((Op.PURGE, user), (Op.USER, user), (Op.PEEK, user, (10, 10**6)))
+        self.leases_end(29, user)
+
+    @rule(topic=TOPICS, most=st.sampled_from([1000, 1000, 0]), look=LIVE)
+    def the_operator_ends_a_topic(self, topic: bytes, most: int, look: int) -> None:
+        self.ask((Op.TOPIC_END, (topic, b""), most), (Op.LOOK, look))
+
+    @rule(plans=st.lists(calls(LIVE) | operating(LIVE), min_size=1, max_size=4), place=ANYWHERE, killed=st.booleans())
+    def the_operator_drains_the_broker_for_a_while(self, plans: list[Plan], place: Any, killed: bool) -> None:
+        self.ask((Op.DRAIN, 0, True), *plans, (Op.SUBSCRIBE, place, ops.Settings()))
+        self.leases_end(5, 0)
+        if killed:
+            self.the_broker_is_killed_and_goes_on_with_what_was_committed(committed_before=True)
+        else:
+            self.ask((Op.DRAIN, 0, False))
+
     @rule(topic=TOPICS)
     def a_large_body_is_published(self, topic: bytes) -> None:
         body = b"L" * wire.LARGE_BODY
@@ -277,6 +322,7 @@ def happened(counters: Mapping[str, int]) -> dict[str, int]:
 
 
 def same_topic(topic: Topic, wanted: ModelTopic) -> None:
+    assert tuple(topic.settings) == tuple(wanted.settings)
     assert (topic.epoch, topic.head_seq, topic.next_seq) == (wanted.epoch, wanted.head, wanted.next_seq)
     assert [(each.first, each.count, each.time, each.size, each.expires) for each in pieces_of(topic)] == wanted.pieces
     assert topic.subscriptions.keys() == wanted.users.keys()
@@ -311,7 +357,8 @@ def rows(model: Model) -> int:
         1 + bool(each.expires_after or each.max_deliveries) + len(each.held()) + len(each.dead) for each in users
     )
     pieces = sum(len(topic.pieces) for topic in model.topics.values())
-    return len(model.topics) + pieces + of_users + len(model.aside) + len(model.keys)
+    changed = sum(bool(topic.own) for topic in model.topics.values())
+    return len(model.topics) + changed + pieces + of_users + len(model.aside) + len(model.keys)
 
 
 class SqliteMachine(BrokerMachine):
@@ -335,8 +382,8 @@ class SqliteMachine(BrokerMachine):
     def kept(self) -> int:
         assert isinstance(self.store, SqliteStore)
         put_back = sum(each.letter is not None for ledger in ledgers_of(self.broker.state) for each in held_of(ledger))
-        tables = ("topics", "pieces", "subscriptions", "settings", "held", "letters", "delayed", "keys")
-        counts = [self.store._db.execute(f"SELECT count(*) FROM {each}").fetchall()[0][0] for each in tables]
+        kept = "topics topic_settings pieces subscriptions settings held letters delayed keys"
+        counts = [self.store._db.execute(f"SELECT count(*) FROM {each}").fetchall()[0][0] for each in kept.split()]
         return sum(map(int, counts)) - put_back
 
     def teardown(self) -> None:

@@ -368,6 +368,7 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
         "idempotency_keys": 1,
         "waiters": 0,
         "refusing": 0,
+        "most_looks": 0,
         "oldest_age_ms": 0,
         "published": 1,
         "dropped.no-subscribers": 1,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.ages import oldest_age
+from broker.commits import count_commit
 from common import ops
 from common.ops import Op
-from common.stats import COMMIT_BOUNDS
+from common.stats import TIME_BOUNDS
 from common.wire import BrokerState, ReplyFrame
 from httpfront.broker_metrics import broker_metrics
 from httpfront.link import Link
@@ -78,15 +81,20 @@ def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
 def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
     links = [Link("fanmail", "b0"), Link("fanmail", "b1")]
     links[0].round_trip = links[1].round_trip = 0.25
-    stats = {"b0": {"topics": 3, "commits": 5, "commit_us": 2_000_000, f"commit_le_us.{COMMIT_BOUNDS[1]}": 4}}
+    commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{TIME_BOUNDS[1]}": 4}
+    syncs = {"syncs": 5, "sync_us": 1_500_000, f"sync_le_us.{TIME_BOUNDS[0]}": 2, f"sync_le_us.{TIME_BOUNDS[1]}": 2}
+    stats = {"b0": {"topics": 3} | commits | syncs}
     seen = samples(*broker_metrics(links, stats))
     assert {key: n for key, n in seen.items() if "b1" in key} == {("fanmail_broker_up", "b1"): 0}
     assert seen["fanmail_broker_up", "b0"] == 1
     assert seen["fanmail_broker_round_trip_seconds", "b0"] == 0.25
     assert seen["fanmail_topics", "b0"] == 3
     buckets = [n for key, n in seen.items() if key[0] == "fanmail_commit_duration_seconds_bucket"]
-    assert buckets == [0] + [4] * (len(COMMIT_BOUNDS) - 1) + [5]
+    assert buckets == [0] + [4] * (len(TIME_BOUNDS) - 1) + [5]
     assert seen["fanmail_commit_duration_seconds_sum", "b0"] == 2
+    buckets = [n for key, n in seen.items() if key[0] == "fanmail_sync_duration_seconds_bucket"]
+    assert buckets == [2] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert seen["fanmail_sync_duration_seconds_sum", "b0"] == 1.5
 
 
 def test_every_family_is_there_once_and_says_what_it_is() -> None:
@@ -102,6 +110,21 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     for line in text.splitlines():
         if line.startswith("# HELP fanmail_"):
             assert len(line.split(maxsplit=3)) == 4, "a help text"
+
+
+def test_commits_and_syncs_are_counted_in_their_buckets() -> None:
+    counters: Counter[str] = Counter()
+    for took, synced in ((TIME_BOUNDS[0], 0), (TIME_BOUNDS[0] + 1, TIME_BOUNDS[0]), (TIME_BOUNDS[-1] + 1, None)):
+        count_commit(counters, took, synced)
+    assert counters == {
+        "commits": 3,
+        "commit_us": 2 * TIME_BOUNDS[0] + TIME_BOUNDS[-1] + 2,
+        f"commit_le_us.{TIME_BOUNDS[0]}": 1,
+        f"commit_le_us.{TIME_BOUNDS[1]}": 1,
+        "syncs": 2,
+        "sync_us": TIME_BOUNDS[0],
+        f"sync_le_us.{TIME_BOUNDS[0]}": 2,
+    }
 
 
 def test_the_oldest_message_is_that_of_all_topics(broker: BrokerDriver) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.dispatch import Outgoing
-from broker.peers import FORGET_AFTER, MAX_WAITING, Peers, pack_groups
+from broker.peers import FORGET_AFTER, MAX_WAITING, Outgoing, Peers, pack_groups
 from common.wire import MAX_PACKED, MAX_REQUESTS
 
 
@@ -53,6 +52,22 @@ def test_what_waits_for_one_peer_is_bounded() -> None:
     peers.sent_first(b"a")
     assert peers.keep(b"a", [b"x"])
     assert peers.forget(b"a") == 2, "the refused one was never kept"
+
+
+def test_which_requests_lose_their_answers_is_told() -> None:
+    told: list[str] = []
+    peers = Peers(told.extend)
+    for peer in (b"a", b"b"):
+        peers.heard(peer, 0, goodbye=False)
+    peers.keep(b"a", [bytes(MAX_WAITING)], ["r1", "r2"])
+    peers.keep(b"a", [b"x"], ["r3"])
+    assert told == ["r3"], "there is no room for it"
+    peers.sent_first(b"a")
+    peers.keep(b"a", [b"x"], ["r4"])
+    peers.keep(b"a", [b"x"], ["r5", "r6"])
+    peers.keep(b"gone", [b"x"], ["r7"])
+    peers.forget(b"a")
+    assert told == ["r3", "r7", "r4", "r5", "r6"]
 
 
 def test_a_peer_that_is_gone_takes_what_waited_with_it() -> None:

@@ -5,6 +5,7 @@ A store joins by a row in STORES: how it is opened (again) on a folder, and whet
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import get_args
 
+import apsw
 import pytest
 
 from broker.records import (
@@ -375,6 +377,20 @@ def test_a_topic_that_ends_and_begins_within_one_burst_is_the_new_one(durable: S
     again = durable.restarted(broker)
     assert snapshot(again.state) == snapshot(broker.state)
     assert again.bodies(b"t", b"v") == [b"new"]
+
+
+def test_the_syncs_of_a_commit_are_timed_and_no_others(tmp_path: Path) -> None:
+    clock = itertools.count(0, 5_000_000)  # each sync takes 5 ms
+    store = SqliteStore(tmp_path, Owner("fanmail", "b0"), STORE_ID, 0, clock.__next__)
+    broker = BrokerDriver(store=store)
+    for number in range(3):
+        broker.subscribe(b"t", b"%d" % number)
+        broker.commit()
+        assert store.synced in (5_000, 10_000), "of the log, and of its head when it is new"
+        before = next(clock)
+        store._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        assert next(clock) > before + 5_000_000, "it was synced between the commits"
+    store.close()
 
 
 def test_what_is_kept_is_in_proportion_to_what_is_alive() -> None:

@@ -161,6 +161,27 @@ def test_arguments_of_an_earlier_front_are_understood(op: Op, args: list[Any], w
     assert wire.unpack_args(wire.unpack_requests([frame]).requests[0]) == wanted
 
 
+def test_a_front_that_names_no_http_request_is_understood_and_needs_no_room_for_it() -> None:
+    packed = wire._encode((5, int(Op.TAKE), b"t", b"u", 9, []))
+    assert wire.unpack_requests([wire.pack_requests(1, 1, [packed])]).requests[0].request_id == ""
+    assert request(5, Op.TAKE, b"t", b"u", 9, NOTHING) == packed
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=wire.MAX_REQUEST_ID))
+def test_the_id_of_an_http_request_comes_out_as_it_went_in(request_id: str) -> None:
+    packed = request(5, Op.TAKE, b"t", b"u", 9, NOTHING, request_id)
+    assert wire.unpack_requests([wire.pack_requests(1, 1, [packed])]).requests[0].request_id == request_id
+
+
+@given(st.text(max_size=200))
+def test_an_id_that_could_break_a_line_of_a_log_is_refused(request_id: str) -> None:
+    good = len(request_id) <= wire.MAX_REQUEST_ID and all("!" <= each <= "~" for each in request_id)
+    packed = [request(number, Op.TAKE, b"t", b"u", 9, NOTHING, each) for number, each in enumerate(["r1", request_id])]
+    with nullcontext() if good else pytest.raises(WireError) as caught:
+        wire.unpack_requests([wire.pack_requests(1, 1, packed)])
+    assert good or caught.value.ids == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("op", "result", "wanted"),
     [
@@ -231,9 +252,9 @@ def test_a_reply_of_a_later_version_is_refused() -> None:
 
 
 def test_fields_that_a_later_version_adds_are_passed_over() -> None:
-    frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "later")], {"later": 1}))
+    frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "r1", "later")], {"later": 1}))
     (seen,) = wire.unpack_requests([frame]).requests
-    assert (seen.id, wire.unpack_args(seen)) == (5, ops.Take())
+    assert (seen.id, wire.unpack_args(seen), seen.request_id) == (5, ops.Take(), "r1")
     answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], "later"))
     (answer,) = wire.unpack_replies([answers]).replies
     assert wire.unpack_result(Op.SUBSCRIBE, answer.result) == ops.Subscribed(True)

@@ -85,6 +85,10 @@ ANSWERED = {
     "broken UTF-8 where text is": [(5, "bad-request")],
     "a version that is true": [(5, "bad-request")],
     "numbers as text": [(5, "bad-request")],
+    **{
+        f"a request id {how}": [(5, "bad-request")]
+        for how in ("with a line end", "with a space", "of other letters", "that is too long", "of bytes", "of nil")
+    },
 }
 """Cases of the corpus in which ids can be read."""
 REFUSED = {
@@ -148,8 +152,8 @@ def valid_requests(broker: BrokerDriver) -> list[bytes]:
         request(17, Op.SUBSCRIBE, b"t", b"w", until, NOTHING),
         request(18, Op.UNSUBSCRIBE, b"t", b"w", until, NOTHING),
         request(19, Op.PUBLISH, b"t", b"", until, ops.Publish(b"h", b"body")),
-        request(20, Op.TAKE, b"t", b"u", until, NOTHING),
-        request(21, Op.TAKE, b"t", b"v", until, ops.Take(True, "0badcafe1", 2)),
+        request(20, Op.TAKE, b"t", b"u", until, NOTHING, "r1"),
+        request(21, Op.TAKE, b"t", b"v", until, ops.Take(True, "0badcafe1", 2), "r" * 128),
         request(22, Op.FETCH, b"t", b"v", until, ops.Fetch(True, "0badcafe1", 2, 3, 1000, True)),
         request(23, Op.LOOK, b"t", b"u", until, NOTHING),
         request(24, Op.WAIT, b"t", b"u", until - 10**12 + 10**6, ops.Wait()),
