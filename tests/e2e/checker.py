@@ -140,7 +140,10 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
         call = published.calls.get((reader.topic, body))
         if call is None or call.outcome is Outcome.FAILED:
             found.append(f"{body!r} is queued for {who}, and nobody has published it")
-    most = rule.may_be_lost + aside.dropped.get((reader.topic, reader.user), 0)
+    may_be_lost = rule.may_be_lost
+    if reader.unsubscribe is not None:  # what was on its way to him need not have come again before he left
+        may_be_lost = sum(take.most for take in reader.takes if take.outcome is Outcome.UNKNOWN)
+    most = may_be_lost + aside.dropped.get((reader.topic, reader.user), 0)
     most += len(expired - delivered.keys())
     found += _lost(reader, subscribe, published, delivered, queued or (), most)
     last = reader.takes[-1]

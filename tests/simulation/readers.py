@@ -19,6 +19,8 @@ SECOND = 1_000_000
 """In microseconds."""
 BAD = 0.1
 """How often a reader forgets what it got, gives it back, takes too long, or asks again with an old cursor."""
+LONG_POLLS = 0.5
+"""How often a read waits for a message."""
 LEAVES = 0.06
 """How often a reader that comes and goes unsubscribes."""
 
@@ -89,11 +91,9 @@ class Reader(Client):
                 self._leave()
                 self._subscribe()
             ending = self.cluster.nothing_more_comes()
-            nothing = self._read()
+            nothing = self._read(LONG_POLLS if not ending else LONG_POLLS / 5)
             if nothing and ending and self._nothing_is_left():
                 break
-            if nothing:
-                self.pause(self.cluster.pace)
         self.finished = True
 
     def _subscribe(self) -> None:
@@ -124,8 +124,8 @@ class Reader(Client):
             self.settle()
         note.done, note.outcome = self.world.now, Outcome.OK
 
-    def _read(self) -> bool:
-        """Reads once; whether there was nothing."""
+    def _read(self, long_polls: float) -> bool:
+        """Reads once, or sleeps; whether the broker looked, and there was nothing."""
         box = self.box
         most, one_run = self.rng.choice(((1, False), (1, False), (4, False), (20, False), (6, True)))
         one_run &= box.mode is not Mode.LEASE
@@ -133,7 +133,7 @@ class Reader(Client):
         epoch, _, seq = box.cursor.rpartition("-")
         where = (box.mode is Mode.AFTER, epoch, int(seq))
         args = ops.Take(*where, lease) if most == 1 else ops.Fetch(*where, most, 2**20, one_run, lease)
-        wait = self.rng.uniform(0.1, 1.5) if self.rng.random() < 0.5 else 0.0
+        wait = self.rng.uniform(0.1, 1.5) if self.rng.random() < long_polls else 0.0
         name, invoked = box.name, self.world.now
         note = {"user": name, "mode": box.mode, "cursor": box.cursor, "most": most}
         answer = self.ask(Op.TAKE if most == 1 else Op.FETCH, self.topic, self.user, args, wait)
@@ -151,9 +151,9 @@ class Reader(Client):
             self._forgotten(name)
         elif got and name == box.name:
             self._have(got)
-        elif outcome is not Outcome.OK:
+        if not got:
             self.pause(self.cluster.pace)
-        return not got and not answer.code and name == box.name
+        return not got and not answer.code and answer.at is not None and name == box.name
 
     def _forgotten(self, name: str) -> None:
         """A memory broker has lost its memory: all begins anew."""
