@@ -135,8 +135,9 @@ class BrokerProcess:
 
     def handled(self, frames: list[bytes], arrived: Arrived, peer_id: bytes) -> None:
         """What was executed of a message, told to the front process whose requests they were."""
+        assert self.dispatcher is not None
         try:
-            requests = wire.unpack_requests(frames).requests
+            frame = wire.unpack_requests(frames)
         except WireError as error:
             self.broker.world.fail(f"a front sent what is none of ours: {error}")
             return
@@ -145,13 +146,15 @@ class BrokerProcess:
             request_id, code, _ = msgspec.msgpack.decode(reply.packed)
             done[request_id] = code
         front = self.broker.network.all[peer_id].dealer.owner
-        for request in requests:
+        for request in frame.requests:
             code = done.get(request.id, "parked")
             if request.op not in (Op.PING, Op.GOODBYE):
                 op, who = Op(request.op).name, f"{front.name}#{request.id}"
                 self.broker.world.note("handled", self.broker.id, op, who, request.topic, request.user, code)
             if not code and request.op not in CHANGES_NOTHING:
                 front.executed_at(request.id, self.broker)
+                if frame.incarnation != self.dispatcher.identity.incarnation:
+                    self.broker.world.fail(f"{self.broker.id} executed what was meant for its predecessor")
 
     def _idle(self) -> None:
         """Nobody waits beside a message that no other front was told of."""

@@ -53,7 +53,12 @@ class Client:
         self._front = self.rng.randrange(len(cluster.fronts))
         self._calls = 0
         self._answer: Answer | None = None
-        self.task = Task(self.world, self.run)
+        cluster.at_work += 1
+        self.task = Task(self.world, self._work)
+
+    def _work(self) -> None:
+        self.run()
+        self.cluster.at_work -= 1
 
     def run(self) -> None:
         """Until nothing is left to do."""
@@ -69,7 +74,13 @@ class Client:
             self.task.sleep(self.settled_at - self.world.now)
 
     def ask(
-        self, op: Op, topic: bytes, user: bytes = b"", args: Struct = NOTHING, wait: float = 0.0, body: bytes | None = None
+        self,
+        op: Op,
+        topic: bytes,
+        user: bytes = b"",
+        args: Struct = NOTHING,
+        wait: float = 0.0,
+        body: bytes | None = None,
     ) -> Answer:
         """One call, and what this client gets to know of it."""
         process = self.cluster.fronts[self._front].process

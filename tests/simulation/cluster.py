@@ -17,7 +17,16 @@ from tests.simulation.publishers import Publisher
 from tests.simulation.readers import READERS, Mailbox, Reader
 from tests.simulation.world import World
 
-KINDS = ("single", "batch", "keyed-single", "keyed-batch", "delay-single", "keyed-delay-batch", "ttl-single", "ttl-batch")
+KINDS = (
+    "single",
+    "batch",
+    "keyed-single",
+    "keyed-batch",
+    "delay-single",
+    "keyed-delay-batch",
+    "ttl-single",
+    "ttl-batch",
+)
 
 
 @lru_cache
@@ -33,6 +42,8 @@ class Cluster:
         self.history = History()
         self.ttls: dict[tuple[str, bytes], int] = {}
         """Milliseconds, by topic and body."""
+        self.at_work = 0
+        """Clients that have something to do yet."""
         self.healed = False
         """There are no more faults, and nobody behaves badly any more."""
         rng = self.rng = Random(f"{world.seed}/cluster")
@@ -60,16 +71,24 @@ class Cluster:
         owner = self.map.owner(topic.encode())
         return next(each for each in self.brokers if each.id == owner)
 
-    def deaths(self, topic: str) -> int | None:
-        """How often the broker of a topic has lost its memory; None where it has a disk."""
-        return None if self.kind != "memory" else len(self.owner(topic).deaths)
+    @property
+    def forgets(self) -> bool:
+        """Whether brokers may lose their memory, and the keys in it."""
+        return self.kind == "memory" and self.restarts
 
     def nothing_more_comes(self) -> bool:
         """All is published, also what was to be published later."""
-        if not self.healed or not all(each.finished for each in self.publishers):
+        if not self.healed or not all(each.task.ended for each in self.publishers):
             return False
         processes = [each.process for each in self.brokers]
         return all(each.serving and each.state and not each.state.delayed.publishes for each in processes)
+
+    def awaits_redelivery(self, box: Mailbox) -> bool:
+        """Whether there is a message that was handed out and will be again."""
+        state = self.owner(box.topic).process.state
+        topic = state.topics.get(box.topic.encode()) if state is not None else None
+        ledger = topic.subscriptions[box.user.encode()].ledger if topic is not None else None
+        return ledger is not None and bool(ledger.leases.held)
 
     def check_forgotten(self, box: Mailbox, client: str) -> None:
         """A broker knows nothing of a subscription: it must have had no disk, and have ended since."""
@@ -82,7 +101,9 @@ class Cluster:
         ttl = self.ttls.get((topic, body))
         clock = self.owner(topic).process.clock
         if ttl is not None and clock is not None and clock.wall_at(at) > time + ttl:
-            self.world.fail(f"{body[:40]!r} of {topic} was handed out {clock.wall_at(at) - time - ttl} ms after its ttl")
+            self.world.fail(
+                f"{body[:40]!r} of {topic} was handed out {clock.wall_at(at) - time - ttl} ms after its ttl"
+            )
 
     def judge(self) -> None:
         """What contradicts the promises, when all is over."""

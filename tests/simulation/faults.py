@@ -23,8 +23,8 @@ class Faults:
         kinds: list[Callable[[], None]] = [self._cut, self._cut, self._full, self._freeze_broker, self._freeze_front]
         kinds += [self._kill_front, self._stop_front]
         if cluster.restarts:
-            kinds += [self._kill, self._kill_at_commit, self._kill_at_commit, self._kill_at_reply, self._stop]
-        for _ in range(rng.randint(2, 8)):
+            kinds += [self._kill, *[self._kill_at_commit] * 4, self._kill_at_reply, self._stop]
+        for _ in range(rng.randint(3, 9)):
             self._world.after(rng.uniform(0.2, FAULTS_END), rng.choice(kinds))
         self._world.after(FAULTS_END, self._heal)
 

@@ -76,7 +76,9 @@ class Visit:
 class WatchedGateway(Gateway):
     """Notes which calls were made for whom, and until when they may be executed."""
 
-    def __init__(self, front: FrontProcess, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float) -> None:
+    def __init__(
+        self, front: FrontProcess, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float
+    ) -> None:
         super().__init__(hub, load_map, timeout)
         self._front = front
 

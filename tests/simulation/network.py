@@ -18,7 +18,7 @@ ENDLESS = float("inf")
 RECONNECT = (0.05, 0.2)
 """Seconds between two attempts to connect."""
 LEAVING = 0.005
-"""Seconds within which what a killed process had sent may still arrive: the kernel has it."""
+"""Seconds within which the end of a process is noticed by the other side, mostly."""
 
 
 class Connection:
@@ -84,13 +84,14 @@ class Network:
             self.cut(connection, left, 0.0, left)
 
     def died(self, endpoint: str, router: Router) -> None:
-        """A broker process was killed. Of what it had sent, the first part may arrive."""
+        """A broker process was killed. Of what it had sent nothing, the first part or all of it arrives."""
         if self.routers.get(endpoint) is router:
             del self.routers[endpoint]
         rng = self.world.rng
         for connection in list(router.peers.values()):
             silent = rng.uniform(1.0, 4.0) if rng.random() < 0.1 else rng.uniform(0.0, LEAVING)
-            self.cut(connection, silent, 0.0, rng.choice((0.0, rng.uniform(0.0, LEAVING))))
+            left = max(0.0, connection.last[False] - self.world.now) + SAME_MOMENT
+            self.cut(connection, silent, 0.0, rng.choice((0.0, rng.uniform(0.0, left), left)))
 
     def hang_up(self, dealer: Dealer) -> None:
         """A front has closed a line, or is gone."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 ENDLESS = float("inf")
+REPEATS = 0.3
+"""How often what was answered is said again under its key: the client has not understood the answer."""
 LARGE = 0.04
 """How often a body is so large that it travels as a frame of its own."""
 
@@ -32,7 +34,6 @@ class Publisher(Client):
         self.topic = topic
         self._kinds = kinds
         self._times = times
-        self.finished = False
         super().__init__(cluster, name)
 
     def run(self) -> None:
@@ -40,7 +41,6 @@ class Publisher(Client):
             self.pause(self.cluster.pace)
             self._publish(number, self.rng.choice(self._kinds).split("-"))
         self.settle()
-        self.finished = True
 
     def _publish(self, number: int, kinds: list[str]) -> None:
         body = f"{self.name} {number}".encode()
@@ -66,20 +66,30 @@ class Publisher(Client):
             note.msg_id = f"{published.epoch}-{published.seq}"
 
     def _say(self, args: ops.Publish, body: bytes | None, note: Publish) -> Answer:
-        """Once, or with a key until it is known what became of it."""
+        """Once; or with a key until it is known what became of it, and sometimes again. The first that was stored counts."""
+        success: Answer | None = None
         unknown = False
         while True:
-            deaths = self.cluster.deaths(self.topic)
             answer = self.ask(Op.PUBLISH, self.topic.encode(), args=args, body=body)
-            note.outcome = outcome_of(answer.code)
-            unknown |= note.outcome is Outcome.UNKNOWN
-            final = answer.code in ("", "topic-full")
-            if final and answer.result is not None and answer.result.replayed and not note.key:
-                self.world.fail(f"{self.name} was told of a replay without a key")
-            forgotten = deaths is not None and unknown and self.cluster.restarts
-            if final or not args.key or forgotten:
+            outcome = outcome_of(answer.code)
+            unknown |= outcome is Outcome.UNKNOWN
+            if outcome is Outcome.OK:
+                stored = success is not None and bool(success.result.subscribers or success.result.due)
+                if success is None or not stored:
+                    success = answer  # with nobody there nothing was kept, the key neither
+                else:
+                    self._check_replay(success.result, answer.result)
+            known = success is not None or answer.code == "topic-full"
+            if not args.key or (self.cluster.forgets and (unknown or known)):
+                break
+            if known and self.rng.random() >= REPEATS:
                 break
             self.pause(0.2)
-        if note.outcome is Outcome.FAILED and unknown:
-            note.outcome = Outcome.UNKNOWN
-        return answer
+        if outcome is Outcome.FAILED and unknown:
+            outcome = Outcome.UNKNOWN
+        note.outcome = Outcome.OK if success is not None else outcome
+        return success or answer
+
+    def _check_replay(self, first: ops.Published, again: ops.Published) -> None:
+        if replace(again, replayed=first.replayed) != first or not again.replayed:
+            self.world.fail(f"{self.name} was answered {first}, and {again} to the same under the same key")

@@ -76,7 +76,6 @@ class Reader(Client):
         """The first worker of a mailbox subscribes."""
         self.box = box
         self.topic, self.user = box.topic.encode(), box.user.encode()
-        self.finished = False
         self._first = first
         super().__init__(cluster, name)
 
@@ -94,7 +93,6 @@ class Reader(Client):
             nothing = self._read(LONG_POLLS if not ending else LONG_POLLS / 5)
             if nothing and ending and self._nothing_is_left():
                 break
-        self.finished = True
 
     def _subscribe(self) -> None:
         box = self.box
@@ -224,7 +222,9 @@ class LeaseReader(Reader):
     def _nothing_is_left(self) -> bool:
         """What was leased and forgotten comes back yet."""
         answer: Answer = self.ask(Op.LOOK, self.topic, self.user)
-        return not answer.code and answer.result.pending == answer.result.leased == 0
+        if answer.code or answer.result.pending or answer.result.leased:
+            return False
+        return not self.cluster.awaits_redelivery(self.box)  # what was given back with a delay is neither
 
 
 READERS = {Mode.PLAIN: Reader, Mode.AFTER: AfterReader, Mode.LEASE: LeaseReader}

@@ -40,10 +40,9 @@ def simulate(seed: int) -> Run:
     with virtual_time(), _failures_of(world):
         cluster = Cluster(world)
         Faults(cluster)
-        clients = [*cluster.publishers, *cluster.readers]
         try:
-            if not world.run(lambda: all(each.finished for each in clients) or bool(world.found), LIMIT):
-                hanging = [each.name for each in clients if not each.finished]
+            if not world.run(lambda: cluster.at_work == 0 or bool(world.found), LIMIT):
+                hanging = [each.name for each in (*cluster.publishers, *cluster.readers) if not each.task.ended]
                 world.fail(f"these do not come to an end: {hanging}")
             if not world.found:
                 cluster.judge()
@@ -58,9 +57,7 @@ def _figures(cluster: Cluster) -> Counter[str]:
     return Counter(
         {
             "calls": calls.total(),
-            "messages acknowledged": sum(
-                len(each.bodies) for each in history.publishes if each.outcome is Outcome.OK
-            ),
+            "messages acknowledged": sum(len(each.bodies) for each in history.publishes if each.outcome is Outcome.OK),
             "messages delivered": sum(each.body is not None for each in history.takes),
             "broker ends": sum(len(each.deaths) for each in cluster.brokers),
             f"runs on {cluster.kind}": 1,

@@ -21,6 +21,13 @@ descriptors = itertools.count(100_000)
 """Beyond all that the system has given out."""
 
 
+class NotNow(zmq.Again):
+    """Without a look at the system's texts."""
+
+    def __init__(self) -> None:
+        """There is nothing to say."""
+
+
 class Router:
     """The ROUTER of one broker process."""
 
@@ -46,7 +53,7 @@ class Router:
     def recv_multipart(self, flags: int) -> list[bytes]:
         """In order of each connection, and in any order between them."""
         if not self.inbox:
-            raise zmq.Again
+            raise NotNow
         connection = self._world.rng.choice(list(self.inbox))
         waiting = self.inbox[connection]
         frames = waiting.popleft()
@@ -59,7 +66,7 @@ class Router:
         if connection is None:
             raise zmq.ZMQError(zmq.EHOSTUNREACH)
         if connection.full_until > self._world.now:
-            raise zmq.Again
+            raise NotNow
         if self.sends_left is not None:
             self.sends_left -= 1
             if self.sends_left < 0:
@@ -157,12 +164,12 @@ class Dealer:
     def send_multipart(self, frames: list[bytes], flags: int) -> None:
         """As with ZMQ_IMMEDIATE: nothing is queued for a connection that is not there."""
         if self.connection is None or self.connection.full_until > self._network.world.now:
-            raise zmq.Again
+            raise NotNow
         self._network.send(self.connection, frames, to_broker=True)
 
     def recv_multipart(self, flags: int) -> list[bytes]:
         if not self.inbox:
-            raise zmq.Again
+            raise NotNow
         return self.inbox.popleft()
 
     def arrived(self, frames: list[bytes]) -> None:
