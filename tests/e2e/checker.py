@@ -132,7 +132,8 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
         found += rule.judge(take)
     expired = {body for topic, body in aside.expired if topic == reader.topic}
     if reader.unsubscribe is None:
-        found += rule.at_the_end({published.ids.get((reader.topic, body), "") for body in expired})
+        stay = expired.union(aside.queued.get((reader.topic, reader.user), ()))
+        found += rule.at_the_end({published.ids.get((reader.topic, body), "") for body in stay})
     if len(epochs) > 1:
         found.append(f"{who} got messages of {len(epochs)} lives of the topic within one subscription")
     queued = aside.queued.get((reader.topic, reader.user))
@@ -193,6 +194,7 @@ def _lost(
     ids = published.ids
     seqs = set(delivered.values()) | {seq_of(ids[reader.topic, each]) for each in queued if (reader.topic, each) in ids}
     holes = max(seqs) - min(seqs) + 1 - len(seqs) if seqs else 0
+    most += sum((reader.topic, each) not in ids for each in queued)  # they are somewhere
     if holes > most:
         found.append(f"{reader.who} has {holes} holes in the sequence, {most} may be")
     return found

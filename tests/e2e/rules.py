@@ -19,8 +19,8 @@ class Rule(Protocol):
         """What is wrong with this read, after those before."""
         ...
 
-    def at_the_end(self, expired: Collection[str]) -> list[str]:
-        """What is wrong when nothing more comes. Messages with the ids `expired` need not come again."""
+    def at_the_end(self, excused: Collection[str]) -> list[str]:
+        """What is wrong when nothing more comes. Messages with these ids need not come again."""
         ...
 
 
@@ -56,7 +56,7 @@ class PlainRule:
         self._last = seq
         return found
 
-    def at_the_end(self, expired: Collection[str]) -> list[str]:
+    def at_the_end(self, excused: Collection[str]) -> list[str]:
         return []
 
 
@@ -90,7 +90,7 @@ class AfterRule:
             self._confirmed = max(self._confirmed, cursor)
         return found
 
-    def at_the_end(self, expired: Collection[str]) -> list[str]:
+    def at_the_end(self, excused: Collection[str]) -> list[str]:
         return []
 
 
@@ -134,8 +134,8 @@ class LeaseRule:
         self._last_got[take.msg_id] = take.invoked
         return found
 
-    def at_the_end(self, expired: Collection[str]) -> list[str]:
-        left = {each: at for each, at in self._last_got.items() if each not in expired}
+    def at_the_end(self, excused: Collection[str]) -> list[str]:
+        left = {each: at for each, at in self._last_got.items() if each not in excused}
         gone = [each for each, at in left.items() if self._tried_at.get(each, 0.0) < at]
         if not gone:
             return []

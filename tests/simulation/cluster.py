@@ -7,7 +7,7 @@ from random import Random
 
 from broker.store.sqlite import Owner
 from common.partition import BrokerAddress, ClusterMap
-from tests.e2e.checker import Aside, violations
+from tests.e2e.checker import Aside, Key, violations
 from tests.e2e.history import History, Mode
 from tests.simulation.brokers import Broker
 from tests.simulation.disks import Disk, Kept, Memory, Sqlite
@@ -42,6 +42,8 @@ class Cluster:
         self.history = History()
         self.ttls: dict[tuple[str, bytes], int] = {}
         """Milliseconds, by topic and body."""
+        self.dead: dict[Key, list[bytes]] = {}
+        """Dead letters of each subscription, in the end."""
         self.at_work = 0
         """Clients that have something to do yet."""
         self.healed = False
@@ -112,7 +114,7 @@ class Cluster:
         for front in self.fronts:
             for process in front.processes:
                 process.check()
-        for found in violations(self.history, self.topics, Aside(expired=self.ttls)):
+        for found in violations(self.history, self.topics, Aside(queued=self.dead, expired=self.ttls)):
             self.world.fail(found)
 
     def close(self) -> None:
@@ -143,6 +145,8 @@ class Cluster:
         modes = [Mode.PLAIN, Mode.LEASE] if ttl else [Mode.PLAIN, Mode.AFTER, Mode.LEASE]
         for n in range(rng.randint(1, 3)):
             box = Mailbox(topic, f"u{n}", rng.choice(modes), comes_and_goes=churn and rng.random() < 0.7)
+            if box.mode is Mode.LEASE:
+                box.max_deliveries = rng.choice((0, 0, 1, 2, 3))
             workers = 1 if box.comes_and_goes or box.mode is Mode.AFTER else rng.choice((1, 1, 2, 3))
             for k in range(workers):
                 self.readers.append(READERS[box.mode](self, f"{topic}/u{n}.{k}", box, first=k == 0))

@@ -21,7 +21,7 @@ class Faults:
         self._world = cluster.world
         rng = self._rng = Random(f"{self._world.seed}/faults")
         kinds: list[Callable[[], None]] = [self._cut, self._cut, self._full, self._freeze_broker, self._freeze_front]
-        kinds += [self._kill_front, self._stop_front]
+        kinds += [self._kill_front, self._stop_front, self._drain]
         if cluster.restarts:
             kinds += [self._kill, *[self._kill_at_commit] * 4, self._kill_at_reply, self._stop]
         for _ in range(rng.randint(3, 9)):
@@ -67,6 +67,15 @@ class Faults:
 
     def _stop(self) -> None:
         self._rng.choice(self._cluster.brokers).stop()
+
+    def _drain(self) -> None:
+        """The operator lets a broker take nothing new for a while."""
+        dispatcher = self._rng.choice(self._cluster.brokers).process.dispatcher
+        if dispatcher is not None:
+            core = dispatcher.core
+            core.refusing = True
+            self._world.note("drained")
+            self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(core, "refusing", False))
 
     def _heal(self) -> None:
         self._world.note("healed")

@@ -66,7 +66,7 @@ def run_late_requests() -> AbstractContextManager[Any]:
 
 
 def take_requests_of_a_predecessor() -> AbstractContextManager[Any]:
-    """A front does not notice that a broker was started anew, and the broker takes what was meant for the one before."""
+    """A front does not notice that a broker was started anew, which takes what was meant for the one before."""
     stack = ExitStack()
     stack.enter_context(_unless("wrong-incarnation"))
     stack.enter_context(patch.object(Link, "connection_lost", lambda self, why="": None))

@@ -66,7 +66,7 @@ class Publisher(Client):
             note.msg_id = f"{published.epoch}-{published.seq}"
 
     def _say(self, args: ops.Publish, body: bytes | None, note: Publish) -> Answer:
-        """Once; or with a key until it is known what became of it, and sometimes again. The first that was stored counts."""
+        """Once; or with a key until it is known what became of it, and sometimes again: then the first counts."""
         success: Answer | None = None
         unknown = False
         while True:

@@ -39,6 +39,8 @@ class Mailbox:
     since: float = 0.0
     """When it was made."""
     cursor: str = "0"
+    max_deliveries: int = 0
+    """Of leases; a message that was handed out so often is a dead letter."""
 
     @property
     def name(self) -> str:
@@ -100,7 +102,8 @@ class Reader(Client):
         box.subscribed, box.cursor = False, "0"
         note = Subscribe(self.name, box.topic, self.world.now, user=box.name)
         self.cluster.history.add(note)
-        while (answer := self.ask(Op.SUBSCRIBE, self.topic, self.user)).code:
+        settings = ops.Settings(max_deliveries=box.max_deliveries or None)
+        while (answer := self.ask(Op.SUBSCRIBE, self.topic, self.user, settings)).code:
             self.pause(0.2)
             self.settle()
         box.since, box.subscribed = answer.at or 0.0, True
@@ -224,7 +227,20 @@ class LeaseReader(Reader):
         answer: Answer = self.ask(Op.LOOK, self.topic, self.user)
         if answer.code or answer.result.pending or answer.result.leased:
             return False
-        return not self.cluster.awaits_redelivery(self.box)  # what was given back with a delay is neither
+        if self.cluster.awaits_redelivery(self.box):  # what was given back with a delay is neither
+            return False
+        return answer.result.dead == 0 or self._keep_dead()
+
+    def _keep_dead(self) -> bool:
+        """Notes what was handed out too often; whether that could be found out."""
+        answer = self.ask(Op.DEAD_LIST, self.topic, self.user, ops.ListDead(0, 1000, 2**20))
+        if answer.code:
+            return False
+        letters: list[ops.DeadLetter] = answer.result.letters
+        if answer.result.left or any(each.attempt != self.box.max_deliveries for each in letters):
+            self.world.fail(f"{self.name} is shown {answer.result}")
+        self.cluster.dead[self.box.topic, self.box.name] = [each.body for each in letters]
+        return True
 
 
 READERS = {Mode.PLAIN: Reader, Mode.AFTER: AfterReader, Mode.LEASE: LeaseReader}
