@@ -201,9 +201,10 @@ class Broker:
         self.world.note("kill -9", self.id)
         self.process.task.kill()
 
-    def kill_at_commit(self, death: Death) -> None:
+    def kill_at_commit(self, death: Death, of_message: bool) -> None:
+        """At the next commit, or at the next in which a message is stored."""
         if self.process.store is not None:
-            self.process.store.death = death
+            self.process.store.death, self.process.store.waits_for_message = death, of_message
 
     def kill_between_replies(self, replies: int) -> None:
         if self.process.context is not None:

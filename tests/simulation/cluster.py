@@ -8,7 +8,7 @@ from random import Random
 from broker.store.sqlite import Owner
 from common.partition import BrokerAddress, ClusterMap
 from tests.e2e.checker import Aside, Key, violations
-from tests.e2e.history import History, Mode
+from tests.e2e.history import Ack, History, Mode, Take
 from tests.simulation.brokers import Broker
 from tests.simulation.disks import Disk, Kept, Memory, Sqlite
 from tests.simulation.fronts import Front
@@ -44,6 +44,8 @@ class Cluster:
         """Milliseconds, by topic and body."""
         self.dead: dict[Key, list[bytes]] = {}
         """Dead letters of each subscription, in the end."""
+        self.served: list[tuple[Take | Ack, Mailbox, float]] = []
+        """Reads, and acknowledgements of what was read, each with the moment of the reading."""
         self.at_work = 0
         """Clients that have something to do yet."""
         self.healed = False
@@ -114,6 +116,8 @@ class Cluster:
         for front in self.fronts:
             for process in front.processes:
                 process.check()
+        for note, box, at in self.served:
+            note.user = box.name_at(at)
         for found in violations(self.history, self.topics, Aside(queued=self.dead, expired=self.ttls)):
             self.world.fail(found)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from broker.records import Record
+from broker.records import MessageStored, Record
 from broker.store.base import Backup, Content, Store, StoreError
 from broker.store.files import FILE
 from broker.store.memory import MemoryStore
@@ -187,6 +187,8 @@ class DyingStore:
         self.durable = self.store.durable
         self.clock = self.store.clock
         self.death: Death | None = None
+        self.waits_for_message = False
+        """The death comes with the next commit of a message."""
         self._world = world
         self._task = task
         self._name = name
@@ -200,7 +202,11 @@ class DyingStore:
             yield record
 
     def commit(self, burst: Sequence[Record], clock: int) -> None:
-        death, self.death = self.death, None
+        death = self.death
+        if self.waits_for_message and not any(isinstance(each, MessageStored) for each in burst):
+            death = None
+        if death is not None:
+            self.death = None
         self._world.note("commit", self._name, len(burst), death or "")
         if self._slow:
             self._task.sleep(self._world.rng.uniform(0.0, self._slow))

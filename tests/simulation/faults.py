@@ -60,7 +60,8 @@ class Faults:
         self._rng.choice(self._cluster.brokers).kill()
 
     def _kill_at_commit(self) -> None:
-        self._rng.choice(self._cluster.brokers).kill_at_commit(self._rng.choice(list(Death)))
+        death, of_message = self._rng.choice(list(Death)), self._rng.random() < 0.6
+        self._rng.choice(self._cluster.brokers).kill_at_commit(death, of_message)
 
     def _kill_at_reply(self) -> None:
         self._rng.choice(self._cluster.brokers).kill_between_replies(self._rng.randint(0, 3))

@@ -91,7 +91,7 @@ class Network:
         for connection in list(router.peers.values()):
             silent = rng.uniform(1.0, 4.0) if rng.random() < 0.1 else rng.uniform(0.0, LEAVING)
             left = max(0.0, connection.last[False] - self.world.now) + SAME_MOMENT
-            self.cut(connection, silent, 0.0, rng.choice((0.0, rng.uniform(0.0, left), left)))
+            self.cut(connection, silent, 0.0, rng.choice((0.0, rng.uniform(0.0, left), left, left)))
 
     def hang_up(self, dealer: Dealer) -> None:
         """A front has closed a line, or is gone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common import ops
@@ -38,6 +38,8 @@ class Mailbox:
     subscribed: bool = False
     since: float = 0.0
     """When it was made."""
+    lives: list[tuple[float, str]] = field(default_factory=list)
+    """When each subscription was made, and its name."""
     cursor: str = "0"
     max_deliveries: int = 0
     """Of leases; a message that was handed out so often is a dead letter."""
@@ -45,6 +47,10 @@ class Mailbox:
     @property
     def name(self) -> str:
         return f"{self.user}#{self.life}"
+
+    def name_at(self, moment: float) -> str:
+        """Of the subscription that there was then: a worker may not know yet that another one has made a new one."""
+        return [name for since, name in self.lives if since <= moment][-1]
 
 
 class Got(NamedTuple):
@@ -103,10 +109,15 @@ class Reader(Client):
         note = Subscribe(self.name, box.topic, self.world.now, user=box.name)
         self.cluster.history.add(note)
         settings = ops.Settings(max_deliveries=box.max_deliveries or None)
+        unknown = False
         while (answer := self.ask(Op.SUBSCRIBE, self.topic, self.user, settings)).code:
+            unknown |= outcome_of(answer.code) is Outcome.UNKNOWN
             self.pause(0.2)
             self.settle()
+        if not answer.result.created and not unknown:
+            self.world.fail(f"{self.name} was subscribed to {box.topic} though he had left")
         box.since, box.subscribed = answer.at or 0.0, True
+        box.lives.append((box.since, box.name))
         note.done, note.outcome = self.world.now, Outcome.OK
 
     def _leave(self) -> None:
@@ -148,10 +159,12 @@ class Reader(Client):
                 if not one_run:  # whose time is that of its first message
                     self.cluster.check_age(box.topic, each.body, each.time, at)
             self.cluster.history.add(take)
+            if answer.at is not None:
+                self.cluster.served.append((take, box, answer.at))
         if answer.code == "no-subscription":
             self._forgotten(name)
-        elif got and name == box.name:
-            self._have(got)
+        elif got:
+            self._have(got, at)
         if not got:
             self.pause(self.cluster.pace)
         return not got and not answer.code and answer.at is not None and name == box.name
@@ -166,8 +179,8 @@ class Reader(Client):
         self.cluster.history.add(gone)
         self._subscribe()
 
-    def _have(self, got: list[Got]) -> None:
-        """What is done with what has come."""
+    def _have(self, got: list[Got], at: float) -> None:
+        """What is done with what was handed out at this moment."""
 
     def _nothing_is_left(self) -> bool:
         return True
@@ -179,7 +192,7 @@ class Reader(Client):
 class AfterReader(Reader):
     """By a cursor, which it forgets to move on now and then."""
 
-    def _have(self, got: list[Got]) -> None:
+    def _have(self, got: list[Got], at: float) -> None:
         if not self._behaves_badly():
             self.box.cursor = got[-1].id
 
@@ -187,11 +200,10 @@ class AfterReader(Reader):
 class LeaseReader(Reader):
     """Leases and acknowledges: also late, after an extension, all together or one by one; or dies, or gives back."""
 
-    def _have(self, got: list[Got]) -> None:
+    def _have(self, got: list[Got], at: float) -> None:
         if self._behaves_badly():  # a worker that dies, and another one that takes its place
             self.pause(0.5)
             return
-        name = self.box.name
         if self._behaves_badly():
             again = ops.Extend(self._receipt(got.pop()), 0, int(self.rng.choice((0.0, 0.3)) * SECOND))
             self.ask(Op.EXTEND, self.topic, self.user, again)
@@ -201,19 +213,20 @@ class LeaseReader(Reader):
         if self._behaves_badly():
             self.pause(1.5)
         if self.rng.random() < 0.5:
-            self._acknowledge(got, name)
+            self._acknowledge(got, at)
         else:
             for each in got:
-                self._acknowledge([each], name)
+                self._acknowledge([each], at)
 
     def _receipt(self, got: Got) -> ops.Receipt:
         return ops.Receipt(got.id.rpartition("-")[0], got.seq, got.attempt)
 
-    def _acknowledge(self, got: list[Got], name: str) -> None:
+    def _acknowledge(self, got: list[Got], at: float) -> None:
         if not got:
             return
-        note = Ack(self.name, self.box.topic, self.world.now, user=name, tried=tuple(each.id for each in got))
+        note = Ack(self.name, self.box.topic, self.world.now, tried=tuple(each.id for each in got))
         self.cluster.history.add(note)
+        self.cluster.served.append((note, self.box, at))
         answer = self.ask(Op.FINISH, self.topic, self.user, ops.Finish([self._receipt(each) for each in got]))
         note.done, note.outcome = self.world.now, outcome_of(answer.code)
         if answer.code == "no-subscription":
