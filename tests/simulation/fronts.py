@@ -114,7 +114,7 @@ class FrontProcess:
         self._open: dict[Visit, None] = {}
         self.task = Task(world, self._main, before=self._enter)
         self._epoll = Epoll(self.task)
-        with patch.object(httpfront.hub.select, "epoll", lambda: self._epoll):
+        with patch("httpfront.hub.select.epoll", lambda: self._epoll):
             self.hub = Hub()
         self._context = FrontContext(network, self)
         with patch.object(httpfront.gateway, "new_context", lambda: self._context):

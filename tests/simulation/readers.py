@@ -152,7 +152,8 @@ class Reader(Client):
         at = invoked if answer.at is None else answer.at  # the order in which the broker served it
         got = messages_of(answer.result)
         outcome = outcome_of(answer.code)
-        for each in got or [None]:
+        shown: list[Got | None] = [*got] or [None]
+        for each in shown:
             take = Take(self.name, box.topic, at, self.world.now, outcome, **note)  # type: ignore[arg-type]
             if each is not None:
                 take.body, take.msg_id, take.attempt = each.body, each.id, each.attempt
