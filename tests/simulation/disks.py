@@ -25,7 +25,7 @@ from tests.support.mirror import MirrorStore
 
 SECTOR = 512
 """Bytes that a disk writes as one."""
-LOADING = 0.3
+LOADING = 0.1
 """How often a store takes its time between two records while it is loaded."""
 
 
