@@ -50,7 +50,8 @@ class Peers:
         """`dropped` is told of which requests the answers were dropped."""
         self._dropped = dropped
         self._peers: dict[bytes, Peer] = {}
-        self._blocked: set[bytes] = set()
+        self._blocked: dict[bytes, None] = {}
+        """The longest blocked first: the same run is the same, whatever the routing ids hash to."""
 
     def heard(self, peer_id: bytes, mono: int, goodbye: bool) -> None:
         """A message came from this peer."""
@@ -72,7 +73,7 @@ class Peers:
         peer.waiting.append(frames)
         peer.waiting_ids.append(request_ids)
         peer.waiting_bytes += size
-        self._blocked.add(peer_id)
+        self._blocked[peer_id] = None
         return True
 
     def is_blocked(self, peer_id: bytes) -> bool:
@@ -85,7 +86,7 @@ class Peers:
         return bool(self._blocked)
 
     def blocked(self) -> list[bytes]:
-        """The peers for which messages wait."""
+        """The peers for which messages wait, the longest waiting first."""
         return list(self._blocked)
 
     def first_waiting(self, peer_id: bytes) -> list[bytes]:
@@ -98,11 +99,11 @@ class Peers:
         peer.waiting_bytes -= sum(map(len, peer.waiting.popleft()))
         peer.waiting_ids.popleft()
         if not peer.waiting:
-            self._blocked.discard(peer_id)
+            self._blocked.pop(peer_id, None)
 
     def forget(self, peer_id: bytes) -> int:
         """The peer is gone. Returns how many messages that waited for it are dropped."""
-        self._blocked.discard(peer_id)
+        self._blocked.pop(peer_id, None)
         peer = self._peers.pop(peer_id, None)
         if peer is None:
             return 0

@@ -28,6 +28,8 @@ class Aside:
     """Found to be stored still, as in a copy of the store. Such a user need not have been read to the end."""
     dropped: Mapping[Key, int] = field(default_factory=dict)
     """How many the server let go of, and said why."""
+    expired: Collection[tuple[str, bytes]] = ()
+    """Topics and bodies of messages whose ttl is over: they need not come, nor come again."""
 
 
 @dataclass
@@ -114,7 +116,8 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
     if subscribe is None:
         return [f"{who} was read without a subscription"]
     if not reader.takes:
-        return [f"{who} was never read"] if subscribe.outcome is Outcome.OK else []
+        unread = subscribe.outcome is Outcome.OK and reader.unsubscribe is None
+        return [f"{who} was never read"] if unread else []
     rule = RULES[reader.takes[0].mode](who, reader.acks)
     found: list[str] = []
     delivered: dict[bytes, int] = {}
@@ -127,7 +130,10 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
                 delivered.setdefault(take.body, seq_of(take.msg_id))
                 epochs.add(take.msg_id.rpartition("-")[0])
         found += rule.judge(take)
-    found += rule.at_the_end() if reader.unsubscribe is None else []
+    expired = {body for topic, body in aside.expired if topic == reader.topic}
+    if reader.unsubscribe is None:
+        stay = expired.union(aside.queued.get((reader.topic, reader.user), ()))
+        found += rule.at_the_end({published.ids.get((reader.topic, body), "") for body in stay})
     if len(epochs) > 1:
         found.append(f"{who} got messages of {len(epochs)} lives of the topic within one subscription")
     queued = aside.queued.get((reader.topic, reader.user))
@@ -135,7 +141,11 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
         call = published.calls.get((reader.topic, body))
         if call is None or call.outcome is Outcome.FAILED:
             found.append(f"{body!r} is queued for {who}, and nobody has published it")
-    most = rule.may_be_lost + aside.dropped.get((reader.topic, reader.user), 0)
+    may_be_lost = rule.may_be_lost
+    if reader.unsubscribe is not None:  # what was on its way to him need not have come again before he left
+        may_be_lost = sum(take.most for take in reader.takes if take.outcome is Outcome.UNKNOWN)
+    most = may_be_lost + aside.dropped.get((reader.topic, reader.user), 0)
+    most += len(expired - delivered.keys())
     found += _lost(reader, subscribe, published, delivered, queued or (), most)
     last = reader.takes[-1]
     read_out = last.outcome is Outcome.OK and last.body is None
@@ -184,23 +194,27 @@ def _lost(
     ids = published.ids
     seqs = set(delivered.values()) | {seq_of(ids[reader.topic, each]) for each in queued if (reader.topic, each) in ids}
     holes = max(seqs) - min(seqs) + 1 - len(seqs) if seqs else 0
+    most += sum((reader.topic, each) not in ids for each in queued)  # they are somewhere
     if holes > most:
         found.append(f"{reader.who} has {holes} holes in the sequence, {most} may be")
     return found
 
 
 def _publisher_order(published: _Published) -> list[str]:
-    """A publisher that waits for each answer sees its own order; ids of a batch follow one another by definition."""
+    """A publisher that waits for each answer sees its own order in one life of a topic; ids of a batch follow one
+    another by definition.
+    """
     found: list[str] = []
-    last: dict[tuple[str, str], Publish] = {}
+    last: dict[tuple[str, str, str], Publish] = {}
     calls = {id(each): each for each in published.calls.values()}
     for publish in sorted(calls.values(), key=lambda each: each.invoked):
         if not publish.msg_id:
             continue
-        before = last.get((publish.client, publish.topic))
+        log = (publish.client, publish.topic, publish.msg_id.rpartition("-")[0])
+        before = last.get(log)
         if before is not None and seq_of(before.msg_id) + len(before.bodies) > seq_of(publish.msg_id):
             found.append(f"{publish.client} published {publish.bodies[0]!r} later, the log disagrees")
-        last[publish.client, publish.topic] = publish
+        last[log] = publish
     return found
 
 

@@ -91,6 +91,51 @@ def test_what_was_dropped_with_a_reason_and_what_is_queued_is_not_lost() -> None
     assert violations(history, {"t"}, Aside(queued={("t", "ann"): [b"m3", b"foreign"]}))
 
 
+def test_what_has_expired_need_not_come_nor_come_again() -> None:
+    history = good_history()
+    del history.takes[place(history, "ann", 3)]
+    forget_a_lease(history)
+    assert len(violations(history, {"t"})) == 3
+    assert violations(history, {"t"}, Aside(expired={("t", b"m3"): 1})) == []
+    assert violations(history, {"t"}, Aside(expired={("t", b"m2"): 1}))
+
+
+def test_what_is_found_in_a_dead_list_need_not_come_again() -> None:
+    history = good_history()
+    forget_a_lease(history)
+    assert "never given 1 messages again" in violations(history, {"t"})[0]
+    assert violations(history, {"t"}, Aside(queued={("t", "dan"): [b"m3"]})) == []
+
+
+def test_what_is_queued_and_of_no_known_id_is_no_hole() -> None:
+    history = good_history()
+    drop_a_delivery_of_an_unknown_publish(history)
+    for user in ("cat", "dan"):
+        history.takes[:] = [each for each in history.takes if each.user != user]
+        history.subscribes[:] = [each for each in history.subscribes if each.user != user]
+    history.acks.clear()
+    assert "1 holes" in violations(history, {"t"})[0]
+    assert violations(history, {"t"}, Aside(queued={("t", "ann"): [b"m3"]})) == []
+
+
+def test_what_was_on_its_way_to_who_unsubscribed_may_be_missing() -> None:
+    history = good_history()
+    lose_a_lease_at_an_unknown_read(history)
+    history.unsubscribes.append(Unsubscribe("dan", "t", 19.0, 19.1, OK, "dan"))
+    assert violations(history, {"t"}) == []
+    del history.takes[place(history, "dan", 4)]
+    assert "holes" in violations(history, {"t"})[0]
+
+
+def test_each_life_of_a_topic_counts_anew() -> None:
+    history = History()
+    for n, epoch in ((2, "e1"), (1, "e2")):
+        history.publishes.append(Publish("p", "t", 10.0 - n, 10.1 - n, OK, b"m%d" % n, f"{epoch}-{n}"))
+    assert violations(history, {"t"}) == []
+    history.publishes[1] = replace(history.publishes[1], msg_id="e1-1")
+    assert "the log disagrees" in violations(history, {"t"})[0]
+
+
 def test_who_unsubscribed_leaves_what_he_had_not_read() -> None:
     history = good_history()
     history.takes[:] = [each for each in history.takes if each.user != "ann" or (each.body or b"m9") < b"m4"]

@@ -42,6 +42,17 @@ def test_messages_wait_in_order_until_they_are_sent() -> None:
     assert peers.blocked() == []
 
 
+def test_who_has_waited_longest_comes_first() -> None:
+    ids = [b"%d" % n for n in range(9, 0, -1)]
+    peers = peers_with(*sorted(ids))
+    for each in ids:
+        peers.keep(each, [b"1"])
+    peers.keep(ids[0], [b"2"])
+    assert peers.blocked() == ids
+    peers.sent_first(ids[1])
+    assert peers.blocked() == [ids[0], *ids[2:]]
+
+
 def test_what_waits_for_one_peer_is_bounded() -> None:
     peers = peers_with(b"a", b"b")
     half = bytes(MAX_WAITING // 2)

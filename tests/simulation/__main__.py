@@ -1,0 +1,56 @@
+"""`python -m tests.simulation`: many seeds, or one with its trace. Exits with 1 at the first that breaks a promise."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from tests.simulation.run import Run, simulate
+
+SHOWN = 120
+"""Lines of the trace of a run that failed."""
+
+
+def main() -> int:
+    """Runs what the command line says."""
+    options = parse(sys.argv[1:])
+    if options.seed is not None:
+        run = simulate(options.seed)
+        print("\n".join(run.lines(None if options.trace else SHOWN)))
+        return report(run)
+    figures: Counter[str] = Counter()
+    for seed in tqdm(range(options.start, options.start + options.seeds), unit="seed", mininterval=2):
+        run = simulate(seed)
+        figures += run.figures
+        if run.found:
+            print("\n".join(run.lines(SHOWN)))
+            return report(run)
+    print("\n".join(f"{name:24}{figures[name]:>12,}" for name in sorted(figures)), "\nno violations")
+    return 0
+
+
+def report(run: Run) -> int:
+    """Says what was found, and how to see it again."""
+    if not run.found:
+        print(f"seed {run.seed}: no violations")
+        return 0
+    print("\n".join([f"seed {run.seed}: VIOLATIONS: {len(run.found)}", *run.found]))
+    print(f"again: .venv/bin/python -m tests.simulation --seed {run.seed} --trace")
+    return 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Simulates clusters from seeds.")
+    parser.add_argument("--seeds", type=int, default=500, help="how many [500]")
+    parser.add_argument("--from", dest="start", type=int, default=1, metavar="SEED", help="the first one [1]")
+    parser.add_argument("--seed", type=int, help="only this one, with the end of its trace")
+    parser.add_argument("--trace", action="store_true", help="with --seed: all of the trace")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

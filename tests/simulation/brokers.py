@@ -1,0 +1,242 @@
+"""A broker: its place in the cluster, and the process that is there just now, which runs the real `broker.server`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import msgspec
+import zmq
+
+from broker.contents import Contents
+from broker.core import Core
+from broker.dispatch import Arrived, Dispatcher, Identity
+from broker.limits import Limits
+from broker.server import Server, ServerOptions
+from broker.state import State
+from broker.store.base import StoreError
+from broker.topic_settings import TopicRules
+from common import wire
+from common.clock import Now
+from common.ops import Op
+from common.partition import ClusterMap
+from common.wire import BrokerState, WireError
+from tests.simulation.disks import Death, Disk, DyingStore
+from tests.simulation.network import Network
+from tests.simulation.sockets import BrokerContext
+from tests.simulation.world import Task, World
+from tests.support.snapshot import check_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.dispatch import Outgoing
+    from tests.simulation.fronts import FrontProcess
+
+CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.PASS, Op.CANCEL, Op.LOOK)}
+LIMITS = Limits(topics=1000, subscriptions=1000, topic_messages=12, topic_bytes=2**20, memory=2**30, leases=8)
+"""Some are low enough to be met."""
+ROUNDING = 5e-6
+"""Seconds by which deadlines in whole microseconds may differ."""
+STALE = 60.0
+"""Seconds that a front's reading of a broker's clock may be old at the most: a run is shorter."""
+EPOCH = 1_700_000_000_000
+
+
+class SkewedClock:
+    """Runs a little fast or slow. Implements `common.clock.Clock`."""
+
+    def __init__(self, world: World, rate: float, start: int, wall: int) -> None:
+        """`start` as of `SystemClock`; `wall` is how many milliseconds it is ahead."""
+        self._world = world
+        self._born = world.now
+        self._rate = rate
+        self._start = start
+        self._wall = EPOCH + wall
+
+    def now(self) -> Now:
+        passed = (self._world.now - self._born) * self._rate
+        return Now(self._start + int(passed * 1e6), self.wall_at(self._world.now))
+
+    def wall_at(self, moment: float) -> int:
+        return self._wall + int(moment * self._rate * 1000)
+
+
+class WatchedDispatcher(Dispatcher):
+    """Notes what is executed, and for whom."""
+
+    def __init__(self, process: BrokerProcess, core: Core, identity: Identity, cluster_map: ClusterMap) -> None:
+        super().__init__(core, identity, cluster_map)
+        self._process = process
+
+    def handle(
+        self,
+        frames: list[bytes],
+        now: Now,
+        peer_id: bytes = b"",
+        spill: Callable[[list[Outgoing]], None] | None = None,
+    ) -> Arrived:
+        arrived = super().handle(frames, now, peer_id, spill)
+        self._process.handled(frames, arrived, peer_id)
+        return arrived
+
+
+class BrokerProcess:
+    """From its start to its end."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.state: State | None = None
+        self.dispatcher: WatchedDispatcher | None = None
+        self.server: Server | None = None
+        self.store: DyingStore | None = None
+        self.context: BrokerContext | None = None
+        self.clock: SkewedClock | None = None
+        self.graceful = False
+        self.task = Task(broker.world, self._main)
+
+    @property
+    def serving(self) -> bool:
+        return self.dispatcher is not None and self.dispatcher.state is BrokerState.READY and not self.task.ended
+
+    def _main(self) -> None:
+        try:
+            self._build()
+            assert self.server is not None
+            assert self.store is not None
+            self.server.bind()
+            self.server.load()
+            self.broker.world.note("serving", self.broker.id)
+            self.server.run()
+            self.server.close()
+            self.store.close()
+            self.graceful = True
+        except StoreError as error:
+            self.broker.world.note("store failed", self.broker.id, str(error))
+        finally:
+            self.task.ended = True
+            self.broker.ended(self)
+
+    def _build(self) -> None:
+        broker, world = self.broker, self.broker.world
+        self.store = DyingStore(world, self.task, broker.id, broker.disk, broker.slow)
+        contents = Contents(self.store.read if self.store.durable else None, broker.keep)
+        self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable)
+        identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
+        world.note("starts", broker.id, identity.incarnation)
+        self.dispatcher = WatchedDispatcher(self, Core(self.state, LIMITS), identity, broker.map)
+        self.clock = SkewedClock(world, broker.rate, self.store.clock, broker.wall)
+        self.context = BrokerContext(world, broker.network, self.task)
+        self.context.idle = self._idle
+        options = ServerOptions(broker.map.endpoint(broker.id), 2**22, goodbye_timeout=1.0)
+        context = self.context
+        with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
+            self.server = Server(options, self.dispatcher, self.store, self.clock, -1, lambda: None)
+
+    def handled(self, frames: list[bytes], arrived: Arrived, peer_id: bytes) -> None:
+        """What was executed of a message, told to the front process whose requests they were."""
+        assert self.dispatcher is not None
+        try:
+            frame = wire.unpack_requests(frames)
+        except WireError as error:
+            self.broker.world.fail(f"a front sent what is none of ours: {error}")
+            return
+        done = {}
+        for reply in arrived.replies:
+            request_id, code, _ = msgspec.msgpack.decode(reply.packed)
+            done[request_id] = code
+        front = self.broker.network.all[peer_id].dealer.owner
+        for request in frame.requests:
+            code = done.get(request.id, "parked")
+            if request.op not in (Op.PING, Op.GOODBYE):
+                op, who = Op(request.op).name, f"{front.name}#{request.id}"
+                self.broker.world.note("handled", self.broker.id, op, who, request.topic, request.user, code)
+            if not code and request.op not in CHANGES_NOTHING:
+                front.executed_at(request.id, self.broker)
+                if frame.incarnation != self.dispatcher.identity.incarnation:
+                    self.broker.world.fail(f"{self.broker.id} executed what was meant for its predecessor")
+
+    def _idle(self) -> None:
+        """Nobody waits beside a message that no other front was told of."""
+        assert self.dispatcher is not None
+        waiters = self.dispatcher.waiters
+        if waiters.busy or not waiters.count:
+            return
+        for users in waiters._topics.values():
+            for box in users.values():
+                pending = waiters._pending(box.topic, box.user)
+                if box.waiters and (pending is None or len(box.promises) < pending):
+                    self.broker.world.fail(f"{box.user!r} of {box.topic!r} waits beside {pending} messages")
+
+    def check(self) -> None:
+        """The state is consistent in itself."""
+        if self.state is not None and self.serving:
+            try:
+                check_state(self.state)
+            except AssertionError as error:
+                self.broker.world.fail(f"the state of {self.broker.id} contradicts itself: {error}")
+
+
+class Broker:
+    """What stays of a broker when its process ends: its disk, and how good its clock is."""
+
+    def __init__(self, world: World, network: Network, broker_id: str, cluster_map: ClusterMap, disk: Disk) -> None:
+        rng = world.rng
+        self.world = world
+        self.network = network
+        self.id = broker_id
+        self.map = cluster_map
+        self.disk = disk
+        self.rate = 1.0 + rng.choice((0.0, rng.uniform(-3e-4, 3e-4)))
+        self.wall = rng.randint(-1000, 1000)
+        self.slow = rng.choice((0.0, 0.002, 0.02))
+        self.keep = rng.choice((0, 200, 2**40))
+        self.deaths: list[float] = []
+        """When its processes ended: a memory broker loses everything then."""
+        self.over = False
+        self.process = BrokerProcess(self)
+
+    def kill(self) -> None:
+        """With SIGKILL, between two turns of its loop or in the middle of something that takes time."""
+        self.world.note("kill -9", self.id)
+        self.process.task.kill()
+
+    def kill_at_commit(self, death: Death, of_message: bool) -> None:
+        """At the next commit, or at the next in which a message is stored."""
+        if self.process.store is not None:
+            self.process.store.death, self.process.store.waits_for_message = death, of_message
+
+    def kill_between_replies(self, replies: int) -> None:
+        if self.process.context is not None:
+            self.process.context.router.sends_left = replies
+
+    def stop(self) -> None:
+        """With SIGTERM."""
+        if self.process.serving and self.process.server is not None:
+            self.world.note("SIGTERM", self.id)
+            self.process.server.stop()
+            self.process.task.wake()
+
+    def freeze(self, seconds: float) -> None:
+        """Its loop is stuck for so long."""
+        self.world.note("freeze", self.id, round(seconds, 3))
+        self.process.task.frozen_until = self.world.now + seconds
+
+    def ended(self, process: BrokerProcess) -> None:
+        """A process is gone, and another one takes its place a little later."""
+        self.deaths.append(self.world.now)
+        if process.context is not None and not process.graceful:
+            self.network.died(self.map.endpoint(self.id), process.context.router)
+        if process.store is not None and not process.graceful:
+            self.disk.killed(process.store.store)
+        if not self.over:
+            self.world.note("ended", self.id, "by itself" if process.graceful else "at once")
+            self.world.after(self.world.rng.uniform(0.05, 0.6), self._start)
+
+    def late_by(self, front: FrontProcess) -> float:
+        """Seconds that a deadline may be passed because the clocks do not run alike."""
+        return ROUNDING + abs(self.rate - front.rate) * STALE
+
+    def _start(self) -> None:
+        if not self.over:
+            self.process = BrokerProcess(self)

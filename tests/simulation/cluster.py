@@ -1,0 +1,159 @@
+"""A cluster with its clients, all of it drawn from the seed, and what must hold of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from random import Random
+
+from broker.store.sqlite import Owner
+from common.partition import BrokerAddress, ClusterMap
+from tests.e2e.checker import Aside, Key, violations
+from tests.e2e.history import Ack, History, Mode, Take
+from tests.simulation.brokers import Broker
+from tests.simulation.disks import Disk, Kept, Memory, Sqlite
+from tests.simulation.fronts import Front
+from tests.simulation.network import Network
+from tests.simulation.publishers import Publisher
+from tests.simulation.readers import READERS, Mailbox, Reader
+from tests.simulation.world import World
+
+KINDS = (
+    "single",
+    "batch",
+    "keyed-single",
+    "keyed-batch",
+    "delay-single",
+    "keyed-delay-batch",
+    "ttl-single",
+    "ttl-batch",
+)
+
+
+@lru_cache
+def map_of(brokers: int) -> ClusterMap:
+    return ClusterMap("simulated", 1, [BrokerAddress(f"b{n}", f"ipc:///b{n}") for n in range(brokers)])
+
+
+class Cluster:
+    """Brokers, fronts, clients, and what they did."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.history = History()
+        self.ttls: dict[tuple[str, bytes], int] = {}
+        """Milliseconds, by topic and body."""
+        self.dead: dict[Key, list[bytes]] = {}
+        """Dead letters of each subscription, in the end."""
+        self.served: list[tuple[Take | Ack, Mailbox, float]] = []
+        """Reads, and acknowledgements of what was read, each with the moment of the reading."""
+        self.at_work = 0
+        """Clients that have something to do yet."""
+        self.healed = False
+        """There are no more faults, and nobody behaves badly any more."""
+        rng = self.rng = Random(f"{world.seed}/cluster")
+        slowest = rng.choice((0.001, 0.005, 0.05))
+        self.network = Network(world, lambda: world.rng.uniform(0.0001, slowest))
+        self.timeout = rng.choice((0.5, 1.0, 2.0))
+        self.pace = rng.choice((0.1, 0.3))
+        self.map = map_of(rng.choice((1, 2, 2, 3)))
+        self.kind = rng.choice(("memory", "kept", "sqlite"))
+        self.restarts = self.kind != "memory" or rng.random() < 0.5
+        """Whether brokers may end; without, a memory broker must lose nothing at all."""
+        self.brokers = [
+            Broker(world, self.network, each.id, self.map, self._disk(each.id)) for each in self.map.brokers
+        ]
+        self.fronts = [
+            Front(world, self.network, f"f{n}", self.map, self.timeout) for n in range(rng.choice((1, 2, 2, 3)))
+        ]
+        self.publishers: list[Publisher] = []
+        self.readers: list[Reader] = []
+        self.topics = [f"t{n}" for n in range(rng.randint(2, 3))]
+        for topic in self.topics:
+            self._populate(topic)
+
+    def owner(self, topic: str) -> Broker:
+        owner = self.map.owner(topic.encode())
+        return next(each for each in self.brokers if each.id == owner)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether brokers may lose their memory, and the keys in it."""
+        return self.kind == "memory" and self.restarts
+
+    def nothing_more_comes(self) -> bool:
+        """All is published, also what was to be published later."""
+        if not self.healed or not all(each.task.ended for each in self.publishers):
+            return False
+        processes = [each.process for each in self.brokers]
+        return all(each.serving and each.state and not each.state.delayed.publishes for each in processes)
+
+    def awaits_redelivery(self, box: Mailbox) -> bool:
+        """Whether there is a message that was handed out and will be again."""
+        state = self.owner(box.topic).process.state
+        topic = state.topics.get(box.topic.encode()) if state is not None else None
+        ledger = topic.subscriptions[box.user.encode()].ledger if topic is not None else None
+        return ledger is not None and bool(ledger.leases.held)
+
+    def check_forgotten(self, box: Mailbox, client: str) -> None:
+        """A broker knows nothing of a subscription: it must have had no disk, and have ended since."""
+        deaths = self.owner(box.topic).deaths
+        if self.kind != "memory" or not deaths or deaths[-1] < box.since:
+            self.world.fail(f"{client} was told that {box.name} of {box.topic} has no subscription")
+
+    def check_age(self, topic: str, body: bytes, time: int, at: float) -> None:
+        """A message is not handed out after its ttl."""
+        ttl = self.ttls.get((topic, body))
+        clock = self.owner(topic).process.clock
+        if ttl is not None and clock is not None and clock.wall_at(at) > time + ttl:
+            self.world.fail(
+                f"{body[:40]!r} of {topic} was handed out {clock.wall_at(at) - time - ttl} ms after its ttl"
+            )
+
+    def judge(self) -> None:
+        """What contradicts the promises, when all is over."""
+        for broker in self.brokers:
+            broker.process.check()
+        for front in self.fronts:
+            for process in front.processes:
+                process.check()
+        for note, box, at in self.served:
+            note.user = box.name_at(at)
+        for found in violations(self.history, self.topics, Aside(queued=self.dead, expired=self.ttls)):
+            self.world.fail(found)
+
+    def close(self) -> None:
+        for broker in self.brokers:
+            broker.over = True
+            broker.process.task.kill()
+        for front in self.fronts:
+            front.process.kill()
+        for each in (*self.publishers, *self.readers):
+            each.task.kill()
+        for broker in self.brokers:
+            broker.disk.close()
+
+    def _disk(self, broker_id: str) -> Disk:
+        if self.kind == "memory":
+            return Memory(self.rng)
+        if self.kind == "kept":
+            return Kept(self.rng)
+        return Sqlite(self.rng, Owner(self.map.name, broker_id, ",".join(each.id for each in self.map.brokers)))
+
+    def _populate(self, topic: str) -> None:
+        """Users of every mode, a few publishers. Where messages expire nobody reads by a cursor, which has no holes;
+        where everybody may leave, and the topic begin anew, keys are not used.
+        """
+        rng = self.rng
+        ttl, churn = rng.random() < 0.3, rng.random() < 0.4
+        kinds = [each for each in KINDS if ("ttl" in each) <= ttl and ("keyed" in each) <= (not churn)]
+        modes = [Mode.PLAIN, Mode.LEASE] if ttl else [Mode.PLAIN, Mode.AFTER, Mode.LEASE]
+        for n in range(rng.randint(1, 3)):
+            box = Mailbox(topic, f"u{n}", rng.choice(modes), comes_and_goes=churn and rng.random() < 0.7)
+            if box.mode is Mode.LEASE:
+                box.max_deliveries = rng.choice((0, 0, 1, 2, 3))
+            workers = 1 if box.comes_and_goes or box.mode is Mode.AFTER else rng.choice((1, 1, 2, 3))
+            for k in range(workers):
+                self.readers.append(READERS[box.mode](self, f"{topic}/u{n}.{k}", box, first=k == 0))
+        for n in range(rng.randint(1, 2)):
+            chosen = rng.sample(kinds, min(len(kinds), 3))
+            self.publishers.append(Publisher(self, f"{topic}/p{n}", topic, chosen, rng.randint(4, 10)))

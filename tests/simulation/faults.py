@@ -1,0 +1,104 @@
+"""What goes wrong in a run, and when: drawn from the seed before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from tests.simulation.cluster import Cluster
+from tests.simulation.disks import Death
+from tests.simulation.network import Connection
+
+FAULTS_END = 3.0
+"""Seconds; nothing goes wrong afterwards."""
+
+
+class Faults:
+    """Of one run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        rng = self._rng = Random(f"{self._world.seed}/faults")
+        kinds: list[Callable[[], None]] = [self._cut, self._cut, self._full, self._freeze_broker, self._freeze_front]
+        kinds += [self._kill_front, self._stop_front, self._drain]
+        if cluster.restarts:
+            kinds += [self._kill, *[self._kill_at_commit] * 4, self._kill_at_reply, self._stop]
+        for _ in range(rng.randint(3, 9)):
+            self._world.after(rng.uniform(0.2, FAULTS_END), rng.choice(kinds))
+        self._world.after(FAULTS_END, self._heal)
+
+    def _cut(self) -> None:
+        """A connection, or all of them; the sides may notice late."""
+        connections = [each for broker in self._cluster.brokers for each in self._of(broker.id)]
+        if connections:
+            chosen = connections if self._rng.random() < 0.2 else [self._rng.choice(connections)]
+            for each in chosen:
+                self._cluster.network.cut(each, self._notice(), self._notice())
+
+    def _full(self) -> None:
+        """Some connections take nothing for a while."""
+        for broker in self._cluster.brokers:
+            for each in self._of(broker.id):
+                if self._rng.random() < 0.5:
+                    each.full_until = self._world.now + self._rng.uniform(0.05, 1.0)
+                    self._world.note("full", each.name)
+
+    def _freeze_broker(self) -> None:
+        self._rng.choice(self._cluster.brokers).freeze(self._freezing())
+
+    def _freeze_front(self) -> None:
+        self._rng.choice(self._cluster.fronts).freeze(self._freezing())
+
+    def _kill_front(self) -> None:
+        self._rng.choice(self._cluster.fronts).kill()
+
+    def _stop_front(self) -> None:
+        self._rng.choice(self._cluster.fronts).stop()
+
+    def _kill(self) -> None:
+        self._rng.choice(self._cluster.brokers).kill()
+
+    def _kill_at_commit(self) -> None:
+        death, of_message = self._rng.choice(list(Death)), self._rng.random() < 0.6
+        self._rng.choice(self._cluster.brokers).kill_at_commit(death, of_message)
+
+    def _kill_at_reply(self) -> None:
+        self._rng.choice(self._cluster.brokers).kill_between_replies(self._rng.randint(0, 3))
+
+    def _stop(self) -> None:
+        self._rng.choice(self._cluster.brokers).stop()
+
+    def _drain(self) -> None:
+        """The operator lets a broker take nothing new for a while."""
+        dispatcher = self._rng.choice(self._cluster.brokers).process.dispatcher
+        if dispatcher is not None:
+            core = dispatcher.core
+            core.refusing = True
+            self._world.note("drained")
+            self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(core, "refusing", False))
+
+    def _heal(self) -> None:
+        self._world.note("healed")
+        self._cluster.healed = True
+        for broker in self._cluster.brokers:
+            broker.process.task.frozen_until = 0.0
+            if broker.process.store is not None:
+                broker.process.store.death = None
+            if broker.process.context is not None:
+                broker.process.context.router.sends_left = None
+            for each in self._of(broker.id):
+                each.full_until = 0.0
+        for front in self._cluster.fronts:
+            front.process.task.frozen_until = 0.0
+
+    def _of(self, broker_id: str) -> list[Connection]:
+        router = self._cluster.network.routers.get(self._cluster.map.endpoint(broker_id))
+        return list(router.peers.values()) if router is not None else []
+
+    def _notice(self) -> float:
+        """Seconds until one side knows of a cut: at once, or when a heartbeat stays away."""
+        return self._rng.uniform(0.0, 0.01) if self._rng.random() < 0.7 else self._rng.uniform(0.1, 4.0)
+
+    def _freezing(self) -> float:
+        return self._rng.uniform(0.05, 1.0) if self._rng.random() < 0.7 else self._rng.uniform(1.0, 4.0)

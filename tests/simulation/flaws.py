@@ -1,0 +1,176 @@
+"""Negative controls: what a broken broker or front would do. Each must be found within a few seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import broker.dispatch
+import broker.leasing
+import broker.publishing
+from broker.core import Core
+from broker.dispatch import Dispatcher, Outgoing
+from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
+from broker.server import Server
+from broker.waiters import Waiters
+from common.clock import Now
+from common.errors import FanmailError
+from common.ops import Op
+from httpfront.link import Link
+
+
+@contextmanager
+def reply_before_commit() -> Iterator[None]:
+    """A client hears of what is not stored yet."""
+    settle = Server._settle
+
+    def flawed(self: Server, replies: dict[bytes, list[Outgoing]]) -> None:
+        for peer_id, outgoing in replies.items():
+            self._reply(peer_id, outgoing)
+        replies.clear()
+        settle(self, replies)
+
+    with patch.object(Server, "_settle", flawed):
+        yield
+
+
+@contextmanager
+def forget_keys() -> Iterator[None]:
+    """Nothing is recognised as a repeat."""
+
+    def flawed(core: Core, topic: bytes, args: Any, now: Now) -> None:
+        return None
+
+    with patch.object(broker.publishing, "_known", flawed):
+        yield
+
+
+def _unless(*ignored: str) -> AbstractContextManager[Any]:
+    check = Dispatcher._check
+
+    def flawed(self: Dispatcher, *arguments: Any) -> None:
+        try:
+            check(self, *arguments)
+        except FanmailError as error:
+            if error.code not in ignored:
+                raise
+
+    return patch.object(Dispatcher, "_check", flawed)
+
+
+def run_late_requests() -> AbstractContextManager[Any]:
+    """The deadline of a request is not looked at."""
+    return _unless("expired")
+
+
+def take_requests_of_a_predecessor() -> AbstractContextManager[Any]:
+    """A front does not notice that a broker was started anew, which takes what was meant for the one before."""
+    stack = ExitStack()
+    stack.enter_context(_unless("wrong-incarnation"))
+    stack.enter_context(patch.object(Link, "connection_lost", lambda self, why="": None))
+    return stack
+
+
+def execute_what_is_refused() -> AbstractContextManager[Any]:
+    """A broker that drains refuses what it has executed."""
+    execute = Dispatcher._execute
+
+    def flawed(self: Dispatcher, *arguments: Any) -> Any:
+        result = execute(self, *arguments)
+        if self.core.state.messages % 7 == 6 and arguments[1].op == Op.PUBLISH:
+            raise FanmailError("draining", "it was executed all the same")
+        return result
+
+    return patch.object(Dispatcher, "_execute", flawed)
+
+
+def _emitting(change: Callable[[Core, Record], Record | None]) -> AbstractContextManager[Any]:
+    emit = Core.emit
+
+    def flawed(self: Core, record: Record) -> None:
+        changed = change(self, record)
+        if changed is not None:
+            emit(self, changed)
+
+    return patch.object(Core, "emit", flawed)
+
+
+def skip_a_message() -> AbstractContextManager[Any]:
+    """A reader's place moves too far now and then."""
+
+    def change(core: Core, record: Record) -> Record:
+        if isinstance(record, SubscriptionSet) and record.position % 7 == 0:
+            topic = core.state.topics[record.topic]
+            return SubscriptionSet(record.topic, record.user, min(record.position + 1, topic.next_seq))
+        return record
+
+    return _emitting(change)
+
+
+def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
+    """What is handed out again says that it is the first time."""
+
+    def change(core: Core, record: Record) -> Record:
+        if isinstance(record, Leased):
+            return Leased(record.topic, record.user, record.first, record.count, 1, record.until)
+        return record
+
+    stack = ExitStack()
+    message = broker.leasing._message
+    stack.enter_context(_emitting(change))
+    stack.enter_context(patch.object(broker.leasing, "_message", lambda box, held, attempt: message(box, held, 1)))
+    return stack
+
+
+def wake_that_takes() -> AbstractContextManager[Any]:
+    """Who is woken has the message already, whether he comes for it or not."""
+    ended = Dispatcher._call_ended
+
+    def flawed(self: Dispatcher, name: bytes, user: bytes, now: Now) -> None:
+        ended(self, name, user, now)
+        topic = self.core.state.topics.get(name)
+        subscription = topic.subscriptions.get(user) if topic else None
+        if topic is not None and subscription is not None and subscription.position < topic.next_seq:
+            self.core.emit(SubscriptionSet(name, user, subscription.position + 1))
+
+    return patch.object(Dispatcher, "_call_ended", flawed)
+
+
+def wake_nobody() -> AbstractContextManager[Any]:
+    """Who waits is not told of what is published."""
+    return patch.object(Waiters, "published", lambda self, topic: None)
+
+
+def drop_the_head() -> AbstractContextManager[Any]:
+    """The log lets go of messages without a word."""
+    emit = Core.emit
+
+    def flawed(self: Core, record: Record) -> None:
+        emit(self, record)
+        if isinstance(record, MessageStored) and record.seq % 9 == 0:
+            emit(self, HeadMoved(record.topic, record.seq + record.count))
+
+    return patch.object(Core, "emit", flawed)
+
+
+def trust_any_clock() -> AbstractContextManager[Any]:
+    """A front reckons deadlines from the time at which a reply was heard at the latest, not at the earliest."""
+    deadline = Link.deadline
+    return patch.object(Link, "deadline", lambda self, at: deadline(self, at) + 300_000)
+
+
+FLAWS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "reply before commit": reply_before_commit,
+    "forget keys": forget_keys,
+    "run late requests": run_late_requests,
+    "take requests of a predecessor": take_requests_of_a_predecessor,
+    "execute what is refused": execute_what_is_refused,
+    "skip a message": skip_a_message,
+    "lease as if for the first time": lease_as_if_for_the_first_time,
+    "wake that takes": wake_that_takes,
+    "wake nobody": wake_nobody,
+    "drop the head": drop_the_head,
+    "trust any clock": trust_any_clock,
+}

@@ -1,0 +1,273 @@
+"""A front: the process that is there just now runs the real hub, gateway, lines and long polls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from greenlet import getcurrent
+from msgspec import Struct
+
+import broker.loading
+import httpfront.gateway
+import httpfront.hub
+import httpfront.line
+import httpfront.polling
+from common.errors import FanmailError
+from common.ops import Op
+from common.partition import ClusterMap
+from httpfront.call import Call
+from httpfront.gateway import WHEN_GONE, Gateway, WhenGone
+from httpfront.hub import Hub
+from httpfront.polling import Ask, LongPoll
+from tests.simulation.network import Network
+from tests.simulation.sockets import Epoll, FrontContext
+from tests.simulation.world import Task, World
+
+TIMED = (httpfront.hub, httpfront.gateway, httpfront.line, httpfront.polling)
+"""Modules of a front that read a clock."""
+MOST_WAITERS = 6
+LOST, REFUSED = "lost", "refused"
+"""In the place of an error's code: no answer came, or nobody listens there."""
+
+
+class Answer(NamedTuple):
+    """What a client is told: a result, or the code of an error."""
+
+    code: str
+    result: Any = None
+    at: float | None = None
+    """When the broker executed what brought the result; None where it was nothing that changes anything."""
+
+
+@dataclass(eq=False)
+class Visit:
+    """One request of one client at a front. Stands for Falcon's request and response too."""
+
+    op: Op
+    topic: bytes
+    user: bytes
+    args: Struct
+    wait: float
+    """Seconds of a long poll; 0: it is none."""
+    body: bytes | None
+    answered: Callable[[Answer], object]
+    gone: bool = False
+    """The client has closed its connection."""
+    when_gone: Callable[[], None] | None = None
+    last_call: int | None = None
+    over: bool = False
+
+    @property
+    def env(self) -> dict[str, Any]:
+        def watch(work: Callable[[], None] | None) -> None:
+            self.when_gone = work
+
+        when_gone: WhenGone = watch
+        return {WHEN_GONE: when_gone, "waitress.client_disconnected": lambda: self.gone}
+
+    def set_header(self, name: str, value: str) -> None:
+        """Nobody reads them."""
+
+
+class WatchedGateway(Gateway):
+    """Notes which calls were made for whom, and until when they may be executed."""
+
+    def __init__(
+        self, front: FrontProcess, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float
+    ) -> None:
+        super().__init__(hub, load_map, timeout)
+        self._front = front
+
+    def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
+        visit = self._front.visits.get(getcurrent())
+        if visit is not None:
+            visit.last_call = None
+        call = super()._begin(op, topic, user, args, until, body)
+        if visit is not None:
+            visit.last_call = call.id
+        self._front.deadlines[call.id] = self._front.world_time(until)
+        return call
+
+
+class FrontProcess:
+    """From its start to its end."""
+
+    def __init__(self, world: World, network: Network, name: str, cluster_map: ClusterMap, timeout: float) -> None:
+        rng = world.rng
+        self.world = world
+        self.name = name
+        self.rate = 1.0 + rng.choice((0.0, rng.uniform(-3e-4, 3e-4)))
+        self._offset = rng.uniform(10.0, 1000.0)
+        self.visits: dict[Any, Visit] = {}
+        """By the greenlet that works on it."""
+        self.deadlines: dict[int, float] = {}
+        """Of calls, in the world's time."""
+        self.executed: dict[int, float] = {}
+        """Calls that a broker executed, and when."""
+        self.refused: dict[int, str] = {}
+        """Calls of which a client was told that they were not executed, and how."""
+        self._maps = [cluster_map]
+        self._open: dict[Visit, None] = {}
+        self.task = Task(world, self._main, before=self._enter)
+        self._epoll = Epoll(self.task)
+        with patch("httpfront.hub.select.epoll", lambda: self._epoll):
+            self.hub = Hub()
+        self._context = FrontContext(network, self)
+        with patch.object(httpfront.gateway, "new_context", lambda: self._context):
+            self.gateway = WatchedGateway(self, self.hub, self._load_map, timeout)
+        self._polls = LongPoll(self.gateway, 60.0, MOST_WAITERS)
+
+    def clock(self) -> float:
+        """Monotonic seconds of this front."""
+        return self._offset + self.world.now * self.rate
+
+    def world_time(self, at: float) -> float:
+        return (at - self._offset) / self.rate
+
+    def ready(self, fd: int) -> None:
+        """Something came for a descriptor."""
+        self._epoll.ready(fd)
+        self.task.wake()
+
+    def accept(self, visit: Visit) -> None:
+        """A request has come in whole."""
+        if self.task.ended:
+            visit.answered(Answer(REFUSED))
+            return
+        self._open[visit] = None
+        self.hub.spawn(lambda: self._serve(visit))
+        self.task.wake()
+
+    def vanish(self, visit: Visit) -> None:
+        """The client of a request that is worked on closes its connection."""
+        visit.gone = True
+        if not visit.over and not self.task.ended and visit.when_gone is not None:
+            visit.when_gone()
+            self.task.wake()
+
+    def end_waits(self) -> None:
+        """As a front does that is to stop."""
+        self.hub.spawn(self.gateway.end_waits)
+        self.task.wake()
+
+    def kill(self) -> None:
+        """All its connections end, to clients too."""
+        if self.task.ended:
+            return
+        self.task.kill()
+        self._context.close()
+        self.hub.close()
+        visits, self._open = list(self._open), {}
+        for visit in visits:
+            visit.over = True
+            visit.answered(Answer(LOST))
+
+    def executed_at(self, call_id: int, broker: Any) -> None:
+        """A broker has executed a call that changes something."""
+        at = self.world.moment()
+        self.executed[call_id] = at
+        late = at - self.deadlines[call_id]
+        if late > broker.late_by(self):
+            self.world.fail(f"call {self.name}#{call_id} was executed {late:.6f} s after its deadline")
+
+    def check(self) -> None:
+        """Nothing was executed of which a client was told that it was not."""
+        for call_id, code in self.refused.items():
+            if call_id in self.executed:
+                self.world.fail(f"call {self.name}#{call_id} was answered 503 {code}, and it was executed")
+
+    def _main(self) -> None:
+        self.hub.run(lambda: False)
+
+    def _enter(self) -> None:
+        _current.process = self
+
+    def _load_map(self) -> ClusterMap | None:
+        return self._maps.pop() if self._maps else None
+
+    def _serve(self, visit: Visit) -> None:
+        self.visits[getcurrent()] = visit
+        try:
+            result = self._ask(visit)
+            answer = Answer("", result, self.executed.get(visit.last_call or 0))
+        except FanmailError as error:
+            if error.spec.status == 503 and error.code != "client-gone" and visit.last_call is not None:
+                self.refused[visit.last_call] = error.code
+            answer = Answer(error.code)
+        finally:
+            del self.visits[getcurrent()]
+        visit.over = True
+        self._open.pop(visit, None)
+        visit.answered(answer)
+
+    def _ask(self, visit: Visit) -> Any:
+        if not visit.wait:
+            return self.gateway.call(visit.op, visit.topic, visit.user, visit.args, visit.body)
+        request: Any = visit
+        return self._polls.poll(request, request, visit.topic, visit.user, Ask(visit.op, visit.args), visit.wait)
+
+
+class Front:
+    """A place where clients find a front."""
+
+    def __init__(self, world: World, network: Network, name: str, cluster_map: ClusterMap, timeout: float) -> None:
+        self._arguments = (world, network, cluster_map, timeout)
+        self._world = world
+        self._name = name
+        self.processes: list[FrontProcess] = []
+        self.start()
+
+    @property
+    def process(self) -> FrontProcess:
+        return self.processes[-1]
+
+    def start(self) -> None:
+        """A process begins."""
+        world, network, cluster_map, timeout = self._arguments
+        name = f"{self._name}.{len(self.processes)}"
+        self.processes.append(FrontProcess(world, network, name, cluster_map, timeout))
+
+    def kill(self) -> None:
+        """With SIGKILL; another one takes its place."""
+        self._world.note("kill -9", self.process.name)
+        self.process.kill()
+        self._world.after(self._world.rng.uniform(0.05, 0.5), self.start)
+
+    def stop(self) -> None:
+        """With SIGTERM: those who wait are answered, and what takes long is cut off."""
+        process = self.process
+        self._world.note("SIGTERM", process.name)
+        process.end_waits()
+        self._world.after(0.2, process.kill)
+        self._world.after(self._world.rng.uniform(0.25, 0.5), self.start)
+
+    def freeze(self, seconds: float) -> None:
+        """Its loop is stuck for so long."""
+        self._world.note("freeze", self.process.name, round(seconds, 3))
+        self.process.task.frozen_until = self._world.now + seconds
+
+
+class _Current:
+    """Which front runs just now; in the place of the module `time`."""
+
+    process: FrontProcess
+
+    def monotonic(self) -> float:
+        return self.process.clock()
+
+
+_current = _Current()
+
+
+@contextmanager
+def virtual_time() -> Iterator[None]:
+    """Fronts read the clock of the world, and brokers look around while they load a small store."""
+    with ExitStack() as stack:
+        for module in TIMED:
+            stack.enter_context(patch.object(module, "time", _current))
+        stack.enter_context(patch.object(broker.loading, "LOOK_EVERY", 3))
+        yield
