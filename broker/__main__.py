@@ -30,7 +30,15 @@ from common.config import BrokerSettings
 from common.errors import StartError
 from common.log import setup_logging
 from common.partition import ClusterMap, load_cluster
-from common.process import announce_ready, description_path, die_with_parent, lock_file, private_dir, run_main
+from common.process import (
+    announce_ready,
+    announce_stopping,
+    description_path,
+    die_with_parent,
+    lock_file,
+    private_dir,
+    run_main,
+)
 
 log = logging.getLogger("fanmail.broker")
 
@@ -147,8 +155,13 @@ def build_server(
             return None
 
     server = Server(options, dispatcher, store, SystemClock(store.clock), read_end, reload_map, backups)
+
+    def stop(*_: object) -> None:
+        server.stop()
+        announce_stopping()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
+        signal.signal(number, stop)
     return server, state
 
 

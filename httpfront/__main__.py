@@ -13,7 +13,14 @@ from common import config
 from common.config import FrontSettings
 from common.log import setup_logging
 from common.partition import DescriptionFile
-from common.process import announce_ready, description_path, die_with_parent, private_dir, run_main
+from common.process import (
+    announce_ready,
+    announce_stopping,
+    description_path,
+    die_with_parent,
+    private_dir,
+    run_main,
+)
 from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
@@ -65,6 +72,7 @@ def main() -> int:
         log.info("draining", extra={"connections": len(server.channels)})
         server.drain(settings.drain_timeout, settings.drain_idle)
         gateway.end_waits()
+        announce_stopping()
 
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
