@@ -68,6 +68,7 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
     server.bind()
     try:
         began = time.monotonic()
+        ready_mark(run_dir, settings.id).unlink(missing_ok=True)  # of one that was killed
         gc.disable()  # a store is read faster, and what it makes has no cycles
         server.load()
         gc.enable()
@@ -83,8 +84,7 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
                 "loaded_s": round(time.monotonic() - began, 3),
             },
         )
-        announce_ready()
-        server.run()
+        serve(server, ready_mark(run_dir, settings.id))
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
@@ -96,6 +96,19 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
     store.close()
     log.info("stopped")
     return 0
+
+
+def ready_mark(run_dir: Path, broker_id: str) -> Path:
+    """The file that is there while a broker has its store loaded and serves. Probes look for it."""
+    return run_dir / f"{broker_id}.ready"
+
+
+def serve(server: Server, mark: Path) -> None:
+    """Runs the server until it is stopped, and lets whoever asks know that it runs."""
+    mark.touch(0o600)
+    announce_ready()
+    server.run()
+    mark.unlink(missing_ok=True)
 
 
 def open_store(
