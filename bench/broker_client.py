@@ -13,6 +13,7 @@ import zmq
 
 from bench.processes import BenchError
 from common import ops, wire
+from common.curve import KeyPair, prepare
 from common.ops import Op
 from common.partition import BrokerAddress, ClusterMap
 
@@ -43,12 +44,14 @@ the broker does."""
 class Dealer:
     """One connection to something that answers every request. A context manager."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, place: BrokerAddress, keys: KeyPair | None = None) -> None:
+        """`keys` must be there where the other side has a key."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 100_000), (zmq.RCVHWM, 100_000)):
             self._socket.setsockopt(option, value)
-        self._socket.connect(endpoint)
+        prepare(self._socket, place, keys)
+        self._socket.connect(place.endpoint)
 
     def exchange(self, frames: Sequence[Frame], window: int = WINDOW) -> float:
         """Sends all with at most `window` requests in flight; the seconds until the last is answered.
@@ -103,9 +106,9 @@ class Dealer:
 class BrokerClient(Dealer):
     """Speaks to one broker. Everything it sends names the incarnation that answered its PING."""
 
-    def __init__(self, cluster: ClusterMap, place: BrokerAddress) -> None:
+    def __init__(self, cluster: ClusterMap, place: BrokerAddress, keys: KeyPair | None = None) -> None:
         """Raises `BenchError` where nobody answers."""
-        super().__init__(place.endpoint)
+        super().__init__(place, keys)
         self._epoch = cluster.epoch
         self._incarnation = 0
         ping = [(Op.PING, b"", b"", ops.Ping(cluster.name, place.id))]
@@ -144,9 +147,9 @@ def _count(packed: msgspec.Raw) -> int:
 class ClusterClient:
     """Prepares state in all brokers of a cluster. A context manager."""
 
-    def __init__(self, cluster: ClusterMap) -> None:
+    def __init__(self, cluster: ClusterMap, keys: KeyPair | None = None) -> None:
         self._map = cluster
-        self.brokers = {each.id: BrokerClient(cluster, each) for each in cluster.brokers}
+        self.brokers = {each.id: BrokerClient(cluster, each, keys) for each in cluster.brokers}
 
     def run(self, items: Iterable[Item]) -> None:
         """Sends each item to the owner of its topic. Raises `BenchError` where one was refused."""

@@ -11,6 +11,7 @@ from bench.measurement import Options, Row, Section, at_least, ratio, say
 from bench.processes import BenchError, Cluster, Process
 from common import ops
 from common.ops import Op
+from common.partition import BrokerAddress
 
 OPERATIONS = 100_000
 """Of each kind in one round; the requests are packed beforehand."""
@@ -48,7 +49,7 @@ def measure(options: Options) -> Section:
     with Cluster(1, broker_flags=BROKER_FLAGS) as ours:
         mirror = f"ipc://{ours.run_dir}/echo.sock"
         broker, echo = ours.brokers[0], ours.start("bench.echo", mirror)
-        with BrokerClient(ours.map, ours.map.brokers[0]) as client, Dealer(mirror) as dealer:
+        with BrokerClient(ours.map, ours.map.brokers[0]) as client, Dealer(BrokerAddress("echo", mirror)) as dealer:
             client.run(_each(Op.SUBSCRIBE, b"u")(TOPICS))
             for number in range(options.rounds):
                 for packed in PACKED:

@@ -35,7 +35,7 @@ def measure(options: Options) -> Section:
         bare = stack.enter_context(Group())
         bare.start_http("bench.bare", "/", "--server=waitress", f"--size={SIZE}")
         servers = {"Fanmail": ours.ports[0], "waitress": bare.ports[0]}
-        _load(ours.ports[0], _SUBSCRIBE, 1, 0)
+        subscribe(ours.ports[0])
         watched = {"broker": ours.brokers[0], "front": ours.fronts[0]}
         memory = {name: _Memory(process) for name, process in watched.items()}
 
@@ -100,6 +100,21 @@ def _memory_row(name: str, memory: _Memory) -> Row:
     aim, met = at_most(kept, KEPT_AIM)
     against = f"all that was published {published / MIB:.0f} MiB"
     return Row(f"memory of the {name}", shown, against, kept, aim, met, "the ratio is what is still held of it")
+
+
+def subscribe(port: int) -> None:
+    """The reader of `publish` and `read`."""
+    _load(port, _SUBSCRIBE, 1, 0)
+
+
+def publish(port: int, count: int) -> float:
+    """MB a second of so many bodies."""
+    return _load(port, _PUBLISH, count, 0)
+
+
+def read(port: int, count: int) -> float:
+    """MB a second of so many that have been published."""
+    return _load(port, _READ, count, SIZE)
 
 
 def _load(port: int, request: bytes, count: int, size: int) -> float:

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.client import HttpConnection, Script, play, request
-from bench.processes import BenchError, Group, free_port
+from bench.processes import BenchError, Group
 from bench.station import CONNECTIONS, Figures
+from bench.wires import free_port
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 DEPTH = 250

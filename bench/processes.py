@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from common.partition import ClusterMap, describe_local, load_cluster
+from bench.wires import IPC, describe, free_port
+from common.partition import ClusterMap, load_cluster
 from common.process import READY_FD, SUPERVISOR
 
 START_SECONDS = 15.0
@@ -151,18 +152,25 @@ class Cluster(Group):
     """Brokers and, where wanted, fronts."""
 
     def __init__(
-        self, brokers: int, fronts: int = 0, *, access_log: bool = False, broker_flags: tuple[str, ...] = ()
+        self,
+        brokers: int,
+        fronts: int = 0,
+        *,
+        access_log: bool = False,
+        broker_flags: tuple[str, ...] = (),
+        wire: str = IPC,
     ) -> None:
         super().__init__()
         description = self.run_dir / "cluster.toml"
-        description.write_text(describe_local(brokers, self.run_dir))
+        text, self.keys = describe(brokers, self.run_dir, wire)
+        description.write_text(text)
         self.map: ClusterMap = load_cluster(description)
-        place = f"--run-dir={self.run_dir}"
-        self._broker_flags = (place, *broker_flags)
+        place = (f"--run-dir={self.run_dir}", *((f"--curve-dir={self.run_dir}",) if self.keys else ()))
+        self._broker_flags = (*place, *broker_flags)
         try:
             self.brokers = [self.start("broker", f"--id=b{n}", *self._broker_flags) for n in range(brokers)]
             log = f"--access-log={'on' if access_log else 'off'}"
-            self.fronts = [self.start_http("httpfront", READY_PATH, place, log, "--ops-port=0") for _ in range(fronts)]
+            self.fronts = [self.start_http("httpfront", READY_PATH, *place, log, "--ops-port=0") for _ in range(fronts)]
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -205,10 +213,3 @@ def _answers(port: int, path: str) -> bool:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

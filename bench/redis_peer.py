@@ -15,9 +15,10 @@ from typing import Any
 import redis
 
 from bench.client import Answer, Connection, Script, play
-from bench.processes import BenchError, Group, free_port
+from bench.processes import BenchError, Group
 from bench.scripts import Batch
 from bench.station import CONNECTIONS, Figures
+from bench.wires import free_port
 
 GROUP = "readers"
 _END = b"$5\r\n-end-\r\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -17,7 +18,8 @@ from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.limits import Limits
-from broker.server import Server, ServerOptions
+from broker.listener import Listener
+from broker.server import Server
 from broker.state import State
 from broker.store.base import Store, StoreError, UnusableStoreError
 from broker.store.files import LOCK
@@ -27,6 +29,7 @@ from broker.topic_settings import TopicRules, parse_rules
 from common import config
 from common.clock import SystemClock
 from common.config import BrokerSettings
+from common.curve import broker_pair
 from common.errors import StartError
 from common.log import setup_logging
 from common.partition import ClusterMap, load_cluster
@@ -42,6 +45,8 @@ from common.process import (
 
 log = logging.getLogger("fanmail.broker")
 
+MOST_FILES = 1024
+"""Open files of a broker that listens to a network: what strangers can make it hold before they are refused."""
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
@@ -53,7 +58,8 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
     setup_logging(settings.log_format, settings.log_level, settings.id)
     run_dir = private_dir(settings.run_dir)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
-    endpoint = cluster.endpoint(settings.id)
+    address = cluster.address(settings.id)
+    endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
     lock_file(run_dir / f"{settings.id}.lock")
     if endpoint.startswith("ipc://"):  # nobody else can be listening there: the lock is ours
         path = Path(endpoint.removeprefix("ipc://"))
@@ -64,8 +70,12 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
             raise StartError(f"{path}: there is something that is not a socket")
     store = open_store(settings, cluster, durable)
     backups = Backups(store)
-    server, state = build_server(settings, cluster, endpoint, store, backups)
-    server.bind()
+    if pair:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
+    listener = Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
+    server, state = build_server(settings, cluster, listener, store, backups)
+    listener.bind(endpoint)
     try:
         began = time.monotonic()
         ready_mark(run_dir, settings.id).unlink(missing_ok=True)  # of one that was killed
@@ -92,7 +102,7 @@ def main(durable: Callable[[Path, Owner, str, int], Store] = SqliteStore) -> int
         return 1
     finally:
         backups.cancel()
-    server.close()
+    listener.close()
     store.close()
     log.info("stopped")
     return 0
@@ -146,28 +156,29 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, endpoint: str, store: Store, backups: Backups
+    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: Backups
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    dispatcher = Dispatcher(Core(state, limits), identity, cluster, backups)
-    options = ServerOptions(
-        endpoint, max(settings.max_body, settings.max_batch) + FRAME_MARGIN, settings.goodbye_timeout
-    )
+    dispatcher = Dispatcher(Core(state, limits, counters=listener.counters), identity, cluster, backups)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
     def reload_map() -> ClusterMap | None:
         try:
-            return load_cluster(description_path(settings), insecure=settings.insecure)
+            newer = load_cluster(description_path(settings), insecure=settings.insecure)
         except StartError as error:
             log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
             return None
+        if cluster.address(settings.id) not in newer.brokers:
+            log.warning("this broker has another endpoint or key in the description now: restart it")
+        return newer
 
-    server = Server(options, dispatcher, store, SystemClock(store.clock), read_end, reload_map, backups)
+    clock, patience = SystemClock(store.clock), settings.goodbye_timeout
+    server = Server(listener, dispatcher, store, clock, read_end, reload_map, backups, patience)
 
     def stop(*_: object) -> None:
         server.stop()
@@ -175,6 +186,9 @@ def build_server(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    terminal = os.isatty(0)
+    # A terminal that is closed stops what was started in it, as it always does.
+    signal.signal(signal.SIGHUP, lambda *_: stop() if terminal and not os.isatty(0) else server.reload())
     return server, state
 
 

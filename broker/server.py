@@ -6,20 +6,19 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import zmq
 
 from broker.backups import Backups
 from broker.commits import count_commit
 from broker.dispatch import SPILL_BYTES, Dispatcher, Outgoing
+from broker.listener import Listener
 from broker.loading import load
 from broker.peers import Peers, pack_groups
 from broker.records import Record
 from broker.store.base import Store
 from common import wire
 from common.clock import Clock
-from common.errors import StartError
 from common.partition import ClusterMap
 from common.wire import BrokerState
 
@@ -32,19 +31,6 @@ TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
-HIGH_WATER = 1000
-"""Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """Where to listen and how to stop."""
-
-    endpoint: str
-    max_frame: int
-    """Bytes of the largest frame that is read; ZeroMQ drops a connection that sends a larger one."""
-    goodbye_timeout: float
-    """Seconds that a stopping broker waits for its fronts to say goodbye."""
 
 
 class Server:
@@ -52,18 +38,21 @@ class Server:
 
     def __init__(
         self,
-        options: ServerOptions,
+        listener: Listener,
         dispatcher: Dispatcher,
         store: Store,
         clock: Clock,
         wake_fd: int,
         reload_map: Callable[[], ClusterMap | None],
         backups: Backups | None = None,
+        goodbye_timeout: float = 0.0,
     ) -> None:
         """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `backups` makes
-        copies of the store.
+        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye.
         """
-        self._options = options
+        self._listener = listener
+        self._socket = listener.socket
+        self._goodbye_timeout = goodbye_timeout
         self._dispatcher = dispatcher
         self._store = store
         self._clock = clock
@@ -71,28 +60,23 @@ class Server:
         self._backups = backups
         self._peers = Peers()
         self._stopping = False
+        self._reloading = False
         self._drain_ends = 0
         self._next_housekeeping = 0
         self._refused_epoch = 0
         self._drops_reported = 0
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._configure()
         self._wake_fd = wake_fd
         self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(wake_fd, zmq.POLLIN)
-
-    def bind(self) -> None:
-        """Raises `StartError`. A stale socket file must have been removed by whoever holds the broker's lock."""
-        try:
-            self._socket.bind(self._options.endpoint)
-        except zmq.ZMQError as error:
-            raise StartError(f"cannot listen on {self._options.endpoint}: {error.strerror}") from None
+        for source in (*listener.sockets, wake_fd):
+            self._poller.register(source, zmq.POLLIN)
 
     def stop(self) -> None:
         """Asks the loop to drain and return; safe in a signal handler that also makes `wake_fd` readable."""
         self._stopping = True
+
+    def reload(self) -> None:
+        """Asks the loop to read the description again; safe in the same way."""
+        self._reloading = True
 
     def run(self) -> None:
         """Serves until stopped. Raises `StoreError`: then nobody of the burst is answered."""
@@ -119,24 +103,6 @@ class Server:
         self._retry_blocked()
         return not self._stopping
 
-    def close(self) -> None:
-        """Closes the socket; replies already handed to ZeroMQ get half a second to leave."""
-        self._socket.close(linger=500)
-        self._context.term()
-
-    def _configure(self) -> None:
-        for option, value in (
-            (zmq.ROUTER_MANDATORY, 1),
-            (zmq.ROUTER_HANDOVER, 0),
-            (zmq.LINGER, 500),
-            (zmq.SNDHWM, HIGH_WATER),
-            (zmq.RCVHWM, HIGH_WATER),
-            (zmq.MAXMSGSIZE, self._options.max_frame),
-            (zmq.HEARTBEAT_IVL, 1000),
-            (zmq.HEARTBEAT_TIMEOUT, 3000),
-        ):
-            self._socket.setsockopt(option, value)
-
     def _wait(self) -> None:
         for source, _ in self._poller.poll(self._patience()):
             if source == self._wake_fd:
@@ -153,11 +119,15 @@ class Server:
     def _receive(self) -> list[list[bytes]]:
         burst: list[list[bytes]] = []
         size = 0
+        self._listener.turn()
         try:
-            while len(burst) < BURST and size < BURST_BYTES:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK)
-                size += sum(map(len, parts))
-                burst.append(parts)
+            for _ in range(BURST):
+                parts = self._listener.receive()
+                if parts:
+                    size += sum(map(len, parts))
+                    burst.append(parts)
+                if size >= BURST_BYTES:
+                    break
         except zmq.Again:
             pass
         return burst
@@ -251,14 +221,19 @@ class Server:
         now = self._clock.now()
         if self._stopping and self._dispatcher.state is not BrokerState.DRAINING:
             self._start_drain(now.mono)
+        if self._reloading:
+            self._reloading = False
+            self._read_description()
         if now.mono < self._next_housekeeping:
             return
         self._next_housekeeping = now.mono + TICK * 1000
         self._store.tidy()
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
         self._report_drops()
+        self._listener.report(now.mono)
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
-            self._take_newer_map()
+            self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+            self._read_description()
 
     def _report_drops(self) -> None:
         dropped = self._dispatcher.counters["replies.dropped"]
@@ -266,18 +241,19 @@ class Server:
             log.warning("replies dropped: a front is gone or does not read", extra={"total": dropped})
             self._drops_reported = dropped
 
-    def _take_newer_map(self) -> None:
-        self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+    def _read_description(self) -> None:
+        """Who may connect is taken as it stands there, the map of topics only with a greater epoch."""
         newer = self._reload_map()
-        if newer is None or newer.epoch <= self._dispatcher.map.epoch:
+        if newer is None:
             return
-        if not self._dispatcher.change_map(newer):
+        self._listener.admit(newer.fronts)
+        if newer.epoch > self._dispatcher.map.epoch and not self._dispatcher.change_map(newer):
             self._refused_epoch = newer.epoch  # not looked at again every turn
 
     def _start_drain(self, mono: int) -> None:
         """From here on nothing is executed; every front is told, and says goodbye after its last request."""
         self._dispatcher.state = BrokerState.DRAINING
-        self._drain_ends = mono + int(self._options.goodbye_timeout * 1e6)
+        self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
         for peer_id in self._peers.expected():
             self._send(peer_id, [self._head([])])
 

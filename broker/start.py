@@ -17,6 +17,7 @@ from broker.store.schema import other_brokers
 from common import config
 from common.clock import SystemClock
 from common.config import BrokerSettings, StartBrokersSettings
+from common.curve import broker_pair
 from common.errors import StartError
 from common.log import setup_logging
 from common.partition import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster
@@ -69,7 +70,10 @@ def main() -> int:
     path = description_path(settings)
     cluster = load_cluster(path, insecure=settings.insecure)
     check_data(settings, cluster)
-    children = [_child(settings, broker_id, path) for broker_id in chosen(cluster, settings.ids)]
+    mine = chosen(cluster, settings.ids)
+    for broker_id in mine:
+        broker_pair(settings.curve_dir, cluster.address(broker_id))
+    children = [_child(settings, broker_id, path) for broker_id in mine]
     return Supervisor(children, log, settings.goodbye_timeout + STOP_MARGIN).run()
 
 

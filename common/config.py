@@ -48,6 +48,9 @@ class Settings:
     max_body: int = setting(size(1, 64 * MIB), MIB, "bytes", "largest body of one message")
     max_batch: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "largest body of a batch")
     insecure: bool = setting(switch, False, "", "allow plain TCP between fronts and brokers beyond loopback")
+    curve_dir: str = setting(
+        str, "", "path", "folder with secret keys where brokers have keys: ID.key of a broker, front.key of a front"
+    )
 
     def __post_init__(self) -> None:
         if not self.run_dir:
@@ -102,6 +105,9 @@ class FrontSettings(Settings):
     ops_host: str = setting(str, "127.0.0.1", "address", "address of the operations port: metrics, admin, dashboard")
     ops_port: int = setting(
         count(0, 65535), 9100, "port", "operations port; of the first front where there are several; 0: a free one"
+    )
+    api_keys_file: str = setting(
+        str, "", "path", "TOML file of API keys and their rights; without it everybody may do everything"
     )
     connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
     max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "most messages of a batch")

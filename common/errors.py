@@ -26,6 +26,8 @@ _TABLE = (
     ErrorSpec("bad-name", 400, "Not a legal name"),
     ErrorSpec("bad-parameter", 400, "Bad query parameter"),
     ErrorSpec("bad-batch", 400, "Malformed batch"),
+    ErrorSpec("unauthorized", 401, "A key is needed"),
+    ErrorSpec("forbidden", 403, "The key has no right to this"),
     ErrorSpec("no-subscription", 404, "No such subscription"),
     ErrorSpec("no-topic", 404, "No such topic"),
     ErrorSpec("no-broker", 404, "No such broker"),

@@ -33,13 +33,14 @@ def parse_name(segment: str, kind: str, limit: int) -> bytes:
         if _BROKEN_ESCAPE(raw):
             raise FanmailError("bad-name", f"the {kind} name has a '%' without two hexadecimal digits")
         name = unquote_to_bytes(raw)
-        _check_content(name, kind)
+        check_name(name, kind)
     if len(name) > limit:
         raise FanmailError("bad-name", f"the {kind} name has {len(name)} bytes, at most {limit} are allowed")
     return name
 
 
-def _check_content(name: bytes, kind: str) -> None:
+def check_name(name: bytes, kind: str) -> None:
+    """Whatever its length, is it a name? Raises `FanmailError("bad-name")`."""
     if not name:
         raise FanmailError("bad-name", f"the {kind} name is empty")
     if name in (b".", b".."):

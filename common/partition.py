@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,13 +26,19 @@ MAX_IPC_PATH = 107
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}").fullmatch
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})").fullmatch
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|\[::1\]").fullmatch
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+FRONT = "front"
+"""Of fronts and tools: the name of the file with their secret key. So no broker with a key may be called that."""
 
 
 class BrokerAddress(NamedTuple):
-    """A broker of the description: its id and the ZeroMQ endpoint it binds and fronts connect to."""
+    """A broker of the description: its id, the ZeroMQ endpoint it binds and fronts connect to, and its public key
+    (Z85), "" without CURVE.
+    """
 
     id: str
     endpoint: str
+    key: str = ""
 
 
 @lru_cache(maxsize=65536)
@@ -50,11 +56,18 @@ class ClusterMap:
     """Who owns which slot. Immutable; a newer map has a greater epoch."""
 
     def __init__(
-        self, name: str, epoch: int, brokers: Sequence[BrokerAddress], pins: Mapping[int, str] | None = None
+        self,
+        name: str,
+        epoch: int,
+        brokers: Sequence[BrokerAddress],
+        pins: Mapping[int, str] | None = None,
+        fronts: Mapping[str, str] | None = None,
     ) -> None:
+        """`fronts`: names to public keys of those whom a broker with a key lets in."""
         self.name = name
         self.epoch = epoch
         self.brokers = tuple(brokers)
+        self.fronts = dict(fronts or {})
         ids = [broker.id for broker in brokers]
         self.owners = tuple((pins or {}).get(slot) or rendezvous(slot, ids) for slot in range(SLOTS))
 
@@ -62,12 +75,16 @@ class ClusterMap:
         """The id of the broker that owns a topic."""
         return self.owners[slot_of(topic)]
 
-    def endpoint(self, broker_id: str) -> str:
-        """Where a broker listens. Raises `StartError` for an id that the description does not have."""
+    def address(self, broker_id: str) -> BrokerAddress:
+        """Of a broker. Raises `StartError` for an id that the description does not have."""
         for broker in self.brokers:
             if broker.id == broker_id:
-                return broker.endpoint
+                return broker
         raise StartError(f"broker {broker_id!r} is not in the cluster description")
+
+    def endpoint(self, broker_id: str) -> str:
+        """Where a broker listens. Raises as `address` does."""
+        return self.address(broker_id).endpoint
 
 
 def load_cluster(path: str | Path, *, insecure: bool = False) -> ClusterMap:
@@ -81,12 +98,10 @@ def load_cluster(path: str | Path, *, insecure: bool = False) -> ClusterMap:
 
 def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> ClusterMap:
     """The map of a parsed description. Raises `ValueError` that names what is wrong."""
-    cluster, rows = tables.get("cluster", {}), tables.get("brokers", [])
+    cluster = tables.get("cluster", {})
     if not isinstance(cluster, dict) or not isinstance(cluster.get("pins", {}), dict):
         raise ValueError("cluster and cluster.pins must be tables")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("brokers must be tables: [[brokers]]")
-    brokers = [_address(row) for row in rows]
+    brokers = [_address(row) for row in _rows(tables, "brokers")]
     if not brokers:
         raise ValueError("there is no [[brokers]] table")
     ids = [broker.id for broker in brokers]
@@ -94,13 +109,22 @@ def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> Clust
         if len(set(values)) != len(values):
             raise ValueError(f"two brokers have the same {kind}")
     for broker in brokers:
-        check_endpoint(broker.endpoint, insecure=insecure)
+        check_endpoint(broker.endpoint, insecure=insecure, key=broker.key)
+    fronts = _fronts(_rows(tables, "fronts"))
+    _check_keys(brokers, fronts)
     name, epoch = cluster.get("name", "fanmail"), cluster.get("epoch", 1)
     if not isinstance(name, str) or not _ID(name):
         raise ValueError("cluster.name must be 1 to 63 letters, digits, '-' or '_'")
     if type(epoch) is not int or not 1 <= epoch < 2**62:
         raise ValueError("cluster.epoch must be a whole number from 1")
-    return ClusterMap(name, epoch, brokers, _pins(cluster.get("pins", {}), ids))
+    return ClusterMap(name, epoch, brokers, _pins(cluster.get("pins", {}), ids), fronts)
+
+
+def _rows(tables: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    rows = tables.get(name, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{name} must be tables: [[{name}]]")
+    return rows
 
 
 def _address(row: Mapping[str, Any]) -> BrokerAddress:
@@ -109,7 +133,56 @@ def _address(row: Mapping[str, Any]) -> BrokerAddress:
         raise ValueError("a broker's id must be 1 to 63 letters, digits, '-' or '_'")
     if not isinstance(endpoint, str):
         raise ValueError(f"broker {broker_id!r} has no endpoint")
-    return BrokerAddress(broker_id, endpoint)
+    return BrokerAddress(broker_id, endpoint, _key(row, f"broker {broker_id!r}") if "key" in row else "")
+
+
+def _fronts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    fronts: dict[str, str] = {}
+    for row in rows:
+        name = row.get("name")
+        if not isinstance(name, str) or not _ID(name):
+            raise ValueError("a front's name must be 1 to 63 letters, digits, '-' or '_'")
+        if name in fronts:
+            raise ValueError(f"two fronts have the name {name!r}")
+        fronts[name] = _key(row, f"front {name!r}")
+    return fronts
+
+
+def _key(row: Mapping[str, Any], whose: str) -> str:
+    key = row.get("key")
+    if not isinstance(key, str) or not is_key(key):
+        raise ValueError(f"{whose}: key must be a public key in Z85, 40 characters, as bin/keys curve prints it")
+    return key
+
+
+def _check_keys(brokers: Sequence[BrokerAddress], fronts: Mapping[str, str]) -> None:
+    """A key is of one process only, and where brokers have keys somebody must be let in."""
+    mine = [broker for broker in brokers if broker.key]
+    keys = [*(broker.key for broker in mine), *fronts.values()]
+    if len(set(keys)) != len(keys):
+        raise ValueError("two brokers or fronts have the same key")
+    if mine and not fronts:
+        raise ValueError(f"broker {mine[0].id!r} has a key, but there is no [[fronts]] table: nobody could connect")
+    if any(broker.id == FRONT for broker in mine):
+        raise ValueError(f"a broker with a key cannot be called {FRONT!r}: {FRONT}.key is the key of fronts and tools")
+
+
+def is_ipv6(endpoint: str) -> bool:
+    """ZeroMQ wants to be told."""
+    return endpoint.startswith("tcp://[")
+
+
+def is_id(text: str) -> bool:
+    """May a broker or a front be called that?"""
+    return _ID(text) is not None
+
+
+def is_key(text: str) -> bool:
+    """Is it 32 bytes in Z85 (ZeroMQ RFC 32)? Groups of five characters, of which each must fit 32 bits."""
+    if len(text) != 40 or not set(text) <= set(_Z85):
+        return False
+    groups = [[_Z85.index(each) for each in text[start : start + 5]] for start in range(0, 40, 5)]
+    return all(reduce(lambda value, digit: value * 85 + digit, group) < 2**32 for group in groups)
 
 
 def _pins(table: Mapping[str, Any], ids: Sequence[str]) -> dict[int, str]:
@@ -121,11 +194,11 @@ def _pins(table: Mapping[str, Any], ids: Sequence[str]) -> dict[int, str]:
     return pins
 
 
-def check_endpoint(endpoint: str, *, insecure: bool) -> None:
+def check_endpoint(endpoint: str, *, insecure: bool, key: str = "") -> None:
     """Refuses (`ValueError`) what a broker cannot or must not listen on.
 
     ZeroMQ cannot bound the number of parts that a stranger sends, and frames are not authenticated: so ipc or
-    loopback, and plain TCP beyond it only where the operator says so.
+    loopback, TCP with a key, and plain TCP beyond loopback only where the operator says so.
     """
     if endpoint.startswith("ipc:///"):
         path = endpoint.removeprefix("ipc://")
@@ -133,12 +206,17 @@ def check_endpoint(endpoint: str, *, insecure: bool) -> None:
             raise ValueError(f"endpoint {endpoint!a} does not name a socket file")
         if len(path.encode()) > MAX_IPC_PATH:
             raise ValueError(f"the socket path {path} has over {MAX_IPC_PATH} bytes: use a shorter --run-dir")
+        if key:
+            raise ValueError(f"endpoint {endpoint!r} is private by its directory and cannot have a key: leave it out")
         return
     match = _TCP(endpoint)
     if not match or not 1 <= int(match["port"]) <= 65535:
         raise ValueError(f"endpoint {endpoint!r} is neither ipc:///path nor tcp://host:port")
-    if not insecure and not _LOOPBACK(match["host"]):
-        raise ValueError(f"endpoint {endpoint!r} is plain TCP beyond loopback: allow it with --insecure")
+    if not key and not insecure and not _LOOPBACK(match["host"]):
+        raise ValueError(
+            f"endpoint {endpoint!r} is TCP beyond loopback without a key: make one (bin/keys curve), "
+            "or allow plain TCP with --insecure"
+        )
 
 
 def describe_local(brokers: int, run_dir: str | Path, epoch: int = 1) -> str:

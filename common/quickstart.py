@@ -64,20 +64,22 @@ def main() -> int:
     durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
     brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
     ports = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
-    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *ports, *shared]
+    keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *ports, *shared, *keys]
     children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
     _say("Starting Fanmail ...")
-    ready = tour(options.brokers, options.fronts, options.port, options.ops_port)
+    ready = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
     code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: _say(ready)).run()
     _say("Fanmail is stopped." if code == 0 else "Fanmail could not be started.")
     return code
 
 
-def tour(brokers: int, fronts: int, port: int, ops_port: int = 0) -> str:
-    """What a new user can paste into a terminal."""
+def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = False) -> str:
+    """What a new user can paste into a terminal; with `keys` each call sends the one in FANMAIL_API_KEY."""
     last = port + fronts - 1
     operations = f"Its dashboard: http://{HOST}:{ops_port}/" if ops_port else ""
-    return TOUR.format(
+    text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if keys else TOUR
+    return text.format(
         brokers=_plural(brokers, "broker"),
         fronts=_plural(fronts, "front"),
         host=HOST,
@@ -122,6 +124,10 @@ def _options(argv: list[str]) -> Any:
     parser.add_argument(
         "--data", default="fanmail-data", env_var="FANMAIL_DATA",
         help="with --durable: directory of the stores [path, default %(default)s here, FANMAIL_DATA]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--api-keys-file", default="", env_var="FANMAIL_API_KEYS_FILE",
+        help="TOML file of API keys; then the fronts ask for one [path, FANMAIL_API_KEYS_FILE]",
     )  # fmt: skip
     parser.add_argument("--brokers", type=how_many(1, 64), default=4, help="[brokers, default %(default)s]")
     parser.add_argument("--fronts", type=how_many(1, 64), default=4, help="[fronts, default %(default)s]")

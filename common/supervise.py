@@ -60,6 +60,8 @@ class _Slot:
     """Where the present process will say that it is ready; -1 once it has."""
     ready: bool = False
     """Has it ever said so?"""
+    hung_up: bool = False
+    """SIGHUP came before the present process was ready: it may have read its files before that."""
     started: float = 0.0
     start_at: float | None = None
     kill_at: float | None = None
@@ -77,7 +79,7 @@ class Supervisor:
     `on_ready` is called and a supervisor above is told. A child that exits is started again after a delay.
     Stopping sends SIGTERM, and SIGKILL after `stop_timeout` seconds; a second request to stop kills at once.
     `in_order`: each child is started when the one before is ready; they are stopped one by one in reverse.
-    SIGHUP is passed on to ready children; that of a terminal which has been closed stops them.
+    SIGHUP is passed on to children as soon as they are ready; that of a terminal which has been closed stops them.
     """
 
     def __init__(
@@ -138,10 +140,15 @@ class Supervisor:
             if self._terminal and not os.isatty(0):
                 self._asked_to_stop()
             else:
-                self._send(signal.SIGHUP, [slot for slot in self._slots if slot.ready_fd < 0])
+                self._hang_up()
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
                 self._exited(slot, slot.process.returncode)
+
+    def _hang_up(self) -> None:
+        for slot in self._slots:
+            slot.hung_up = slot.ready_fd >= 0
+        self._send(signal.SIGHUP, [slot for slot in self._slots if not slot.hung_up])
 
     def _asked_to_stop(self) -> None:
         if self._stopped_at is None:
@@ -187,7 +194,7 @@ class Supervisor:
                 self._send(signal.SIGKILL, [slot])
 
     def _start(self, slot: _Slot) -> None:
-        slot.start_at, slot.started = None, self._now()
+        slot.start_at, slot.started, slot.hung_up = None, self._now(), False
         read_end, write_end = os.pipe()
         os.set_blocking(read_end, False)
         environ = {**os.environ, READY_FD: str(write_end), SUPERVISOR: str(os.getpid())}
@@ -216,6 +223,8 @@ class Supervisor:
         self._selector.unregister(slot.ready_fd)
         os.close(slot.ready_fd)
         slot.ready_fd = -1
+        if said and slot.hung_up:
+            self._send(signal.SIGHUP, [slot])
         if said and not slot.ready:
             slot.ready = True
             if self._stopped_at is None:

@@ -6,13 +6,17 @@ import logging
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from common import config
+from common.clock import SystemClock
 from common.config import FrontSettings
+from common.curve import KeyPair, check_front, front_pair
+from common.errors import StartError
 from common.log import setup_logging
-from common.partition import DescriptionFile
+from common.partition import ClusterMap, DescriptionFile, load_cluster
 from common.process import (
     announce_ready,
     announce_stopping,
@@ -23,6 +27,7 @@ from common.process import (
 )
 from httpfront.access import AccessLog
 from httpfront.app import create_app
+from httpfront.auth import Auth, KeyRing
 from httpfront.gateway import Gateway
 from httpfront.host_check import is_loopback
 from httpfront.hub import Hub
@@ -46,14 +51,17 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, name)
     private_dir(settings.run_dir)
     _allow_descriptors(settings.connections)
-    description = DescriptionFile(description_path(settings), insecure=settings.insecure)
+    keys = front_pair(settings.curve_dir)
+    load_map = _map_loader(settings, keys)
     hub = Hub()
-    gateway = Gateway(hub, description.newer, settings.broker_timeout)
+    gateway = Gateway(hub, load_map, settings.broker_timeout, keys)
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
     metrics = FrontMetrics()
+    keys = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
     common: Any = {
         "limits": _limits(settings), "max_name": settings.max_name, "draining": lambda: server.draining,
+        "auth": (lambda needs: Auth(keys, needs, metrics.refused)) if keys else None,
     }  # fmt: skip
     app = create_app(gateway, polls, **common)
     server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
@@ -74,7 +82,7 @@ def main() -> int:
         gateway.end_waits()
         announce_stopping()
 
-    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
+    hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **({signal.SIGHUP: keys.reload} if keys else {})})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
     log.info("serving", extra=where)
     announce_ready()
@@ -85,6 +93,28 @@ def main() -> int:
         access.close()
     log.info("stopped")
     return 0
+
+
+def _map_loader(settings: FrontSettings, keys: KeyPair | None) -> Callable[[], ClusterMap | None]:
+    """What gives the gateway its map. Raises `StartError` where there are brokers that would not let this front in; a
+    description that cannot be used, or is not there yet, can be mended while it runs.
+    """
+    path = description_path(settings)
+    description = DescriptionFile(path, insecure=settings.insecure)
+    try:
+        present = load_cluster(path, insecure=settings.insecure)
+    except StartError:
+        pass
+    else:
+        check_front(keys, present)
+
+    def newer() -> ClusterMap | None:
+        found = description.newer()
+        if found is not None:
+            check_front(keys, found)
+        return found
+
+    return newer
 
 
 def _limits(settings: FrontSettings) -> MessageLimits:
@@ -132,9 +162,9 @@ def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
         return metrics.record
     count, line = metrics.record, access.record
 
-    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+    def both(method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str) -> None:
         count(method, route, status, duration, request_id, sent)
-        line(method, route, status, duration, request_id, sent)
+        line(method, route, status, duration, request_id, sent, key)
 
     return both
 

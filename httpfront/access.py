@@ -35,6 +35,8 @@ class Access(NamedTuple):
     request_id: str
     sent: int
     """Bytes."""
+    key: str
+    """The id of the key with which it was made, "" for none."""
 
 
 class AccessLog:
@@ -50,12 +52,14 @@ class AccessLog:
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def record(self, method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+    def record(
+        self, method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str = ""
+    ) -> None:
         """The hook of `FrontServer`."""
         if len(self._waiting) >= MAX_WAITING:
             self._dropped += 1
             return
-        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent))
+        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent, key))
 
     def close(self) -> None:
         """Writes what is waiting."""
@@ -71,7 +75,7 @@ class AccessLog:
         lines, self._waiting = self._waiting, []
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            lines.append(Access(time.time(), "", f"{dropped} lines dropped", 0, 0.0, "", 0))
+            lines.append(Access(time.time(), "", f"{dropped} lines dropped", 0, 0.0, "", 0, ""))
         if lines:
             try:
                 self._stream.write("".join(map(self._render, lines)))
@@ -92,11 +96,13 @@ class AccessLog:
             "duration_ms": round(access.duration * 1e3, 3),
             "bytes": access.sent,
         }
+        if access.key:
+            line["key"] = access.key
         return msgspec.json.encode(line).decode() + "\n"
 
     def _text(self, access: Access) -> str:
         at = timestamp(access.at)[11:23]
         took = f"{access.duration * 1e3:.1f}ms"
-        return (
-            f"{at} info    {self._process} {access.method} {access.route} {access.status} {took} {access.request_id}\n"
-        )
+        key = f" key={access.key}" if access.key else ""
+        about = f"{access.method} {access.route} {access.status} {took} {access.request_id}{key}"
+        return f"{at} info    {self._process} {about}\n"

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import falcon
 
+from httpfront.auth import Auth
 from httpfront.dead import DeadResource
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
@@ -17,6 +18,7 @@ from httpfront.openapi_parameters import Bounds
 from httpfront.polling import LongPoll
 from httpfront.receipts import AcksResource, ReceiptResource
 from httpfront.request_id import RequestId
+from httpfront.rights import PUBLIC, Needs
 from httpfront.router import ShapeRouter
 from httpfront.subscriptions import SubscriptionResource
 from httpfront.topics import TopicResource
@@ -29,9 +31,13 @@ def create_app(
     limits: MessageLimits,
     max_name: int,
     draining: Callable[[], bool] = lambda: False,
+    auth: Callable[[Needs], Auth] | None = None,
 ) -> falcon.App[Any, Any]:
-    """The WSGI application. `max_name` in bytes; `draining` says whether this front is stopping."""
-    app: falcon.App[Any, Any] = falcon.App(router=cast(Any, ShapeRouter(max_name)), middleware=[RequestId()])
+    """The WSGI application. `max_name` in bytes; `draining` says whether this front is stopping; `auth` makes the
+    middleware that asks for keys, without it everybody may do everything.
+    """
+    middleware: list[Any] = [RequestId(), *([auth(PUBLIC)] if auth else [])]
+    app: falcon.App[Any, Any] = falcon.App(router=cast(Any, ShapeRouter(max_name)), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no type to speak of
     app.add_route("/{topic}", TopicResource(gateway, limits))
     app.add_route("/{topic}/{user}", SubscriptionResource(gateway, polls, limits))
@@ -41,6 +47,6 @@ def create_app(
     app.add_route("/", IndexResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(gateway, draining))
-    app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait)))
+    app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait), keys=auth is not None))
     add_error_handlers(app)
     return app

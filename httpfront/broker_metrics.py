@@ -61,6 +61,7 @@ DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", 
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
 REJECTED += ("too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost")
+REFUSED = ("key", "handshake", "removed")
 
 
 class Labelled(NamedTuple):
@@ -79,6 +80,13 @@ LABELLED = (
     Labelled("fanmail_messages_dropped", "Messages let go of though unread, by reason.", "reason", "dropped.", DROPPED),
     Labelled("fanmail_messages_skipped", "Messages that one user missed, by reason.", "reason", "skipped.", SKIPPED),
     Labelled("fanmail_requests_rejected", "Requests refused, by error code.", "reason", "errors.", REJECTED),
+    Labelled(
+        "fanmail_connections_refused",
+        "Connections over TCP that were not let in, and messages of fronts that were removed, by reason.",
+        "reason",
+        "refused.",
+        REFUSED,
+    ),
 )
 OPERATIONS = {op.name: op.name.lower() for op in Op}
 

@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from common import ops, wire
+from common.curve import KeyPair
 from common.errors import FanmailError, StartError
 from common.ops import Op
 from common.partition import ClusterMap
@@ -48,13 +49,17 @@ def unwatched(work: Callable[[], None] | None) -> None:
 class Gateway:
     """Knows the cluster map and a line to each broker. Belongs to the hub's thread."""
 
-    def __init__(self, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float) -> None:
+    def __init__(
+        self, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float, keys: KeyPair | None = None
+    ) -> None:
         """`load_map` gives the cluster map where its description has changed since the last time it was asked,
-        else None, and may raise `StartError`; `timeout` in seconds is the time a broker has to answer a call.
+        else None, and may raise `StartError`; `timeout` in seconds is the time a broker has to answer a call. `keys`
+        are shown to brokers that have a key, and must be there for a map that has such.
         """
         self._hub = hub
         self._load_map = load_map
         self._timeout = timeout
+        self._keys = keys
         self._map: ClusterMap | None = None
         self._lines: dict[str, Line] = {}
         self._touched: dict[Line, None] = {}
@@ -217,13 +222,13 @@ class Gateway:
             if (newer.epoch, newer.brokers, newer.owners) != (self._map.epoch, self._map.brokers, self._map.owners):
                 log.error("the cluster description changed without a greater epoch", extra={"epoch": newer.epoch})
             return
-        wanted = {broker.id: broker.endpoint for broker in newer.brokers}
+        wanted = {broker.id: broker for broker in newer.brokers}
         for broker, line in list(self._lines.items()):
-            if wanted.get(broker) != line.endpoint or line.link.cluster != newer.name:
+            if wanted.get(broker) != line.address or line.link.cluster != newer.name:
                 self._lines.pop(broker).close("the broker has left the cluster description")
-        for broker, endpoint in wanted.items():
+        for broker, address in wanted.items():
             if broker not in self._lines:
-                self._lines[broker] = Line(self._hub, self._context, Link(newer.name, broker), endpoint)
+                self._lines[broker] = Line(self._hub, self._context, Link(newer.name, broker), address, self._keys)
             self._lines[broker].map_epoch = newer.epoch
         self._map = newer
         log.info("cluster description taken", extra={"epoch": newer.epoch, "brokers": len(wanted)})

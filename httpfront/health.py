@@ -54,7 +54,9 @@ class LiveResource:
 
 
 class ReadyResource:
-    """200 while any broker answers; with `strict=1` all must. 503 while this front drains."""
+    """200 while any broker answers; with `strict=1` all must. 503 while this front drains. Where keys are asked
+    for, only who has one is told the names of the brokers that are missing.
+    """
 
     def __init__(self, gateway: Gateway, draining: Callable[[], bool]) -> None:
         self._gateway = gateway
@@ -69,6 +71,9 @@ class ReadyResource:
         if not ready:
             resp.status = falcon.HTTP_503
             resp.set_header("Retry-After", "1")
-        render(resp, {"ready": ready, "draining": self._draining(), "brokers": len(brokers), "missing": missing})
+        document: dict[str, object] = {"ready": ready, "draining": self._draining(), "brokers": len(brokers)}
+        if "fanmail.stranger" not in req.env:
+            document["missing"] = missing
+        render(resp, document)
 
     on_head = on_get

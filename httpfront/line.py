@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import select
 import time
+from contextlib import suppress
 
 import zmq
 from msgspec import Raw
 from zmq.utils.monitor import recv_monitor_message
 
 from common import ops, wire
+from common.curve import KeyPair, prepare
 from common.errors import FanmailError
 from common.ops import Op
+from common.partition import BrokerAddress
 from common.wire import WireError
 from httpfront.call import Answer, Call
 from httpfront.hub import Hub
@@ -26,6 +29,15 @@ log = logging.getLogger("fanmail.front")
 
 HIGH_WATER = 10_000
 """Messages queued inside ZeroMQ: a fuse; the front's connections bound what is under way."""
+HANDSHAKE, CONNECT = 5000, 2000
+"""Milliseconds that a handshake, and before it a connection of TCP, may take: a path that was cut and is whole again is
+not waited for until the system sends its next packet.
+"""
+RETRY = 1.0
+"""Seconds until a broker that has refused this front is asked again."""
+REFUSED_EVERY = 60.0
+"""Seconds between two lines of the log about one broker that refuses this front."""
+FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
 """Request ids of the link's own requests; calls count on from the last."""
 
@@ -38,10 +50,17 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 class Line:
     """A link with its sockets. Belongs to the hub's thread."""
 
-    def __init__(self, hub: Hub, context: zmq.Context[zmq.Socket[bytes]], link: Link, endpoint: str) -> None:
-        """Starts to connect."""
+    def __init__(
+        self,
+        hub: Hub,
+        context: zmq.Context[zmq.Socket[bytes]],
+        link: Link,
+        address: BrokerAddress,
+        keys: KeyPair | None,
+    ) -> None:
+        """Starts to connect. `keys` must be there where the broker has one."""
         self.link = link
-        self.endpoint = endpoint
+        self.address = address
         self.map_epoch = 0
         """Of the front's map, named in every frame."""
         self._hub = hub
@@ -57,12 +76,18 @@ class Line:
             (zmq.RECONNECT_IVL_MAX, 2000),
             (zmq.HEARTBEAT_IVL, 1000),
             (zmq.HEARTBEAT_TIMEOUT, 3000),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE),
+            (zmq.CONNECT_TIMEOUT, CONNECT),
         ):
             self._socket.setsockopt(option, value)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        prepare(self._socket, address, keys)
+        self._connect_at: float | None = None
+        """When to connect again after a refusal."""
+        self._next_refusal = 0.0
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | FAILED)
         hub.watch(_descriptor(self._socket), select.EPOLLIN, lambda _: self.receive())
         hub.watch(_descriptor(self._monitor), select.EPOLLIN, lambda _: self._watch())
-        self._socket.connect(endpoint)
+        self._socket.connect(address.endpoint)
 
     @property
     def name(self) -> str:
@@ -109,6 +134,9 @@ class Line:
     def look(self, now: float, timeout: float) -> None:
         """Housekeeping, several times a second: pings, silence, overdue calls, and the tick for safety."""
         self._watch()
+        if self._connect_at is not None and now >= self._connect_at:
+            self._connect_at = None
+            self._socket.connect(self.address.endpoint)
         self._ping()
         self.receive()
         self.link.look(now)
@@ -174,9 +202,13 @@ class Line:
 
     def _watch(self) -> None:
         """Takes in what the monitor has seen of the connection."""
+        failed = 0
         while not self._monitor.closed and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if event & FAILED:
+                failed = event
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                failed = 0
                 self.link.connection_made(time.monotonic())
                 self._ping()
                 self.receive()
@@ -184,6 +216,24 @@ class Line:
                 self.receive()  # answers that came before the end
                 self.link.connection_lost()
                 self._give_up_pending("the connection to the broker was lost")
+        if failed and not self._monitor.closed:
+            self._refused(failed, time.monotonic())
+
+    def _refused(self, event: int, now: float) -> None:
+        """The broker does not know this front, or is not the one that the description means. After some failures ZeroMQ
+        tries again at once and for ever, after others never: so both are done here.
+        """
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and not self.address.key:
+            return  # a broker that went away just then
+        if self._connect_at is None:
+            with suppress(zmq.ZMQError):  # it has given up already
+                self._socket.disconnect(self.address.endpoint)
+            self._connect_at = now + RETRY
+        if now >= self._next_refusal:
+            self._next_refusal = now + REFUSED_EVERY
+            listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            why = "it does not admit the key of this front" if listed else "no handshake: does the broker's key fit?"
+            log.error("connection refused", extra={"broker": self.name, "why": why})
 
     def _ping(self) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from common.version import VERSION
+from httpfront.auth import REASONS
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -34,14 +35,21 @@ class FrontMetrics:
         """Answers by route, method and status; there are as many as the API has."""
         self._times: dict[str, Times] = {}
         """By route."""
+        self._refused = dict.fromkeys(REASONS, 0)
 
-    def record(self, method: str, route: str, status: int, duration: float, request_id: str, sent: int) -> None:
+    def refused(self, reason: str) -> None:
+        """A request came without a key in force; `reason` is one of `auth.REASONS`."""
+        self._refused[reason] += 1
+
+    def record(
+        self, method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str = ""
+    ) -> None:
         """The hook of `FrontServer`."""
-        key = (route, method, status)
+        answer = (route, method, status)
         try:
-            self._requests[key] += 1
+            self._requests[answer] += 1
         except KeyError:
-            self._first(key)
+            self._first(answer)
         times = self._times.get(route)
         if times is None:
             times = self._times[route] = Times()
@@ -64,9 +72,15 @@ class FrontMetrics:
         for route, times in _merged(self._times).items():
             seconds.add_metric((route,), cumulative(BOUNDS, times.counts), times.total)
         yield seconds
+        refused = CounterMetricFamily(
+            "fanmail_http_unauthorized", "Requests without a key in force (401).", labels=("reason",)
+        )
+        for reason, count in self._refused.items():
+            refused.add_metric((reason,), count)
+        yield refused
 
-    def _first(self, key: tuple[str, str, int]) -> None:
-        route, method, status = key
+    def _first(self, answer: tuple[str, str, int]) -> None:
+        route, method, status = answer
         known = (route or NO_ROUTE, method if method in METHODS else OTHER_METHOD, status)
         self._requests[known] = self._requests.get(known, 0) + 1
 

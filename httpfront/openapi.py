@@ -12,6 +12,7 @@ import msgspec
 from httpfront.openapi_answers import JSON, Json, answer, body, problem, problems, responses, schemas
 from httpfront.openapi_calls import call, paths
 from httpfront.openapi_parameters import Bounds, parameters
+from httpfront.openapi_security import secured
 from httpfront.params import read_parameters
 
 _ABOUT = """\
@@ -74,8 +75,10 @@ def _read(name: str, summary: str, schema: str, takes: str = "", answers: Json |
 class OpenApiResource:
     """The description, rendered once."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self._rendered = msgspec.json.encode(describe(bounds)) + b"\n"
+    def __init__(self, bounds: Bounds, keys: bool = False) -> None:
+        """`keys`: this front asks for them."""
+        document = describe(bounds)
+        self._rendered = msgspec.json.encode(secured(document) if keys else document) + b"\n"
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_parameters(req, {})

@@ -155,8 +155,12 @@ def schemas() -> Json:
                 "ready": {"type": "boolean"},
                 "draining": {"type": "boolean"},
                 "brokers": _COUNT,
-                "missing": {"type": "array", "items": _TEXT, "description": "Ids of brokers that do not answer."},
-            }
+            },
+            missing={
+                "type": "array",
+                "items": _TEXT,
+                "description": "Ids of brokers that do not answer; not for those without a key, where keys are needed.",
+            },
         ),
         "Description": {"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."},
         "Live": _closed({"live": {"const": True}}),

@@ -10,6 +10,7 @@ import falcon
 from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResource
 from httpfront.admin_topics import TopicAdminResource, TopicsResource
 from httpfront.admin_users import MessagesResource, UserResource, UsersResource
+from httpfront.auth import Auth
 from httpfront.dashboard import DashboardResource
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
@@ -22,6 +23,7 @@ from httpfront.openapi_parameters import Bounds
 from httpfront.ops_router import OpsRouter
 from httpfront.polling import LongPoll
 from httpfront.request_id import RequestId
+from httpfront.rights import OPERATIONS, Needs
 from httpfront.scraping import MetricsResource
 
 
@@ -36,18 +38,19 @@ def create_ops_app(
     connections: Callable[[], int] = lambda: 0,
     settings: Mapping[str, Any] | None = None,
     local: bool = True,
+    auth: Callable[[Needs], Auth] | None = None,
 ) -> falcon.App[Any, Any]:
     """The WSGI application of the operations port. `max_name` in bytes; `draining` and `connections` are of the public
     port's server; `settings` are those that the front was started with. `local`: the port
-    is on loopback, and called by no name but that.
+    is on loopback, and called by no name but that. `auth` makes the middleware that asks for keys.
     """
-    middleware: list[Any] = [RequestId(), HostCheck()] if local else [RequestId()]
+    middleware: list[Any] = [RequestId(), *([HostCheck()] if local else []), *([auth(OPERATIONS)] if auth else [])]
     app: falcon.App[Any, Any] = falcon.App(router=cast(Any, OpsRouter(max_name)), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)
     app.add_route("/", DashboardResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(gateway, draining))
-    app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait)))
+    app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait), keys=auth is not None))
     app.add_route("/metrics", MetricsResource(gateway, polls, metrics, connections))
     app.add_route("/-/v1/topics", TopicsResource(gateway))
     app.add_route("/-/v1/topics/{topic}", TopicAdminResource(gateway))

@@ -22,7 +22,7 @@ from httpfront.channel import Channel
 from httpfront.hub import TURN, Hub
 from httpfront.parser import StrictParser
 
-OnRequest = Callable[[str, str, int, float, str, int], None]
+OnRequest = Callable[[str, str, int, float, str, int, str], None]
 
 ACCEPTS_PER_TURN = 128
 SURPLUS = 64
@@ -65,10 +65,10 @@ class ServerOptions:
 class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     """Belongs to the hub's thread.
 
-    `on_request(method, route, status, duration, request_id, sent)` is called once for each answer, just before
-    it is sent: `route` and `request_id` are the environ's `fanmail.route` and `fanmail.request_id`, `duration`
-    is seconds since the request had arrived whole, `sent` bytes of head and body. They are empty where the
-    request was refused before they were known. What it raises is logged and changes nothing.
+    `on_request(method, route, status, duration, request_id, sent, key)` is called once for each answer, just before
+    it is sent: `route`, `request_id` and `key` are the environ's `fanmail.route`, `fanmail.request_id` and
+    `fanmail.key`, `duration` is seconds since the request had arrived whole, `sent` bytes of head and body. They are
+    empty where the request was refused before they were known. What it raises is logged and changes nothing.
     """
 
     def __init__(
@@ -166,8 +166,8 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         if self._on_request is None:
             return
         try:
-            route = environ.get("fanmail.route", "")
-            self._on_request(method, route, status, duration, environ.get("fanmail.request_id", ""), sent)
+            route, request_id = environ.get("fanmail.route", ""), environ.get("fanmail.request_id", "")
+            self._on_request(method, route, status, duration, request_id, sent, environ.get("fanmail.key", ""))
         except Exception:
             log.exception("the request hook failed")
 

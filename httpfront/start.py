@@ -9,6 +9,8 @@ from typing import Any
 
 from common import config
 from common.config import FrontSettings
+from common.curve import check_front, front_pair
+from common.key_file import read_keys
 from common.log import setup_logging
 from common.partition import load_cluster
 from common.process import (
@@ -49,7 +51,9 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, PROG)
     settings = replace(settings, run_dir=str(private_dir(settings.run_dir)))
     if has_brokers(settings):
-        load_cluster(settings.config, insecure=settings.insecure)
+        check_front(front_pair(settings.curve_dir), load_cluster(settings.config, insecure=settings.insecure))
+    if settings.api_keys_file:
+        read_keys(settings.api_keys_file)
     ports = ports_of(settings.port, arguments.fronts)
     ops_ports = ports_of(settings.ops_port, arguments.fronts, "--ops-port")
     check_ports(settings.host, ports)

@@ -19,6 +19,7 @@ from broker.store.files import FILE, sync
 from broker.tools.control import Control
 from common import config, ops
 from common.config import StartBrokersSettings
+from common.curve import KeyPair, check_front, front_pair
 from common.errors import FanmailError, StartError
 from common.ops import Op
 from common.partition import ClusterMap, load_cluster
@@ -38,6 +39,8 @@ def main() -> int:
     """Copies the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
     settings, arguments = config.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
+    keys = front_pair(settings.curve_dir)
+    check_front(keys, cluster)
     target = Path(arguments.target).absolute()
     ids = list(dict.fromkeys(settings.ids)) or [broker.id for broker in cluster.brokers]
     for broker_id in ids:
@@ -45,7 +48,7 @@ def main() -> int:
             raise StartError(f"{target / broker_id / FILE}: there is a copy already")
     for broker_id in ids:
         try:
-            copy = make_copy(cluster, broker_id)
+            copy = make_copy(cluster, broker_id, keys)
         except FanmailError as error:
             raise StartError(f"broker {broker_id}: {error.detail or error.code}") from None
         _move(copy, target / broker_id)
@@ -53,10 +56,10 @@ def main() -> int:
     return 0
 
 
-def make_copy(cluster: ClusterMap, broker_id: str) -> Path:
+def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path:
     """Where the broker has put a copy of its store. Raises `FanmailError`, and what `Control` raises."""
     name = f"backup-{secrets.token_hex(8)}.db"
-    with Control(cluster, broker_id) as control, tqdm(desc=broker_id, unit="page", unit_scale=True) as bar:
+    with Control(cluster, broker_id, keys) as control, tqdm(desc=broker_id, unit="page", unit_scale=True) as bar:
         control.check()
         while True:
             progress: ops.BackupProgress = control.ask(Op.BACKUP, ops.Backup(name))

@@ -11,6 +11,7 @@ import zmq
 from msgspec import Struct
 
 from common import ops, wire
+from common.curve import KeyPair, prepare
 from common.errors import FanmailError
 from common.ops import Op
 from common.partition import ClusterMap
@@ -22,14 +23,17 @@ PATIENCE = 60.0
 class Control:
     """To one broker. A context manager."""
 
-    def __init__(self, cluster: ClusterMap, broker_id: str) -> None:
+    def __init__(self, cluster: ClusterMap, broker_id: str, keys: KeyPair | None = None) -> None:
+        """`keys` as `check_front` has found them good."""
         self._cluster, self._broker = cluster, broker_id
         self._ids = itertools.count(1)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        self._socket.connect(cluster.endpoint(broker_id))
+        address = cluster.address(broker_id)
+        prepare(self._socket, address, keys)
+        self._socket.connect(address.endpoint)
 
     def ask(self, op: Op, args: Struct) -> Any:
         """The result of an operation that names no topic. Raises what the broker answers, and `broker-down`."""

@@ -1,12 +1,11 @@
-"""The examples of the client's README and docstrings, run before a cluster."""
+"""The Python examples of the client's README and docstrings, run before a cluster.
+
+The commands of the README are run by tests/e2e/test_documents.py.
+"""
 
 from __future__ import annotations
 
 import doctest
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -14,9 +13,10 @@ import pytest
 
 from fanmail import Client, calls, client, gapless, message, transport
 from tests.conftest import StartCluster
-from tests.e2e.cluster import ROOT, Cluster, clean_environ
+from tests.e2e.cluster import Cluster
+from tests.support.documents import code
 
-README = ROOT / "client" / "README.md"
+README = "client/README.md"
 
 
 @pytest.fixture
@@ -26,11 +26,6 @@ def url(start_cluster: StartCluster, monkeypatch: pytest.MonkeyPatch) -> str:
     url = f"http://127.0.0.1:{cluster.fronts[0].port}"
     monkeypatch.setenv("FANMAIL_URL", url)
     return url
-
-
-def blocks(language: str) -> str:
-    """All code of the client's README in one language."""
-    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE))
 
 
 def examples(*modules: ModuleType) -> Iterator[doctest.DocTest]:
@@ -53,18 +48,6 @@ def test_docstrings(url: str) -> None:
 
 
 def test_readme_in_python(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(blocks("python"), str(README), "exec"), {"__name__": "readme"})
+    exec(compile(code(README, "python"), README, "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out.splitlines()
     assert [each.split()[-1] for each in printed] == ["world", "one", "two", "three", "asyncio", "0.0"]
-
-
-def test_readme_in_the_shell(url: str, tmp_path: os.PathLike[str]) -> None:
-    script = blocks("sh").partition("pip install ./client")[2].partition("\n")[2]
-    assert script.count("fanmail ") > 10
-    function = f'fanmail() {{ {sys.executable} -m fanmail "$@"; }}\nset -euo pipefail\n'
-    environ = clean_environ() | {"FANMAIL_URL": url, "PYTHONPATH": str(ROOT / "client" / "src")}
-    done = subprocess.run(
-        ["bash", "-c", function + script], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    assert "nothing is missing" in done.stdout

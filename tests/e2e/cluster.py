@@ -29,6 +29,7 @@ import zmq
 from common import ops, wire
 from common.ops import Op
 from common.partition import DESCRIPTION, MAX_IPC_PATH, ClusterMap, describe_local, load_cluster
+from tests.e2e.curve import describe, make_keys, options_for, pair_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -77,7 +78,7 @@ def clean_environ() -> dict[str, str]:
     return environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
-def _die_with_the_tests() -> None:
+def die_with_the_tests() -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
@@ -96,7 +97,7 @@ class Process:
                 stderr=stream,
                 cwd=cwd,
                 env=clean_environ(),
-                preexec_fn=_die_with_the_tests,
+                preexec_fn=die_with_the_tests,
             )
 
     @property
@@ -260,18 +261,24 @@ class Cluster:
         front_settings: Mapping[str, object] | None = None,
         supervised: bool = False,
         durable: bool = False,
+        curve: bool = False,
     ) -> None:
         """`supervised`: the brokers are started by `bin/start-brokers`, and `brokers` stays empty. `durable`: they
-        keep their stores in `data`.
+        keep their stores in `data`. `curve`: fronts and brokers speak CURVE over TCP, with keys in `keys`.
         """
         self.folder = short_folder()
         self.data = self.folder / "data"
         self.run_dir = self.folder / "run"
         self.run_dir.mkdir(0o700)
         self.description = self.run_dir / DESCRIPTION
+        self.prefix: list[str] = []
+        """Comes before the command line of what is started."""
+        self.keys = self.folder / "keys"
+        self.curve = curve
+        common: dict[str, object] = {"curve_dir": self.keys} if curve else {}
         stored: dict[str, object] = {"store": "sqlite", "data": self.data} if durable else {}
-        self._broker_settings = stored | dict(broker_settings or {})
-        self._front_settings = dict(front_settings or {})
+        self._broker_settings = common | stored | dict(broker_settings or {})
+        self._front_settings = common | dict(front_settings or {})
         self.processes: list[Process] = []
         self._names = itertools.count()
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -291,18 +298,32 @@ class Cluster:
             raise
 
     def _describe(self, brokers: int, supervised: bool) -> None:
-        if not supervised:
+        if self.curve:
+            ids = [f"b{n}" for n in range(brokers)]
+            self.description.write_text(self.describe_curve(make_keys(self.keys, *ids, "front"), self.addresses(ids)))
+        elif not supervised:
             self.description.write_text(describe_local(brokers, self.run_dir))
+        if not supervised:
             return
         flags = flags_of({"run_dir": self.run_dir, **self._broker_settings})
-        self.supervisor = Supervised("start-brokers", self.folder, str(brokers), *flags)
+        which = f"--config={self.description}" if self.curve else str(brokers)
+        self.supervisor = Supervised("start-brokers", self.folder, which, *flags)
         self.processes.append(self.supervisor.process)
         wait_for(self.description.exists, "the cluster description")
+
+    def addresses(self, ids: list[str]) -> Mapping[str, str]:
+        """Where the brokers of a cluster over TCP are to listen."""
+        first = free_ports(len(ids))
+        return {broker_id: f"tcp://127.0.0.1:{first + n}" for n, broker_id in enumerate(ids)}
+
+    def describe_curve(self, keys: Mapping[str, str], addresses: Mapping[str, str]) -> str:
+        """The description of brokers that let in who has the key `front`."""
+        return describe({name: (at, keys[name]) for name, at in addresses.items()}, {"front": keys["front"]})
 
     def spawn(self, name: str, *argv: str) -> Process:
         """`python -m ...` with a log of its own."""
         log = self.folder / f"{next(self._names):02}-{name}.log"
-        process = Process(name, [sys.executable, "-m", *argv], log)
+        process = Process(name, [*self.prefix, sys.executable, "-m", *argv], log)
         self.processes.append(process)
         return process
 
@@ -340,9 +361,12 @@ class Cluster:
         names = (f"{stem}-{n}" for n in itertools.count())
         return next(name for name in names if self.map.owner(name.encode()) == broker_id)
 
-    def peer(self, broker_id: str, **options: int) -> Peer:
-        """A raw DEALER that speaks to a broker."""
-        return Peer(self._zmq, self.map.name, broker_id, self.map.endpoint(broker_id), self.map.epoch, options)
+    def peer(self, broker_id: str, **options: Any) -> Peer:
+        """A raw DEALER that speaks to a broker, with the key of fronts where it has to have one."""
+        address = self.map.address(broker_id)
+        if address.key:
+            options = options_for(pair_of(self.keys, "front"), address.key) | options
+        return Peer(self._zmq, self.map.name, broker_id, address.endpoint, self.map.epoch, options)
 
     def stats(self, broker_id: str) -> dict[str, int]:
         """Gauges and counters of a broker."""
@@ -439,7 +463,7 @@ class Peer:
         broker_id: str,
         endpoint: str,
         epoch: int,
-        options: Mapping[str, int],
+        options: Mapping[str, Any],
     ) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)

@@ -9,12 +9,14 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.keys import bearer, write_keys
 
 if importlib.util.find_spec("schemathesis") is None:
     missing = "schemathesis is not installed (bin/_setup --dev)"
@@ -55,6 +57,8 @@ ALICE = {"topic": "news", "user": "alice"}
 SUBSCRIBE, PUBLISH, RECEIVE = "POST /{topic}/{user}", "POST /{topic}", "GET /{topic}/{user}"
 FINISH = "DELETE /{topic}/{user}/{receipt}"
 BINARY = "application/octet-stream"
+EVERYTHING = """allow = [
+  {rights = ["publish"], topic = "*"}, {rights = ["subscribe", "consume"], topic = "*", user = "*"}]"""
 
 
 def described(cluster: Cluster) -> dict[str, Any]:
@@ -248,6 +252,25 @@ def test_answers_without_a_broker_are_as_described(start_cluster: StartCluster) 
     refused("503 broker-down", RECEIVE, ALICE)
     assert front.ask("GET /readyz", {}).status_code == 503
     assert front.findings == []
+
+
+def test_refusals_for_want_of_a_key_or_a_right_are_as_described(start_cluster: StartCluster, folder: Path) -> None:
+    path = write_keys(folder / "keys.toml", {"none": "", "all": EVERYTHING})
+    cluster = start_cluster(brokers=1, fronts=1, front_settings=FRONT | {"api_keys_file": path})
+    port = cluster.fronts[0].port
+    document = json.loads(cluster.fronts[0].web.call("GET", "/openapi.json", headers=bearer("none")).body)
+    front = Conformance(document, port)
+    front.api.validate()
+    seen: dict[str, set[int]] = {}
+    for headers in ({}, bearer("unknown"), bearer("none"), bearer("all")):
+        for label in SHARES:
+            parts: dict[str, Any] = {"body": b"", "media_type": BINARY} if label == PUBLISH else {}
+            answer = front.ask(label, ALICE | {"receipt": "beef-1.1"}, headers=headers, **parts)
+            seen.setdefault(label.partition(" ")[2], set()).add(answer.status_code)
+    assert front.findings == []
+    for path_, statuses in seen.items():
+        wanted = set() if path_ in ("/livez", "/readyz") else {401} if "{" not in path_ else {401, 403}
+        assert statuses & {401, 403} == wanted, path_
 
 
 # The negative controls: what is spoilt on purpose is found.

@@ -24,10 +24,7 @@ from common.partition import ClusterMap, parse_cluster
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 MODULES: dict[str, type[Settings]] = {"broker": BrokerSettings, "httpfront": FrontSettings}
-SETTINGS = {config.variable(item.name) for role in ROLES for item in fields(role)}
-COMING = {"FANMAIL_CURVE_DIR", "FANMAIL_API_KEYS_FILE"} - SETTINGS
-"""What the files of `deploy/` use already and the program is about to get."""
-VARIABLES = SETTINGS | COMING
+VARIABLES = {config.variable(item.name) for role in ROLES for item in fields(role)}
 _PLACEHOLDER = re.compile(r"the public key of [a-z0-9-]+ goes here")
 
 
@@ -59,7 +56,7 @@ def load_yaml(path: Path) -> list[Any]:
 def description(path: Path) -> ClusterMap:
     """A cluster description with keys in the places that are to be filled in."""
     text = _PLACEHOLDER.sub(lambda _: zmq.curve_keypair()[0].decode(), path.read_text())
-    return parse_cluster(tomllib.loads(text), insecure="FANMAIL_CURVE_DIR" in COMING)
+    return parse_cluster(tomllib.loads(text))
 
 
 class Command(NamedTuple):

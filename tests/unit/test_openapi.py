@@ -13,9 +13,11 @@ from common.errors import ERRORS
 from httpfront.message_limits import MessageLimits
 from httpfront.openapi import describe
 from httpfront.openapi_parameters import Bounds
+from httpfront.openapi_security import secured
 
 LIMITS = MessageLimits(body=1001, batch=2002, batch_messages=303, fetch=404, fetch_bytes=5005)
-DOCUMENT = json.loads(json.dumps(describe(Bounds(LIMITS, max_name=66, max_wait=7.5))))
+DOCUMENT = json.loads(json.dumps(secured(describe(Bounds(LIMITS, max_name=66, max_wait=7.5)))))
+WITHOUT_KEYS = describe(Bounds(LIMITS, max_name=66, max_wait=7.5))
 ON_NO_CALL = {"no-route", "method-not-allowed", "no-topic", "no-broker", "wrong-host"}
 """What is answered to requests that are none of the calls, and to those of the operator."""
 
@@ -52,7 +54,8 @@ def parameters(path: str, operation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     used = {each["$ref"] for each in within(DOCUMENT) if "$ref" in each}
-    there = {f"#/components/{kind}/{name}" for kind, found in DOCUMENT["components"].items() for name in found}
+    kinds = {kind: found for kind, found in DOCUMENT["components"].items() if kind != "securitySchemes"}
+    there = {f"#/components/{kind}/{name}" for kind, found in kinds.items() for name in found}
     assert used == there
 
 
@@ -114,3 +117,20 @@ def test_every_get_says_that_it_is_not_to_be_stored() -> None:
         if method in ("get", "head"):
             for status in {"200", "204"} & set(operation["responses"]):
                 assert operation["responses"][status]["headers"]["Cache-Control"]["required"]
+
+
+def test_a_key_is_needed_for_all_but_the_probes_where_keys_are_asked_for() -> None:
+    assert DOCUMENT["security"] == [{"apiKey": []}]
+    assert DOCUMENT["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+    for path, _, operation in operations():
+        wanted = {"security"} if path in ("/livez", "/readyz") else set()
+        assert {"security"} & set(operation) == wanted
+        refusals = {"401", "403"} & set(operation["responses"])
+        assert refusals == (set() if wanted else {"401"} if path in ("/", "/openapi.json") else {"401", "403"})
+    assert DOCUMENT["paths"]["/{topic}"]["post"]["description"].endswith("Needs the right `publish`.")
+
+
+def test_without_keys_nothing_is_said_of_them() -> None:
+    assert "security" not in WITHOUT_KEYS
+    assert "securitySchemes" not in WITHOUT_KEYS["components"]
+    assert not re.search('unauthorized"|Unauthorized|WWW-Auth', json.dumps(WITHOUT_KEYS["paths"]))

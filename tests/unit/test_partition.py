@@ -172,11 +172,13 @@ LONG_PATH = "/" + "x" * MAX_IPC_PATH
         ),
         (
             {"endpoint": "tcp://10.0.0.1:7000"},
-            "endpoint 'tcp://10.0.0.1:7000' is plain TCP beyond loopback: allow it with --insecure",
+            "endpoint 'tcp://10.0.0.1:7000' is TCP beyond loopback without a key: make one (bin/keys curve), "
+            "or allow plain TCP with --insecure",
         ),
         (
             {"endpoint": "tcp://127.0.0.1.example:7000"},
-            "endpoint 'tcp://127.0.0.1.example:7000' is plain TCP beyond loopback: allow it with --insecure",
+            "endpoint 'tcp://127.0.0.1.example:7000' is TCP beyond loopback without a key: make one (bin/keys curve), "
+            "or allow plain TCP with --insecure",
         ),
         (
             {"endpoint": f"ipc://{LONG_PATH}"},
@@ -223,6 +225,73 @@ def test_loopback_needs_no_permission(endpoint: str) -> None:
 def test_plain_tcp_beyond_loopback_can_be_allowed() -> None:
     for endpoint in ("tcp://10.0.0.1:7000", "tcp://broker.example:7000", "tcp://[fe80::1]:7000"):
         assert parse_cluster(broken(endpoint=endpoint), insecure=True).endpoint("b0") == endpoint
+
+
+KEYS = [f"{n}" * 40 for n in range(1, 6)]
+"""Z85 of some bytes; no pairs."""
+KEYED = {"id": "b0", "endpoint": "tcp://10.0.0.1:7000", "key": KEYS[0]}
+WEB = {"name": "web1", "key": KEYS[1]}
+
+
+def test_keys_stand_in_the_map() -> None:
+    loopback = {"id": "b1", "endpoint": "tcp://127.0.0.1:7000", "key": KEYS[2]}
+    described = parse_cluster({"brokers": [KEYED, loopback], "fronts": [WEB, {"name": "web2", "key": KEYS[3]}]})
+    assert described.brokers == tuple(
+        BrokerAddress(row["id"], row["endpoint"], row["key"]) for row in (KEYED, loopback)
+    )
+    assert described.fronts == {"web1": KEYS[1], "web2": KEYS[3]}
+    assert described.address("b1").key == KEYS[2]
+
+
+@pytest.mark.parametrize(
+    ("brokers", "fronts", "message"),
+    [
+        ([KEYED], [], "broker 'b0' has a key, but there is no [[fronts]] table: nobody could connect"),
+        ([KEYED], {"name": "web1"}, "fronts must be tables: [[fronts]]"),
+        ([KEYED], [{"key": KEYS[1]}], "a front's name must be 1 to 63 letters, digits, '-' or '_'"),
+        ([KEYED], [WEB | {"name": "../a"}], "a front's name must be 1 to 63 letters, digits, '-' or '_'"),
+        ([KEYED], [WEB, WEB | {"key": KEYS[2]}], "two fronts have the name 'web1'"),
+        ([KEYED], [WEB, WEB | {"name": "web2"}], "two brokers or fronts have the same key"),
+        ([KEYED], [WEB | {"key": KEYS[0]}], "two brokers or fronts have the same key"),
+        (
+            [KEYED, KEYED | {"id": "b1", "endpoint": "tcp://10.0.0.2:7000"}],
+            [WEB],
+            "two brokers or fronts have the same key",
+        ),
+        (
+            [KEYED | {"endpoint": "ipc:///run/b0.sock"}],
+            [WEB],
+            "endpoint 'ipc:///run/b0.sock' is private by its directory and cannot have a key: leave it out",
+        ),
+        (
+            [KEYED | {"id": "front"}],
+            [WEB],
+            "a broker with a key cannot be called 'front': front.key is the key of fronts and tools",
+        ),
+        (
+            [KEYED, {"id": "b1", "endpoint": "tcp://10.0.0.2:7000"}],
+            [WEB],
+            "endpoint 'tcp://10.0.0.2:7000' is TCP beyond loopback without a key: make one (bin/keys curve), "
+            "or allow plain TCP with --insecure",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_used_say_why(brokers: Any, fronts: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        parse_cluster({"brokers": brokers, "fronts": fronts})
+
+
+@pytest.mark.parametrize(
+    "key", ["", None, 7, "1" * 39, "1" * 41, "1" * 39 + " ", "1" * 39 + '"', "#" * 40, "\u00e9" * 40]
+)
+def test_a_key_that_is_none(key: Any) -> None:
+    """Also of forty right characters of which five are over 32 bits."""
+    for tables in (
+        {"brokers": [KEYED | {"key": key}], "fronts": [WEB]},
+        {"brokers": [KEYED], "fronts": [{**WEB, "key": key}]},
+    ):
+        with pytest.raises(ValueError, match="key must be a public key in Z85, 40 characters"):
+            parse_cluster(tables)
 
 
 def test_the_longest_socket_path_is_taken() -> None:

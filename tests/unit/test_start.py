@@ -449,7 +449,7 @@ def test_a_description_that_fronts_could_not_use_is_refused_at_the_start(launch:
     file = tmp_path / "cluster.toml"
     file.write_text('[[brokers]]\nid = "x"\nendpoint = "tcp://192.0.2.1:7001"\n')
     for module in (brokers, fronts):
-        with pytest.raises(StartError, match="plain TCP beyond loopback"):
+        with pytest.raises(StartError, match="TCP beyond loopback without a key"):
             launch(module, f"--config={file}")
 
 
@@ -483,3 +483,9 @@ def test_the_tour_goes_to_the_ports_that_were_asked_for() -> None:
     assert "1 broker and 1 front on 127.0.0.1:9000." in tour(1, 1, 9000)
     assert "http://127.0.0.1:9107/\n" in tour(1, 1, 9000, 9107)
     assert "dashboard" not in tour(1, 1, 9000), "where each front picks its own port"
+
+
+def test_the_tour_of_fronts_that_ask_for_keys_sends_one() -> None:
+    commands = [line.strip() for line in tour(1, 1, 9000, keys=True).splitlines() if line.strip().startswith("curl")]
+    assert len(commands) > 5
+    assert all(each.startswith('curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') for each in commands)

@@ -306,6 +306,17 @@ def test_sighup_is_passed_on(run: Start) -> None:
     assert sorted(tree.until("hangup") + tree.until("hangup")) == ["a hangup", "b hangup"]
 
 
+def test_sighup_before_a_child_is_ready_comes_when_it_is(run: Start) -> None:
+    """It may have read already what it is to read again."""
+    tree = run(supervisor(child("a"), child("b", "os.read(0, 1); serve()")))
+    tree.until("b runs")
+    tree.signal(signal.SIGHUP)
+    tree.until("a hangup")
+    tree.process.stdin.write(b"\n")
+    tree.process.stdin.flush()
+    assert "b hangup" in tree.until("b hangup")
+
+
 def test_sighup_goes_through_supervisors_and_harms_no_child_without_a_handler(run: Start) -> None:
     tells = "say('ignores it' if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else 'would die'); serve()"
     tree = run(supervisor(("inner", supervisor(child("a", tells)))))

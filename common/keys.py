@@ -1,0 +1,34 @@
+"""`python -m common.keys`, which is `bin/keys`: makes keys. Each kind of key is a subcommand in a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from common import api_keys, curve_keys
+from common.errors import StartError
+from common.process import run_main
+
+PROG = "keys"
+COMMANDS = (api_keys.add_command, curve_keys.add_command)
+"""Each adds its subcommand, and sets `run` to what it does: options -> exit code."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise StartError(f"{self.prog}: {message}")
+
+
+def main() -> int:
+    """Runs a subcommand. Raises `StartError`."""
+    parser = _Parser(prog=PROG, description="Makes keys.", allow_abbrev=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    options = parser.parse_args(sys.argv[1:])
+    return int(options.run(options))
+
+
+if __name__ == "__main__":
+    run_main(main, PROG)

@@ -1,0 +1,155 @@
+"""Every command of the documents is run, in order, as by a user with one terminal in a fresh checkout.
+
+A command must end with exit code 0, and curl with a 2xx answer, unless the comment behind it begins with another status
+("# 404: ...") or with "exit code N". What cannot be run stands in `UNRUN`, with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import ROOT, Block, Command, blocks, commands, documents
+from tests.support.shell import Done, Session, python_command
+
+PATTERNS = ("README.md", "docs/*.md", "client/*.md", "deploy/**/*.md")
+DOCUMENTS = [each for each in documents(*PATTERNS) if {block.language for block in blocks(each)} & {"sh", "python"}]
+
+PYTHON_ELSEWHERE = {"client/README.md"}
+"""Documents whose Python goes on from block to block: tests/client/test_examples.py."""
+
+HOSTS = "it needs several hosts; tests/e2e/test_hosts.py has them"
+UNRUN = {
+    "client/README.md": {"pip install ./client": "it needs a package index; tests/client/test_package.py does it"},
+    "docs/operations.md": {
+        "bin/start-brokers --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
+        "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
+        "bin/backup /backups/monday --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
+    },
+}
+"""Exact commands that are not run, by document, and why: they need root, systemd, another host and the like."""
+
+INSTEAD = {
+    "README.md": {
+        "bin/test": "bin/test -q --collect-only tests/unit/test_names.py",
+        "bin/soak 600 --durable": "bin/soak 2 --durable",
+    },
+}
+"""Exact commands, by document, that take too long, and what is run in their place."""
+
+RUNNING = ["bin/quickstart --brokers 2"]
+BEFORE: dict[str, list[str]] = {
+    "README.md": [],
+    "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
+}
+"""What a document's reader has done already; of those that are not named here: `RUNNING`."""
+
+
+DEV_TOOLS = ROOT / ".venv" / ".stamp-requirements-dev.txt"
+"""Says that what only `bin/soak` and the gate need is installed."""
+
+
+@pytest.fixture
+def session(folder: Path) -> Iterator[Session]:
+    session = Session(folder)
+    yield session
+    session.close()
+
+
+def steps(document: str) -> Iterator[Block | Command]:
+    """What is to be run, in order: commands, and blocks of Python."""
+    for block in blocks(document):
+        if block.language == "sh":
+            yield from commands(block)
+        elif block.language == "python" and document not in PYTHON_ELSEWHERE:
+            yield block
+
+
+def expected(comment: str) -> tuple[int, int | None]:
+    """The exit code and the status that a comment promises; None: any 2xx."""
+    promise = re.match(r"(?:exit code (?P<code>\d+)|(?P<status>[2-5]\d\d))\b", comment)
+    if not promise:
+        return 0, None
+    return int(promise["code"] or 0), int(promise["status"]) if promise["status"] else None
+
+
+def check(where: str, text: str, comment: str, done: Done) -> None:
+    code, status = expected(comment)
+    told = f"{where}: {text}\n{done.output}"
+    assert done.code == code, f"exit code {done.code}, not {code}: {told}"
+    if status:
+        assert done.status == status, f"status {done.status}, not {status}: {told}"
+    elif done.status:
+        assert 200 <= done.status < 300, f"status {done.status}: {told}"
+
+
+def run_step(session: Session, step: Block | Command) -> None:
+    if isinstance(step, Block):
+        script = session.folder / f"{Path(step.document).name}.{step.line}.py"
+        text = python_command(session.localised(step.text), step.line, script)
+        comment, group = "", step
+    else:
+        if step.text in UNRUN.get(step.block.document, {}):
+            return
+        if step.text.startswith("bin/soak") and not os.environ.get("CI") and not DEV_TOOLS.exists():
+            return  # it would install them
+        text = INSTEAD.get(step.block.document, {}).get(step.text, step.text)
+        comment, group = step.comment, step.block
+    try:
+        done = session.run(text, group)
+    except AssertionError as error:
+        raise AssertionError(f"{step.where}: {text}\n{error}") from None
+    check(step.where, text, comment, done)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_does_what_it_says(session: Session, document: str) -> None:
+    todo = list(steps(document))
+    for text in BEFORE.get(document, RUNNING):
+        check("before", text, "", session.run(text))
+    for step in todo:
+        run_step(session, step)
+    session.stop_all()
+
+
+def test_the_lists_of_exceptions_name_commands_that_are_there() -> None:
+    for exceptions in (UNRUN, INSTEAD):
+        for document, entries in exceptions.items():
+            there = {step.text for step in steps(document) if isinstance(step, Command)}
+            gone = set(entries) - there
+            assert not gone, f"{document} does not have this any more"
+    assert set(BEFORE) <= set(DOCUMENTS)
+
+
+def test_the_tour_that_quickstart_prints(session: Session) -> None:
+    started = session.run("bin/quickstart --brokers 1 --fronts 2")
+    tour = re.findall(r"^  (curl .*)$", started.output, re.MULTILINE)
+    statuses = []
+    for text in tour:
+        done = session.run(text)
+        assert done.code == 0, (text, done)
+        statuses.append(done.status)
+    assert statuses == [200, 200, 200, 200, 204, 200, 200, 200, 404]
+    session.stop_all()
+    assert any("Fanmail is stopped." in path.read_text() for path in session.folder.glob("*.out"))
+
+
+def test_a_document_that_is_wrong_is_found_out(session: Session) -> None:
+    """The test of the tests: a failure names the place and shows what came."""
+    wrong = "bin/quickstart --brokers 1\ncurl -i http://127.0.0.1:8100/nothing/nobody   # 200: or so it says\n"
+    found = list(commands(Block("lies.md", 7, "sh", wrong)))
+    run_step(session, found[0])
+    with pytest.raises(AssertionError, match=r"status 404, not 200: lies\.md:8: curl -i .*(.|\n)*no-subscription"):
+        run_step(session, found[1])
+    for text, why in (
+        ("false   # 1 is no status", "exit code 1"),
+        ("bin/quickstart --brokers many", "is not a number"),
+    ):
+        with pytest.raises(AssertionError, match=r"lies\.md:7: ") as raised:
+            run_step(session, next(commands(Block("lies.md", 7, "sh", text + "\n"))))
+        assert why in str(raised.value)
