@@ -7,10 +7,12 @@ and allows the system calls that the unit allows.
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -28,9 +30,13 @@ MOST_EXPOSURE = 15
 
 
 def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`systemd-analyze` with the units as they would be for a server that is installed here."""
+    """`systemd-analyze` with the units as they would be for a server that is installed here, with keys."""
     for name in NAMES:
         (folder / name).write_text((UNITS / name).read_text().replace("/opt/fanmail", str(ROOT)))
+    for each in ("broker", "front"):
+        extra = folder / f"fanmail-{each}@.service.d"
+        extra.mkdir()
+        shutil.copy(UNITS / f"curve-{each}.conf", extra / "curve.conf")
     argv = [tool("systemd-analyze"), "--no-pager", *arguments]
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
@@ -56,6 +62,7 @@ class Host:
         for path in self._paths.values():
             Path(path).mkdir(0o700, exist_ok=True)
         self.etc = folder / "etc"
+        self._extra = ""
         self.install("cluster.toml", "cluster.toml")
 
     def here(self, text: str) -> str:
@@ -71,15 +78,30 @@ class Host:
         lines = [f"{key}={changed[key]}" if (key := line.partition("=")[0]) in changed else line for line in lines]
         (self.etc / name).write_text(self.here("\n".join(lines) + "\n"))
 
-    def replace(self, name: str, old: str, new: str) -> None:
-        """Changes a file of /etc/fanmail."""
-        text = (self.etc / name).read_text()
-        assert old in text
-        (self.etc / name).write_text(text.replace(old, new))
+    def use_curve(self, first_port: int) -> None:
+        """The brokers listen on TCP with keys that `bin/keys` has made."""
+        argv = [sys.executable, "-m", "common.keys", "curve", str(self.etc / "curve"), "b0", "b1", "front"]
+        tables = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        path = self.etc / "cluster.toml"
+        settings = tomllib.loads(path.read_text())["fanmail"]
+        for n, broker in enumerate(("b0", "b1")):
+            row = f'id = "{broker}"\n'
+            assert row in tables
+            tables = tables.replace(row, f'{row}endpoint = "tcp://127.0.0.1:{first_port + n}"\n')
+        path.write_text(tables + "\n[fanmail]\n" + "".join(f'{key} = "{value}"\n' for key, value in settings.items()))
+        self._extra = "curve-{}.conf"
 
     def start(self, name: str, instance: str) -> tuple[Process, socket.socket]:
         """What the unit's `ExecStart=` starts, and where it says how it stands."""
-        unit = read_unit(self.here((UNITS / name).read_text()).replace("%i", instance))
+        credentials = self._folder / f"credentials-{instance}"
+        extra = (UNITS / self._extra.format(name[8:].split("@")[0])).read_text() if self._extra else ""
+        text = self.here((UNITS / name).read_text() + extra)
+        unit = read_unit(text.replace("%i", instance).replace("%d", str(credentials)))
+        for credential in unit.get("LoadCredential", []):
+            credentials.mkdir(0o700)
+            file, _, source = credential.partition(":")
+            shutil.copy(source, credentials / file)
+            (credentials / file).chmod(0o440)  # as it looks where an access list lets the service read it
         files = [Path(value.removeprefix("-")) for value in unit["EnvironmentFile"]]
         variables = environment(unit, (path for path in files if path.exists()))
         heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -111,14 +133,11 @@ def host(folder: Path) -> Iterator[Host]:
     return Host(folder)
 
 
-@pytest.mark.parametrize("over", ["ipc", "tcp"])
+@pytest.mark.parametrize("over", ["ipc", "curve"])
 def test_what_the_units_start_serves_reloads_and_stops(host: Host, over: str) -> None:
     port = free_ports(4)
-    if over == "tcp":
-        for n, broker in enumerate(("b0", "b1")):
-            host.replace(
-                "cluster.toml", host.here(f"ipc:///run/fanmail/{broker}.sock"), f"tcp://127.0.0.1:{port + 2 + n}"
-            )
+    if over == "curve":
+        host.use_curve(port + 2)
     host.install("front.env", "front-0.env", FANMAIL_PORT=port, FANMAIL_OPS_PORT=port + 1)
     with ExitStack() as stack:
         started = {}
