@@ -34,7 +34,15 @@ from common.curve import broker_pair
 from common.errors import StartError
 from common.log import setup_logging
 from common.partition import ClusterMap, load_cluster
-from common.process import announce_ready, description_path, die_with_parent, lock_file, private_dir, run_main
+from common.process import (
+    announce_ready,
+    announce_stopping,
+    description_path,
+    die_with_parent,
+    lock_file,
+    private_dir,
+    run_main,
+)
 
 log = logging.getLogger("fanmail.broker")
 
@@ -73,6 +81,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
     listener.bind(endpoint)
     try:
         began = time.monotonic()
+        ready_mark(run_dir, settings.id).unlink(missing_ok=True)  # of one that was killed
         gc.disable()  # a store is read faster, and what it makes has no cycles
         server.load()
         gc.enable()
@@ -88,8 +97,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
                 "loaded_s": round(time.monotonic() - began, 3),
             },
         )
-        announce_ready()
-        server.run()
+        serve(server, ready_mark(run_dir, settings.id))
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
@@ -101,6 +109,19 @@ def main(durable: OpenStore = SqliteStore) -> int:
     store.close()
     log.info("stopped")
     return 0
+
+
+def ready_mark(run_dir: Path, broker_id: str) -> Path:
+    """The file that is there while a broker has its store loaded and serves. Probes look for it."""
+    return run_dir / f"{broker_id}.ready"
+
+
+def serve(server: Server, mark: Path) -> None:
+    """Runs the server until it is stopped, and lets whoever asks know that it runs."""
+    mark.touch(0o600)
+    announce_ready()
+    server.run()
+    mark.unlink(missing_ok=True)
 
 
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
@@ -160,11 +181,16 @@ def build_server(
 
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
     server = Server(listener, dispatcher, store, clock, read_end, reload_map, backups, patience)
+
+    def stop(*_: object) -> None:
+        server.stop()
+        announce_stopping()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
+        signal.signal(number, stop)
     terminal = os.isatty(0)
     # A terminal that is closed stops what was started in it, as it always does.
-    signal.signal(signal.SIGHUP, lambda *_: server.stop() if terminal and not os.isatty(0) else server.reload())
+    signal.signal(signal.SIGHUP, lambda *_: stop() if terminal and not os.isatty(0) else server.reload())
     return server, state
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,20 +24,23 @@ READY_FD = "FANMAIL_READY_FD"
 """Variable with the descriptor on which a supervised process says that it is ready."""
 SUPERVISOR = "FANMAIL_SUPERVISOR"
 """Variable with the process id of the supervisor that started this process."""
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+"""Variable with the socket on which systemd, or what speaks like it, hears how a service stands (sd_notify(3))."""
 _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
     """A supervised process gets SIGTERM when its supervisor dies, however it dies (on Linux).
 
-    It ignores SIGHUP, which supervisors pass on, until it sets a handler. Raises `SystemExit` where the
-    supervisor is gone already. Without a supervisor this does nothing: what was started with nohup must
-    outlive its shell.
+    It ignores SIGHUP, which supervisors pass on and `systemctl reload` sends, until it sets a handler. Raises
+    `SystemExit` where the supervisor is gone already. Without a supervisor this does nothing: what was started
+    with nohup must outlive its shell.
     """
     supervisor = os.environ.get(SUPERVISOR)
+    if supervisor is not None or NOTIFY_SOCKET in os.environ:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if supervisor is None:
         return
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
@@ -45,7 +49,10 @@ def die_with_parent() -> None:
 
 
 def announce_ready() -> None:
-    """Tells the supervisor, if there is one, that this process is ready. Once; further calls do nothing."""
+    """Tells the supervisor, if there is one, or else systemd that this process is ready. The supervisor is told once;
+    further calls do nothing.
+    """
+    notify_systemd("READY=1")
     text = os.environ.pop(READY_FD, "")
     if not text.isdigit():
         return
@@ -54,6 +61,24 @@ def announce_ready() -> None:
         os.close(int(text))
     except OSError:  # the supervisor is gone: die_with_parent sees to that
         pass
+
+
+def announce_stopping() -> None:
+    """Tells systemd, if it listens, that this process has begun to stop. Safe in a signal handler."""
+    notify_systemd("STOPPING=1")
+
+
+def notify_systemd(state: str) -> None:
+    """Says how this service stands on the socket named by `NOTIFY_SOCKET`, by the protocol of sd_notify(3).
+
+    Nothing is said, and nothing fails, where nobody listens. Never blocks.
+    """
+    path = os.environ.get(NOTIFY_SOCKET, "")
+    if not path.startswith(("/", "@")):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
 def private_dir(path: str | Path, what: str = "run directory") -> Path:

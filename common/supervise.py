@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.clock import SystemClock
-from common.process import READY_FD, SUPERVISOR, announce_ready
+from common.process import NOTIFY_SOCKET, READY_FD, SUPERVISOR, announce_ready, announce_stopping
 
 FIRST_DELAY, MOST_DELAY = 0.2, 5.0
 """Seconds before a child that died is started again: the first time, and the most after doubling."""
@@ -126,7 +126,8 @@ class Supervisor:
         for end in (self._signals, write_end):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        nohup = self._own_groups and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        top = self._own_groups and NOTIFY_SOCKET not in os.environ  # nobody above has had SIGHUP ignored meanwhile
+        nohup = top and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *(() if nohup else (signal.SIGHUP,))):
             signal.signal(number, lambda *_: None)
         self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
@@ -158,6 +159,7 @@ class Supervisor:
 
     def _stop(self, code: int) -> None:
         self._stopped_at, self._code = self._now(), code
+        announce_stopping()
         for slot in self._slots:
             slot.start_at = None
         self._stop_next()
@@ -196,6 +198,7 @@ class Supervisor:
         read_end, write_end = os.pipe()
         os.set_blocking(read_end, False)
         environ = {**os.environ, READY_FD: str(write_end), SUPERVISOR: str(os.getpid())}
+        environ.pop(NOTIFY_SOCKET, None)  # systemd hears of the whole, from this process
         group = 0 if self._own_groups else None
         try:
             slot.process = subprocess.Popen(slot.child.argv, env=environ, pass_fds=[write_end], process_group=group)

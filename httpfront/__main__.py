@@ -17,7 +17,14 @@ from common.curve import KeyPair, check_front, front_pair
 from common.errors import StartError
 from common.log import setup_logging
 from common.partition import ClusterMap, DescriptionFile, load_cluster
-from common.process import announce_ready, description_path, die_with_parent, private_dir, run_main
+from common.process import (
+    announce_ready,
+    announce_stopping,
+    description_path,
+    die_with_parent,
+    private_dir,
+    run_main,
+)
 from httpfront.access import AccessLog
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
@@ -44,17 +51,17 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, name)
     private_dir(settings.run_dir)
     _allow_descriptors(settings.connections)
-    keys = front_pair(settings.curve_dir)
-    load_map = _map_loader(settings, keys)
+    pair = front_pair(settings.curve_dir)
+    load_map = _map_loader(settings, pair)
     hub = Hub()
-    gateway = Gateway(hub, load_map, settings.broker_timeout, keys)
+    gateway = Gateway(hub, load_map, settings.broker_timeout, pair)
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
     metrics = FrontMetrics()
-    keys = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
+    ring = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
     common: Any = {
         "limits": _limits(settings), "max_name": settings.max_name, "draining": lambda: server.draining,
-        "auth": (lambda needs: Auth(keys, needs, metrics.refused)) if keys is not None else None,
+        "auth": (lambda needs: Auth(ring, needs, metrics.refused)) if ring is not None else None,
     }  # fmt: skip
     app = create_app(gateway, polls, **common)
     server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
@@ -73,8 +80,9 @@ def main() -> int:
         log.info("draining", extra={"connections": len(server.channels)})
         server.drain(settings.drain_timeout, settings.drain_idle)
         gateway.end_waits()
+        announce_stopping()
 
-    reload = {} if keys is None else {signal.SIGHUP: keys.reload}
+    reload = {} if ring is None else {signal.SIGHUP: ring.reload}
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **reload})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
     log.info("serving", extra=where)

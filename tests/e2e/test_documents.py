@@ -44,6 +44,7 @@ INSTEAD = {
 RUNNING = ["bin/quickstart --brokers 2"]
 BEFORE: dict[str, list[str]] = {
     "README.md": [],
+    "deploy/README.md": [],
     "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
 }
 """What a document's reader has done already; of those that are not named here: `RUNNING`."""

@@ -159,6 +159,31 @@ def test_readiness_to_a_supervisor_that_is_gone_is_ignored(monkeypatch: pytest.M
     process.announce_ready()
 
 
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_systemd_hears_of_readiness_and_of_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    address = str(tmp_path / "notify") if kind == "path" else f"\0fanmail-test-{os.getpid()}"
+    monkeypatch.setenv("NOTIFY_SOCKET", address.replace("\0", "@"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        process.announce_ready()
+        process.announce_stopping()
+        assert (systemd.recv(100), systemd.recv(100)) == (b"READY=1", b"STOPPING=1")
+
+
+@pytest.mark.parametrize("value", ["", "relative", "/nobody/listens/here", "@nor-here"])
+def test_where_systemd_does_not_listen_nothing_fails(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", value)
+    process.announce_ready()
+
+
+def test_a_systemd_that_reads_nothing_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        for _ in range(2000):  # far more than a socket holds
+            process.announce_ready()
+
+
 def test_a_process_whose_supervisor_is_gone_already_ends() -> None:
     child = python("from common.process import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1")
     assert child.communicate() == ("", "")

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -34,7 +35,7 @@ class Line(logging.Formatter):
 nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 die_with_parent()
 if os.environ.pop("TOP", ""):  # it ends with the test run, and is otherwise a top supervisor
-    if not nohup:
+    if not nohup and "NOTIFY_SOCKET" not in os.environ:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     del os.environ["FANMAIL_SUPERVISOR"]
 handler = logging.StreamHandler()
@@ -172,6 +173,21 @@ def test_readiness_is_announced_once_and_only_when_all_are_ready(run: Start) -> 
         assert pipe.read() == b"1\n"
     tree.signal(signal.SIGTERM)
     assert tree.end() in [(0, ["a stops", "b stops"]), (0, ["b stops", "a stops"])]
+
+
+def test_systemd_hears_of_the_whole_and_its_reload_is_passed_on(run: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        tree = run(supervisor(child("a"), child("b")), env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        tree.until("all ready")
+        tree.signal(signal.SIGHUP)
+        assert sorted(tree.until("hangup") + tree.until("hangup")) == ["a hangup", "b hangup"]
+        tree.signal(signal.SIGTERM)
+        assert tree.end()[0] == 0
+        assert (systemd.recv(100), systemd.recv(100)) == (b"READY=1", b"STOPPING=1")
+        systemd.setblocking(False)
+        with pytest.raises(BlockingIOError):  # no child has said anything
+            systemd.recv(100)
 
 
 def test_a_killed_child_is_started_again_and_the_others_go_on(run: Start) -> None:

@@ -1,0 +1,121 @@
+"""The image of `deploy/docker`, as far as it goes without a container engine.
+
+A folder gets what the Dockerfile copies and the packages of `requirements-server.txt`, and nothing else. Brokers and
+fronts then run from it as the manifests say: without the rest of the repository, without the right to write in it and,
+where the tests run as root, as the image's user.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import PATIENCE, ROOT, Client, Process, free_ports, wait_for
+from tests.support.deployed import DEPLOY, read_image
+
+IMAGE = read_image(DEPLOY / "docker" / "Dockerfile")
+USER = int(IMAGE.user.partition(":")[0]) if os.geteuid() == 0 else os.geteuid()
+
+
+class Container:
+    """What the image has, in a folder; `state` stands for the container's mounts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.top, self.state = folder / "fanmail", folder / "state"
+        for source in IMAGE.copied:
+            self._copy(ROOT / source, self.top / source)
+        venv = self.top / ".venv"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=PATIENCE)
+        (packages,) = venv.glob("lib/*/site-packages")
+        for line in (self.top / "requirements-server.txt").read_text().splitlines():
+            if line and not line.startswith("#"):
+                self._install(line.partition("==")[0], packages)
+        self.state.mkdir(0o700)
+        os.chown(self.state, USER, -1)
+        for path in (folder, *self.top.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444)
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+
+    def _install(self, name: str, packages: Path) -> None:
+        """As it is installed here, so that no network is needed."""
+        files = importlib.metadata.distribution(name).files or []
+        for top in {each.parts[0]: each.locate() for each in files if each.parts[0] != ".."}:
+            source = Path(str(importlib.metadata.distribution(name).locate_file(top)))
+            if not (packages / top).exists() and top != "__pycache__":
+                self._copy(source, packages / top)
+
+    def here(self, text: str) -> str:
+        for path, place in (("/opt/fanmail", self.top), ("/run/fanmail", self.state / "run")):
+            text = text.replace(path, str(place))
+        return text
+
+    def run(self, name: str, *command: str, **variables: object) -> Process:
+        """`docker run`: the entry point with a command and nothing but the image's variables and these."""
+        environment = {**IMAGE.variables, **{key: str(value) for key, value in variables.items()}}
+        argv = ["env", "-i", *(f"{key}={self.here(value)}" for key, value in environment.items())]
+        if os.geteuid() == 0:
+            argv += ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
+            argv += ["--bounding-set=-all"]
+        argv += [self.here(word) for word in (*IMAGE.entry_point, *command)]
+        return Process(name, argv, self._folder.parent / f"{self._folder.name}-{name}.log", cwd=self.top)
+
+
+@pytest.fixture
+def container(folder: Path) -> Iterator[Container]:
+    box = folder / "box"
+    box.mkdir()
+    folder.chmod(0o755)
+    yield Container(box)
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+
+
+def test_the_server_runs_with_its_requirements_and_the_copied_files_only(container: Container) -> None:
+    port = free_ports(4)
+    cluster = container.state / "cluster.toml"
+    brokers = {f"broker-{n}": f"tcp://127.0.0.1:{port + 2 + n}" for n in range(2)}
+    tables = [f'[[brokers]]\nid = "{name}"\nendpoint = "{endpoint}"\n' for name, endpoint in brokers.items()]
+    cluster.write_text("".join(tables))
+    stored = ["--store=sqlite", f"--data={container.state}/data"]
+    processes = [container.run(name, "broker", f"--id={name}", *stored, FANMAIL_CONFIG=cluster) for name in brokers]
+    ports = {"FANMAIL_PORT": port, "FANMAIL_OPS_PORT": port + 1}
+    processes.append(container.run("front", "httpfront", FANMAIL_CONFIG=cluster, **ports))
+    try:
+        for process in processes:
+            wait_for(lambda process=process: process.event("serving"), f"{process.name} to serve")
+        for name in brokers:  # what the probes look for
+            mark = container.state / "run" / "private" / f"{name}.ready"
+            wait_for(mark.exists, "the broker's mark")
+        client = Client(port)
+        wait_for(lambda: client.call("GET", "/readyz?strict=1").status == 200, "all brokers to be reached")
+        topics = [f"t{n}" for n in range(20)]
+        for topic in topics:
+            client.subscribe(topic, "ann")
+            client.publish(topic, b"hello")
+        assert all(client.take(topic, "ann").body == b"hello" for topic in topics)
+        operations = Client(port + 1)
+        assert b"<title>" in operations.call("GET", "/").body
+        assert b"fanmail_broker_up" in operations.call("GET", "/metrics").body
+        assert [process.terminate() for process in reversed(processes)] == [0, 0, 0]
+        assert not mark.exists()
+        assert list(container.top.rglob("*.pyc")) == []
+    finally:
+        for process in processes:
+            process.kill()

@@ -1,0 +1,331 @@
+"""`deploy/docker` and `deploy/kubernetes`: valid by their schemas, and in agreement with the program and each other.
+
+No container engine and no cluster runs here: this is all that is known of these files.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import BrokerSettings, FrontSettings
+from tests.support.deployed import (
+    DEPLOY,
+    MODULES,
+    ROOT,
+    VARIABLES,
+    Command,
+    description,
+    load_yaml,
+    missing,
+    read_image,
+    run_tool,
+)
+from tests.unit.test_import_rules import MODULES as SOURCES
+from tests.unit.test_import_rules import imported, tree
+
+DOCKER, KUBERNETES = DEPLOY / "docker", DEPLOY / "kubernetes"
+COMPOSE = DOCKER / "compose.yaml"
+IMAGE = DOCKER / "Dockerfile"
+HAPROXY = DEPLOY / "haproxy" / "haproxy.cfg"
+SHIPPED = [
+    path
+    for path in sorted(DEPLOY.rglob("*"))
+    if path.is_file() and "secrets" not in path.parts and path.name != "api-keys.toml"
+]
+YAMLLINT = """
+extends: default
+rules: {document-start: disable, line-length: {max: 120}, octal-values: disable, truthy: {check-keys: false}}
+"""
+FRONT_DRAIN = FrontSettings.drain_timeout + FrontSettings.drain_idle
+NAMES_IN_PACKAGES = {"prometheus-client": "prometheus_client", "pyzmq": "zmq", "ConfigArgParse": "configargparse"}
+
+
+def manifests() -> list[dict[str, Any]]:
+    names = load_yaml(KUBERNETES / "kustomization.yaml")[0]["resources"]
+    return [document for name in names for document in load_yaml(KUBERNETES / name)]
+
+
+def the(kind: str, name: str) -> dict[str, Any]:
+    (found,) = [each for each in manifests() if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def workloads() -> dict[str, dict[str, Any]]:
+    """Component -> the pod that is made of it."""
+    found = [each["spec"]["template"] for each in manifests() if "template" in each.get("spec", {})]
+    return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each["spec"] for each in found}
+
+
+def in_pod(component: str) -> Command:
+    container = workloads()[component]["containers"][0]
+    module, *flags = container["args"]
+    variables = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+    given = {"$(POD_NAME)": "broker-0"}
+    flags = [re.sub(r"\$\([A-Z_]+\)", lambda match: given[match[0]], flag) for flag in flags]
+    return Command(module, flags, read_image(IMAGE).variables | variables)
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = load_yaml(COMPOSE)[0]["services"]
+    return found
+
+
+def in_compose(name: str) -> Command:
+    service = services()[name]
+    module, *flags = service["command"]
+    return Command(module, flags, read_image(IMAGE).variables | service["environment"])
+
+
+def named(prefix: str) -> list[str]:
+    return sorted(name for name in services() if name.startswith(prefix))
+
+
+def seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+# --- by the schemas and linters
+
+
+def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
+    assert run_tool("hadolint", "--no-color", IMAGE) == ""
+
+
+@pytest.mark.parametrize("path", [*sorted(DOCKER.rglob("*.yaml")), *sorted(KUBERNETES.rglob("*.yaml"))], ids=str)
+def test_yaml_says_nothing_twice(path: Path) -> None:
+    assert run_tool("yamllint", "--strict", "-d", YAMLLINT, path) == ""
+
+
+def test_compose_follows_its_specification() -> None:
+    assert run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE) == ""
+
+
+def test_manifests_follow_the_schemas_of_kubernetes() -> None:
+    try:
+        import kubernetes_validate
+    except ImportError:
+        missing("kubernetes-validate")
+    for each in manifests():
+        kubernetes_validate.validate(each, "1.37", strict=True)
+
+
+# --- what all of deploy/ says of the program
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=str)
+def test_every_variable_is_a_setting(path: Path) -> None:
+    assert set(re.findall(r"FANMAIL_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("cluster.toml")), ids=str)
+def test_every_description_can_be_used(path: Path) -> None:
+    assert len(description(path).brokers) > 1
+
+
+def test_the_server_needs_what_its_requirements_say_and_no_more() -> None:
+    lines = (ROOT / "requirements-server.txt").read_text().splitlines()
+    pinned = {line.split("==")[0] for line in lines if line and not line.startswith("#")}
+    ours = {"common", "broker", "httpfront"}
+    names = {name.partition(".")[0] for module in SOURCES for name in imported(tree(module))}
+    others = names - ours - set(sys.stdlib_module_names)
+    assert others == {NAMES_IN_PACKAGES.get(each, each) for each in pinned}
+
+
+# --- the image
+
+
+def test_the_image_is_of_one_python_and_runs_as_nobody_in_particular() -> None:
+    image = read_image(IMAGE)
+    assert len(set(image.bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", image.bases[0]), "pinned to a release"
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.user), "by number: Kubernetes cannot tell that a name is not root"
+    assert image.entry_point == ["/opt/fanmail/.venv/bin/python", "-m"]
+
+
+def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
+    seen = Path(f"{IMAGE}.dockerignore").read_text().split("\n")
+    copied = read_image(IMAGE).copied
+    assert [line[1:] for line in seen if line.startswith("!")] == copied
+    assert all((ROOT / each).exists() for each in copied)
+
+
+# --- compose.yaml
+
+
+@pytest.mark.parametrize("name", ["broker-0", "broker-1", "broker-2", "front-0", "front-1"])
+def test_containers_start_with_settings_that_fit_their_cluster(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, cluster = services()[name], description(DOCKER / "etc" / "cluster.toml")
+    settings = in_compose(name).settings(monkeypatch, DOCKER / "etc" / "cluster.toml")
+    assert seconds(service["stop_grace_period"]) > FRONT_DRAIN + 5
+    if name.startswith("front"):
+        assert (settings.host, settings.port, settings.ops_host, settings.ops_port) == (
+            "0.0.0.0",
+            8100,
+            "0.0.0.0",
+            9100,
+        )
+        assert f"127.0.0.1:{settings.port}/readyz" in service["healthcheck"]["test"][-1]
+        return
+    assert settings.id == name
+    assert service["hostname"] == cluster.endpoint(name).removeprefix("tcp://").partition(":")[0] == name
+    assert service["secrets"] == [f"{name}.key"]
+    assert service["healthcheck"]["test"][-1] == f"{settings.run_dir}/{name}.ready"
+    assert f"{name}:{settings.data}" in service["volumes"]
+    assert settings.store == "sqlite"
+
+
+def test_the_description_has_the_brokers_of_compose() -> None:
+    assert sorted(each.id for each in description(DOCKER / "etc" / "cluster.toml").brokers) == named("broker-")
+
+
+def test_only_fronts_reach_brokers_and_only_the_host_reaches_what_is_published() -> None:
+    networks = load_yaml(COMPOSE)[0]["networks"]
+    assert {name for name, each in networks.items() if not each.get("internal")} == {"outside"}
+    on_the_bus = {name for name, each in services().items() if "bus" in each["networks"]}
+    assert on_the_bus == {*named("broker-"), *named("front-")}
+    assert all(services()[name]["networks"] == ["bus"] for name in named("broker-"))
+    outside = {name for name, each in services().items() if "outside" in each["networks"]}
+    assert outside == {name for name, each in services().items() if "ports" in each} == {"haproxy", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for name in outside for port in services()[name]["ports"])
+
+
+def test_every_container_is_closed_and_bounded() -> None:
+    for name, each in services().items():
+        assert each["read_only"] is True, name
+        assert each["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in each["security_opt"], name
+        assert {"max-size", "max-file"} <= set(each["logging"]["options"]), name
+        assert {"memory", "pids"} <= set(each["deploy"]["resources"]["limits"]), name
+        assert "build" in each or re.search(r":v?\d+\.\d+\.\d+", each["image"]), f"{name} has no version"
+        assert "test" in each["healthcheck"], name
+
+
+def test_what_compose_mounts_is_there_or_is_a_secret() -> None:
+    document = load_yaml(COMPOSE)[0]
+    ignored = (ROOT / ".gitignore").read_text().split("\n")
+    sources = [volume.split(":")[0] for each in services().values() for volume in each.get("volumes", [])]
+    for source in sources:
+        if not source.startswith("."):
+            assert source in document["volumes"]
+        elif (DOCKER / source).resolve() != HAPROXY or HAPROXY.exists():
+            assert (DOCKER / source).exists(), source
+    for each in document["secrets"].values():
+        folder = (DOCKER / each["file"]).resolve().parent
+        assert f"{folder.relative_to(ROOT)}/" in ignored
+    used = {secret for each in services().values() for secret in each.get("secrets", [])}
+    assert used == set(document["secrets"])
+
+
+def test_prometheus_and_haproxy_ask_every_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        name: in_compose(name).settings(monkeypatch, DOCKER / "etc" / "cluster.toml") for name in named("front-")
+    }
+    (job,) = load_yaml(DOCKER / "prometheus.yml")[0]["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"{name}:{each.ops_port}" for name, each in settings.items()]}]
+    assert job["authorization"]["credentials_file"] == "/run/secrets/metrics.token"
+    if not HAPROXY.exists():
+        pytest.skip("deploy/haproxy is not there")
+    script = ["sed", "-f", str(DOCKER / "haproxy.sed"), str(HAPROXY)]
+    text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    servers = re.findall(r"^ *server \S+ (\S+)", text, re.MULTILINE)
+    assert servers == [f"{name}:{each.port}" for name, each in settings.items()]
+    assert re.findall(r"^ *bind (.*)", text, re.MULTILINE) == [":8080"]
+    (tmp_path / "haproxy.cfg").write_text(text)
+    if shutil.which("haproxy") is None:
+        missing("haproxy")
+    check = ["haproxy", "-c", "-f", str(tmp_path / "haproxy.cfg")]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- the manifests
+
+
+@pytest.mark.parametrize("component", ["broker", "front"])
+def test_pods_start_with_settings_that_fit_their_cluster(component: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = workloads()[component]
+    (container,) = pod["containers"]
+    settings = in_pod(component).settings(monkeypatch, KUBERNETES / "cluster.toml")
+    assert isinstance(settings, MODULES[in_pod(component).module])
+    assert pod["enableServiceLinks"] is False, "a service called fanmail would set FANMAIL_PORT"
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    if component == "front":
+        assert ports == {"http": settings.port, "ops": settings.ops_port}
+        assert settings.host == settings.ops_host == "0.0.0.0"
+        pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert pod["terminationGracePeriodSeconds"] > pause + FRONT_DRAIN + 5
+        for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
+            assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"}
+    else:
+        assert settings.id == "broker-0"
+        assert settings.data == next(each["mountPath"] for each in container["volumeMounts"] if each["name"] == "data")
+        assert pod["terminationGracePeriodSeconds"] > BrokerSettings.goodbye_timeout + 5
+        probe = container["readinessProbe"]["exec"]["command"]
+        assert probe == ["sh", "-c", f'test -e "{settings.run_dir}/$POD_NAME.ready"']
+
+
+def test_the_description_has_the_pods_of_the_stateful_set() -> None:
+    brokers, service = the("StatefulSet", "broker"), the("Service", "fanmail-brokers")
+    pods = [f"broker-{n}" for n in range(brokers["spec"]["replicas"])]
+    domain = f"{brokers['spec']['serviceName']}.fanmail.svc.cluster.local"
+    (port,) = service["spec"]["ports"]
+    found = {each.id: each.endpoint for each in description(KUBERNETES / "cluster.toml").brokers}
+    assert found == {pod: f"tcp://{pod}.{domain}:{port['port']}" for pod in pods}
+    assert brokers["spec"]["serviceName"] == service["metadata"]["name"]
+    assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert load_yaml(KUBERNETES / "kustomization.yaml")[0]["namespace"] == "fanmail"
+
+
+@pytest.mark.parametrize("component", ["broker", "front"])
+def test_every_pod_is_closed_and_bounded(component: str) -> None:
+    pod = workloads()[component]
+    (container,) = pod["containers"]
+    user = read_image(IMAGE).user
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert f"{security['runAsUser']}:{security['runAsGroup']}" == user
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert "memory" in container["resources"]["limits"]
+    claims = [each["metadata"]["name"] for each in the("StatefulSet", "broker")["spec"]["volumeClaimTemplates"]]
+    volumes = [each["name"] for each in pod["volumes"]] + (claims if component == "broker" else [])
+    assert sorted(each["name"] for each in container["volumeMounts"]) == sorted(volumes)
+
+
+def test_what_pods_mount_is_made_of_files_that_are_there_or_are_secrets() -> None:
+    kustomization = load_yaml(KUBERNETES / "kustomization.yaml")[0]
+    ignored = (ROOT / ".gitignore").read_text().split("\n")
+    maps = {each["name"]: each["files"] for each in kustomization["configMapGenerator"]}
+    secrets = {each["name"]: each["files"] for each in kustomization["secretGenerator"]}
+    assert all((KUBERNETES / file).exists() for files in maps.values() for file in files)
+    assert "deploy/kubernetes/secrets/" in ignored
+    assert all(file.startswith("secrets/") for files in secrets.values() for file in files)
+    volumes = [volume for pod in workloads().values() for volume in pod["volumes"]]
+    assert {each["configMap"]["name"] for each in volumes if "configMap" in each} == set(maps)
+    assert {each["secret"]["secretName"] for each in volumes if "secret" in each} == set(secrets)
+
+
+def test_selectors_find_pods_and_ports_have_their_names() -> None:
+    ports = {name: {each["name"] for each in pod["containers"][0]["ports"]} for name, pod in workloads().items()}
+    label = "app.kubernetes.io/component"
+    for each in manifests():
+        if each["kind"] == "Service":
+            assert {port["targetPort"] for port in each["spec"]["ports"]} <= ports[each["spec"]["selector"][label]]
+        elif each["kind"] == "PodDisruptionBudget":
+            assert each["spec"]["selector"]["matchLabels"][label] in ports
+    for policy in ("fanmail-brokers", "fanmail-fronts"):
+        spec = the("NetworkPolicy", policy)["spec"]
+        mine = ports[spec["podSelector"]["matchLabels"][label]]
+        assert {port["port"] for rule in spec["ingress"] for port in rule["ports"]} == mine
