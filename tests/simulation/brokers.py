@@ -12,7 +12,8 @@ from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
 from broker.limits import Limits
-from broker.server import Server, ServerOptions
+from broker.listener import Listener
+from broker.server import Server
 from broker.state import State
 from broker.store.base import StoreError
 from broker.topic_settings import TopicRules
@@ -88,6 +89,7 @@ class BrokerProcess:
         self.broker = broker
         self.state: State | None = None
         self.dispatcher: WatchedDispatcher | None = None
+        self.listener: Listener | None = None
         self.server: Server | None = None
         self.store: DyingStore | None = None
         self.context: BrokerContext | None = None
@@ -103,12 +105,13 @@ class BrokerProcess:
         try:
             self._build()
             assert self.server is not None
+            assert self.listener is not None
             assert self.store is not None
-            self.server.bind()
+            self.listener.bind(self.broker.map.endpoint(self.broker.id))
             self.server.load()
             self.broker.world.note("serving", self.broker.id)
             self.server.run()
-            self.server.close()
+            self.listener.close()
             self.store.close()
             self.graceful = True
         except StoreError as error:
@@ -128,10 +131,12 @@ class BrokerProcess:
         self.clock = SkewedClock(world, broker.rate, self.store.clock, broker.wall)
         self.context = BrokerContext(world, broker.network, self.task)
         self.context.idle = self._idle
-        options = ServerOptions(broker.map.endpoint(broker.id), 2**22, goodbye_timeout=1.0)
         context = self.context
         with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
-            self.server = Server(options, self.dispatcher, self.store, self.clock, -1, lambda: None)
+            self.listener = Listener(2**22, None, {})
+            self.server = Server(
+                self.listener, self.dispatcher, self.store, self.clock, -1, lambda: None, goodbye_timeout=1.0
+            )
 
     def handled(self, frames: list[bytes], arrived: Arrived, peer_id: bytes) -> None:
         """What was executed of a message, told to the front process whose requests they were."""

@@ -6,14 +6,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker import dispatch
+from broker.listener import Listener
 from broker.request_log import SLOW
-from broker.server import Server, ServerOptions
+from broker.server import Server
 from common import ops
 from common.ops import Op
 from tests.support.driver import Asked, BrokerDriver
@@ -22,7 +22,7 @@ Turn = Callable[..., list[logging.LogRecord]]
 
 
 @pytest.fixture
-def turn(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Turn]:
+def turn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Turn]:
     """One turn of a broker's loop in which a LOOK takes so many microseconds; what it has logged. No front is there."""
     broker, took = BrokerDriver(), [0]
 
@@ -36,9 +36,9 @@ def turn(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptur
         ends = os.pipe2(os.O_NONBLOCK)
         for end in ends:
             stack.callback(os.close, end)
-        options = ServerOptions(f"ipc://{folder}/b0.sock", 2**20, 1)
-        server = Server(options, broker.dispatcher, broker.store, broker.clock, ends[0], lambda: None)
-        stack.callback(server.close)
+        listener = Listener(2**20, None, {})
+        stack.callback(listener.close)
+        server = Server(listener, broker.dispatcher, broker.store, broker.clock, ends[0], lambda: None)
 
         def run(micros: int, *messages: list[Asked]) -> list[logging.LogRecord]:
             took[0] = micros
