@@ -42,7 +42,7 @@ def test_a_write_that_fails_does_not_end_the_log() -> None:
 def test_the_trace_stands_beside_the_request_id(text: bool) -> None:
     stream = io.StringIO()
     log = AccessLog("front", text=text, stream=stream)
-    log.record("GET", "/{topic}/{user}", 200, 0.001, "r1", 10, TRACE)
+    log.record("GET", "/{topic}/{user}", 200, 0.001, "r1", 10, trace_id=TRACE)
     log.close()
     line = stream.getvalue()
     assert line.endswith(f" r1 trace_id={TRACE}\n") if text else json.loads(line)["trace_id"] == TRACE
