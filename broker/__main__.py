@@ -40,6 +40,7 @@ from common.process import (
     description_path,
     die_with_parent,
     lock_file,
+    on_hangup,
     private_dir,
     run_main,
 )
@@ -188,9 +189,8 @@ def build_server(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    terminal = os.isatty(0)
-    # A terminal that is closed stops what was started in it, as it always does.
-    signal.signal(signal.SIGHUP, lambda *_: stop() if terminal and not os.isatty(0) else server.reload())
+    hung_up = on_hangup(server.reload, stop)
+    signal.signal(signal.SIGHUP, lambda *_: hung_up())
     return server, state
 
 

@@ -48,6 +48,16 @@ def die_with_parent() -> None:
         raise SystemExit(1)
 
 
+def on_hangup(reload: Callable[[], object], stop: Callable[[], object]) -> Callable[[], None]:
+    """What SIGHUP is to do: `reload`, or `stop` where it comes because the terminal of this process has been closed."""
+    terminal = os.isatty(0)
+
+    def hung_up() -> None:
+        (stop if terminal and not os.isatty(0) else reload)()
+
+    return hung_up
+
+
 def announce_ready() -> None:
     """Tells the supervisor, if there is one, or else systemd that this process is ready. The supervisor is told once;
     further calls do nothing.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.clock import SystemClock
-from common.process import NOTIFY_SOCKET, READY_FD, SUPERVISOR, announce_ready, announce_stopping
+from common.process import NOTIFY_SOCKET, READY_FD, SUPERVISOR, announce_ready, announce_stopping, on_hangup
 
 FIRST_DELAY, MOST_DELAY = 0.2, 5.0
 """Seconds before a child that died is started again: the first time, and the most after doubling."""
@@ -98,7 +98,7 @@ class Supervisor:
         self._clock = SystemClock()
         self._selector = selectors.DefaultSelector()
         self._own_groups = SUPERVISOR not in os.environ
-        self._terminal = os.isatty(0)
+        self._hung_up = on_hangup(self._hang_up, self._asked_to_stop)
         self._stopped_at: float | None = None
         self._code = 0
 
@@ -137,10 +137,7 @@ class Supervisor:
         if received & {signal.SIGTERM, signal.SIGINT}:
             self._asked_to_stop()
         if signal.SIGHUP in received:
-            if self._terminal and not os.isatty(0):
-                self._asked_to_stop()
-            else:
-                self._hang_up()
+            self._hung_up()
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
                 self._exited(slot, slot.process.returncode)

@@ -22,10 +22,12 @@ from common.process import (
     announce_stopping,
     description_path,
     die_with_parent,
+    on_hangup,
     private_dir,
     run_main,
 )
 from httpfront.access import AccessLog
+from httpfront.answered import Answered
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
 from httpfront.gateway import Gateway
@@ -82,7 +84,7 @@ def main() -> int:
         gateway.end_waits()
         announce_stopping()
 
-    reload = {} if ring is None else {signal.SIGHUP: ring.reload}
+    reload = {} if ring is None else {signal.SIGHUP: on_hangup(ring.reload, stop)}
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **reload})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
     log.info("serving", extra=where)
@@ -163,11 +165,9 @@ def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
         return metrics.record
     count, line = metrics.record, access.record
 
-    def both(
-        method: str, route: str, status: int, duration: float, request_id: str, sent: int, key: str, trace_id: str
-    ) -> None:
-        count(method, route, status, duration, request_id, sent, key, trace_id)
-        line(method, route, status, duration, request_id, sent, key, trace_id)
+    def both(answered: Answered) -> None:
+        count(answered)
+        line(answered)
 
     return both
 

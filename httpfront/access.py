@@ -9,36 +9,17 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import msgspec
 
 from common.log import timestamp
+from httpfront.answered import Answered
 
 FLUSH_EVERY = 0.25
 """Seconds."""
 MAX_WAITING = 100_000
 """Lines; more are dropped and their number is logged."""
-
-
-class Access(NamedTuple):
-    """One answered request."""
-
-    at: float
-    """Seconds since 1970."""
-    method: str
-    route: str
-    """The template, never a name."""
-    status: int
-    duration: float
-    """Seconds from the whole request's arrival to the answer's handing over."""
-    request_id: str
-    sent: int
-    """Bytes."""
-    key: str = ""
-    """The id of the key with which it was made, "" for none."""
-    trace_id: str = ""
-    """Of the trace that the client's `traceparent` names."""
 
 
 class AccessLog:
@@ -48,28 +29,19 @@ class AccessLog:
         self._process = process
         self._render = self._text if text else self._json
         self._stream = stream or sys.stderr
-        self._waiting: list[Access] = []
+        self._waiting: list[tuple[float, Answered]] = []
+        """With the time, seconds since 1970."""
         self._dropped = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def record(
-        self,
-        method: str,
-        route: str,
-        status: int,
-        duration: float,
-        request_id: str,
-        sent: int,
-        key: str = "",
-        trace_id: str = "",
-    ) -> None:
+    def record(self, answered: Answered) -> None:
         """The hook of `FrontServer`."""
         if len(self._waiting) >= MAX_WAITING:
             self._dropped += 1
             return
-        self._waiting.append(Access(time.time(), method, route, status, duration, request_id, sent, key, trace_id))
+        self._waiting.append((time.time(), answered))
 
     def close(self) -> None:
         """Writes what is waiting."""
@@ -85,37 +57,37 @@ class AccessLog:
         lines, self._waiting = self._waiting, []
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            lines.append(Access(time.time(), "", f"{dropped} lines dropped", 0, 0.0, "", 0, ""))
+            lines.append((time.time(), Answered("", f"{dropped} lines dropped", 0, 0.0, "", 0)))
         if lines:
             try:
-                self._stream.write("".join(map(self._render, lines)))
+                self._stream.write("".join(self._render(*line) for line in lines))
                 self._stream.flush()
             except (OSError, ValueError):  # a full disk, a closed pipe: the next ones may get through
                 self._dropped += len(lines)
 
-    def _json(self, access: Access) -> str:
+    def _json(self, at: float, answered: Answered) -> str:
         line = {
-            "time": timestamp(access.at),
+            "time": timestamp(at),
             "level": "info",
             "process": self._process,
             "event": "request",
-            "request_id": access.request_id,
-            "method": access.method,
-            "route": access.route,
-            "status": access.status,
-            "duration_ms": round(access.duration * 1e3, 3),
-            "bytes": access.sent,
+            "request_id": answered.request_id,
+            "method": answered.method,
+            "route": answered.route,
+            "status": answered.status,
+            "duration_ms": round(answered.duration * 1e3, 3),
+            "bytes": answered.sent,
         }
-        if access.key:
-            line["key"] = access.key
-        if access.trace_id:
-            line["trace_id"] = access.trace_id
+        if answered.key:
+            line["key"] = answered.key
+        if answered.trace_id:
+            line["trace_id"] = answered.trace_id
         return msgspec.json.encode(line).decode() + "\n"
 
-    def _text(self, access: Access) -> str:
-        at = timestamp(access.at)[11:23]
-        took = f"{access.duration * 1e3:.1f}ms"
-        extras = f" key={access.key}" if access.key else ""
-        extras += f" trace_id={access.trace_id}" if access.trace_id else ""
-        what = f"{access.method} {access.route} {access.status} {took} {access.request_id}"
-        return f"{at} info    {self._process} {what}{extras}\n"
+    def _text(self, at: float, answered: Answered) -> str:
+        clock = timestamp(at)[11:23]
+        took = f"{answered.duration * 1e3:.1f}ms"
+        extras = f" key={answered.key}" if answered.key else ""
+        extras += f" trace_id={answered.trace_id}" if answered.trace_id else ""
+        what = f"{answered.method} {answered.route} {answered.status} {took} {answered.request_id}"
+        return f"{clock} info    {self._process} {what}{extras}\n"

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from common.version import VERSION
+from httpfront.answered import Answered
 from httpfront.auth import REASONS
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -41,18 +42,9 @@ class FrontMetrics:
         """A request came without a key in force; `reason` is one of `auth.REASONS`."""
         self._refused[reason] += 1
 
-    def record(
-        self,
-        method: str,
-        route: str,
-        status: int,
-        duration: float,
-        request_id: str,
-        sent: int,
-        key: str = "",
-        trace_id: str = "",
-    ) -> None:
+    def record(self, answered: Answered) -> None:
         """The hook of `FrontServer`."""
+        method, route, status, duration = answered[:4]
         answer = (route, method, status)
         try:
             self._requests[answer] += 1

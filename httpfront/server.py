@@ -18,11 +18,12 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from common.errors import StartError
+from httpfront.answered import Answered
 from httpfront.channel import Channel
 from httpfront.hub import TURN, Hub
 from httpfront.parser import StrictParser
 
-OnRequest = Callable[[str, str, int, float, str, int, str, str], None]
+OnRequest = Callable[[Answered], None]
 
 ACCEPTS_PER_TURN = 128
 SURPLUS = 64
@@ -65,10 +66,8 @@ class ServerOptions:
 class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     """Belongs to the hub's thread.
 
-    `on_request(method, route, status, duration, request_id, sent, key, trace_id)` is called once for each answer, just
-    before it is sent: `route`, `request_id`, `key` and `trace_id` are the environ's `fanmail.route` and so on,
-    `duration` is seconds since the request had arrived whole, `sent` bytes of head and body. They are empty where the
-    request was refused before they were known. What it raises is logged and changes nothing.
+    `on_request` is called once for each answer, just before it is sent, with what the environ's `fanmail.route`,
+    `fanmail.request_id`, `fanmail.key` and `fanmail.trace_id` say. What it raises is logged and changes nothing.
     """
 
     def __init__(
@@ -169,7 +168,7 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             known = environ.get
             route, request_id = known("fanmail.route", ""), known("fanmail.request_id", "")
             key, trace_id = known("fanmail.key", ""), known("fanmail.trace_id", "")
-            self._on_request(method, route, status, duration, request_id, sent, key, trace_id)
+            self._on_request(Answered(method, route, status, duration, request_id, sent, key, trace_id))
         except Exception:
             log.exception("the request hook failed")
 

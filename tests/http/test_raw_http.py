@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from httpfront.answered import Answered
 from httpfront.server import FrontServer
 from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
@@ -324,10 +325,10 @@ def test_the_application_can_ask_whether_the_client_has_gone(served: Served, pip
 
 
 def test_on_request_is_told_of_every_answer_and_may_fail() -> None:
-    told: list[tuple[Any, ...]] = []
+    told: list[Answered] = []
 
-    def on_request(*about: Any) -> None:
-        told.append(about)
+    def on_request(answered: Answered) -> None:
+        told.append(answered)
         raise RuntimeError("as asked")
 
     with running(Echo(), on_request) as server:
@@ -336,13 +337,13 @@ def test_on_request_is_told_of_every_answer_and_may_fail() -> None:
             with Client(server.port) as client:
                 answer = client.send(request).answer()
                 sizes.append(len(answer.head) + 4 + len(answer.body))
-    assert [(t[0], t[1], t[2], t[4]) for t in told] == [
+    assert [(t.method, t.route, t.status, t.request_id) for t in told] == [
         ("GET", "echo", 200, "r1"),
         ("GET", "echo", 500, "r1"),
         ("GET", "", 505, ""),
     ]
-    assert [t[5] for t in told] == sizes
-    assert all(0 <= t[3] < 20 for t in told)
+    assert [t.sent for t in told] == sizes
+    assert all(0 <= t.duration < 20 for t in told)
 
 
 # -- too many connections

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from httpfront.access import AccessLog
+from httpfront.answered import Answered
 from httpfront.request_id import trace_id
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -28,9 +29,9 @@ class FullDisk(io.StringIO):
 def test_a_write_that_fails_does_not_end_the_log() -> None:
     stream = FullDisk()
     log = AccessLog("front", text=False, stream=stream)
-    log.record("GET", "/{topic}/{user}", 200, 0.001, "r1", 10)
+    log.record(Answered("GET", "/{topic}/{user}", 200, 0.001, "r1", 10))
     log._flush()
-    log.record("GET", "/{topic}/{user}", 204, 0.0015, "r2", 20)
+    log.record(Answered("GET", "/{topic}/{user}", 204, 0.0015, "r2", 20))
     log.close()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert {"request_id": "r2", "status": 204, "duration_ms": 1.5, "bytes": 20}.items() <= lines[0].items()
@@ -42,7 +43,7 @@ def test_a_write_that_fails_does_not_end_the_log() -> None:
 def test_the_trace_stands_beside_the_request_id(text: bool) -> None:
     stream = io.StringIO()
     log = AccessLog("front", text=text, stream=stream)
-    log.record("GET", "/{topic}/{user}", 200, 0.001, "r1", 10, trace_id=TRACE)
+    log.record(Answered("GET", "/{topic}/{user}", 200, 0.001, "r1", 10, trace_id=TRACE))
     log.close()
     line = stream.getvalue()
     assert line.endswith(f" r1 trace_id={TRACE}\n") if text else json.loads(line)["trace_id"] == TRACE
