@@ -102,16 +102,12 @@ def broker_metrics(links: list[Link], stats: Mapping[str, Stats]) -> Iterator[Me
         if link.round_trip is not None and link.broker in stats:
             trip.add_metric((link.broker,), link.round_trip)
     yield from (up, trip)
-    for row in GAUGES:
-        gauge = GaugeMetricFamily(row.name, row.text, labels=("broker",))
-        for broker, values in stats.items():
-            gauge.add_metric((broker,), values.get(row.stat, 0) / row.divisor)
-        yield gauge
-    for row in COUNTERS:
-        counter = CounterMetricFamily(row.name, row.text, labels=("broker",))
-        for broker, values in stats.items():
-            counter.add_metric((broker,), values.get(row.stat, 0))
-        yield counter
+    for family, rows in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
+        for row in rows:
+            metric = family(row.name, row.text, labels=("broker",))
+            for broker, values in stats.items():
+                metric.add_metric((broker,), values.get(row.stat, 0) / row.divisor)
+            yield metric
     for each in LABELLED:
         yield _labelled(each, stats)
     yield _operations(stats)

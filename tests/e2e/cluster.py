@@ -218,6 +218,17 @@ class Client:
             sock.shutdown(socket.SHUT_RDWR)
 
 
+def is_ready(port: int, strict: bool = True) -> bool:
+    """What `/readyz` of a front says; false where nobody listens."""
+    client = Client(port)
+    try:
+        return client.call("GET", "/readyz?strict=1" if strict else "/readyz").status == 200
+    except OSError:
+        return False
+    finally:
+        client.close()
+
+
 class Front:
     """A front process; `web` is a keep-alive client of the calling thread."""
 
@@ -239,14 +250,8 @@ class Front:
         return client
 
     def ready(self, strict: bool = True) -> bool:
-        """What `/readyz` says; false where nobody listens."""
-        client = Client(self.port)
-        try:
-            return client.call("GET", "/readyz?strict=1" if strict else "/readyz").status == 200
-        except OSError:
-            return False
-        finally:
-            client.close()
+        """What its `/readyz` says."""
+        return is_ready(self.port, strict)
 
     def forget(self) -> None:
         """Closes this thread's connection."""

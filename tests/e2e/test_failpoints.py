@@ -101,24 +101,19 @@ def test_a_broker_that_answers_without_a_commit_is_found(cluster: Cluster) -> No
     assert "to others" in found, "ids are given out twice"
 
 
-def test_a_broker_that_forgets_idempotency_keys_is_found(cluster: Cluster) -> None:
-    process = faulty_from_the_start(cluster, Point.KEYLESS)
-    with load_of(cluster, publishers=("keyed",)) as load:
+@pytest.mark.parametrize(
+    ("point", "publisher"),
+    [
+        pytest.param(Point.KEYLESS, "keyed", id="a broker forgets idempotency keys"),
+        pytest.param(Point.SYNCED, "forgetful", id="a client repeats without its key"),
+    ],
+)
+def test_what_is_stored_twice_is_found(cluster: Cluster, point: Point, publisher: str) -> None:
+    process = faulty_from_the_start(cluster, point)
+    with load_of(cluster, publishers=(publisher,)) as load:
         for _ in range(2):
             assert process.popen.wait(PATIENCE) == -9
-            process = faulty(cluster, Point.KEYLESS, 20)
-        process.popen.wait(PATIENCE)
-        cluster.start_broker("b0")
-        load.await_more(SEVERAL)
-    assert "to others" in "\n".join(violations(load.history, load.topics))
-
-
-def test_a_client_that_repeats_without_its_key_is_found(cluster: Cluster) -> None:
-    process = faulty_from_the_start(cluster, Point.SYNCED)
-    with load_of(cluster, publishers=("forgetful",)) as load:
-        for _ in range(2):
-            assert process.popen.wait(PATIENCE) == -9
-            process = faulty(cluster, Point.SYNCED, 20)
+            process = faulty(cluster, point, 20)
         process.popen.wait(PATIENCE)
         cluster.start_broker("b0")
         load.await_more(SEVERAL)

@@ -7,11 +7,25 @@ import re
 import signal
 
 from tests.conftest import StartCluster
-from tests.e2e.cluster import Client, wait_for
+from tests.e2e.cluster import Client, Front, wait_for
 
 SECRETS = {kind: f"Zx9{kind}Qw" for kind in ("topic", "user", "body", "header", "query")}
 COMMON_FIELDS = {"time", "level", "process", "event"}
 REQUEST_FIELDS = COMMON_FIELDS | {"request_id", "method", "route", "status", "duration_ms", "bytes"}
+
+
+def refused_early(front: Front, topic: str) -> None:
+    """Requests that are refused before the application runs."""
+    for status in (413, 414, 431):
+        client = Client(front.port)
+        path = f"/{topic}?{'q' * 9000}" if status == 414 else f"/{topic}"
+        large = SECRETS["body"].encode() * 200_000 if status == 413 else None
+        more = {"X-Large": SECRETS["header"] * 2000} if status == 431 else {}
+        try:
+            assert client.call("POST", path, large, more).status == status
+        except OSError:
+            assert status == 413  # it may close while the body is still on its way
+        client.close()
 
 
 def test_logs_are_json_lines_about_requests_and_never_name_anybody(start_cluster: StartCluster) -> None:
@@ -46,17 +60,7 @@ def test_logs_are_json_lines_about_requests_and_never_name_anybody(start_cluster
     ask("GET", "/livez", "/livez", 200)
     ask("GET", "/readyz?strict=1", "/readyz", 200)
 
-    # Refused before the application runs.
-    for status in (413, 414, 431):
-        client = Client(front.port)
-        path = f"/{topic}?{'q' * 9000}" if status == 414 else f"/{topic}"
-        large = secret * 200_000 if status == 413 else None
-        more = {"X-Large": SECRETS["header"] * 2000} if status == 431 else {}
-        try:
-            assert client.call("POST", path, large, more).status == status
-        except OSError:
-            assert status == 413  # it may close while the body is still on its way
-        client.close()
+    refused_early(front, topic)
 
     # And while brokers come and go.
     cluster.brokers[cluster.map.owner(topic.encode())].kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartSupervised
-from tests.e2e.cluster import PATIENCE, ROOT, Client, Front, Supervised, clean_environ, free_ports, wait_for
+from tests.e2e.cluster import PATIENCE, ROOT, Client, Front, Supervised, clean_environ, free_ports, is_ready, wait_for
 
 
 def alive(pid: int) -> bool:
@@ -20,16 +20,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def ready(port: int) -> bool:
-    client = Client(port)
-    try:
-        return client.call("GET", "/readyz?strict=1").status == 200
-    except OSError:
-        return False
-    finally:
-        client.close()
 
 
 def run(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -46,7 +36,7 @@ def test_a_whole_service_in_a_relative_run_dir(folder: Path, start_supervised: S
     fronts = start_supervised("start-fronts", "2", f"--port={port}", "--ops-port=0", "--run-dir=run", cwd=folder)
     brokers = start_supervised("start-brokers", "2", "--run-dir=./run", cwd=folder)
     for each in (port, port + 1):
-        wait_for(lambda each=each: ready(each), "the fronts to be ready")
+        wait_for(lambda each=each: is_ready(each), "the fronts to be ready")
     assert (folder / "run").stat().st_mode & 0o777 == 0o700
     web, other = Client(port), Client(port + 1)
     web.subscribe("t", "ann")
@@ -67,7 +57,7 @@ def test_a_whole_service_in_a_relative_run_dir(folder: Path, start_supervised: S
         assert line["level"] == "warning"
         assert line["time"].endswith("Z")
     for each in (port, port + 1):
-        wait_for(lambda each=each: ready(each), "the fronts to be ready again")
+        wait_for(lambda each=each: is_ready(each), "the fronts to be ready again")
     for client in (web, other):
         client.close()
         assert client.subscribe("t", "bob").status == 200
@@ -78,7 +68,7 @@ def test_a_whole_service_in_a_relative_run_dir(folder: Path, start_supervised: S
         assert len(children) == 2
         assert supervisor.process.terminate() == 0
         assert not any(map(alive, children))
-    assert not ready(port)
+    assert not is_ready(port)
 
 
 def test_a_child_that_exits_by_itself_is_started_again(folder: Path, start_supervised: StartSupervised) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.e2e.cluster import Client, clean_environ, die_with_the_tests, free_ports, wait_for
+from tests.e2e.cluster import clean_environ, die_with_the_tests, free_ports, is_ready, wait_for
 from tests.support.documents import ROOT
 
 COMMAND_PATIENCE = 60.0
@@ -188,7 +188,7 @@ class Session:
 
     def await_ready(self) -> None:
         """Waits until the fronts have found their brokers."""
-        wait_for(lambda: all(map(_answers, self._pending)), f"the fronts at {self._pending} to be ready")
+        wait_for(lambda: all(map(is_ready, self._pending)), f"the fronts at {self._pending} to be ready")
         self._pending.clear()
 
     def stop(self, server: Server) -> None:
@@ -233,13 +233,3 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         return []
     return [*children, *(each for child in children for each in _descendants(child))]
-
-
-def _answers(port: int) -> bool:
-    client = Client(port)
-    try:
-        return client.call("GET", "/readyz?strict=1").status == 200
-    except OSError:
-        return False
-    finally:
-        client.close()
