@@ -238,9 +238,9 @@ class Front:
         self.ops_port = ops_port
         self._local = threading.local()
 
-    def client(self) -> Client:
+    def client(self, timeout: float = PATIENCE) -> Client:
         """A connection of its own."""
-        return Client(self.port)
+        return Client(self.port, timeout)
 
     @property
     def web(self) -> Client:

@@ -135,8 +135,8 @@ class Door(Front):
         context.set_alpn_protocols([protocol])
         return context.wrap_socket(connection, server_hostname="127.0.0.1")
 
-    def client(self) -> Client:
-        return TlsClient(self.port, self._context) if self._context else Client(self.port)
+    def client(self, timeout: float = PATIENCE) -> Client:
+        return TlsClient(self.port, self._context, timeout) if self._context else Client(self.port, timeout)
 
 
 class Proxy:

@@ -170,7 +170,8 @@ def test_the_longest_wait_is_not_cut(cluster: Cluster) -> None:
             for scheme in ("http", "https"):
                 door = Door(proxy, scheme)
                 door.web.subscribe("longest", "ann")
-                calls.append(pool.submit(door.client().call, "GET", f"/longest/ann?wait={WAIT}"))
+                patient = door.client(timeout=WAIT + PATIENCE)  # it must be the front that ends the wait
+                calls.append(pool.submit(patient.call, "GET", f"/longest/ann?wait={WAIT}"))
         for answer in [call.result() for call in calls]:
             assert (answer.status, answer.headers["Preference-Applied"]) == (204, f"wait={WAIT}")
 
