@@ -104,6 +104,11 @@ def main(durable: OpenStore = SqliteStore) -> int:
     except StoreError as error:
         log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
         return 1
+    except StartError:
+        raise
+    except Exception:  # a bug, when the state may be half-way: the next process goes on with what is stored
+        log.critical("a broken invariant ends the broker; nothing of the last burst was answered", exc_info=True)
+        return 1
     finally:
         backups.cancel()
     listener.close()

@@ -65,20 +65,23 @@ def _held(box: Mailbox, most: int) -> list[ops.Peeked]:
     seqs = sorted(islice(held, box.core.may_look(len(held))))
     box.core.looks -= len(seqs)
     there = [seq for seq in seqs if held[seq].letter is not None or seq >= box.topic.head_seq]
-    return [_peeked(box, seq, held[seq]) for seq in there[: max(0, most)]]
+    peeked = (_peeked(box, seq, held[seq]) for seq in there[: max(0, most)])
+    return [each for each in peeked if each is not None]
 
 
-def _peeked(box: Mailbox, seq: int, held: Held) -> ops.Peeked:
+def _peeked(box: Mailbox, seq: int, held: Held) -> ops.Peeked | None:
     state = "leased" if held.until else "returned"
     letter = held.letter
     if letter is not None:
         return ops.Peeked(seq, letter.time, held.attempt, state, letter.headers, letter.body)
-    piece = box.core.state.contents.whole(box.topic.piece(seq))
+    piece = box.core.whole(box.topic, box.topic.piece(seq))
+    if piece is None:
+        return None
     return ops.Peeked(seq, piece.time, held.attempt, state, piece.headers, piece.single(seq))
 
 
 def _fresh(box: Mailbox, most: int, now: Now) -> list[ops.Peeked]:
-    topic, whole = box.topic, box.core.state.contents.whole
+    topic = box.topic
     position = max(box.subscription.position, topic.head_seq)
     found: list[ops.Peeked] = []
     while position < topic.next_seq and len(found) < most and box.core.may_look(1):
@@ -87,7 +90,10 @@ def _fresh(box: Mailbox, most: int, now: Now) -> list[ops.Peeked]:
         if piece.expires and piece.expires <= now.wall:
             position = piece.end
             continue
-        piece = whole(piece)
-        found.append(ops.Peeked(position, piece.time, 0, "waiting", piece.headers, piece.single(position)))
+        whole = box.core.whole(topic, piece)
+        if whole is None:
+            position = piece.end
+            continue
+        found.append(ops.Peeked(position, piece.time, 0, "waiting", whole.headers, whole.single(position)))
         position += 1
     return found

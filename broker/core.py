@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from broker.limits import Limits
-from broker.records import HeadMoved, Record, SubscriptionEnded, TopicEnded
+from broker.piece import Piece
+from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state import State, UserOf
+from broker.store.base import DamagedError
 from broker.subscription import Subscription
+from broker.thresholds import Thresholds
 from broker.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.wire import Request
 
-LOOKS_A_TURN = 1000
-"""Entries that the operator's listings look at in one turn of the loop, so that nobody waits for them."""
+log = logging.getLogger("fanmail.broker")
 
 
 @dataclass(slots=True)
@@ -33,17 +36,27 @@ class Core:
     """Users of whom a message may be handed out again; taken by who knows the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""
-    looks: int = LOOKS_A_TURN
+    looks: int = field(init=False)
     """Entries that may still be looked at in this turn."""
     most_looks: int = 0
     """The most entries that were looked at in one turn so far."""
+    changed: bool = False
+    """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
     refusing: bool = False
     """The operator drains this broker: it takes no publishes and no new subscriptions. Forgotten with the process."""
 
+    def __post_init__(self) -> None:
+        self.looks = self.thresholds.looks
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """At which this broker takes another path."""
+        return self.state.thresholds
+
     def turn_begins(self) -> None:
         """As many entries as ever may be looked at again."""
-        self.most_looks = max(self.most_looks, LOOKS_A_TURN - self.looks)
-        self.looks = LOOKS_A_TURN
+        self.most_looks = max(self.most_looks, self.thresholds.looks - self.looks)
+        self.looks = self.thresholds.looks
 
     def may_look(self, wanted: int) -> int:
         """At how many of so many entries this turn may still look. Who has looked takes them off `looks`."""
@@ -55,19 +68,36 @@ class Core:
             raise FanmailError("draining", "the operator drains this broker: it goes on serving what it has")
 
     def emit(self, record: Record) -> None:
-        """Changes the state and remembers the change for the store."""
+        """Changes the state and remembers the change for the store. Raises `MisfitError`, which ends the broker."""
+        self.changed = True
         self.state.apply(record)
         self.records.append(record)
 
+    def whole(self, topic: Topic, piece: Piece) -> Piece | None:
+        """The piece with its content. None where that is damaged: then the piece is set aside for all readers, and the
+        next one can be handed out. Raises `StoreError`.
+        """
+        try:
+            return self.state.contents.whole(piece)
+        except DamagedError as error:
+            self.counters["dropped.damaged"] += piece.count
+            about = {"message": f"{topic.epoch}-{piece.first}", "count": piece.count, "reason": str(error)}
+            log.error("a stored message is damaged and set aside", extra=about)
+            self.emit(PieceDamaged(topic.name, piece.first))
+            return None
+
     def take_records(self) -> list[Record]:
         """What changed since the last call, in order, for one `store.commit`."""
+        self.changed = False
         records = self.records + self.state.take_freed()
         self.records = []
         return records
 
     def move_head(self, topic: Topic, head: int, reason: str) -> None:
-        """Lets go of the oldest messages of a topic though somebody wants them, and counts them."""
-        self.counters[f"dropped.{reason}"] += head - topic.head_seq
+        """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
+        counted already.
+        """
+        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:

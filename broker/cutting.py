@@ -15,7 +15,7 @@ def cut_runs(
     most: int,
     room: int,
     wall: int,
-    whole: Callable[[Piece], Piece],
+    whole: Callable[[Topic, Piece], Piece | None],
     *,
     one_run: bool = False,
     one_always: bool = True,
@@ -23,20 +23,23 @@ def cut_runs(
     """At most `most` messages from `position` on, which must not have expired at `wall`, within `room` bytes of
     frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
 
-    `whole` gives a piece with its body. A run for each piece, or with `one_run` all in one, which ends where the kept
-    headers change.
+    `whole` gives a piece with its content, None for one that is damaged: it stops there. A run for each piece, or with
+    `one_run` all in one, which ends where the kept headers change.
     """
     runs: list[ops.Run] = []
     bodies: list[bytes] = []
     left = most
     for piece in topic.pieces(position):
-        if runs and ((one_run and piece.headers != runs[0].headers) or (piece.expires and piece.expires <= wall)):
+        if piece.expires and piece.expires <= wall and runs:
+            break
+        found = whole(topic, piece)
+        if found is None or (runs and one_run and found.headers != runs[0].headers):
             break
         seq = max(position, piece.first)
-        body, count = whole(piece).frames(seq, left, room)
+        body, count = found.frames(seq, left, room)
         if len(body) > room and (runs or not one_always):
             break
-        runs.append(ops.Run(seq, count, piece.time, piece.headers, body))
+        runs.append(ops.Run(seq, count, piece.time, found.headers, body))
         bodies.append(body)
         left, room = left - count, room - len(body)
         if left <= 0 or room <= 0 or seq + count < piece.end:

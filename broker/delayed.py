@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.records import PublishDelayed
+from broker.thresholds import DEFAULT, Thresholds
 from broker.timers import Timers
 
 DELAYED_COST = 500
@@ -12,9 +13,9 @@ DELAYED_COST = 500
 class Delayed:
     """Of a whole broker, by number. Persists."""
 
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self.publishes: dict[int, PublishDelayed] = {}
-        self.due: Timers[int] = Timers()
+        self.due: Timers[int] = Timers(thresholds)
         """Milliseconds since 1970 UTC, by number."""
         self.last_number = 0
         self.weight = 0
@@ -24,7 +25,9 @@ class Delayed:
         return len(self.publishes)
 
     def add(self, publish: PublishDelayed) -> None:
-        """Waits from now on."""
+        """Waits from now on. Raises `ValueError` for a number that waits already."""
+        if publish.number in self.publishes:
+            raise ValueError(f"delayed publish {publish.number} waits already")
         self.publishes[publish.number] = publish
         self.last_number = max(self.last_number, publish.number)
         self.due.set(publish.number, publish.due)

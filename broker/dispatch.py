@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from broker.admin import list_topics
 from broker.backups import Backups
-from broker.core import LOOKS_A_TURN, Core
+from broker.core import Core
 from broker.due import DueWork
 from broker.gauges import gauges
 from broker.handlers import HANDLERS
@@ -31,10 +31,14 @@ log = logging.getLogger("fanmail.broker")
 
 _KNOWN = {int(op): (op, op.name, OPS[op], HANDLERS.get(op)) for op in Op}
 _BIGGEST_NAME = 1024
-SPILL_BYTES = 16 * 1024 * 1024
-"""Bytes of replies that are made before some of them are sent."""
 _NOTHING = ops.Nothing()
 _NO_BODY = ops.Run(0, 0, 0, b"", b"")
+
+
+class BrokenInvariantError(Exception):
+    """An unforeseen error when the state may be half-way. Nobody of the turn is answered: the process ends, and goes on
+    with what is stored.
+    """
 
 
 class Identity(NamedTuple):
@@ -78,7 +82,7 @@ class Dispatcher:
         self.newest_map_seen = cluster_map.epoch
         """The greatest map epoch that a front has named; above `map.epoch` the description is read again."""
         self.counters: Counter[str] = core.counters
-        self.waiters = Waiters(self._pending)
+        self.waiters = Waiters(self._pending, core.thresholds)
         self._due = DueWork(core, self.waiters)
         self._backups = backups
 
@@ -94,7 +98,7 @@ class Dispatcher:
 
     def run_due(self, now: Now) -> None:
         """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
-        if self.core.looks != LOOKS_A_TURN:
+        if self.core.looks != self.core.thresholds.looks:
             self.core.turn_begins()
         if self.state is BrokerState.READY:
             self._due.run(now)
@@ -113,22 +117,22 @@ class Dispatcher:
     def handle(
         self, frames: list[bytes], now: Now, peer_id: bytes = b"", spill: Callable[[list[Outgoing]], None] | None = None
     ) -> Arrived:
-        """Raises nothing but `StoreError`, whatever the bytes. `peer_id` is whom parked requests are answered. `spill`
-        takes replies early, where there are very many bytes of them.
+        """Raises nothing but `StoreError` and `BrokenInvariantError`, whatever the bytes. `peer_id` is whom parked
+        requests are answered. `spill` takes replies early, where there are very many bytes of them.
         """
         try:
             frame = wire.unpack_requests(frames)
         except WireError as error:
             return self._refuse(error)
         self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
-        arrived, size = Arrived([]), 0
+        arrived, size, most = Arrived([]), 0, self.core.thresholds.spilled_bytes
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
             answer = self._work(frame, request, body, now, peer_id)
             if answer is not None:
                 arrived.replies.append(answer)
                 size += len(answer.packed) + len(answer.body or b"")
-                if size > SPILL_BYTES and spill is not None:
+                if size > most and spill is not None:
                     spill(arrived.replies)
                     arrived.replies, size = [], 0
             arrived.goodbye |= request.op == Op.GOODBYE and frame.incarnation == self.identity.incarnation
@@ -171,9 +175,11 @@ class Dispatcher:
             return Outgoing(wire.pack_error(request.id, "bad-request", str(error)), None, of)
         except StoreError:
             raise  # the state may be half-way: nobody is answered
-        except Exception:
+        except Exception as error:
             self.counters["errors.internal"] += 1
             self.request_log.failed(request)
+            if self.core.changed:
+                raise BrokenInvariantError(f"{Op(request.op).name} failed after a change of state") from error
             return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"), None, of)
         if kind is ops.Message or kind is ops.Batch:
             return self._hand_out(request, result)

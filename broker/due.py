@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from broker.core import Core, Mailbox
 from broker.leasing import forget_lost, hand_back
@@ -11,15 +12,6 @@ from broker.topic import Topic
 from broker.waiters import Waiters
 from common.clock import Now
 
-DUE_A_TURN = 256
-"""Of each kind in one turn, so that much that is due at once does not hold up requests."""
-MESSAGES_A_TURN = 2048
-"""Leases and delays that end in one turn, of all users together."""
-BYTES_A_TURN = 32 * 1024 * 1024
-"""Of delayed publishes that enter the logs in one turn."""
-HEADS = 1024
-"""Pieces that one topic lets go of at a time because they are too old."""
-
 
 class DueWork:
     """Deadlines of leases, idle subscriptions, old messages, delayed publishes and idempotency keys."""
@@ -27,6 +19,7 @@ class DueWork:
     def __init__(self, core: Core, waiters: Waiters) -> None:
         self._core = core
         self._waiters = waiters
+        self._most = core.thresholds
         self._left = 0
         """Messages whose leases may be ended in this turn."""
 
@@ -44,27 +37,27 @@ class DueWork:
     def run(self, now: Now) -> None:
         """Does what is due: each key once, what is due again at once waits for the next turn."""
         state = self._core.state
-        self._left = MESSAGES_A_TURN
-        for key in list(state.leases_due.pop_due(now.mono, DUE_A_TURN)):
+        self._left = self._most.due_messages
+        for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
             if self._left > 0:
                 self._on_user(key, now, self._leases_due)
             else:
                 state.leases_due.set(key, now.mono)
-        for key in list(state.idle_due.pop_due(now.mono, DUE_A_TURN)):
+        for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        for name in list(state.heads_due.pop_due(now.wall, DUE_A_TURN)):
+        for name in list(state.heads_due.pop_due(now.wall, self._most.due)):
             topic = state.topics.get(name)
             if topic is not None:
                 self._head_due(topic, now)
         size = 0
-        for number in list(state.delayed.due.pop_due(now.wall, DUE_A_TURN)):
+        for number in list(state.delayed.due.pop_due(now.wall, self._most.due)):
             waiting = state.delayed.publishes[number]
-            if size > BYTES_A_TURN:
+            if size > self._most.due_bytes:
                 state.delayed.due.set(number, waiting.due)
             elif publish_delayed(self._core, number, now):
                 size += len(waiting.body)
                 self._waiters.published(waiting.topic)
-        forget_keys(self._core, now, DUE_A_TURN)
+        forget_keys(self._core, now, self._most.due)
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
         name, user = key
@@ -106,11 +99,12 @@ class DueWork:
 
     def _head_due(self, topic: Topic, now: Now) -> None:
         moves: list[tuple[str, int]] = []
-        for piece, _ in zip(topic.pieces(topic.head_seq) if topic.messages else (), range(HEADS), strict=False):
+        stored = topic.pieces(topic.head_seq) if topic.messages else iter(())
+        for piece in islice(stored, self._most.due_heads):
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.wall
             if not too_old and not (piece.expires and piece.expires <= now.wall):
                 break
-            reason = "max-age" if too_old else "ttl"
+            reason = "max-age" if too_old else "ttl"  # also of a damaged one, which is counted already
             if moves and moves[-1][0] == reason:
                 moves.pop()
             moves.append((reason, piece.end))

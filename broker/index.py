@@ -1,7 +1,7 @@
 """Names in order, so that a listing begins anywhere and looks at no more than it gives.
 
 A table of few names is sorted when it is listed. One of many has an index that is kept sorted as names come and go:
-lists of at most `BLOCK` names, found by bisection. A step costs a microsecond or two, whatever their number.
+lists of a bounded length, found by bisection. A step costs a microsecond or two, whatever their number.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
 
-FEW = 1000
-"""Names that are sorted when they are asked for."""
-BLOCK = 1024
+from broker.thresholds import DEFAULT, Thresholds
 
 
 class Index:
     """A sorted set of names."""
 
-    __slots__ = ("_blocks", "_firsts")
+    __slots__ = ("_block", "_blocks", "_firsts")
 
-    def __init__(self, names: Iterable[bytes]) -> None:
+    def __init__(self, names: Iterable[bytes], thresholds: Thresholds = DEFAULT) -> None:
         """`names` in any order, each once."""
         ordered = sorted(names)
-        self._blocks = [ordered[n : n + BLOCK // 2] for n in range(0, len(ordered), BLOCK // 2)]
+        self._block = thresholds.block
+        half = max(1, self._block // 2)
+        self._blocks = [ordered[n : n + half] for n in range(0, len(ordered), half)]
         self._firsts = [block[0] for block in self._blocks]
         """No name of a block is before its entry here, nor one of the block before behind it."""
 
@@ -36,7 +36,7 @@ class Index:
             at, self._firsts[0] = 0, name
         block = self._blocks[at]
         insort(block, name)
-        if len(block) > BLOCK:
+        if len(block) > self._block:
             half = len(block) // 2
             self._blocks[at : at + 1] = [block[:half], block[half:]]
             self._firsts.insert(at + 1, block[half])

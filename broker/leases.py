@@ -12,12 +12,11 @@ import heapq
 from msgspec import Struct
 
 from broker.letter import LETTER_COST, Letter
+from broker.thresholds import DEFAULT, Thresholds
 from broker.timers import Timers
 
 HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
-_SLACK = 64
-"""Stale entries of a heap that are not worth a clean-up."""
 
 
 class Held(Struct, gc=False):
@@ -36,16 +35,17 @@ class Held(Struct, gc=False):
 class Leases:
     """Every step is O(log n) in what is held."""
 
-    __slots__ = ("_letter_bytes", "_order", "_ready", "deadlines", "held", "open", "waiting")
+    __slots__ = ("_letter_bytes", "_order", "_ready", "_slack", "deadlines", "held", "open", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self._slack = thresholds.slack
         self.held: dict[int, Held] = {}
         """By sequence number."""
         self.open = 0
         """How many are leased."""
         self.waiting = 0
         """How many may be handed out again now."""
-        self.deadlines: Timers[int] = Timers()
+        self.deadlines: Timers[int] = Timers(thresholds)
         """When a lease or a delay ends, by sequence number, in microseconds of the monotonic clock."""
         self._ready: list[int] = []
         """Heap of what waits; entries may be stale."""
@@ -125,7 +125,7 @@ class Leases:
     def _await(self, seq: int) -> None:
         self.waiting += 1
         heapq.heappush(self._ready, seq)
-        if len(self._ready) > 2 * self.waiting + _SLACK:
+        if len(self._ready) > 2 * self.waiting + self._slack:
             self._ready = sorted({each for each in self._ready if self._waits(each)})
 
     def _waits(self, seq: int) -> bool:

@@ -40,7 +40,10 @@ def next_position(box: Mailbox, now: Now) -> int:
         return position
     start = max(position, box.topic.head_seq)
     found = box.topic.next_unexpired(start, now.wall)
-    box.core.counters["skipped.ttl"] += found - start
+    if found != start:
+        damaged = box.topic.damaged_between(start, found)
+        box.core.counters["skipped.damaged"] += damaged
+        box.core.counters["skipped.ttl"] += found - start - damaged
     box.core.counters["skipped.lost"] += start - position
     if found != position:
         box.emit(SubscriptionSet, found)
@@ -81,12 +84,14 @@ def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
         check_room(box)
         box.emit(Leased, held.seq, 1, held.attempt + 1, now.mono + lease)
         return _message(box, held, held.attempt + 1)
-    position = next_position(box, now)
-    if position == box.topic.next_seq:
-        return None
-    check_room(box, position)
+    piece = None
+    while piece is None:
+        position = next_position(box, now)
+        if position == box.topic.next_seq:
+            return None
+        check_room(box, position)
+        piece = box.core.whole(box.topic, box.topic.piece(position))
     _lease_fresh(box, position, 1, now.mono + lease)
-    piece = box.core.state.contents.whole(box.topic.piece(position))
     message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
     return _message(box, message, 1)
 
@@ -106,19 +111,19 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
         room -= len(body)
     if len(runs) == args.max:
         return runs
-    position = next_position(box, now)
-    if position == box.topic.next_seq:
-        return runs
-    left = _room_left(box, position)
-    if not left and not runs:
-        check_room(box, position)
-    if left:
+    while (position := next_position(box, now)) < box.topic.next_seq:
+        left = _room_left(box, position)
+        if not left and not runs:
+            check_room(box, position)
+        if not left:
+            break
         most = min(left, args.max - len(runs))
-        whole = box.core.state.contents.whole
-        fresh = cut_runs(box.topic, position, most, room, now.wall, whole, one_always=not runs)
+        fresh = cut_runs(box.topic, position, most, room, now.wall, box.core.whole, one_always=not runs)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
-        runs += fresh
+            return runs + fresh
+        if not box.topic.piece(position).damaged:
+            break
     return runs
 
 
@@ -165,13 +170,19 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
     forget_lost(box)
     while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
         if _expired(box, leases, seq, now):
-            box.core.counters["skipped.ttl"] += 1
-            box.emit(Finished, (seq,))
+            _pass_over(box, leases, seq)
         elif _handed_out_enough(box, leases.held[seq].attempt):
             _bury(box, seq, now)
-        else:
-            return _held(box, leases, seq)
+        elif (held := _held(box, leases, seq)) is not None:
+            return held
     return None
+
+
+def _pass_over(box: Mailbox, leases: Leases, seq: int) -> None:
+    """A message that is held will not be handed out again: its time is up, or it is damaged."""
+    damaged = leases.held[seq].letter is None and box.topic.piece(seq).damaged
+    box.core.counters["skipped.damaged" if damaged else "skipped.ttl"] += 1
+    box.emit(Finished, (seq,))
 
 
 def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
@@ -198,12 +209,15 @@ def _leases(box: Mailbox) -> Leases | None:
     return ledger.leases if ledger else None
 
 
-def _held(box: Mailbox, leases: Leases, seq: int) -> Held:
+def _held(box: Mailbox, leases: Leases, seq: int) -> Held | None:
+    """None where the message is damaged, which counts as expired from now on."""
     held = leases.held[seq]
     letter = held.letter
     if letter is not None:
         return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
-    piece = box.core.state.contents.whole(box.topic.piece(seq))
+    piece = box.core.whole(box.topic, box.topic.piece(seq))
+    if piece is None:
+        return None
     return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
 
 
@@ -252,6 +266,9 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     core, ledger = box.core, box.subscription.ledger
     assert ledger is not None
     held = _held(box, ledger.leases, seq)
+    if held is None:
+        _pass_over(box, ledger.leases, seq)
+        return
     room = on_disk(len(held.headers) + len(held.body))
     if room > core.state.room:
         box.emit(Returned, (seq,), now.mono + RETRY)

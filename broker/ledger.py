@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from broker.leases import Leases
 from broker.letter import LETTER_COST, Letter
+from broker.thresholds import DEFAULT, Thresholds
 
 LEDGER_COST = 800
 """Bytes of memory of a ledger and its deadlines."""
@@ -16,8 +17,8 @@ class Ledger:
 
     __slots__ = ("dead", "expires_after", "last_call", "leases", "max_deliveries")
 
-    def __init__(self) -> None:
-        self.leases = Leases()
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self.leases = Leases(thresholds)
         self.dead = DeadList()
         self.expires_after = 0
         """Microseconds without a call after which the subscription ends; 0: never."""
@@ -61,7 +62,9 @@ class DeadList:
         return next(iter(self.letters))
 
     def add(self, letter: Letter) -> None:
-        """The message died just now."""
+        """The message died just now. Raises `ValueError` for one that is dead already."""
+        if letter.seq in self.letters:
+            raise ValueError(f"message {letter.seq} is dead already")
         self.letters[letter.seq] = letter
         self.bytes += letter.size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from broker.records import MisfitError
 from broker.state import State
 from broker.store.base import Store, UnusableStoreError
 
@@ -23,7 +24,6 @@ def load(store: Store, state: State, look: Callable[[], bool]) -> bool:
                 return False
             if counted % REPORT_EVERY == 0:
                 log.info("loading", extra={"records": counted})
-    except (LookupError, AssertionError, TypeError, ValueError) as error:
-        raise UnusableStoreError(f"the store contradicts itself: {error!r}") from error
-    state.let_go_unread()
+    except MisfitError as error:
+        raise UnusableStoreError(f"the store contradicts itself: {error}") from error
     return True

@@ -14,6 +14,10 @@ _OFFSET = 4
 """Bytes of one entry of `offsets`, a little-endian unsigned number."""
 
 
+DAMAGED = 1
+"""`expires` of a piece that cannot be read as it was written: it is passed over like one whose time is up."""
+
+
 class Piece(Struct, gc=False):
     """Persists but for `readers`, which follows from the subscriptions."""
 
@@ -26,7 +30,7 @@ class Piece(Struct, gc=False):
     """Kept headers, the same for all messages; opaque."""
     body: bytes | None
     """Of a single message its body; of a batch frames: 4 bytes of big-endian length, then the bytes, each. None where
-    it is in the store only, and the offsets too.
+    it is in the store only, and headers and offsets too.
     """
     offsets: bytes
     """Of a batch where its frames begin, and the end: `count` + 1 numbers. Empty for a single message."""
@@ -38,6 +42,11 @@ class Piece(Struct, gc=False):
     """Grows with every piece of a broker; by it a store finds the piece."""
     size: int = 0
     """Bytes of content: headers, body and offsets."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it was found not to be what was written."""
+        return self.expires == DAMAGED
 
     @property
     def end(self) -> int:

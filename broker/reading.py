@@ -24,12 +24,15 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
         message = leasing.take_returned(box, now)
         if message is not None:
             return message
-    position = subscription.position
-    if position < topic.head_seq or topic.ttls:
-        position = leasing.next_position(box, now)
-    if position == topic.next_seq:
-        return None
-    piece = core.state.contents.whole(topic.piece(position))
+    while True:
+        position = subscription.position
+        if position < topic.head_seq or topic.ttls:
+            position = leasing.next_position(box, now)
+        if position == topic.next_seq:
+            return None
+        piece = core.whole(topic, topic.piece(position))
+        if piece is not None:
+            break
     if not args.after:
         core.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
@@ -94,11 +97,13 @@ def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.No
 
 def _fresh(box: Mailbox, args: ops.Fetch, most: int, room: int, one_always: bool, now: Now) -> list[ops.Run]:
     """Messages that were never handed out; taken, but with `after`."""
-    position = leasing.next_position(box, now)
-    if position == box.topic.next_seq:
-        return []
-    whole = box.core.state.contents.whole
-    runs = cut_runs(box.topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always)
+    topic = box.topic
+    runs: list[ops.Run] = []
+    while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
+        whole = box.core.whole
+        runs = cut_runs(topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always)
+        if not topic.piece(position).damaged:
+            break
     if runs and not args.after:
         box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
     return runs

@@ -16,6 +16,12 @@ from msgspec import Struct
 from broker.letter import Letter
 
 
+class MisfitError(Exception):
+    """A record does not fit the state: a bug, or a store that contradicts itself. The state may be half-way: it is of
+    no use any more.
+    """
+
+
 class StoreOpened(Struct, gc=False):
     """The identity of a store, made once, and the last topic number that was given out."""
 
@@ -69,7 +75,16 @@ class MessageStored(Struct, gc=False):
     piece: int = 0
     """Number of the piece that it is; grows with every piece of a store."""
     stored: int | None = None
-    """In `load()` only: bytes of its content, whose body and offsets are in the store and not in this record."""
+    """In `load()` only: bytes of its content, which is in the store and not in this record."""
+
+
+class PieceDamaged(Struct, gc=False):
+    """The piece that begins with `seq` cannot be read: nobody is handed it any more. Not stored; found again after a
+    restart where somebody still stands before it.
+    """
+
+    topic: bytes
+    seq: int
 
 
 class SubscriptionSet(Struct, gc=False):
@@ -213,6 +228,7 @@ Record = (
     | TopicEnded
     | MessageStored
     | HeadMoved
+    | PieceDamaged
     | PiecesFreed
     | SubscriptionSet
     | SubscriptionEnded

@@ -10,7 +10,7 @@ import zmq
 
 from broker.backups import Backups
 from broker.commits import count_commit
-from broker.dispatch import SPILL_BYTES, Dispatcher
+from broker.dispatch import Dispatcher
 from broker.listener import Listener
 from broker.loading import load
 from broker.peers import Outgoing, Peers, pack_groups
@@ -170,7 +170,7 @@ class Server:
             self._peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
             size += sum(len(each.body) for each in arrived.replies if each.body is not None)
-            if size > SPILL_BYTES:
+            if size > self._dispatcher.core.thresholds.spilled_bytes:
                 self._settle(replies)
                 size = 0
         now = self._clock.now()

@@ -12,14 +12,15 @@ from broker import records
 from broker.ages import Seconds
 from broker.contents import Contents
 from broker.delayed import Delayed
-from broker.index import FEW, Index
+from broker.index import Index
 from broker.keys import Keys, Remembered
 from broker.ledger import Ledger
 from broker.ledger_changes import LEDGER_CHANGES
-from broker.piece import MESSAGE_COST, Piece
-from broker.records import PiecesFreed, Record
+from broker.piece import DAMAGED, MESSAGE_COST, Piece
+from broker.records import MisfitError, PiecesFreed, Record
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
+from broker.thresholds import DEFAULT, Thresholds
 from broker.timers import Timers
 from broker.topic import Topic
 from broker.topic_settings import TopicRules, changed_settings
@@ -46,9 +47,14 @@ class State:
     """Topics by name, and gauges that are kept up rather than counted."""
 
     def __init__(
-        self, rules: TopicRules | None = None, contents: Contents | None = None, durable: bool = False
+        self,
+        rules: TopicRules | None = None,
+        contents: Contents | None = None,
+        durable: bool = False,
+        thresholds: Thresholds = DEFAULT,
     ) -> None:
-        """`durable`: a store wants to be told what is let go of."""
+        """`durable`: a store wants to be told which pieces are freed."""
+        self.thresholds = thresholds
         self.rules = rules or TopicRules()
         """The settings of topics, which are of the configuration and not stored."""
         self.contents = contents or Contents()
@@ -59,7 +65,7 @@ class State:
         self.index: Index | None = None
         """Of many topics the names in order."""
         self.keys = Keys()
-        self.delayed = Delayed()
+        self.delayed = Delayed(thresholds)
         self.seconds: Seconds = {}
         """Stored pieces by age (`broker/ages.py`)."""
         self.subscriptions = 0
@@ -80,11 +86,11 @@ class State:
         self.dead_letters = 0
         self.dead_bytes = 0
         """Content of the dead letters."""
-        self.leases_due: Timers[UserOf] = Timers()
+        self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
-        self.idle_due: Timers[UserOf] = Timers()
+        self.idle_due: Timers[UserOf] = Timers(thresholds)
         """When to look whether a subscription is idle for too long; the same clock."""
-        self.heads_due: Timers[bytes] = Timers()
+        self.heads_due: Timers[bytes] = Timers(thresholds)
         """When the oldest message of a topic is too old, or earlier; milliseconds since 1970 UTC."""
         self._freed_pieces: list[Piece] | None = [] if durable else None
         self._apply: dict[type[Record], Callable[..., None]] = {
@@ -94,6 +100,7 @@ class State:
             records.TopicEnded: self._topic_ended,
             records.MessageStored: self._message_stored,
             records.HeadMoved: self._head_moved,
+            records.PieceDamaged: self._piece_damaged,
             records.SubscriptionSet: self._subscription_set,
             records.SubscriptionEnded: self._subscription_ended,
             records.PublishDelayed: self.delayed.add,
@@ -124,14 +131,13 @@ class State:
         )
 
     def apply(self, record: Record) -> None:
-        """Makes the change that the record describes; the record must fit the state."""
-        self._apply[type(record)](record)
-
-    def let_go_unread(self) -> None:
-        """Lets go of what nobody wants in a store that was loaded: it was still to be deleted."""
-        for topic in self.topics.values():
-            before = (topic.bytes, topic.pieces_stored)
-            self._freed(topic, before, topic.free_head())
+        """Makes the change that the record describes. Raises `MisfitError` for one that does not fit the state, which
+        is of no use then.
+        """
+        try:
+            self._apply[type(record)](record)
+        except (LookupError, TypeError, ValueError) as error:
+            raise MisfitError(f"{type(record).__name__}: {error!r}") from error
 
     def take_freed(self) -> list[Record]:
         """One `PiecesFreed` for all that was let go of since the last call, where a store wants to know."""
@@ -145,23 +151,33 @@ class State:
         return [PiecesFreed(tuple(numbers))]
 
     def _store_opened(self, record: records.StoreOpened) -> None:
+        _must(not self.store_id, "a store is opened once")
         self.store_id = record.store_id
         self.topics_begun = record.topics_begun
         self.last_piece = record.last_piece
 
     def _topic_began(self, record: records.TopicBegan) -> None:
-        epoch = f"{self.store_id}{record.number:x}"
-        settings = self.rules.of(record.topic)
-        topic = Topic(record.topic, record.number, epoch, record.next_seq, settings, self._freed_pieces, self.seconds)
-        self.topics[record.topic] = topic
+        _must(record.topic not in self.topics, "a topic begins once")
+        _must(record.next_seq > 0, "sequence numbers begin with 1")
+        self.topics[record.topic] = Topic(
+            record.topic,
+            record.number,
+            f"{self.store_id}{record.number:x}",
+            record.next_seq,
+            self.rules.of(record.topic),
+            self._freed_pieces,
+            self.seconds,
+            self.thresholds,
+        )
         if self.index is not None:
             self.index.add(record.topic)
-        elif len(self.topics) > FEW:
-            self.index = Index(self.topics)
+        elif len(self.topics) > self.thresholds.few:
+            self.index = Index(self.topics, self.thresholds)
         self.topics_begun = max(self.topics_begun, record.number)
         self.name_bytes += len(record.topic)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
+        _must(not self.topics[record.topic].subscriptions, "a topic ends with its last subscription")
         del self.topics[record.topic]
         if self.index is not None:
             self.index.remove(record.topic)
@@ -177,6 +193,9 @@ class State:
 
     def _message_stored(self, record: records.MessageStored) -> None:
         topic = self.topics[record.topic]
+        if record.seq != topic.next_seq:
+            raise MisfitError(f"message {record.seq} where {topic.next_seq} is the next of topic {topic.number}")
+        _must(record.count > 0, "a piece holds a message")
         content = (record.headers, record.body, record.count, record.offsets)
         piece = topic.append(record.time, *content, record.expires, record.piece, record.stored)
         self.messages += record.count
@@ -190,11 +209,23 @@ class State:
 
     def _head_moved(self, record: records.HeadMoved) -> None:
         topic = self.topics[record.topic]
+        _must(topic.head_seq < record.head <= topic.next_seq, "a head moves forward, within the log")
+        _must(record.head == topic.next_seq or topic.piece(record.head).first == record.head, "pieces go as a whole")
         before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.move_head(record.head))
 
+    def _piece_damaged(self, record: records.PieceDamaged) -> None:
+        topic = self.topics[record.topic]
+        piece = topic.piece(record.seq)
+        _must(piece.first == record.seq, "a piece is damaged as a whole")
+        topic.ttls += not piece.expires
+        piece.expires = DAMAGED
+        self.watch_head(topic)
+
     def _subscription_set(self, record: records.SubscriptionSet) -> None:
         topic = self.topics[record.topic]
+        if not 0 < record.position <= topic.next_seq:
+            raise MisfitError(f"position {record.position} in topic {topic.number}, whose next is {topic.next_seq}")
         if record.user not in topic.subscriptions:
             self.subscriptions += 1
             self.name_bytes += len(record.user)
@@ -216,9 +247,11 @@ class State:
     def _of_user(self, record: OfUser) -> None:
         topic = self.topics[record.topic]
         subscription = topic.subscriptions[record.user]
+        if type(record) is records.Leased:
+            _must(0 < record.first < record.first + record.count <= topic.next_seq, "what is leased was published")
         floor, before = subscription.floor, (topic.bytes, topic.pieces_stored)
         if subscription.ledger is None:
-            subscription.ledger = Ledger()
+            subscription.ledger = Ledger(self.thresholds)
         else:
             self._weigh(subscription.ledger, -1)
         LEDGER_CHANGES[type(record)](subscription.ledger, record)
@@ -262,6 +295,7 @@ class State:
             self._watch_user(key, subscription.ledger)
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
+        _must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
         remembered = Remembered(record.digest, record.at, record.subscribers, record.seq, record.due)
         self.keys.remember(record.topic, record.key, remembered)
 
@@ -273,3 +307,8 @@ class State:
             self.pieces -= before[1] - topic.pieces_stored
             if topic.ttls or topic.settings.max_age:
                 self.watch_head(topic)
+
+
+def _must(fits: bool, rule: str) -> None:
+    if not fits:
+        raise MisfitError(f"against a rule of the state: {rule}")

@@ -7,10 +7,9 @@ import itertools
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
-K = TypeVar("K", bound=Hashable)
+from broker.thresholds import DEFAULT, Thresholds
 
-_SLACK = 64
-"""Stale entries that are not worth a clean-up."""
+K = TypeVar("K", bound=Hashable)
 
 
 class Timers(Generic[K]):
@@ -18,9 +17,10 @@ class Timers(Generic[K]):
     of those than live ones, so that a deadline far away costs nothing once it is of no interest.
     """
 
-    __slots__ = ("_due", "_heap", "_order")
+    __slots__ = ("_due", "_heap", "_order", "_slack")
 
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self._slack = thresholds.slack
         self._heap: list[tuple[int, int, K]] = []
         self._due: dict[K, int] = {}
         self._order = itertools.count()
@@ -52,7 +52,7 @@ class Timers(Generic[K]):
             self._clean_up()
 
     def _clean_up(self) -> None:
-        if len(self._heap) > 2 * len(self._due) + _SLACK:
+        if len(self._heap) > 2 * len(self._due) + self._slack:
             live = {entry[2]: entry for entry in self._heap if self._due.get(entry[2]) == entry[0]}
             self._heap = sorted(live.values())
 

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import takewhile
 from operator import attrgetter
 
 from broker.ages import SECOND, Seconds
-from broker.index import FEW, Index
-from broker.piece import MESSAGE_COST, Piece
+from broker.index import Index
+from broker.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.records import TopicChanged
 from broker.subscription import Subscription
+from broker.thresholds import DEFAULT, Thresholds
 from broker.topic_settings import TopicSettings
-
-_COMPACT = 64
-"""Freed places at the front of the list that are worth a copy of the rest."""
 
 
 class Topic:
@@ -46,6 +45,7 @@ class Topic:
         "settings",
         "subscriptions",
         "tail_readers",
+        "thresholds",
         "ttls",
     )
 
@@ -58,8 +58,10 @@ class Topic:
         settings: TopicSettings,
         freed: list[Piece] | None = None,
         seconds: Seconds | None = None,
+        thresholds: Thresholds = DEFAULT,
     ) -> None:
         """`freed` takes the pieces that are let go of; in `seconds` all that are stored are counted."""
+        self.thresholds = thresholds
         self.freed = freed
         self.seconds = {} if seconds is None else seconds
         self.name = name
@@ -122,6 +124,13 @@ class Topic:
             if not piece.expires or piece.expires > wall:
                 return max(seq, piece.first)
         return self.next_seq
+
+    def damaged_between(self, seq: int, end: int) -> int:
+        """How many messages of damaged pieces there are from a stored one on and before another or `next_seq`."""
+        if not self.ttls or seq == end:
+            return 0
+        pieces = takewhile(lambda piece: piece.first < end, self.pieces(seq))
+        return sum(min(piece.end, end) - max(piece.first, seq) for piece in pieces if piece.expires == DAMAGED)
 
     def head_for(self, messages: int, size: int) -> tuple[int, int]:
         """Where the head must be so that at most so many messages of at most `size` bytes are stored, and how many
@@ -190,8 +199,8 @@ class Topic:
             self.subscriptions[user] = Subscription(position)
             if self.index is not None:
                 self.index.add(user)
-            elif len(self.subscriptions) > FEW:
-                self.index = Index(self.subscriptions)
+            elif len(self.subscriptions) > self.thresholds.few:
+                self.index = Index(self.subscriptions, self.thresholds)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
         if subscription.ledger is None:  # most are so, and this is done for every message that is read
@@ -232,7 +241,7 @@ class Topic:
         position = self.subscriptions.pop(user).floor
         if self.index is not None:
             self.index.remove(user)
-        if len(self.subscriptions) * 8 < self._peak and self._peak > _COMPACT:
+        if len(self.subscriptions) * 8 < self._peak and self._peak > self.thresholds.compact:
             self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks by itself
             self._peak = len(self.subscriptions)
         return self._leave(position)
@@ -283,7 +292,7 @@ class Topic:
         if head == end:
             pieces.clear()
             self._head = 0
-        elif head >= _COMPACT and head * 2 >= end:
+        elif head >= self.thresholds.compact and head * 2 >= end:
             del pieces[:head]
             self._head = 0
         else:

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple
 
+from broker.thresholds import DEFAULT, Thresholds
 from broker.timers import Timers
 
-WAKES_A_TURN = 256
-"""Waiters answered in one turn of the loop, so that a popular topic does not hold up the others."""
 SILENCE = 1_000_000
 """Microseconds after which a wake that was not followed by anything goes to the next waiter."""
 
@@ -64,11 +63,12 @@ class Wake(NamedTuple):
 class Waiters:
     """All of a broker. `pending(topic, user)` says how many messages wait for a user, None without subscription."""
 
-    def __init__(self, pending: Callable[[bytes, bytes], int | None]) -> None:
+    def __init__(self, pending: Callable[[bytes, bytes], int | None], thresholds: Thresholds = DEFAULT) -> None:
         self._pending = pending
+        self._most = thresholds.wakes
         self._topics: dict[bytes, dict[bytes, Mailbox]] = {}
         self._tickets = itertools.count(1)
-        self._timers: Timers[Waiter | Mailbox] = Timers()
+        self._timers: Timers[Waiter | Mailbox] = Timers(thresholds)
         self._published: dict[bytes, None] = {}
         self._queue: deque[Mailbox] = deque()
         self._queued_of: Counter[bytes] = Counter()
@@ -151,14 +151,14 @@ class Waiters:
             self._drop_empty(mailbox)
 
     def turn(self, mono: int) -> list[Wake]:
-        """The answers that are due, at most about `WAKES_A_TURN`."""
+        """The answers that are due, at most about `Thresholds.wakes`."""
         for due in self._timers.pop_due(mono):
             self._timer_due(due, mono)
         for topic in [each for each in self._published if not self._queued_of[each]]:
             del self._published[topic]
             for mailbox in self._topics.get(topic, {}).values():
                 self._enqueue(mailbox)
-        while self._queue and len(self._wakes) < WAKES_A_TURN:
+        while self._queue and len(self._wakes) < self._most:
             self._wake(self._dequeue(), mono)
         wakes, self._wakes = self._wakes, []
         return wakes
@@ -183,7 +183,7 @@ class Waiters:
             self.ended(mailbox.topic, mailbox.user)
             return
         while mailbox.waiters and len(mailbox.promises) < pending:
-            if len(self._wakes) >= WAKES_A_TURN:
+            if len(self._wakes) >= self._most:
                 self._enqueue(mailbox)
                 return
             mailbox.promises.append(mono + SILENCE)

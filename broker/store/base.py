@@ -20,11 +20,16 @@ class UnusableStoreError(StoreError):
     """The store cannot be trusted, or is not for this broker: nothing is changed, and the broker does not start."""
 
 
+class DamagedError(Exception):
+    """A stored message is not what was written: it is set aside, and the others are served."""
+
+
 class Content(NamedTuple):
     """What a piece says, as `Piece` has it."""
 
-    body: bytes
+    headers: bytes
     offsets: bytes
+    body: bytes
 
 
 class Backup(Protocol):
@@ -71,7 +76,9 @@ class Store(Protocol):
         ...
 
     def read(self, piece: int) -> Content:
-        """What a committed piece says, where `durable`. Raises `StoreError`."""
+        """What a committed piece says, where `durable`. Raises `DamagedError` where that is not what was written, and
+        `StoreError`.
+        """
         ...
 
     def room(self) -> int:

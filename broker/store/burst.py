@@ -36,6 +36,8 @@ class Burst:
         """The greatest number of a topic that began, even if it has ended again."""
         self.topic_settings: dict[int, Row | None] = {}
         self.pieces: dict[int, Row | None] = {}
+        self.last_piece = 0
+        """The greatest number of a piece that was stored, even if it is not wanted any more."""
         self.subscriptions: dict[UserKey, Row | None] = {}
         self.settings: dict[UserKey, Row | None] = {}
         self.users_gone: dict[UserKey, None] = {}
@@ -75,6 +77,7 @@ class Burst:
 
     def _message_stored(self, record: records.MessageStored) -> None:
         size = len(record.headers) + len(record.body) + len(record.offsets)
+        self.last_piece = record.piece
         self.pieces[record.piece] = (
             record.piece,
             self._numbers[record.topic],
@@ -220,6 +223,7 @@ _TAKE: dict[type[Record], Callable[[Burst, Any], None]] = {
     records.TopicEnded: Burst._topic_ended,
     records.MessageStored: Burst._message_stored,
     records.HeadMoved: Burst._head_moved,
+    records.PieceDamaged: lambda burst, record: None,
     records.PiecesFreed: Burst._pieces_freed,
     records.SubscriptionSet: Burst._subscription_set,
     records.SubscriptionEnded: Burst._subscription_ended,

@@ -10,7 +10,9 @@ from urllib.parse import quote
 import apsw
 
 from broker.store.base import UnusableStoreError
+from broker.store.pages import Pages
 from broker.store.schema import check_header, has_topics, open_database
+from broker.store.upgrade import upgrade
 
 
 class TopicRow(NamedTuple):
@@ -46,8 +48,9 @@ class Summary(NamedTuple):
 def check_file(path: Path) -> None:
     """Raises `UnusableStoreError` for a file that is not a whole store. For a copy, which nobody writes."""
     try:
+        pages = Pages()
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        db = apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags)
+        db = apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags, vfs=pages.name)
         try:
             check_header(db, str(path))
             _check_pages(db, path)
@@ -59,7 +62,9 @@ def check_file(path: Path) -> None:
 
 def begin_anew(path: Path, new_id: str) -> None:
     """Gives a store another id, from which the epochs of its topics follow. Raises `UnusableStoreError`."""
-    db = open_database(str(path))
+    upgrade(path)
+    pages = Pages()
+    db = open_database(str(path), pages)
     try:
         db.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (new_id,))
     except apsw.Error as error:
@@ -75,7 +80,8 @@ class Inspection:
         if not path.exists():
             raise UnusableStoreError(f"{path}: there is no store")
         self._path = path
-        self._db = open_database(str(path))
+        self._pages = Pages()
+        self._db = open_database(str(path), self._pages)
 
     def check(self) -> None:
         """Looks at every page."""

@@ -14,12 +14,19 @@ import apsw
 
 from broker.store.base import UnusableStoreError
 from broker.store.files import sync
+from broker.store.pages import CHECKSUM_BYTES, PAGE_BYTES, Pages
 
 APPLICATION_ID = 0x466D4131
 """In the header of the file (SQLite's `application_id`): this is one of ours."""
-VERSION = 2
-"""`user_version` of the file. A newer one is refused; for an older one `MIGRATIONS` has a step from each."""
+VERSION = 3
+"""`user_version` of the file. A newer one is refused; an older one is rewritten (`upgrade.py`)."""
 
+CONTENTS = """
+CREATE TABLE {} (
+    id INTEGER PRIMARY KEY, headers BLOB NOT NULL, offsets BLOB NOT NULL, body BLOB NOT NULL
+);
+"""
+"""What messages say, apart from where they are: damage to it is damage to single messages (`contents.py`)."""
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE topics (number INTEGER PRIMARY KEY, name BLOB NOT NULL, head INTEGER NOT NULL);
@@ -28,8 +35,7 @@ CREATE TABLE topic_settings (
 );
 CREATE TABLE pieces (
     id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-    time INTEGER NOT NULL, expires INTEGER NOT NULL, size INTEGER NOT NULL,
-    headers BLOB NOT NULL, offsets BLOB NOT NULL, body BLOB NOT NULL
+    time INTEGER NOT NULL, expires INTEGER NOT NULL, size INTEGER NOT NULL, digest INTEGER NOT NULL
 );
 CREATE TABLE subscriptions (
     topic INTEGER NOT NULL, user BLOB NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (topic, user)
@@ -44,104 +50,72 @@ CREATE TABLE held (
 ) WITHOUT ROWID;
 CREATE TABLE letters (
     id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, user BLOB NOT NULL, seq INTEGER NOT NULL, dead INTEGER NOT NULL,
-    time INTEGER NOT NULL, attempt INTEGER NOT NULL, expires INTEGER NOT NULL, headers BLOB NOT NULL, body BLOB NOT NULL
+    time INTEGER NOT NULL, attempt INTEGER NOT NULL, expires INTEGER NOT NULL, digest INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX letters_of ON letters (topic, user, seq);
 CREATE TABLE delayed (
     number INTEGER PRIMARY KEY, topic BLOB NOT NULL, due INTEGER NOT NULL, ttl INTEGER NOT NULL,
-    count INTEGER NOT NULL, headers BLOB NOT NULL, offsets BLOB NOT NULL, body BLOB NOT NULL
+    count INTEGER NOT NULL, digest INTEGER NOT NULL
 );
 CREATE TABLE keys (
     id INTEGER PRIMARY KEY, topic BLOB NOT NULL, key BLOB NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
     subscribers INTEGER NOT NULL, seq INTEGER NOT NULL, due INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX keys_of ON keys (topic, key);
-"""
-
-MIGRATIONS: dict[int, str] = {
-    1: """
-CREATE TABLE topic_settings (
-    topic INTEGER PRIMARY KEY, max_messages INTEGER, max_bytes INTEGER, max_age INTEGER, drop_oldest INTEGER
-);
-""",
-}
-"""From each older version the statements that lead to the next; each runs in a transaction of its own."""
-
-WRITES: tuple[tuple[str, str, str], ...] = (
-    ("users_gone", "", "DELETE FROM held WHERE topic = ? AND user = ?"),
-    ("users_gone", "", "DELETE FROM letters WHERE topic = ? AND user = ?"),
-    ("keys_gone", "", "DELETE FROM keys WHERE topic = ?"),
-    ("topics", "INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", "DELETE FROM topics WHERE number = ?"),
-    ("delayed", "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM delayed WHERE number = ?"),
-    (
-        "topic_settings",
-        "INSERT OR REPLACE INTO topic_settings VALUES (?, ?, ?, ?, ?)",
-        "DELETE FROM topic_settings WHERE topic = ?",
-    ),
-    ("pieces", "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "DELETE FROM pieces WHERE id = ?"),
-    (
-        "subscriptions",
-        "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)",
-        "DELETE FROM subscriptions WHERE topic = ? AND user = ?",
-    ),
-    (
-        "settings",
-        "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)",
-        "DELETE FROM settings WHERE topic = ? AND user = ?",
-    ),
-    (
-        "held",
-        "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
-        "DELETE FROM held WHERE topic = ? AND user = ? AND seq = ?",
-    ),
-    (
-        "letters",
-        "INSERT OR REPLACE INTO letters VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "DELETE FROM letters WHERE topic = ? AND user = ? AND seq = ?",
-    ),
-    ("put_back", "", "UPDATE letters SET dead = 0 WHERE topic = ? AND user = ? AND seq = ?"),
-    (
-        "keys",
-        "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-        "DELETE FROM keys WHERE topic = ? AND key = ?",
-    ),
-)
-"""Rows of a burst by their name there: how one is written, and how one is ended, in the order in which it is done."""
-RETURN = "UPDATE held SET until = 0, due = ? WHERE topic = ? AND user = ? AND seq = ?"
+""" + CONTENTS.format("contents")
 
 
-def open_database(path: str, meta: Mapping[str, str | int] | None = None, vfs: str | None = None) -> apsw.Connection:
-    """The one connection to a store's file. Where there is none it is made, durably, with `meta` as its facts. `vfs`
-    names another layer under it.
+def new_file(path: str, pages: Pages) -> apsw.Connection:
+    """An empty file with checksums on its pages, not durable before it is synced. Raises `apsw.Error`."""
+    connection = apsw.Connection(path, vfs=pages.name)
+    connection.reserve_bytes(reserve=CHECKSUM_BYTES)
+    connection.pragma("page_size", PAGE_BYTES)
+    connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
+    connection.pragma("locking_mode", "exclusive")
+    connection.pragma("journal_mode", "memory")
+    connection.pragma("synchronous", "off")
+    return connection
 
-    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version; without `meta` for
+
+def make_tables(connection: apsw.Connection, meta: Mapping[str, str | int] | None = None) -> None:
+    """The tables of the present schema, with facts about the store. Raises `apsw.Error`."""
+    with connection:
+        connection.execute(TABLES)
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", list((meta or {}).items()))
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", VERSION)
+
+
+def open_database(path: str, pages: Pages, meta: Mapping[str, str | int] | None = None) -> apsw.Connection:
+    """The one connection to a store's file, over `pages`. Where there is none it is made, durably, with `meta` as its
+    facts.
+
+    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of another version; without `meta` for
     one that is empty.
     """
     try:
-        connection = apsw.Connection(path, vfs=vfs)
+        connection = apsw.Connection(path, vfs=pages.name)
         connection.set_busy_timeout(0)
+        connection.pragma(
+            "locking_mode", "exclusive"
+        )  # nobody else, not even to read; before the first read
         fresh = not connection.pragma("schema_version")
         if fresh and meta is None:
             raise UnusableStoreError(f"{path}: there is nothing in it")
         if fresh:
-            connection.pragma("page_size", 8192)
+            connection.reserve_bytes(reserve=CHECKSUM_BYTES)
+            connection.pragma("page_size", PAGE_BYTES)
             connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
         else:
             check_header(connection, path)
-            _migrate(connection)
-        connection.pragma("locking_mode", "exclusive")  # nobody else, not even to read
         if connection.pragma("journal_mode", "wal") != "wal":
             raise UnusableStoreError(f"{path}: the file system does not allow a write-ahead log")
         connection.pragma("synchronous", "full")
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
         connection.pragma("cache_size", -32 * 1024)  # KiB
         connection.pragma("temp_store", "memory")
-        if fresh and meta is not None:
-            with connection:
-                connection.execute(TABLES)
-                connection.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
-                connection.pragma("application_id", APPLICATION_ID)
-                connection.pragma("user_version", VERSION)
+        if fresh:
+            make_tables(connection, meta)
             sync(Path(path))
             sync(Path(path).parent)
     except apsw.Error as error:
@@ -172,12 +146,5 @@ def check_header(connection: apsw.Connection, path: str) -> None:
     version = connection.pragma("user_version")
     if version > VERSION:
         raise UnusableStoreError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
-
-
-def _migrate(connection: apsw.Connection) -> None:
-    version = connection.pragma("user_version")
-    while version < VERSION:
-        with connection:
-            connection.execute(MIGRATIONS[version])
-            version += 1
-            connection.pragma("user_version", version)
+    if version == VERSION and connection.reserve_bytes() != CHECKSUM_BYTES:
+        raise UnusableStoreError(f"{path}: damaged: its pages have no checksums")

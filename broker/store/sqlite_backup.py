@@ -10,6 +10,7 @@ import apsw
 
 from broker.store.base import StoreError
 from broker.store.files import sync
+from broker.store.pages import Pages, trusting
 
 COPY, PART = "backup-", ".part"
 """How the names of copies begin, and how those that are not complete end."""
@@ -20,17 +21,20 @@ class SqliteBackup:
     (https://www.sqlite.org/c3ref/backup_finish.html): the source is written by the same connection.
     """
 
-    STEP = 256
-    """Pages at a time."""
-
-    def __init__(self, source: apsw.Connection, target: Path) -> None:
-        """Raises `StoreError` where the copy cannot be made."""
+    def __init__(self, source: apsw.Connection, pages: Pages, target: Path, step: int) -> None:
+        """`pages` is the layer under the source; `step` pages are copied at a time. Raises `StoreError` where the copy
+        cannot be made.
+        """
+        self._source = source
+        self._source_pages = pages
+        self._step = step
+        self._layer = Pages(source=pages)
         self._target = target
         self._part = target.with_name(target.name + PART)
         self._pages = (0, 0)
         try:
             os.close(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            self._db = apsw.Connection(str(self._part))
+            self._db = apsw.Connection(str(self._part), vfs=self._layer.name)
             self._backup = self._db.backup("main", source, "main")
         except OSError as error:
             raise StoreError(f"{self._part}: {error.strerror}") from None
@@ -45,7 +49,9 @@ class SqliteBackup:
     def step(self) -> bool:
         """Copies some more; whether it is complete, and synced. Raises `StoreError`, and the copy is of no use then."""
         try:
-            done: bool = self._backup.step(self.STEP)
+            # What is damaged is copied as it is, and is damaged in the copy: the rest of it can be restored.
+            with trusting(self._source, self._source_pages):
+                done: bool = self._backup.step(self._step)
             total = self._backup.page_count
             self._pages = (total - self._backup.remaining, total)
             if done:

@@ -101,7 +101,8 @@ class MirrorStore:
             self._keep(record)
 
     def read(self, piece: int) -> Content:
-        return Content(self._pieces[piece].body, self._pieces[piece].offsets)
+        kept = self._pieces[piece]
+        return Content(kept.headers, kept.offsets, kept.body)
 
     def room(self) -> int:
         return ENDLESS
@@ -119,7 +120,7 @@ class MirrorStore:
         if not self._lazy:
             return record
         size = len(record.headers) + len(record.body) + len(record.offsets)
-        return replace(record, body=b"", offsets=b"", stored=size)
+        return replace(record, headers=b"", body=b"", offsets=b"", stored=size)
 
     def _keep(self, record: Record) -> None:
         match record:
@@ -162,6 +163,8 @@ class MirrorStore:
                 self._pieces[record.piece] = record
                 topic.pieces[seq] = record
                 topic.next_seq += count
+            case rec.PieceDamaged():
+                pass  # found again when it is read
             case rec.HeadMoved(head=head):
                 assert head in topic.pieces or head == topic.next_seq, "pieces go as a whole"
             case rec.SubscriptionSet(user=user, position=position):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from broker import admin
-from broker.core import LOOKS_A_TURN
-from broker.index import BLOCK, FEW, Index, in_order
+from broker.index import Index, in_order
 from broker.records import TopicChanged
+from broker.thresholds import DEFAULT
 from common import ops
 from common.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, batch, loaded, receipt_of
@@ -61,10 +61,10 @@ def peeked(broker: BrokerDriver, most: int = 10, room: int = 2**40) -> list[tupl
 
 def test_an_index_is_a_sorted_set() -> None:
     rng = random.Random(1)
-    names: set[bytes] = {b"%d" % n for n in range(3 * BLOCK)}
+    names: set[bytes] = {b"%d" % n for n in range(3 * DEFAULT.block)}
     index = Index(names)
     for _ in range(20_000):
-        name = b"%d" % rng.randrange(6 * BLOCK)
+        name = b"%d" % rng.randrange(6 * DEFAULT.block)
         if name in names:
             names.remove(name)
             index.remove(name)
@@ -81,7 +81,7 @@ def test_an_index_is_a_sorted_set() -> None:
     assert list(index.behind(b"", itself=True)) == []
     index.add(b"x")
     assert list(index.behind(b"", itself=True)) == [b"x"]
-    falling = [b"%05d" % number for number in range(5 * BLOCK, 0, -1)]
+    falling = [b"%05d" % number for number in range(5 * DEFAULT.block, 0, -1)]
     for name in falling:
         index.add(name)
     assert list(index.behind(b"", itself=True)) == [*reversed(falling), b"x"]
@@ -131,7 +131,7 @@ def test_of_what_was_looked_at_the_oldest_may_be_picked(broker: BrokerDriver) ->
     assert [(row.name, row.oldest) for row in rows] == [(b"07", 3000), (b"03", 2000)]
 
 
-@pytest.mark.parametrize("count", [FEW, FEW + 1, 5000])
+@pytest.mark.parametrize("count", [DEFAULT.few, DEFAULT.few + 1, 5000])
 def test_a_cursor_is_stable_while_topics_come_and_go(count: int) -> None:
     broker = BrokerDriver()
     names = [b"t%05d" % (n * 7919 % 100_003) for n in range(count)]
@@ -170,7 +170,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
     monkeypatch.setattr(admin, "in_order", order)
     publish = Asked(Op.PUBLISH, b"topic-000007", args=ops.Publish(b"", b"x"))
     answers = broker.send(*[Asked(Op.TOPICS, args=ops.ListTopics(b"", b"", 900))] * 63, publish)
-    assert len(looked) == LOOKS_A_TURN
+    assert len(looked) == DEFAULT.looks
     pages = [answer.result for answer in answers[:63]]
     assert [len(page.rows) for page in pages[:3]] == [900, 100, 0]
     assert not any(page.done for page in pages), "the others go on with the next turn"
@@ -183,7 +183,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
         looked.clear()
         page, published = broker.send(Asked(Op.TOPICS, args=ops.ListTopics(b"topic-00", after, 1000)), publish)
         assert published.result.subscribers == 1
-        assert len(looked) <= LOOKS_A_TURN
+        assert len(looked) <= DEFAULT.looks
         found += [each.name for each in page.result.rows]
         after, done = page.result.last, page.result.done
         turns += 1

@@ -9,6 +9,8 @@ import pytest
 from msgspec import Raw
 
 from broker import dispatch
+from broker.dispatch import BrokenInvariantError
+from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
 from common import ops, wire
 from common.ops import OPS, Op
 from common.partition import BrokerAddress, ClusterMap
@@ -422,9 +424,40 @@ def test_a_handler_that_breaks_is_internal_and_the_loop_lives_on(
     (record,) = caplog.records
     assert record.exc_info
     assert isinstance(record.exc_info[1], ZeroDivisionError)
+    busy.commit()
     assert busy.subscribe(b"other", b"u").code == "internal"
     monkeypatch.undo()
     assert busy.subscribe(b"other", b"u").result.created
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [(MessageStored, CALLS[2]), (SubscriptionSet, CALLS[3]), (SubscriptionEnded, CALLS[1]), (TopicEnded, CALLS[1])],
+)
+def test_an_error_while_the_state_changes_ends_the_broker(
+    busy: BrokerDriver, monkeypatch: pytest.MonkeyPatch, kind: type[Record], call: Asked
+) -> None:
+    def half_way(record: Record) -> None:
+        real(record)
+        raise ZeroDivisionError
+
+    real = busy.state._apply[kind]
+    monkeypatch.setitem(busy.state._apply, kind, half_way)
+    with pytest.raises(BrokenInvariantError):
+        busy.send(call)
+
+
+def test_an_error_after_a_change_of_the_same_turn_ends_the_broker(
+    busy: BrokerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    op, name, spec, _ = dispatch._KNOWN[Op.LOOK]
+    monkeypatch.setitem(dispatch._KNOWN, int(Op.LOOK), (op, name, spec, broken))
+    assert busy.look(b"t", b"u").code == "internal", "nothing has changed yet"
+    with pytest.raises(BrokenInvariantError):
+        busy.send(Asked(Op.PUBLISH, b"t", args=ops.Publish(b"", b"y")), Asked(Op.LOOK, b"t", b"u"))
 
 
 def test_an_interrupt_is_not_swallowed(busy: BrokerDriver, monkeypatch: pytest.MonkeyPatch) -> None:

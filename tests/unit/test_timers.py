@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from broker.timers import _SLACK, Timers
+from broker.thresholds import DEFAULT
+from broker.timers import Timers
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_key_that_is_set_again_and_again_leaves_few_stale_entries() -> None:
     for due in range(100_000):
         timers.set(due % 100, 10**9 + due)
         most = max(most, len(timers._heap))
-    assert most <= 2 * 100 + _SLACK + 1
+    assert most <= 2 * 100 + DEFAULT.slack + 1
     assert len(timers) == 100
 
 
@@ -107,7 +108,7 @@ def test_keys_that_come_and_go_leave_few_stale_entries() -> None:
         timers.set(key, 10**9 - key)
         most = max(most, len(timers._heap))
         timers.drop(key)
-    assert most <= 2 * 2 + _SLACK + 1
+    assert most <= 2 * 2 + DEFAULT.slack + 1
     assert list(timers.pop_due(10**9)) == [-1]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker.topic import _COMPACT, Topic
+from broker.thresholds import DEFAULT
+from broker.topic import Topic
 from broker.topic_settings import TopicSettings
 from tests.support.counting import calls_of
 from tests.support.driver import BrokerDriver
@@ -100,20 +101,20 @@ def test_a_life_can_begin_in_the_middle_of_the_numbers() -> None:
 
 
 def test_freed_places_are_given_back_once_they_are_half_of_the_list() -> None:
-    topic = log_with(4 * _COMPACT, alice=1)
-    for position in range(2, 2 * _COMPACT + 1):
+    topic = log_with(4 * DEFAULT.compact, alice=1)
+    for position in range(2, 2 * DEFAULT.compact + 1):
         topic.place(b"alice", position)
-        assert list_length(topic) == 4 * _COMPACT
-    topic.place(b"alice", 2 * _COMPACT + 1)
-    assert list_length(topic) == topic.messages == 2 * _COMPACT
-    assert topic.piece(4 * _COMPACT).body == b"%d" % (4 * _COMPACT)
+        assert list_length(topic) == 4 * DEFAULT.compact
+    topic.place(b"alice", 2 * DEFAULT.compact + 1)
+    assert list_length(topic) == topic.messages == 2 * DEFAULT.compact
+    assert topic.piece(4 * DEFAULT.compact).body == b"%d" % (4 * DEFAULT.compact)
 
 
 def test_few_freed_places_are_not_worth_a_copy() -> None:
-    topic = log_with(_COMPACT, alice=1)
-    topic.place(b"alice", _COMPACT)
-    assert (topic.messages, list_length(topic)) == (1, _COMPACT)
-    topic.place(b"alice", _COMPACT + 1)
+    topic = log_with(DEFAULT.compact, alice=1)
+    topic.place(b"alice", DEFAULT.compact)
+    assert (topic.messages, list_length(topic)) == (1, DEFAULT.compact)
+    topic.place(b"alice", DEFAULT.compact + 1)
     assert list_length(topic) == 0
 
 
@@ -135,7 +136,7 @@ def test_a_log_that_never_runs_empty_stays_as_long_as_what_is_alive() -> None:
         topic.append(number, b"", b"x")
         topic.place(b"alice", number - 9)
         assert topic.messages == 10
-        assert list_length(topic) <= 2 * _COMPACT + 11
+        assert list_length(topic) <= 2 * DEFAULT.compact + 11
 
 
 def test_fifty_thousand_messages_and_readers_at_random_places() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.waiters import SILENCE, WAKES_A_TURN, Waiter, Waiters
+from broker.thresholds import DEFAULT
+from broker.waiters import SILENCE, Waiter, Waiters
 from common import ops
 from common.ops import Op
 from common.wire import BrokerState
@@ -339,23 +340,23 @@ def crowd(users: int) -> BrokerDriver:
 
 
 def test_a_popular_topic_wakes_so_many_a_turn_and_the_rest_in_the_next() -> None:
-    broker = crowd(2 * WAKES_A_TURN + 1)
+    broker = crowd(2 * DEFAULT.wakes + 1)
     broker.publish(b"t", b"1")
     told = []
-    for wanted, busy in ((WAKES_A_TURN, True), (WAKES_A_TURN, True), (1, False), (0, False)):
+    for wanted, busy in ((DEFAULT.wakes, True), (DEFAULT.wakes, True), (1, False), (0, False)):
         turn = ids(broker.turn())
         assert (len(turn), broker.dispatcher.waiters.busy) == (wanted, busy)
         told += turn
-    assert len(set(told)) == len(told) == 2 * WAKES_A_TURN + 1
+    assert len(set(told)) == len(told) == 2 * DEFAULT.wakes + 1
 
 
 def test_one_user_with_many_waiters_and_messages_is_not_more_a_turn(broker: BrokerDriver) -> None:
-    parked = [broker.wait(b"t", b"u") for _ in range(WAKES_A_TURN + 10)]
+    parked = [broker.wait(b"t", b"u") for _ in range(DEFAULT.wakes + 10)]
     for _ in parked:
         broker.publish(b"t", b"x")
-    assert ids(broker.turn()) == parked[:WAKES_A_TURN]
+    assert ids(broker.turn()) == parked[:DEFAULT.wakes]
     assert broker.dispatcher.waiters.busy
-    assert ids(broker.turn()) == parked[WAKES_A_TURN:]
+    assert ids(broker.turn()) == parked[DEFAULT.wakes:]
 
 
 def test_a_topic_that_is_published_to_in_every_turn_is_not_looked_through_again_and_again() -> None:
@@ -366,7 +367,7 @@ def test_a_topic_that_is_published_to_in_every_turn_is_not_looked_through_again_
         looked += 1
         return 1
 
-    waiters, users = Waiters(pending), 4 * WAKES_A_TURN
+    waiters, users = Waiters(pending), 4 * DEFAULT.wakes
     for number in range(users):
         waiters.published(b"t")
         waiters.park(b"t", b"%d" % number, Waiter(0, b"", number, 10**9))
@@ -377,7 +378,7 @@ def test_a_topic_that_is_published_to_in_every_turn_is_not_looked_through_again_
         waiters.turn(1)
         most = max(most, looked)
     assert waiters.count == 0
-    assert most <= users + WAKES_A_TURN, "in one turn"
+    assert most <= users + DEFAULT.wakes, "in one turn"
 
 
 def test_publishing_does_the_same_work_for_no_waiter_and_for_ten_thousand() -> None:
