@@ -244,6 +244,8 @@ class Server:
             return
         self._next_housekeeping = now.mono + TICK * 1000
         self._store.tidy()
+        if self._backups is not None:
+            self._backups.tidy(now.mono)
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
         self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         self._listener.report(now.mono)

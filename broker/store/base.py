@@ -20,6 +20,10 @@ class UnusableStoreError(StoreError):
     """The store cannot be trusted, or is not for this broker: nothing is changed, and the broker does not start."""
 
 
+class EmptyStoreError(UnusableStoreError):
+    """There is nothing in the file: a first start has not come to its end, or the store is lost."""
+
+
 class Content(NamedTuple):
     """What a piece says, as `Piece` has it."""
 
@@ -40,7 +44,7 @@ class Backup(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Ends it and removes what there is of the copy."""
+        """Ends it and removes what there is of the copy, a complete one too. Never raises."""
         ...
 
 

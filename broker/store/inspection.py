@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import apsw
 
-from broker.store.base import UnusableStoreError
-from broker.store.schema import check_header, has_topics, open_database
+from broker.store.looking import check_pages, facts_of, look_at
 
 
 class TopicRow(NamedTuple):
@@ -43,50 +42,29 @@ class Summary(NamedTuple):
     keys: int
 
 
-def check_file(path: Path) -> None:
-    """Raises `UnusableStoreError` for a file that is not a whole store. For a copy, which nobody writes."""
-    try:
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        db = apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags)
-        try:
-            check_header(db, str(path))
-            _check_pages(db, path)
-        finally:
-            db.close()
-    except apsw.Error as error:
-        raise UnusableStoreError(f"{path}: {error}") from None
-
-
-def begin_anew(path: Path, new_id: str) -> None:
-    """Gives a store another id, from which the epochs of its topics follow. Raises `UnusableStoreError`."""
-    db = open_database(str(path))
-    try:
-        db.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (new_id,))
-    except apsw.Error as error:
-        raise UnusableStoreError(f"{path}: {error}") from None
-    finally:
-        db.close()
+@contextmanager
+def inspect(path: Path) -> Iterator[Inspection]:
+    """The store, which nobody writes meanwhile; it is not changed. Raises `UnusableStoreError`, also for what fails
+    while it is used.
+    """
+    with look_at(path) as db:
+        yield Inspection(db, path)
 
 
 class Inspection:
-    """An open store, whose lock the caller has. Raises `UnusableStoreError` throughout."""
+    """What can be asked of a store that is looked at, of whatever schema."""
 
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise UnusableStoreError(f"{path}: there is no store")
+    def __init__(self, db: apsw.Connection, path: Path) -> None:
+        self._db = db
         self._path = path
-        self._db = open_database(str(path))
 
     def check(self) -> None:
         """Looks at every page."""
-        try:
-            _check_pages(self._db, self._path)
-        except apsw.Error as error:
-            raise UnusableStoreError(f"{self._path}: {error}") from None
+        check_pages(self._db, self._path)
 
     def summary(self) -> Summary:
         """What there is, counted."""
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        meta = facts_of(self._db)
         return Summary(
             str(meta["cluster"]),
             str(meta["broker"]),
@@ -99,23 +77,12 @@ class Inspection:
             self._number("count(*) FROM keys"),
         )
 
-    def made_for(self) -> str | None:
-        """The ids of the brokers over which its topics were spread, between commas; None where it has no topics."""
-        if not has_topics(self._db):
-            return None
-        found: Any = self._db.execute("SELECT value FROM meta WHERE name = 'brokers'").fetchall()
-        return str(found[0][0]) if found else ""
-
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
         """Those with the most messages first."""
-        store_id = self._db.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchall()[0][0]
+        store_id = facts_of(self._db)["store_id"]
         for row in self._db.execute(_TOPICS, (len(prefix), prefix, most)):
             name, number, messages, size, subscriptions, end, position, oldest = row
             yield TopicRow(name, f"{store_id}{number:x}", messages, size, subscriptions, end - position, oldest)
-
-    def close(self) -> None:
-        """Lets go of the file."""
-        self._db.close()
 
     def _number(self, what: str) -> int:
         found: Any = self._db.execute(f"SELECT {what}").fetchall()[0][0]
@@ -136,9 +103,3 @@ SELECT name, number, coalesce(messages, 0), coalesce(size, 0), coalesce(subscrip
 FROM topics LEFT JOIN logs ON logs.topic = number LEFT JOIN readers ON readers.topic = number
 WHERE substr(name, 1, ?) = ? ORDER BY 3 DESC, name LIMIT ?
 """
-
-
-def _check_pages(db: apsw.Connection, path: Path) -> None:
-    for (found,) in db.execute("PRAGMA integrity_check(1)"):
-        if found != "ok":
-            raise UnusableStoreError(f"{path}: damaged: {found}")

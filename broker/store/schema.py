@@ -20,6 +20,8 @@ APPLICATION_ID = 0x466D4131
 VERSION = 2
 """`user_version` of the file. A newer one is refused; for an older one `MIGRATIONS` has a step from each."""
 
+PAGE_BYTES = 8192
+
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE topics (number INTEGER PRIMARY KEY, name BLOB NOT NULL, head INTEGER NOT NULL);
@@ -110,33 +112,31 @@ WRITES: tuple[tuple[str, str, str], ...] = (
 RETURN = "UPDATE held SET until = 0, due = ? WHERE topic = ? AND user = ? AND seq = ?"
 
 
-def open_database(path: str, meta: Mapping[str, str | int] | None = None, vfs: str | None = None) -> apsw.Connection:
+def open_database(path: str, meta: Mapping[str, str | int], vfs: str | None = None) -> apsw.Connection:
     """The one connection to a store's file. Where there is none it is made, durably, with `meta` as its facts. `vfs`
     names another layer under it.
 
-    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version; without `meta` for
-    one that is empty.
+    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of a newer version.
     """
     try:
         connection = apsw.Connection(path, vfs=vfs)
         connection.set_busy_timeout(0)
+        # Nobody else, not even to read. Before the first read: then the log's index is in memory, and takes no room.
+        connection.pragma("locking_mode", "exclusive")
         fresh = not connection.pragma("schema_version")
-        if fresh and meta is None:
-            raise UnusableStoreError(f"{path}: there is nothing in it")
         if fresh:
-            connection.pragma("page_size", 8192)
+            connection.pragma("page_size", PAGE_BYTES)
             connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
         else:
             check_header(connection, path)
             _migrate(connection)
-        connection.pragma("locking_mode", "exclusive")  # nobody else, not even to read
         if connection.pragma("journal_mode", "wal") != "wal":
             raise UnusableStoreError(f"{path}: the file system does not allow a write-ahead log")
         connection.pragma("synchronous", "full")
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
         connection.pragma("cache_size", -32 * 1024)  # KiB
         connection.pragma("temp_store", "memory")
-        if fresh and meta is not None:
+        if fresh:
             with connection:
                 connection.execute(TABLES)
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
@@ -144,6 +144,10 @@ def open_database(path: str, meta: Mapping[str, str | int] | None = None, vfs: s
                 connection.pragma("user_version", VERSION)
             sync(Path(path))
             sync(Path(path).parent)
+    except apsw.FullError:
+        raise UnusableStoreError(
+            f"{path}: the disk is full, and this store takes a write to be opened: make room"
+        ) from None
     except apsw.Error as error:
         raise UnusableStoreError(f"{path}: {error}") from None
     except OSError as error:
@@ -159,8 +163,9 @@ def has_topics(db: apsw.Connection) -> bool:
 
 def other_brokers(path: Path, made_for: str, wanted: str) -> str:
     """Why a store is not used that was made for a cluster of other brokers."""
+    others = made_for or "that it does not name"
     return (
-        f"{path}: there are topics in it that were spread over brokers {made_for}, and the cluster has "
+        f"{path}: there are topics in it that were spread over brokers {others}, and the cluster has "
         f"{wanted or 'none'} now; start as many brokers as before (topics cannot be moved yet), or read it empty first"
     )
 

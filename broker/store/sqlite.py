@@ -20,15 +20,19 @@ from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
-from broker.store.files import FILE
-from broker.store.schema import RETURN, WRITES, has_topics, open_database, other_brokers
+from broker.store.files import FILE, mark
+from broker.store.looking import facts_of, look_for
+from broker.store.schema import PAGE_BYTES, RETURN, WRITES, open_database, other_brokers
+from broker.store.spare import SPARE_BYTES, Spare
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
 from broker.store.timed_sync import TimedSync
 
 CACHED_BYTES = 16 * 1024 * 1024
 """Contents that were read are kept, the newest up to so much and one always: a batch is read in many parts."""
-TIDY_PAGES = 2048
-"""Free pages that are given back at a time."""
+TIDY_PAGES, SCARCE_PAGES, SCARCE_ROUNDS = 2048, 32, 8
+"""Free pages that are given back at a time; where the disk is full it is fewer, several times."""
+LOG_PAGES, SCARCE_LOG_PAGES = 1000, 64
+"""Pages in the log after which it goes into the file; and where the disk is full."""
 TIDY_FROM = 4096
 """Free pages that are not worth it: steady load uses them again."""
 DELETED_AT_ONCE = 20_000
@@ -62,6 +66,9 @@ class SqliteStore:
         self.path = folder / FILE
         remove_copies(folder)
         self._reserve = reserve
+        self._owner = owner
+        self._look_first()
+        self._spare = Spare(folder, min(SPARE_BYTES, reserve // 2))
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._numbers: dict[bytes, int] = {}
         self._apart: dict[UserKey, set[int]] = {}
@@ -71,22 +78,41 @@ class SqliteStore:
         self._doomed: deque[int] = deque()
         """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
         self._clock_written = 0
-        self._syncs = TimedSync(read)
+        self._syncs = TimedSync(read, self._spare.give)
         self.synced = 0
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()}
         self._db = open_database(str(self.path), facts, self._syncs.name)
         try:
-            meta = self._read_meta()
+            meta = facts_of(self._db)
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
         self.clock = max(1, int(meta.get("clock", 0)))
-        self._owner = owner
-        found = Owner(meta.get("cluster", ""), meta.get("broker", ""), owner.brokers)
-        if found != owner:
+        self._brokers_due = meta.get("brokers") != owner.brokers
+        """The next commit is to name the brokers: there are no topics yet, or it is a store of schema 1."""
+        self._mark(str(meta["store_id"]), is_new=meta["store_id"] == new_id)
+        self._spare_the_log()
+
+    def _look_first(self) -> None:
+        """Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not changed then."""
+        found = look_for(self.path)
+        if found is None:
+            return
+        theirs = Owner(found.cluster, found.broker, self._owner.brokers)
+        if theirs != self._owner:
             raise UnusableStoreError(
-                f"{self.path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
-                f"not of {owner.broker!r} of {owner.cluster!r}"
+                f"{self.path}: this is the store of broker {theirs.broker!r} of cluster {theirs.cluster!r}, "
+                f"not of {self._owner.broker!r} of {self._owner.cluster!r}"
             )
+        if found.spread_over and found.spread_over != self._owner.brokers:
+            raise UnusableStoreError(other_brokers(self.path, found.spread_over, self._owner.brokers))
+
+    def _mark(self, store_id: str, is_new: bool) -> None:
+        """So that it is missed where it gets lost. Before anybody is answered out of a new one."""
+        try:
+            mark(self.path.parent, store_id)
+        except OSError as error:
+            if is_new:
+                raise UnusableStoreError(f"{self.path.parent}: {error.strerror}") from None
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the state; bodies stay in the file."""
@@ -126,7 +152,10 @@ class SqliteStore:
                 self._clock_written = clock
             if writes.topics_begun:
                 execute("UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'", (writes.topics_begun,))
+            if self._brokers_due:
+                execute("INSERT OR REPLACE INTO meta VALUES ('brokers', ?)", (self._owner.brokers,))
             execute("COMMIT")
+            self._brokers_due = False
             self.synced = self._syncs.take()
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
@@ -151,21 +180,43 @@ class SqliteStore:
 
     def room(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
+        return self._free() + self._spare.size - self._reserve
+
+    def _free(self) -> int:
         disk = os.fstatvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize - self._reserve
+        return disk.f_bavail * disk.f_frsize
+
+    def _spare_the_log(self) -> None:
+        self._db.wal_autocheckpoint(SCARCE_LOG_PAGES if self._spare.short else LOG_PAGES)
 
     def tidy(self) -> None:
         """Gives some of the free space in the file back; cheap where there is little."""
+        was_short = self._spare.short
+        self._spare.keep_up(self._free())
+        if self._spare.short is not was_short:
+            self._spare_the_log()
         try:
             self._delete_doomed()
-            if self._db.pragma("freelist_count") > (TIDY_FROM if self.room() > SCARCE else 0):
-                self._db.execute(f"PRAGMA incremental_vacuum({TIDY_PAGES})").fetchall()
-                # The file itself becomes shorter only now, and so does the log (https://www.sqlite.org/wal.html#ckpt).
-                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._shrink()
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return  # another time: nothing has been changed
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
+
+    def _shrink(self) -> None:
+        free = self._free()
+        if self._db.pragma("freelist_count") <= (TIDY_FROM if self.room() > SCARCE else 0):
+            return
+        pages = min(TIDY_PAGES, max(SCARCE_PAGES, free // (4 * PAGE_BYTES)))  # each takes up to two in the log first
+        # The file becomes shorter only with the checkpoint (https://www.sqlite.org/wal.html#ckpt), and so does the log.
+        # Where the disk is full the log keeps its length, and is written anew from its start.
+        short = self._spare.short
+        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if short else apsw.SQLITE_CHECKPOINT_TRUNCATE
+        if short:
+            self._db.wal_checkpoint(mode=mode)
+        for _ in range(SCARCE_ROUNDS if short else 1):
+            self._db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            self._db.wal_checkpoint(mode=mode)
 
     def _delete_doomed(self) -> None:
         if self._doomed:
@@ -190,23 +241,10 @@ class SqliteStore:
             os.close(self._folder)
             self._folder = -1
 
-    def _read_meta(self) -> dict[str, Any]:
-        rows: list[Any] = self._db.execute("SELECT name, value FROM meta").fetchall()
-        return dict(rows)
-
-    def _check_brokers(self, meta: dict[str, Any]) -> None:
-        made_for, wanted = meta.get("brokers", ""), self._owner.brokers
-        if made_for == wanted:
-            return
-        if has_topics(self._db):
-            raise UnusableStoreError(other_brokers(self.path, made_for, wanted))
-        self._db.execute("UPDATE meta SET value = ? WHERE name = 'brokers'", (wanted,))
-
     def _load(self) -> Iterator[Record]:
         names: dict[int, bytes] = {}
         rows = self._db.execute
-        meta = self._read_meta()
-        self._check_brokers(meta)
+        meta = facts_of(self._db)
         last: Any = rows("SELECT coalesce(max(id), 0) FROM pieces").fetchall()
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), last[0][0])
         heads = dict(

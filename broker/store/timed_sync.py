@@ -1,4 +1,4 @@
-"""How long a store's file waits for its disk: SQLite's own file system layer, with a watch beside `xSync`."""
+"""SQLite's own file system layer, with a watch beside `xSync` and a second try for writes that find the disk full."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ class TimedSync(apsw.VFS):
     write passes through Python, which costs a microsecond.
     """
 
-    def __init__(self, read: Callable[[], int]) -> None:
-        """`read` gives nanoseconds of a clock that only measures."""
+    def __init__(self, read: Callable[[], int], make_room: Callable[[], bool] = lambda: False) -> None:
+        """`read` gives nanoseconds of a clock that only measures; `make_room` is called when the disk is full, and says
+        whether it is worth trying again.
+        """
         self.name = f"fanmail-{id(self)}"
         super().__init__(self.name, "")
         self.read = read
+        self.make_room = make_room
         self._spent = 0
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
@@ -43,3 +46,12 @@ class _File(apsw.VFSFile):
         began = self._layer.read()
         super().xSync(flags)
         self._layer.add(self._layer.read() - began)
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        """Likewise."""
+        while True:
+            try:
+                return super().xWrite(data, offset)
+            except apsw.FullError:
+                if not self._layer.make_room():
+                    raise

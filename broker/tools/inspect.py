@@ -11,10 +11,10 @@ import configargparse
 import msgspec
 
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE, LOCK
-from broker.store.inspection import Inspection, TopicRow
+from broker.store.files import FILE, LOCK, traces
+from broker.store.inspection import TopicRow, inspect
 from common.errors import StartError
-from common.process import how_many, lock_file, run_main
+from common.process import how_many, lock_to_look, run_main
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")
@@ -29,11 +29,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a broker")
     options = parser.parse_args(sys.argv[1:])
     folder = Path(options.folder)
-    files = [folder / FILE] if (folder / FILE).exists() else sorted(folder.glob(f"*/{FILE}"))
+    places = (folder / FILE, *(each / FILE for each in sorted(folder.glob("*"))))
+    files = [path for path in places if path.exists() or traces(path)]
     if not files:
         raise StartError(f"{folder}: there is no store ({FILE}) in it, nor in a folder below")
     for path in files:
-        lock_file(path.with_name(LOCK))
+        lock_to_look(path.with_name(LOCK))
         try:
             _show(path, options)
         except UnusableStoreError as error:
@@ -42,13 +43,10 @@ def main() -> int:
 
 
 def _show(path: Path, options: Any) -> None:
-    inspection = Inspection(path)
-    try:
+    with inspect(path) as inspection:
         inspection.check()
         summary = inspection.summary()
         rows = list(inspection.topics(options.prefix.encode(), options.limit))
-    finally:
-        inspection.close()
     if options.json:
         topics = [row._asdict() | {"name": row.name.decode(errors="replace")} for row in rows]
         document = {"path": str(path), **summary._asdict(), "whole": True, "listed": topics}
