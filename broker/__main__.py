@@ -124,7 +124,10 @@ def ready_mark(run_dir: Path, broker_id: str) -> Path:
 
 def serve(server: Server, mark: Path) -> None:
     """Runs the server until it is stopped, and lets whoever asks know that it runs."""
-    mark.touch(0o600)
+    try:
+        mark.touch(0o600)
+    except OSError as error:  # a full disk
+        log.warning("probes cannot see that this broker is ready", extra={"path": str(mark), "reason": error.strerror})
     announce_ready()
     server.run()
     mark.unlink(missing_ok=True)

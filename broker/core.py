@@ -80,11 +80,15 @@ class Core:
         try:
             return self.state.contents.whole(piece)
         except DamagedError as error:
-            self.counters["dropped.damaged"] += piece.count
-            about = {"message": f"{topic.epoch}-{piece.first}", "count": piece.count, "reason": str(error)}
-            log.error("a stored message is damaged and set aside", extra=about)
+            self.set_aside(f"{topic.epoch}-{piece.first}", piece.count, str(error))
             self.emit(PieceDamaged(topic.name, piece.first))
             return None
+
+    def set_aside(self, message: str, count: int, reason: str) -> None:
+        """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
+        self.counters["dropped.damaged"] += count
+        about = {"message": message, "count": count, "reason": reason}
+        log.error("a stored message is damaged and set aside", extra=about)
 
     def take_records(self) -> list[Record]:
         """What changed since the last call, in order, for one `store.commit`."""

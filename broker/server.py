@@ -101,6 +101,8 @@ class Server:
         """
         self._dispatcher.state = BrokerState.LOADING
         if load(self._store, self._dispatcher.core.state, self._look_while_loading):
+            for each in self._store.lost:
+                self._dispatcher.core.set_aside(each.id, each.messages, each.reason)
             self._dispatcher.state = BrokerState.READY
 
     def _look_while_loading(self) -> bool:
@@ -244,6 +246,8 @@ class Server:
             return
         self._next_housekeeping = now.mono + TICK * 1000
         self._store.tidy()
+        if self._backups is not None:
+            self._backups.tidy(now.mono)
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
         self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         self._listener.report(now.mono)

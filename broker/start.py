@@ -12,7 +12,7 @@ from typing import Any
 
 from broker.store.base import UnusableStoreError
 from broker.store.files import FILE, LOCK
-from broker.store.inspection import Inspection
+from broker.store.looking import look_for
 from broker.store.schema import other_brokers
 from common import config
 from common.clock import SystemClock
@@ -27,6 +27,7 @@ from common.process import (
     has_brokers,
     how_many,
     lock_file,
+    lock_to_look,
     private_dir,
     run_main,
 )
@@ -116,22 +117,22 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
         if path.parent.name in mine or path.parent.name not in wanted.split(","):
             made_for = _made_for(path)
-            if made_for is not None and (made_for != wanted or path.parent.name not in wanted.split(",")):
+            if made_for is None:
+                continue
+            if path.parent.name not in wanted.split(",") or made_for not in ("", wanted):
                 raise StartError(other_brokers(path, made_for, wanted))
 
 
 def _made_for(path: Path) -> str | None:
-    lock = lock_file(path.with_name(LOCK))
+    lock = lock_to_look(path.with_name(LOCK))
     try:
-        inspection = Inspection(path)
-        try:
-            return inspection.made_for()
-        finally:
-            inspection.close()
+        found = look_for(path)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
+    return found.spread_over if found else None
 
 
 def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:

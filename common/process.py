@@ -120,26 +120,41 @@ def private_dir(path: str | Path, what: str = "run directory") -> Path:
 
 
 def lock_file(path: str | Path) -> int:
-    """Takes the exclusive lock on a file for the life of this process and writes its id into it.
+    """Takes the exclusive lock on a file for the life of this process and writes its id into the first line, which is
+    always 20 bytes long; further lines stay. On a full disk the line may be missing.
 
     Returns the descriptor, which must stay open and is not inherited. Raises `StartError` where another
     process holds the lock.
     """
+    handle = _locked(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+    with suppress(OSError):  # the lock is what counts
+        os.pwrite(handle, b"%-19d\n" % os.getpid(), 0)
+    return handle
+
+
+def lock_to_look(path: str | Path) -> int | None:
+    """Takes a shared lock on a file, which is not changed: others may look too, and nobody takes it exclusively.
+
+    Returns the descriptor, or None where there is no such file: nobody has ever taken it. Raises `StartError` where
+    another process holds the lock.
+    """
+    return _locked(path, os.O_RDONLY, fcntl.LOCK_SH) if os.path.lexists(path) else None
+
+
+def _locked(path: str | Path, flags: int, kind: int) -> int:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
-        holder = os.read(handle, 20).decode("ascii", "replace").strip()
+        holder = os.read(handle, 20).decode("ascii", "replace").split("\n")[0].strip()
         os.close(handle)
         if not isinstance(error, BlockingIOError):
             raise StartError(f"{path}: {error.strerror}") from None
-        who = f"process {holder}" if holder else "another process"
+        who = f"process {holder}" if holder.isdigit() and Path(f"/proc/{holder}").exists() else "another process"
         raise StartError(f"{path}: already in use by {who}") from None
-    os.ftruncate(handle, 0)
-    os.write(handle, b"%d\n" % os.getpid())
     return handle
 
 

@@ -24,6 +24,19 @@ class DamagedError(Exception):
     """A stored message is not what was written: it is set aside, and the others are served."""
 
 
+class EmptyStoreError(UnusableStoreError):
+    """There is nothing in the file: a first start has not come to its end, or the store is lost."""
+
+
+class Lost(NamedTuple):
+    """A dead letter or delayed publish that could not be read when the store was loaded."""
+
+    id: str
+    """Of the message; of a delayed publish, its number."""
+    messages: int
+    reason: str
+
+
 class Content(NamedTuple):
     """What a piece says, as `Piece` has it."""
 
@@ -45,7 +58,7 @@ class Backup(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Ends it and removes what there is of the copy."""
+        """Ends it and removes what there is of the copy, a complete one too. Never raises."""
         ...
 
 
@@ -60,6 +73,9 @@ class Store(Protocol):
 
     synced: int
     """Microseconds that the last commit waited for the disk, where `durable`."""
+
+    lost: Sequence[Lost]
+    """What was found damaged by `load`, which left it out."""
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the live state, `StoreOpened` first. Called once, before any commit.

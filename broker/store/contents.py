@@ -67,6 +67,16 @@ class Contents:
             raise DamagedError(reason) from None
         return _checked(number, digest, found, reason)
 
+    def read_piece(self, piece: int) -> Content:
+        """The same by the digest that is kept with the piece."""
+        try:
+            rows: list[Any] = self._db.execute("SELECT digest FROM pieces WHERE id = ?", (piece,)).fetchall()
+        except (apsw.CorruptError, apsw.IOError) as error:
+            raise DamagedError(str(error)) from None
+        if not rows:
+            raise DamagedError("its row is missing")
+        return self.read(piece, rows[0][0])
+
     def insert(self, rows: Sequence[Row]) -> None:
         """Of id, headers, offsets and body; an id that was used before is used again."""
         self._db.executemany(f"INSERT OR REPLACE INTO {self._tables[0]} VALUES (?, ?, ?, ?)", rows)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.store.base import Content
+from broker.store.contents import Contents
+from broker.store.looking import check_pages, facts_of, look_at
 from broker.store.pages import Pages
-from broker.store.schema import check_header, has_topics, open_database
-from broker.store.upgrade import upgrade
+from broker.store.rows import HEADS, Rows
+from broker.store.schema import VERSION
 
 
 class TopicRow(NamedTuple):
@@ -45,59 +47,43 @@ class Summary(NamedTuple):
     keys: int
 
 
-def check_file(path: Path) -> None:
-    """Raises `UnusableStoreError` for a file that is not a whole store. For a copy, which nobody writes."""
-    try:
-        pages = Pages()
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        db = apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags, vfs=pages.name)
-        try:
-            check_header(db, str(path))
-            _check_pages(db, path)
-        finally:
-            db.close()
-    except apsw.Error as error:
-        raise UnusableStoreError(f"{path}: {error}") from None
-
-
-def begin_anew(path: Path, new_id: str) -> None:
-    """Gives a store another id, from which the epochs of its topics follow. Raises `UnusableStoreError`."""
-    upgrade(path)
-    pages = Pages()
-    db = open_database(str(path), pages)
-    try:
-        db.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (new_id,))
-    except apsw.Error as error:
-        raise UnusableStoreError(f"{path}: {error}") from None
-    finally:
-        db.close()
+@contextmanager
+def inspect(path: Path) -> Iterator[Inspection]:
+    """The store, which nobody writes meanwhile; it is not changed. Raises `UnusableStoreError`, also for what fails
+    while it is used.
+    """
+    with look_at(path) as (db, pages):
+        yield Inspection(db, pages, path)
 
 
 class Inspection:
-    """An open store, whose lock the caller has. Raises `UnusableStoreError` throughout."""
+    """What can be asked of a store that is looked at, of whatever schema."""
 
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise UnusableStoreError(f"{path}: there is no store")
-        self._path = path
-        self._pages = Pages()
-        self._db = open_database(str(path), self._pages)
+    def __init__(self, db: apsw.Connection, pages: Pages, path: Path) -> None:
+        self._db = db
+        self._contents = Contents(db, pages)
+        self.path = path
 
     def check(self) -> None:
         """Looks at every page."""
-        try:
-            _check_pages(self._db, self._path)
-        except apsw.Error as error:
-            raise UnusableStoreError(f"{self._path}: {error}") from None
+        check_pages(self._db, self.path)
+
+    def rows(self) -> Rows | None:
+        """What a broker would load; None for an older schema."""
+        return Rows(self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
+
+    def read(self, piece: int) -> Content:
+        """What a piece says. Raises `DamagedError`."""
+        return self._contents.read_piece(piece)
 
     def summary(self) -> Summary:
         """What there is, counted."""
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        meta = facts_of(self._db)
         return Summary(
             str(meta["cluster"]),
             str(meta["broker"]),
             self._number("count(*) FROM topics"),
-            self._number("total(count) FROM pieces"),
+            self._number(f"total(count) FROM pieces JOIN ({HEADS}) USING (topic) WHERE first >= head"),
             self._number("count(*) FROM subscriptions"),
             self._number("count(*) FROM held"),
             self._number("count(*) FROM letters WHERE dead"),
@@ -105,23 +91,12 @@ class Inspection:
             self._number("count(*) FROM keys"),
         )
 
-    def made_for(self) -> str | None:
-        """The ids of the brokers over which its topics were spread, between commas; None where it has no topics."""
-        if not has_topics(self._db):
-            return None
-        found: Any = self._db.execute("SELECT value FROM meta WHERE name = 'brokers'").fetchall()
-        return str(found[0][0]) if found else ""
-
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
         """Those with the most messages first."""
-        store_id = self._db.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchall()[0][0]
-        for row in self._db.execute(_TOPICS, (len(prefix), prefix, most)):
+        store_id = facts_of(self._db)["store_id"]
+        for row in self._db.execute(_TOPICS.format(HEADS), (len(prefix), prefix, most)):
             name, number, messages, size, subscriptions, end, position, oldest = row
             yield TopicRow(name, f"{store_id}{number:x}", messages, size, subscriptions, end - position, oldest)
-
-    def close(self) -> None:
-        """Lets go of the file."""
-        self._db.close()
 
     def _number(self, what: str) -> int:
         found: Any = self._db.execute(f"SELECT {what}").fetchall()[0][0]
@@ -131,20 +106,14 @@ class Inspection:
 _TOPICS = """
 WITH logs AS (
     SELECT topic, sum(count) AS messages, sum(size) AS size, max(first + count) AS ending, min(time) AS oldest,
-        min(first) AS head
-    FROM pieces GROUP BY topic
+        min(first) AS oldest_seq
+    FROM pieces JOIN ({}) USING (topic) WHERE first >= head GROUP BY topic
 ), readers AS (
     SELECT topic, count(*) AS subscriptions, min(position) AS behind, max(position) AS ahead
     FROM subscriptions GROUP BY topic
 )
 SELECT name, number, coalesce(messages, 0), coalesce(size, 0), coalesce(subscriptions, 0),
-    coalesce(ending, max(topics.head, ahead)), max(behind, coalesce(logs.head, topics.head)), oldest
+    coalesce(ending, max(topics.head, ahead)), max(behind, coalesce(oldest_seq, topics.head)), oldest
 FROM topics LEFT JOIN logs ON logs.topic = number LEFT JOIN readers ON readers.topic = number
 WHERE substr(name, 1, ?) = ? ORDER BY 3 DESC, name LIMIT ?
 """
-
-
-def _check_pages(db: apsw.Connection, path: Path) -> None:
-    for (found,) in db.execute("PRAGMA integrity_check(1)"):
-        if found != "ok":
-            raise UnusableStoreError(f"{path}: damaged: {found}")

@@ -14,6 +14,7 @@ class MemoryStore:
 
     durable = False
     synced = 0
+    lost = ()
     clock = 1
     """A reading of 0 would look like a deadline that is not set."""
 

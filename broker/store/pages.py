@@ -1,4 +1,5 @@
-"""The layer under SQLite: a checksum on every page of a store's file, and a watch on how long it waits for its disk.
+"""The layer under SQLite: a checksum on every page of a store's file, a watch on how long it waits for its disk, and a
+second try for writes that find the disk full.
 
 SQLite has checksums on its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat) but none on the file
 itself. The last eight bytes of each page are reserved for one, as in SQLite's own checksum extension
@@ -32,13 +33,22 @@ class Pages(apsw.VFS):
     read and write passes through Python, which costs one to two microseconds.
     """
 
-    def __init__(self, read: Callable[[], int] = lambda: 0, source: Pages | None = None) -> None:
-        """`read` gives nanoseconds of a clock that only measures. `source` is what a copy is made of: its damaged pages
-        are damaged in the copy, too.
+    def __init__(
+        self,
+        read: Callable[[], int] = lambda: 0,
+        make_room: Callable[[], bool] = lambda: False,
+        source: Pages | None = None,
+        base: str = "",
+    ) -> None:
+        """`read` gives nanoseconds of a clock that only measures. `make_room` is called when the disk is full, and says
+        whether it is worth trying again. `source` is what a copy is made of: its damaged pages are damaged in the copy,
+        too. `base` names the layer below, where it is not the usual one.
         """
         self.name = f"fanmail-{id(self)}"
-        super().__init__(self.name, "")
+        super().__init__(self.name, base)
+        self.base = base
         self.read = read
+        self.make_room = make_room
         self.damaged: set[int] = set()
         """Numbers of the pages that were found damaged and not written anew."""
         self.spoilt: set[int] = source.damaged if source else set()
@@ -82,7 +92,7 @@ def checksum(page: bytes | memoryview, number: int) -> bytes:
 
 class _File(apsw.VFSFile):
     def __init__(self, pages: Pages, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
-        super().__init__("", name, flags)
+        super().__init__(pages.base, name, flags)
         self._pages = pages
         self._checked = bool(flags[0] & apsw.SQLITE_OPEN_MAIN_DB)
         """Pages may have checksums: this is the file itself, not its log or journal."""
@@ -114,7 +124,12 @@ class _File(apsw.VFSFile):
                 found = bytes(each ^ 0xFF for each in found)
             self._pages.damaged.discard(number)
             data = bytes(content) + found
-        super().xWrite(data, offset)
+        while True:
+            try:
+                return super().xWrite(data, offset)
+            except apsw.FullError:
+                if not self._pages.make_room():
+                    raise
 
     def xSync(self, flags: int) -> None:
         """Raises what the platform's raises; SQLite sees it as such."""

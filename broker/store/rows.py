@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
 
 from broker import records
 from broker.letter import Letter
 from broker.records import Record
-from broker.store.base import Content, DamagedError
+from broker.store.base import Content, DamagedError, Lost
 from broker.store.contents import Contents, of_delayed, of_letter
-
-
-class Lost(NamedTuple):
-    """A dead letter or delayed publish that cannot be read."""
-
-    id: str
-    """Of the message; of a delayed publish, its number."""
-    messages: int
-    reason: str
 
 
 class Rows:
@@ -46,7 +37,7 @@ class Rows:
         rows = self._db.execute
         meta: dict[str, Any] = dict(rows("SELECT name, value FROM meta"))
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), int(meta["last_piece"]))
-        heads: dict[int, int] = dict(rows(_HEADS))
+        heads: dict[int, int] = dict(rows(HEADS))
         yield from self._topics(str(meta["store_id"]), heads)
         names = {number: name for name, number in self.numbers.items()}
         for id_, number, first, count, time, expires, size in rows(
@@ -125,10 +116,7 @@ class Rows:
 
 
 _NOTHING = 2**63
-# The oldest wanted piece of each log: the one in which its slowest reader stands, or its oldest message that somebody
-# holds (letters that were put back are kept apart), but none before the head that the log was moved to. What is older
-# is deleted over many commits, and may be there in parts.
-_HEADS = """
+HEADS = """
 WITH held_logs AS (
     SELECT topic, min(seq) AS seq FROM held WHERE NOT EXISTS (
         SELECT 1 FROM letters WHERE letters.topic = held.topic AND letters.user = held.user AND letters.seq = held.seq
@@ -139,5 +127,9 @@ WITH held_logs AS (
     SELECT number, max(head, min(position, coalesce(seq, position))) AS start
     FROM topics JOIN readers ON readers.topic = number LEFT JOIN held_logs ON held_logs.topic = number
 )
-SELECT topic, min(first) FROM pieces JOIN starts ON number = topic WHERE first + count > start GROUP BY topic
+SELECT topic, min(first) AS head FROM pieces JOIN starts ON number = topic WHERE first + count > start GROUP BY topic
+"""
+"""The oldest wanted piece of each log: the one in which its slowest reader stands, or its oldest message that somebody
+holds (letters that were put back are kept apart), but none before the head that the log was moved to. What is older is
+deleted over many commits, and may be there in parts.
 """

@@ -65,47 +65,36 @@ CREATE UNIQUE INDEX keys_of ON keys (topic, key);
 """ + CONTENTS.format("contents")
 
 
-def new_file(path: str, pages: Pages) -> apsw.Connection:
-    """An empty file with checksums on its pages, not durable before it is synced. Raises `apsw.Error`."""
-    connection = apsw.Connection(path, vfs=pages.name)
+def lay_out(connection: apsw.Connection) -> None:
+    """Settles how the pages of an empty file are laid out. Raises `apsw.Error`."""
     connection.reserve_bytes(reserve=CHECKSUM_BYTES)
     connection.pragma("page_size", PAGE_BYTES)
     connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
-    connection.pragma("locking_mode", "exclusive")
-    connection.pragma("journal_mode", "memory")
-    connection.pragma("synchronous", "off")
-    return connection
 
 
-def make_tables(connection: apsw.Connection, meta: Mapping[str, str | int] | None = None) -> None:
+def make_tables(connection: apsw.Connection, meta: Mapping[str, str | int]) -> None:
     """The tables of the present schema, with facts about the store. Raises `apsw.Error`."""
     with connection:
         connection.execute(TABLES)
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", list((meta or {}).items()))
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", VERSION)
 
 
-def open_database(path: str, pages: Pages, meta: Mapping[str, str | int] | None = None) -> apsw.Connection:
+def open_database(path: str, pages: Pages, meta: Mapping[str, str | int]) -> apsw.Connection:
     """The one connection to a store's file, over `pages`. Where there is none it is made, durably, with `meta` as its
     facts.
 
-    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of another version; without `meta` for
-    one that is empty.
+    Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of another version.
     """
     try:
         connection = apsw.Connection(path, vfs=pages.name)
         connection.set_busy_timeout(0)
-        connection.pragma(
-            "locking_mode", "exclusive"
-        )  # nobody else, not even to read; before the first read
+        # Nobody else, not even to read. Before the first read: then the log's index is in memory, and takes no room.
+        connection.pragma("locking_mode", "exclusive")
         fresh = not connection.pragma("schema_version")
-        if fresh and meta is None:
-            raise UnusableStoreError(f"{path}: there is nothing in it")
         if fresh:
-            connection.reserve_bytes(reserve=CHECKSUM_BYTES)
-            connection.pragma("page_size", PAGE_BYTES)
-            connection.pragma("auto_vacuum", 2)  # incremental: space is given back in small steps
+            lay_out(connection)
         else:
             check_header(connection, path)
         if connection.pragma("journal_mode", "wal") != "wal":
@@ -118,6 +107,10 @@ def open_database(path: str, pages: Pages, meta: Mapping[str, str | int] | None 
             make_tables(connection, meta)
             sync(Path(path))
             sync(Path(path).parent)
+    except apsw.FullError:
+        raise UnusableStoreError(
+            f"{path}: the disk is full, and this store takes a write to be opened: make room"
+        ) from None
     except apsw.Error as error:
         raise UnusableStoreError(f"{path}: {error}") from None
     except OSError as error:
@@ -133,8 +126,9 @@ def has_topics(db: apsw.Connection) -> bool:
 
 def other_brokers(path: Path, made_for: str, wanted: str) -> str:
     """Why a store is not used that was made for a cluster of other brokers."""
+    others = made_for or "that it does not name"
     return (
-        f"{path}: there are topics in it that were spread over brokers {made_for}, and the cluster has "
+        f"{path}: there are topics in it that were spread over brokers {others}, and the cluster has "
         f"{wanted or 'none'} now; start as many brokers as before (topics cannot be moved yet), or read it empty first"
     )
 

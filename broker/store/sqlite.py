@@ -1,31 +1,32 @@
 """The durable store: one SQLite file, one connection, one transaction a burst, synced before anybody is answered.
 
 The write-ahead log with `synchronous=FULL` is synced at every commit (https://www.sqlite.org/wal.html). After a failed
-commit nothing is known of the file (Rebello et al., ATC 2020): the broker exits, and starts from what is there. Bodies
-stay in the file when a store is loaded, and are read when they are asked for.
+commit nothing is known of the file (Rebello et al., ATC 2020): the broker exits, and starts from what is there. The
+contents of messages stay in the file when a store is loaded, and are read when they are asked for.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apsw
 
 from broker.records import Record
-from broker.store.base import Content, DamagedError, StoreError, UnusableStoreError
+from broker.store.base import Content, Lost, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
 from broker.store.contents import Contents
-from broker.store.files import FILE, check_marker, leave_marker
+from broker.store.files import FILE, check_marker, leave_marker, mark
+from broker.store.looking import facts_of, look_for
 from broker.store.pages import Pages
-from broker.store.rows import Lost, Rows
-from broker.store.schema import has_topics, open_database, other_brokers
+from broker.store.rows import Rows
+from broker.store.schema import open_database, other_brokers
+from broker.store.space import Space
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
 from broker.store.thresholds import DEFAULT, StoreThresholds
 from broker.store.upgrade import upgrade
@@ -62,9 +63,15 @@ class SqliteStore:
         """
         self.path = folder / FILE
         remove_copies(folder)
-        self._reserve = reserve
-        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._owner = owner
+        check_marker(self.path)
+        self._look_first()
+        upgrade(self.path)
         self._thresholds = thresholds
+        self._space = Space(folder, reserve, thresholds)
+        self._pages = Pages(read, self._space.make_room)
+        self.synced = 0
+        self.lost: Sequence[Lost] = ()
         self._numbers: dict[bytes, int] = {}
         self._apart: dict[UserKey, set[int]] = {}
         self._cache: OrderedDict[int, Content] = OrderedDict()
@@ -72,43 +79,33 @@ class SqliteStore:
         """Bytes in the cache."""
         self._unwanted: deque[int] = deque()
         """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
-        self._clock_written = 0
-        self._reserved = 0
-        """Up to this number pieces may be stored before more numbers are reserved."""
-        self._pages = Pages(read)
-        self.synced = 0
-        self.lost: Sequence[Lost] = ()
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, "last_piece": 0, **owner._asdict()}
-        check_marker(self.path)
-        upgrade(self.path)
         self._db = open_database(str(self.path), self._pages, facts)
         try:
-            meta = self._read_meta()
+            meta = facts_of(self._db)
             self._contents = Contents(self._db, self._pages)
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
+        self._writer = Writer(self._db, self._contents, 0)
         self.clock = max(1, int(meta.get("clock", 0)))
+        self._clock_written = 0
         self._reserved = int(meta.get("last_piece", 0))
-        self._owner = owner
-        found = Owner(meta.get("cluster", ""), meta.get("broker", ""), owner.brokers)
-        if found != owner:
-            raise UnusableStoreError(
-                f"{self.path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
-                f"not of {owner.broker!r} of {owner.cluster!r}"
-            )
+        """Up to this number pieces may be stored before more numbers are reserved."""
+        self._brokers_due = meta.get("brokers") != owner.brokers
+        """The next commit is to name the brokers: there are no topics yet, or the store was of schema 1."""
+        self._mark(str(meta["store_id"]), is_new=meta["store_id"] == new_id)
+        self._space.set_log(self._db)
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the state; the contents of pieces stay in the file."""
+        rows = Rows(self._db, self._contents)
         try:
-            self._check_brokers(self._read_meta())
-            rows = Rows(self._db, self._contents)
             yield from rows.read()
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
-        self._numbers, self._apart = rows.numbers, rows.apart
-        self._writer = Writer(self._db, self._contents, rows.last_letter)
+        self._numbers, self._apart, self.lost = rows.numbers, rows.apart, rows.lost
         self._unwanted.extend(rows.unwanted)
-        self.lost = rows.lost
+        self._writer = Writer(self._db, self._contents, rows.last_letter)
 
     def commit(self, burst: Sequence[Record], clock: int) -> None:
         """One transaction, synced. `clock` is the broker's, in microseconds."""
@@ -122,8 +119,7 @@ class SqliteStore:
                 break
             except apsw.CorruptError as error:
                 if attempt == 2:
-                    leave_marker(self.path, str(error))
-                    raise StoreError(f"{self.path}: damaged: {error}") from None
+                    raise self._damaged(error) from None
                 self._go_round_damage(error)
             except apsw.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
@@ -135,12 +131,7 @@ class SqliteStore:
         if found is not None:
             return found
         try:
-            rows: list[Any] = self._db.execute("SELECT digest FROM pieces WHERE id = ?", (piece,)).fetchall()
-            if not rows:
-                raise DamagedError("its row is missing")
-            content = self._contents.read(piece, rows[0][0])
-        except (apsw.CorruptError, apsw.IOError) as error:
-            raise DamagedError(str(error)) from None
+            content = self._contents.read_piece(piece)
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
         self._cache[piece] = content
@@ -151,21 +142,17 @@ class SqliteStore:
 
     def room(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
-        disk = os.fstatvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize - self._reserve
+        return self._space.room()
 
     def tidy(self) -> None:
         """Gives some of the free space in the file back; cheap where there is little."""
-        most = self._thresholds
         try:
+            self._space.keep_up(self._db)
             if self._unwanted:
                 with self._transaction():
                     deleted = self._delete_unwanted()
                 self._deleted(deleted)
-            if self._db.pragma("freelist_count") > (most.tidy_above if self.room() > most.scarce_bytes else 0):
-                self._db.execute(f"PRAGMA incremental_vacuum({most.tidied_pages})").fetchall()
-                # The file itself becomes shorter only now, and so does the log (https://www.sqlite.org/wal.html#ckpt).
-                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._space.shrink(self._db)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return  # another time: nothing has been changed
         except apsw.CorruptError as error:
@@ -181,10 +168,30 @@ class SqliteStore:
     def close(self) -> None:
         """Closes the file. May be called twice."""
         self._db.close()
-        if self._folder >= 0:
-            self._pages.unregister()
-            os.close(self._folder)
-            self._folder = -1
+        self._pages.unregister()
+        self._space.close()
+
+    def _look_first(self) -> None:
+        """Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not changed then."""
+        found = look_for(self.path)
+        if found is None:
+            return
+        theirs = Owner(found.cluster, found.broker, self._owner.brokers)
+        if theirs != self._owner:
+            raise UnusableStoreError(
+                f"{self.path}: this is the store of broker {theirs.broker!r} of cluster {theirs.cluster!r}, "
+                f"not of {self._owner.broker!r} of {self._owner.cluster!r}"
+            )
+        if found.spread_over and found.spread_over != self._owner.brokers:
+            raise UnusableStoreError(other_brokers(self.path, found.spread_over, self._owner.brokers))
+
+    def _mark(self, store_id: str, is_new: bool) -> None:
+        """So that it is missed where it gets lost. Before anybody is answered out of a new one."""
+        try:
+            mark(self.path.parent, store_id)
+        except OSError as error:
+            if is_new:
+                raise UnusableStoreError(f"{self.path.parent}: {error.strerror}") from None
 
     def _write(self, writes: Burst, clock: int) -> None:
         """The transaction. Raises `apsw.Error`; it is rolled back then."""
@@ -193,6 +200,7 @@ class SqliteStore:
             deleted = self._delete_unwanted()
             self._write_facts(writes, clock)
         self._deleted(deleted)
+        self._brokers_due = False
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -206,16 +214,18 @@ class SqliteStore:
             raise
 
     def _write_facts(self, writes: Burst, clock: int) -> None:
-        update, many = "UPDATE meta SET value = ? WHERE name = ?", self._thresholds
-        if writes.held or writes.keys or writes.returned or clock > self._clock_written + many.clock_us:
-            self._db.execute(update, (clock, "clock"))
+        update, most = "INSERT OR REPLACE INTO meta VALUES (?, ?)", self._thresholds
+        if writes.held or writes.keys or writes.returned or clock > self._clock_written + most.clock_us:
+            self._db.execute(update, ("clock", clock))
             self._clock_written = clock
         if writes.topics_begun:
             greater = "UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'"
             self._db.execute(greater, (writes.topics_begun,))
         if writes.last_piece > self._reserved:
-            self._reserved = writes.last_piece + many.numbers
-            self._db.execute(update, (self._reserved, "last_piece"))
+            self._reserved = writes.last_piece + most.numbers
+            self._db.execute(update, ("last_piece", self._reserved))
+        if self._brokers_due:
+            self._db.execute(update, ("brokers", self._owner.brokers))
 
     def _delete_unwanted(self) -> int:
         """Within a transaction; how many are deleted when it is committed."""
@@ -233,17 +243,8 @@ class SqliteStore:
         try:
             self._contents.be_careful()
         except apsw.Error as worse:
-            leave_marker(self.path, str(worse))
-            raise StoreError(f"{self.path}: damaged: {worse}") from None
+            raise self._damaged(worse) from None
 
-    def _read_meta(self) -> dict[str, Any]:
-        rows: list[Any] = self._db.execute("SELECT name, value FROM meta").fetchall()
-        return dict(rows)
-
-    def _check_brokers(self, meta: dict[str, Any]) -> None:
-        made_for, wanted = meta.get("brokers", ""), self._owner.brokers
-        if made_for == wanted:
-            return
-        if has_topics(self._db):
-            raise UnusableStoreError(other_brokers(self.path, made_for, wanted))
-        self._db.execute("UPDATE meta SET value = ? WHERE name = 'brokers'", (wanted,))
+    def _damaged(self, error: apsw.Error) -> StoreError:
+        leave_marker(self.path, str(error))
+        return StoreError(f"{self.path}: damaged: {error}")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import apsw
 
 from broker.store.base import StoreError
-from broker.store.files import sync
+from broker.store.files import remove_family, sync
 from broker.store.pages import Pages, trusting
 
-COPY, PART = "backup-", ".part"
-"""How the names of copies begin, and how those that are not complete end."""
+PART = ".part"
+"""How the names of copies end that are not complete."""
+is_copy = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
+"""Whether a file's name is that of a copy."""
 
 
 class SqliteBackup:
@@ -39,6 +42,7 @@ class SqliteBackup:
         except OSError as error:
             raise StoreError(f"{self._part}: {error.strerror}") from None
         except apsw.Error as error:
+            remove_copy(target)
             raise StoreError(f"{self._part}: {error}") from None
 
     @property
@@ -67,17 +71,24 @@ class SqliteBackup:
             raise StoreError(f"{self._part}: {type(error).__name__}: {error}") from None
 
     def cancel(self) -> None:
-        """No copy is wanted any more. Never raises."""
+        """No copy is wanted any more, a complete one neither. Never raises."""
         with suppress(apsw.Error):
             self._backup.close(True)
         with suppress(apsw.Error):
             self._db.close()
-        remove_copies(self._part.parent, self._part.name)
+        remove_copy(self._target)
 
 
-def remove_copies(folder: Path, name: str = f"{COPY}*{PART}") -> None:
-    """Removes what copies that were not completed have left behind. Never raises."""
-    for part in folder.glob(name):
-        for each in (part, part.with_name(part.name + "-journal")):
-            with suppress(OSError):
-                each.unlink(missing_ok=True)
+def remove_copies(folder: Path) -> None:
+    """Removes the copies that nobody has fetched, and what those that were not completed have left. Never raises."""
+    with suppress(OSError):
+        for name in {re.sub(r"(\.part)?(-wal|-shm|-journal)?$", "", each.name) for each in folder.iterdir()}:
+            if is_copy(name):
+                remove_copy(folder / name)
+
+
+def remove_copy(copy: Path) -> None:
+    """Removes one, complete or not. Never raises."""
+    for each in (copy, copy.with_name(copy.name + PART)):
+        with suppress(OSError):
+            remove_family(each)

@@ -21,7 +21,7 @@ from broker.store.base import UnusableStoreError
 from broker.store.contents import TABLE, digest_of, of_delayed, of_letter
 from broker.store.files import sync
 from broker.store.pages import Pages
-from broker.store.schema import VERSION, check_header, make_tables, new_file
+from broker.store.schema import VERSION, check_header, lay_out, make_tables
 
 log = logging.getLogger("fanmail.broker")
 
@@ -54,7 +54,11 @@ def upgrade(path: Path) -> None:
             _check_room(path)
             old.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             pages = Pages()
-            with closing(new_file(str(fresh), pages)) as new:
+            with closing(apsw.Connection(str(fresh), vfs=pages.name)) as new:
+                lay_out(new)
+                new.pragma("locking_mode", "exclusive")
+                new.pragma("journal_mode", "memory")  # the file is of no use before it is whole and synced
+                new.pragma("synchronous", "off")
                 copy(old, new)
             pages.unregister()
         if path.with_name(path.name + "-wal").exists():
@@ -62,6 +66,10 @@ def upgrade(path: Path) -> None:
         sync(fresh)
         fresh.replace(path)
         sync(path)
+    except apsw.FullError:
+        raise UnusableStoreError(
+            f"{path}: the disk is full, and this store of an older version takes room to be opened: make some"
+        ) from None
     except apsw.Error as error:
         raise UnusableStoreError(f"{path}: {error}") from None
     except OSError as error:
@@ -70,7 +78,7 @@ def upgrade(path: Path) -> None:
 
 def copy(old: apsw.Connection, new: apsw.Connection) -> None:
     """All rows of an older store into an empty file. Raises `apsw.Error`."""
-    make_tables(new)
+    make_tables(new, {})
     there = {name for (name,) in old.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for table in _SAME:
         if table in there:

@@ -1,11 +1,13 @@
 """`python -m broker.tools.backup TARGET`, which is `bin/backup`: a consistent copy of the stores of running brokers.
 
 Each broker copies its store through its own connection, in steps between the bursts, beside the store; the copy is
-moved to the target when it is whole and synced. The brokers go on serving meanwhile.
+moved to the target when it is whole and synced. The brokers go on serving meanwhile. A broker removes a copy that
+nobody asks for any more, so this may be killed at any time.
 """
 
 from __future__ import annotations
 
+import errno
 import secrets
 import shutil
 import sys
@@ -15,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from broker.store.files import FILE, sync
+from broker.store.files import FILE, family, remove_family, sync
 from broker.tools.control import Control
 from common import config, ops
 from common.config import StartBrokersSettings
@@ -44,15 +46,16 @@ def main() -> int:
     target = Path(arguments.target).absolute()
     ids = list(dict.fromkeys(settings.ids)) or [broker.id for broker in cluster.brokers]
     for broker_id in ids:
-        if (target / broker_id / FILE).exists():
-            raise StartError(f"{target / broker_id / FILE}: there is a copy already")
-    for broker_id in ids:
-        try:
-            copy = make_copy(cluster, broker_id, keys)
-        except FanmailError as error:
-            raise StartError(f"broker {broker_id}: {error.detail or error.code}") from None
-        _move(copy, target / broker_id)
-        print(f"{broker_id}: {target / broker_id / FILE}", flush=True)
+        for there in family(target / broker_id / FILE):
+            raise StartError(f"{there}: there is a copy already, or a part of one")
+    try:
+        for broker_id in ids:
+            _move(make_copy(cluster, broker_id, keys), target / broker_id)
+            print(f"{broker_id}: {target / broker_id / FILE}", flush=True)
+    except FanmailError as error:
+        raise StartError(f"broker {broker_id}: {error.detail or error.code}") from None
+    except KeyboardInterrupt:
+        raise StartError(f"broker {broker_id}: interrupted, its copy was not made") from None
     return 0
 
 
@@ -71,16 +74,25 @@ def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path
 
 
 def _move(copy: Path, folder: Path) -> None:
-    """Durably, also to another file system; a half-made target is never named like a whole one."""
+    """Durably, also to another file system; a half-made target is never named like a whole one. The broker may remove
+    the copy meanwhile, if that takes long: what is open can be read to its end.
+    """
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
         half = folder / (FILE + ".part")
-        shutil.move(copy, half)
+        remove_family(half)
+        try:
+            copy.rename(half)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copyfile(copy, half)
+            copy.unlink(missing_ok=True)
         sync(half)
         half.replace(folder / FILE)
         sync(folder / FILE)
     except OSError as error:
-        raise StartError(f"{folder}: {error.strerror}; the copy is {copy}") from None
+        raise StartError(f"{folder}: {error.strerror}; the copy is {copy} until the broker removes it") from None
 
 
 if __name__ == "__main__":

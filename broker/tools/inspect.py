@@ -10,11 +10,12 @@ from typing import Any
 import configargparse
 import msgspec
 
+from broker.checking import Damage, check
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE, LOCK
-from broker.store.inspection import Inspection, TopicRow
+from broker.store.files import FILE, LOCK, traces
+from broker.store.inspection import TopicRow, inspect
 from common.errors import StartError
-from common.process import how_many, lock_file, run_main
+from common.process import how_many, lock_to_look, run_main
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")
@@ -29,35 +30,40 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a broker")
     options = parser.parse_args(sys.argv[1:])
     folder = Path(options.folder)
-    files = [folder / FILE] if (folder / FILE).exists() else sorted(folder.glob(f"*/{FILE}"))
+    places = (folder / FILE, *(each / FILE for each in sorted(folder.glob("*"))))
+    files = [path for path in places if path.exists() or traces(path)]
     if not files:
         raise StartError(f"{folder}: there is no store ({FILE}) in it, nor in a folder below")
+    damaged: list[str] = []
     for path in files:
-        lock_file(path.with_name(LOCK))
+        lock_to_look(path.with_name(LOCK))
         try:
-            _show(path, options)
+            damage = _show(path, options)
         except UnusableStoreError as error:
             raise StartError(str(error)) from None
+        if damage is not None:
+            damaged.append(f"{path}: damaged: {damage}")
+    if damaged:
+        raise StartError("; ".join(damaged))
     return 0
 
 
-def _show(path: Path, options: Any) -> None:
-    inspection = Inspection(path)
-    try:
-        inspection.check()
+def _show(path: Path, options: Any) -> Damage | None:
+    """Prints what is there, and says what of it is damaged."""
+    with inspect(path) as inspection:
+        damage = check(inspection)
         summary = inspection.summary()
         rows = list(inspection.topics(options.prefix.encode(), options.limit))
-    finally:
-        inspection.close()
     if options.json:
         topics = [row._asdict() | {"name": row.name.decode(errors="replace")} for row in rows]
-        document = {"path": str(path), **summary._asdict(), "whole": True, "listed": topics}
+        document = {"path": str(path), **summary._asdict(), "whole": damage is None, "listed": topics}
         print(msgspec.json.encode(document).decode())
-        return
+        return damage
     facts = ", ".join(f"{name} {value:,}" for name, value in list(summary._asdict().items())[2:])
-    print(f"{path}: broker {summary.broker} of cluster {summary.cluster}: {facts}; whole")
+    print(f"{path}: broker {summary.broker} of cluster {summary.cluster}: {facts}; {damage or 'whole'}")
     if rows:
         _print_table([_HEAD, *map(_cells, rows)])
+    return damage
 
 
 def _cells(row: TopicRow) -> tuple[str, ...]:

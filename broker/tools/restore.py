@@ -1,30 +1,46 @@
 """`python -m broker.tools.restore COPY DATA`, which is `bin/restore`: puts copies where brokers find them.
 
-Every copy is checked before anything is written; a store that is there already is never replaced. A restored store has
-a new id: ids of messages that were published after the copy was made are never given out again, so old cursors are
-`cursor-lost` and old receipts `lease-lost`.
+Every copy is checked before anything is written; a store that is there already, or a part of one, is never replaced. A
+restored store has a new id: ids of messages that were published after the copy was made are never given out again, so
+old cursors are `cursor-lost` and old receipts `lease-lost`.
 """
 
 from __future__ import annotations
 
 import secrets
-import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import configargparse
 
+from broker.checking import check as check_store
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE, LOCK, sync
-from broker.store.inspection import begin_anew, check_file
+from broker.store.copying import copy_anew
+from broker.store.files import FILE, LOCK, family, mark, nothing_in, remove_family, sync, traces
+from broker.store.inspection import inspect
 from common.errors import StartError
-from common.process import lock_file, private_dir, run_main
+from common.process import lock_file, lock_to_look, private_dir, run_main
 
 PROG = "restore"
 
 
+class Target(NamedTuple):
+    """Where a copy goes."""
+
+    path: Path
+    store_id: str
+
+    @property
+    def half(self) -> Path:
+        """Its name until all copies are complete, which no broker takes for a store."""
+        return self.path.with_name(FILE + ".part")
+
+
 def main() -> int:
-    """Raises `StartError`: where a copy is not whole or a store is there already, nothing was written."""
+    """Raises `StartError`: where a copy is not whole or a store is there already, nothing was written. Where it fails
+    or is killed later, a broker whose copy is not in its place does not start.
+    """
     parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("copy", metavar="COPY", help="directory that bin/backup made")
     parser.add_argument("data", metavar="DATA", help="the --data of the brokers, which must not run")
@@ -33,32 +49,47 @@ def main() -> int:
     copies = sorted(source.glob(f"*/{FILE}"))
     if not copies:
         raise StartError(f"{source}: there is no copy of a store ({FILE} in a folder for each broker)")
-    for each in copies:
-        try:
-            check_file(each)
-        except UnusableStoreError as error:
-            raise StartError(str(error)) from None
-        if (data / each.parent.name / FILE).exists():
-            raise StartError(f"{data / each.parent.name / FILE}: there is a store already; it is not replaced")
-    for each in copies:
-        _put(each, private_dir(data / each.parent.name, "store directory"))
-    return 0
-
-
-def _put(copy: Path, folder: Path) -> None:
-    lock_file(folder / LOCK)
-    half = folder / (FILE + ".part")
     try:
-        shutil.copyfile(copy, half)
-        begin_anew(half, secrets.token_hex(4))
-        sync(half)
-        half.replace(folder / FILE)
-        sync(folder / FILE)
+        for each in sorted(source.iterdir()):
+            if traces(each / FILE) and not (each / FILE).exists():
+                raise StartError(nothing_in(each / FILE))
+        for each in copies:
+            check(each, data / each.parent.name / FILE)
+        targets = {each: prepare(data / each.parent.name) for each in copies}
+        for copy, target in targets.items():
+            copy_anew(copy, target.half, target.store_id)
+        for copy, target in targets.items():
+            target.half.replace(target.path)
+            sync(target.path)
+            print(f"{copy} -> {target.path}", flush=True)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except OSError as error:
-        raise StartError(f"{folder}: {error.strerror}") from None
-    print(f"{copy} -> {folder / FILE}", flush=True)
+        raise StartError(f"{error.filename or data}: {error.strerror}") from None
+    return 0
+
+
+def check(copy: Path, path: Path) -> None:
+    """Raises `StartError` or `UnusableStoreError` where the copy is not whole or in use, or there is something already:
+    SQLite would take a log that was left for a part of the copy.
+    """
+    lock_to_look(copy.with_name(LOCK))
+    with inspect(copy) as inspection:
+        damage = check_store(inspection)
+    if damage:
+        print(f"{PROG}: {copy}: {damage}; a broker serves the others", file=sys.stderr)
+    for there in family(path):
+        what = "a store" if there == path else "what belongs to a store that was here"
+        raise StartError(f"{there}: there is {what} already; it is not replaced: move it away first")
+
+
+def prepare(folder: Path) -> Target:
+    """Locks the folder and marks it with the id of the store to be: from now on no broker begins an empty one there."""
+    target = Target(private_dir(folder, "store directory") / FILE, secrets.token_hex(4))
+    lock_file(target.path.with_name(LOCK))
+    remove_family(target.half)
+    mark(target.path.parent, target.store_id)
+    return target
 
 
 if __name__ == "__main__":

@@ -187,6 +187,7 @@ class DyingStore:
         self.durable = self.store.durable
         self.clock = self.store.clock
         self.synced = 0
+        self.lost = ()
         self.death: Death | None = None
         self.waits_for_message = False
         """The death comes with the next commit of a message."""

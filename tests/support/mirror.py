@@ -63,6 +63,7 @@ class MirrorStore:
 
     durable = True
     synced = 0
+    lost = ()
     clock = 1
 
     def __init__(self, store_id: str, lazy: bool = False) -> None:

@@ -120,7 +120,7 @@ def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
             process.lock_file(path)
         holder.kill()
     os.close(process.lock_file(path))
-    assert path.read_text() == f"{os.getpid()}\n"
+    assert path.read_text() == f"{os.getpid():<19}\n"
 
 
 def test_a_lock_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
