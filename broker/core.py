@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from broker.damage import damaged_between
 from broker.limits import Limits
 from broker.piece import Piece
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
@@ -21,6 +22,12 @@ from common.errors import FanmailError
 from common.wire import Request
 
 log = logging.getLogger("fanmail.broker")
+
+
+class BrokenInvariantError(Exception):
+    """An unforeseen error when the state may be half-way. Nobody of the turn is answered: the process ends, and goes on
+    with what is stored.
+    """
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class Core:
     def set_aside(self, message: str, count: int, reason: str) -> None:
         """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
         self.counters["dropped.damaged"] += count
-        about = {"message": message, "count": count, "reason": reason}
+        about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
     def take_records(self) -> list[Record]:
@@ -101,7 +108,7 @@ class Core:
         """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
         counted already.
         """
-        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
+        self.counters[f"dropped.{reason}"] += head - topic.head_seq - damaged_between(topic, topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:

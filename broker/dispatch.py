@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from broker.admin import list_topics
 from broker.backups import Backups
-from broker.core import Core
+from broker.core import BrokenInvariantError, Core
 from broker.due import DueWork
 from broker.gauges import gauges
 from broker.handlers import HANDLERS
@@ -33,12 +33,6 @@ _KNOWN = {int(op): (op, op.name, OPS[op], HANDLERS.get(op)) for op in Op}
 _BIGGEST_NAME = 1024
 _NOTHING = ops.Nothing()
 _NO_BODY = ops.Run(0, 0, 0, b"", b"")
-
-
-class BrokenInvariantError(Exception):
-    """An unforeseen error when the state may be half-way. Nobody of the turn is answered: the process ends, and goes on
-    with what is stored.
-    """
 
 
 class Identity(NamedTuple):

@@ -244,3 +244,6 @@ Record = (
     | KeyRemembered
     | KeyForgotten
 )
+
+OfUser = SettingsSet | Leased | Returned | Finished | DeadLettered | DeadEnded | DeadReturned
+"""Records that change what a user has beside his place in the log."""

@@ -31,16 +31,6 @@ SUBSCRIPTION_COST = 192
 
 UserOf = tuple[bytes, bytes]
 """A topic and a user."""
-OfUser = (
-    records.SettingsSet
-    | records.Leased
-    | records.Returned
-    | records.Finished
-    | records.DeadLettered
-    | records.DeadEnded
-    | records.DeadReturned
-)
-"""Records that change what a user has beside his place in the log."""
 
 
 class State:
@@ -244,7 +234,7 @@ class State:
             self.leases_due.drop((record.topic, record.user))
             self.idle_due.drop((record.topic, record.user))
 
-    def _of_user(self, record: OfUser) -> None:
+    def _of_user(self, record: records.OfUser) -> None:
         topic = self.topics[record.topic]
         subscription = topic.subscriptions[record.user]
         if type(record) is records.Leased:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import takewhile
 from operator import attrgetter
 
 from broker.ages import SECOND, Seconds
 from broker.index import Index
-from broker.piece import DAMAGED, MESSAGE_COST, Piece
+from broker.piece import MESSAGE_COST, Piece
 from broker.records import TopicChanged
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
@@ -124,13 +123,6 @@ class Topic:
             if not piece.expires or piece.expires > wall:
                 return max(seq, piece.first)
         return self.next_seq
-
-    def damaged_between(self, seq: int, end: int) -> int:
-        """How many messages of damaged pieces there are from a stored one on and before another or `next_seq`."""
-        if not self.ttls or seq == end:
-            return 0
-        pieces = takewhile(lambda piece: piece.first < end, self.pieces(seq))
-        return sum(min(piece.end, end) - max(piece.first, seq) for piece in pieces if piece.expires == DAMAGED)
 
     def head_for(self, messages: int, size: int) -> tuple[int, int]:
         """Where the head must be so that at most so many messages of at most `size` bytes are stored, and how many

@@ -25,6 +25,7 @@ class Found(NamedTuple):
     """The ids of the brokers over which its topics were spread, between commas; "" where it does not say, as stores of
     schema 1 do not; None where it has no topics.
     """
+    schema: int
 
 
 @contextmanager
@@ -86,7 +87,8 @@ def look_for(path: Path) -> Found | None:
         with look_at(path) as (db, _):
             facts = facts_of(db)
             spread_over = str(facts.get("brokers", "")) if has_topics(db) else None
-            return Found(str(facts.get("cluster", "")), str(facts.get("broker", "")), spread_over)
+            owner = (str(facts.get("cluster", "")), str(facts.get("broker", "")))
+            return Found(*owner, spread_over, db.pragma("user_version"))
     except EmptyStoreError:
         written = path.exists() and path.stat().st_size > 0
         if marked(path.parent) or (traces(path) and not written):

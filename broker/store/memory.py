@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from broker.records import Record, StoreOpened
-from broker.store.base import ENDLESS, Backup, Content, StoreError
+from broker.store.base import ENDLESS, Backup, Content, Lost, StoreError
 
 
 class MemoryStore:
@@ -14,7 +14,7 @@ class MemoryStore:
 
     durable = False
     synced = 0
-    lost = ()
+    lost: Sequence[Lost] = ()
     clock = 1
     """A reading of 0 would look like a deadline that is not set."""
 

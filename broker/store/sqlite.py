@@ -22,7 +22,7 @@ from broker.store.base import Content, Lost, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
 from broker.store.contents import Contents
 from broker.store.files import FILE, check_marker, leave_marker, mark
-from broker.store.looking import facts_of, look_for
+from broker.store.looking import Found, facts_of, look_for
 from broker.store.pages import Pages
 from broker.store.rows import Rows
 from broker.store.schema import open_database, other_brokers
@@ -65,8 +65,7 @@ class SqliteStore:
         remove_copies(folder)
         self._owner = owner
         check_marker(self.path)
-        self._look_first()
-        upgrade(self.path)
+        upgrade(self.path, self._look_first())
         self._thresholds = thresholds
         self._space = Space(folder, reserve, thresholds)
         self._pages = Pages(read, self._space.make_room)
@@ -171,11 +170,11 @@ class SqliteStore:
         self._pages.unregister()
         self._space.close()
 
-    def _look_first(self) -> None:
-        """Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not changed then."""
+    def _look_first(self) -> Found | None:
+        """What is there. Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not changed then."""
         found = look_for(self.path)
         if found is None:
-            return
+            return None
         theirs = Owner(found.cluster, found.broker, self._owner.brokers)
         if theirs != self._owner:
             raise UnusableStoreError(
@@ -184,6 +183,7 @@ class SqliteStore:
             )
         if found.spread_over and found.spread_over != self._owner.brokers:
             raise UnusableStoreError(other_brokers(self.path, found.spread_over, self._owner.brokers))
+        return found
 
     def _mark(self, store_id: str, is_new: bool) -> None:
         """So that it is missed where it gets lost. Before anybody is answered out of a new one."""

@@ -20,8 +20,9 @@ import apsw
 from broker.store.base import UnusableStoreError
 from broker.store.contents import TABLE, digest_of, of_delayed, of_letter
 from broker.store.files import sync
+from broker.store.looking import Found
 from broker.store.pages import Pages
-from broker.store.schema import VERSION, check_header, lay_out, make_tables
+from broker.store.schema import VERSION, lay_out, make_tables
 
 log = logging.getLogger("fanmail.broker")
 
@@ -36,21 +37,17 @@ _SAME = ("meta", "topics", "topic_settings", "subscriptions", "settings", "held"
 """Tables whose rows stay as they are."""
 
 
-def upgrade(path: Path) -> None:
-    """Does nothing for a store that is up to date or not there. Raises `UnusableStoreError`."""
+def upgrade(path: Path, found: Found | None) -> None:
+    """`found` is what a look at the store has found. Does nothing where it is up to date or not there. Raises `UnusableStoreError`."""
     fresh = path.with_name(path.name + ".new")
     try:
         for each in (fresh, fresh.with_name(fresh.name + "-journal")):
             each.unlink(missing_ok=True)
-        if not path.exists() or not path.stat().st_size:
+        if found is None or found.schema == VERSION:
             return
-        with closing(apsw.Connection(str(path))) as old:
+        with closing(apsw.Connection(str(path))) as old:  # without the layer that writes checksums
             old.pragma("locking_mode", "exclusive")
-            check_header(old, str(path))
-            version = old.pragma("user_version")
-            if version >= VERSION:
-                return
-            log.info("the store is of an older version and is written anew", extra={"schema": version, "to": VERSION})
+            log.info("the store is of an older version and is written anew", extra={"schema": found.schema, "to": VERSION})
             _check_room(path)
             old.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             pages = Pages()

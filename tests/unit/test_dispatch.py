@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from broker import dispatch
-from broker.dispatch import BrokenInvariantError
+from broker.core import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
 from common import ops, wire
 from common.ops import OPS, Op

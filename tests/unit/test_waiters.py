@@ -354,9 +354,9 @@ def test_one_user_with_many_waiters_and_messages_is_not_more_a_turn(broker: Brok
     parked = [broker.wait(b"t", b"u") for _ in range(DEFAULT.wakes + 10)]
     for _ in parked:
         broker.publish(b"t", b"x")
-    assert ids(broker.turn()) == parked[:DEFAULT.wakes]
+    assert ids(broker.turn()) == parked[: DEFAULT.wakes]
     assert broker.dispatcher.waiters.busy
-    assert ids(broker.turn()) == parked[DEFAULT.wakes:]
+    assert ids(broker.turn()) == parked[DEFAULT.wakes :]
 
 
 def test_a_topic_that_is_published_to_in_every_turn_is_not_looked_through_again_and_again() -> None:
