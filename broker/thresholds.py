@@ -1,6 +1,7 @@
 """Every number at which the broker takes another path, in one place. Tests set all of them to 3.
 
-None of them changes what a client is answered, only how much is done at once, or when it is tidied up.
+None of them changes what a client is answered (but `looks`: how much a page of a listing has), only how much is done at
+once, or when it is tidied up.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from broker.listener import Listener
 from broker.server import Server
 from broker.state import State
 from broker.store.base import StoreError
+from broker.thresholds import DEFAULT
 from broker.topic_settings import TopicRules
 from common import wire
 from common.clock import Now
@@ -27,6 +28,7 @@ from tests.simulation.network import Network
 from tests.simulation.sockets import BrokerContext
 from tests.simulation.world import Task, World
 from tests.support.snapshot import check_state
+from tests.support.tiny import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +79,15 @@ class WatchedDispatcher(Dispatcher):
         peer_id: bytes = b"",
         spill: Callable[[list[Outgoing]], None] | None = None,
     ) -> Arrived:
-        arrived = super().handle(frames, now, peer_id, spill)
-        self._process.handled(frames, arrived, peer_id)
+        answered: set[int] = set()
+
+        def spilled(replies: list[Outgoing]) -> None:
+            assert spill is not None
+            answered.update(self._process.handled(frames, replies, peer_id, answered, last=False))
+            spill(replies)
+
+        arrived = super().handle(frames, now, peer_id, spilled if spill else None)
+        self._process.handled(frames, arrived.replies, peer_id, answered, last=True)
         return arrived
 
 
@@ -123,8 +132,8 @@ class BrokerProcess:
     def _build(self) -> None:
         broker, world = self.broker, self.broker.world
         self.store = DyingStore(world, self.task, broker.id, broker.disk, broker.slow)
-        contents = Contents(self.store.read if self.store.durable else None, broker.keep)
-        self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable)
+        contents = Contents(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
+        self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable, broker.thresholds)
         identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
         world.note("starts", broker.id, identity.incarnation)
         self.dispatcher = WatchedDispatcher(self, Core(self.state, LIMITS), identity, broker.map)
@@ -138,20 +147,26 @@ class BrokerProcess:
                 self.listener, self.dispatcher, self.store, self.clock, -1, lambda: None, goodbye_timeout=1.0
             )
 
-    def handled(self, frames: list[bytes], arrived: Arrived, peer_id: bytes) -> None:
-        """What was executed of a message, told to the front process whose requests they were."""
+    def handled(
+        self, frames: list[bytes], replies: list[Outgoing], peer_id: bytes, before: set[int], *, last: bool
+    ) -> set[int]:
+        """What was executed of a message, told to the front process whose requests they were. `before` were told
+        already; with `last` what has no reply is parked. Returns those that are told now.
+        """
         assert self.dispatcher is not None
         try:
             frame = wire.unpack_requests(frames)
         except WireError as error:
             self.broker.world.fail(f"a front sent what is none of ours: {error}")
-            return
+            return set()
         done = {}
-        for reply in arrived.replies:
+        for reply in replies:
             request_id, code, _ = msgspec.msgpack.decode(reply.packed)
             done[request_id] = code
         front = self.broker.network.all[peer_id].dealer.owner
         for request in frame.requests:
+            if request.id in before or (request.id not in done and not last):
+                continue
             code = done.get(request.id, "parked")
             if request.op not in (Op.PING, Op.GOODBYE):
                 op, who = Op(request.op).name, f"{front.name}#{request.id}"
@@ -160,6 +175,7 @@ class BrokerProcess:
                 front.executed_at(request.id, self.broker)
                 if frame.incarnation != self.dispatcher.identity.incarnation:
                     self.broker.world.fail(f"{self.broker.id} executed what was meant for its predecessor")
+        return set(done)
 
     def _idle(self) -> None:
         """Nobody waits beside a message that no other front was told of."""
@@ -196,6 +212,7 @@ class Broker:
         self.wall = rng.randint(-1000, 1000)
         self.slow = rng.choice((0.0, 0.002, 0.02))
         self.keep = rng.choice((0, 200, 2**40))
+        self.thresholds = rng.choice((DEFAULT, TINY))
         self.deaths: list[float] = []
         """When its processes ended: a memory broker loses everything then."""
         self.over = False

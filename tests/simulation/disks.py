@@ -20,8 +20,10 @@ from broker.store.base import Backup, Content, Store, StoreError
 from broker.store.files import FILE
 from broker.store.memory import MemoryStore
 from broker.store.sqlite import Owner, SqliteStore
+from broker.store.thresholds import DEFAULT
 from tests.simulation.world import Killed, Task, World
 from tests.support.mirror import MirrorStore
+from tests.support.tiny import TINY_STORE
 
 SECTOR = 512
 """Bytes that a disk writes as one."""
@@ -129,6 +131,7 @@ class Sqlite:
         self._rng = rng
         self._owner = owner
         self._id = f"{rng.getrandbits(32):08x}"
+        self._thresholds = rng.choice((DEFAULT, TINY_STORE))
         memory = Path("/dev/shm")  # a sync costs nothing there
         self._root = Path(tempfile.mkdtemp(prefix="fanmail-simulation-", dir=memory if memory.is_dir() else None))
         self._lives = 0
@@ -138,7 +141,7 @@ class Sqlite:
         """The files as a power loss left them."""
 
     def open(self) -> Store:
-        return SqliteStore(self._folder, self._owner, self._id, reserve=-(2**40))
+        return SqliteStore(self._folder, self._owner, self._id, reserve=-(2**40), thresholds=self._thresholds)
 
     def tear(self, store: Store, records: Sequence[Record], clock: int) -> bool:
         before = self._files()

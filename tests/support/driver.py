@@ -18,6 +18,7 @@ from broker.request_log import RequestLog
 from broker.state import State
 from broker.store.base import Store
 from broker.store.memory import MemoryStore
+from broker.thresholds import DEFAULT, Thresholds
 from broker.topic_settings import TopicRule, TopicRules
 from common import ops, wire
 from common.clock import ManualClock
@@ -63,9 +64,12 @@ class Told(NamedTuple):
     peer: bytes
 
 
-def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62) -> State:
+def loaded(
+    store: Store, rules: TopicRules | None = None, keep: int = 2**62, thresholds: Thresholds = DEFAULT
+) -> State:
     """The state that a store gives back; bodies stay in memory up to `keep` bytes."""
-    state = State(rules, Contents(store.read if store.durable else None, keep), store.durable)
+    contents = Contents(store.read if store.durable else None, keep, thresholds)
+    state = State(rules, contents, store.durable, thresholds)
     for record in store.load():
         state.apply(record)
     return state
@@ -86,9 +90,10 @@ class BrokerDriver:
     """Bytes of bodies that stay in memory, where the store has them too."""
     read: Callable[[], int] = lambda: 0
     """What the log measures times with."""
+    thresholds: Thresholds = DEFAULT
 
     def __post_init__(self) -> None:
-        state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules), self.keep)
+        state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules), self.keep, self.thresholds)
         self.dispatcher = Dispatcher(
             Core(state, self.limits), self.identity, self.cluster_map, request_log=RequestLog(self.read)
         )
@@ -129,7 +134,7 @@ class BrokerDriver:
 
     def handle(self, frames: list[bytes], peer: bytes = b"front") -> Arrived:
         """As the loop has it: first what is due."""
-        self.dispatcher.run_due(self.clock.now())
+        self.run_due()
         return self.dispatcher.handle(frames, self.clock.now(), peer)
 
     def turn(self) -> list[Told]:
@@ -163,7 +168,19 @@ class BrokerDriver:
     def elapse(self, seconds: float) -> None:
         """Time passes, and a turn of the loop does what is due then."""
         self.clock.advance(seconds)
-        self.dispatcher.run_due(self.clock.now())
+        self.run_due()
+
+    def run_due(self) -> None:
+        """What is due; with small thresholds that takes several turns of the loop."""
+        now = self.clock.now()
+        self.dispatcher.run_due(now)
+        while self.thresholds is not DEFAULT and self.due_now():
+            self.dispatcher.run_due(now)
+
+    def due_now(self) -> bool:
+        """Whether the next turn of the loop has something to do because its time has come."""
+        wait = self.dispatcher._due.wait(self.clock.now())
+        return wait is not None and wait <= 0
 
     def subscribe(self, topic: bytes, user: bytes, **settings: int) -> Answer:
         return self.ask(Op.SUBSCRIBE, topic, user, ops.Settings(**settings) if settings else NOTHING)

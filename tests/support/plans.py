@@ -30,7 +30,7 @@ Some = st.SearchStrategy[Any]
 LENGTH = Layout(">I")
 
 TOPICS = st.sampled_from([b"a", b"a", b"a", b"a", b"b", "\u00fcber".encode(), b"x" * 200])
-USERS = st.sampled_from([b"u", b"u", b"v", b"a"])
+USERS = st.sampled_from([b"u", b"u", b"v", b"a", b"w"])
 ANYWHERE = st.tuples(TOPICS, USERS)
 """Where there may be nobody."""
 LIVE = st.integers(0, 9)

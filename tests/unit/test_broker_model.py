@@ -51,6 +51,7 @@ from tests.support.plans import (
     receipts,
 )
 from tests.support.snapshot import check_state, ledgers_of, pieces_of, snapshot
+from tests.support.tiny import TINY, TINY_STORE
 
 STEPS = [0.001, 0.5, 4.999, 5, 5.001, 10, 30, 600]
 """Seconds that pass: leases, lives, delays and idle times are 1, 5, 10 and 30 s."""
@@ -64,7 +65,7 @@ class BrokerMachine(RuleBasedStateMachine):
         rules = [TopicRule(re.compile("a").fullmatch, *ceilings)] if ceilings else []
         limits = self.usable(limits)
         self.store = self.new_store()
-        self.broker = BrokerDriver(limits, self.store, rules=rules)
+        self.broker = BrokerDriver(limits, self.store, rules=rules, thresholds=TINY)
         self.model = Model(STORE_ID, limits, {b"a": ceilings} if ceilings else {})
         self.committed = pickle.dumps(self.model)
         self.ask(
@@ -288,6 +289,8 @@ class BrokerMachine(RuleBasedStateMachine):
     def the_burst_is_committed(self) -> None:
         self.broker.commit()
         self.committed = pickle.dumps(self.model)
+        for _ in range(100):
+            self.store.tidy()
         assert snapshot(loaded(self.store)) == snapshot(self.broker.state)
         assert self.kept() == rows(self.model)
 
@@ -373,7 +376,7 @@ class SqliteMachine(BrokerMachine):
         return limits._replace(memory=10**9)
 
     def open(self) -> SqliteStore:
-        return SqliteStore(self.folder, Owner("fanmail", "b0"), STORE_ID, reserve=0)
+        return SqliteStore(self.folder, Owner("fanmail", "b0"), STORE_ID, reserve=0, thresholds=TINY_STORE)
 
     def reopened(self) -> Store:
         self.store.close()

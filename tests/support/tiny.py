@@ -1,0 +1,10 @@
+"""All thresholds at 3, so that a few messages cross them."""
+
+from __future__ import annotations
+
+from broker.store.thresholds import StoreThresholds
+from broker.thresholds import DEFAULT, Thresholds
+
+TINY = Thresholds(*[3] * len(Thresholds._fields))._replace(looks=DEFAULT.looks)
+"""Listings say less where fewer entries may be looked at, so that one has tests of its own."""
+TINY_STORE = StoreThresholds(*[3] * len(StoreThresholds._fields))
