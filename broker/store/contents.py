@@ -7,7 +7,9 @@ contents would go into it another table of the same kind is begun.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -46,8 +48,9 @@ class Contents:
     def __init__(self, db: apsw.Connection, pages: Pages) -> None:
         self._db = db
         self._pages = pages
-        self._careful = False
-        """There is damage: what is deleted is deleted one by one."""
+        self.careful = False
+        """There is damage."""
+        self._put_off: deque[int] = deque()
         self._tables = self._all()
 
     def read(self, number: int, digest: int) -> Content:
@@ -82,26 +85,35 @@ class Contents:
         self._db.executemany(f"INSERT OR REPLACE INTO {self._tables[0]} VALUES (?, ?, ?, ?)", rows)
 
     def delete(self, numbers: Iterable[int]) -> None:
-        """Within a transaction. What lies on damaged pages stays, as space that is lost."""
+        """Within a transaction. Once there is damage it is put off: a page that cannot be read makes the whole
+        transaction fail.
+        """
+        if self.careful:
+            self._put_off.extend(numbers)
+            return
         rows = [(number,) for number in numbers]
         for table in self._tables:
-            delete = f"DELETE FROM {table} WHERE id = ?"
-            if not self._careful:
-                self._db.executemany(delete, rows)
-                continue
-            for row in rows:
-                try:
-                    with self._db:  # a savepoint
-                        self._db.execute(delete, row)
-                except apsw.CorruptError:
-                    continue
+            self._db.executemany(f"DELETE FROM {table} WHERE id = ?", rows)
 
-    def be_careful(self) -> None:
-        """A transaction met a damaged page and is rolled back: it may succeed when it is tried again."""
-        if self._careful:
-            self._db.execute(CONTENTS.format(f"{TABLE}_{len(self._tables) + 1}"))
-            self._tables = self._all()
-        self._careful = True
+    def delete_put_off(self, most: int) -> None:
+        """Deletes what was put off, one by one and not durably: after a crash it is space that is lost, as what lies on
+        damaged pages is.
+        """
+        if not self._put_off:
+            return
+        self._db.pragma("synchronous", "normal")
+        try:
+            for number in [self._put_off.popleft() for _ in range(min(most, len(self._put_off)))]:
+                for table in self._tables:
+                    with suppress(apsw.CorruptError):
+                        self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
+        finally:
+            self._db.pragma("synchronous", "full")
+
+    def begin_another(self) -> None:
+        """From now on new contents go into another table."""
+        self._db.execute(CONTENTS.format(f"{TABLE}_{len(self._tables) + 1}"))
+        self._tables = self._all()
 
     def _find(self, number: int) -> Row | None:
         for table in self._tables:

@@ -112,14 +112,12 @@ class SqliteStore:
         writes.add(burst)
         self._unwanted.extend(number for number, row in writes.pieces.items() if row is None)
         self._pages.take()
-        for attempt in range(3):
+        for go_round in (self._be_careful, self._contents.begin_another, None):
             try:
                 self._write(writes, clock)
                 break
             except apsw.CorruptError as error:
-                if attempt == 2:
-                    raise self._damaged(error) from None
-                self._go_round_damage(error)
+                self._go_round_damage(error, go_round)
             except apsw.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
         self.synced = self._pages.take()
@@ -151,11 +149,13 @@ class SqliteStore:
                 with self._transaction():
                     deleted = self._delete_unwanted()
                 self._deleted(deleted)
-            self._space.shrink(self._db)
+            self._contents.delete_put_off(self._thresholds.deleted)
+            if not self._contents.careful:
+                self._space.shrink(self._db)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return  # another time: nothing has been changed
         except apsw.CorruptError as error:
-            self._go_round_damage(error)
+            self._go_round_damage(error, None if self._contents.careful else self._be_careful)
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
 
@@ -238,13 +238,16 @@ class SqliteStore:
         for _ in range(count):
             self._unwanted.popleft()
 
-    def _go_round_damage(self, error: apsw.CorruptError) -> None:
-        log.error("a damaged page is left alone", extra={"file": str(self.path), "reason": str(error)})
-        try:
-            self._contents.be_careful()
-        except apsw.Error as worse:
-            raise self._damaged(worse) from None
+    def _be_careful(self) -> None:
+        self._contents.careful = True
 
-    def _damaged(self, error: apsw.Error) -> StoreError:
-        leave_marker(self.path, str(error))
-        return StoreError(f"{self.path}: damaged: {error}")
+    def _go_round_damage(self, error: apsw.CorruptError, how: Callable[[], None] | None) -> None:
+        """Damaged pages are not written. Raises `StoreError` where there is no way round them."""
+        log.error("a page of the store is damaged", extra={"file": str(self.path), "reason": str(error)})
+        try:
+            if how is None:
+                raise error
+            how()
+        except apsw.Error as worse:
+            leave_marker(self.path, str(worse))
+            raise StoreError(f"{self.path}: damaged: {worse}") from None

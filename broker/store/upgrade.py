@@ -47,7 +47,9 @@ def upgrade(path: Path, found: Found | None) -> None:
             return
         with closing(apsw.Connection(str(path))) as old:  # without the layer that writes checksums
             old.pragma("locking_mode", "exclusive")
-            log.info("the store is of an older version and is written anew", extra={"schema": found.schema, "to": VERSION})
+            log.info(
+                "the store is of an older version and is written anew", extra={"schema": found.schema, "to": VERSION}
+            )
             _check_room(path)
             old.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             pages = Pages()

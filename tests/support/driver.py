@@ -64,9 +64,7 @@ class Told(NamedTuple):
     peer: bytes
 
 
-def loaded(
-    store: Store, rules: TopicRules | None = None, keep: int = 2**62, thresholds: Thresholds = DEFAULT
-) -> State:
+def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62, thresholds: Thresholds = DEFAULT) -> State:
     """The state that a store gives back; bodies stay in memory up to `keep` bytes."""
     contents = Contents(store.read if store.durable else None, keep, thresholds)
     state = State(rules, contents, store.durable, thresholds)

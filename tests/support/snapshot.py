@@ -21,13 +21,16 @@ from broker.subscription import Subscription
 from broker.topic import Topic
 
 
-def snapshot(state: State) -> dict[str, Any]:
-    """Two states are equal where their snapshots are; how lists are laid out inside does not count."""
+def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dict[str, Any]:
+    """Two states are equal where their snapshots are; how lists are laid out inside does not count. `whole` gives a
+    piece with its content.
+    """
+    whole = whole or state.contents.whole
     return {
         "store_id": state.store_id,
         "topics_begun": state.topics_begun,
         "gauges": gauges(state),
-        "topics": {name: topic_snapshot(topic, state.contents.whole) for name, topic in state.topics.items()},
+        "topics": {name: topic_snapshot(topic, whole) for name, topic in state.topics.items()},
         "keys": keys_of(state),
         "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
     }

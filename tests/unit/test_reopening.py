@@ -1,4 +1,4 @@
-"""A durable store, opened again at random points of random histories, gives back what was committed and nothing else."""
+"""A durable store, opened again at random points of random histories, gives back what was committed, and no more."""
 
 from __future__ import annotations
 
