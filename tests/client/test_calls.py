@@ -42,7 +42,7 @@ def test_headers_that_would_not_travel_are_an_error() -> None:
         calls.publish("t", headers={"Colour": "red"})
 
 
-@pytest.mark.parametrize("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx日本", "qzx\x1bb"])
+@pytest.mark.parametrize("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx\ud800", "qzx\x1bb"])
 def test_what_no_header_can_carry_is_an_error_at_once_and_not_shown(value: str) -> None:
     for options in ({"headers": {"Meta-A": value}}, {"type": value}, {"key": value}):
         with pytest.raises(ValueError) as caught:
