@@ -29,7 +29,7 @@ CONNECT_TIMEOUT = 5.0
 KEEP_ALIVE = 30.0
 """Seconds; well below the server's idle timeout, so that a connection is not closed just when it is used."""
 REQUEST_ID = "X-Request-Id"
-OWN_ID = "fanmail-py-"
+OWN_ID = b"fanmail-py-"
 """Ids of requests of this package begin with it."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _HEADERS = {"User-Agent": "fanmail-python", "Accept-Encoding": "identity"}
@@ -90,16 +90,17 @@ def new_request(
     """
     request = send.request
     base = httpx.URL(send.base)
-    made = http.build_request(
+    headers = [(name.encode("ascii"), encoded(value)) for name, value in request.headers]
+    if REQUEST_ID not in http.headers:
+        headers.append((REQUEST_ID.encode(), OWN_ID + secrets.token_hex(8).encode()))
+    return http.build_request(
         request.method,
         base,
-        headers=[(name.encode("ascii"), encoded(value)) for name, value in request.headers],
+        headers=headers,
         content=request.body or None,
         timeout=httpx.Timeout(send.timeout, connect=min(send.timeout, CONNECT_TIMEOUT)),
         extensions={"target": base.raw_path.rstrip(b"/") + request.target.encode("ascii"), "trace": note_opened},
     )
-    made.headers.setdefault(REQUEST_ID, OWN_ID + secrets.token_hex(8))
-    return made
 
 
 def is_of_another(request: httpx.Request, response: httpx.Response) -> bool:
@@ -108,8 +109,13 @@ def is_of_another(request: httpx.Request, response: httpx.Response) -> bool:
     httpcore keeps what comes behind an answer and takes it for the answer to the next request on the connection: one
     that is doubled on the way would shift all that follow. Ids of proxies and of other programs say nothing.
     """
-    given: str = response.headers.get(REQUEST_ID, "")
-    return given.startswith(OWN_ID) and given != str(request.headers[REQUEST_ID])
+    given = _request_id(response.headers)
+    return given.startswith(OWN_ID) and given != _request_id(request.headers)
+
+
+def _request_id(headers: httpx.Headers) -> bytes:
+    """As it stands there: httpx looks for the encoding of all headers before it gives one."""
+    return next((value for name, value in headers.raw if name.lower() == b"x-request-id"), b"")
 
 
 def mixed_up(send: Send) -> Lost:
