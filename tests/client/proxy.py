@@ -13,6 +13,8 @@ FORWARD, REFUSE, SWALLOW, HANG_UP = "forward", "refuse", "swallow", "hang up"
 """Pass it on; 503 without; pass it on and answer 504; pass it on and close the connection without an answer."""
 FORBID = "forbid"
 """403 without passing it on."""
+EMPTY = "empty"
+"""204 without passing it on, as of a server that is full of waiters."""
 PROBLEM = {"Content-Type": "application/problem+json"}
 _HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
@@ -66,6 +68,9 @@ class Proxy:
         what = plan(handler.command, handler.path)
         if what == REFUSE:
             _answer(handler, 503, {"Retry-After": "0"}, b"")
+            return
+        if what == EMPTY:
+            _answer(handler, 204, {"Retry-After": "1"}, b"")
             return
         if what == FORBID:
             _answer(handler, 403, PROBLEM, b'{"code": "forbidden"}')
