@@ -19,7 +19,8 @@ class _Stopped(Exception):
 
 
 class Client(Methods, SyncDriver):
-    """A client of one cluster; threads may share it. Use it in a `with`, or close it.
+    """A client of one cluster. Threads may share it, and processes that are forked: they have connections of their
+    own. Use it in a `with`, or close it.
 
     `urls`: base URLs, one or several, of fronts or proxies; by default `FANMAIL_URL`, or the quickstart's first front.
     The first that works is used until it does not. `api_key`: by default `FANMAIL_API_KEY`, or the first line of the
