@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+
+from tests.client.listening import Listening, Quiet
 
 FORWARD, REFUSE, SWALLOW, HANG_UP = "forward", "refuse", "swallow", "hang up"
 """Pass it on; 503 without; pass it on and answer 504; pass it on and close the connection without an answer."""
 FORBID = "forbid"
 """403 without passing it on."""
+EMPTY = "empty"
+"""204 without passing it on, as of a server that is full of waiters."""
 PROBLEM = {"Content-Type": "application/problem+json"}
 _HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
@@ -20,7 +21,7 @@ Plan = Callable[[str, str], str]
 """From method and target to one of the above."""
 
 
-class Proxy:
+class Proxy(Listening):
     """Listens while it is entered; `seen` has method, target and idempotency key of every request, `credentials` what
     it had as Authorization. With a `key` it answers 401 where that is not the request's.
     """
@@ -31,30 +32,13 @@ class Proxy:
         self._key = key
         proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(Quiet):
             def handle_any(self) -> None:
                 proxy._serve(self, port, plan)
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = handle_any
 
-            def log_message(self, *_: Any) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Proxy:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def _serve(self, handler: BaseHTTPRequestHandler, port: int, plan: Plan) -> None:
         self.seen.append((handler.command, handler.path, handler.headers["Idempotency-Key"]))
@@ -66,6 +50,9 @@ class Proxy:
         what = plan(handler.command, handler.path)
         if what == REFUSE:
             _answer(handler, 503, {"Retry-After": "0"}, b"")
+            return
+        if what == EMPTY:
+            _answer(handler, 204, {"Retry-After": "1"}, b"")
             return
         if what == FORBID:
             _answer(handler, 403, PROBLEM, b'{"code": "forbidden"}')

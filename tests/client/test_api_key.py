@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from fanmail import ONCE, Admin, AsyncClient, Client, Denied, ServerFault, Unavailable
 from fanmail.cli.main import command
+from tests.client.listening import Listening, Quiet
 from tests.client.proxy import FORBID, Proxy
 from tests.e2e.cluster import Cluster
 
@@ -136,6 +135,7 @@ def test_no_text_shows_the_key(locked: Proxy, topic: str, caplog: pytest.LogCapt
             call()
         except Exception as error:
             errors.append(error)
+    headers = repr(client._connections.get().headers)
     client.close()
     try:
         Client("http://127.0.0.1:1", KEY, retries=ONCE).receive(topic, "ann")
@@ -143,19 +143,19 @@ def test_no_text_shows_the_key(locked: Proxy, topic: str, caplog: pytest.LogCapt
         errors.append(error)
     assert len(errors) == 3
     assert "Request" in caplog.text
-    texts = [repr(client), str(client), repr(vars(client)), repr(client._exchange), repr(client._http.headers)]
+    texts = [repr(client), str(client), repr(vars(client)), repr(client._exchange), headers]
     texts += ["".join(traceback.format_exception(each)) for each in errors] + [caplog.text]
     assert not [each for each in texts if KEY in each or KEY[-10:] in each]
 
 
-class Elsewhere:
+class Elsewhere(Listening):
     """A server that redirects to `target`, or answers 200, and keeps what it was sent."""
 
     def __init__(self, status: int, target: str = "") -> None:
         self.seen: list[str | None] = []
         seen = self.seen
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_GET(self) -> None:
                 seen.append(self.headers["Authorization"])
                 self.send_response(status)
@@ -164,19 +164,7 @@ class Elsewhere:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Elsewhere:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

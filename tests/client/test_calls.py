@@ -42,7 +42,7 @@ def test_headers_that_would_not_travel_are_an_error() -> None:
         calls.publish("t", headers={"Colour": "red"})
 
 
-@pytest.mark.parametrize("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx日本", "qzx\x1bb"])
+@pytest.mark.parametrize("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx\ud800", "qzx\x1bb"])
 def test_what_no_header_can_carry_is_an_error_at_once_and_not_shown(value: str) -> None:
     for options in ({"headers": {"Meta-A": value}}, {"type": value}, {"key": value}):
         with pytest.raises(ValueError) as caught:
@@ -104,3 +104,16 @@ def test_receipts_are_wanted_where_a_lease_is_ended() -> None:
         calls.acknowledge_many([])
     with pytest.raises(ValueError, match="several users"):
         calls.acknowledge_many([Message("e-1", b"", user="u"), Message("e-2", b"", user="v")])
+
+
+def test_headers_come_as_text_from_headers_and_from_json() -> None:
+    line = {"id": "e-1", "time": "2026-01-01T00:00:00.000Z", "attempt": 1, "type": "a/b", "text": ""}
+    for value in ("voilà 日本", "\udce9"):
+        body = json.dumps(line | {"meta": {"meta-a": value}}).encode()
+        found = (
+            calls.fetch("t", "u", 2).read(Response(200, {}, body)),
+            calls.dead("t", "u").read(Response(200, {}, body)),
+        )
+        assert [dict(each.messages[0].headers) for each in found] == [{"meta-a": value}] * 2
+    raw = [(b"Meta-A", "voilà 日本".encode()), (b"Meta-B", b"caf\xe9")]
+    assert answers.lowered(raw) == {"meta-a": "voilà 日本", "meta-b": "café"}

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from fanmail import Client
+from fanmail.cli.common import say_json
 from tests.client.commands import Run, lines, start
 from tests.client.conftest import urls_of
-from tests.client.proxy import REFUSE, SWALLOW, Proxy, first
+from tests.client.proxy import EMPTY, REFUSE, SWALLOW, Proxy, first
 from tests.conftest import StartCluster
 from tests.e2e.cluster import ROOT, Cluster, clean_environ, wait_for
 
@@ -37,6 +38,19 @@ def test_publish_an_argument_standard_input_and_a_file(run: Run, topic: str, cli
     found = list(client.fetch(topic, "ann"))
     assert [each.body for each in found] == [b"argument", b"input\n", b"\xff\n", b"dash"]
     assert (found[0].type, found[0].headers) == ("text/plain", {"meta-a": "b"})
+
+
+def test_headers_are_any_text(run: Run, topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    for value in ("voilà 日本", b"caf\xe9".decode("utf-8", "surrogateescape")):  # the latter: an argument in latin-1
+        run("publish", topic, "x", "-H", f"Meta-A: {value}")
+    found = [lines(run("read", topic, "ann", "--json"))[0]["meta"] for _ in range(2)]
+    assert found == [{"meta-a": "voilà 日本"}, {"meta-a": "café"}]
+
+
+def test_json_of_any_text_is_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    say_json({"a": "ü\udce9"})
+    assert json.loads(capfdbinary.readouterr().out) == {"a": "ü\udce9"}
 
 
 def test_publish_says_what_became_of_it(run: Run, topic: str, client: Client) -> None:
@@ -158,6 +172,17 @@ def test_work_acknowledges_by_the_exit_code(run: Run, topic: str, client: Client
     run("work", topic, "nobody", "--", "true", code=4)
 
 
+def test_work_tells_its_command_in_utf_8(urls: list[str], topic: str, client: Client, tmp_path: Path) -> None:
+    client.subscribe(topic, "crew")
+    client.publish(topic, "x", type="text/plain;a=日本")
+    out = tmp_path / "out"
+    script = f'printf %s "$FANMAIL_MSG_TYPE" >{out}'
+    no_utf_8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    process = start(urls[0], "work", topic, "crew", "-n", "1", "--", "sh", "-c", script, **no_utf_8)
+    assert process.wait(30) == 0, process.communicate()
+    assert out.read_text() == "text/plain;a=日本"
+
+
 def test_work_gives_back_where_there_is_no_such_command(run: Run, topic: str, client: Client) -> None:
     client.subscribe(topic, "crew")
     client.publish(topic, "x")
@@ -219,6 +244,15 @@ def test_tail_may_subscribe_and_end(run: Run, topic: str, client: Client) -> Non
     client.publish_many(topic, ["a", "b", "c"])
     assert [each["text"] for each in lines(run("tail", topic, "ann", "-s", "-n", "2", "--json"))] == ["a", "b"]
     assert client.receive(topic, "ann").text == "c"
+
+
+def test_verify_does_not_hurry_a_server_that_is_full_of_waiters(
+    run: Run, topic: str, client: Client, cluster: Cluster
+) -> None:
+    client.subscribe(topic, "ann")
+    with Proxy(cluster.fronts[0].port, first(10**6, EMPTY, "GET")) as proxy:
+        run("verify", topic, "ann", "--seconds", "0.3", url=proxy.url, code=3)
+        assert len(proxy.seen) == 1
 
 
 def test_verify_proves_that_nothing_was_lost(run: Run, topic: str, client: Client) -> None:

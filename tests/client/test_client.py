@@ -45,6 +45,23 @@ def test_a_message_comes_as_it_went(client: Client, topic: str) -> None:
     assert client.receive(topic, "ann") is None
 
 
+@pytest.mark.parametrize("value", ["ä", "日本 語", "voilà", "Å", "\N{NO-BREAK SPACE}a\N{NO-BREAK SPACE}", "🎈"])
+def test_a_header_is_any_text(client: Client, topic: str, value: str) -> None:
+    client.subscribe(topic, "ann")
+    client.publish(topic, "x", headers={"Meta-A": value})
+    for found in (client.receive(topic, "ann", after="0"), client.fetch_frames(topic, "ann", after="0")):
+        assert found is not None
+        assert found.headers == {"meta-a": value}
+
+
+def test_a_header_that_is_no_utf_8_is_read_as_latin_1(client: Client, topic: str) -> None:
+    client.subscribe(topic, "ann")
+    client.publish(topic, "x", headers={"Meta-A": b"caf\xe9".decode("utf-8", "surrogateescape")})
+    found = client.receive(topic, "ann")
+    assert found is not None
+    assert found.headers == {"meta-a": "café"}
+
+
 @pytest.mark.parametrize("stem", ["a/b", "a b", "%2F", "ü", "a?b=c", "a#b", "..a", "+", "a//b/../c", "*"])
 def test_any_name_goes_through(client: Client, topic: str, stem: str) -> None:
     name = topic + stem
@@ -210,8 +227,31 @@ def test_a_failed_message_goes_out_again(client: Client, topic: str) -> None:
         if message.text == "bad" and message.attempt == 1:
             raise RuntimeError("not yet")
 
-    assert client.work(topic, "crew", handle, most=3) == Worked(done=2, failed=1)
+    assert client.work(topic, "crew", handle, most=3, delay=0) == Worked(done=2, failed=1)
     assert seen == [("good", 1), ("bad", 1), ("bad", 2)]
+
+
+def test_a_message_that_always_fails_lets_the_others_pass(client: Client, urls: list[str], topic: str) -> None:
+    client.subscribe(topic, "crew")
+    client.publish_many(topic, ["bad", "good"])
+    seen: list[str] = []
+
+    def handle(message: Message) -> None:
+        seen.append(message.text)
+        if message.text == "bad":
+            raise RuntimeError("never")
+
+    async def test(other: AsyncClient) -> None:
+        async def handle_async(message: Message) -> None:
+            handle(message)
+
+        await other.work(topic, "crew", handle_async, most=2)
+
+    client.work(topic, "crew", handle, most=2)
+    assert seen == ["bad", "good"]
+    client.publish(topic, "good")
+    running(urls, test)
+    assert sorted(seen[2:]) == ["bad", "good"]  # which is first is a matter of time
 
 
 def test_an_interrupted_worker_gives_its_message_back(client: Client, topic: str) -> None:
@@ -273,7 +313,7 @@ def test_asyncio_works_as_the_other(urls: list[str], topic: str) -> None:
                 await asyncio.sleep(1.4)  # beyond the lease
 
         await client.subscribe(topic, "other")
-        assert await client.work(topic, "crew", handle, lease=1, until_empty=True) == Worked(done=2, failed=1)
+        assert await client.work(topic, "crew", handle, lease=1, delay=0, until_empty=True) == Worked(done=2, failed=1)
 
     running(urls, test)
 

@@ -82,7 +82,7 @@ def test_a_worker_acknowledges_what_went_well_and_gives_back_what_failed() -> No
         "GET /t/u?lease=30",
         "DELETE /t/u/e-1.1",
         "GET /t/u?lease=30",
-        "PATCH /t/u/e-2.1?lease=0",
+        "PATCH /t/u/e-2.1?lease=0&delay=1",
         "GET /t/u?lease=30",
     ]
 
@@ -100,6 +100,51 @@ def test_the_delay_of_a_failed_message_may_be_chosen(wanted: float | None, sent:
     work(stage, most=1, delay=5, failed=failed)
     assert stage.targets[-1].endswith(sent)
     assert told == [("e-1", "no")]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "options", "delay"),
+    [
+        (1, {}, "1"),
+        (4, {}, "8"),
+        (7, {}, "60"),
+        (5000, {}, "60"),
+        (2, {"delay": 5}, "10"),
+        (3, {"delay": 0.5, "most_delay": 0.5}, "0.5"),
+        (3, {"delay": 90}, "90"),
+    ],
+)
+def test_a_failed_message_waits_longer_with_every_attempt(attempt: int, options: dict[str, float], delay: str) -> None:
+    stage = Stage([message(1, receipt=True, **{"msg-attempt": str(attempt)}), DONE])
+    stage.raises = [RuntimeError("no")]
+    work(stage, most=1, **options)
+    assert stage.targets[-1] == f"PATCH /t/u/e-1.1?lease=0&delay={delay}"
+
+
+def test_a_callback_that_fails_gives_the_message_back_all_the_same() -> None:
+    def failed(each: Message, error: Exception) -> None:
+        raise ZeroDivisionError
+
+    stage = Stage([message(1, receipt=True), DONE])
+    stage.raises = [RuntimeError("no")]
+    with pytest.raises(ZeroDivisionError):
+        work(stage, failed=failed)
+    assert stage.targets[-1] == "PATCH /t/u/e-1.1?lease=0&delay=1"
+
+
+def test_an_interruption_counts_more_than_that_the_message_cannot_be_given_back() -> None:
+    stage = Stage([message(1, receipt=True), problem(500, "internal")])
+    stage.raises = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        work(stage)
+
+
+def test_a_worker_that_loses_one_lease_after_the_other_slows_down() -> None:
+    stage = Stage(
+        [message(1, receipt=True), LOST] * 3 + [message(1, receipt=True), DONE, message(2, receipt=True), LOST]
+    )
+    assert work(stage, most=5) == Worked(done=1, lost=4)
+    assert stage.pauses == [0.1, 0.2, 0.4]
 
 
 def test_an_interruption_gives_the_message_back_and_goes_on_up() -> None:

@@ -68,7 +68,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_a_client_that_is_interrupted_does_not_wait_for_locks(kind: type[BaseException]) -> None:
     def interrupted() -> None:
         with Client("http://127.0.0.1:1") as client:
-            client._http._transport._pool._optional_thread_lock._lock.acquire()
+            client._connections.get()._transport._pool._optional_thread_lock._lock.acquire()
             raise kind
 
     with pytest.raises(kind):

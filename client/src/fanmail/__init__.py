@@ -3,7 +3,7 @@
 
 In reading order: `calls` and `admin_calls` have every call, `exchange` one call with its retries, `retry` the rules of
 that, `loops` and `listing` what is made of several calls, `values` what passes between them and the world, `driving`,
-`client`, `admin` and `aio` the world; `errors` what can go wrong.
+`client`, `admin` and `aio` the world, `forking` what a fork leaves of it; `errors` what can go wrong.
 """
 
 from fanmail.admin import Admin

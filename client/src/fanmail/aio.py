@@ -9,6 +9,7 @@ from typing import Unpack
 from fanmail.admin_calls import MOST_PAGE
 from fanmail.cluster import Subscription, Topic
 from fanmail.driving import AsyncDriver
+from fanmail.forking import process_id
 from fanmail.listing import listing_subscriptions, listing_topics
 from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
 from fanmail.message import Message, Worked
@@ -29,14 +30,16 @@ class AsyncClient(Methods, AsyncDriver):
         lease = options.get("lease", DEFAULT_LEASE)
 
         async def handled(message: Message) -> BaseException | None:
+            began = process_id()
             kept = asyncio.create_task(self._run(extending(self._exchange, message, lease)))
             try:
                 await handle(message)
             except BaseException as error:
                 return error
             finally:
-                kept.cancel()
-                await asyncio.wait([kept])
+                if process_id() == began:  # a child of the handler leaves its parent's loop and tasks alone
+                    kept.cancel()
+                    await asyncio.wait([kept])
             return None
 
         return await self._run(working(self._exchange, topic, user, options), handled)

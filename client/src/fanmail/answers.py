@@ -12,6 +12,7 @@ from typing import Any
 from fanmail.cluster import Peeked
 from fanmail.errors import ServerFault, seconds
 from fanmail.message import Acknowledged, DeadLetters, Fetched, Frames, Message, MessageId, Published, Standing
+from fanmail.targets import decoded
 from fanmail.values import Response
 
 KEPT_NAMES = {"content-encoding", "content-language", "traceparent", "tracestate"}
@@ -166,4 +167,4 @@ def _time(text: str) -> datetime:
 
 def lowered(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """Headers as `Response` wants them; of repeated ones the last."""
-    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    return {name.lower().decode("latin-1"): decoded(value) for name, value in headers}

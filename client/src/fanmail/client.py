@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Unpack
 
 from fanmail.driving import SyncDriver
+from fanmail.forking import process_id
 from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
 from fanmail.message import Message, Worked
 from fanmail.methods import Methods
@@ -18,7 +19,8 @@ class _Stopped(Exception):
 
 
 class Client(Methods, SyncDriver):
-    """A client of one cluster; threads may share it. Use it in a `with`, or close it.
+    """A client of one cluster. Threads may share it, and processes that are forked: they have connections of their
+    own. Use it in a `with`, or close it.
 
     `urls`: base URLs, one or several, of fronts or proxies; by default `FANMAIL_URL`, or the quickstart's first front.
     The first that works is used until it does not. `api_key`: by default `FANMAIL_API_KEY`, or the first line of the
@@ -42,7 +44,8 @@ class Client(Methods, SyncDriver):
 
         A message is done when the next one is asked for, so one whose handling was cut short comes again. With a
         `batch` above 1 so many are fetched together, and are done together: fewer requests, more repeats after a crash.
-        To stop within the loop and keep what was handled: `advance(topic, user, message.id)`.
+        To stop within the loop and keep what was handled: `advance(topic, user, message.id)`. A loop belongs to the
+        process that began it: in a child it raises RuntimeError and confirms nothing.
 
         `after="0"`, the default, goes on where the user stands; an id that the caller has kept, behind that message.
         `wait`: seconds of a long poll, 20 by default, and 0 with `until_empty`. Raises `NoSubscription`, also when the
@@ -61,13 +64,17 @@ class Client(Methods, SyncDriver):
     ) -> Worked:
         """Leases messages one by one and calls `handle` with each; many workers may share a user.
 
-        When it returns, the message is acknowledged; when it raises, it is given back, to go out again after `delay`
-        seconds (0 by default) or what `failed(message, error)` returns. While it runs, another thread extends the
-        `lease`, which therefore need only cover a crash (30 s by default). Ends after `most` messages, with
-        `until_empty` where none waits, and when `stopped()`, asked between messages, is true. What interrupts it, such
-        as KeyboardInterrupt, is raised after giving the message back. Handling is at least once: a message whose worker
-        vanished, or lost its lease, goes to another. A message that always fails comes again for ever, unless the
-        subscription has `max_deliveries`. Raises as `fetch`.
+        When it returns, the message is acknowledged; when it raises, it is given back, to go out again behind others
+        after `delay` seconds (1 by default), doubled with every further attempt up to `most_delay` (60), or after what
+        `failed(message, error)` returns. While it runs, another thread extends the `lease`, which therefore need only
+        cover a crash (30 s by default). Ends after `most` messages, with `until_empty` where none waits (what was given
+        back does not, before its time), and when `stopped()`, asked between messages, is true. What interrupts it, such
+        as KeyboardInterrupt, is raised after giving the message back.
+
+        Handling is at least once: a message whose worker vanished, or lost its lease, goes to another. A message that
+        always fails comes again for ever, unless the subscription has `max_deliveries`. A child that the handler forks
+        and that comes out of the handler acknowledges and gives back nothing: it raises what the handler did there, or
+        RuntimeError. Raises as `fetch`.
 
         >>> client.publish("jobs", "first").subscribers, client.subscribe("jobs", "crew")
         (0, True)
@@ -92,7 +99,7 @@ class Client(Methods, SyncDriver):
     @contextmanager
     def _kept(self, message: Message, lease: float) -> Iterator[None]:
         """Extends the lease meanwhile."""
-        over = threading.Event()
+        over, began = threading.Event(), process_id()
 
         def pause(seconds: float) -> None:
             if over.wait(seconds):
@@ -107,5 +114,6 @@ class Client(Methods, SyncDriver):
         try:
             yield
         finally:
-            over.set()
-            thread.join()
+            if process_id() == began:  # a child of the handler has neither the thread nor, for sure, the event's lock
+                over.set()
+                thread.join()

@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 import httpx
 
 from fanmail import transport
 from fanmail.exchange import Exchange
+from fanmail.forking import PerProcess, note_opened, note_opened_async, process_id, stay
 from fanmail.message import Message
 from fanmail.retry import Retries
 from fanmail.values import Call, Effect, Emit, Flow, Handle, Outcome, Pause, Send
@@ -28,6 +29,9 @@ class Driver:
     """Base URLs, their state, and connections."""
 
     _exchange: Exchange
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: make one in each process")
 
     def _start(
         self, urls: list[str], api_key: str | None, retries: Retries, timeout: float, headers: Mapping[str, str] | None
@@ -43,10 +47,10 @@ class Driver:
 class SyncDriver(Driver):
     """For ordinary code; threads may share it."""
 
-    _http: httpx.Client
+    _connections: PerProcess[httpx.Client]
 
     def _open(self, settings: dict[str, Any]) -> None:
-        self._http = httpx.Client(**settings)
+        self._connections = PerProcess(lambda: httpx.Client(**settings))
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +61,10 @@ class SyncDriver(Driver):
             self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
+        """Closes the connections of this process; those of a parent or a child stay."""
+        http = self._connections.take()
+        if http is not None:
+            http.close()
 
     def caller(self, make: Callable[P, Call[T]]) -> Callable[P, T]:
         """The function as a method of this client."""
@@ -70,8 +76,8 @@ class SyncDriver(Driver):
         return method
 
     def _emitted(self, flow: Flow[None]) -> Iterator[Any]:
-        """What a flow hands to who iterates."""
-        answer: Any = None
+        """What a flow hands to who iterates, in the process that begins to."""
+        began, answer = process_id(), None
         while True:
             try:
                 effect = flow.send(answer)
@@ -79,6 +85,7 @@ class SyncDriver(Driver):
                 return
             if isinstance(effect, Emit):
                 yield effect.item
+                stay(began)
                 answer = None
             else:
                 answer = self._do(effect, time.sleep)
@@ -89,6 +96,7 @@ class SyncDriver(Driver):
         handled: Callable[[Message], BaseException | None] | None = None,
         pause: Callable[[float], object] = time.sleep,
     ) -> T:
+        began = process_id()
         answer: Any = None
         while True:
             try:
@@ -99,6 +107,7 @@ class SyncDriver(Driver):
             if isinstance(effect, Handle):
                 assert handled is not None
                 answer = handled(effect.message)
+                stay(began, answer)
             else:
                 answer = self._do(effect, pause)
 
@@ -110,10 +119,13 @@ class SyncDriver(Driver):
         return None
 
     def _send(self, send: Send) -> Outcome:
-        request = self._http.build_request(**transport.request_arguments(send))
+        http = self._connections.get()
+        request = transport.new_request(http, send, note_opened)
         try:
-            response = self._http.send(request, stream=True)
+            response = http.send(request, stream=True)
             try:
+                if transport.is_of_another(request, response):
+                    return transport.mixed_up(send)
                 return transport.answered(response, b"".join(response.iter_raw()))
             finally:
                 response.close()
@@ -124,10 +136,10 @@ class SyncDriver(Driver):
 class AsyncDriver(Driver):
     """For asyncio."""
 
-    _http: httpx.AsyncClient
+    _connections: PerProcess[httpx.AsyncClient]
 
     def _open(self, settings: dict[str, Any]) -> None:
-        self._http = httpx.AsyncClient(**settings)
+        self._connections = PerProcess(lambda: httpx.AsyncClient(**settings))
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,8 +148,10 @@ class AsyncDriver(Driver):
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connections."""
-        await self._http.aclose()
+        """Closes the connections of this process; those of a parent or a child stay."""
+        http = self._connections.take()
+        if http is not None:
+            await http.aclose()
 
     def caller(self, make: Callable[P, Call[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """The function as a method of this client."""
@@ -149,8 +163,8 @@ class AsyncDriver(Driver):
         return method
 
     async def _emitted(self, flow: Flow[None]) -> AsyncIterator[Any]:
-        """What a flow hands to who iterates."""
-        answer: Any = None
+        """What a flow hands to who iterates, in the process that begins to."""
+        began, answer = process_id(), None
         while True:
             try:
                 effect = flow.send(answer)
@@ -158,6 +172,7 @@ class AsyncDriver(Driver):
                 return
             if isinstance(effect, Emit):
                 yield effect.item
+                stay(began)
                 answer = None
             else:
                 answer = await self._do(effect)
@@ -165,6 +180,7 @@ class AsyncDriver(Driver):
     async def _run(
         self, flow: Flow[T], handled: Callable[[Message], Awaitable[BaseException | None]] | None = None
     ) -> T:
+        began = process_id()
         answer: Any = None
         while True:
             try:
@@ -175,6 +191,7 @@ class AsyncDriver(Driver):
             if isinstance(effect, Handle):
                 assert handled is not None
                 answer = await handled(effect.message)
+                stay(began, answer)
             else:
                 answer = await self._do(effect)
 
@@ -186,10 +203,13 @@ class AsyncDriver(Driver):
         return None
 
     async def _send(self, send: Send) -> Outcome:
-        request = self._http.build_request(**transport.request_arguments(send))
+        http = self._connections.get()
+        request = transport.new_request(http, send, note_opened_async)
         try:
-            response = await self._http.send(request, stream=True)
+            response = await http.send(request, stream=True)
             try:
+                if transport.is_of_another(request, response):
+                    return transport.mixed_up(send)
                 return transport.answered(response, b"".join([part async for part in response.aiter_raw()]))
             finally:
                 await response.aclose()

@@ -15,6 +15,8 @@ from fanmail.values import Emit, Flow, Handle, Pause
 
 DEFAULT_LEASE = 30.0
 DEFAULT_WAIT = 20.0
+DEFAULT_DELAY = 1.0
+MOST_DELAY = 60.0
 SHORT_POLL = 0.5
 """Seconds; a long poll that ends empty sooner than this was cut short, and the next one is held back."""
 
@@ -46,7 +48,10 @@ class WorkOptions(TypedDict, total=False):
     wait: float
     """Seconds of a long poll, by default 20, with `until_empty` 0."""
     delay: float
-    """Seconds before a message whose handler failed goes out again, by default 0."""
+    """Seconds before a message whose handler failed goes out again, by default 1, and doubled with every further
+    attempt, so that the others have their turn. 0: at once, before all others."""
+    most_delay: float
+    """Up to so many seconds, by default 60; the same as `delay`: it does not grow."""
     most: int | None
     """Ends after so many messages."""
     until_empty: bool
@@ -111,28 +116,29 @@ def _gone(error: NoSubscription, topic: str, user: str, after: str) -> NoSubscri
 
 def working(exchange: Exchange, topic: str, user: str, options: WorkOptions) -> Flow[Worked]:
     """Leases messages one by one, has each handled, acknowledges what went well and gives back what failed."""
-    done = failed = lost = 0
+    done = failed = lost = lost_in_a_row = 0
     lease, until_empty = options.get("lease", DEFAULT_LEASE), options.get("until_empty", False)
     wait = options.get("wait", 0.0 if until_empty else DEFAULT_WAIT)
     most, stopped = options.get("most"), options.get("stopped", _never)
     pace = Pace(exchange, wait)
     while not stopped() and (most is None or done + failed + lost < most):
+        if lost_in_a_row:  # what was lost comes first again, perhaps to this worker, and perhaps for ever
+            yield Pause(exchange.retries.pause(lost_in_a_row, 0.0, exchange.world.chance()))
         pace.begin()
         fetched = yield from _lease(exchange, topic, user, lease, wait)
         for message in fetched:
             raised: BaseException | None = yield Handle(message)
-            try:
-                if raised is None:
-                    yield from exchange.call(calls.acknowledge(message))
-                    done += 1
-                else:
-                    yield from _give_back(exchange, options, message, raised)
-                    failed += 1
-            except LeaseLost:
-                log.warning("the lease of %s was lost: it goes to another worker too", message.id)
-                lost += 1
             if raised is not None and not isinstance(raised, Exception):
-                raise raised  # an interruption, or the end of a task: the message is given back
+                yield from _give_back_at_last(exchange, message)
+                raise raised  # an interruption, or the end of a task
+            kept = yield from _settle(exchange, options, message, raised)
+            lost_in_a_row = 0 if kept else lost_in_a_row + 1
+            if not kept:
+                lost += 1
+            elif raised is None:
+                done += 1
+            else:
+                failed += 1
         if until_empty and not fetched.messages and not fetched.retry_after:
             break
         yield from pace.after(fetched)
@@ -153,14 +159,43 @@ def _lease(exchange: Exchange, topic: str, user: str, lease: float, wait: float)
         raise _gone(error, topic, user, "0") from None
 
 
-def _give_back(exchange: Exchange, options: WorkOptions, message: Message, raised: BaseException) -> Flow[None]:
-    delay = 0.0
-    if isinstance(raised, Exception):
-        log.warning("the handler of %s failed: %r", message.id, raised)
-        failed = options.get("failed")
+def _settle(exchange: Exchange, options: WorkOptions, message: Message, raised: Exception | None) -> Flow[bool]:
+    """Acknowledges a message, or gives it back; whether its lease was still this worker's."""
+    try:
+        if raised is None:
+            yield from exchange.call(calls.acknowledge(message))
+        else:
+            yield from _give_back(exchange, options, message, raised)
+    except LeaseLost:
+        log.warning("the lease of %s was lost: it goes to another worker too", message.id)
+        return False
+    return True
+
+
+def _give_back(exchange: Exchange, options: WorkOptions, message: Message, raised: Exception) -> Flow[None]:
+    """Behind a delay, also where the callback that may choose it fails."""
+    log.warning("the handler of %s failed: %r", message.id, raised)
+    delay, failed = _delay(options, message.attempt), options.get("failed")
+    try:
         wanted = failed(message, raised) if failed else None
-        delay = options.get("delay", 0.0) if wanted is None else wanted
-    yield from exchange.call(calls.give_back(message, delay))
+    except BaseException:
+        yield from _give_back_at_last(exchange, message, delay)
+        raise
+    yield from exchange.call(calls.give_back(message, delay if wanted is None else wanted))
+
+
+def _delay(options: WorkOptions, attempt: int) -> float:
+    """Seconds; the first attempt is 1."""
+    first = options.get("delay", DEFAULT_DELAY)
+    return min(first * 2.0 ** min(attempt - 1, 60), max(first, options.get("most_delay", MOST_DELAY)))
+
+
+def _give_back_at_last(exchange: Exchange, message: Message, delay: float = 0.0) -> Flow[None]:
+    """Before something is raised that counts more than an error of this, which leaves the message to its lease."""
+    try:
+        yield from exchange.call(calls.give_back(message, delay))
+    except FanmailError as error:
+        log.warning("%s could not be given back: %s", message.id, error)
 
 
 def extending(exchange: Exchange, message: Message, lease: float) -> Flow[None]:

@@ -40,7 +40,8 @@ class Message:
     type: str = "application/octet-stream"
     """Its Content-Type."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Other headers that travelled with it, by lower-case names: `meta-*`, `ce-*`, `traceparent`, ..."""
+    """Other headers that travelled with it, by lower-case names: `meta-*`, `ce-*`, `traceparent`, ... A value that was
+    published as something else than UTF-8 is read as latin-1, so that no byte of it is lost."""
     time: datetime | None = None
     """When it was published, UTC."""
     attempt: int = 1

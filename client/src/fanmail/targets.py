@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fanmail.errors import BadRequest
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
+_VALUE = re.compile(rb"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
 
 
 def path(*names: str) -> str:
@@ -44,14 +44,35 @@ def header(name: str, value: str) -> tuple[str, str]:
 
     >>> header("Meta-Colour", "red\\nSet-Cookie: x")
     Traceback (most recent call last):
-    ValueError: the value of 'Meta-Colour' is none for a header: a control character, a blank at an end, or not latin-1
+    ValueError: the value of 'Meta-Colour' is none for a header: a control character, a blank at an end, or not Unicode
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a header")
-    if not _VALUE.fullmatch(value):
-        why = "a control character, a blank at an end, or not latin-1"
+    try:
+        sound = _VALUE.fullmatch(encoded(value))
+    except UnicodeEncodeError:
+        sound = None
+    if not sound:
+        why = "a control character, a blank at an end, or not Unicode"
         raise ValueError(f"the value of {name!r} is none for a header: {why}")
     return name, value
+
+
+def encoded(value: str) -> bytes:
+    """A header's value as it goes out: UTF-8, and bytes of a command's argument that were none as they were."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def decoded(value: bytes) -> str:
+    """A header's value as it came: UTF-8, or latin-1 where it is none, which every byte is.
+
+    >>> decoded("grün".encode()), decoded("grün".encode("latin-1"))
+    ('grün', 'grün')
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def shown(url: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from fanmail.answers import lowered
 from fanmail.api_key import find_api_key
 from fanmail.exchange import Exchange
 from fanmail.retry import Places, Retries
-from fanmail.targets import header, shown
+from fanmail.targets import encoded, header, shown
 from fanmail.values import Lost, Response, Send, World
 
 URL, OPS_URL = "FANMAIL_URL", "FANMAIL_OPS_URL"
@@ -27,6 +28,9 @@ DEFAULT_OPS_URL = "http://127.0.0.1:9100"
 CONNECT_TIMEOUT = 5.0
 KEEP_ALIVE = 30.0
 """Seconds; well below the server's idle timeout, so that a connection is not closed just when it is used."""
+REQUEST_ID = "X-Request-Id"
+OWN_ID = b"fanmail-py-"
+"""Ids of requests of this package begin with it."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _HEADERS = {"User-Agent": "fanmail-python", "Accept-Encoding": "identity"}
 
@@ -73,21 +77,50 @@ def settings(headers: Mapping[str, str] | None, api_key: str | None, urls: list[
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEP_ALIVE)
     sent |= {"Authorization": f"Bearer {key}"} if key else {}
     # A redirect could lead to another host, and would take the key there.
-    return {"headers": sent, "limits": limits, "follow_redirects": False}
+    fields = [(name.encode("ascii"), encoded(value)) for name, value in sent.items()]
+    return {"headers": fields, "limits": limits, "follow_redirects": False}
 
 
-def request_arguments(send: Send) -> dict[str, Any]:
-    """Arguments of httpx's `build_request`. The target goes out as it is: httpx would take dots out of it."""
+def new_request(
+    http: httpx.Client | httpx.AsyncClient, send: Send, note_opened: Callable[[str, Mapping[str, Any]], object]
+) -> httpx.Request:
+    """What httpx is to send; `note_opened` is told of connections.
+
+    The target goes out as it is: httpx would take dots out of it. Every try has an id of its own: see `is_of_another`.
+    """
     request = send.request
     base = httpx.URL(send.base)
-    return {
-        "method": request.method,
-        "url": base,
-        "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers],
-        "content": request.body or None,
-        "timeout": httpx.Timeout(send.timeout, connect=min(send.timeout, CONNECT_TIMEOUT)),
-        "extensions": {"target": base.raw_path.rstrip(b"/") + request.target.encode("ascii")},
-    }
+    headers = [(name.encode("ascii"), encoded(value)) for name, value in request.headers]
+    if REQUEST_ID not in http.headers:
+        headers.append((REQUEST_ID.encode(), OWN_ID + secrets.token_hex(8).encode()))
+    return http.build_request(
+        request.method,
+        base,
+        headers=headers,
+        content=request.body or None,
+        timeout=httpx.Timeout(send.timeout, connect=min(send.timeout, CONNECT_TIMEOUT)),
+        extensions={"target": base.raw_path.rstrip(b"/") + request.target.encode("ascii"), "trace": note_opened},
+    )
+
+
+def is_of_another(request: httpx.Request, response: httpx.Response) -> bool:
+    """Whether an answer has the id that a client gave to another request.
+
+    httpcore keeps what comes behind an answer and takes it for the answer to the next request on the connection: one
+    that is doubled on the way would shift all that follow. Ids of proxies and of other programs say nothing.
+    """
+    given = _request_id(response.headers)
+    return given.startswith(OWN_ID) and given != _request_id(request.headers)
+
+
+def _request_id(headers: httpx.Headers) -> bytes:
+    """As it stands there: httpx looks for the encoding of all headers before it gives one."""
+    return next((value for name, value in headers.raw if name.lower() == b"x-request-id"), b"")
+
+
+def mixed_up(send: Send) -> Lost:
+    """In the place of such an answer, whose connection goes: this request may have been executed."""
+    return Lost(True, f"{shown(send.base)}: the answer of another request came")
 
 
 def answered(response: httpx.Response, body: bytes) -> Response:

@@ -27,7 +27,7 @@ class Request:
     target: str
     """Path and query, percent-encoded, from the slash on."""
     headers: Headers = ()
-    """Values are latin-1 text."""
+    """Values go as UTF-8."""
     body: bytes = b""
 
 
@@ -37,7 +37,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    """By lower-case names; values are latin-1 text."""
+    """By lower-case names."""
     body: bytes = b""
 
 

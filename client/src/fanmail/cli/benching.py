@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from fanmail.cli.common import Server, json_option, progress, server_options, show
+from fanmail.cli.common import Server, json_option, progress, server_options, show, wait_out
 from fanmail.client import Client
 from fanmail.errors import FanmailError, NoSubscription
 
@@ -139,11 +139,13 @@ class Run:
         """Until all is read after the publishing, or it takes too long."""
         after = "0"
         while not self.errors and time.monotonic() < self._until:
+            asked = time.monotonic()
             found = self._client.fetch_frames(topic, "bench", FETCH, after=after, wait=POLL)
             now = time.monotonic()
             if found is None:
                 if not self._publishing.is_set():
                     return
+                wait_out(asked, POLL)
                 continue
             tally.times.extend([now - _STAMP.unpack_from(body)[0] for body in found.bodies])
             tally.messages += len(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -146,6 +147,11 @@ topic_argument = click.argument("topic")
 user_argument = click.argument("user")
 
 
+def wait_out(asked: float, seconds: float) -> None:
+    """Waits the rest of an empty long poll that was `asked` then: a server full of waiters answers it at once."""
+    time.sleep(max(asked + seconds - time.monotonic(), 0.0))
+
+
 def show(
     rows: Iterable[Mapping[str, object]],
     as_json: bool,
@@ -196,7 +202,8 @@ def _cell(value: object, words: Callable[[Any], str] | None) -> str:
 def say_json(row: Mapping[str, object]) -> None:
     """One JSON object on a line of standard output, at once."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")  # UTF-8 in every locale
+    line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")  # in every locale, for every text
+    sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -127,4 +127,4 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
         raise click.UsageError(f"--header {text!r}: NAME:VALUE is wanted")
-    return name.strip(), value.strip()
+    return name.strip(" \t"), value.strip(" \t")

@@ -20,6 +20,7 @@ from fanmail.cli.common import (
     server_options,
     topic_argument,
     user_argument,
+    wait_out,
 )
 from fanmail.client import Client
 from fanmail.errors import FanmailError
@@ -159,13 +160,16 @@ def _follow(client: Client, topic: str, user: str, seconds: float | None, count:
             if left <= 0:
                 break
             most = BATCH if count is None else min(BATCH, count - seen.count)
+            asked = time.monotonic()
             fetched = client.fetch(topic, user, most, after=last, wait=left if patient else 0)
             for message in fetched:
                 seen.add(message.id)
                 last = message.id
             bar.update(task, completed=seen.count, seen=seen.count)
-            if not fetched.messages and not patient:
-                break
+            if not fetched.messages:
+                if not patient:
+                    break
+                wait_out(asked, left)
     if seen.count:
         client.advance(topic, user, last)
     return seen

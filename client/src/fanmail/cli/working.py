@@ -14,6 +14,7 @@ import click
 
 from fanmail.cli.common import Server, json_option, say_json, server_options, topic_argument, user_argument
 from fanmail.cli.signals import listen
+from fanmail.loops import DEFAULT_DELAY, MOST_DELAY
 from fanmail.message import Message
 
 CANNOT_RUN = 127
@@ -77,7 +78,7 @@ class Runner:
             raise CommandFailed(f"exit code {code}")
 
     def _run(self, message: Message) -> int:
-        with subprocess.Popen(self._command, stdin=subprocess.PIPE, env=os.environ | _environment(message)) as child:
+        with subprocess.Popen(self._command, stdin=subprocess.PIPE, env=os.environb | _environment(message)) as child:
             self._child = child
             if self.stopped:  # while it was started
                 child.terminate()
@@ -90,7 +91,16 @@ class Runner:
 @user_argument
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--lease", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Seconds; extended.")
-@click.option("--delay", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds until a retry.")
+@click.option(
+    "--delay", type=click.FloatRange(min=0), default=DEFAULT_DELAY, show_default=True, help="Seconds until a retry."
+)
+@click.option(
+    "--most-delay",
+    type=click.FloatRange(min=0),
+    default=MOST_DELAY,
+    show_default=True,
+    help="--delay doubles with every further attempt, up to this.",
+)
 @click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many messages.")
 @click.option("--until-empty", is_flag=True, help="End when none waits.")
 @json_option
@@ -101,6 +111,7 @@ def work(
     command: tuple[str, ...],
     lease: float,
     delay: float,
+    most_delay: float,
     count: int | None,
     until_empty: bool,
     as_json: bool,
@@ -108,9 +119,10 @@ def work(
 ) -> None:
     """Run COMMAND for every message of USER, the body on its standard input: fanmail work TOPIC USER -- CMD ARG...
 
-    Exit code 0 acknowledges; with any other the message is given back and goes out again after --delay. The lease is
-    extended while it runs. FANMAIL_MSG_ID, _TYPE, _ATTEMPT, _TOPIC and _USER are in its environment. SIGTERM and
-    Ctrl-C end it, and give the message back unless it ends well. Many workers may share a USER.
+    Exit code 0 acknowledges; with any other the message is given back and goes out again after --delay, and ever later
+    the more often it fails. The lease is extended while it runs. FANMAIL_MSG_ID, _TYPE, _ATTEMPT, _TOPIC and _USER are
+    in its environment, as UTF-8. SIGTERM and Ctrl-C end it, and give the message back unless it ends well. Many workers
+    may share a USER.
     """
 
     def failed(message: Message, error: Exception) -> None:
@@ -124,6 +136,7 @@ def work(
             runner.handle,
             lease=lease,
             delay=delay,
+            most_delay=most_delay,
             most=count,
             until_empty=until_empty,
             failed=failed,
@@ -137,11 +150,12 @@ def work(
         runner.leave()
 
 
-def _environment(message: Message) -> dict[str, str]:
+def _environment(message: Message) -> dict[bytes, bytes]:
+    """UTF-8 in every locale: one that cannot say a name or a type must not keep a message from its command."""
     return {
-        "FANMAIL_MSG_ID": message.id,
-        "FANMAIL_MSG_TYPE": message.type,
-        "FANMAIL_MSG_ATTEMPT": str(message.attempt),
-        "FANMAIL_MSG_TOPIC": message.topic,
-        "FANMAIL_MSG_USER": message.user,
+        b"FANMAIL_MSG_ID": message.id.encode(),
+        b"FANMAIL_MSG_TYPE": message.type.encode(),
+        b"FANMAIL_MSG_ATTEMPT": str(message.attempt).encode(),
+        b"FANMAIL_MSG_TOPIC": message.topic.encode(),
+        b"FANMAIL_MSG_USER": message.user.encode(),
     }
