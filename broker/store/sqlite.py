@@ -171,7 +171,9 @@ class SqliteStore:
         self._space.close()
 
     def _look_first(self) -> Found | None:
-        """What is there. Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not changed then."""
+        """What is there. Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not
+        changed then.
+        """
         found = look_for(self.path)
         if found is None:
             return None

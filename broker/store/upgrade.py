@@ -38,7 +38,9 @@ _SAME = ("meta", "topics", "topic_settings", "subscriptions", "settings", "held"
 
 
 def upgrade(path: Path, found: Found | None) -> None:
-    """`found` is what a look at the store has found. Does nothing where it is up to date or not there. Raises `UnusableStoreError`."""
+    """`found` is what a look at the store has found. Does nothing where it is up to date or not there. Raises
+    `UnusableStoreError`.
+    """
     fresh = path.with_name(path.name + ".new")
     try:
         for each in (fresh, fresh.with_name(fresh.name + "-journal")):
