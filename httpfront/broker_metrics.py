@@ -57,10 +57,10 @@ COUNTERS = (
     Row("fanmail_idempotency_keys_forgotten", "Keys forgotten before their time.", "keys.forgotten"),
     Row("fanmail_replies_dropped", "Replies that no front took.", "replies.dropped"),
 )
-DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged")
+DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "damaged")
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
 REJECTED += ("too-many-delayed", "expired", "no-subscription", "internal")
-SKIPPED = ("ttl", "lost")
+SKIPPED = ("ttl", "lost", "damaged")
 REFUSED = ("key", "handshake", "removed")
 
 
