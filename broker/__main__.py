@@ -44,6 +44,7 @@ from common.process import (
     private_dir,
     run_main,
 )
+from common.toml_file import read_toml
 
 log = logging.getLogger("fanmail.broker")
 
@@ -232,7 +233,7 @@ def _limits(settings: BrokerSettings) -> Limits:
 def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
     """The ceilings of topics. Raises `StartError` for a file that cannot be used."""
     path = settings.topics or settings.config
-    tables = config.read_toml(path).get("topics", []) if path else []
+    tables = read_toml(path).get("topics", []) if path else []
     try:
         return TopicRules(limits.topic_settings, parse_rules(tables))
     except ValueError as error:

@@ -25,7 +25,7 @@ PATTERNS = {
 MAX_PATTERN = 1024
 """Characters."""
 SUBJECT = "{sub}"
-_SUBJECT_IN_BRACKETS = re.compile(r"\[!?\]?[^\]]*\{sub\}").search
+_SUBJECT_IN_BRACKETS = re.compile(r"\[!?\]?[^\]\[]*\{sub\}").search
 _HELD = "\0"
 """Stands for the subject while a pattern is translated; no name has it."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]").search

@@ -10,7 +10,6 @@ import re
 import secrets
 import shlex
 import sys
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from common.clock import Clock, SystemClock
 from common.errors import StartError
 from common.key_file import digest, parse_keys
+from common.toml_file import parse_toml
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 """A member's name that TOML takes without quotes."""
@@ -108,7 +108,7 @@ def _quoted(text: str) -> str:
 def _check(text: str, where: str) -> None:
     """Raises `StartError` where fronts could not use this as their file."""
     try:
-        parse_keys(tomllib.loads(text))
+        parse_keys(parse_toml(text))
     except ValueError as error:
         raise StartError(f"{where}{error}") from None
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import configargparse
 
 from common.errors import StartError
 from common.names import MAX_NAME
+from common.toml_file import read_toml
 from common.units import GIB, KIB, MIB, choice, count, names, seconds, size, switch
 
 
@@ -46,7 +45,7 @@ class Settings:
     log_format: str = setting(choice("auto", "json", "text"), "auto", "", "auto is text at a terminal, else json")
     log_level: str = setting(choice("debug", "info", "warning", "error"), "info", "", "least level that is logged")
     max_body: int = setting(size(1, 64 * MIB), MIB, "bytes", "largest body of one message")
-    max_batch: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "largest body of a batch")
+    max_batch: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "largest body of a batch, as it comes and decoded")
     insecure: bool = setting(switch, False, "", "allow plain TCP between fronts and brokers beyond loopback")
     curve_dir: str = setting(
         str, "", "path", "folder with secret keys where brokers have keys: ID.key of a broker, front.key of a front"
@@ -271,13 +270,3 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
             if name in mine:
                 result[name.replace("_", "-")] = _as_text(value)
         return result
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The file's tables. Raises `StartError` where it cannot be read or is not TOML."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StartError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StartError(f"{path}: not TOML: {error}") from None

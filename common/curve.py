@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import zmq
 
 from common.errors import StartError
 from common.partition import FRONT, BrokerAddress, ClusterMap, is_ipv6, is_key
+from common.toml_file import parse_toml
 
 SECRET = "secret_key"
 """What the key is called in its file; in the description a public key is just `key`."""
@@ -60,8 +60,8 @@ def read_pair(path: Path) -> KeyPair:
     if status.st_mode & 0o027:
         raise StartError(f"{path}: this secret key is open to other users (chmod 600)")
     try:
-        secret = tomllib.loads(text.decode("ascii")).get(SECRET)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        secret = parse_toml(text.decode("ascii")).get(SECRET)
+    except ValueError:
         secret = None
     if not isinstance(secret, str) or not is_key(secret):
         raise StartError(f"{path}: is not a file with a secret key as bin/keys curve makes it")

@@ -38,6 +38,8 @@ _TABLE = (
     ErrorSpec("leases-out", 409, "Messages of this user are leased or await redelivery"),
     ErrorSpec("cursor-lost", 410, "The cursor is not of this life of the topic"),
     ErrorSpec("body-too-large", 413, "Body over the ceiling"),
+    ErrorSpec("unsupported-coding", 415, "The body has a coding that is not undone here"),
+    ErrorSpec("unsupported-charset", 415, "The body has a charset that is not cut into lines"),
     ErrorSpec("wrong-host", 421, "This port does not answer to that name"),
     ErrorSpec("headers-too-large", 431, "Kept headers over the ceiling"),
     ErrorSpec("key-reused", 422, "The idempotency key was used for another request"),

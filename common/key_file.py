@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.access_rules import Rule, parse_rule
-from common.config import read_toml
 from common.errors import FanmailError, StartError
 from common.names import MAX_NAME, check_name
+from common.toml_file import read_toml
 
 TOKEN = re.compile(r"fm_([A-Za-z0-9-]{1,63})_([A-Za-z0-9_-]{43,128})").fullmatch
 """A token, its id and its secret."""

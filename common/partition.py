@@ -14,8 +14,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.config import read_toml
 from common.errors import StartError
+from common.toml_file import read_toml
 
 SLOTS = 1024
 """Fixed for the life of a cluster."""

@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from common.config import Settings, read_toml
+from common.config import Settings
 from common.errors import StartError
 from common.partition import DESCRIPTION
+from common.toml_file import read_toml
 from common.units import count
 
 READY_FD = "FANMAIL_READY_FD"

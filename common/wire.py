@@ -19,6 +19,7 @@ monotonic clock. `request_id` names the HTTP request for the logs, and may be le
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -35,6 +36,8 @@ MAX_PACKED = 256 * 1024
 """Bytes after which a sender closes a packed frame."""
 LARGE_BODY = 16 * 1024
 """A body of at least so many bytes travels as a frame of its own."""
+MAX_COUNTED = 1024
+"""Requests or replies of one frame that are looked at to say that they are too many; with more, none is made."""
 MAX_REQUEST_ID = 128
 """Characters of the id of an HTTP request, all of them visible ASCII: it goes into logs."""
 
@@ -77,7 +80,7 @@ class RequestFrame(Struct, array_like=True):
     version: int
     incarnation: int
     map_epoch: int
-    requests: list[Request]
+    requests: Annotated[list[Request], Meta(max_length=MAX_COUNTED)]
 
 
 class Reply(Struct, array_like=True):
@@ -96,11 +99,27 @@ class ReplyFrame(Struct, array_like=True):
     clock: int
     state: int
     map_epoch: int
-    replies: list[Reply]
+    replies: Annotated[list[Reply], Meta(max_length=MAX_COUNTED)]
+
+
+class _Heads(Struct, array_like=True):
+    """A frame that is not quite a `RequestFrame`; nothing of it is made but what holds the requests."""
+
+    version: Raw
+    incarnation: Raw
+    map_epoch: Raw
+    requests: Annotated[list[Raw], Meta(max_length=MAX_COUNTED)]
+
+
+class _Head(Struct, array_like=True):
+    """The first member of a request, whatever the others are."""
+
+    id: Annotated[int, Meta(ge=0)]
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_any = msgspec.msgpack.Decoder().decode
+_decode_heads = msgspec.msgpack.Decoder(_Heads).decode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_requests = msgspec.msgpack.Decoder(RequestFrame).decode
 _decode_replies = msgspec.msgpack.Decoder(ReplyFrame).decode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
@@ -222,10 +241,11 @@ def _check_parts(frames: Sequence[bytes]) -> None:
 def _ids_in(frame: bytes) -> list[int]:
     """The request ids of a frame that is not quite one of ours; empty where nothing can be made of it."""
     try:
-        value = _decode_any(frame)
+        requests = _decode_heads(frame).requests
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
-    if not isinstance(value, list) or len(value) < 4 or not isinstance(value[3], list):
-        return []
-    heads = [each[0] for each in value[3][:MAX_REQUESTS] if isinstance(each, list) and each]
-    return [head for head in heads if type(head) is int and 0 <= head < 2**63]
+    ids = []
+    for request in requests[:MAX_REQUESTS]:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            ids.append(_decode_head(request).id)
+    return [each for each in ids if each < 2**63]

@@ -30,7 +30,7 @@ NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "expired",
 )
 """Why somebody is a stranger. For the operator: who asks is told no more than whether a key came."""
-_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr]( +(.*))?").fullmatch
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr]( +(.*))?", re.DOTALL).fullmatch
 _CHALLENGE = 'Bearer realm="fanmail"'
 
 log = logging.getLogger("fanmail.front")
@@ -68,14 +68,7 @@ class KeyRing:
 
     def find(self, authorization: str | None) -> ApiKey:
         """The key that an Authorization header names and proves. Raises `UnknownCallerError`."""
-        if authorization is None:
-            raise UnknownCallerError(NO_KEY)
-        bearer = _BEARER(authorization)
-        if not bearer:
-            raise UnknownCallerError(OTHER_SCHEME)
-        token = TOKEN(bearer[2] or "")
-        if not token:
-            raise UnknownCallerError(MALFORMED)
+        token = find_token(authorization)
         key = self._keys.get(token[1])
         same = hmac.compare_digest(digest(token[0]), key.digest if key else self._nobody)
         if key is None:
@@ -85,6 +78,19 @@ class KeyRing:
         if key.expires is not None and self._clock.now().wall >= key.expires:
             raise UnknownCallerError(EXPIRED)
         return key
+
+
+def find_token(authorization: str | None) -> re.Match[str]:
+    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnknownCallerError`."""
+    if authorization is None:
+        raise UnknownCallerError(NO_KEY)
+    bearer = _BEARER(authorization)
+    if not bearer:
+        raise UnknownCallerError(OTHER_SCHEME)
+    token = TOKEN(bearer[2] or "")
+    if not token:
+        raise UnknownCallerError(MALFORMED)
+    return token
 
 
 class Auth:

@@ -6,6 +6,7 @@ begin, which is made here. Frames come and go unchanged; `lines` and NDJSON are 
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from struct import Struct as Layout
@@ -16,6 +17,7 @@ import falcon
 
 from common import ops
 from common.errors import FanmailError
+from httpfront.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
 from httpfront.metadata import unpack_headers
 from httpfront.ndjson import NDJSON, as_lines, content, described
 from httpfront.receipts import receipt_text
@@ -24,6 +26,8 @@ FRAMES = "application/vnd.fanmail.frames"
 _RENAMED = {"content-type": "Msg-Type", "content-encoding": "Msg-Encoding", "content-language": "Msg-Language"}
 """Kept headers that would speak of the whole answer, where they mean each message."""
 FORMATS = ("lines", "frames")
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?").fullmatch
+"""RFC 9110, section 12.4.2."""
 _length_at = Layout(">I").unpack_from
 
 
@@ -33,14 +37,25 @@ def read_batch(form: str, body: bytes, max_body: int, max_messages: int) -> ops.
     Raises `bad-batch` that says which message is wrong, `body-too-large` for a message over its ceiling.
     """
     if form == "lines":
-        lines = body.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        body = b"".join([pack(">I", len(line)) + line for line in lines])
+        body = _frames_of_lines(body, max_messages)
     offsets = _offsets(body, max_body, max_messages)
     if len(offsets) == 1:
         raise FanmailError("bad-batch", "the batch has no message")
     return ops.Publish(b"", body, len(offsets) - 1, offsets.tobytes())
+
+
+def _frames_of_lines(body: bytes, max_messages: int) -> bytes:
+    """Counts first: a few million empty lines would be a gigabyte of objects."""
+    if body.count(b"\n") + (not body.endswith(b"\n")) > max_messages:
+        raise _too_many(max_messages)
+    lines = body.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return b"".join([pack(">I", len(line)) + line for line in lines])
+
+
+def _too_many(max_messages: int) -> FanmailError:
+    return FanmailError("bad-batch", f"the batch has over {max_messages} messages")
 
 
 def _offsets(body: bytes, max_body: int, max_messages: int) -> array[int]:
@@ -61,7 +76,7 @@ def _offsets(body: bytes, max_body: int, max_messages: int) -> array[int]:
             raise FanmailError("bad-batch", f"message {len(offsets)} of the batch is cut off")
         add(at)
         if len(offsets) > max_messages + 1:
-            raise FanmailError("bad-batch", f"the batch has over {max_messages} messages")
+            raise _too_many(max_messages)
     return offsets
 
 
@@ -76,15 +91,17 @@ def bodies(frames: bytes) -> Iterator[bytes]:
 
 def as_ndjson(batch: ops.Batch, leased: bool = False) -> bytes:
     """One JSON object a line: `id`, with `leased` the `receipt`, and what `httpfront.ndjson` makes of a message."""
-    objects: list[dict[str, Any]] = []
+    return as_lines(_objects(batch, leased))
+
+
+def _objects(batch: ops.Batch, leased: bool) -> Iterator[dict[str, Any]]:
     for run in batch.runs:
         same = described(run.time, run.attempt, run.headers)
         for seq, body in enumerate(bodies(run.body), run.first):
             named = {"id": f"{batch.epoch}-{seq}"}
             if leased:
                 named["receipt"] = receipt_text(batch.epoch, seq, run.attempt)
-            objects.append(named | same | content(body))
-    return as_lines(objects)
+            yield named | same | content(body)
 
 
 def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bool = False) -> None:
@@ -111,16 +128,19 @@ def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bo
 
 
 def choose_format(accept: str, leased: bool = False) -> str:
-    """The format of a fetch with `max`, from the Accept header (RFC 9110, section 12.5.1). Raises `not-acceptable`.
+    """The format of a fetch with `max`, from the Accept header (RFC 9110, section 12.5.1). Raises `not-acceptable`,
+    and `bad-parameter` where it is too long.
 
     Frames have no place for receipts, so what is `leased` is given as NDJSON or not at all.
     """
     if not accept:
         return NDJSON
+    if is_too_long(accept):
+        raise FanmailError("bad-parameter", f"header Accept has over {MAX_ELEMENTS} elements", parameter="Accept")
     weights: dict[str, float] = {}
-    for part in accept.lower().split(","):
-        kind, *parameters = [each.strip() for each in part.split(";")]
-        weights[kind] = _quality(parameters)
+    for element in elements(accept.lower()):
+        (kind, _), *rest = parameters(element)
+        weights[kind] = _quality(rest)
     forms = (NDJSON,) if leased else (NDJSON, FRAMES)
     offers = {form: _weight(weights, form) for form in forms}
     best = max(offers, key=lambda form: offers[form])
@@ -138,12 +158,7 @@ def _weight(weights: dict[str, float], form: str) -> float:
     return 0.0
 
 
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return min(max(float(value), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0
+def _quality(rest: list[tuple[str, str]]) -> float:
+    """The weight among the parameters; 0 where it is none, 1 where there is none."""
+    weight = next((value for name, value in rest if name == "q"), "1")
+    return float(weight) if _WEIGHT(weight) else 0.0

@@ -155,9 +155,6 @@ class Channel:
                 parser = self._parser = self.server.new_parser()
             data = data[parser.received(data) :]
             if parser.completed:
-                if parser.empty:  # only empty lines (RFC 9112, section 2.2)
-                    self._parser = None
-                    continue
                 self._whole(parser, data)
                 return
             self._still_arriving(parser, expecting=not data)

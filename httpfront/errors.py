@@ -9,6 +9,7 @@ import falcon
 import msgspec
 
 from common.errors import FanmailError
+from httpfront.coding import ACCEPTED
 
 log = logging.getLogger("fanmail.front")
 
@@ -26,6 +27,8 @@ def _from_table(req: falcon.Request, resp: falcon.Response, error: FanmailError,
     spec = error.spec
     if spec.retry_after is not None:
         resp.set_header("Retry-After", str(spec.retry_after))
+    if error.code == "unsupported-coding":
+        resp.set_header("Accept-Encoding", ACCEPTED)
     if spec.status >= 500 and spec.status not in (503, 504):
         log.error("request failed", extra={"code": error.code, "reason": error.detail} | _request_id(req))
     _render(req, resp, spec.status, error.code, spec.title, error.detail, error.fields)

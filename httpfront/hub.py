@@ -33,6 +33,10 @@ class Worker(greenlet):
     request_id = ""
     """Of the HTTP request that it works for just now."""
 
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub._serve)
+        self.hub = hub
+
 
 def works_for(request_id: str) -> None:
     """From here on the current greenlet works for this HTTP request: what it asks of brokers is logged under its id."""
@@ -45,6 +49,13 @@ def worked_for() -> str:
     return request_id
 
 
+def give_way() -> None:
+    """Lets all others have their turn before the current greenlet goes on, where a hub runs it: in long work."""
+    hub = getattr(getcurrent(), "hub", None)
+    if hub is not None:
+        hub.give_way()
+
+
 class Hub:
     """Everything belongs to the thread that calls `run`, but `wake`."""
 
@@ -52,6 +63,8 @@ class Hub:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._spawned: deque[Callable[[], None]] = deque()
+        self._waiting: deque[greenlet] = deque()
+        """Greenlets that go on in the next turn."""
         self._turns: list[Callable[[], None]] = []
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
@@ -91,6 +104,11 @@ class Hub:
         """
         parked.switch(value)
 
+    def give_way(self) -> None:
+        """Parks until the next turn. Only in a greenlet that `spawn` started."""
+        self._waiting.append(getcurrent())
+        self.park()
+
     def each_turn(self, work: Callable[[], None]) -> None:
         """Calls `work` after every turn's events, before the loop waits again."""
         self._turns.append(work)
@@ -127,6 +145,7 @@ class Hub:
                 if self._handlers.get(fd) is handler:  # not closed, and given to another, in this turn
                     _guarded(handler, events)
             self._run_spawned()
+            self._run_waiting()
             for work in self._turns:
                 _guarded(work)
 
@@ -137,14 +156,18 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned else TURN)
+            return self._epoll.poll(0 if self._spawned or self._waiting else TURN)
         except InterruptedError:
             return []
 
     def _run_spawned(self) -> None:
         for _ in range(len(self._spawned)):  # what these spawn waits for the next turn
-            worker = self._idle.pop() if self._idle else Worker(self._serve)
+            worker = self._idle.pop() if self._idle else Worker(self)
             worker.switch(self._spawned.popleft())
+
+    def _run_waiting(self) -> None:
+        for _ in range(len(self._waiting)):  # who gives way again waits for the next turn
+            self._waiting.popleft().switch()
 
     def _serve(self, work: Callable[[], None]) -> None:
         """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""

@@ -3,24 +3,65 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from httpfront.hub import give_way
 from httpfront.metadata import rfc3339, unpack_headers
 
 NDJSON = "application/x-ndjson"
 
-as_lines = msgspec.json.Encoder().encode_lines
-"""Objects to lines, each with its end; nothing to nothing."""
+BYTES_PER_TURN = 1024 * 1024
+"""Rendered; then others get their turn. A byte of a body may become six of JSON."""
+_encode = msgspec.json.Encoder().encode
+
+
+def as_lines(objects: Iterable[dict[str, Any]]) -> bytes:
+    """Objects to lines, each with its end; nothing to nothing."""
+    lines: list[bytes] = []
+    since = 0
+    for each in objects:
+        line = _encode(each)
+        lines.append(line)
+        since += len(line)
+        if since >= BYTES_PER_TURN:
+            since = 0
+            give_way()
+    lines.append(b"")
+    return b"\n".join(lines)
 
 
 def described(time: int, attempt: int, headers: bytes) -> dict[str, Any]:
-    """The members that tell of a message: `time`, `attempt`, `type` and, where there are more kept headers, `meta`."""
-    kept = dict(unpack_headers(headers))
-    members: dict[str, Any] = {"time": rfc3339(time), "attempt": attempt, "type": kept.pop("content-type")}
+    """The members that tell of a message: `time`, `attempt`, `type`, where there are more kept headers `meta`, and
+    `headers_base64` of those whose values are not UTF-8.
+    """
+    return {"time": rfc3339(time), "attempt": attempt} | _of_headers(headers)
+
+
+@lru_cache(maxsize=1024)
+def _of_headers(headers: bytes) -> dict[str, Any]:
+    """`type`, `meta` and `headers_base64`; not to be changed.
+
+    A value is bytes that most publishers mean as UTF-8. One that is not is shown as ISO-8859-1, which header fields
+    were once said to be, and is in base64 too, so that whoever needs its bytes has them.
+    """
+    kept: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for name, value in unpack_headers(headers):
+        raw = value.encode("latin-1")
+        try:
+            kept[name] = raw.decode()
+        except UnicodeDecodeError:
+            kept[name] = value
+            others[name] = base64.b64encode(raw).decode()
+    members: dict[str, Any] = {"type": kept.pop("content-type")}
     if kept:
         members["meta"] = kept
+    if others:
+        members["headers_base64"] = others
     return members
 
 

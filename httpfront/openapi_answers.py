@@ -7,6 +7,7 @@ from typing import Any
 import falcon
 
 from common.errors import ERRORS
+from httpfront.coding import ACCEPTED
 from httpfront.errors import PROBLEM
 from httpfront.ndjson import NDJSON
 from httpfront.params import MESSAGE_ID
@@ -32,6 +33,7 @@ def pattern(expression: str) -> Json:
 _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, tuple[str, Json]] = {
+    "Accept-Encoding": ("Which codings are undone.", {"const": ACCEPTED}),
     "Cache-Control": ("It is not to be stored.", {"const": "no-store"}),
     "Idempotency-Replayed": ("The key is known: nothing was done, this is the first answer again.", {"const": "true"}),
     "Link": ('`rel="ack"`: the receipt\'s own path; `rel="next"`: the rest of the list.', _TEXT),
@@ -126,6 +128,8 @@ def problem(status: int, codes: list[str]) -> Json:
     headers = {"X-Request-Id": _header("X-Request-Id", status not in _PLAIN)}
     if status in (429, 503):
         headers["Retry-After"] = _header("Retry-After", True)
+    if status == 415:
+        headers["Accept-Encoding"] = _header("Accept-Encoding", False)
     return {"description": " ".join(rows), "headers": headers, "content": content}
 
 
@@ -181,6 +185,11 @@ def _closed(required: Json, **optional: Any) -> Json:
 def _message() -> Json:
     """A message in NDJSON."""
     meta = {"type": "object", "additionalProperties": _TEXT, "description": "The other kept headers, if there are any."}
+    not_text = {
+        "type": "object",
+        "additionalProperties": {"type": "string", "contentEncoding": "base64"},
+        "description": "By name the kept headers, `content-type` among them, whose values are not UTF-8: their bytes.",
+    }
     shape = _closed(
         {
             "id": ref("schemas", "MessageId"),
@@ -190,6 +199,7 @@ def _message() -> Json:
         },
         receipt=ref("schemas", "Receipt"),
         meta=meta,
+        headers_base64=not_text,
         text={"type": "string", "description": "Its body, where that is UTF-8."},
         base64={"type": "string", "contentEncoding": "base64", "description": "Its body, where that is not UTF-8."},
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from httpfront.batch import FRAMES
+from httpfront.coding import ACCEPTED
 from httpfront.message_limits import MessageLimits
 from httpfront.metadata import DEFAULT_TYPE, MAX_BYTES, MAX_FIELDS
 from httpfront.openapi_answers import PLAIN, Json, answer, lines_of, problems, ref
 from httpfront.openapi_parameters import RECEIPT_LINES
 
+_UNREADABLE = ("unsupported-coding", "unsupported-charset")
 _HANDED_OUT = "Cache-Control X-Content-Type-Options Msg-Id Msg-Pending"
 _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"}
 
@@ -57,21 +59,22 @@ def _publish(limits: MessageLimits) -> Json:
         "Content-Type, Content-Encoding, Content-Language, traceparent, tracestate, and what begins with `ce-` or "
         f"`Meta-` is kept with the message and comes back with it: at most {MAX_FIELDS} fields and {MAX_BYTES} bytes. "
         f"With `batch=lines` every line of the body is a message, with `batch=frames` every 4 bytes of big-endian "
-        f"length and the bytes behind them; at most {limits.batch_messages} messages, all stored or none."
+        f"length and the bytes behind them; at most {limits.batch_messages} messages, all stored or none. The "
+        f"Content-Encoding of a batch is of its whole body and undone ({ACCEPTED}); Msg-Encoding is of each message."
     )
     stored = answer(
         "Stored for every subscriber; without any, dropped. With `delay` it will be published at `Msg-Due`, and the "
         "other headers are left out.",
         sometimes="Msg-Id Msg-Subscribers Msg-Count Msg-Due Idempotency-Replayed",
     )
-    errors = problems("bad-name", "bad-batch", "key-reused", "topic-full", "too-many-delayed")
+    errors = problems("bad-name", "bad-batch", *_UNREADABLE, "key-reused", "topic-full", "too-many-delayed")
     content: Json = {DEFAULT_TYPE: {}, "*/*": {}}
     about = f"Any bytes, empty too: at most {limits.body}, of a batch {limits.batch}."
     return call(
         "messages",
         "publish",
         "Publish a message, or a batch",
-        "batch ttl delay idempotency_key",
+        "batch ttl delay idempotency_key msg_encoding",
         {"200": stored} | errors,
         kept,
         requestBody={"description": about, "content": content},
@@ -188,7 +191,7 @@ def _extend() -> Json:
 def _finish_many(limits: MessageLimits) -> Json:
     results = answer("A result for each receipt, in order.", "Msg-Count", content=lines_of("Acknowledged"))
     asked = {
-        "description": f"1 to {limits.batch_messages} receipts, one a line. Any Content-Type.",
+        "description": f"1 to {limits.batch_messages} receipts, one a line. Any Content-Type; codings {ACCEPTED}.",
         "required": True,
         "content": {PLAIN: {"schema": RECEIPT_LINES}},
     }
@@ -197,7 +200,7 @@ def _finish_many(limits: MessageLimits) -> Json:
         "finishMany",
         "Acknowledge many leased messages",
         "",
-        {"200": results} | problems("bad-name", "bad-batch", "no-subscription"),
+        {"200": results} | problems("bad-name", "bad-batch", "unsupported-coding", "no-subscription"),
         "A line that is no receipt: 400, and nothing is acknowledged.",
         requestBody=asked,
     )

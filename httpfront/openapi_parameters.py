@@ -85,6 +85,9 @@ def _of_the_head() -> Json:
     return {
         "idempotency_key": _parameter("header", HEADER, "A repeat with it does nothing.", key),
         "last_event_id": _parameter("header", "Last-Event-ID", "As `after`; both, and different: 400.", _CURSOR),
+        "msg_encoding": _parameter(
+            "header", "Msg-Encoding", "Of a batch: Content-Encoding of each message.", {"type": "string"}
+        ),
         "prefer": _parameter("header", "Prefer", "`wait=20`, where there is no such parameter.", {"type": "string"}),
         "request_id": _parameter(
             "header", "X-Request-Id", "Echoed, where it is 1 to 128 visible ASCII characters.", {"type": "string"}

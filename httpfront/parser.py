@@ -23,7 +23,8 @@ _FOLDED = re.compile(rb"\r\n[ \t]")
 _WIDE = re.compile(rb"[ \t]{65}")
 """White space that waitress's pattern of a field would take quadratic time for."""
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21\x22\x24-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
-_BLANK = re.compile(rb"(?:\r\n)*+[ \t\r\n\x0b\x0c]")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
+_BLANKS = frozenset((b" ", b"\t", b"\r", b"\n", b"\x0b", b"\x0c"))
 """What waitress strips before the request line; only whole empty lines may be (RFC 9112, section 2.2)."""
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
@@ -53,37 +54,61 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         """`adj` must not limit bodies itself: waitress counts chunk framing as content, and refuses equality."""
         super().__init__(adj)
         self._limits = limits
-        self._checked = False
+        self._head = bytearray()  # of a head whose end has not arrived
 
     error: Error | None
 
     @property
     def started(self) -> bool:
         """Whether a byte of the request has arrived."""
-        return self.headers_finished or bool(self.header_plus.strip(b"\r\n"))
+        return self.headers_finished or self._head not in (b"", b"\r")
 
     def received(self, data: bytes) -> int:
         """Takes what belongs to this request; returns how many bytes that was. Raises nothing."""
-        before = self.header_plus
-        consumed: int = super().received(data)
-        if not self.headers_finished:
-            self._check_partial(before + data, max(len(before) - 1, 0))
-        if self.headers_finished and not self._checked:
-            self._checked = True
-            if not self.empty:
-                if _BLANK.match(before + data):
-                    self.error = _bad("white space before the request line")
-                self._refuse(self.error or self._fault())
-        elif self.chunked:
-            self._refuse(self.error)
-        return consumed
+        if self.headers_finished:
+            consumed: int = super().received(data)
+            if self.chunked:
+                self._refuse(self.error)
+            return consumed
+        end = 0 if self._head or data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return self._received_piece(data)
+        self._received_head(data[:end])
+        return end
 
-    def _check_partial(self, head: bytes, new: int) -> None:
-        """Refuses at once what can never become a request, instead of waiting for its end; `new` is what came."""
-        if self.error is not None:  # too large
-            self._refuse(self.error if b"\r\n" in head[: self._limits.max_target] else self._target_too_long())
-        elif _FORBIDDEN.search(head, new):
+    def _received_piece(self, data: bytes) -> int:
+        """Waitress begins anew with every piece of a head that comes, so it gets the head when it is whole."""
+        head, old = self._head, len(self._head)
+        head += data
+        if head.startswith(b"\r\n"):
+            old = 0
+            del head[: _EMPTY_LINES.match(head).end()]  # type: ignore[union-attr]
+        end = head.find(b"\r\n\r\n", max(old - 3, 0)) + 4
+        if end < 4:
+            self._check_partial(old)
+            return len(data)
+        self._head = bytearray()
+        self._received_head(bytes(head[:end]))
+        return len(data) - (len(head) - end)
+
+    def _received_head(self, head: bytes) -> None:
+        """It is whole, and begins with no empty line."""
+        if head[:1] in _BLANKS:
+            self._refuse(_bad("white space before the request line"))
+            return
+        super().received(head)
+        self._refuse(self.error or self._fault() if self.headers_finished else self._too_long(head))
+
+    def _check_partial(self, old: int) -> None:
+        """Refuses at once what can never become a request; what has just come is behind `old`."""
+        if len(self._head) > self._limits.max_headers:
+            super().received(bytes(self._head))
+            self._refuse(self._too_long(self._head))
+        elif _FORBIDDEN.search(self._head, max(old - 1, 0)):
             self._refuse(_bad("invalid character in the header"))
+
+    def _too_long(self, head: bytes | bytearray) -> Error | None:
+        return self.error if b"\r\n" in head[: self._limits.max_target] else self._target_too_long()
 
     def parse_header(self, header_plus: bytes) -> None:
         """Called by waitress with the whole head. Raises its `ParsingError`, which becomes a 400."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any, NamedTuple
 
@@ -13,11 +12,8 @@ from common import ops
 from common.errors import FanmailError
 from common.ops import Op
 from httpfront.gateway import WHEN_GONE, Gateway, unwatched
+from httpfront.header_lists import elements, is_too_long, parameters
 from httpfront.params import duration
-
-_PREFERENCES = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall
-"""The parts of a Prefer header between commas; a comma in a quoted string is none."""
-_WAIT = re.compile(r'\s*wait\s*=\s*"?([^\s;"]+)"?\s*(?:;.*)?', re.IGNORECASE).fullmatch
 
 
 class Ask(NamedTuple):
@@ -40,9 +36,14 @@ class LongPoll:
 
     def preferred(self, req: falcon.Request) -> float | None:
         """`Prefer: wait=20` (RFC 7240); None where it is not there, or not to be understood."""
-        found = next(filter(None, map(_WAIT, _PREFERENCES(req.env.get("HTTP_PREFER", "")))), None)
+        given = req.env.get("HTTP_PREFER")
+        return self._waiting_time(given) if given and not is_too_long(given) else None
+
+    def _waiting_time(self, preferences: str) -> float | None:
+        firsts = (parameters(each)[0] for each in elements(preferences))
+        wait = next((value for name, value in firsts if name == "wait"), "")
         try:
-            return duration(self.max_wait)(found[1]) if found else None
+            return duration(self.max_wait)(wait)
         except ValueError:
             return None
 

@@ -10,7 +10,9 @@ import falcon
 from common import ops
 from common.errors import FanmailError
 from common.ops import Op, Receipt
+from httpfront.coding import decoded
 from httpfront.gateway import Gateway
+from httpfront.hub import give_way
 from httpfront.message_limits import MessageLimits
 from httpfront.ndjson import NDJSON, as_lines
 from httpfront.params import MESSAGE_ID, MICROSECOND, read_parameters, refused, span
@@ -58,7 +60,8 @@ class AcksResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         read_parameters(req, {})
-        receipts = read_receipts(req.stream.read(), self._limits.batch_messages)
+        body = decoded(req.stream.read(), req.env.get("HTTP_CONTENT_ENCODING", ""), self._limits.body, give_way)
+        receipts = read_receipts(body, self._limits.batch_messages)
         codes = finish(self._gateway, topic, user, receipts)
         present_finished(receipts, codes, resp)
 

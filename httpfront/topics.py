@@ -10,7 +10,9 @@ from common import ops, wire
 from common.errors import FanmailError
 from common.ops import Op
 from httpfront.batch import FORMATS, read_batch
+from httpfront.coding import check_lines, decoded
 from httpfront.gateway import Gateway
+from httpfront.hub import give_way
 from httpfront.idempotency import digest, read_key
 from httpfront.message_limits import MessageLimits
 from httpfront.metadata import pack_headers, rfc3339
@@ -50,14 +52,19 @@ class TopicResource:
 def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], limits: MessageLimits) -> Prepared:
     """Checks a publish. `values` are its parameters.
 
-    Raises `body-too-large`, `headers-too-large`, `bad-batch`, and `bad-parameter` for its key.
+    Raises `body-too-large`, `headers-too-large`, of a batch `bad-batch`, `unsupported-coding` and
+    `unsupported-charset`, and `bad-parameter` for its key.
     """
     form = values.get("batch")
     most = limits.batch if form else limits.body
     if len(body) > most:
         raise FanmailError("body-too-large", f"the body has {len(body)} bytes, at most {most} are allowed")
-    args = read_batch(form, body, limits.body, limits.batch_messages) if form else ops.Publish(b"", body)
-    args.headers = pack_headers(req.env)
+    if form:
+        body = _understood(form, body, req.env, limits)
+        args = read_batch(form, body, limits.body, limits.batch_messages)
+        args.headers = pack_headers(req.env | {"HTTP_CONTENT_ENCODING": req.env.get("HTTP_MSG_ENCODING", "")})
+    else:
+        args = ops.Publish(pack_headers(req.env), body)
     if values:
         args.ttl, args.delay = values.get("ttl", 0), values.get("delay", 0)
     key = req.env.get("HTTP_IDEMPOTENCY_KEY")
@@ -68,6 +75,14 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
         return Prepared(args, None)
     body, args.body = args.body, b""
     return Prepared(args, body)
+
+
+def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimits) -> bytes:
+    """The batch as it was before it was coded for its way here."""
+    body = decoded(body, env.get("HTTP_CONTENT_ENCODING", ""), limits.batch, give_way)
+    if form == "lines":
+        check_lines(body, env.get("CONTENT_TYPE", ""))
+    return body
 
 
 def present_published(result: ops.Published, resp: falcon.Response) -> None:

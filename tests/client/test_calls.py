@@ -63,6 +63,13 @@ def test_a_batch_is_made_of_frames() -> None:
     assert list(answers.unpacked(call.request.body)) == [b"a", b"", "ü".encode()]
 
 
+def test_the_coding_of_the_messages_is_not_that_of_their_batch() -> None:
+    call = calls.publish_many("t", [b"a"], type="a/b", headers={"content-encoding": "gzip", "Meta-A": "1"})
+    sent = {"Content-Type": "a/b", "Msg-Encoding": "gzip", "Meta-A": "1"}
+    assert dict(call.request.headers).items() >= sent.items()
+    assert "content-encoding" not in dict(call.request.headers)
+
+
 @pytest.mark.parametrize("cut", [1, 4, 5])
 def test_frames_that_are_cut_off_are_not_read_as_messages(cut: int) -> None:
     with pytest.raises(ServerFault):

@@ -116,7 +116,9 @@ def test_peek_and_purge(small: Cluster, operator: Operator) -> None:
     web = small.fronts[0].web
     web.subscribe("t", "u")
     for number in range(12):
-        web.publish("t", b"%d" % number, {"Content-Type": "text/plain", "Meta-N": str(number)})
+        web.publish(
+            "t", b"%d" % number, {"Content-Type": "text/plain", "Meta-N": f"ä{number}".encode().decode("latin-1")}
+        )
     web.publish("t", b"\xff")
     web.call("GET", "/t/u?lease=60")
     path = "/topics/t/subscriptions/u"
@@ -128,7 +130,7 @@ def test_peek_and_purge(small: Cluster, operator: Operator) -> None:
         "attempt": 1,
         "type": "text/plain",
         "text": "0",
-        "meta": {"meta-n": "0"},
+        "meta": {"meta-n": "ä0"},
         "bytes": 1,
     }
     assert [each["state"] for each in first[1:]] == ["waiting"] * 9

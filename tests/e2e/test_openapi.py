@@ -223,6 +223,9 @@ def test_errors_are_as_described(start_cluster: StartCluster) -> None:
     refused("413 plain", PUBLISH, NEWS, b"long" * 30)
     refused("413 body-too-large", PUBLISH, NEWS, b"\0\0\1\0long", query={"batch": "frames"})
     refused("400 bad-batch", PUBLISH, NEWS, b"\0\0", query={"batch": "frames"})
+    coded = {"Content-Encoding": "br"}
+    refused("415 unsupported-coding", PUBLISH, NEWS, b"a", query={"batch": "lines"}, headers=coded)
+    refused("415 unsupported-charset", PUBLISH, NEWS, b"\xff\xfea\0", query={"batch": "lines"})
     refused("431 headers-too-large", PUBLISH, NEWS, b"", headers={f"Meta-{n}": "x" for n in range(33)})
     refused("431 plain", PUBLISH, NEWS, b"", headers={"Meta-Long": "x" * 20_000})
     refused("400 plain", PUBLISH, NEWS, b"", headers={"Meta-Wide": "x" + " " * 70 + "x"})

@@ -87,7 +87,15 @@ ANSWERED = {
     "numbers as text": [(5, "bad-request")],
     **{
         f"a request id {how}": [(5, "bad-request")]
-        for how in ("with a line end", "with a space", "of other letters", "that is too long", "of bytes", "of nil")
+        for how in (
+            "with a line end",
+            "with a space",
+            "of other letters",
+            "that is too long",
+            "that is broken",
+            "of bytes",
+            "of nil",
+        )
     },
 }
 """Cases of the corpus in which ids can be read."""

@@ -22,6 +22,8 @@ MOST_BATCH = 10_000
 """Messages of a batch, by default."""
 MOST_BATCH_BYTES = 8 * 1024 * 1024
 FRAME_HEAD = 4
+_OF_EACH = {"content-encoding": "Msg-Encoding"}
+"""Headers of the messages that would speak of the whole batch."""
 
 
 def publish(
@@ -74,7 +76,8 @@ def publish_many(
     """
     body = answers.packed([_bytes(each) for each in bodies])
     query = {"batch": "frames", "ttl": ttl, "delay": delay}
-    return _publish(topic, body, query, _kept(type, headers), key)
+    fields = [(_OF_EACH.get(name.lower(), name), value) for name, value in _kept(type, headers)]
+    return _publish(topic, body, query, tuple(fields), key)
 
 
 def batches(
