@@ -12,8 +12,8 @@ log = logging.getLogger("fanmail.broker")
 
 SPARE_BYTES = 4 * 1024 * 1024
 """How large the file is at the most; it is never more than half of what is to stay free on the disk."""
-STEP_BYTES = 256 * 1024
-"""What is given at a time. The rest stays out of reach of others who fill the disk."""
+STEP_BYTES = 16 * 1024
+"""What is given at a time: one write. The rest stays out of reach of others who fill the disk."""
 FULL_BYTES = 1024 * 1024
 """With less than this free the disk is called full."""
 
@@ -61,13 +61,17 @@ class Spare:
             self._full = False
             log.info("the disk has room again", extra={"path": str(self._path.parent), "free_bytes": free})
         if self.size < self._most and free >= 2 * self._most:
-            self._fill()
+            self.fill(self._most)
 
-    def _fill(self) -> None:
+    def fill(self, more: int) -> None:
+        """Makes it longer by so many bytes, if it is not whole and they are free."""
+        wanted = min(self._most, self.size + more)
+        if wanted <= self.size:
+            return
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, self._most)
+                os.posix_fallocate(descriptor, 0, wanted)
             finally:
                 self.size = os.fstat(descriptor).st_size
                 os.close(descriptor)

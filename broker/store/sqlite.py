@@ -180,7 +180,7 @@ class SqliteStore:
 
     def room(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
-        return self._free() + self._spare.size - self._reserve
+        return self._free() - self._reserve
 
     def _free(self) -> int:
         disk = os.fstatvfs(self._folder)
@@ -217,6 +217,8 @@ class SqliteStore:
         for _ in range(SCARCE_ROUNDS if short else 1):
             self._db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
             self._db.wal_checkpoint(mode=mode)
+            if short:
+                self._spare.fill(pages * PAGE_BYTES)  # before somebody else takes it
 
     def _delete_doomed(self) -> None:
         if self._doomed:
