@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from broker.store.files import sync
@@ -52,6 +53,15 @@ class Spare:
         except OSError:
             return False
         return True
+
+    def become(self, log: Path) -> None:
+        """Gives all of it to a write-ahead log that is still to be made: so nobody can take it in between. SQLite sees
+        a log without a header, which has nothing in it (https://www.sqlite.org/walformat.html#recovery).
+        """
+        if self.size and not log.exists():
+            with suppress(OSError):
+                self._path.rename(log)
+                self.size = 0
 
     def keep_up(self, free: int) -> None:
         """Makes it whole where so many free bytes are enough; takes all of it or nothing."""

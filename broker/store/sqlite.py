@@ -20,7 +20,7 @@ from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
-from broker.store.files import FILE, mark
+from broker.store.files import FILE, WAL, mark
 from broker.store.looking import facts_of, look_for
 from broker.store.schema import PAGE_BYTES, RETURN, WRITES, open_database, other_brokers
 from broker.store.spare import SPARE_BYTES, Spare
@@ -81,6 +81,8 @@ class SqliteStore:
         self._syncs = TimedSync(read, self._spare.give)
         self.synced = 0
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()}
+        if self._spare.short and self.path.exists() and self.path.stat().st_size:
+            self._spare.become(Path(f"{self.path}{WAL}"))
         self._db = open_database(str(self.path), facts, self._syncs.name)
         try:
             meta = facts_of(self._db)
@@ -236,9 +238,10 @@ class SqliteStore:
         return target, SqliteBackup(self._db, target)
 
     def close(self) -> None:
-        """Lets go of the file. May be called twice."""
-        self._db.close()
+        """Lets go of the file. May be called twice. Where the disk is full the log stays, and the room that it has."""
         if self._folder >= 0:
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(self._spare.short))
+            self._db.close()
             self._syncs.unregister()
             os.close(self._folder)
             self._folder = -1

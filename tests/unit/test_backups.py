@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
 from broker.backups import MOST, Backups
+from broker.store.files import FILE
 from broker.store.sqlite import Owner, SqliteStore
-from common.errors import FanmailError
+from broker.tools import backup
+from common.errors import FanmailError, StartError
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.life import LIFE, live
 
@@ -78,6 +82,28 @@ def test_a_broker_that_stops_leaves_a_complete_copy_to_who_fetches_it(backups: B
     backups.ask(OTHER)
     backups.cancel()
     assert copies(tmp_path) == [NAME]
+
+
+def test_a_copy_is_moved_to_another_file_system_even_if_the_broker_removes_it_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, target = tmp_path / NAME, tmp_path / "target"
+    copy.write_bytes(b"all of it")
+    real = shutil.copyfile
+
+    def other_file_system(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def removed_meanwhile(source: Path, target: Path) -> None:
+        real(source, target)
+        source.unlink()
+
+    monkeypatch.setattr(Path, "rename", other_file_system)
+    monkeypatch.setattr(shutil, "copyfile", removed_meanwhile)
+    backup._move(copy, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {FILE: b"all of it"}
+    with pytest.raises(StartError, match="No such file"):
+        backup._move(copy, target)
 
 
 def test_what_killed_backups_have_left_is_removed_at_the_next_start(store: SqliteStore, tmp_path: Path) -> None:
