@@ -22,25 +22,18 @@ from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
 from broker.store.files import FILE, WAL, mark
 from broker.store.looking import facts_of, look_for
-from broker.store.schema import PAGE_BYTES, RETURN, WRITES, open_database, other_brokers
+from broker.store.schema import RETURN, WRITES, open_database, other_brokers
+from broker.store.shrinking import limit_log, shrink
 from broker.store.spare import SPARE_BYTES, Spare
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
 from broker.store.timed_sync import TimedSync
 
 CACHED_BYTES = 16 * 1024 * 1024
 """Contents that were read are kept, the newest up to so much and one always: a batch is read in many parts."""
-TIDY_PAGES, SCARCE_PAGES, SCARCE_ROUNDS = 2048, 32, 8
-"""Free pages that are given back at a time; where the disk is full it is fewer, several times."""
-LOG_PAGES, SCARCE_LOG_PAGES = 1000, 64
-"""Pages in the log after which it goes into the file; and where the disk is full."""
-TIDY_FROM = 4096
-"""Free pages that are not worth it: steady load uses them again."""
 DELETED_AT_ONCE = 20_000
 """Pieces that are deleted in one transaction."""
 CLOCK_EVERY = 1_000_000
 """Microseconds that the stored clock may be behind when something is written."""
-SCARCE = 64 * 1024 * 1024
-"""Bytes of room with which every free page is worth it: publishing may be refused for want of them."""
 
 
 class Owner(NamedTuple):
@@ -92,7 +85,7 @@ class SqliteStore:
         self._brokers_due = meta.get("brokers") != owner.brokers
         """The next commit is to name the brokers: there are no topics yet, or it is a store of schema 1."""
         self._mark(str(meta["store_id"]), is_new=meta["store_id"] == new_id)
-        self._spare_the_log()
+        limit_log(self._db, self._spare.short)
 
     def _look_first(self) -> None:
         """Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not changed then."""
@@ -188,39 +181,19 @@ class SqliteStore:
         disk = os.fstatvfs(self._folder)
         return disk.f_bavail * disk.f_frsize
 
-    def _spare_the_log(self) -> None:
-        self._db.wal_autocheckpoint(SCARCE_LOG_PAGES if self._spare.short else LOG_PAGES)
-
     def tidy(self) -> None:
         """Gives some of the free space in the file back; cheap where there is little."""
         was_short = self._spare.short
         self._spare.keep_up(self._free())
         if self._spare.short is not was_short:
-            self._spare_the_log()
+            limit_log(self._db, self._spare.short)
         try:
             self._delete_doomed()
-            self._shrink()
+            shrink(self._db, self._spare, self._free(), self.room())
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return  # another time: nothing has been changed
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
-
-    def _shrink(self) -> None:
-        free = self._free()
-        if self._db.pragma("freelist_count") <= (TIDY_FROM if self.room() > SCARCE else 0):
-            return
-        pages = min(TIDY_PAGES, max(SCARCE_PAGES, free // (4 * PAGE_BYTES)))  # each takes up to two in the log first
-        # The file becomes shorter only with the checkpoint (https://www.sqlite.org/wal.html#ckpt), and so does the log.
-        # Where the disk is full the log keeps its length, and is written anew from its start.
-        short = self._spare.short
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if short else apsw.SQLITE_CHECKPOINT_TRUNCATE
-        if short:
-            self._db.wal_checkpoint(mode=mode)
-        for _ in range(SCARCE_ROUNDS if short else 1):
-            self._db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-            self._db.wal_checkpoint(mode=mode)
-            if short:
-                self._spare.fill(pages * PAGE_BYTES)  # before somebody else takes it
 
     def _delete_doomed(self) -> None:
         if self._doomed:
