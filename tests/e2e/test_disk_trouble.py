@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import resource
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from common.partition import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.cluster import ROOT, Client, Cluster, clean_environ, wait_for
@@ -171,6 +173,21 @@ def test_a_store_on_a_read_only_disk_can_be_looked_at(start_cluster: StartCluste
     done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "topics 1, messages 1, subscriptions 1" in done.stdout
+
+
+def test_an_older_store_that_a_full_disk_keeps_from_being_brought_up_to_date(small_disk: Path, folder: Path) -> None:
+    store = small_disk / "b0" / "store.db"
+    store.parent.mkdir(mode=0o700)
+    store.write_bytes(gzip.decompress((ROOT / "tests/support/stores/1.db.gz").read_bytes()))
+    before = store.read_bytes()
+    (folder / "cluster.toml").write_text(describe_local(1, folder))
+    flags = {"run-dir": folder, "store": "sqlite", "data": small_disk, "id": "b0", "log-level": "error"}
+    with filled_by_others(small_disk):
+        argv = [sys.executable, "-m", "broker", *(f"--{name}={value}" for name, value in flags.items())]
+        done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"broker: {store}: the disk is full, and this store takes a write to be opened" in done.stderr
+    assert store.read_bytes() == before
 
 
 def limit_files(process: int, size: int) -> None:
