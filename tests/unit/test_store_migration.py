@@ -16,8 +16,7 @@ from broker.state import State
 from broker.store.base import UnusableStoreError
 from broker.store.files import FILE
 from broker.store.inspection import inspect
-from broker.store.looking import look_at
-from broker.store.schema import MIGRATIONS, VERSION
+from broker.store.schema import VERSION
 from broker.store.sqlite import Owner, SqliteStore
 from common import ops
 from common.ops import Op
@@ -43,8 +42,7 @@ def open_store(folder: Path, owner: Owner = OWNER) -> SqliteStore:
 
 
 def version_of(folder: Path) -> int:
-    with look_at(folder / FILE) as db:
-        return int(db.pragma("user_version"))
+    return int.from_bytes((folder / FILE).read_bytes()[60:64], "big")
 
 
 def contents(state: State) -> dict[str, Any]:
@@ -134,9 +132,8 @@ def test_a_store_of_schema_1_learns_its_brokers_when_it_is_used(tmp_path: Path) 
         open_store(tmp_path, Owner("fanmail", "b0", "b0,b1"))
 
 
-def test_there_is_a_store_and_a_step_from_every_version() -> None:
-    assert set(MIGRATIONS) == set(range(1, VERSION))
-    assert set(STORES) >= set(MIGRATIONS)
+def test_there_is_a_store_of_every_older_version() -> None:
+    assert set(STORES) >= set(range(1, VERSION))
 
 
 def test_a_newer_store_is_refused_as_it_is(tmp_path: Path, version: int) -> None:
