@@ -28,6 +28,8 @@ SUPERVISOR = "FANMAIL_SUPERVISOR"
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 """Variable with the socket on which systemd, or what speaks like it, hears how a service stands (sd_notify(3))."""
 _PR_SET_PDEATHSIG = 1
+INTERRUPTED = 130
+"""Exit code of a tool that Ctrl-C has ended before it was done, as of a shell."""
 
 
 def die_with_parent() -> None:
@@ -209,10 +211,11 @@ def how_many(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def run_main(main: Callable[[], int], prog: str = "") -> NoReturn:
+def run_main(main: Callable[[], int], prog: str = "", interrupted: int = 0) -> NoReturn:
     """Exits with what `main` returns. A `StartError` is one line on standard error and exit code 2.
 
-    `prog` starts that line; default is the name of the package that was run.
+    `prog` starts that line; default is the name of the package that was run. Ctrl-C is `interrupted`: 0 for what has
+    handlers of its own, and has not set them yet, so that nothing has been started; else there is a line.
     """
     spec = sys.modules["__main__"].__spec__
     prog = prog or (spec.name.split(".")[0] if spec else "fanmail")
@@ -225,8 +228,10 @@ def run_main(main: Callable[[], int], prog: str = "") -> NoReturn:
         text = " ".join(str(error).splitlines())
         print(text if text.startswith(f"{prog}: ") else f"{prog}: {text}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:  # before the handlers stood: nothing has been started yet
-        code = 0
+    except KeyboardInterrupt:
+        code = interrupted
+        if interrupted:
+            print(f"{prog}: interrupted", file=sys.stderr)
     sys.exit(code)
 
 

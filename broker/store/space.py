@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 
+from broker.store.files import WAL
 from broker.store.pages import PAGE_BYTES
 from broker.store.spare import SPARE_BYTES, Spare
 from broker.store.thresholds import StoreThresholds
@@ -31,6 +32,11 @@ class Space:
         """Gives some of the spare room; False where there is no more."""
         return self._spare.give()
 
+    def before_opening(self, store: Path) -> None:
+        """Where the disk is full, gives the spare room to the log of a store that is there."""
+        if self._spare.short and store.exists() and store.stat().st_size:
+            self._spare.become(Path(f"{store}{WAL}"))
+
     def room(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
         return self._free() + self._spare.size - self._reserve
@@ -52,13 +58,16 @@ class Space:
         # Each takes up to two pages in the log first.
         pages = min(most.tidied_pages, max(_SCARCE_PAGES, self._free() // (4 * PAGE_BYTES)))
         # The file becomes shorter only with the checkpoint (https://www.sqlite.org/wal.html#ckpt), and so does the log.
-        # Where the disk is full the log keeps its length, and is written anew from its start.
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if short else apsw.SQLITE_CHECKPOINT_TRUNCATE
-        if short:
-            db.wal_checkpoint(mode=mode)
-        for _ in range(_SCARCE_ROUNDS if short else 1):
+        if not short:
             db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-            db.wal_checkpoint(mode=mode)
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            return
+        # The log keeps its length, and is written anew from its start.
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        for _ in range(_SCARCE_ROUNDS):
+            db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._spare.fill(pages * PAGE_BYTES)  # before somebody else takes it
 
     def close(self) -> None:
         """May be called twice."""

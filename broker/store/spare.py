@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from broker.store.files import sync
@@ -12,8 +13,8 @@ log = logging.getLogger("fanmail.broker")
 
 SPARE_BYTES = 4 * 1024 * 1024
 """How large the file is at the most; it is never more than half of what is to stay free on the disk."""
-STEP_BYTES = 256 * 1024
-"""What is given at a time. The rest stays out of reach of others who fill the disk."""
+STEP_BYTES = 16 * 1024
+"""What is given at a time: one write. The rest stays out of reach of others who fill the disk."""
 FULL_BYTES = 1024 * 1024
 """With less than this free the disk is called full."""
 
@@ -53,6 +54,15 @@ class Spare:
             return False
         return True
 
+    def become(self, log: Path) -> None:
+        """Gives all of it to a write-ahead log that is still to be made: so nobody can take it in between. SQLite sees
+        a log without a header, which has nothing in it (https://www.sqlite.org/walformat.html#recovery).
+        """
+        if self.size and not log.exists():
+            with suppress(OSError):
+                self._path.rename(log)
+                self.size = 0
+
     def keep_up(self, free: int) -> None:
         """Makes it whole where so many free bytes are enough; takes all of it or nothing."""
         if free < FULL_BYTES:
@@ -61,13 +71,17 @@ class Spare:
             self._full = False
             log.info("the disk has room again", extra={"path": str(self._path.parent), "free_bytes": free})
         if self.size < self._most and free >= 2 * self._most:
-            self._fill()
+            self.fill(self._most)
 
-    def _fill(self) -> None:
+    def fill(self, more: int) -> None:
+        """Makes it longer by so many bytes, if it is not whole and they are free."""
+        wanted = min(self._most, self.size + more)
+        if wanted <= self.size:
+            return
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, self._most)
+                os.posix_fallocate(descriptor, 0, wanted)
             finally:
                 self.size = os.fstat(descriptor).st_size
                 os.close(descriptor)

@@ -79,6 +79,7 @@ class SqliteStore:
         self._unwanted: deque[int] = deque()
         """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, "last_piece": 0, **owner._asdict()}
+        self._space.before_opening(self.path)
         self._db = open_database(str(self.path), self._pages, facts)
         try:
             meta = facts_of(self._db)

@@ -25,7 +25,7 @@ from common.curve import KeyPair, check_front, front_pair
 from common.errors import FanmailError, StartError
 from common.ops import Op
 from common.partition import ClusterMap, load_cluster
-from common.process import description_path, run_main
+from common.process import INTERRUPTED, description_path, run_main
 
 PROG = "backup"
 POLL = 0.05
@@ -54,8 +54,6 @@ def main() -> int:
             print(f"{broker_id}: {target / broker_id / FILE}", flush=True)
     except FanmailError as error:
         raise StartError(f"broker {broker_id}: {error.detail or error.code}") from None
-    except KeyboardInterrupt:
-        raise StartError(f"broker {broker_id}: interrupted, its copy was not made") from None
     return 0
 
 
@@ -96,4 +94,4 @@ def _move(copy: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_main(main, PROG, INTERRUPTED)

@@ -15,7 +15,7 @@ from broker.store.base import UnusableStoreError
 from broker.store.files import FILE, LOCK, traces
 from broker.store.inspection import TopicRow, inspect
 from common.errors import StartError
-from common.process import how_many, lock_to_look, run_main
+from common.process import INTERRUPTED, how_many, lock_to_look, run_main
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")
@@ -79,4 +79,4 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_main(main, PROG, INTERRUPTED)

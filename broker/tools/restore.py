@@ -20,7 +20,7 @@ from broker.store.copying import copy_anew
 from broker.store.files import FILE, LOCK, family, mark, nothing_in, remove_family, sync, traces
 from broker.store.inspection import inspect
 from common.errors import StartError
-from common.process import lock_file, lock_to_look, private_dir, run_main
+from common.process import INTERRUPTED, lock_file, lock_to_look, private_dir, run_main
 
 PROG = "restore"
 
@@ -93,4 +93,4 @@ def prepare(folder: Path) -> Target:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_main(main, PROG, INTERRUPTED)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.conftest import StartCluster
 from tests.e2e.checker import seq_of, violations
-from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ
+from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ, wait_for
 from tests.e2e.history import Call, History, Mode, Outcome
 from tests.e2e.load import Load
 
@@ -132,6 +134,24 @@ def test_a_copy_is_refused_where_there_is_something(start_cluster: StartCluster,
     copy.write_bytes(copy.read_bytes()[: copy.stat().st_size // 2])
     damaged = run("restore", folder / "copy", folder / "third")
     assert (damaged.returncode, (folder / "third").exists()) == (2, False)
+
+
+def test_a_copy_whose_backup_was_killed_is_removed(start_cluster: StartCluster, folder: Path) -> None:
+    cluster = start_cluster(brokers=1, fronts=1, durable=True)
+    web = cluster.fronts[0].web
+    web.subscribe("t", "ann")
+    for _ in range(10):
+        web.call("POST", "/t?batch=lines", b"\n".join([bytes(4000)] * (BACKLOG // 10)))
+    argv = [sys.executable, "-m", "broker.tools.backup", str(folder / "copy"), f"--run-dir={cluster.run_dir}"]
+    for number in (signal.SIGKILL, signal.SIGINT):
+        with subprocess.Popen(argv, cwd=ROOT, env=clean_environ(), stderr=subprocess.PIPE, text=True) as killed:
+            wait_for(lambda: list(cluster.data.glob("b0/backup-*")), "the copy to be begun")
+            killed.send_signal(number)
+            _, said = killed.communicate(timeout=PATIENCE)
+        if number == signal.SIGINT:
+            assert (killed.returncode, said.splitlines()[-1]) == (130, "backup: interrupted")
+        wait_for(lambda: not list(cluster.data.glob("b0/backup-*")), "the copy to be removed")
+    assert run("backup", folder / "copy", f"--run-dir={cluster.run_dir}").returncode == 0
 
 
 def test_a_memory_broker_has_nothing_to_copy(start_cluster: StartCluster, folder: Path) -> None:

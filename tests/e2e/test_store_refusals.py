@@ -142,6 +142,19 @@ def test_a_store_that_cannot_be_trusted(stopped: Stopped, spoil: Callable[[Path]
     assert len(looked.stderr.splitlines()) == 1
 
 
+def test_a_store_that_is_gone(stopped: Stopped) -> None:
+    path = store_of(stopped)
+    path.unlink()
+    line = refused(*flags(stopped))
+    assert line.startswith(
+        f"broker: {path}: is missing, but lock beside it shows that there was a store: restore a copy"
+    )
+    assert f"or remove {path.with_name('lock')} to begin" in line
+    looked = run("broker.tools.inspect", stopped.data)
+    assert (looked.returncode, looked.stderr) == (2, line.replace("broker:", "inspect:", 1) + "\n")
+    assert not path.exists()
+
+
 def test_the_store_of_another_broker(stopped: Stopped, folder: Path) -> None:
     (folder / "cluster.toml").write_text(describe_local(2, folder))
     store_of(stopped).parent.rename(stopped.data / "b1")
