@@ -14,7 +14,7 @@ import pytest
 
 from broker import start
 from broker.records import SubscriptionEnded
-from broker.store import files, sqlite, timed_sync
+from broker.store import files, pages, sqlite
 from broker.store.base import UnusableStoreError
 from broker.store.copying import copy_anew
 from broker.store.files import FILE, LOCK, marked
@@ -179,9 +179,9 @@ def test_a_first_start_that_is_killed_at_any_step_is_followed_by_one_that_works(
     steps.mkdir()
     with monkeypatch.context() as patched:
         for name in ("xOpen", "xDelete"):
-            watched(timed_sync.TimedSync, name)
+            watched(pages.Pages, name)
         for name in ("xWrite", "xSync", "xTruncate"):
-            watched(timed_sync._File, name)
+            watched(pages._File, name)
         for owner, name in ((sqlite, "mark"), (files.os, "pwrite"), (files.os, "fsync")):
             watched(owner, name)
         lock = lock_file(folder / LOCK)
