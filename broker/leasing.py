@@ -150,7 +150,7 @@ def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
     ledger = box.subscription.ledger
     assert ledger is not None
     most, leases = ledger.max_deliveries, ledger.leases
-    dead = {seq: None for seq in seqs if most and leases.held[seq].attempt >= most}
+    dead = {seq: None for seq in seqs if most and leases.held[seq].deliveries >= most}
     for seq in dead:
         _bury(box, seq, now)
     again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
@@ -164,10 +164,11 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
     """The message that is to be handed out again first; what may not is put away."""
     forget_lost(box)
     while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
-        if _expired(box, leases, seq, now):
+        expired = _expired(box, leases, seq, now)
+        if expired and leases.held[seq].letter is None:
             box.core.counters["skipped.ttl"] += 1
             box.emit(Finished, (seq,))
-        elif _handed_out_enough(box, leases.held[seq].attempt):
+        elif expired or _handed_out_enough(box, leases.held[seq].deliveries):  # a letter that was put back stays one
             _bury(box, seq, now)
         else:
             return _held(box, leases, seq)
@@ -179,7 +180,7 @@ def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
     assert leases is not None
     if leases.held[seq].letter is None and seq < box.topic.head_seq:
         return False
-    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].attempt)
+    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].deliveries)
 
 
 def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
@@ -188,9 +189,9 @@ def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
     return 0 < expires <= now.wall
 
 
-def _handed_out_enough(box: Mailbox, attempt: int) -> bool:
+def _handed_out_enough(box: Mailbox, deliveries: int) -> bool:
     ledger = box.subscription.ledger
-    return ledger is not None and 0 < ledger.max_deliveries <= attempt
+    return ledger is not None and 0 < ledger.max_deliveries <= deliveries
 
 
 def _leases(box: Mailbox) -> Leases | None:

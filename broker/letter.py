@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from common.clock import Now
+
 LETTER_COST = 320
 """Bytes of memory of a letter beside its content."""
 
@@ -20,6 +22,10 @@ class Letter(Struct, gc=False):
     body: bytes
     expires: int
     """Milliseconds since 1970 UTC after which it is not handed out; 0: never."""
+
+    def has_expired(self, now: Now) -> bool:
+        """Whether it may not be handed out any more."""
+        return 0 < self.expires <= now.wall
 
     @property
     def size(self) -> int:

@@ -144,7 +144,7 @@ class DeadEnded(Struct, gc=False):
 
 
 class DeadReturned(Struct, gc=False):
-    """Dead letters wait again, with no attempt counted."""
+    """Dead letters wait again; their attempts go on, their deliveries are counted anew."""
 
     topic: bytes
     user: bytes

@@ -189,6 +189,7 @@ def _message() -> Json:
             "type": {"type": "string", "description": "Its Content-Type."},
         },
         receipt=ref("schemas", "Receipt"),
+        expired={"const": True, "description": "Of a dead letter whose ttl is over."},
         meta=meta,
         text={"type": "string", "description": "Its body, where that is UTF-8."},
         base64={"type": "string", "contentEncoding": "base64", "description": "Its body, where that is not UTF-8."},

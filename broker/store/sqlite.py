@@ -242,15 +242,21 @@ class SqliteStore:
 
     def _load_held(self, names: dict[int, bytes]) -> Iterator[Record]:
         rows = self._db.execute
+        before: dict[tuple[int, bytes, int], int] = {}
+        """Attempts of the letters that were put back, when they were."""
         for number, user, seq, dead, time, attempt, expires, headers, body in rows(
             "SELECT topic, user, seq, dead, time, attempt, expires, headers, body FROM letters ORDER BY id"
         ):
             yield records.DeadLettered(names[number], user, Letter(seq, time, attempt, headers, body, expires))
             if not dead:
                 self._apart.setdefault((number, user), set()).add(seq)
+                before[number, user, seq] = attempt
                 yield records.DeadReturned(names[number], user, (seq,))
         for number, user, seq, attempt, until, due in rows("SELECT topic, user, seq, attempt, until, due FROM held"):
             if attempt or until or due:  # else it is a letter that was put back, and stands so already
+                put_back_at = before.get((number, user, seq), 0)
+                if attempt <= put_back_at:  # not leased since, or by an older version, which counted from 0 again
+                    attempt += put_back_at
                 yield records.Leased(names[number], user, seq, 1, attempt, until or 1)
             if not until:
                 yield records.Returned(names[number], user, (seq,), due)

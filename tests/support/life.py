@@ -29,7 +29,7 @@ LIFE: list[list[Record]] = [
     [rec.DeadLettered(T, U, Letter(3, 1_701, 2, b"", b"", 9_000))],
     [rec.DeadLettered(T, U, Letter(1, 1_700, 1, b"kept", b"one", 0))],
     [rec.DeadReturned(T, U, (3,)), rec.SubscriptionSet(T, V, 5)],
-    [rec.Leased(T, U, 3, 1, 1, 9_000_000)],
+    [rec.Leased(T, U, 3, 1, 3, 9_000_000)],
     [rec.Returned(T, U, (3,), 9_500_000)],
     [rec.Leased(T, U, 4, 1, 1, 9_000_000), rec.SubscriptionSet(T, U, 5)],
     [rec.Finished(T, U, (2,))],

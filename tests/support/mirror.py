@@ -196,7 +196,8 @@ def _keep_of_user(user: KeptUser, record: Record) -> None:
         case rec.DeadReturned(seqs=seqs):
             for seq in seqs:
                 assert seq not in user.held
-                user.held[seq] = HeldRow(0, letter=user.dead.pop(seq))
+                letter = user.dead.pop(seq)
+                user.held[seq] = HeldRow(letter.attempt, letter=letter)
         case _:
             raise AssertionError(f"not a change: {record}")
 

@@ -54,3 +54,28 @@ def test_an_older_store_goes_on(tmp_path: Path, version: int) -> None:
 
 def test_there_is_a_step_from_every_version() -> None:
     assert set(MIGRATIONS) == set(NEWER) == set(range(1, VERSION))
+
+
+@pytest.mark.parametrize("counted", [0, 1, 2])
+def test_what_an_older_version_put_back_goes_on_with_attempts_that_were_not_given_out(
+    tmp_path: Path, counted: int
+) -> None:
+    """It counted attempts from 0 again: those of the row are of the time after the putting back."""
+    store = open_store(tmp_path)
+    broker = BrokerDriver(store=store)
+    broker.subscribe(b"t", b"u", max_deliveries=2)
+    broker.publish(b"t", b"x")
+    for _ in range(2):
+        broker.lease(b"t", b"u", 1)
+        broker.elapse(1)
+    broker.ask(Op.DEAD_RETURN, b"t", b"u")
+    broker.commit()
+    store.close()
+    db = apsw.Connection(str(tmp_path / FILE))
+    db.execute("UPDATE held SET attempt = ?", (counted,))
+    db.close()
+    store = open_store(tmp_path)
+    broker = BrokerDriver(store=store)
+    broker.configure(b"t", b"u", max_deliveries=5)
+    assert broker.lease(b"t", b"u").result.attempt == 2 + counted + 1
+    store.close()
