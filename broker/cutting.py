@@ -14,13 +14,13 @@ def cut_runs(
     position: int,
     most: int,
     room: int,
-    wall: int,
+    now: int,
     whole: Callable[[Piece], Piece],
     *,
     one_run: bool = False,
     one_always: bool = True,
 ) -> list[ops.Run]:
-    """At most `most` messages from `position` on, which must not have expired at `wall`, within `room` bytes of
+    """At most `most` messages from `position` on, which must not have expired at `now`, within `room` bytes of
     frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
 
     `whole` gives a piece with its body. A run for each piece, or with `one_run` all in one, which ends where the kept
@@ -30,7 +30,7 @@ def cut_runs(
     bodies: list[bytes] = []
     left = most
     for piece in topic.pieces(position):
-        if runs and ((one_run and piece.headers != runs[0].headers) or (piece.expires and piece.expires <= wall)):
+        if runs and ((one_run and piece.headers != runs[0].headers) or (piece.expires and piece.expires <= now)):
             break
         seq = max(position, piece.first)
         body, count = whole(piece).frames(seq, left, room)

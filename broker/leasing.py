@@ -39,7 +39,7 @@ def next_position(box: Mailbox, now: Now) -> int:
     if position >= box.topic.head_seq and not box.topic.ttls:
         return position
     start = max(position, box.topic.head_seq)
-    found = box.topic.next_unexpired(start, now.wall)
+    found = box.topic.next_unexpired(start, now.time)
     box.core.counters["skipped.ttl"] += found - start
     box.core.counters["skipped.lost"] += start - position
     if found != position:
@@ -115,7 +115,7 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
     if left:
         most = min(left, args.max - len(runs))
         whole = box.core.state.contents.whole
-        fresh = cut_runs(box.topic, position, most, room, now.wall, whole, one_always=not runs)
+        fresh = cut_runs(box.topic, position, most, room, now.time, whole, one_always=not runs)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
         runs += fresh
@@ -186,7 +186,7 @@ def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
 def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
     letter = leases.held[seq].letter
     expires = letter.expires if letter is not None else box.topic.piece(seq).expires
-    return 0 < expires <= now.wall
+    return 0 < expires <= now.time
 
 
 def _handed_out_enough(box: Mailbox, deliveries: int) -> bool:

@@ -65,7 +65,7 @@ def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Statu
     """How the subscription stands; takes nothing."""
     box = peek(core, request)
     topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
-    fresh = topic.next_unexpired(subscription.position, now.wall)
+    fresh = topic.next_unexpired(subscription.position, now.time)
     pending = topic.pending(subscription)
     seq = fresh if fresh < topic.next_seq else 0
     if ledger is None:
@@ -98,7 +98,7 @@ def _fresh(box: Mailbox, args: ops.Fetch, most: int, room: int, one_always: bool
     if position == box.topic.next_seq:
         return []
     whole = box.core.state.contents.whole
-    runs = cut_runs(box.topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always)
+    runs = cut_runs(box.topic, position, most, room, now.time, whole, one_run=args.one_run, one_always=one_always)
     if runs and not args.after:
         box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
     return runs

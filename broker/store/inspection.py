@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import apsw
 
+from broker.calendar import Calendar
 from broker.store.base import UnusableStoreError
+from broker.store.clock_facts import read_calendar
 from broker.store.schema import check_header, has_topics, open_database
 
 
@@ -108,10 +110,13 @@ class Inspection:
 
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
         """Those with the most messages first."""
-        store_id = self._db.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchall()[0][0]
+        meta, calendar = dict(self._db.execute("SELECT name, value FROM meta")), Calendar()
+        for record in read_calendar(self._path, meta):
+            calendar.set(record.steps)
         for row in self._db.execute(_TOPICS, (len(prefix), prefix, most)):
             name, number, messages, size, subscriptions, end, position, oldest = row
-            yield TopicRow(name, f"{store_id}{number:x}", messages, size, subscriptions, end - position, oldest)
+            date = None if oldest is None else calendar.date(oldest)
+            yield TopicRow(name, f"{meta['store_id']}{number:x}", messages, size, subscriptions, end - position, date)
 
     def close(self) -> None:
         """Lets go of the file."""

@@ -20,10 +20,12 @@ from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
+from broker.store.clock_facts import FACT, calendar_fact, mark_facts, read_calendar, read_mark
 from broker.store.files import FILE
 from broker.store.schema import RETURN, WRITES, has_topics, open_database, other_brokers
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
 from broker.store.timed_sync import TimedSync
+from common.clock import BEHIND, Mark
 
 CACHED_BYTES = 16 * 1024 * 1024
 """Contents that were read are kept, the newest up to so much and one always: a batch is read in many parts."""
@@ -33,7 +35,7 @@ TIDY_FROM = 4096
 """Free pages that are not worth it: steady load uses them again."""
 DELETED_AT_ONCE = 20_000
 """Pieces that are deleted in one transaction."""
-CLOCK_EVERY = 1_000_000
+CLOCK_EVERY = BEHIND * 1000
 """Microseconds that the stored clock may be behind when something is written."""
 SCARCE = 64 * 1024 * 1024
 """Bytes of room with which every free page is worth it: publishing may be refused for want of them."""
@@ -79,7 +81,7 @@ class SqliteStore:
             meta = self._read_meta()
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
-        self.clock = max(1, int(meta.get("clock", 0)))
+        self.clock = read_mark(self.path, meta)
         self._owner = owner
         found = Owner(meta.get("cluster", ""), meta.get("broker", ""), owner.brokers)
         if found != owner:
@@ -95,8 +97,8 @@ class SqliteStore:
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
 
-    def commit(self, burst: Sequence[Record], clock: int) -> None:
-        """One transaction, synced. `clock` is the broker's, in microseconds."""
+    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
+        """One transaction, synced."""
         writes = Burst(self._numbers, self._apart)
         writes.add(burst)
         self._syncs.take()
@@ -121,9 +123,11 @@ class SqliteStore:
                     executemany(write, [row for row in rows.values() if row is not None])
             if writes.returned:
                 executemany(RETURN, [(due, *key) for key, due in writes.returned.items()])
-            if writes.held or writes.keys or writes.returned or clock > self._clock_written + CLOCK_EVERY:
-                execute("UPDATE meta SET value = ? WHERE name = 'clock'", (clock,))
-                self._clock_written = clock
+            if writes.held or writes.keys or writes.returned or clock.mono > self._clock_written + CLOCK_EVERY:
+                executemany(FACT, mark_facts(clock))
+                self._clock_written = clock.mono
+            if writes.calendar is not None:
+                execute(FACT, calendar_fact(writes.calendar))
             if writes.topics_begun:
                 execute("UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'", (writes.topics_begun,))
             execute("COMMIT")
@@ -209,6 +213,7 @@ class SqliteStore:
         self._check_brokers(meta)
         last: Any = rows("SELECT coalesce(max(id), 0) FROM pieces").fetchall()
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), last[0][0])
+        yield from read_calendar(self.path, meta)
         heads = dict(
             rows(
                 "SELECT topic, min(first) FROM pieces JOIN topics ON number = topic WHERE first >= head GROUP BY topic"

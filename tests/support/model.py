@@ -152,7 +152,7 @@ class Model:
     def put_aside(
         self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], key: int, now: Now
     ) -> ops.Published | str:
-        aside = Aside(self.delayed + 1, name, args, bodies, now.wall + args.delay, now.wall + args.delay)
+        aside = Aside(self.delayed + 1, name, args, bodies, now.time + args.delay, now.time + args.delay)
         if ModelTopic("", self.settings(name)).too_small_for(size_of(args), len(bodies)):
             return "topic-full"
         if len(self.aside) >= self.limits.delayed:
@@ -220,7 +220,7 @@ class Model:
             while reason := topic.why_too_old(now):
                 self.let_go(topic, 1, reason)
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
-            if aside.tried_at <= now.wall:
+            if aside.tried_at <= now.time:
                 self.publish_delayed(aside, now)
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
 
@@ -233,7 +233,7 @@ class Model:
         elif topic.too_small_for(size_of(aside.args), len(aside.bodies)):
             self.counts["dropped.too-large"] += len(aside.bodies)  # its ceiling was higher when it was accepted
         elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
-            aside.tried_at = now.wall + RETRY
+            aside.tried_at = now.time + RETRY
             self.aside.append(aside)
 
     def restarted(self) -> None:

@@ -20,7 +20,7 @@ class Mail(NamedTuple):
     expires: int
 
     def expired(self, now: Now) -> bool:
-        return 0 < self.expires <= now.wall
+        return 0 < self.expires <= now.time
 
 
 class Lost(NamedTuple):

@@ -29,6 +29,7 @@ def snapshot(state: State) -> dict[str, Any]:
         "gauges": gauges(state),
         "topics": {name: topic_snapshot(topic, state.contents.whole) for name, topic in state.topics.items()},
         "keys": keys_of(state),
+        "calendar": state.calendar.steps,
         "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
     }
 

@@ -212,7 +212,7 @@ def test_what_is_loaded_comes_in_the_order_that_the_records_describe(durable: St
     assert [kind for kind, _ in groupby(kinds)][-2:] == ["KeyRemembered", "PublishDelayed"]
     of_user = [kind for kind, record in zip(kinds, records, strict=True) if getattr(record, "user", b"u") == b"u"]
     assert [kind for kind, _ in groupby(of_user)] == [
-        *("StoreOpened", "TopicBegan", "TopicChanged", "MessageStored"),
+        *("StoreOpened", "CalendarSet", "TopicBegan", "TopicChanged", "MessageStored"),
         *("SubscriptionSet", "SettingsSet", "DeadLettered", "DeadReturned", "Leased", "Returned"),
         *("KeyRemembered", "PublishDelayed"),
     ]
