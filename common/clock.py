@@ -85,8 +85,8 @@ class SystemClock:
 
     def __init__(self, start: Mark | None = None, machine: Machine | None = None) -> None:
         """`start`: where the process before stood; None: there was none, and `mono` is the machine's."""
-        self._machine = machine or this_machine()
-        self._monotonic, self._boottime, self._wall, boot = self._machine
+        self._monotonic, self._boottime, self._wall, boot = machine or this_machine()
+        self._boot = boot
         self._offset = 0 if start is None else start.mono - self._monotonic() // 1000
         boottime, wall = self._boottime() // 1_000_000, self._wall() // 1_000_000
         if start is None or not start.time:
@@ -104,8 +104,8 @@ class SystemClock:
 
     def mark(self) -> Mark:
         """Where the clocks stand now."""
-        now = self.now()
-        return Mark(*now, self._machine.boot, now.time - self._ahead)
+        mono, time, wall = self.now()
+        return Mark(mono, time, wall, self._boot, time - self._ahead)
 
 
 class StepWatch:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from broker.calendar import Step
 from broker.records import CalendarSet
@@ -15,14 +16,14 @@ from common.clock import NEW, Mark
 FACT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
-def mark_facts(mark: Mark) -> tuple[tuple[str, object], ...]:
-    """The rows of a mark. `clock` alone is what earlier versions know."""
-    return ("clock", mark.mono), ("mark", json.dumps(mark))
+def mark_fact(mark: Mark) -> tuple[str, str]:
+    """The row of a mark; `mono` in it is that of `clock`, or older."""
+    return "mark", msgspec.json.encode(mark).decode()
 
 
-def calendar_fact(steps: Sequence[Step]) -> tuple[str, str]:
+def calendar_fact(steps: tuple[Step, ...]) -> tuple[str, str]:
     """The row of a calendar."""
-    return "calendar", json.dumps(steps)
+    return "calendar", msgspec.json.encode(steps).decode()
 
 
 def read_mark(path: Path, meta: Mapping[str, Any]) -> Mark:
@@ -31,9 +32,8 @@ def read_mark(path: Path, meta: Mapping[str, Any]) -> Mark:
         mono = max(1, int(meta.get("clock", 0)))
         if "mark" not in meta:
             return NEW._replace(mono=mono)
-        _, time, wall, boot, boottime = json.loads(meta["mark"])
-        return Mark(mono, int(time), int(wall), str(boot), int(boottime))
-    except (TypeError, ValueError) as error:
+        return msgspec.json.decode(meta["mark"], type=Mark)._replace(mono=mono)
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise UnusableStoreError(f"{path}: where the clocks stood cannot be read: {error}") from None
 
 
@@ -42,7 +42,7 @@ def read_calendar(path: Path, meta: Mapping[str, Any]) -> Iterator[CalendarSet]:
     if "calendar" not in meta:
         return
     try:
-        steps = tuple(Step(*map(int, each)) for each in json.loads(meta["calendar"]))
-    except (TypeError, ValueError) as error:
+        steps = msgspec.json.decode(meta["calendar"], type=tuple[Step, ...])
+    except (msgspec.MsgspecError, TypeError) as error:
         raise UnusableStoreError(f"{path}: the calendar cannot be read: {error}") from None
     yield CalendarSet(steps)

@@ -20,7 +20,7 @@ from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
-from broker.store.clock_facts import FACT, calendar_fact, mark_facts, read_calendar, read_mark
+from broker.store.clock_facts import FACT, calendar_fact, mark_fact, read_calendar, read_mark
 from broker.store.files import FILE
 from broker.store.schema import RETURN, WRITES, has_topics, open_database, other_brokers
 from broker.store.sqlite_backup import SqliteBackup, remove_copies
@@ -73,6 +73,8 @@ class SqliteStore:
         self._doomed: deque[int] = deque()
         """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
         self._clock_written = 0
+        self._marked = -CLOCK_EVERY
+        """When the mark was written, by the broker's clock; the first commit of a process does it."""
         self._syncs = TimedSync(read)
         self.synced = 0
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, **owner._asdict()}
@@ -124,8 +126,11 @@ class SqliteStore:
             if writes.returned:
                 executemany(RETURN, [(due, *key) for key, due in writes.returned.items()])
             if writes.held or writes.keys or writes.returned or clock.mono > self._clock_written + CLOCK_EVERY:
-                executemany(FACT, mark_facts(clock))
+                execute(FACT, ("clock", clock.mono))
                 self._clock_written = clock.mono
+            if clock.mono > self._marked + CLOCK_EVERY:
+                execute(FACT, mark_fact(clock))
+                self._marked = clock.mono
             if writes.calendar is not None:
                 execute(FACT, calendar_fact(writes.calendar))
             if writes.topics_begun:

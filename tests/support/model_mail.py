@@ -15,6 +15,7 @@ class Mail(NamedTuple):
 
     seq: int
     time: int
+    """The date, as clients are told."""
     headers: bytes
     body: bytes
     expires: int
