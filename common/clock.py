@@ -2,7 +2,7 @@
 
 The system's clock is set now and then, and may be wrong for a while. So what lasts (ttl, delay, max_age, leases) goes
 by time that passes, which nobody can set; the system's clock only says which date it is, and when it was set, that
-counts once it has held (`docs/architecture.md`, "Time").
+counts once it has held (`docs/time.md`).
 """
 
 from __future__ import annotations
