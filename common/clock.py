@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -42,14 +43,15 @@ class Mark(NamedTuple):
     mono: int
     time: int
     """0: not known; it is the date."""
-    wall: int
     boot: str
     """Which boot of which machine it was, "" where that is not known."""
     boottime: int
     """Milliseconds since that boot, suspensions included."""
+    shift: int = 0
+    """Milliseconds that dates were ahead of `time`, as far as was believed; the calendar has it."""
 
 
-NEW = Mark(1, 0, 0, "", 0)
+NEW = Mark(1, 0, "", 0)
 """Of a broker that begins; a monotonic reading of 0 would look like a deadline that is not set."""
 
 
@@ -77,7 +79,7 @@ def this_machine() -> Machine:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         boot = ""
-    return Machine(time.monotonic_ns, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns, boot)
+    return Machine(time.monotonic_ns, partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME), time.time_ns, boot)
 
 
 class SystemClock:
@@ -94,7 +96,7 @@ class SystemClock:
         elif boot and boot == start.boot and boottime >= start.boottime:
             now = start.time + boottime - start.boottime
         else:  # on another machine, or after a boot: nothing but the date says how long that took
-            now = start.time + max(BEHIND, wall - start.wall)
+            now = start.time + max(BEHIND, wall - start.shift - start.time)
         self._ahead = now - boottime
         """Milliseconds that `Now.time` is ahead of the time since the boot."""
 
@@ -104,8 +106,8 @@ class SystemClock:
 
     def mark(self) -> Mark:
         """Where the clocks stand now."""
-        mono, time, wall = self.now()
-        return Mark(mono, time, wall, self._boot, time - self._ahead)
+        mono, time, _ = self.now()
+        return Mark(mono, time, self._boot, time - self._ahead)
 
 
 class StepWatch:
@@ -168,7 +170,7 @@ class ManualClock:
         return self._now
 
     def mark(self) -> Mark:
-        return Mark(*self._now, "", 0)
+        return Mark(self._now.mono, self._now.time, "", 0)
 
     def advance(self, seconds: float) -> None:
         """Time passes."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from broker.calendar import Step
+from broker.calendar import Calendar, Step
 from broker.records import CalendarSet
 from broker.store.base import UnusableStoreError
 from common.clock import NEW, Mark
@@ -17,8 +17,8 @@ FACT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
 def mark_fact(mark: Mark) -> tuple[str, str]:
-    """The row of a mark; `mono` in it is that of `clock`, or older."""
-    return "mark", msgspec.json.encode(mark).decode()
+    """The row of a mark, but for `mono`, which is in `clock`, and `shift`, which follows from the calendar."""
+    return "mark", msgspec.json.encode((mark.time, mark.boot, mark.boottime)).decode()
 
 
 def calendar_fact(steps: tuple[Step, ...]) -> tuple[str, str]:
@@ -32,9 +32,13 @@ def read_mark(path: Path, meta: Mapping[str, Any]) -> Mark:
         mono = max(1, int(meta.get("clock", 0)))
         if "mark" not in meta:
             return NEW._replace(mono=mono)
-        return msgspec.json.decode(meta["mark"], type=Mark)._replace(mono=mono)
+        stood = msgspec.json.decode(meta["mark"], type=tuple[int, str, int])
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise UnusableStoreError(f"{path}: where the clocks stood cannot be read: {error}") from None
+    calendar = Calendar()
+    for record in read_calendar(path, meta):
+        calendar.set(record.steps)
+    return Mark(mono, *stood, calendar.shift)
 
 
 def read_calendar(path: Path, meta: Mapping[str, Any]) -> Iterator[CalendarSet]:

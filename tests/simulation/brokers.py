@@ -61,7 +61,8 @@ class SkewedClock:
         return Now(self._start + int(passed * 1e6), self.time_at(self._world.now), self._wall())
 
     def mark(self) -> Mark:
-        return Mark(*self.now(), "simulated", self._boottime())
+        now = self.now()
+        return Mark(now.mono, now.time, "simulated", self._boottime())
 
     def time_at(self, moment: float) -> int:
         """The broker's time at a moment of the world."""
