@@ -238,7 +238,7 @@ class ModelUser:
         limits, counts = self.model.limits, self.model.counts
         counts["dead.letters"] += 1
         self.items.remove(item)
-        item.state, item.until = DEAD, 0
+        item.state, item.until, item.put_back_at = DEAD, 0, 0
         self.dead.append(item)
         while self.dead and (
             len(self.dead) > limits.dead
