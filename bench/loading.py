@@ -18,6 +18,7 @@ from bench.scripts import make_batch
 from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
 from broker.store.files import FILE
 from broker.store.sqlite import Owner, SqliteStore
+from common.clock import NEW
 from common.partition import describe_local, load_cluster
 
 AIM = 5.0
@@ -97,7 +98,7 @@ class Loader(Group):
         for _ in store.load():
             pass
         while burst := list(islice(records, COMMIT)):
-            store.commit(burst, 1)
+            store.commit(burst, NEW)
         store.close()
 
     def load(self, from_disk: bool = False) -> Loaded:

@@ -14,6 +14,7 @@ from bench.measurement import Options, Row, Section, ratio, say, turns
 from bench.scripts import make_batch
 from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite import Owner, SqliteStore
+from common.clock import NEW
 
 TOPIC = b"topic"
 TIME = 1_700_000_000_000
@@ -56,7 +57,7 @@ class StoreWriter:
         self._store = SqliteStore(folder, Owner("bench", "b0"), "00000000", 0)
         for _ in self._store.load():
             pass
-        self._store.commit([TopicBegan(TOPIC, 1, 1), SubscriptionSet(TOPIC, b"user", 1)], 1)
+        self._store.commit([TopicBegan(TOPIC, 1, 1), SubscriptionSet(TOPIC, b"user", 1)], NEW)
         self._seq = 1
         self._piece = 1
 
@@ -79,7 +80,7 @@ class StoreWriter:
         self._seq += case.pieces * case.messages
         self._piece += case.pieces
         began = time.perf_counter()
-        self._store.commit(burst, 1)
+        self._store.commit(burst, NEW)
         return (time.perf_counter() - began) * 1000
 
     def close(self) -> None:

@@ -130,7 +130,7 @@ def _row(topic: Topic, now: Now) -> ops.TopicRow:
 
 
 def _age(piece: Piece | None, now: Now) -> int:
-    return 0 if piece is None else max(0, now.wall - piece.time)
+    return 0 if piece is None else max(0, now.time - piece.time)
 
 
 _NONE = Ledger()

@@ -87,7 +87,7 @@ def _fresh(box: Mailbox, most: int, now: Now) -> list[ops.Peeked]:
     while position < topic.next_seq and len(found) < most and box.core.may_look(1):
         box.core.looks -= 1
         piece = topic.piece(position)
-        if piece.expires and piece.expires <= now.wall:
+        if piece.expires and piece.expires <= now.time:
             position = piece.end
             continue
         whole = box.core.whole(topic, piece)

@@ -11,10 +11,10 @@ SECOND = 1000
 """Milliseconds: what was published within one counts as equally old."""
 
 Seconds = dict[int, int]
-"""How many stored pieces were published in which second since 1970 UTC; none is 0."""
+"""How many stored pieces were published in which second of the broker's time; none is 0."""
 
 
-def oldest_age(seconds: Seconds, wall: int) -> int:
-    """Milliseconds since the second of the oldest piece began, 0 where there is none; `wall` is the time now."""
+def oldest_age(seconds: Seconds, now: int) -> int:
+    """Milliseconds since the second of the oldest piece began, 0 where there is none; `now` is of the broker's time."""
     first = next(iter(seconds), None)
-    return 0 if first is None else max(0, wall - first * SECOND)
+    return 0 if first is None else max(0, now - first * SECOND)

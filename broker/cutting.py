@@ -14,13 +14,13 @@ def cut_runs(
     position: int,
     most: int,
     room: int,
-    wall: int,
+    now: int,
     whole: Callable[[Topic, Piece], Piece | None],
     *,
     one_run: bool = False,
     one_always: bool = True,
 ) -> list[ops.Run]:
-    """At most `most` messages from `position` on, which must not have expired at `wall`, within `room` bytes of
+    """At most `most` messages from `position` on, which must not have expired at `now`, within `room` bytes of
     frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
 
     `whole` gives a piece with its content, None for one that is damaged: it stops there. A run for each piece, or with
@@ -30,7 +30,7 @@ def cut_runs(
     bodies: list[bytes] = []
     left = most
     for piece in topic.pieces(position):
-        if piece.expires and piece.expires <= wall and runs:
+        if piece.expires and piece.expires <= now and runs:
             break
         found = whole(topic, piece)
         if found is None or (runs and one_run and found.headers != runs[0].headers):

@@ -16,7 +16,7 @@ class Delayed:
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self.publishes: dict[int, PublishDelayed] = {}
         self.due: Timers[int] = Timers(thresholds)
-        """Milliseconds since 1970 UTC, by number."""
+        """Milliseconds of the broker's time, by number."""
         self.last_number = 0
         self.weight = 0
         """Estimated bytes of memory."""

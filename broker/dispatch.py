@@ -215,7 +215,7 @@ class Dispatcher:
             args.body = body
         self.counters[name] += 1
         try:
-            return handler(self.core, request, args, now)
+            return self.core.state.calendar.dated(handler(self.core, request, args, now))
         finally:
             self._tell_waiters(op, request)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import islice
 
 from broker.core import Core, Mailbox
 from broker.leasing import forget_lost, hand_back
 from broker.publishing import forget_keys, publish_delayed
+from broker.records import CalendarSet
 from broker.topic import Topic
 from broker.waiters import Waiters
-from common.clock import Now
+from common.clock import Now, StepWatch
+
+log = logging.getLogger("fanmail.broker")
 
 
 class DueWork:
@@ -20,6 +24,7 @@ class DueWork:
         self._core = core
         self._waiters = waiters
         self._most = core.thresholds
+        self._watch = StepWatch()
         self._left = 0
         """Messages whose leases may be ended in this turn."""
 
@@ -29,14 +34,15 @@ class DueWork:
         keys = state.keys.oldest_at()
         mono = [state.leases_due.next_due(), state.idle_due.next_due()]
         mono.append(keys + self._core.limits.key_ttl if keys is not None else None)
-        wall = [state.heads_due.next_due(), state.delayed.due.next_due()]
+        time = [state.heads_due.next_due(), state.delayed.due.next_due()]
         waits = [(due - now.mono) / 1000 for due in mono if due is not None]
-        waits += [due - now.wall for due in wall if due is not None]
+        waits += [due - now.time for due in time if due is not None]
         return min(waits, default=None)
 
     def run(self, now: Now) -> None:
         """Does what is due: each key once, what is due again at once waits for the next turn."""
         state = self._core.state
+        self._look_at_the_date(now)
         self._left = self._most.due_messages
         for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
             if self._left > 0:
@@ -45,12 +51,12 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        for name in list(state.heads_due.pop_due(now.wall, self._most.due)):
+        for name in list(state.heads_due.pop_due(now.time, self._most.due)):
             topic = state.topics.get(name)
             if topic is not None:
                 self._head_due(topic, now)
         size = 0
-        for number in list(state.delayed.due.pop_due(now.wall, self._most.due)):
+        for number in list(state.delayed.due.pop_due(now.time, self._most.due)):
             waiting = state.delayed.publishes[number]
             if size > self._most.due_bytes:
                 state.delayed.due.set(number, waiting.due)
@@ -58,6 +64,13 @@ class DueWork:
                 size += len(waiting.body)
                 self._waiters.published(waiting.topic)
         forget_keys(self._core, now, self._most.due)
+
+    def _look_at_the_date(self, now: Now) -> None:
+        before = self._core.state.calendar.shift
+        steps = self._core.state.calendar.after(now, self._watch)
+        if steps is not None:
+            log.warning("the system's clock was set", extra={"by_ms": steps[-1].shift - before})
+            self._core.emit(CalendarSet(steps))
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
         name, user = key
@@ -101,8 +114,8 @@ class DueWork:
         moves: list[tuple[str, int]] = []
         stored = topic.pieces(topic.head_seq) if topic.messages else iter(())
         for piece in islice(stored, self._most.due_heads):
-            too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.wall
-            if not too_old and not (piece.expires and piece.expires <= now.wall):
+            too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.time
+            if not too_old and not (piece.expires and piece.expires <= now.time):
                 break
             reason = "max-age" if too_old else "ttl"  # also of a damaged one, which is counted already
             if moves and moves[-1][0] == reason:

@@ -21,7 +21,7 @@ class Remembered(Struct, gc=False):
     subscribers: int
     seq: int
     due: int
-    """Milliseconds since 1970 UTC, of a delayed publish; else 0."""
+    """Milliseconds of the broker's time, of a delayed publish; else 0."""
 
 
 class Named(NamedTuple):

@@ -23,13 +23,18 @@ class Held(Struct, gc=False):
     """One message. Persists."""
 
     attempt: int
-    """How many times it has been handed out."""
+    """How many times it has been handed out, counted for good: no two leases of a message have the same."""
     until: int = 0
     """End of its lease in microseconds of the monotonic clock; 0: it is not leased."""
     due: int = 0
     """Where it is not leased: when it may be handed out again, in the same clock; 0: now."""
     letter: Letter | None = None
     """The message itself, where it is kept apart from the log."""
+
+    @property
+    def deliveries(self) -> int:
+        """How many times it has been handed out since it was put back from the dead list, or ever."""
+        return self.attempt if self.letter is None else self.attempt - self.letter.attempt
 
 
 class Leases:
@@ -109,8 +114,8 @@ class Leases:
             self._await(seq)
 
     def put_back(self, letter: Letter) -> None:
-        """A dead letter waits again, as if it had never been handed out."""
-        self.held[letter.seq] = Held(0, letter=letter)
+        """A dead letter waits again. Its deliveries are counted anew, its attempts go on: receipts name them."""
+        self.held[letter.seq] = Held(letter.attempt, letter=letter)
         self._letter_bytes += letter.size + LETTER_COST
         self._await(letter.seq)
 

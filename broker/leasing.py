@@ -40,7 +40,7 @@ def next_position(box: Mailbox, now: Now) -> int:
     if position >= box.topic.head_seq and not box.topic.ttls:
         return position
     start = max(position, box.topic.head_seq)
-    found = box.topic.next_unexpired(start, now.wall)
+    found = box.topic.next_unexpired(start, now.time)
     if found != start:
         damaged = damaged_between(box.topic, start, found)
         box.core.counters["skipped.damaged"] += damaged
@@ -119,7 +119,7 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
         if not left:
             break
         most = min(left, args.max - len(runs))
-        fresh = cut_runs(box.topic, position, most, room, now.wall, box.core.whole, one_always=not runs)
+        fresh = cut_runs(box.topic, position, most, room, now.time, box.core.whole, one_always=not runs)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
             return runs + fresh
@@ -156,7 +156,7 @@ def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
     ledger = box.subscription.ledger
     assert ledger is not None
     most, leases = ledger.max_deliveries, ledger.leases
-    dead = {seq: None for seq in seqs if most and leases.held[seq].attempt >= most}
+    dead = {seq: None for seq in seqs if most and leases.held[seq].deliveries >= most}
     for seq in dead:
         _bury(box, seq, now)
     again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
@@ -170,9 +170,10 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
     """The message that is to be handed out again first; what may not is put away."""
     forget_lost(box)
     while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
-        if _expired(box, leases, seq, now):
+        expired = _expired(box, leases, seq, now)
+        if expired and leases.held[seq].letter is None:
             _pass_over(box, leases, seq)
-        elif _handed_out_enough(box, leases.held[seq].attempt):
+        elif expired or _handed_out_enough(box, leases.held[seq].deliveries):  # a letter that was put back stays one
             _bury(box, seq, now)
         elif (held := _held(box, leases, seq)) is not None:
             return held
@@ -191,18 +192,18 @@ def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
     assert leases is not None
     if leases.held[seq].letter is None and seq < box.topic.head_seq:
         return False
-    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].attempt)
+    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].deliveries)
 
 
 def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
     letter = leases.held[seq].letter
     expires = letter.expires if letter is not None else box.topic.piece(seq).expires
-    return 0 < expires <= now.wall
+    return 0 < expires <= now.time
 
 
-def _handed_out_enough(box: Mailbox, attempt: int) -> bool:
+def _handed_out_enough(box: Mailbox, deliveries: int) -> bool:
     ledger = box.subscription.ledger
-    return ledger is not None and 0 < ledger.max_deliveries <= attempt
+    return ledger is not None and 0 < ledger.max_deliveries <= deliveries
 
 
 def _leases(box: Mailbox) -> Leases | None:

@@ -23,7 +23,9 @@ class Ledger:
         self.expires_after = 0
         """Microseconds without a call after which the subscription ends; 0: never."""
         self.max_deliveries = 0
-        """A message that was handed out so often under a lease becomes a dead letter; 0: never."""
+        """A message that was handed out so often under a lease, since it was last put back, becomes a dead letter;
+        0: never.
+        """
         self.last_call = 0
         """When the user's last call ended, microseconds of the monotonic clock; 0: not since the broker began. Not
         a part of the state: only the idle clock looks at it.

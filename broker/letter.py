@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from common.clock import Now
+
 LETTER_COST = 320
 """Bytes of memory of a letter beside its content."""
 
@@ -13,13 +15,17 @@ class Letter(Struct, gc=False):
 
     seq: int
     time: int
-    """Milliseconds since 1970 UTC at publish."""
+    """Milliseconds of the broker's time at publish."""
     attempt: int
     """How many times it had been handed out when it died."""
     headers: bytes
     body: bytes
     expires: int
-    """Milliseconds since 1970 UTC after which it is not handed out; 0: never."""
+    """Milliseconds of the broker's time after which it is not handed out; 0: never."""
+
+    def has_expired(self, now: Now) -> bool:
+        """Whether it may not be handed out any more."""
+        return 0 < self.expires <= now.time
 
     @property
     def size(self) -> int:

@@ -25,7 +25,7 @@ class Piece(Struct, gc=False):
     """Sequence number of its first message."""
     count: int
     time: int
-    """Milliseconds since 1970 UTC."""
+    """Milliseconds of the broker's time."""
     headers: bytes
     """Kept headers, the same for all messages; opaque."""
     body: bytes | None
@@ -37,7 +37,7 @@ class Piece(Struct, gc=False):
     readers: int
     """Subscriptions whose next message, or oldest one under a lease, lies in this piece."""
     expires: int = 0
-    """Milliseconds since 1970 UTC from which on it is not handed out any more; 0: never."""
+    """Milliseconds of the broker's time from which on it is not handed out any more; 0: never."""
     id: int = 0
     """Grows with every piece of a broker; by it a store finds the piece."""
     size: int = 0

@@ -39,9 +39,9 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     core.limits.check_storage(core.state, on_disk(size))
     _make_room(core, topic, size, args.count, size + MESSAGE_COST + _key_cost(request.topic, args))
     seq = topic.next_seq
-    expires = now.wall + args.ttl if args.ttl > 0 else 0
+    expires = now.time + args.ttl if args.ttl > 0 else 0
     content = (args.headers, args.body, args.count, args.offsets)
-    core.emit(MessageStored(request.topic, seq, now.wall, *content, expires, core.state.last_piece + 1))
+    core.emit(MessageStored(request.topic, seq, now.time, *content, expires, core.state.last_piece + 1))
     core.state.room -= on_disk(size)
     core.counters["published"] += args.count
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
@@ -64,16 +64,16 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
             core.limits.check_storage(core.state, on_disk(size))
             _make_room(core, topic, size, waiting.count)
         except FanmailError:
-            core.state.delayed.due.set(number, now.wall + RETRY)
+            core.state.delayed.due.set(number, now.time + RETRY)
             return False
     core.emit(DelayEnded(number))
     if topic is None:
         core.counters["delayed.unwanted"] += waiting.count
         return True
     core.counters["published"] += waiting.count
-    expires = now.wall + waiting.ttl if waiting.ttl else 0
+    expires = now.time + waiting.ttl if waiting.ttl else 0
     content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
-    core.emit(MessageStored(waiting.topic, topic.next_seq, now.wall, *content, expires, core.state.last_piece + 1))
+    core.emit(MessageStored(waiting.topic, topic.next_seq, now.time, *content, expires, core.state.last_piece + 1))
     core.state.room -= on_disk(size)
     return True
 
@@ -117,7 +117,7 @@ def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pub
     core.limits.check_size(topic.settings if topic else core.state.rules.of(request.topic), size, args.count)
     core.limits.check_delay(core.state)
     core.limits.check_storage(core.state, on_disk(size))
-    number, due = core.state.delayed.last_number + 1, now.wall + args.delay
+    number, due = core.state.delayed.last_number + 1, now.time + args.delay
     content = (args.headers, args.body, args.count, args.offsets)
     waiting = PublishDelayed(number, request.topic, due, *content, max(0, args.ttl))
     core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(request.topic, args))

@@ -68,7 +68,7 @@ def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Statu
     """How the subscription stands; takes nothing."""
     box = peek(core, request)
     topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
-    fresh = topic.next_unexpired(subscription.position, now.wall)
+    fresh = topic.next_unexpired(subscription.position, now.time)
     pending = topic.pending(subscription)
     seq = fresh if fresh < topic.next_seq else 0
     if ledger is None:
@@ -101,7 +101,7 @@ def _fresh(box: Mailbox, args: ops.Fetch, most: int, room: int, one_always: bool
     runs: list[ops.Run] = []
     while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
         whole = box.core.whole
-        runs = cut_runs(topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always)
+        runs = cut_runs(topic, position, most, room, now.time, whole, one_run=args.one_run, one_always=one_always)
         if not topic.piece(position).damaged:
             break
     if runs and not args.after:

@@ -70,15 +70,16 @@ def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops
     for each in letters[: max(0, args.max)]:
         if shown and len(each.body) > room:
             break
-        shown.append(ops.DeadLetter(each.seq, each.time, each.attempt, each.headers, each.body))
+        expired = each.has_expired(now)
+        shown.append(ops.DeadLetter(each.seq, each.time, each.attempt, each.headers, each.body, expired))
         room -= len(each.body)
     return ops.DeadLetters(box.topic.epoch, len(letters) - len(shown), shown)
 
 
 def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """All dead letters of the user wait again, as if they had never been handed out."""
+    """The user's dead letters wait again, but for those whose ttl is over: nobody would be handed them."""
     box = find(core, request, now)
-    seqs = _dead(box)
+    seqs = _dead(box, now)
     if seqs:
         box.emit(DeadReturned, seqs)
         core.awake.append((request.topic, request.user))
@@ -102,14 +103,13 @@ def _judge(box: Mailbox, receipt: ops.Receipt) -> str:
     if receipt.attempt < 1:
         return NEVER_GIVEN
     if ledger is not None:
-        held = ledger.leases.held.get(receipt.seq)
-        if held is not None and held.attempt != receipt.attempt:
-            # Of a message that was put back from the dead list, greater attempts were given out before.
-            return NEVER_GIVEN if receipt.attempt > held.attempt and held.letter is None else LOST
-        letter = ledger.dead.letters.get(receipt.seq)
-        if letter is not None and letter.attempt != receipt.attempt:
-            return LOST
-        if held is not None or letter is not None:
+        held, letter = ledger.leases.held.get(receipt.seq), ledger.dead.letters.get(receipt.seq)
+        kept = held or letter
+        if kept is not None and receipt.attempt > kept.attempt:
+            return NEVER_GIVEN
+        if kept is not None and (receipt.attempt < kept.attempt or (held and not held.deliveries)):
+            return LOST  # putting a letter back ends all receipts of before
+        if kept is not None:
             return ""
     return "" if 0 < receipt.seq < subscription.position else NEVER_GIVEN
 
@@ -124,6 +124,9 @@ def _is_dead(box: Mailbox, seq: int) -> bool:
     return ledger is not None and seq in ledger.dead.letters
 
 
-def _dead(box: Mailbox) -> tuple[int, ...]:
-    ledger = box.subscription.ledger
-    return tuple(ledger.dead.letters) if ledger else ()
+def _dead(box: Mailbox, alive_at: Now | None = None) -> tuple[int, ...]:
+    """The user's dead letters; those whose ttl is not over then."""
+    letters = box.subscription.ledger.dead.letters if box.subscription.ledger else {}
+    if alive_at is None:
+        return tuple(letters)
+    return tuple(seq for seq, letter in letters.items() if not letter.has_expired(alive_at))

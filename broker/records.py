@@ -1,18 +1,20 @@
 """What can change in a broker. Records are the only input of `State.apply` and all that a store is given.
 
 They describe state, not history: `load()` of a store yields records proportional to what is alive. StoreOpened is
-the first. Of each topic come TopicBegan, TopicChanged and MessageStored in order, and then of each of its users
-SubscriptionSet, SettingsSet, DeadLettered in the order of their dying and DeadReturned for those that were put back,
-Leased for what is held and Returned for what of that is not leased; at last KeyRemembered and PublishDelayed in order.
+the first, and CalendarSet the second where the clock was ever set. Of each topic come TopicBegan, TopicChanged and
+MessageStored in order, and then of each of its users SubscriptionSet, SettingsSet, DeadLettered in the order of their
+dying and DeadReturned for those that were put back, Leased for what is held and Returned for what of that is not
+leased; at last KeyRemembered and PublishDelayed in order.
 
 Times called `until`, `due` or `at` of the monotonic clock are microseconds of the broker's clock, which a store that
-outlives its process makes go on where it stood.
+outlives its process makes go on where it stood; so does the broker's time (`Now.time`), in milliseconds.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
+from broker.calendar import Step
 from broker.letter import Letter
 
 
@@ -29,6 +31,12 @@ class StoreOpened(Struct, gc=False):
     topics_begun: int
     last_piece: int = 0
     """The greatest number of a piece of which there is still anything."""
+
+
+class CalendarSet(Struct, gc=False):
+    """The dates of the broker's time, all that are remembered."""
+
+    steps: tuple[Step, ...]
 
 
 class TopicBegan(Struct, gc=False):
@@ -65,13 +73,13 @@ class MessageStored(Struct, gc=False):
     topic: bytes
     seq: int
     time: int
-    """Milliseconds since 1970 UTC."""
+    """Milliseconds of the broker's time."""
     headers: bytes
     body: bytes
     count: int = 1
     offsets: bytes = b""
     expires: int = 0
-    """Milliseconds since 1970 UTC from which on it is not handed out any more; 0: never."""
+    """Milliseconds of the broker's time from which on it is not handed out any more; 0: never."""
     piece: int = 0
     """Number of the piece that it is; grows with every piece of a store."""
     stored: int | None = None
@@ -159,7 +167,7 @@ class DeadEnded(Struct, gc=False):
 
 
 class DeadReturned(Struct, gc=False):
-    """Dead letters wait again, with no attempt counted."""
+    """Dead letters wait again; their attempts go on, their deliveries are counted anew."""
 
     topic: bytes
     user: bytes
@@ -179,7 +187,7 @@ class PublishDelayed(Struct, gc=False):
     number: int
     topic: bytes
     due: int
-    """Milliseconds since 1970 UTC."""
+    """Milliseconds of the broker's time."""
     headers: bytes
     body: bytes
     count: int
@@ -205,7 +213,7 @@ class KeyRemembered(Struct, gc=False):
     subscribers: int
     seq: int
     due: int
-    """Of a delayed publish, milliseconds since 1970 UTC."""
+    """Of a delayed publish, milliseconds of the broker's time."""
 
 
 class KeyForgotten(Struct, gc=False):
@@ -223,6 +231,7 @@ class PiecesFreed(Struct, gc=False):
 
 Record = (
     StoreOpened
+    | CalendarSet
     | TopicBegan
     | TopicChanged
     | TopicEnded

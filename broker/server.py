@@ -191,9 +191,9 @@ class Server:
         replies.clear()
 
     def _commit(self, records: list[Record]) -> None:
-        began = self._clock.now().mono
+        began = self._clock.mark()
         self._store.commit(records, began)
-        took = self._clock.now().mono - began
+        took = self._clock.now().mono - began.mono
         self._committing += took
         count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
         self._dispatcher.core.state.contents.shrink()

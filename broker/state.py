@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from broker import records
 from broker.ages import Seconds
+from broker.calendar import Calendar
 from broker.contents import Contents
 from broker.delayed import Delayed
 from broker.index import Index
@@ -56,6 +57,7 @@ class State:
         """Of many topics the names in order."""
         self.keys = Keys()
         self.delayed = Delayed(thresholds)
+        self.calendar = Calendar()
         self.seconds: Seconds = {}
         """Stored pieces by age (`broker/ages.py`)."""
         self.subscriptions = 0
@@ -81,10 +83,11 @@ class State:
         self.idle_due: Timers[UserOf] = Timers(thresholds)
         """When to look whether a subscription is idle for too long; the same clock."""
         self.heads_due: Timers[bytes] = Timers(thresholds)
-        """When the oldest message of a topic is too old, or earlier; milliseconds since 1970 UTC."""
+        """When the oldest message of a topic is too old, or earlier; milliseconds of the broker's time."""
         self._freed_pieces: list[Piece] | None = [] if durable else None
         self._apply: dict[type[Record], Callable[..., None]] = {
             records.StoreOpened: self._store_opened,
+            records.CalendarSet: lambda record: self.calendar.set(record.steps),
             records.TopicBegan: self._topic_began,
             records.TopicChanged: self._topic_changed,
             records.TopicEnded: self._topic_ended,

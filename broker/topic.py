@@ -103,7 +103,7 @@ class Topic:
 
     @property
     def head_deadline(self) -> int | None:
-        """When the oldest piece is too old, milliseconds since 1970 UTC; None where it never is."""
+        """When the oldest piece is too old, milliseconds of the broker's time; None where it never is."""
         piece, max_age = self.head_piece, self.settings.max_age
         if piece is None or not (piece.expires or max_age):
             return None
@@ -114,13 +114,13 @@ class Topic:
         """How many messages may be handed out to a user; expired ones may be among them."""
         return self.next_seq - max(subscription.position, self.head_seq) + subscription.returned
 
-    def next_unexpired(self, seq: int, wall: int) -> int:
+    def next_unexpired(self, seq: int, now: int) -> int:
         """The first message from `seq` on, or from the head, that may be handed out; `next_seq` where there is none."""
         seq = max(seq, self.head_seq)
         if not self.ttls or seq == self.next_seq:
             return seq
         for piece in self.pieces(seq):
-            if not piece.expires or piece.expires > wall:
+            if not piece.expires or piece.expires > now:
                 return max(seq, piece.first)
         return self.next_seq
 

@@ -60,6 +60,8 @@ class DeadLetter(Struct, array_like=True):
     """How many times it was handed out."""
     headers: bytes
     body: bytes
+    expired: bool = False
+    """Its ttl is over: it is not put back."""
 
 
 class DeadLetters(Struct, array_like=True):

@@ -84,6 +84,8 @@ def main() -> int:
         gateway.end_waits()
         announce_stopping()
 
+    if ring is not None:
+        hub.every(1.0, ring.look_at_clock)
     reload = {} if ring is None else {signal.SIGHUP: on_hangup(ring.reload, stop)}
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **reload})
     where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}

@@ -36,7 +36,7 @@ class DeadResource:
         present_letters(found, topic, user, resp)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """All are waiting again, as if they had never been handed out."""
+        """Those whose ttl is not over are waiting again."""
         self._do_to_all(Op.DEAD_RETURN, req, resp, topic, user)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
@@ -55,7 +55,10 @@ def present_letters(found: ops.DeadLetters, topic: bytes, user: bytes, resp: fal
     letters = found.letters
     resp.content_type = NDJSON
     resp.data = as_lines(
-        {"id": f"{found.epoch}-{each.seq}"} | described(each.time, each.attempt, each.headers) | content(each.body)
+        {"id": f"{found.epoch}-{each.seq}"}
+        | described(each.time, each.attempt, each.headers)
+        | ({"expired": True} if each.expired else {})
+        | content(each.body)
         for each in letters
     )
     resp.set_headers(

@@ -198,6 +198,7 @@ def _message() -> Json:
             "type": {"type": "string", "description": "Its Content-Type."},
         },
         receipt=ref("schemas", "Receipt"),
+        expired={"const": True, "description": "Of a dead letter whose ttl is over."},
         meta=meta,
         headers_base64=not_text,
         text={"type": "string", "description": "Its body, where that is UTF-8."},

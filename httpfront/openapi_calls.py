@@ -226,7 +226,7 @@ def _return_dead() -> Json:
     return call(
         "dead letters",
         "returnDead",
-        "Put all dead letters back as waiting, with attempts at 0",
+        "Put all dead letters whose ttl is not over back as waiting",
         "",
         {"200": answer("So many were put back.", "Msg-Count")} | problems("bad-name", "no-subscription"),
     )

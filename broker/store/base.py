@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from broker.records import Record
+from common.clock import Mark
 
 ENDLESS = 2**62
 """Bytes that never run out."""
@@ -68,8 +69,8 @@ class Store(Protocol):
     durable: bool
     """Whether what was committed can be read again: then bodies need not stay in memory."""
 
-    clock: int
-    """Where the broker's monotonic clock goes on, in microseconds."""
+    clock: Mark
+    """Where the broker's clocks go on."""
 
     synced: int
     """Microseconds that the last commit waited for the disk, where `durable`."""
@@ -84,9 +85,9 @@ class Store(Protocol):
         """
         ...
 
-    def commit(self, burst: Sequence[Record], clock: int) -> None:
+    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
         """Keeps all of the records or, after a crash, none of them; on return they are as durable as this
-        store makes them. Never called with none. `clock` is a reading of the broker's monotonic clock in microseconds.
+        store makes them. Never called with none. `clock` is where the broker's clocks stand.
         Raises `StoreError`; afterwards only `close` may be called.
         """
         ...

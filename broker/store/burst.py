@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from broker import records
+from broker.calendar import Step
 from broker.records import Record
 
 Row = tuple[Any, ...]
@@ -48,6 +49,8 @@ class Burst:
         self.letters: dict[MessageKey, Row | None] = {}
         self.put_back: dict[MessageKey, None] = {}
         """Letters of before that are not dead any more."""
+        self.calendar: tuple[Step, ...] | None = None
+        """Where it has changed."""
         self.delayed: dict[int, Row | None] = {}
         self.keys: dict[tuple[bytes, bytes], Row | None] = {}
         self.keys_gone: dict[bytes, None] = {}
@@ -57,6 +60,9 @@ class Burst:
         """Takes in records, in order."""
         for record in burst:
             _TAKE[type(record)](self, record)
+
+    def _calendar_set(self, record: records.CalendarSet) -> None:
+        self.calendar = record.steps
 
     def _topic_began(self, record: records.TopicBegan) -> None:
         self._numbers[record.topic] = record.number
@@ -218,6 +224,7 @@ class Burst:
 
 
 _TAKE: dict[type[Record], Callable[[Burst, Any], None]] = {
+    records.CalendarSet: Burst._calendar_set,
     records.TopicBegan: Burst._topic_began,
     records.TopicChanged: Burst._topic_changed,
     records.TopicEnded: Burst._topic_ended,

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from broker.calendar import Calendar
 from broker.store.base import Content
+from broker.store.clock_facts import read_calendar
 from broker.store.contents import Contents
 from broker.store.looking import check_pages, facts_of, look_at
 from broker.store.pages import Pages
@@ -70,7 +72,7 @@ class Inspection:
 
     def rows(self) -> Rows | None:
         """What a broker would load; None for an older schema."""
-        return Rows(self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
+        return Rows(self.path, self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
 
     def read(self, piece: int) -> Content:
         """What a piece says. Raises `DamagedError`."""
@@ -93,10 +95,13 @@ class Inspection:
 
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
         """Those with the most messages first."""
-        store_id = facts_of(self._db)["store_id"]
+        meta, calendar = facts_of(self._db), Calendar()
+        for record in read_calendar(self.path, meta):
+            calendar.set(record.steps)
         for row in self._db.execute(_TOPICS.format(HEADS), (len(prefix), prefix, most)):
             name, number, messages, size, subscriptions, end, position, oldest = row
-            yield TopicRow(name, f"{store_id}{number:x}", messages, size, subscriptions, end - position, oldest)
+            date = None if oldest is None else calendar.date(oldest)
+            yield TopicRow(name, f"{meta['store_id']}{number:x}", messages, size, subscriptions, end - position, date)
 
     def _number(self, what: str) -> int:
         found: Any = self._db.execute(f"SELECT {what}").fetchall()[0][0]

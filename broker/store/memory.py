@@ -7,6 +7,7 @@ from pathlib import Path
 
 from broker.records import Record, StoreOpened
 from broker.store.base import ENDLESS, Backup, Content, Lost, StoreError
+from common.clock import NEW, Mark
 
 
 class MemoryStore:
@@ -15,8 +16,7 @@ class MemoryStore:
     durable = False
     synced = 0
     lost: Sequence[Lost] = ()
-    clock = 1
-    """A reading of 0 would look like a deadline that is not set."""
+    clock = NEW
 
     def __init__(self, store_id: str) -> None:
         self._store_id = store_id
@@ -25,7 +25,7 @@ class MemoryStore:
         """An empty store."""
         yield StoreOpened(self._store_id, topics_begun=0)
 
-    def commit(self, burst: Sequence[Record], clock: int) -> None:
+    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
         """Nothing to do."""
 
     def read(self, piece: int) -> Content:

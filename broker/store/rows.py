@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -11,13 +12,17 @@ from broker import records
 from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, DamagedError, Lost
+from broker.store.clock_facts import read_calendar
 from broker.store.contents import Contents, of_delayed, of_letter
 
 
 class Rows:
-    """Reads one store, once. Raises `apsw.Error`. What it finds beside the records is there when it is done."""
+    """Reads one store, once. Raises `apsw.Error` and `UnusableStoreError`. What it finds beside the records is there when
+    it is done.
+    """
 
-    def __init__(self, db: apsw.Connection, contents: Contents) -> None:
+    def __init__(self, path: Path, db: apsw.Connection, contents: Contents) -> None:
+        self._path = path
         self._db = db
         self._contents = contents
         self._epochs: dict[int, str] = {}
@@ -28,6 +33,8 @@ class Rows:
         self.unwanted: list[int] = []
         """Pieces that are still to be deleted."""
         self.lost: list[Lost] = []
+        self._before: dict[tuple[int, bytes, int], int] = {}
+        """Attempts of the letters that were put back, when they were."""
         self._unread: set[tuple[int, bytes, int]] = set()
         """Letters that are lost."""
         self.last_letter = 0
@@ -37,6 +44,7 @@ class Rows:
         rows = self._db.execute
         meta: dict[str, Any] = dict(rows("SELECT name, value FROM meta"))
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), int(meta["last_piece"]))
+        yield from read_calendar(self._path, meta)
         heads: dict[int, int] = dict(rows(HEADS))
         yield from self._topics(str(meta["store_id"]), heads)
         names = {number: name for name, number in self.numbers.items()}
@@ -82,6 +90,7 @@ class Rows:
             yield records.DeadLettered(names[number], user, letter)
             if not dead:
                 self.apart.setdefault((number, user), set()).add(seq)
+                self._before[number, user, seq] = attempt
                 yield records.DeadReturned(names[number], user, (seq,))
 
     def _held(self, names: dict[int, bytes]) -> Iterator[Record]:
@@ -91,6 +100,9 @@ class Rows:
             if (number, user, seq) in self._unread:
                 continue
             if attempt or until or due:  # else it is a letter that was put back, and stands so already
+                put_back_at = self._before.get((number, user, seq), 0)
+                if attempt <= put_back_at:  # not leased since, or by an older version, which counted from 0 again
+                    attempt += put_back_at
                 yield records.Leased(names[number], user, seq, 1, attempt, until or 1)
             if not until:
                 yield records.Returned(names[number], user, (seq,), due)

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
 from broker.records import Record
 from broker.store.base import Content, Lost, StoreError, UnusableStoreError
 from broker.store.burst import Burst, UserKey
+from broker.store.clock_facts import FACT, calendar_fact, mark_fact, read_mark
 from broker.store.contents import Contents
 from broker.store.files import FILE, check_marker, leave_marker, mark
 from broker.store.looking import Found, facts_of, look_for
@@ -31,6 +32,7 @@ from broker.store.sqlite_backup import SqliteBackup, remove_copies
 from broker.store.thresholds import DEFAULT, StoreThresholds
 from broker.store.upgrade import upgrade
 from broker.store.writing import Writer
+from common.clock import Mark
 
 log = logging.getLogger("fanmail.broker")
 
@@ -87,8 +89,10 @@ class SqliteStore:
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
         self._writer = Writer(self._db, self._contents, 0)
-        self.clock = max(1, int(meta.get("clock", 0)))
+        self.clock = read_mark(self.path, meta)
         self._clock_written = 0
+        self._marked = -thresholds.clock_us
+        """When the mark was written, by the broker's clock; the first commit of a process does it."""
         self._reserved = int(meta.get("last_piece", 0))
         """Up to this number pieces may be stored before more numbers are reserved."""
         self._brokers_due = meta.get("brokers") != owner.brokers
@@ -98,7 +102,7 @@ class SqliteStore:
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the state; the contents of pieces stay in the file."""
-        rows = Rows(self._db, self._contents)
+        rows = Rows(self.path, self._db, self._contents)
         try:
             yield from rows.read()
         except apsw.Error as error:
@@ -107,8 +111,8 @@ class SqliteStore:
         self._unwanted.extend(rows.unwanted)
         self._writer = Writer(self._db, self._contents, rows.last_letter)
 
-    def commit(self, burst: Sequence[Record], clock: int) -> None:
-        """One transaction, synced. `clock` is the broker's, in microseconds."""
+    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
+        """One transaction, synced."""
         writes = Burst(self._numbers, self._apart)
         writes.add(burst)
         self._unwanted.extend(number for number, row in writes.pieces.items() if row is None)
@@ -196,13 +200,21 @@ class SqliteStore:
             if is_new:
                 raise UnusableStoreError(f"{self.path.parent}: {error.strerror}") from None
 
-    def _write(self, writes: Burst, clock: int) -> None:
-        """The transaction. Raises `apsw.Error`; it is rolled back then."""
+    def _write(self, writes: Burst, clock: Mark) -> None:
+        """The transaction. Raises `apsw.Error`; it is rolled back then, and may be tried again."""
+        facts = self._facts(writes, clock)
         with self._transaction():
             self._writer.write(writes)
             deleted = self._delete_unwanted()
-            self._write_facts(writes, clock)
+            if facts:
+                self._db.executemany(FACT, list(facts.items()))
+            if writes.topics_begun:
+                greater = "UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'"
+                self._db.execute(greater, (writes.topics_begun,))
         self._deleted(deleted)
+        self._reserved = facts.get("last_piece", self._reserved)
+        self._clock_written = facts.get("clock", self._clock_written)
+        self._marked = clock.mono if "mark" in facts else self._marked
         self._brokers_due = False
 
     @contextmanager
@@ -216,19 +228,21 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _write_facts(self, writes: Burst, clock: int) -> None:
-        update, most = "INSERT OR REPLACE INTO meta VALUES (?, ?)", self._thresholds
-        if writes.held or writes.keys or writes.returned or clock > self._clock_written + most.clock_us:
-            self._db.execute(update, ("clock", clock))
-            self._clock_written = clock
-        if writes.topics_begun:
-            greater = "UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'"
-            self._db.execute(greater, (writes.topics_begun,))
+    def _facts(self, writes: Burst, clock: Mark) -> dict[str, Any]:
+        """What is to be written into `meta`."""
+        facts: dict[str, Any] = {}
+        most = self._thresholds
+        if writes.held or writes.keys or writes.returned or clock.mono > self._clock_written + most.clock_us:
+            facts["clock"] = clock.mono
+        if clock.mono > self._marked + most.clock_us:
+            facts.update([mark_fact(clock)])
+        if writes.calendar is not None:
+            facts.update([calendar_fact(writes.calendar)])
         if writes.last_piece > self._reserved:
-            self._reserved = writes.last_piece + most.numbers
-            self._db.execute(update, ("last_piece", self._reserved))
+            facts["last_piece"] = writes.last_piece + most.numbers
         if self._brokers_due:
-            self._db.execute(update, ("brokers", self._owner.brokers))
+            facts["brokers"] = self._owner.brokers
+        return facts
 
     def _delete_unwanted(self) -> int:
         """Within a transaction; how many are deleted when it is committed."""

@@ -13,18 +13,19 @@ from httpfront.metadata import pack_headers
 from tests.http.playing import LIMITS, Front, lines, problem
 
 
-def letter(seq: int, body: bytes = b"body", headers: bytes = b"") -> ops.DeadLetter:
-    return ops.DeadLetter(seq, 1_700_000_000_000, 3, headers, body)
+def letter(seq: int, body: bytes = b"body", headers: bytes = b"", expired: bool = False) -> ops.DeadLetter:
+    return ops.DeadLetter(seq, 1_700_000_000_000, 3, headers, body, expired)
 
 
 def test_letters_are_lines_like_those_of_a_fetch(front: Front) -> None:
     headers = pack_headers({"CONTENT_TYPE": "text/plain", "HTTP_META_A": "ä".encode().decode("latin-1")})
-    front.answers(Op.DEAD_LIST, ops.DeadLetters("abc1", 0, [letter(5, b"hi\n", headers), letter(9, b"\xff")]))
+    letters = [letter(5, b"hi\n", headers), letter(9, b"\xff", expired=True)]
+    front.answers(Op.DEAD_LIST, ops.DeadLetters("abc1", 0, letters))
     answer = front.ask("GET /t/u/dead")
     same = {"time": "2023-11-14T22:13:20.000Z", "attempt": 3}
     assert lines(answer) == [
         same | {"id": "abc1-5", "type": "text/plain", "meta": {"meta-a": "ä"}, "text": "hi\n"},
-        same | {"id": "abc1-9", "type": "application/octet-stream", "base64": "/w=="},
+        same | {"id": "abc1-9", "type": "application/octet-stream", "expired": True, "base64": "/w=="},
     ]
     assert (answer.status, answer.headers["msg-count"], answer.headers["msg-pending"]) == (200, "2", "0")
     assert answer.headers["cache-control"] == "no-store"

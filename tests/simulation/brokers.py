@@ -19,7 +19,7 @@ from broker.store.base import StoreError
 from broker.thresholds import DEFAULT
 from broker.topic_settings import TopicRules
 from common import wire
-from common.clock import Now
+from common.clock import Mark, Now
 from common.ops import Op
 from common.partition import ClusterMap
 from common.wire import BrokerState, WireError
@@ -47,22 +47,34 @@ EPOCH = 1_700_000_000_000
 
 
 class SkewedClock:
-    """Runs a little fast or slow. Implements `common.clock.Clock`."""
+    """Runs a little fast or slow, and may be set. Implements `common.clock.Clock`; a broker stays on its machine."""
 
-    def __init__(self, world: World, rate: float, start: int, wall: int) -> None:
-        """`start` as of `SystemClock`; `wall` is how many milliseconds it is ahead."""
-        self._world = world
-        self._born = world.now
-        self._rate = rate
-        self._start = start
-        self._wall = EPOCH + wall
+    def __init__(self, broker: Broker, start: Mark) -> None:
+        """`start` as of `SystemClock`."""
+        self._broker = broker
+        self._world = broker.world
+        self._start = start.mono
+        self._born = self._world.now
+        time, boottime = (start.time, start.boottime) if start.time else (self._wall(), self._boottime())
+        self._ahead = time - boottime
 
     def now(self) -> Now:
-        passed = (self._world.now - self._born) * self._rate
-        return Now(self._start + int(passed * 1e6), self.wall_at(self._world.now))
+        passed = (self._world.now - self._born) * self._broker.rate
+        return Now(self._start + int(passed * 1e6), self.time_at(self._world.now), self._wall())
 
-    def wall_at(self, moment: float) -> int:
-        return self._wall + int(moment * self._rate * 1000)
+    def mark(self) -> Mark:
+        now = self.now()
+        return Mark(now.mono, now.time, "simulated", self._boottime())
+
+    def time_at(self, moment: float) -> int:
+        """The broker's time at a moment of the world."""
+        return self._ahead + int(moment * self._broker.rate * 1000)
+
+    def _boottime(self) -> int:
+        return int(self._world.now * self._broker.rate * 1000)
+
+    def _wall(self) -> int:
+        return EPOCH + self._broker.wall + self._boottime()
 
 
 class WatchedDispatcher(Dispatcher):
@@ -137,7 +149,7 @@ class BrokerProcess:
         identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
         world.note("starts", broker.id, identity.incarnation)
         self.dispatcher = WatchedDispatcher(self, Core(self.state, LIMITS), identity, broker.map)
-        self.clock = SkewedClock(world, broker.rate, self.store.clock, broker.wall)
+        self.clock = SkewedClock(broker, self.store.clock)
         self.context = BrokerContext(world, broker.network, self.task)
         self.context.idle = self._idle
         context = self.context
@@ -210,6 +222,7 @@ class Broker:
         self.disk = disk
         self.rate = 1.0 + rng.choice((0.0, rng.uniform(-3e-4, 3e-4)))
         self.wall = rng.randint(-1000, 1000)
+        """Milliseconds that its machine's clock is ahead; may change."""
         self.slow = rng.choice((0.0, 0.002, 0.02))
         self.keep = rng.choice((0, 200, 2**40))
         self.thresholds = rng.choice((DEFAULT, TINY))
@@ -238,6 +251,11 @@ class Broker:
             self.world.note("SIGTERM", self.id)
             self.process.server.stop()
             self.process.task.wake()
+
+    def set_clock(self, seconds: float) -> None:
+        """Somebody sets its machine's clock, by so much."""
+        self.world.note("clock set", self.id, round(seconds, 3))
+        self.wall += int(seconds * 1000)
 
     def freeze(self, seconds: float) -> None:
         """Its loop is stuck for so long."""

@@ -103,11 +103,12 @@ class Cluster:
     def check_age(self, topic: str, body: bytes, time: int, at: float) -> None:
         """A message is not handed out after its ttl."""
         ttl = self.ttls.get((topic, body))
-        clock = self.owner(topic).process.clock
-        if ttl is not None and clock is not None and clock.wall_at(at) > time + ttl:
-            self.world.fail(
-                f"{body[:40]!r} of {topic} was handed out {clock.wall_at(at) - time - ttl} ms after its ttl"
-            )
+        process = self.owner(topic).process
+        if ttl is None or process.clock is None or process.state is None or process.state.calendar.steps:
+            return  # where the clock was set for good, dates do not say how much time has passed
+        late = process.clock.time_at(at) - time - ttl
+        if late > 0:
+            self.world.fail(f"{body[:40]!r} of {topic} was handed out {late} ms after its ttl")
 
     def judge(self) -> None:
         """What contradicts the promises, when all is over."""

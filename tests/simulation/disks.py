@@ -21,6 +21,7 @@ from broker.store.files import FILE
 from broker.store.memory import MemoryStore
 from broker.store.sqlite import Owner, SqliteStore
 from broker.store.thresholds import DEFAULT
+from common.clock import NEW, Mark
 from tests.simulation.world import Killed, Task, World
 from tests.support.mirror import MirrorStore
 from tests.support.tiny import TINY_STORE
@@ -55,7 +56,7 @@ class Disk(Protocol):
         """For a process that begins."""
         ...
 
-    def tear(self, store: Store, records: Sequence[Record], clock: int) -> bool:
+    def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
         """A commit in whose middle the power fails; whether all of it was kept."""
         ...
 
@@ -79,7 +80,7 @@ class Memory:
     def open(self) -> Store:
         return MemoryStore(f"{self._rng.getrandbits(32):08x}")
 
-    def tear(self, store: Store, records: Sequence[Record], clock: int) -> bool:
+    def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
         return False
 
     def killed(self, store: Store) -> None:
@@ -92,7 +93,7 @@ class Memory:
 class KeptStore(MirrorStore):
     """Keeps the clock too."""
 
-    def commit(self, records: Sequence[Record], clock: int = 0) -> None:
+    def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
         super().commit(records, clock)
         self.clock = max(self.clock, clock)
 
@@ -109,7 +110,7 @@ class Kept:
     def open(self) -> Store:
         return self._store
 
-    def tear(self, store: Store, records: Sequence[Record], clock: int) -> bool:
+    def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
         all_of_it = self._rng.random() < 0.5
         if all_of_it:
             store.commit(records, clock)
@@ -143,7 +144,7 @@ class Sqlite:
     def open(self) -> Store:
         return SqliteStore(self._folder, self._owner, self._id, reserve=-(2**40), thresholds=self._thresholds)
 
-    def tear(self, store: Store, records: Sequence[Record], clock: int) -> bool:
+    def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
         before = self._files()
         store.commit(records, clock)
         after = self._files()
@@ -206,7 +207,7 @@ class DyingStore:
                 self._task.sleep(self._world.rng.uniform(0.0, 0.1))
             yield record
 
-    def commit(self, burst: Sequence[Record], clock: int) -> None:
+    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
         death = self.death
         if self.waits_for_message and not any(isinstance(each, MessageStored) for each in burst):
             death = None

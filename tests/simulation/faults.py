@@ -21,7 +21,7 @@ class Faults:
         self._world = cluster.world
         rng = self._rng = Random(f"{self._world.seed}/faults")
         kinds: list[Callable[[], None]] = [self._cut, self._cut, self._full, self._freeze_broker, self._freeze_front]
-        kinds += [self._kill_front, self._stop_front, self._drain]
+        kinds += [self._kill_front, self._stop_front, self._drain, self._set_clock]
         if cluster.restarts:
             kinds += [self._kill, *[self._kill_at_commit] * 4, self._kill_at_reply, self._stop]
         for _ in range(rng.randint(3, 9)):
@@ -77,6 +77,13 @@ class Faults:
             core.refusing = True
             self._world.note("drained")
             self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(core, "refusing", False))
+
+    def _set_clock(self) -> None:
+        """Of the machine of a broker, wrong for a while or for good."""
+        broker, seconds = self._rng.choice(self._cluster.brokers), self._rng.choice((-7200, -3.0, 3.0, 7200))
+        broker.set_clock(seconds)
+        if self._rng.random() < 0.8:
+            self._world.after(self._rng.uniform(0.1, 3.0), lambda: broker.set_clock(-seconds))
 
     def _heal(self) -> None:
         self._world.note("healed")

@@ -19,6 +19,7 @@ from common.clock import Now
 from common.errors import FanmailError
 from common.ops import Op
 from httpfront.link import Link
+from tests.simulation.brokers import SkewedClock
 
 
 @contextmanager
@@ -161,6 +162,18 @@ def trust_any_clock() -> AbstractContextManager[Any]:
     return patch.object(Link, "deadline", lambda self, at: deadline(self, at) + 300_000)
 
 
+def believe_the_clock() -> AbstractContextManager[Any]:
+    """What lasts goes by what the system's clock says, never back."""
+    now, greatest = SkewedClock.now, dict[SkewedClock, int]()
+
+    def flawed(self: SkewedClock) -> Now:
+        mono, _, wall = now(self)
+        greatest[self] = max(greatest.get(self, 0), wall)
+        return Now(mono, greatest[self], wall)
+
+    return patch.object(SkewedClock, "now", flawed)
+
+
 FLAWS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "reply before commit": reply_before_commit,
     "forget keys": forget_keys,
@@ -173,4 +186,5 @@ FLAWS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "wake nobody": wake_nobody,
     "drop the head": drop_the_head,
     "trust any clock": trust_any_clock,
+    "believe the clock": believe_the_clock,
 }

@@ -108,7 +108,7 @@ class BrokerDriver:
         """The end of a burst, as the loop has it."""
         records = self.dispatcher.core.take_records()
         if records:
-            self.store.commit(records, self.clock.now().mono)
+            self.store.commit(records, self.clock.mark())
             self.state.contents.shrink()
 
     def pack(self, asked: Asked, request_id: int | None = None) -> bytes:

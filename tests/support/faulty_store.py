@@ -15,6 +15,7 @@ from typing import Any
 from broker.records import KeyRemembered, MessageStored, Record, SubscriptionSet
 from broker.store.base import StoreError
 from broker.store.sqlite import SqliteStore
+from common.clock import Mark
 
 
 class Point(StrEnum):
@@ -55,7 +56,7 @@ class FaultyStore(SqliteStore):
             while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():
                 yield record
 
-    def commit(self, burst: Sequence[Record], clock: int) -> None:
+    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
         """Fails at its point."""
         self._commits += 1
         due, point = self._commits >= self._at, self._point

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from broker import records as rec
+from broker.calendar import Step
 from broker.letter import Letter
 from broker.records import Record
 from tests.support.driver import BrokerDriver
@@ -16,7 +17,13 @@ BATCH = b"\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x02bc"
 OFFSETS = b"".join(each.to_bytes(4, "little") for each in (0, 5, 9, 15))
 
 LIFE: list[list[Record]] = [
-    [rec.TopicBegan(T, 1, 1), rec.SubscriptionSet(T, U, 1), rec.SubscriptionSet(T, V, 1)],
+    [
+        rec.CalendarSet((Step(5, 7, 5),)),
+        rec.TopicBegan(T, 1, 1),
+        rec.SubscriptionSet(T, U, 1),
+        rec.SubscriptionSet(T, V, 1),
+    ],
+    [rec.CalendarSet((Step(5, 7, 5), Step(9, -(10**6), 16)))],
     [rec.MessageStored(T, 1, 1_700, b"kept", b"one"), rec.MessageStored(T, 2, 1_701, b"", BATCH, 3, OFFSETS, 9_000)],
     [rec.TopicChanged(T, 7, None, 0, True)],
     [rec.TopicChanged(T, None, 2**40, None, False)],
@@ -29,7 +36,7 @@ LIFE: list[list[Record]] = [
     [rec.DeadLettered(T, U, Letter(3, 1_701, 2, b"", b"", 9_000))],
     [rec.DeadLettered(T, U, Letter(1, 1_700, 1, b"kept", b"one", 0))],
     [rec.DeadReturned(T, U, (3,)), rec.SubscriptionSet(T, V, 5)],
-    [rec.Leased(T, U, 3, 1, 1, 9_000_000)],
+    [rec.Leased(T, U, 3, 1, 3, 9_000_000)],
     [rec.Returned(T, U, (3,), 9_500_000)],
     [rec.Leased(T, U, 4, 1, 1, 9_000_000), rec.SubscriptionSet(T, U, 5)],
     [rec.Finished(T, U, (2,))],

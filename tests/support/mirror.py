@@ -12,6 +12,7 @@ from broker import records as rec
 from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import ENDLESS, Backup, Content, StoreError
+from common.clock import NEW, Mark
 
 
 @dataclass
@@ -64,7 +65,7 @@ class MirrorStore:
     durable = True
     synced = 0
     lost = ()
-    clock = 1
+    clock = NEW
 
     def __init__(self, store_id: str, lazy: bool = False) -> None:
         self._store_id = store_id
@@ -76,6 +77,7 @@ class MirrorStore:
         self.keys: dict[tuple[bytes, bytes], rec.KeyRemembered] = {}
         """By topic and key, in the order of their times."""
         self.delayed: dict[int, rec.PublishDelayed] = {}
+        self.calendar: rec.CalendarSet | None = None
 
     @property
     def rows(self) -> int:
@@ -86,6 +88,8 @@ class MirrorStore:
 
     def load(self) -> Iterator[Record]:
         yield rec.StoreOpened(self._store_id, self._topics_begun)
+        if self.calendar is not None:
+            yield self.calendar
         for name, topic in self.topics.items():
             yield rec.TopicBegan(name, topic.number, next(iter(topic.pieces), topic.next_seq))
             if topic.changed is not None:
@@ -96,7 +100,7 @@ class MirrorStore:
         yield from self.keys.values()
         yield from self.delayed.values()
 
-    def commit(self, records: Sequence[Record], clock: int = 0) -> None:
+    def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
         assert records, "commit is never called with none"
         for record in records:
             self._keep(record)
@@ -125,6 +129,8 @@ class MirrorStore:
 
     def _keep(self, record: Record) -> None:
         match record:
+            case rec.CalendarSet():
+                self.calendar = record
             case rec.PublishDelayed(number=number):
                 assert number > max(self.delayed, default=0), "a number that waits is not given out again"
                 self.delayed[number] = record
@@ -200,7 +206,8 @@ def _keep_of_user(user: KeptUser, record: Record) -> None:
         case rec.DeadReturned(seqs=seqs):
             for seq in seqs:
                 assert seq not in user.held
-                user.held[seq] = HeldRow(0, letter=user.dead.pop(seq))
+                letter = user.dead.pop(seq)
+                user.held[seq] = HeldRow(letter.attempt, letter=letter)
         case _:
             raise AssertionError(f"not a change: {record}")
 
@@ -224,5 +231,5 @@ def _load_user(name: bytes, user: bytes, kept: KeptUser) -> Iterator[Record]:
 class FailingStore(MirrorStore):
     """Its disk is full: no commit succeeds."""
 
-    def commit(self, records: Sequence[Record], clock: int = 0) -> None:
+    def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
         raise StoreError("no space left on the device")

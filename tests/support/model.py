@@ -21,7 +21,7 @@ from broker.piece import MESSAGE_COST
 from broker.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.topic_settings import TopicSettings
 from common import ops
-from common.clock import Now
+from common.clock import Now, StepWatch
 from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser
 
@@ -77,6 +77,14 @@ class Model:
     """What happened, since the broker began."""
     draining: bool = False
     """By the operator."""
+    watch: StepWatch = field(default_factory=StepWatch)
+    shift: int = 0
+    """Milliseconds that dates are ahead of the broker's time."""
+    floor: int = 0
+    """Dates do not go back behind this one."""
+
+    def date(self, now: Now) -> int:
+        return max(self.floor, now.time + self.shift)
 
     def user(self, name: bytes, user: bytes) -> ModelUser | None:
         topic = self.topics.get(name)
@@ -134,7 +142,8 @@ class Model:
             return "key-reused"
         if known is not None:
             self.counts["publishes.replayed"] += 1
-            return replace(known.answer, replayed=True)
+            due = known.answer.due and known.answer.due + self.shift
+            return replace(known.answer, due=due, replayed=True)
         if self.draining:
             return "draining"
         topic, weight = self.topics.get(name), KEY_COST + len(name) + len(args.key) if args.key else 0
@@ -147,12 +156,14 @@ class Model:
             answer = self.store(topic, args, bodies, size_of(args) + MESSAGE_COST + weight, now)
         if args.key and isinstance(answer, ops.Published):
             self.remember(Remembered(name, args.key, args.digest, now.mono, answer))
+        if isinstance(answer, ops.Published) and answer.due:
+            return replace(answer, due=answer.due + self.shift)
         return answer
 
     def put_aside(
         self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], key: int, now: Now
     ) -> ops.Published | str:
-        aside = Aside(self.delayed + 1, name, args, bodies, now.wall + args.delay, now.wall + args.delay)
+        aside = Aside(self.delayed + 1, name, args, bodies, now.time + args.delay, now.time + args.delay)
         if ModelTopic("", self.settings(name)).too_small_for(size_of(args), len(bodies)):
             return "topic-full"
         if len(self.aside) >= self.limits.delayed:
@@ -178,7 +189,7 @@ class Model:
         self.let_go(topic, in_the_way, "overflow")
         self.counts["published"] += count
         seq = topic.next_seq
-        topic.store(args.headers, bodies, size, args.ttl, now)
+        topic.store(args.headers, bodies, size, args.ttl, now, self.date(now))
         return ops.Published(len(topic.users), topic.epoch, seq)
 
     def let_go(self, topic: ModelTopic, pieces: int, reason: str) -> None:
@@ -210,6 +221,9 @@ class Model:
 
     def time_passed(self, now: Now) -> None:
         """Everything whose time has come is done, as the broker does it before any request."""
+        shift = self.watch.look(now, self.shift)
+        if shift != self.shift:
+            self.floor, self.shift = self.date(now), shift
         for user in self.users():
             user.time_passed(now)
         for name, topic in list(self.topics.items()):
@@ -220,7 +234,7 @@ class Model:
             while reason := topic.why_too_old(now):
                 self.let_go(topic, 1, reason)
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
-            if aside.tried_at <= now.wall:
+            if aside.tried_at <= now.time:
                 self.publish_delayed(aside, now)
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
 
@@ -233,13 +247,14 @@ class Model:
         elif topic.too_small_for(size_of(aside.args), len(aside.bodies)):
             self.counts["dropped.too-large"] += len(aside.bodies)  # its ceiling was higher when it was accepted
         elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
-            aside.tried_at = now.wall + RETRY
+            aside.tried_at = now.time + RETRY
             self.aside.append(aside)
 
     def restarted(self) -> None:
         """Another process goes on with what is stored."""
         self.counts.clear()
         self.draining = False
+        self.watch = StepWatch()
         for user in self.users():
             user.idle_from = None
         self.aside.sort(key=lambda each: each.number)

@@ -17,7 +17,7 @@ SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
 
 
 def topic_row(name: bytes, topic: ModelTopic, now: Now) -> ops.TopicRow:
-    age = now.wall - topic.pieces[0].time if topic.pieces else 0
+    age = now.time - topic.pieces[0].time if topic.pieces else 0
     return ops.TopicRow(name, topic.epoch, topic.messages, topic.bytes, len(topic.users), age)
 
 
@@ -67,7 +67,7 @@ def end(model: Model, name: bytes, args: ops.EndTopic) -> ops.Ended | str:
 def user_row(name: bytes, user: ModelUser, now: Now) -> ops.UserRow:
     first = user.needs_from()
     times = [piece.time for piece in user.topic.pieces if piece.first <= first < piece.first + piece.count]
-    age = now.wall - times[0] if times else 0
+    age = now.time - times[0] if times else 0
     dead, settings = len(user.dead), (user.expires_after, user.max_deliveries)
     return ops.UserRow(name, user.pending(), user.leased(), dead, first, age, *settings)
 

@@ -15,12 +15,13 @@ class Mail(NamedTuple):
 
     seq: int
     time: int
+    """The date, as clients are told."""
     headers: bytes
     body: bytes
     expires: int
 
     def expired(self, now: Now) -> bool:
-        return 0 < self.expires <= now.wall
+        return 0 < self.expires <= now.time
 
 
 class Lost(NamedTuple):
@@ -48,6 +49,13 @@ class Item:
     """When the lease or the delay ends."""
     own: bool = False
     """Put back from the dead list: what becomes of the log is nothing to it."""
+    put_back_at: int = 0
+    """Its attempts when it was put back."""
+
+    @property
+    def deliveries(self) -> int:
+        """How many times it was handed out since it was put back, or ever."""
+        return self.attempt - self.put_back_at
 
     @property
     def seq(self) -> int:

@@ -68,12 +68,12 @@ class ModelTopic:
     def memory_of_first(self, number: int) -> int:
         return sum(piece.size + MESSAGE_COST for piece in self.pieces[:number])
 
-    def store(self, headers: bytes, bodies: Sequence[bytes], size: int, ttl: int, now: Now) -> None:
+    def store(self, headers: bytes, bodies: Sequence[bytes], size: int, ttl: int, now: Now, date: int) -> None:
         """Everybody who is subscribed now gets these."""
-        expires = now.wall + ttl if ttl else 0
-        self.pieces.append(LogPiece(self.next_seq, len(bodies), now.wall, size, expires))
+        expires = now.time + ttl if ttl else 0
+        self.pieces.append(LogPiece(self.next_seq, len(bodies), now.time, size, expires))
         for seq, body in enumerate(bodies, self.next_seq):
-            mail = Mail(seq, now.wall, headers, body, expires)
+            mail = Mail(seq, date, headers, body, expires)
             for user in self.users.values():
                 user.items.append(Item(mail))
         self.next_seq += len(bodies)
@@ -85,6 +85,6 @@ class ModelTopic:
         if not self.pieces:
             return ""
         piece, max_age = self.pieces[0], self.settings.max_age
-        if max_age and piece.time + max_age <= now.wall:
+        if max_age and piece.time + max_age <= now.time:
             return "max-age"
-        return "ttl" if 0 < piece.expires <= now.wall else ""
+        return "ttl" if 0 < piece.expires <= now.time else ""

@@ -166,7 +166,7 @@ class ModelUser:
         return ops.Status(self.pending(), self.topic.epoch, seq, self.leased(), len(self.dead))
 
     def may_go_out(self, item: Item, now: Now) -> bool:
-        too_often = 0 < self.max_deliveries <= item.attempt
+        too_often = 0 < self.max_deliveries <= item.deliveries
         away = self.gone(item) or item.mail.expired(now) or too_often
         return item.state in (FRESH, WAITING) and not away
 
@@ -175,7 +175,7 @@ class ModelUser:
         for item in [each for each in self.items if each.state == WAITING]:
             if self.may_go_out(item, now):
                 return
-            if item.mail.expired(now):
+            if item.mail.expired(now) and not item.own:
                 self.model.counts["skipped.ttl"] += 1
                 self.items.remove(item)
             else:
@@ -197,9 +197,10 @@ class ModelUser:
         if receipt.attempt < 1:
             return "bad-parameter"
         for item in self.held() + self.dead:
-            if item.seq == receipt.seq and item.attempt != receipt.attempt:
-                never = receipt.attempt > item.attempt and not item.own and item.state != DEAD
-                return "bad-parameter" if never else "lease-lost"
+            if item.seq == receipt.seq and receipt.attempt > item.attempt:
+                return "bad-parameter"
+            if item.seq == receipt.seq and (receipt.attempt < item.attempt or item.put_back_at == item.attempt):
+                return "lease-lost"
         return "" if 0 < receipt.seq < self.position else "bad-parameter"
 
     def finish(self, receipts: Sequence[ops.Receipt]) -> ops.Finished:
@@ -228,7 +229,7 @@ class ModelUser:
         return ops.Nothing()
 
     def give_back(self, item: Item, until: int = 0) -> None:
-        if 0 < self.max_deliveries <= item.attempt:
+        if 0 < self.max_deliveries <= item.deliveries:
             self.bury(item)
         else:
             item.state, item.until = DELAYED if until else WAITING, until
@@ -237,7 +238,7 @@ class ModelUser:
         limits, counts = self.model.limits, self.model.counts
         counts["dead.letters"] += 1
         self.items.remove(item)
-        item.state, item.until = DEAD, 0
+        item.state, item.until, item.put_back_at = DEAD, 0, 0
         self.dead.append(item)
         while self.dead and (
             len(self.dead) > limits.dead
@@ -247,20 +248,22 @@ class ModelUser:
             counts["dropped.dead"] += 1
             del self.dead[0]
 
-    def list_dead(self, ask: ops.ListDead) -> ops.DeadLetters:
+    def list_dead(self, ask: ops.ListDead, now: Now) -> ops.DeadLetters:
         behind = sorted((each for each in self.dead if each.seq > ask.after), key=lambda each: each.seq)
         shown: list[ops.DeadLetter] = []
         for each in behind:
             size = sum(len(letter.body) for letter in shown) + len(each.mail.body)
             if len(shown) == ask.max or (shown and size > ask.max_bytes):
                 break
-            shown.append(ops.DeadLetter(each.seq, each.mail.time, each.attempt, each.mail.headers, each.mail.body))
+            _, time, headers, body, _ = each.mail
+            shown.append(ops.DeadLetter(each.seq, time, each.attempt, headers, body, each.mail.expired(now)))
         return ops.DeadLetters(self.topic.epoch, len(behind) - len(shown), shown)
 
-    def return_dead(self) -> ops.Counted:
-        back = [Item(each.mail, WAITING, own=True) for each in self.dead]
+    def return_dead(self, now: Now) -> ops.Counted:
+        good = [each for each in self.dead if not each.mail.expired(now)]
+        back = [Item(each.mail, WAITING, each.attempt, own=True, put_back_at=each.attempt) for each in good]
         self.items = sorted(self.items + back, key=lambda each: each.seq)
-        self.dead = []
+        self.dead = [each for each in self.dead if each not in good]
         return ops.Counted(len(back))
 
     def clear_dead(self) -> ops.Counted:

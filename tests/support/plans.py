@@ -219,10 +219,10 @@ class Planner(NamedTuple):
 
     def dead_list(self, topic: bytes, user: bytes, how: tuple[int, int, int]) -> tuple[Any, Any]:
         args = ops.ListDead(*how)
-        return args, self.model.on(topic, user, lambda found: found.list_dead(args), self.now)
+        return args, self.model.on(topic, user, lambda found: found.list_dead(args, self.now), self.now)
 
     def dead_return(self, topic: bytes, user: bytes) -> tuple[Any, Any]:
-        return ops.Nothing(), self.model.on(topic, user, ModelUser.return_dead, self.now)
+        return ops.Nothing(), self.model.on(topic, user, lambda found: found.return_dead(self.now), self.now)
 
     def dead_clear(self, topic: bytes, user: bytes) -> tuple[Any, Any]:
         return ops.Nothing(), self.model.on(topic, user, ModelUser.clear_dead, self.now)

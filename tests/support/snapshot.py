@@ -32,6 +32,7 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
         "gauges": gauges(state),
         "topics": {name: topic_snapshot(topic, whole) for name, topic in state.topics.items()},
         "keys": keys_of(state),
+        "calendar": state.calendar.steps,
         "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
     }
 

@@ -11,7 +11,7 @@ import pytest
 from falcon.routing.util import map_http_methods
 
 from common.access_rules import PATTERNS
-from common.clock import ManualClock
+from common.clock import HOLD, ManualClock
 from common.key_file import digest
 from httpfront.app import create_app
 from httpfront.auth import REASONS, KeyRing, UnknownCallerError
@@ -104,6 +104,24 @@ def test_a_key_ends_at_its_time(path: Path, clock: ManualClock) -> None:
     clock.advance(0.001)
     assert reason(ring, "Bearer " + TOKEN) == "expired"
     assert reason(ring, f"Bearer fm_a_{'t' * 43}") == "wrong-secret"
+
+
+def test_a_clock_that_is_wrong_for_a_moment_ends_no_key_and_one_that_was_set_does(
+    path: Path, clock: ManualClock
+) -> None:
+    path.write_text(entry(TOKEN, "expires = 2027-01-01T00:30:00Z"))
+    ring = KeyRing(str(path), clock)
+    clock.set_wall(3600)
+    assert ring.find("Bearer " + TOKEN).id == "a"
+    clock.set_wall(-3600)
+    clock.advance(HOLD / 1000)
+    assert ring.find("Bearer " + TOKEN).id == "a"
+    clock.set_wall(3600)
+    ring.look_at_clock()
+    clock.advance(HOLD / 1000)
+    assert reason(ring, "Bearer " + TOKEN) == "expired"
+    clock.set_wall(-3600)
+    assert ring.find("Bearer " + TOKEN).id == "a", "and follows when it is put right"
 
 
 def test_the_file_is_read_again_as_a_whole_or_not_at_all(

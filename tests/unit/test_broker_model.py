@@ -271,6 +271,11 @@ class BrokerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.broker.clock.advance(seconds)
 
+    @rule(seconds=st.sampled_from([-3600, -1, -0.01, 0.01, 1, 3600, 86400]))
+    def the_system_clock_is_set(self, seconds: float) -> None:
+        """For a while or for good: all that changes are the dates, once it has held."""
+        self.broker.clock.set_wall(seconds)
+
     @rule()
     def time_passes_until_something_is_due(self) -> None:
         patience = self.broker.dispatcher.patience(self.broker.clock.now())

@@ -203,17 +203,17 @@ def test_the_dead_of_all_users_have_a_quarter_of_the_memory() -> None:
 # --- deciding
 
 
-def test_put_back_they_wait_before_newer_ones_with_attempts_at_nothing() -> None:
+def test_put_back_they_wait_before_newer_ones_and_their_deliveries_count_anew() -> None:
     broker = deadly(1)
     die(broker, b"1", b"2")
     broker.publish(b"t", b"3")
     assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(2)
     assert broker.look(b"t", b"u").result == ops.Status(3, EPOCH, 1, leased=0, dead=0)
     assert bodies_of(broker.fetch(b"t", b"u", lease=30).result) == [b"1", b"2", b"3"]
-    finished(broker, receipt(1), receipt(3))
+    assert finished(broker, receipt(1, 2), receipt(3)) == ["", ""]
     broker.elapse(30)
     assert dead(broker) == [2], "and may die again"
-    assert broker.dead(b"t", b"u").result.letters[0].attempt == 1
+    assert broker.dead(b"t", b"u").result.letters[0].attempt == 2
     broker.ask(Op.DEAD_RETURN, b"t", b"u")
     message = broker.take(b"t", b"u").result
     assert (message.body, message.headers, message.attempt) == (b"2", b"h", 1)
@@ -225,10 +225,66 @@ def test_an_old_receipt_is_not_good_for_a_message_that_was_put_back() -> None:
     broker.publish(b"t", b"1")
     hand_out(broker, 3)
     broker.ask(Op.DEAD_RETURN, b"t", b"u")
-    assert finished(broker, receipt(1, 3), receipt(1, 1)) == ["lease-lost"] * 2
-    assert leased(broker) == (1, 1)
-    assert finished(broker, receipt(1, 3)) == ["lease-lost"]
-    assert finished(broker, receipt(1, 1)) == [""]
+    assert finished(broker, receipt(1, 3), receipt(1, 1), receipt(1, 4)) == ["lease-lost"] * 2 + ["bad-parameter"]
+    assert broker.extend(b"t", b"u", receipt(1, 3), 30).code == "lease-lost"
+    assert leased(broker) == (1, 4)
+    for old in (1, 3):
+        assert finished(broker, receipt(1, old)) == ["lease-lost"]
+        assert broker.extend(b"t", b"u", receipt(1, old), 0).code == "lease-lost"
+    assert finished(broker, receipt(1, 4)) == [""]
+
+
+def test_put_back_again_and_again_no_receipt_is_given_twice() -> None:
+    broker = deadly(2)
+    broker.publish(b"t", b"1")
+    given = []
+    for _ in range(3):
+        for _ in range(2):
+            given.append(leased(broker))
+            broker.elapse(30)
+        assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(1)
+    assert given == [(1, attempt) for attempt in range(1, 7)]
+
+
+def test_a_new_subscription_is_not_touched_by_receipts_of_the_one_before() -> None:
+    broker = deadly(1)
+    broker.subscribe(b"t", b"v")
+    broker.publish(b"t", b"1")
+    leased(broker)
+    broker.unsubscribe(b"t", b"u")
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"2")
+    assert leased(broker) == (2, 1)
+    assert finished(broker, receipt(1)) == [""], "it is done with"
+    assert broker.look(b"t", b"u").result.leased == 1
+
+
+def test_a_letter_whose_ttl_is_over_stays_on_the_list_and_is_not_counted() -> None:
+    broker = deadly(1)
+    for ttl in (60, 0, 31):
+        broker.publish(b"t", b"%d" % ttl, ttl=ttl * 1000)
+        leased(broker)
+    broker.elapse(30)
+    broker.elapse(1)
+    assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(2)
+    assert (dead(broker), broker.look(b"t", b"u").result.pending) == ([3], 2)
+    assert broker.bodies(b"t", b"u") == [b"60", b"0"]
+    assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(0)
+    assert broker.ask(Op.DEAD_CLEAR, b"t", b"u").result == ops.Counted(1)
+    check_state(broker.state)
+
+
+def test_a_letter_whose_ttl_ends_after_it_was_put_back_is_a_dead_letter_again() -> None:
+    broker = deadly(2)
+    broker.publish(b"t", b"1", ttl=100_000)
+    hand_out(broker, 2)
+    broker.ask(Op.DEAD_RETURN, b"t", b"u")
+    hand_out(broker, 1)
+    broker.elapse(10)
+    assert broker.take(b"t", b"u").result is None
+    assert [(each.seq, each.attempt) for each in broker.dead(b"t", b"u").result.letters] == [(1, 3)]
+    assert broker.dispatcher.counters["skipped.ttl"] == 0
+    check_state(broker.state)
 
 
 def test_a_late_receipt_takes_a_message_off_the_dead_list() -> None:

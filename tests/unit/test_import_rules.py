@@ -19,7 +19,7 @@ CORE = [
     *("dispatch", "handlers", "waiters", "timers", "state", "topic", "piece", "cutting", "subscription"),
     *("limits", "records", "peers", "core", "publishing", "reading", "leasing", "receipts", "due", "leases", "ledger"),
     *("admin", "admin_user", "index", "ages", "commits", "gauges", "ledger_changes", "request_log"),
-    *("letter", "keys", "delayed", "contents", "topic_settings", "store.burst"),
+    *("letter", "keys", "delayed", "calendar", "contents", "topic_settings", "store.burst"),
 ]
 SOCKETS_AND_DISK = {
     *("zmq", "socket", "select", "selectors", "asyncio", "ssl", "subprocess", "multiprocessing", "threading"),
@@ -29,6 +29,7 @@ CHANCE_AND_TIME = {"time", "datetime", "random", "secrets", "uuid"}
 CLOCK_CALLS = {
     *(f"time.{name}" for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")),
     *("time.sleep", "time.localtime", "time.gmtime", "datetime.now", "datetime.utcnow", "datetime.today"),
+    *("time.clock_gettime", "time.clock_gettime_ns"),
     *("date.today", "os.urandom", "SystemClock", "stopwatch"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

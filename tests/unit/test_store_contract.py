@@ -213,7 +213,7 @@ def test_what_is_loaded_comes_in_the_order_that_the_records_describe(durable: St
     assert [kind for kind, _ in groupby(kinds)][-2:] == ["KeyRemembered", "PublishDelayed"]
     of_user = [kind for kind, record in zip(kinds, records, strict=True) if getattr(record, "user", b"u") == b"u"]
     assert [kind for kind, _ in groupby(of_user)] == [
-        *("StoreOpened", "TopicBegan", "TopicChanged", "MessageStored"),
+        *("StoreOpened", "CalendarSet", "TopicBegan", "TopicChanged", "MessageStored"),
         *("SubscriptionSet", "SettingsSet", "DeadLettered", "DeadReturned", "Leased", "Returned"),
         *("KeyRemembered", "PublishDelayed"),
     ]
@@ -258,7 +258,11 @@ def test_dead_letters_outlive_their_log_and_come_back(durable: Stores) -> None:
     assert again.ask(Op.DEAD_RETURN, b"t", b"u").result.count == 2
     again.commit()
     once_more = durable.restarted(again)
-    assert once_more.bodies(b"t", b"u") == [b"1", b"2"]
+    leases = [once_more.lease(b"t", b"u", 10).result for _ in late]
+    assert [(each.body, each.attempt) for each in leases] == [(b"1", 2), (b"2", 2)]
+    once_more.commit()
+    held = durable.restarted(once_more).state.topics[b"t"].subscriptions[b"u"].ledger.leases.held
+    assert {seq: (each.attempt, each.deliveries) for seq, each in held.items()} == {1: (2, 1), 2: (2, 1)}
 
 
 def test_a_delayed_publish_and_its_key_outlive_a_restart(durable: Stores) -> None:

@@ -145,3 +145,28 @@ def test_a_newer_store_is_refused_as_it_is(tmp_path: Path, version: int) -> None
     with pytest.raises(UnusableStoreError, match="written by a newer version"):
         open_store(tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("counted", [0, 1, 2])
+def test_what_an_older_version_put_back_goes_on_with_attempts_that_were_not_given_out(
+    tmp_path: Path, counted: int
+) -> None:
+    """It counted attempts from 0 again: those of the row are of the time after the putting back."""
+    store = open_store(tmp_path)
+    broker = BrokerDriver(store=store)
+    broker.subscribe(b"t", b"u", max_deliveries=2)
+    broker.publish(b"t", b"x")
+    for _ in range(2):
+        broker.lease(b"t", b"u", 1)
+        broker.elapse(1)
+    broker.ask(Op.DEAD_RETURN, b"t", b"u")
+    broker.commit()
+    store.close()
+    db = apsw.Connection(str(tmp_path / FILE))
+    db.execute("UPDATE held SET attempt = ?", (counted,))
+    db.close()
+    store = open_store(tmp_path)
+    broker = BrokerDriver(store=store)
+    broker.configure(b"t", b"u", max_deliveries=5)
+    assert broker.lease(b"t", b"u").result.attempt == 2 + counted + 1
+    store.close()

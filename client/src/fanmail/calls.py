@@ -234,7 +234,7 @@ def dead(topic: str, user: str, most: int = 100, *, after: str | None = None) ->
 
 
 def put_back_dead(topic: str, user: str) -> Call[int]:
-    """All dead letters wait again, with attempts at 0: how many. Not repeated where the outcome is unknown."""
+    """All dead letters whose ttl is not over wait again: how many. Not repeated where the outcome is unknown."""
     return Call(Request("POST", path(topic, user) + "/dead"), answers.count, repeatable=False)
 
 

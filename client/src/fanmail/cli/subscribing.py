@@ -119,12 +119,12 @@ def _standing(client: Client, topic: str, user: str) -> dict[str, object]:
 @click.command()
 @topic_argument
 @user_argument
-@click.option("--put-back", is_flag=True, help="All of them wait again, with attempts at 0.")
+@click.option("--put-back", is_flag=True, help="All of them whose ttl is not over wait again.")
 @click.option("--drop", is_flag=True, help="Drop all of them.")
 @json_option
 @server_options
 def dead(topic: str, user: str, put_back: bool, drop: bool, as_json: bool, server: Server) -> None:
-    """List dead letters of USER, put them back, or drop them. Exit code 3 where there are none."""
+    """List dead letters of USER, put them back, or drop them. Exit code 3 where it was none."""
     if put_back and drop:
         raise click.UsageError("--put-back and --drop do not go together")
     with server.connect() as client:
