@@ -17,8 +17,8 @@ from broker.store.contents import Contents, of_delayed, of_letter
 
 
 class Rows:
-    """Reads one store, once. Raises `apsw.Error` and `UnusableStoreError`. What it finds beside the records is there when
-    it is done.
+    """Reads one store, once. Raises `apsw.Error` and `UnusableStoreError`. What it finds beside the records is there
+    when it is done.
     """
 
     def __init__(self, path: Path, db: apsw.Connection, contents: Contents) -> None:

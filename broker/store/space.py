@@ -37,9 +37,13 @@ class Space:
         if self._spare.short and store.exists() and store.stat().st_size:
             self._spare.become(Path(f"{store}{WAL}"))
 
+    def keep_log(self, db: apsw.Connection) -> None:
+        """Where the disk is full, the log stays when the store is closed, and the room that it has."""
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(self._spare.short))
+
     def room(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
-        return self._free() + self._spare.size - self._reserve
+        return self._free() - self._reserve
 
     def keep_up(self, db: apsw.Connection) -> None:
         """Looks after the spare room, and how long the log may become. Raises `apsw.Error`."""

@@ -71,6 +71,7 @@ class SqliteStore:
         self._thresholds = thresholds
         self._space = Space(folder, reserve, thresholds)
         self._pages = Pages(read, self._space.make_room)
+        self._closed = False
         self.synced = 0
         self.lost: Sequence[Lost] = ()
         self._numbers: dict[bytes, int] = {}
@@ -171,9 +172,12 @@ class SqliteStore:
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
-        self._db.close()
-        self._pages.unregister()
-        self._space.close()
+        if not self._closed:
+            self._closed = True
+            self._space.keep_log(self._db)
+            self._db.close()
+            self._pages.unregister()
+            self._space.close()
 
     def _look_first(self) -> Found | None:
         """What is there. Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not

@@ -17,7 +17,7 @@ import configargparse
 from broker.checking import check as check_store
 from broker.store.base import UnusableStoreError
 from broker.store.copying import copy_anew
-from broker.store.files import FILE, LOCK, family, mark, nothing_in, remove_family, sync, traces
+from broker.store.files import FILE, LOCK, MARKER, family, mark, nothing_in, remove_family, sync, traces
 from broker.store.inspection import inspect
 from common.errors import StartError
 from common.process import INTERRUPTED, lock_file, lock_to_look, private_dir, run_main
@@ -88,6 +88,7 @@ def prepare(folder: Path) -> Target:
     target = Target(private_dir(folder, "store directory") / FILE, secrets.token_hex(4))
     lock_file(target.path.with_name(LOCK))
     remove_family(target.half)
+    target.path.with_name(MARKER).unlink(missing_ok=True)  # it tells of the store that was here
     mark(target.path.parent, target.store_id)
     return target
 

@@ -70,7 +70,7 @@ EXPECTED = {
         (7, 1, 1800, 0, b"kept", b"later", b""),
         (8, 3, 1900, 9000, b"", BATCH, OFFSETS),
     ],
-    "held": {b"u": {3: (1, 0, 9_500_000, (3, 1701, 2, b"", b"", 9000))}, b"v": {6: (1, 9_000_000, 0, None)}},
+    "held": {b"u": {3: (3, 0, 9_500_000, (3, 1701, 2, b"", b"", 9000))}, b"v": {6: (1, 9_000_000, 0, None)}},
     "dead": {b"u": [], b"v": [(5, 1702, 1, b"kept", b"dead", 0)]},
     "settings": {b"u": (60_000_000, 3), b"v": (0, 0)},
     "keys": [(b"t", b"l", b"e" * 16, 1_000_001, 0, 0, 5), (b"later", b"k", b"d" * 16, 1_000_002, 0, 0, 1900)],
@@ -161,10 +161,8 @@ def test_what_an_older_version_put_back_goes_on_with_attempts_that_were_not_give
         broker.elapse(1)
     broker.ask(Op.DEAD_RETURN, b"t", b"u")
     broker.commit()
+    store._db.execute("UPDATE held SET attempt = ?", (counted,))
     store.close()
-    db = apsw.Connection(str(tmp_path / FILE))
-    db.execute("UPDATE held SET attempt = ?", (counted,))
-    db.close()
     store = open_store(tmp_path)
     broker = BrokerDriver(store=store)
     broker.configure(b"t", b"u", max_deliveries=5)
