@@ -42,7 +42,7 @@ from common.process import (
     lock_file,
     on_hangup,
     private_dir,
-    run_main,
+    run_service,
 )
 
 log = logging.getLogger("fanmail.broker")
@@ -232,4 +232,4 @@ def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_service(main)

@@ -19,6 +19,7 @@ from broker.request_log import SLOW
 from broker.store.base import Store
 from common import wire
 from common.clock import Clock
+from common.log_queue import dropped_lines
 from common.partition import ClusterMap
 from common.process import drain_fd
 from common.wire import BrokerState
@@ -245,6 +246,7 @@ class Server:
         self._next_housekeeping = now.mono + TICK * 1000
         self._store.tidy()
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
+        self._dispatcher.counters["log.dropped"] = dropped_lines()
         self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         self._listener.report(now.mono)
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):

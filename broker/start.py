@@ -28,7 +28,7 @@ from common.process import (
     how_many,
     lock_file,
     private_dir,
-    run_main,
+    run_service,
 )
 from common.supervise import Child, Supervisor
 
@@ -147,4 +147,4 @@ def _child(settings: StartBrokersSettings, broker_id: str, path: Path) -> Child:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_service(main, PROG)

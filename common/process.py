@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from common.config import Settings, read_toml
 from common.errors import StartError
+from common.log_queue import queue_standard_error
 from common.partition import DESCRIPTION
 from common.units import count
 
@@ -212,6 +213,12 @@ def run_main(main: Callable[[], int], prog: str = "") -> NoReturn:
     except KeyboardInterrupt:  # before the handlers stood: nothing has been started yet
         code = 0
     sys.exit(code)
+
+
+def run_service(main: Callable[[], int], prog: str = "") -> NoReturn:
+    """The same for what has a loop: it never waits for whoever reads standard error."""
+    queue_standard_error()
+    run_main(main, prog)
 
 
 def drain_fd(fd: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import configargparse
@@ -12,7 +11,8 @@ import configargparse
 from common.config import FrontSettings, Settings
 from common.errors import StartError
 from common.log import setup_logging
-from common.process import check_ports, die_with_parent, how_many, ports_of, run_main
+from common.log_queue import LogQueue
+from common.process import check_ports, die_with_parent, how_many, ports_of, run_service
 from common.supervise import Child, Supervisor
 
 PROG = "quickstart"
@@ -67,10 +67,12 @@ def main() -> int:
     keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
     fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *ports, *shared, *keys]
     children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
-    _say("Starting Fanmail ...")
+    out = LogQueue(sys.stdout.fileno())
+    out.write("Starting Fanmail ...\n")
     ready = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
-    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: _say(ready)).run()
-    _say("Fanmail is stopped." if code == 0 else "Fanmail could not be started.")
+    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: out.write(ready + "\n")).run()
+    out.write("Fanmail is stopped.\n" if code == 0 else "Fanmail could not be started.\n")
+    out.close_within()
     return code
 
 
@@ -88,11 +90,6 @@ def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = F
         first=f"http://{HOST}:{port}",
         last=f"http://{HOST}:{last}",
     )
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):  # the terminal has been closed
-        print(text, flush=True)
 
 
 def _plural(number: int, noun: str) -> str:
@@ -135,4 +132,4 @@ def _options(argv: list[str]) -> Any:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_service(main, PROG)

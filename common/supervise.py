@@ -88,7 +88,7 @@ class Supervisor:
         log: logging.Logger,
         stop_timeout: float = 15.0,
         in_order: bool = False,
-        on_ready: Callable[[], None] | None = None,
+        on_ready: Callable[[], object] | None = None,
     ) -> None:
         self._slots = [_Slot(child) for child in children]
         self._log = log

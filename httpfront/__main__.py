@@ -16,6 +16,7 @@ from common.config import FrontSettings
 from common.curve import KeyPair, check_front, front_pair
 from common.errors import StartError
 from common.log import setup_logging
+from common.log_queue import queue_standard_error
 from common.partition import ClusterMap, DescriptionFile, load_cluster
 from common.process import (
     announce_ready,
@@ -24,7 +25,7 @@ from common.process import (
     die_with_parent,
     on_hangup,
     private_dir,
-    run_main,
+    run_service,
 )
 from httpfront.access import AccessLog
 from httpfront.answered import Answered
@@ -92,8 +93,6 @@ def main() -> int:
     server.run()
     operations.shut()
     gateway.close()
-    if access:
-        access.close()
     log.info("stopped")
     return 0
 
@@ -176,7 +175,7 @@ def _access_log(settings: FrontSettings, name: str) -> AccessLog | None:
     if not settings.access_log or settings.log_level in ("warning", "error"):
         return None
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
-    return AccessLog(name, text)
+    return AccessLog(name, text, queue_standard_error())
 
 
 def _allow_descriptors(connections: int) -> None:
@@ -188,4 +187,4 @@ def _allow_descriptors(connections: int) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, "front")
+    run_service(main, "front")

@@ -56,6 +56,7 @@ COUNTERS = (
     Row("fanmail_publishes_replayed", "Publishes that an idempotency key had seen before.", "publishes.replayed"),
     Row("fanmail_idempotency_keys_forgotten", "Keys forgotten before their time.", "keys.forgotten"),
     Row("fanmail_replies_dropped", "Replies that no front took.", "replies.dropped"),
+    Row("fanmail_broker_log_lines_dropped", "Lines of its log that nobody took in time.", "log.dropped"),
 )
 DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged")
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")

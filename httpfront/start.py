@@ -20,7 +20,7 @@ from common.process import (
     how_many,
     ports_of,
     private_dir,
-    run_main,
+    run_service,
 )
 from common.supervise import Child, Supervisor
 
@@ -68,4 +68,4 @@ def _child(settings: FrontSettings, number: int, port: int, ops_port: int) -> Ch
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_service(main, PROG)
