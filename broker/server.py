@@ -48,9 +48,11 @@ class Server:
         reload_map: Callable[[], ClusterMap | None],
         backups: Backups | None = None,
         goodbye_timeout: float = 0.0,
+        look_around: Callable[[], object] = lambda: None,
     ) -> None:
         """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `backups` makes
-        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye.
+        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye;
+        `look_around` is called every half second, and what it raises ends `run`.
         """
         self._listener = listener
         self._socket = listener.socket
@@ -59,6 +61,7 @@ class Server:
         self._store = store
         self._clock = clock
         self._reload_map = reload_map
+        self._look_around = look_around
         self._backups = backups
         self._log = dispatcher.request_log
         self._peers = Peers(self._log.dropped)
@@ -73,7 +76,7 @@ class Server:
         """When the messages of this turn were begun, and when the last was done."""
         self._wake_fd = wake_fd
         self._poller = zmq.Poller()
-        for source in (*listener.sockets, wake_fd):
+        for source in (*listener.sockets, wake_fd):  # it is bound
             self._poller.register(source, zmq.POLLIN)
 
     def stop(self) -> None:
@@ -244,6 +247,7 @@ class Server:
         if now.mono < self._next_housekeeping:
             return
         self._next_housekeeping = now.mono + TICK * 1000
+        self._look_around()
         self._store.tidy()
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
         self._dispatcher.counters["log.dropped"] = dropped_lines()

@@ -48,3 +48,8 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self._now = Now(self._now.mono + int(seconds * 1e6), self._now.wall + int(seconds * 1e3))
+
+
+def pause(seconds: float) -> None:
+    """Waits; not for loops that serve."""
+    time.sleep(seconds)

@@ -48,6 +48,12 @@ class Settings:
     max_body: int = setting(size(1, 64 * MIB), MIB, "bytes", "largest body of one message")
     max_batch: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "largest body of a batch")
     insecure: bool = setting(switch, False, "", "allow plain TCP between fronts and brokers beyond loopback")
+    start_timeout: float = setting(
+        seconds(0, 600),
+        20.0,
+        "seconds",
+        "how long a start waits for processes that are still stopping",
+    )
     curve_dir: str = setting(
         str, "", "path", "folder with secret keys where brokers have keys: ID.key of a broker, front.key of a front"
     )

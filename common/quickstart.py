@@ -12,7 +12,7 @@ from common.config import FrontSettings, Settings
 from common.errors import StartError
 from common.log import setup_logging
 from common.log_queue import LogQueue
-from common.process import check_ports, die_with_parent, how_many, ports_of, run_service
+from common.process import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
 from common.supervise import Child, Supervisor
 
 PROG = "quickstart"
@@ -57,15 +57,17 @@ def main() -> int:
     """Runs everything until Ctrl-C or SIGTERM. Raises `StartError`."""
     die_with_parent()
     options = _options(sys.argv[1:])
-    check_ports(HOST, ports_of(options.port, options.fronts))
+    ports = ports_of(options.port, options.fronts)
+    await_fronts(options.run_dir, HOST, ports, Settings.start_timeout)
+    check_ports(HOST, ports)
     check_ports(HOST, ports_of(options.ops_port, options.fronts, "--ops-port"))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
     durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
     brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
-    ports = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
+    listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
     keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
-    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *ports, *shared, *keys]
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
     children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
     out = LogQueue(sys.stdout.fileno())
     out.write("Starting Fanmail ...\n")

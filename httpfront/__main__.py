@@ -23,10 +23,11 @@ from common.process import (
     announce_stopping,
     description_path,
     die_with_parent,
+    front_lock,
     on_hangup,
-    private_dir,
     run_service,
 )
+from common.run_dir import hold_lock, private_dir
 from httpfront.access import AccessLog
 from httpfront.answered import Answered
 from httpfront.app import create_app
@@ -52,7 +53,9 @@ def main() -> int:
     settings, _ = config.load(FrontSettings, "front", sys.argv[1:])
     name = f"front-{settings.port}"
     setup_logging(settings.log_format, settings.log_level, name)
-    private_dir(settings.run_dir)
+    run_dir = private_dir(settings.run_dir)
+    if settings.port:
+        hold_lock(front_lock(run_dir, settings.host, settings.port), settings.start_timeout)
     _allow_descriptors(settings.connections)
     pair = front_pair(settings.curve_dir)
     load_map = _map_loader(settings, pair)

@@ -14,7 +14,8 @@ from broker.store.base import UnusableStoreError
 from broker.store.files import FILE, LOCK
 from broker.store.inspection import Inspection, TopicRow
 from common.errors import StartError
-from common.process import how_many, lock_file, run_main
+from common.process import how_many, run_main
+from common.run_dir import lock_file
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")

@@ -18,7 +18,8 @@ from broker.store.base import UnusableStoreError
 from broker.store.files import FILE, LOCK, sync
 from broker.store.inspection import begin_anew, check_file
 from common.errors import StartError
-from common.process import lock_file, private_dir, run_main
+from common.process import run_main
+from common.run_dir import lock_file, private_dir
 
 PROG = "restore"
 
