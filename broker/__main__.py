@@ -76,9 +76,9 @@ def main(durable: OpenStore = SqliteStore) -> int:
     else:
         raise_limit(MOST_FILES)
     listener = Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
+    server, state = build_server(settings, cluster, listener, store, backups, place)
     listener.bind(endpoint)
     check_descriptors()
-    server, state = build_server(settings, cluster, listener, store, backups, place)
     try:
         began = time.monotonic()
         gc.disable()  # a store is read faster, and what it makes has no cycles

@@ -61,10 +61,15 @@ class Door:
     """Belongs to the loop's thread."""
 
     def __init__(
-        self, router: zmq.Socket[bytes], path: Path, counters: Counter[str], free: Callable[[], int] = free_descriptors
+        self,
+        router: zmq.Socket[bytes],
+        path: Path,
+        counters: Counter[str],
+        epoll: select.epoll,
+        free: Callable[[], int] = free_descriptors,
     ) -> None:
-        """Opens the door: whoever connects waits until `turn`. `free` says how many descriptors are left. Raises
-        `StartError`. The path belongs to whoever holds the broker's lock.
+        """Opens the door: whoever connects waits until `turn`, and `epoll` becomes readable. `free` says how many
+        descriptors are left. Raises `StartError`. The path belongs to whoever holds the broker's lock.
         """
         self._router = router
         self._path = path
@@ -77,8 +82,7 @@ class Door:
         self._refused = 0
         self._next_report = 0
         self._monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        self.epoll = select.epoll()
-        """Becomes readable when somebody waits."""
+        self._epoll = epoll
         try:
             self._listening = self._listen()
         except OSError as error:
@@ -86,7 +90,7 @@ class Door:
 
     def turn(self) -> None:
         """Once a turn of the loop: lets in, or refuses, who waits."""
-        if not self.epoll.poll(0):
+        if not self._epoll.poll(0):
             return
         self._hear()
         owed = sum(each.owed for each in self._given.values())
@@ -125,7 +129,6 @@ class Door:
         if self._is_there():
             self._path.unlink()
         self._listening.close()
-        self.epoll.close()
         self._monitor.close(linger=0)
 
     def _listen(self) -> socket.socket:
@@ -143,7 +146,7 @@ class Door:
             fresh.listen(backlog - 1)  # the kernel takes one more
             fresh.setblocking(False)
             made = os.stat(name, dir_fd=folder)
-            self.epoll.register(fresh, select.EPOLLIN)
+            self._epoll.register(fresh, select.EPOLLIN)
             os.rename(name, self._path.name, src_dir_fd=folder, dst_dir_fd=folder)
             self._file, self._backlog = made, backlog
         except OSError:
@@ -155,7 +158,7 @@ class Door:
         return fresh
 
     def _give(self, given: _Given, waited_at: socket.socket) -> None:
-        self.epoll.unregister(waited_at)
+        self._epoll.unregister(waited_at)
         self._router.setsockopt(zmq.USE_FD, waited_at.detach())
         self._router.bind(f"ipc://{self._path}")
         endpoint = self._router.getsockopt(zmq.LAST_ENDPOINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ class Listener:
         self.counters: Counter[str] = Counter()
         """Of the broker; here connections and messages that were refused are counted."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._waiting = select.epoll()
+        """Is readable when somebody waits at the door."""
         self._door: Door | None = None
         self._gate = Gate(self._context, keys, self.counters) if keys else None
         self.socket = self._context.socket(zmq.ROUTER)
@@ -55,14 +58,14 @@ class Listener:
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes] | int]:
-        """All that the loop has to wait for, once it is bound."""
+        """All that the loop has to wait for."""
         gate: list[zmq.Socket[bytes]] = self._gate.sockets if self._gate else []
-        return [self.socket, *gate, *([self._door.epoll.fileno()] if self._door else [])]
+        return [self.socket, *gate, self._waiting.fileno()]
 
     def bind(self, endpoint: str) -> None:
         """Raises `StartError`. The path of a Unix socket must belong to whoever holds the broker's lock."""
         if endpoint.startswith("ipc://"):
-            self._door = Door(self.socket, Path(endpoint.removeprefix("ipc://")), self.counters)
+            self._door = Door(self.socket, Path(endpoint.removeprefix("ipc://")), self.counters, self._waiting)
             return
         self.socket.setsockopt(zmq.IPV6, int(is_ipv6(endpoint)))
         try:
@@ -111,6 +114,7 @@ class Listener:
         """Replies already handed to ZeroMQ get half a second to leave."""
         if self._door:
             self._door.close()
+        self._waiting.close()
         self.socket.close(linger=500)
         if self._gate:
             self._gate.close()

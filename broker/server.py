@@ -76,7 +76,7 @@ class Server:
         """When the messages of this turn were begun, and when the last was done."""
         self._wake_fd = wake_fd
         self._poller = zmq.Poller()
-        for source in (*listener.sockets, wake_fd):  # it is bound
+        for source in (*listener.sockets, wake_fd):
             self._poller.register(source, zmq.POLLIN)
 
     def stop(self) -> None:

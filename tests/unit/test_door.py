@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ class House:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.router = self.context.socket(zmq.ROUTER)
         self.path = short_folder() / "b0.sock"
-        self.door = Door(self.router, self.path, self.counters, lambda: self.free)
+        self.door = Door(self.router, self.path, self.counters, select.epoll(), lambda: self.free)
 
     def front(self) -> zmq.Socket[bytes]:
         front = self.context.socket(zmq.DEALER)
@@ -133,7 +134,7 @@ def test_a_path_as_long_as_may_be() -> None:
     path = Path(f"{folder}/{'x' * (107 - len(str(folder)) - 1)}")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     router = context.socket(zmq.ROUTER)
-    door = Door(router, path, Counter())
+    door = Door(router, path, Counter(), select.epoll())
     with socket.socket(socket.AF_UNIX) as front:
         front.connect(str(path))
     door.close()
