@@ -62,7 +62,7 @@ DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", 
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
 REJECTED += ("too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost")
-REFUSED = ("key", "handshake", "removed")
+REFUSED = ("key", "handshake", "removed", "descriptors")
 
 
 class Labelled(NamedTuple):
@@ -83,7 +83,7 @@ LABELLED = (
     Labelled("fanmail_requests_rejected", "Requests refused, by error code.", "reason", "errors.", REJECTED),
     Labelled(
         "fanmail_connections_refused",
-        "Connections over TCP that were not let in, and messages of fronts that were removed, by reason.",
+        "Connections that were not let in, and messages of fronts that were removed, by reason.",
         "reason",
         "refused.",
         REFUSED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -183,3 +184,43 @@ def test_a_front_without_a_description_waits_for_it(folder: Path, start_supervis
     wait_for(front.ready, "the front to find the brokers")
     assert front.web.subscribe("t", "u").status == 200
     front.forget()
+
+
+def test_a_supervisor_that_is_killed_can_be_started_again(folder: Path, start_supervised: StartSupervised) -> None:
+    """Its children are stopping then: one that is slow about it is waited for."""
+    port = free_ports(2)
+    flags = {
+        "start-brokers": ("1", "--run-dir=run", "--store=sqlite", f"--data={folder}/data"),
+        "start-fronts": ("1", "--run-dir=run", f"--port={port}", f"--ops-port={port + 1}"),
+    }
+    first = {name: start_supervised(name, *each, cwd=folder) for name, each in flags.items()}
+    wait_for(lambda: is_ready(port), "the front")
+    slow = [pid for each in first.values() for pid in each.children()]
+    for pid in slow:
+        os.kill(pid, signal.SIGSTOP)
+    for each in first.values():
+        each.process.kill()
+    second = [start_supervised(name, *each, cwd=folder) for name, each in flags.items()]
+    for each in second:
+        wait_for(lambda each=each: "waiting for a process that is stopping" in each.process.log(), "the wait")
+    for pid in slow:
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: is_ready(port), "the new front")
+    assert not any(map(alive, slow))
+    assert all(each.process.terminate() == 0 for each in reversed(second))
+
+
+def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervised: StartSupervised) -> None:
+    port = free_ports(2)
+    brokers = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
+    start_supervised("start-fronts", "1", f"--port={port}", f"--ops-port={port + 1}", "--run-dir=run", cwd=folder)
+    wait_for(lambda: is_ready(port), "the front")
+    names = {"b0.lock", "b0.ready", "b0.sock", "b0.sock.lock", "brokers.lock", "cluster.toml"}
+    shutil.rmtree(folder / "run")
+    wait_for(lambda: {each.name for each in (folder / "run").glob("*")} >= names, "all files")
+    late = start_supervised("start-fronts", "1", "--port=0", "--ops-port=0", "--run-dir=run", cwd=folder)
+    where = wait_for(lambda: late.process.event("serving"), "another front")
+    wait_for(lambda: is_ready(where["port"]), "another front")
+    again = run("start-brokers", "1", "--run-dir=run", cwd=folder)
+    assert (again.returncode, "already in use" in again.stderr) == (2, True)
+    assert brokers.process.running
