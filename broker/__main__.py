@@ -71,14 +71,16 @@ def main(durable: OpenStore = SqliteStore) -> int:
     place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
     backups = Backups(store)
+    if endpoint.startswith("tcp://") and not pair:
+        log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
     if pair:
         lower_limit(MOST_STRANGERS)
     else:
         raise_limit(MOST_FILES)
     listener = Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
     server, state = build_server(settings, cluster, listener, store, backups, place)
-    listener.bind(endpoint)
     check_descriptors()
+    listener.bind(endpoint)
     try:
         began = time.monotonic()
         gc.disable()  # a store is read faster, and what it makes has no cycles

@@ -1,7 +1,7 @@
 """Whether a slow client keeps up: what it has to move in a window of time.
 
-Of an answer that is what the client's side has taken. What the kernel takes from us does not show it: it says that there
-is room again only when a third of its buffer is free, which may be megabytes.
+Of an answer that is what the client's side has taken. What the kernel takes from us does not show it: it says that
+there is room again only when a third of its buffer is free, which may be megabytes.
 """
 
 from __future__ import annotations

@@ -186,28 +186,33 @@ def test_a_front_without_a_description_waits_for_it(folder: Path, start_supervis
     front.forget()
 
 
-def test_a_supervisor_that_is_killed_can_be_started_again(folder: Path, start_supervised: StartSupervised) -> None:
-    """Its children are stopping then: one that is slow about it is waited for."""
+def test_a_supervisor_that_is_killed_can_be_started_again_at_once(
+    folder: Path, start_supervised: StartSupervised
+) -> None:
+    """Its children are stopping then, and wait for others: a broker for its fronts, a front for a request."""
     port = free_ports(2)
     flags = {
         "start-brokers": ("1", "--run-dir=run", "--store=sqlite", f"--data={folder}/data"),
         "start-fronts": ("1", "--run-dir=run", f"--port={port}", f"--ops-port={port + 1}"),
     }
+
+    def start_again(name: str) -> None:
+        first[name].process.kill()
+        again = start_supervised(name, *flags[name], cwd=folder)
+        wait_for(lambda: "waiting for a process that is stopping" in again.process.log(), "the wait")
+
     first = {name: start_supervised(name, *each, cwd=folder) for name, each in flags.items()}
     wait_for(lambda: is_ready(port), "the front")
-    slow = [pid for each in first.values() for pid in each.children()]
-    for pid in slow:
-        os.kill(pid, signal.SIGSTOP)
-    for each in first.values():
-        each.process.kill()
-    second = [start_supervised(name, *each, cwd=folder) for name, each in flags.items()]
-    for each in second:
-        wait_for(lambda each=each: "waiting for a process that is stopping" in each.process.log(), "the wait")
-    for pid in slow:
-        os.kill(pid, signal.SIGCONT)
-    wait_for(lambda: is_ready(port), "the new front")
-    assert not any(map(alive, slow))
-    assert all(each.process.terminate() == 0 for each in reversed(second))
+    (front,) = first["start-fronts"].children()
+    os.kill(front, signal.SIGSTOP)
+    start_again("start-brokers")
+    os.kill(front, signal.SIGCONT)
+    wait_for(lambda: is_ready(port), "the new broker")
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"POST /t/u HTTP/1.1\r\nHost: a\r\n")
+        wait_for(lambda: is_ready(port), "the front, which has accepted it")
+        start_again("start-fronts")
+    wait_for(lambda: not alive(front) and is_ready(port), "the new front")
 
 
 def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervised: StartSupervised) -> None:
