@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 MAX_LINES, MAX_BYTES = 50_000, 8 * 1024 * 1024
 """What may wait. Lines that `write_later` takes may use half of it, so that they leave room for all others."""
@@ -36,15 +36,8 @@ PATIENCE = 2.0
 log = logging.getLogger("fanmail.log")
 
 
-class _Line(NamedTuple):
-    """Text that waits, or what makes it."""
-
-    size: int
-    """Bytes, estimated; so many are counted."""
-    lines: int
-    text: str
-    render: Callable[[Any], str] | None = None
-    value: Any = None
+_Line = tuple[int, int, str, Callable[[Any], str] | None, Any]
+"""What waits: bytes (estimated), lines, and the text, or what makes it and of what. Plain: there is one a request."""
 
 
 class LogQueue(io.TextIOBase):
@@ -78,7 +71,7 @@ class LogQueue(io.TextIOBase):
     def write(self, text: str) -> int:
         """Queues text, which is whole lines as a rule."""
         if text:
-            self._add(_Line(len(text), text.count("\n"), text), 1)
+            self._add((len(text), text.count("\n"), text, None, None), self._max_lines, self._max_bytes)
             if not self._rung:
                 self._rung = True
                 self._bell.put(True)
@@ -86,7 +79,7 @@ class LogQueue(io.TextIOBase):
 
     def write_later(self, render: Callable[[Any], str], value: object) -> None:
         """Queues a line that the thread renders, and need not write at once. Such lines leave room for others."""
-        self._add(_Line(LATER_BYTES, 1, "", render, value), 2)
+        self._add((LATER_BYTES, 1, "", render, value), self._max_lines // 2, self._max_bytes // 2)
         if not (self._rung or self._rung_softly):
             self._rung_softly = True
             self._bell.put(False)
@@ -113,17 +106,16 @@ class LogQueue(io.TextIOBase):
             if self._bytes == before:
                 return
 
-    def _add(self, line: _Line, share: int) -> None:
-        """The line counts against one part in `share` of the bounds. What the thread itself has to say always fits."""
+    def _add(self, line: _Line, most_lines: int, most_bytes: int) -> None:
+        """What the thread itself has to say always fits."""
         with self._lock:
-            most_lines, most_bytes = self._max_lines // share, self._max_bytes // share
-            full = self._lines + line.lines > most_lines or self._bytes + line.size > most_bytes
+            full = self._lines + line[1] > most_lines or self._bytes + line[0] > most_bytes
             if full and threading.current_thread() is not self._thread:
-                self._drop(line.lines)
+                self._drop(line[1])
                 return
             self._waiting.append(line)
-            self._lines += line.lines
-            self._bytes += line.size
+            self._lines += line[1]
+            self._bytes += line[0]
 
     def _drop(self, lines: int) -> None:
         with self._lock:
@@ -146,10 +138,10 @@ class LogQueue(io.TextIOBase):
             size = 0
             while self._waiting and size < CHUNK:
                 lines.append(self._waiting.popleft())
-                size += lines[-1].size
+                size += lines[-1][0]
             written = self._write(lines)
             with self._lock:
-                self._lines -= sum(line.lines for line in lines)
+                self._lines -= sum(line[1] for line in lines)
                 self._bytes -= size
             if written and self._unsaid:
                 unsaid, self._unsaid = self._unsaid, 0
@@ -166,17 +158,18 @@ class LogQueue(io.TextIOBase):
                 self._await_room()
                 continue
             except OSError:
-                self._drop(sum(line.lines for line in lines))
+                self._drop(sum(line[1] for line in lines))
                 return False
             self._torn = data[count - 1] != 0x0A
             data = data[count:]
         return True
 
     def _text(self, line: _Line) -> str:
-        if line.render is None:
-            return line.text
+        _, _, text, render, value = line
+        if render is None:
+            return text
         try:
-            return line.render(line.value)
+            return render(value)
         except Exception:  # a line less, and not a log that has ended
             self._drop(1)
             return ""
