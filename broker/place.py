@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from common.errors import StartError
@@ -27,9 +28,10 @@ class Place:
         self._keeper = Keeper(run_dir, locks)
 
     def serves(self) -> None:
-        """From now on the mark is there. Raises `StartError`."""
-        write_file(self._mark, "")
+        """From now on the mark is there."""
         self._keeper.files[self._mark] = ""
+        with suppress(StartError):  # the directory has just been removed: `look` makes it again
+            write_file(self._mark, "")
 
     def leave(self) -> None:
         """The mark goes."""

@@ -229,3 +229,21 @@ def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervis
     again = run("start-brokers", "1", "--run-dir=run", cwd=folder)
     assert (again.returncode, "already in use" in again.stderr) == (2, True)
     assert brokers.process.running
+
+
+def test_of_two_brokers_in_one_run_directory_the_older_ends(folder: Path, start_supervised: StartSupervised) -> None:
+    """The locks were removed, and others were quicker to make them again."""
+    first = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
+    wait_for((folder / "run" / "b0.ready").exists, "the first broker")
+    (broker,) = first.children()
+    for pid in (first.process.pid, broker):
+        os.kill(pid, signal.SIGSTOP)
+    shutil.rmtree(folder / "run")
+    second = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
+    wait_for(lambda: "serving" in second.process.log(), "the second broker")
+    os.kill(broker, signal.SIGCONT)
+    wait_for(lambda: "another broker has been started in the place of this one" in first.process.log(), "the end")
+    os.kill(first.process.pid, signal.SIGCONT)
+    assert first.process.popen.wait(PATIENCE) == 1
+    assert not alive(broker)
+    assert len(second.children()) == 1
