@@ -164,8 +164,9 @@ class Cluster(Group):
         description = self.run_dir / "cluster.toml"
         text, self.keys = describe(brokers, self.run_dir, wire)
         description.write_text(text)
-        self.map: ClusterMap = load_cluster(description)
-        place = (f"--run-dir={self.run_dir}", *((f"--curve-dir={self.run_dir}",) if self.keys else ()))
+        self.map: ClusterMap = load_cluster(description, insecure=True)
+        secured = f"--curve-dir={self.run_dir}" if self.keys else "--insecure"
+        place = (f"--run-dir={self.run_dir}", secured)
         self._broker_flags = (*place, *broker_flags)
         try:
             self.brokers = [self.start("broker", f"--id=b{n}", *self._broker_flags) for n in range(brokers)]

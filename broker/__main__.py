@@ -17,8 +17,10 @@ from broker.backups import Backups
 from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
+from broker.door import NEEDED
 from broker.limits import Limits
 from broker.listener import Listener
+from broker.place import Place
 from broker.request_log import RequestLog
 from broker.server import Server
 from broker.state import State
@@ -31,6 +33,7 @@ from common import config
 from common.clock import SystemClock, stopwatch
 from common.config import BrokerSettings
 from common.curve import broker_pair
+from common.descriptors import free_descriptors, lower_limit, raise_limit
 from common.errors import StartError
 from common.log import setup_logging
 from common.partition import ClusterMap, load_cluster
@@ -39,17 +42,18 @@ from common.process import (
     announce_stopping,
     description_path,
     die_with_parent,
-    lock_file,
     on_hangup,
-    private_dir,
-    run_main,
+    run_service,
 )
+from common.run_dir import LostLockError, hold_lock, private_dir
 from common.toml_file import read_toml
 
 log = logging.getLogger("fanmail.broker")
 
-MOST_FILES = 1024
+MOST_STRANGERS = 1024
 """Open files of a broker that listens to a network: what strangers can make it hold before they are refused."""
+MOST_FILES = 16_384
+"""Open files that any other broker may have, where the hard limit allows it."""
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
@@ -65,25 +69,21 @@ def main(durable: OpenStore = SqliteStore) -> int:
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     address = cluster.address(settings.id)
     endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
-    lock_file(run_dir / f"{settings.id}.lock")
-    if endpoint.startswith("ipc://"):  # nobody else can be listening there: the lock is ours
-        path = Path(endpoint.removeprefix("ipc://"))
-        lock_file(f"{path}.lock")
-        if path.is_socket():
-            path.unlink()
-        elif path.exists():
-            raise StartError(f"{path}: there is something that is not a socket")
+    place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
     backups = Backups(store)
+    if endpoint.startswith("tcp://") and not pair:
+        log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
     if pair:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
+        lower_limit(MOST_STRANGERS)
+    else:
+        raise_limit(MOST_FILES)
     listener = Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
-    server, state = build_server(settings, cluster, listener, store, backups)
+    server, state = build_server(settings, cluster, listener, store, backups, place)
+    check_descriptors()
     listener.bind(endpoint)
     try:
         began = time.monotonic()
-        ready_mark(run_dir, settings.id).unlink(missing_ok=True)  # of one that was killed
         gc.disable()  # a store is read faster, and what it makes has no cycles
         server.load()
         gc.enable()
@@ -99,11 +99,14 @@ def main(durable: OpenStore = SqliteStore) -> int:
                 "loaded_s": round(time.monotonic() - began, 3),
             },
         )
-        serve(server, ready_mark(run_dir, settings.id))
+        serve(server, place)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
         log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
+        return 1
+    except LostLockError as error:
+        log.critical("another broker has been started in the place of this one", extra={"reason": str(error)})
         return 1
     except StartError:
         raise
@@ -118,20 +121,20 @@ def main(durable: OpenStore = SqliteStore) -> int:
     return 0
 
 
-def ready_mark(run_dir: Path, broker_id: str) -> Path:
-    """The file that is there while a broker has its store loaded and serves. Probes look for it."""
-    return run_dir / f"{broker_id}.ready"
+def check_descriptors() -> None:
+    """Raises `StartError` where there are so few descriptors that no front could be let in."""
+    short = NEEDED - free_descriptors()
+    if short > 0:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        raise StartError(f"the limit of open files, {limit}, is too low: a broker needs {limit + short} (ulimit -n)")
 
 
-def serve(server: Server, mark: Path) -> None:
+def serve(server: Server, place: Place) -> None:
     """Runs the server until it is stopped, and lets whoever asks know that it runs."""
-    try:
-        mark.touch(0o600)
-    except OSError as error:  # a full disk
-        log.warning("probes cannot see that this broker is ready", extra={"path": str(mark), "reason": error.strerror})
+    place.serves()
     announce_ready()
     server.run()
-    mark.unlink(missing_ok=True)
+    place.leave()
 
 
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
@@ -144,7 +147,7 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
     if not settings.data:
         raise StartError("--store sqlite needs --data, the directory where the stores are")
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
-    lock_file(folder / LOCK)
+    hold_lock(folder / LOCK, settings.start_timeout)
     try:
         return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve, stopwatch)
     except UnusableStoreError as error:
@@ -167,7 +170,7 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: Backups
+    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: Backups, place: Place
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
@@ -190,7 +193,7 @@ def build_server(
         return newer
 
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
-    server = Server(listener, dispatcher, store, clock, read_end, reload_map, backups, patience)
+    server = Server(listener, dispatcher, store, clock, read_end, reload_map, backups, patience, place.look)
 
     def stop(*_: object) -> None:
         server.stop()
@@ -241,4 +244,4 @@ def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_service(main)

@@ -19,6 +19,7 @@ from broker.request_log import SLOW
 from broker.store.base import Store
 from common import wire
 from common.clock import Clock
+from common.log_queue import dropped_lines
 from common.partition import ClusterMap
 from common.process import drain_fd
 from common.wire import BrokerState
@@ -47,9 +48,11 @@ class Server:
         reload_map: Callable[[], ClusterMap | None],
         backups: Backups | None = None,
         goodbye_timeout: float = 0.0,
+        look_around: Callable[[], object] = lambda: None,
     ) -> None:
         """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `backups` makes
-        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye.
+        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye;
+        `look_around` is called every half second, and what it raises ends `run`.
         """
         self._listener = listener
         self._socket = listener.socket
@@ -58,6 +61,7 @@ class Server:
         self._store = store
         self._clock = clock
         self._reload_map = reload_map
+        self._look_around = look_around
         self._backups = backups
         self._log = dispatcher.request_log
         self._peers = Peers(self._log.dropped)
@@ -245,10 +249,12 @@ class Server:
         if now.mono < self._next_housekeeping:
             return
         self._next_housekeeping = now.mono + TICK * 1000
+        self._look_around()
         self._store.tidy()
         if self._backups is not None:
             self._backups.tidy(now.mono)
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
+        self._dispatcher.counters["log.dropped"] = dropped_lines()
         self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         self._listener.report(now.mono)
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):

@@ -26,15 +26,14 @@ from common.process import (
     die_with_parent,
     has_brokers,
     how_many,
-    lock_file,
-    lock_to_look,
-    private_dir,
-    run_main,
+    run_service,
 )
+from common.run_dir import Keeper, await_lock, hold_lock, lock_to_look, private_dir, write_file
 from common.supervise import Child, Supervisor
 
 PROG = "start-brokers"
 DEFAULT_BROKERS = 4
+LOCK_OF_ALL = "brokers.lock"
 STOP_MARGIN = 5.0
 """Seconds that a broker has beyond its drain before it is killed."""
 
@@ -65,7 +64,7 @@ def main() -> int:
         raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")
     run_dir = private_dir(settings.run_dir)
     settings = replace(settings, run_dir=str(run_dir), topics=settings.topics or settings.config)
-    lock_file(run_dir / "brokers.lock")
+    hold_lock(run_dir / LOCK_OF_ALL, settings.start_timeout)
     if not described:
         write_description(run_dir, arguments.brokers or DEFAULT_BROKERS, SystemClock().now().wall // 1000)
     path = description_path(settings)
@@ -75,7 +74,10 @@ def main() -> int:
     for broker_id in mine:
         broker_pair(settings.curve_dir, cluster.address(broker_id))
     children = [_child(settings, broker_id, path) for broker_id in mine]
-    return Supervisor(children, log, settings.goodbye_timeout + STOP_MARGIN).run()
+    keeper = Keeper(run_dir, [run_dir / LOCK_OF_ALL])
+    if not described:
+        keeper.files[path] = path.read_text(encoding="utf-8")
+    return Supervisor(children, log, settings.goodbye_timeout + STOP_MARGIN, look_around=keeper.look).run()
 
 
 def write_description(run_dir: Path, brokers: int, now: int) -> None:
@@ -98,12 +100,7 @@ def write_description(run_dir: Path, brokers: int, now: int) -> None:
         if old.brokers == wanted.brokers:
             return
         epoch = old.epoch + 1
-    fresh = path.with_suffix(".new")
-    try:
-        fresh.write_text(describe_local(brokers, run_dir, epoch), encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise StartError(f"{path}: {error.strerror}") from None
+    write_file(path, describe_local(brokers, run_dir, epoch))
 
 
 def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
@@ -116,6 +113,7 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
     mine = chosen(cluster, settings.ids)
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
         if path.parent.name in mine or path.parent.name not in wanted.split(","):
+            await_lock(path.with_name(LOCK), settings.start_timeout)
             made_for = _made_for(path)
             if made_for is None:
                 continue
@@ -148,4 +146,4 @@ def _child(settings: StartBrokersSettings, broker_id: str, path: Path) -> Child:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_service(main, PROG)

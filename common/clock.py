@@ -181,3 +181,8 @@ class ManualClock:
     def set_wall(self, seconds: float) -> None:
         """Somebody sets the system's clock, by so much."""
         self._now = self._now._replace(wall=self._now.wall + int(seconds * 1e3))
+
+
+def pause(seconds: float) -> None:
+    """Waits; not for loops that serve."""
+    time.sleep(seconds)

@@ -46,7 +46,15 @@ class Settings:
     log_level: str = setting(choice("debug", "info", "warning", "error"), "info", "", "least level that is logged")
     max_body: int = setting(size(1, 64 * MIB), MIB, "bytes", "largest body of one message")
     max_batch: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "largest body of a batch, as it comes and decoded")
-    insecure: bool = setting(switch, False, "", "allow plain TCP between fronts and brokers beyond loopback")
+    insecure: bool = setting(
+        switch, False, "", "allow plain TCP between fronts and brokers: whoever connects may do all"
+    )
+    start_timeout: float = setting(
+        seconds(0, 600),
+        20.0,
+        "seconds",
+        "how long a start waits for processes that are still stopping",
+    )
     curve_dir: str = setting(
         str, "", "path", "folder with secret keys where brokers have keys: ID.key of a broker, front.key of a front"
     )
@@ -118,11 +126,20 @@ class FrontSettings(Settings):
     max_headers: int = setting(size(256, MIB), 16 * KIB, "bytes", "largest request line and header section (431)")
     max_target: int = setting(size(64, MIB), 8 * KIB, "bytes", "longest request target (414)")
     request_timeout: float = setting(
-        seconds(0.1, 3600), 30.0, "seconds", "a request must have arrived whole so long after its first byte"
+        seconds(0.1, 3600),
+        30.0,
+        "seconds",
+        "so long after its first byte a request is there (408), or its body keeps up with min_rate",
     )
     idle_timeout: float = setting(seconds(0.1, 86400), 75.0, "seconds", "an idle connection is closed after so long")
     write_timeout: float = setting(
-        seconds(0.1, 3600), 30.0, "seconds", "a client that reads nothing of its answer is closed after so long"
+        seconds(0.1, 3600), 30.0, "seconds", "a client that reads its answer slower than min_rate for so long is closed"
+    )
+    min_rate: int = setting(
+        size(1, GIB),
+        KIB,
+        "bytes a second",
+        "least rate of bodies (in each request_timeout) and answers (in each write_timeout)",
     )
     broker_timeout: float = setting(
         seconds(0.1, 600), 5.0, "seconds", "a broker must have answered after so long, else 504"

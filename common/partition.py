@@ -25,7 +25,6 @@ MAX_IPC_PATH = 107
 """Bytes that a Unix socket's path may have (`sun_path` less its NUL, unix(7))."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}").fullmatch
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})").fullmatch
-_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|\[::1\]").fullmatch
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 FRONT = "front"
 """Of fronts and tools: the name of the file with their secret key. So no broker with a key may be called that."""
@@ -197,8 +196,8 @@ def _pins(table: Mapping[str, Any], ids: Sequence[str]) -> dict[int, str]:
 def check_endpoint(endpoint: str, *, insecure: bool, key: str = "") -> None:
     """Refuses (`ValueError`) what a broker cannot or must not listen on.
 
-    ZeroMQ cannot bound the number of parts that a stranger sends, and frames are not authenticated: so ipc or
-    loopback, TCP with a key, and plain TCP beyond loopback only where the operator says so.
+    ZeroMQ cannot bound the number of parts that a stranger sends, and frames are not authenticated: so ipc or TCP with
+    a key, and plain TCP only where the operator says so. On loopback too: every user of the host could connect.
     """
     if endpoint.startswith("ipc:///"):
         path = endpoint.removeprefix("ipc://")
@@ -212,10 +211,9 @@ def check_endpoint(endpoint: str, *, insecure: bool, key: str = "") -> None:
     match = _TCP(endpoint)
     if not match or not 1 <= int(match["port"]) <= 65535:
         raise ValueError(f"endpoint {endpoint!r} is neither ipc:///path nor tcp://host:port")
-    if not key and not insecure and not _LOOPBACK(match["host"]):
+    if not key and not insecure:
         raise ValueError(
-            f"endpoint {endpoint!r} is TCP beyond loopback without a key: make one (bin/keys curve), "
-            "or allow plain TCP with --insecure"
+            f"endpoint {endpoint!r} is TCP without a key: make one (bin/keys curve), or allow plain TCP with --insecure"
         )
 
 

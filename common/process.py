@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
-import fcntl
 import os
 import signal
 import socket
@@ -17,14 +16,14 @@ from typing import NoReturn
 
 from common.config import Settings
 from common.errors import StartError
+from common.log_queue import queue_standard_error
 from common.partition import DESCRIPTION
+from common.run_dir import SUPERVISOR, await_lock, mark_stopping
 from common.toml_file import read_toml
 from common.units import count
 
 READY_FD = "FANMAIL_READY_FD"
 """Variable with the descriptor on which a supervised process says that it is ready."""
-SUPERVISOR = "FANMAIL_SUPERVISOR"
-"""Variable with the process id of the supervisor that started this process."""
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 """Variable with the socket on which systemd, or what speaks like it, hears how a service stands (sd_notify(3))."""
 _PR_SET_PDEATHSIG = 1
@@ -77,7 +76,10 @@ def announce_ready() -> None:
 
 
 def announce_stopping() -> None:
-    """Tells systemd, if it listens, that this process has begun to stop. Safe in a signal handler."""
+    """Tells systemd, if it listens, and who wants the locks, that this process has begun to stop. Safe in a signal
+    handler.
+    """
+    mark_stopping()
     notify_systemd("STOPPING=1")
 
 
@@ -92,73 +94,6 @@ def notify_systemd(state: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
-
-
-def private_dir(path: str | Path, what: str = "run directory") -> Path:
-    """The directory as an absolute path, made where it is missing, and for its owner only (0700).
-
-    Raises `StartError` for a symbolic link, for what is not ours, and for a directory open to others that
-    already holds files: an empty one is closed, but /tmp or a home directory given by mistake stays as it is.
-    """
-    given = Path(path).absolute()
-    try:
-        folder = given.parent.resolve() / given.name  # sockets' paths are short: no detours in them
-        folder.mkdir(0o700, parents=True, exist_ok=True)
-        if folder.is_symlink():
-            raise StartError(f"{what} {folder}: is a symbolic link")
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise StartError(f"{what} {given}: {error.strerror}") from None
-    try:
-        status = os.fstat(handle)
-        if status.st_uid != os.geteuid():
-            raise StartError(f"{what} {folder}: belongs to another user")
-        if status.st_mode & 0o077:
-            if any(folder.iterdir()):
-                raise StartError(f"{what} {folder}: is open to other users (chmod 700, or another one)")
-            os.fchmod(handle, 0o700)
-    finally:
-        os.close(handle)
-    return folder
-
-
-def lock_file(path: str | Path) -> int:
-    """Takes the exclusive lock on a file for the life of this process and writes its id into the first line, which is
-    always 20 bytes long; further lines stay. On a full disk the line may be missing.
-
-    Returns the descriptor, which must stay open and is not inherited. Raises `StartError` where another
-    process holds the lock.
-    """
-    handle = _locked(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
-    with suppress(OSError):  # the lock is what counts
-        os.pwrite(handle, b"%-19d\n" % os.getpid(), 0)
-    return handle
-
-
-def lock_to_look(path: str | Path) -> int | None:
-    """Takes a shared lock on a file, which is not changed: others may look too, and nobody takes it exclusively.
-
-    Returns the descriptor, or None where there is no such file: nobody has ever taken it. Raises `StartError` where
-    another process holds the lock.
-    """
-    return _locked(path, os.O_RDONLY, fcntl.LOCK_SH) if os.path.lexists(path) else None
-
-
-def _locked(path: str | Path, flags: int, kind: int) -> int:
-    try:
-        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartError(f"{path}: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(handle, 20).decode("ascii", "replace").split("\n")[0].strip()
-        os.close(handle)
-        if not isinstance(error, BlockingIOError):
-            raise StartError(f"{path}: {error.strerror}") from None
-        who = f"process {holder}" if holder.isdigit() and Path(f"/proc/{holder}").exists() else "another process"
-        raise StartError(f"{path}: already in use by {who}") from None
-    return handle
 
 
 def has_brokers(settings: Settings) -> bool:
@@ -182,6 +117,18 @@ def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
     if last > 65535:
         raise StartError(f"{name} {first} and {fronts} fronts: port {last} is over 65535")
     return list(range(first, last + 1))
+
+
+def front_lock(run_dir: str | Path, host: str, port: int) -> Path:
+    """The lock of the front at a port."""
+    return Path(run_dir) / f"front-{host.replace('/', '_')}-{port}.lock"
+
+
+def await_fronts(run_dir: str | Path, host: str, ports: Iterable[int], patience: float) -> None:
+    """Waits up to `patience` seconds for fronts that are stopping, which may still have their ports."""
+    for port in ports:
+        if port:
+            await_lock(front_lock(run_dir, host, port), patience)
 
 
 def check_ports(host: str, ports: Iterable[int]) -> None:
@@ -233,6 +180,12 @@ def run_main(main: Callable[[], int], prog: str = "", interrupted: int = 0) -> N
         if interrupted:
             print(f"{prog}: interrupted", file=sys.stderr)
     sys.exit(code)
+
+
+def run_service(main: Callable[[], int], prog: str = "") -> NoReturn:
+    """The same for what has a loop: it never waits for whoever reads standard error."""
+    queue_standard_error()
+    run_main(main, prog)
 
 
 def drain_fd(fd: int) -> None:

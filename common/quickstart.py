@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import configargparse
@@ -12,7 +11,8 @@ import configargparse
 from common.config import FrontSettings, Settings
 from common.errors import StartError
 from common.log import setup_logging
-from common.process import check_ports, die_with_parent, how_many, ports_of, run_main
+from common.log_queue import LogQueue
+from common.process import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
 from common.supervise import Child, Supervisor
 
 PROG = "quickstart"
@@ -57,20 +57,24 @@ def main() -> int:
     """Runs everything until Ctrl-C or SIGTERM. Raises `StartError`."""
     die_with_parent()
     options = _options(sys.argv[1:])
-    check_ports(HOST, ports_of(options.port, options.fronts))
+    ports = ports_of(options.port, options.fronts)
+    await_fronts(options.run_dir, HOST, ports, Settings.start_timeout)
+    check_ports(HOST, ports)
     check_ports(HOST, ports_of(options.ops_port, options.fronts, "--ops-port"))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
     durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
     brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
-    ports = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
+    listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
     keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
-    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *ports, *shared, *keys]
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
     children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
-    _say("Starting Fanmail ...")
+    out = LogQueue(sys.stdout.fileno())
+    out.write("Starting Fanmail ...\n")
     ready = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
-    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: _say(ready)).run()
-    _say("Fanmail is stopped." if code == 0 else "Fanmail could not be started.")
+    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: out.write(ready + "\n")).run()
+    out.write("Fanmail is stopped.\n" if code == 0 else "Fanmail could not be started.\n")
+    out.close_within()
     return code
 
 
@@ -88,11 +92,6 @@ def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = F
         first=f"http://{HOST}:{port}",
         last=f"http://{HOST}:{last}",
     )
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):  # the terminal has been closed
-        print(text, flush=True)
 
 
 def _plural(number: int, noun: str) -> str:
@@ -135,4 +134,4 @@ def _options(argv: list[str]) -> Any:
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_service(main, PROG)

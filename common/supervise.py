@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.clock import SystemClock
-from common.process import NOTIFY_SOCKET, READY_FD, SUPERVISOR, announce_ready, announce_stopping, on_hangup
+from common.process import NOTIFY_SOCKET, READY_FD, announce_ready, announce_stopping, on_hangup
+from common.run_dir import SUPERVISOR, LostLockError
 
 FIRST_DELAY, MOST_DELAY = 0.2, 5.0
 """Seconds before a child that died is started again: the first time, and the most after doubling."""
@@ -26,6 +27,8 @@ STEADY = 10.0
 """Seconds after which a child counts as running well: the delay begins anew."""
 REPEAT = 0.5
 """Seconds in which a second SIGTERM or SIGINT is the same request: timeout(1) and process groups send two."""
+LOOK_EVERY = 1.0
+"""Seconds."""
 UNUSABLE = 2
 """Exit code of a child that cannot start at all: a bad setting, a port in use."""
 
@@ -79,6 +82,7 @@ class Supervisor:
     `on_ready` is called and a supervisor above is told. A child that exits is started again after a delay.
     Stopping sends SIGTERM, and SIGKILL after `stop_timeout` seconds; a second request to stop kills at once.
     `in_order`: each child is started when the one before is ready; they are stopped one by one in reverse.
+    `look_around` is called every second; where it raises `LostLockError` all are stopped.
     SIGHUP is passed on to children as soon as they are ready; that of a terminal which has been closed stops them.
     """
 
@@ -88,13 +92,16 @@ class Supervisor:
         log: logging.Logger,
         stop_timeout: float = 15.0,
         in_order: bool = False,
-        on_ready: Callable[[], None] | None = None,
+        on_ready: Callable[[], object] | None = None,
+        look_around: Callable[[], object] | None = None,
     ) -> None:
         self._slots = [_Slot(child) for child in children]
         self._log = log
         self._stop_timeout = stop_timeout
         self._in_order = in_order
         self._on_ready = on_ready
+        self._look_around = look_around
+        self._look_at = 0.0 if look_around else math.inf
         self._clock = SystemClock()
         self._selector = selectors.DefaultSelector()
         self._own_groups = SUPERVISOR not in os.environ
@@ -103,7 +110,8 @@ class Supervisor:
         self._code = 0
 
     def run(self) -> int:
-        """Returns 0 after a stop that was asked for, 2 where a child exited with 2 before it was ever ready.
+        """Returns 0 after a stop that was asked for, 2 where a child exited with 2 before it was ever ready, 1 where
+        another process has been started in the place of this one.
 
         Takes over the signal handlers of the process: call it from the main thread, once.
         """
@@ -177,11 +185,13 @@ class Supervisor:
 
     def _until_due(self) -> float | None:
         times = [at for slot in self._slots for at in (slot.start_at, slot.kill_at) if at is not None]
-        first = min(times, default=math.inf)
+        first = min([*times, self._look_at])
         return max(0.0, first - self._now()) if first < math.inf else None
 
     def _do_due(self) -> None:
         now = self._now()
+        if self._look_at <= now:
+            self._look(now)
         for slot in self._slots:
             if slot.start_at is not None and slot.start_at <= now:
                 self._start(slot)
@@ -189,6 +199,15 @@ class Supervisor:
                 self._log.warning("did not stop in time: killed", extra=slot.about())
                 slot.kill_at = math.inf
                 self._send(signal.SIGKILL, [slot])
+
+    def _look(self, now: float) -> None:
+        self._look_at = now + LOOK_EVERY
+        try:
+            if self._look_around and self._stopped_at is None:
+                self._look_around()
+        except LostLockError as error:
+            self._log.critical("another has been started in the place of this one", extra={"reason": str(error)})
+            self._stop(1)
 
     def _start(self, slot: _Slot) -> None:
         slot.start_at, slot.started, slot.hung_up = None, self._now(), False

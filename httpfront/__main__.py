@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -14,18 +13,21 @@ from common import config
 from common.clock import SystemClock
 from common.config import FrontSettings
 from common.curve import KeyPair, check_front, front_pair
+from common.descriptors import raise_limit
 from common.errors import StartError
 from common.log import setup_logging
+from common.log_queue import queue_standard_error
 from common.partition import ClusterMap, DescriptionFile, load_cluster
 from common.process import (
     announce_ready,
     announce_stopping,
     description_path,
     die_with_parent,
+    front_lock,
     on_hangup,
-    private_dir,
-    run_main,
+    run_service,
 )
+from common.run_dir import hold_lock, private_dir
 from httpfront.access import AccessLog
 from httpfront.answered import Answered
 from httpfront.app import create_app
@@ -41,6 +43,8 @@ from httpfront.server import FrontServer, OnRequest, ServerOptions
 
 OPS_CONNECTIONS = 64
 """Open connections of the operations port."""
+OTHER_FILES, LEAST_FILES = 1024, 192
+"""Descriptors of a front beside twice its connections: as many as it takes, and the fewest that it can do with."""
 
 log = logging.getLogger("fanmail.front")
 
@@ -51,8 +55,10 @@ def main() -> int:
     settings, _ = config.load(FrontSettings, "front", sys.argv[1:])
     name = f"front-{settings.port}"
     setup_logging(settings.log_format, settings.log_level, name)
-    private_dir(settings.run_dir)
-    _allow_descriptors(settings.connections)
+    run_dir = private_dir(settings.run_dir)
+    if settings.port:
+        hold_lock(front_lock(run_dir, settings.host, settings.port), settings.start_timeout)
+    settings = replace(settings, connections=_served(settings.connections))
     pair = front_pair(settings.curve_dir)
     load_map = _map_loader(settings, pair)
     hub = Hub()
@@ -94,8 +100,6 @@ def main() -> int:
     server.run()
     operations.shut()
     gateway.close()
-    if access:
-        access.close()
     log.info("stopped")
     return 0
 
@@ -145,6 +149,7 @@ def _options(settings: FrontSettings) -> ServerOptions:
         request_timeout=settings.request_timeout,
         idle_timeout=settings.idle_timeout,
         write_timeout=settings.write_timeout,
+        min_rate=settings.min_rate,
     )
 
 
@@ -178,16 +183,22 @@ def _access_log(settings: FrontSettings, name: str) -> AccessLog | None:
     if not settings.access_log or settings.log_level in ("warning", "error"):
         return None
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
-    return AccessLog(name, text)
+    return AccessLog(name, text, queue_standard_error())
 
 
-def _allow_descriptors(connections: int) -> None:
-    """Raises the soft limit of open files to what the connections need, as far as the hard limit goes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + 1024  # those that linger after their last answer do not count, but are open
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+def _served(connections: int) -> int:
+    """How many connections can be served: so many, or fewer where the hard limit of open files allows no more, which is
+    logged. Those that linger after their last answer do not count, but are open. Raises `StartError` where it is none.
+    """
+    limit = raise_limit(2 * connections + OTHER_FILES)
+    served = min(connections, (limit - LEAST_FILES) // 2)
+    if served < 1:
+        raise StartError(f"the limit of open files, {limit}, is too low: a front needs {LEAST_FILES + 2} (ulimit -n)")
+    if served < connections:
+        about = {"limit": limit, "wanted": connections, "served": served, "needed": 2 * connections + OTHER_FILES}
+        log.warning("the limit of open files is too low for --connections: fewer are served", extra=about)
+    return served
 
 
 if __name__ == "__main__":
-    run_main(main, "front")
+    run_service(main, "front")

@@ -1,4 +1,4 @@
-"""The access log: one line a request, rendered and written by a thread of its own, many at once.
+"""The access log: one line a request, rendered and written by the thread of the log's queue, many at once.
 
 The loop only appends a tuple: rendering and a write for every request would block it. A process that is killed
 loses the lines of the last quarter second.
@@ -6,66 +6,29 @@ loses the lines of the last quarter second.
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
-from typing import TextIO
 
 import msgspec
 
 from common.log import timestamp
+from common.log_queue import LogQueue
 from httpfront.answered import Answered
-
-FLUSH_EVERY = 0.25
-"""Seconds."""
-MAX_WAITING = 100_000
-"""Lines; more are dropped and their number is logged."""
 
 
 class AccessLog:
-    """`record` may be called by any thread and never waits."""
+    """`record` never waits."""
 
-    def __init__(self, process: str, text: bool, stream: TextIO | None = None) -> None:
+    def __init__(self, process: str, text: bool, queue: LogQueue) -> None:
         self._process = process
         self._render = self._text if text else self._json
-        self._stream = stream or sys.stderr
-        self._waiting: list[tuple[float, Answered]] = []
-        """With the time, seconds since 1970."""
-        self._dropped = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
-        self._thread.start()
+        self._queue = queue
 
     def record(self, answered: Answered) -> None:
         """The hook of `FrontServer`."""
-        if len(self._waiting) >= MAX_WAITING:
-            self._dropped += 1
-            return
-        self._waiting.append((time.time(), answered))
+        self._queue.write_later(self._render, (time.time(), answered))
 
-    def close(self) -> None:
-        """Writes what is waiting."""
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        while not self._stop.wait(FLUSH_EVERY):
-            self._flush()
-        self._flush()
-
-    def _flush(self) -> None:
-        lines, self._waiting = self._waiting, []
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            lines.append((time.time(), Answered("", f"{dropped} lines dropped", 0, 0.0, "", 0)))
-        if lines:
-            try:
-                self._stream.write("".join(self._render(*line) for line in lines))
-                self._stream.flush()
-            except (OSError, ValueError):  # a full disk, a closed pipe: the next ones may get through
-                self._dropped += len(lines)
-
-    def _json(self, at: float, answered: Answered) -> str:
+    def _json(self, request: tuple[float, Answered]) -> str:
+        at, answered = request
         line = {
             "time": timestamp(at),
             "level": "info",
@@ -84,7 +47,8 @@ class AccessLog:
             line["trace_id"] = answered.trace_id
         return msgspec.json.encode(line).decode() + "\n"
 
-    def _text(self, at: float, answered: Answered) -> str:
+    def _text(self, request: tuple[float, Answered]) -> str:
+        at, answered = request
         clock = timestamp(at)[11:23]
         took = f"{answered.duration * 1e3:.1f}ms"
         extras = f" key={answered.key}" if answered.key else ""

@@ -56,12 +56,13 @@ COUNTERS = (
     Row("fanmail_publishes_replayed", "Publishes that an idempotency key had seen before.", "publishes.replayed"),
     Row("fanmail_idempotency_keys_forgotten", "Keys forgotten before their time.", "keys.forgotten"),
     Row("fanmail_replies_dropped", "Replies that no front took.", "replies.dropped"),
+    Row("fanmail_broker_log_lines_dropped", "Lines of its log that nobody took in time.", "log.dropped"),
 )
 DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "damaged")
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
 REJECTED += ("too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost", "damaged")
-REFUSED = ("key", "handshake", "removed")
+REFUSED = ("key", "handshake", "removed", "descriptors")
 
 
 class Labelled(NamedTuple):
@@ -82,7 +83,7 @@ LABELLED = (
     Labelled("fanmail_requests_rejected", "Requests refused, by error code.", "reason", "errors.", REJECTED),
     Labelled(
         "fanmail_connections_refused",
-        "Connections over TCP that were not let in, and messages of fronts that were removed, by reason.",
+        "Connections that were not let in, and messages of fronts that were removed, by reason.",
         "reason",
         "refused.",
         REFUSED,

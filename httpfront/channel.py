@@ -6,15 +6,13 @@
 
 While BUSY or FLUSHING nothing is read: pipelined requests wait in the kernel, and in what came along with the
 request that runs. So answers come in order, and a client that does not read holds nothing but its connection.
-waitress's own channel is not used: it waits for slow clients inside the worker, parses all pipelined requests
-ahead and has no deadline for a request (docs/architecture.md).
+Why waitress's own channel is not used: docs/architecture.md.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-import struct
 import time
 from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from httpfront.body import Refusal
 from httpfront.departure import Departure
+from httpfront.pace import Pace, reset_at_close, unread
 from httpfront.parser import StrictParser
 from httpfront.task import CONTINUE, FrontTask, build_answer, keeps_alive, plain_answer
 
@@ -57,6 +56,7 @@ class Channel:
         self._began = 0.0  # when the request being served had arrived
         self._data = b""  # what arrived behind the request that is BUSY
         self._out: bytes | memoryview = b""
+        self._pace = Pace()  # of the body that arrives, or of the answer that leaves
         self._keep = True  # go on after what is in `_out`
         self._discarded = 0
         self._want(READING)
@@ -70,17 +70,23 @@ class Channel:
         if self.state == IDLE and self.refused:
             self._refuse(OVERLOADED)
         elif self.state == IDLE and self._receiving:
-            self._refuse(TIMED_OUT)
+            arrived = self._parser.body_bytes_received if self._parser else 0
+            if not self._keeps_up(-arrived, self.server.options.request_timeout):
+                self._refuse(TIMED_OUT)
         elif self.state == IDLE:
             self._receive()  # a request that is in the kernel already must not be lost
             if self.state == IDLE and not self._receiving:
                 self._linger()
         elif self.state == FLUSHING:
-            # Without a reset the kernel would keep the unread rest for minutes.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close()
+            if not self._keeps_up(len(self._out) + unread(self._sock), self.server.options.write_timeout):
+                reset_at_close(self._sock)
+                self.close()
         elif self.state == LINGERING:
             self.close()
+
+    def _keeps_up(self, left: int, window: float) -> bool:
+        self.deadline = time.monotonic() + window
+        return self._pace.keeps_up(left, self.server.options.min_rate * window)
 
     def limit_idle(self, until: float) -> None:
         """Brings the deadline of a connection without a request forward to `until`."""
@@ -102,7 +108,7 @@ class Channel:
         return self._sock.fileno()
 
     def _handle(self, events: int) -> None:
-        """What the hub saw. Events may be stale: everything tried here may find nothing to do."""
+        """What the hub saw. Events may be stale."""
         try:
             self._react(events)
         except Exception:  # nothing a client sends may leave it hanging, or end the loop
@@ -173,7 +179,7 @@ class Channel:
     def _still_arriving(self, parser: StrictParser, expecting: bool) -> None:
         if parser.started and not self._receiving:
             self._receiving = True
-            self.deadline = time.monotonic() + self.server.options.request_timeout
+            self.deadline = self._pace.begins(0, self.server.options.request_timeout)
         if parser.expect_continue and expecting:
             parser.expect_continue = False
             if not parser.body_bytes_received and self._send(CONTINUE):
@@ -218,18 +224,15 @@ class Channel:
         """As much of the answer has left as the kernel takes now."""
         if self._out:
             self.state = FLUSHING
-            self.deadline = time.monotonic() + self.server.options.write_timeout
+            self.deadline = self._pace.begins(len(self._out) + unread(self._sock), self.server.options.write_timeout)
             self._want(EPOLLOUT)
         else:
             self._answered()
 
     def _flush(self) -> None:
-        left = len(self._out)
         self._out = self._send(self._out)
         if not self._out:
             self._answered()
-        elif len(self._out) < left:
-            self.deadline = time.monotonic() + self.server.options.write_timeout
 
     def _answered(self) -> None:
         """Everything is sent: the next request, or the end."""
@@ -247,19 +250,16 @@ class Channel:
     def _refuse(self, error: Any) -> None:
         """Answers without the application, and closes."""
         method = getattr(self._parser, "command", "")
-        status = f"{error.code} {error.reason}"
         retry_after = 1 if error.code == 503 else None
-        answer = plain_answer(status, str(error.body), retry_after, method == "HEAD")
+        answer = plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD")
         self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep = False
         self._out = self._send(answer)
         self._sent()
 
     def _linger(self) -> None:
-        """Closes so that the client can read the last answer.
-
-        Closing with unread input would make the kernel send a reset, which may destroy the answer on its
-        way; so the input is read and dropped for a while, until the client closes too.
+        """Closes so that the client can read the last answer: closing with unread input would make the kernel send a
+        reset, which may destroy the answer on its way; so the input is read and dropped until the client closes too.
         """
         self._parser, self._data = None, b""
         try:

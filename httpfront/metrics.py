@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from common.log_queue import dropped_lines
 from common.version import VERSION
 from httpfront.answered import Answered
 from httpfront.auth import REASONS
@@ -78,6 +79,8 @@ class FrontMetrics:
         for reason, count in self._refused.items():
             refused.add_metric((reason,), count)
         yield refused
+        text = "Lines of this front's log that nobody took in time."
+        yield CounterMetricFamily("fanmail_log_lines_dropped", text, dropped_lines())
 
     def _first(self, answer: tuple[str, str, int]) -> None:
         route, method, status = answer

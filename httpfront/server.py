@@ -56,11 +56,14 @@ class ServerOptions:
     max_target: int = 8 * 1024
     """Bytes of the request target; above it 414."""
     request_timeout: float = 30.0
-    """Seconds from a request's first byte until it is whole; then 408."""
+    """Seconds from a request's first byte until its header section is there, and windows in which its body must keep up
+    with `min_rate`; else 408."""
     idle_timeout: float = 75.0
     """Seconds that a connection may be without a request."""
     write_timeout: float = 30.0
-    """Seconds that a client may take nothing of its answer."""
+    """Seconds: windows in which a client that takes an answer must keep up with `min_rate`; else a reset."""
+    min_rate: int = 1024
+    """Bytes a second."""
 
 
 class FrontServer(TcpWSGIServer):  # type: ignore[misc]

@@ -14,14 +14,15 @@ from common.key_file import read_keys
 from common.log import setup_logging
 from common.partition import load_cluster
 from common.process import (
+    await_fronts,
     check_ports,
     die_with_parent,
     has_brokers,
     how_many,
     ports_of,
-    private_dir,
-    run_main,
+    run_service,
 )
+from common.run_dir import private_dir
 from common.supervise import Child, Supervisor
 
 PROG = "start-fronts"
@@ -56,6 +57,7 @@ def main() -> int:
         read_keys(settings.api_keys_file)
     ports = ports_of(settings.port, arguments.fronts)
     ops_ports = ports_of(settings.ops_port, arguments.fronts, "--ops-port")
+    await_fronts(settings.run_dir, settings.host, ports, settings.start_timeout)
     check_ports(settings.host, ports)
     check_ports(settings.ops_host, ops_ports)
     children = [_child(settings, n, *each) for n, each in enumerate(zip(ports, ops_ports, strict=True))]
@@ -68,4 +70,4 @@ def _child(settings: FrontSettings, number: int, port: int, ops_port: int) -> Ch
 
 
 if __name__ == "__main__":
-    run_main(main, PROG)
+    run_service(main, PROG)

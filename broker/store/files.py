@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from broker.store.base import UnusableStoreError
+from common.run_dir import HOLDER_BYTES
 
 FILE, LOCK, MARKER = "store.db", "lock", "damaged"
 """In the folder of one broker; the last is there where the store was found damaged when it was written."""
@@ -13,8 +14,6 @@ WAL, JOURNAL = "-wal", "-journal"
 BESIDE = (WAL, "-shm", JOURNAL)
 """What SQLite keeps beside a database, after its name. It takes what is there for a part of the database, whoever left
 it (https://www.sqlite.org/howtocorrupt.html#_mispairing_database_files_and_hot_journals_)."""
-_PID_BYTES = 20
-"""The first line of a lock file, as `lock_file` writes it."""
 _MARK = "store "
 
 
@@ -67,7 +66,7 @@ def marked(folder: Path) -> str:
         lines = (folder / LOCK).read_text("ascii", "replace").split("\n")
     except OSError:
         return ""
-    named = len(lines) > 2 and len(lines[0]) == _PID_BYTES - 1 and lines[1].startswith(_MARK)
+    named = len(lines) > 2 and len(lines[0]) == HOLDER_BYTES - 1 and lines[1].startswith(_MARK)
     return lines[1].removeprefix(_MARK) if named else ""
 
 
@@ -79,8 +78,8 @@ def mark(folder: Path, store_id: str) -> None:
         return
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        holder = os.read(descriptor, _PID_BYTES).split(b"\n")[0].strip()
-        line = holder.ljust(_PID_BYTES - 1) + f"\n{_MARK}{store_id}\n".encode()
+        holder = os.read(descriptor, HOLDER_BYTES).split(b"\n")[0].strip()
+        line = holder.ljust(HOLDER_BYTES - 1) + f"\n{_MARK}{store_id}\n".encode()
         os.pwrite(descriptor, line, 0)
         os.ftruncate(descriptor, len(line))
     finally:

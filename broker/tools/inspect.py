@@ -15,7 +15,8 @@ from broker.store.base import UnusableStoreError
 from broker.store.files import FILE, LOCK, traces
 from broker.store.inspection import TopicRow, inspect
 from common.errors import StartError
-from common.process import INTERRUPTED, how_many, lock_to_look, run_main
+from common.process import INTERRUPTED, how_many, run_main
+from common.run_dir import lock_to_look
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")

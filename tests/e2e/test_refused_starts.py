@@ -15,10 +15,10 @@ from tests.e2e.curve import describe, make_keys
 ROOT = Path(__file__).parents[2]
 
 
-def refusal(module: str, *arguments: str) -> str:
-    """The one line of a start that is refused."""
+def refusal(module: str, *arguments: str, files: int = 1024) -> str:
+    """The one line of a start that is refused; it may open so many `files`."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -108,3 +108,18 @@ def test_a_copy_with_a_key_that_is_not_listed(folder: Path) -> None:
 def test_keys_that_are_there_already(folder: Path) -> None:
     keyed(folder)
     assert "b0.key: is there already and is not replaced" in refusal("common.keys", "curve", str(folder / "keys"), "b0")
+
+
+def test_too_few_descriptors(folder: Path) -> None:
+    (folder / "cluster.toml").write_text(describe_local(1, folder))
+    line = refusal("broker", f"--run-dir={folder}", files=32)
+    assert "the limit of open files, 32, is too low: a broker needs " in line
+    line = refusal("httpfront", f"--run-dir={folder}", "--port=0", "--ops-port=0", files=193)
+    assert line == "front: the limit of open files, 193, is too low: a front needs 194 (ulimit -n)"
+
+
+def test_plain_tcp_on_loopback(folder: Path) -> None:
+    (folder / "cluster.toml").write_text('[[brokers]]\nid = "b0"\nendpoint = "tcp://127.0.0.1:7999"\n')
+    for module in ("broker", "broker.start", "httpfront.start"):
+        line = refusal(module, f"--run-dir={folder}/run", f"--config={folder / 'cluster.toml'}")
+        assert "'tcp://127.0.0.1:7999' is TCP without a key" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -183,3 +184,66 @@ def test_a_front_without_a_description_waits_for_it(folder: Path, start_supervis
     wait_for(front.ready, "the front to find the brokers")
     assert front.web.subscribe("t", "u").status == 200
     front.forget()
+
+
+def test_a_supervisor_that_is_killed_can_be_started_again_at_once(
+    folder: Path, start_supervised: StartSupervised
+) -> None:
+    """Its children are stopping then, and wait for others: a broker for its fronts, a front for a request."""
+    port = free_ports(2)
+    flags = {
+        "start-brokers": ("1", "--run-dir=run", "--store=sqlite", f"--data={folder}/data"),
+        "start-fronts": ("1", "--run-dir=run", f"--port={port}", f"--ops-port={port + 1}"),
+    }
+
+    def start_again(name: str) -> None:
+        first[name].process.kill()
+        again = start_supervised(name, *flags[name], cwd=folder)
+        wait_for(lambda: "waiting for a process that is stopping" in again.process.log(), "the wait")
+
+    first = {name: start_supervised(name, *each, cwd=folder) for name, each in flags.items()}
+    wait_for(lambda: is_ready(port), "the front")
+    (front,) = first["start-fronts"].children()
+    os.kill(front, signal.SIGSTOP)
+    start_again("start-brokers")
+    os.kill(front, signal.SIGCONT)
+    wait_for(lambda: is_ready(port), "the new broker")
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"POST /t/u HTTP/1.1\r\nHost: a\r\n")
+        wait_for(lambda: is_ready(port), "the front, which has accepted it")
+        start_again("start-fronts")
+    wait_for(lambda: not alive(front) and is_ready(port), "the new front")
+
+
+def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervised: StartSupervised) -> None:
+    port = free_ports(2)
+    brokers = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
+    start_supervised("start-fronts", "1", f"--port={port}", f"--ops-port={port + 1}", "--run-dir=run", cwd=folder)
+    wait_for(lambda: is_ready(port), "the front")
+    names = {"b0.lock", "b0.ready", "b0.sock", "b0.sock.lock", "brokers.lock", "cluster.toml"}
+    shutil.rmtree(folder / "run")
+    wait_for(lambda: {each.name for each in (folder / "run").glob("*")} >= names, "all files")
+    late = start_supervised("start-fronts", "1", "--port=0", "--ops-port=0", "--run-dir=run", cwd=folder)
+    where = wait_for(lambda: late.process.event("serving"), "another front")
+    wait_for(lambda: is_ready(where["port"]), "another front")
+    again = run("start-brokers", "1", "--run-dir=run", cwd=folder)
+    assert (again.returncode, "already in use" in again.stderr) == (2, True)
+    assert brokers.process.running
+
+
+def test_of_two_brokers_in_one_run_directory_the_older_ends(folder: Path, start_supervised: StartSupervised) -> None:
+    """The locks were removed, and others were quicker to make them again."""
+    first = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
+    wait_for((folder / "run" / "b0.ready").exists, "the first broker")
+    (broker,) = first.children()
+    for pid in (first.process.pid, broker):
+        os.kill(pid, signal.SIGSTOP)
+    shutil.rmtree(folder / "run")
+    second = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
+    wait_for(lambda: "serving" in second.process.log(), "the second broker")
+    os.kill(broker, signal.SIGCONT)
+    wait_for(lambda: "another broker has been started in the place of this one" in first.process.log(), "the end")
+    os.kill(first.process.pid, signal.SIGCONT)
+    assert first.process.popen.wait(PATIENCE) == 1
+    assert not alive(broker)
+    assert len(second.children()) == 1

@@ -87,6 +87,42 @@ def test_a_client_that_reads_slowly_gets_everything() -> None:
         assert client.get("/last").status == 200
 
 
+def test_a_client_that_keeps_up_may_take_longer_than_the_timeout() -> None:
+    """The kernel's buffers are large: for a while the server sees nothing leave but what the client's side takes."""
+    with running(Echo(), write_timeout=0.5) as server, Client(server.port) as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.send(get("/big?9000000"))
+        began, received = time.monotonic(), 0
+        while time.monotonic() - began < 5 * server.options.write_timeout:  # far less than the kernel has taken
+            received += len(client.sock.recv(16384))
+            time.sleep(0.02)
+        assert received < 4_000_000
+        assert server.channels
+        while received < 9_000_000:
+            received += len(client.sock.recv(1_000_000))
+
+
+def test_a_client_that_only_sips_is_closed() -> None:
+    with running(Echo(), write_timeout=0.3, min_rate=10**8) as server, Client(server.port, tiny=True) as client:
+        client.send(get("/big?9000000"))
+        with pytest.raises(ConnectionResetError):  # noqa: PT012 - whichever read comes to it
+            while client.sock.recv(1000):
+                time.sleep(0.01)
+
+
+def test_a_body_that_keeps_up_may_take_longer_than_the_timeout() -> None:
+    body = b"x" * 40
+    with running(Echo(), request_timeout=0.3, min_rate=10) as server, Client(server.port) as client:
+        request = post("/a", body)
+        client.send(request[: -len(body)])
+        for n in range(len(body)):
+            time.sleep(0.03)
+            client.send(body[n : n + 1])
+        assert client.answer().status == 200
+        client.send(post("/a", body)[:-1])
+        assert client.answer().status == 408
+
+
 def test_clients_that_pipeline_and_do_not_read_hold_nobody_up() -> None:
     app = Echo()
     with running(app) as server:

@@ -31,7 +31,7 @@ KINDS = (
 
 @lru_cache
 def map_of(brokers: int) -> ClusterMap:
-    return ClusterMap("simulated", 1, [BrokerAddress(f"b{n}", f"ipc:///b{n}") for n in range(brokers)])
+    return ClusterMap("simulated", 1, [BrokerAddress(f"b{n}", f"tcp://b{n}:1") for n in range(brokers)])
 
 
 class Cluster:

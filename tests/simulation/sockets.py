@@ -42,6 +42,8 @@ class Router:
         self._world = world
         self._network = network
         self._endpoint = ""
+        self._parts: deque[bytes] = deque()
+        """Of the message that is being read."""
 
     def setsockopt(self, option: int, value: int) -> None:
         """The options that matter are how the doubles behave."""
@@ -50,8 +52,10 @@ class Router:
         self._endpoint = endpoint
         self._network.routers[endpoint] = self
 
-    def recv_multipart(self, flags: int) -> list[bytes]:
+    def recv(self, flags: int) -> bytes:
         """In order of each connection, and in any order between them."""
+        if self._parts:
+            return self._parts.popleft()
         if not self.inbox:
             raise NotNow
         connection = self._world.rng.choice(list(self.inbox))
@@ -59,7 +63,13 @@ class Router:
         frames = waiting.popleft()
         if not waiting:
             del self.inbox[connection]
-        return [connection.peer_id, *frames]
+        self._parts.extend(frames)
+        return connection.peer_id
+
+    def getsockopt(self, option: int) -> int:
+        """Whether the message goes on."""
+        assert option == zmq.RCVMORE
+        return len(self._parts)
 
     def send_multipart(self, parts: list[bytes], flags: int) -> None:
         connection = self.peers.get(parts[0])

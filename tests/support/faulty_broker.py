@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from broker.__main__ import main
-from common.process import run_main
+from common.process import run_service
 from tests.support.faulty_store import FaultyStore, Point
 
 
@@ -21,4 +21,4 @@ def faulty_main() -> int:
 
 
 if __name__ == "__main__":
-    run_main(faulty_main, "broker")
+    run_service(faulty_main, "broker")

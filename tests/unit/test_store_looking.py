@@ -24,7 +24,7 @@ from broker.tools import restore
 from common.config import StartBrokersSettings
 from common.errors import StartError
 from common.partition import BrokerAddress, ClusterMap
-from common.process import lock_file, lock_to_look
+from common.run_dir import lock_file, lock_to_look
 from tests.support.driver import STORE_ID, BrokerDriver, loaded
 from tests.support.life import LIFE, live
 from tests.support.snapshot import snapshot
