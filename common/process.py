@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import errno
 import fcntl
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from common.config import Settings, read_toml
 from common.errors import StartError
+from common.listeners import open_listeners
 from common.partition import DESCRIPTION
 from common.units import count
 
@@ -166,19 +166,11 @@ def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
     return list(range(first, last + 1))
 
 
-def check_ports(host: str, ports: Iterable[int]) -> None:
+def check_ports(hosts: Sequence[str], ports: Iterable[int]) -> None:
     """Raises `StartError` where a front could not listen: before any has been started, in one line."""
     for port in ports:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-            raise StartError(f"port {port} on {host} {reason}") from None
+        for sock in open_listeners(hosts, port):
+            sock.close()
 
 
 def how_many(low: int, high: int) -> Callable[[str], int]:

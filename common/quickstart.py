@@ -57,8 +57,8 @@ def main() -> int:
     """Runs everything until Ctrl-C or SIGTERM. Raises `StartError`."""
     die_with_parent()
     options = _options(sys.argv[1:])
-    check_ports(HOST, ports_of(options.port, options.fronts))
-    check_ports(HOST, ports_of(options.ops_port, options.fronts, "--ops-port"))
+    check_ports([HOST], ports_of(options.port, options.fronts))
+    check_ports([HOST], ports_of(options.ops_port, options.fronts, "--ops-port"))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
     durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []

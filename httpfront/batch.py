@@ -16,7 +16,7 @@ import falcon
 
 from common import ops
 from common.errors import FanmailError
-from httpfront.metadata import unpack_headers
+from httpfront.metadata import HARMLESS, unpack_headers
 from httpfront.ndjson import NDJSON, as_lines, content, described
 from httpfront.receipts import receipt_text
 
@@ -105,7 +105,7 @@ def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bo
             ("Msg-First-Id", f"{batch.epoch}-{first.first}"),
             ("Msg-Id", f"{batch.epoch}-{end}"),
             ("Msg-Pending", str(batch.pending)),
-            ("X-Content-Type-Options", "nosniff"),
+            *HARMLESS,
         )
     )
 

@@ -159,7 +159,7 @@ class Echo:
 @contextmanager
 def running(app: Callable[..., Any], on_request: OnRequest | None = None, **options: Any) -> Iterator[FrontServer]:
     """A server in a thread; checks at the end that its loop ended by itself."""
-    settings: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "connections": 100}
+    settings: dict[str, Any] = {"hosts": ["127.0.0.1"], "port": 0, "connections": 100}
     hub = Hub()
     server = FrontServer(app, ServerOptions(**settings | options), hub, on_request)
     if isinstance(app, Echo):

@@ -294,13 +294,13 @@ def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"^port {port} on 127\.0\.0\.1 is in use$"):
-            process.check_ports("127.0.0.1", [port])
-    process.check_ports("127.0.0.1", [port])
+            process.check_ports(["127.0.0.1"], [port])
+    process.check_ports(["127.0.0.1"], [port])
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
     with pytest.raises(StartError, match=r"port 8100 on 192\.0\.2\.1 cannot be used: "):
-        process.check_ports("192.0.2.1", [8100])
+        process.check_ports(["192.0.2.1"], [8100])
 
 
 # --- the starters, with the supervisor replaced

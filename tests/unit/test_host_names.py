@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from httpfront.host_check import is_local_name, is_loopback
 
 
