@@ -80,10 +80,13 @@ def allowed_as_described(ctx: CheckContext, response: Response, case: Case) -> b
     paths = case.operation.schema.raw_schema["paths"]
     templates = {case.path} | ({"/{topic}"} if case.path.count("/") == 1 else set())
     methods = {method.upper() for path in templates for method in paths[path] if method != "parameters"}
+    if case.method == "OPTIONS":
+        assert response.status_code == 204
+        methods.add("OPTIONS")
     assert (response.status_code == 405) == (case.method not in methods), f"{case.method} {response.status_code}"
     if response.status_code == 405:
         assert response.headers["content-type"] == [PROBLEM]
-        assert response.headers["allow"] == [", ".join(sorted(methods))]
+        assert response.headers["allow"] == [", ".join(sorted(methods | {"OPTIONS"}))]
     return None
 
 
