@@ -29,6 +29,10 @@ Found = tuple[object, dict[str, Any], dict[str, Any], str]
 """What Falcon wants: resource, responders by method, arguments of the responder, template."""
 
 
+_WHOLE = object()
+"""The resource of `OPTIONS *`: it has no calls of its own, and for None Falcon answers 404."""
+
+
 class Route(NamedTuple):
     """What the router gives to Falcon for one template."""
 
@@ -137,7 +141,7 @@ def whole_server(req: falcon.Request, routes: Iterable[Route]) -> Found:
         req.env["fanmail.route"] = "none"
         raise FanmailError("no-route", "only OPTIONS is for the server as a whole")
     req.env["fanmail.route"] = SERVER
-    return None, Methods({method: None for route in routes for method in route.methods}), {}, SERVER
+    return _WHOLE, Methods({method: None for route in routes for method in route.methods}), {}, SERVER
 
 
 def raw_path(target: str) -> str:
