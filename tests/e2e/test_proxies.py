@@ -220,6 +220,40 @@ def test_http_1_0(door: Door) -> None:
     assert curl(*old, f"{url}/ann").startswith("HTTP/1.1 204 ")
 
 
+def test_http_1_0_may_name_no_host(door: Door) -> None:
+    with door.connect() as connection:
+        connection.sendall(b"GET /nobody/here HTTP/1.0\r\n\r\n")
+        assert b"no-subscription" in connection.recv(65536)
+
+
+def test_the_guards_hold_behind_a_proxy(door: Door) -> None:
+    topic = door.topic("guarded")
+    door.web.subscribe(topic, "ann")
+    door.web.publish(topic, b"precious")
+    mailbox, host = f"/{topic}/ann", f"localhost:{door.port}"
+    handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    for headers, code in (
+        ({"Sec-Fetch-Site": "cross-site"}, "foreign-origin"),
+        ({"Origin": f"{door.scheme}://localhost"}, "foreign-origin"),
+        ({"Sec-Purpose": "prefetch"}, "prefetch"),
+        ({"Host": f"evil.example:{door.port}"}, "wrong-host"),
+        ({"Accept": "text/event-stream"}, "not-acceptable"),
+        (handshake, "not-acceptable"),
+    ):
+        assert door.client().call("GET", mailbox, headers={"Host": host} | headers).code == code
+    own = {"Host": host, "Origin": f"{door.scheme}://{host}", "Sec-Fetch-Site": "same-origin"}
+    answer = door.client().call("GET", mailbox, headers=own)
+    assert (answer.status, answer.body) == (200, b"precious")
+    assert answer.headers["Content-Security-Policy"] == "sandbox"
+
+
+def test_probes_of_monitors_and_balancers(door: Door) -> None:
+    for method, path, status in (("OPTIONS", "/", 204), ("HEAD", "/livez", 200), ("GET", "/readyz", 200)):
+        answer = door.client().call(method, path, headers={"Host": "any.example"} if path != "/" else None)
+        assert answer.status == status
+        assert answer.headers["Keep-Alive"] == "timeout=59", "the proxy's own, less than it keeps a connection"
+
+
 def test_who_the_client_is_says_the_proxy_alone(fake: tuple[Proxy, FakeFront]) -> None:
     proxy, front = fake
     lies = (
@@ -227,12 +261,12 @@ def test_who_the_client_is_says_the_proxy_alone(fake: tuple[Proxy, FakeFront]) -
     )
     for scheme in ("http", "https"):
         with Door(proxy, scheme).connect(source="127.0.0.7") as connection:
-            connection.sendall(f"GET /who/{scheme} HTTP/1.1\r\nHost: mail.example\r\n{lies}\r\n".encode())
+            connection.sendall(f"GET /who/{scheme} HTTP/1.1\r\nHost: Mail.example:8443\r\n{lies}\r\n".encode())
             assert b" 200 " in connection.recv(65536)
         head = head_of(front, f"/who/{scheme}")
         told = {name: head.get(f"x-forwarded-{name}") for name in ("for", "proto", "host")}
-        assert told == {"for": "127.0.0.7", "proto": scheme, "host": "mail.example"}
-        assert head["host"] == "mail.example"
+        assert told == {"for": "127.0.0.7", "proto": scheme, "host": "Mail.example:8443"}
+        assert head["host"] == "Mail.example:8443"
         assert "forwarded" not in head
 
 

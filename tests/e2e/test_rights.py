@@ -276,6 +276,20 @@ def test_a_right_goes_before_parameters_and_body(mailbox: Mailbox) -> None:
         assert mailbox.call("public", method, path, body).status == 400
 
 
+def test_the_page_and_the_name_go_before_the_key(start_cluster: StartCluster, folder: Path) -> None:
+    settings = {"api_keys_file": write_keys(folder / "keys.toml", KEYS), "allowed_hosts": "mail.example"}
+    front = start_cluster(brokers=1, fronts=1, front_settings=settings).fronts[0]
+    foreign, other = {"Origin": "https://evil.example"}, {"Host": "evil.example"}
+    for client in (Client(front.port), Client(front.ops_port)):
+        for headers in (*STRANGERS.values(), bearer("everything")):
+            assert client.call("GET", "/openapi.json", headers=headers | foreign).code == "foreign-origin"
+            assert client.call("GET", "/openapi.json", headers=headers | foreign | other).code == "wrong-host"
+            assert client.call("GET", "/livez", headers=headers | other).status == 200
+        own = {"Host": "Mail.Example:8443", "Origin": "https://mail.example:8443"}
+        assert client.call("GET", "/openapi.json", headers=bearer("everything") | own).status == 200
+        client.close()
+
+
 def test_keys_with_the_right_may(front: Front) -> None:
     """Each call on a mailbox of its own, where it has something to do: what is refused above would have had effects."""
     for number, call in enumerate(calls()):
