@@ -76,7 +76,7 @@ schemathesis.openapi.media_type("application/octet-stream", st.binary(max_size=2
 
 
 def allowed_as_described(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """405 for the methods that are not described, and only those. A fixed path is a topic's path too, but `/` is that of
+    """405 for just the methods that are not described. A fixed path is a topic's path too, but `/` is that of
     the empty name: 400.
     """
     paths = case.operation.schema.raw_schema["paths"]
