@@ -82,7 +82,7 @@ def _serve_waitress(app: Any, port: int) -> None:
 
 def _serve_fanmail(app: Any, port: int) -> None:
     hub = Hub()
-    server = FrontServer(app, ServerOptions("127.0.0.1", port, CONNECTIONS), hub)
+    server = FrontServer(app, ServerOptions(["127.0.0.1"], port, CONNECTIONS), hub)
 
     def stop() -> None:
         server.drain(1.0, 0.0)

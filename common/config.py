@@ -20,7 +20,7 @@ import configargparse
 from common.errors import StartError
 from common.names import MAX_NAME
 from common.toml_file import read_toml
-from common.units import GIB, KIB, MIB, choice, count, names, seconds, size, switch
+from common.units import GIB, KIB, LISTS, MIB, addresses, choice, count, host_names, names, seconds, size, switch
 
 
 def setting(parse: Callable[[str], Any], default: Any, unit: str, text: str) -> Any:
@@ -107,15 +107,23 @@ class BrokerSettings(Settings):
 class FrontSettings(Settings):
     """Settings of a front."""
 
-    host: str = setting(str, "127.0.0.1", "address", "address to listen on")
+    host: tuple[str, ...] = setting(
+        addresses, ("127.0.0.1",), "addresses", "addresses to listen on, `,` between them; :: is IPv4 too"
+    )
     port: int = setting(count(0, 65535), 8100, "port", "port to listen on; of the first front where there are several")
-    ops_host: str = setting(str, "127.0.0.1", "address", "address of the operations port: metrics, admin, dashboard")
+    ops_host: tuple[str, ...] = setting(
+        addresses, ("127.0.0.1",), "addresses", "addresses of the operations port: metrics, admin, dashboard"
+    )
     ops_port: int = setting(
         count(0, 65535), 9100, "port", "operations port; of the first front where there are several; 0: a free one"
     )
     api_keys_file: str = setting(
         str, "", "path", "TOML file of API keys and their rights; without it everybody may do everything"
     )
+    allowed_hosts: tuple[str, ...] = setting(
+        host_names, (), "names", "names that both ports answer to besides localhost and addresses, * for any (421); "
+        "default: any with API keys or beyond loopback, else none",
+    )  # fmt: skip
     connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
     max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "most messages of a batch")
     max_fetch: int = setting(count(1, 10**6), 1000, "messages", "most messages of one fetch; a larger max is cut")
@@ -182,7 +190,7 @@ def describe(item: Field[Any]) -> str:
     if default is MISSING or default in ("", ()):
         facts = [unit] if unit else []
     else:
-        shown = ("on" if default else "off") if isinstance(default, bool) else default
+        shown = as_text(default)
         facts = [f"{unit}, default {shown}" if unit else f"default {shown}"]
     return f"{item.metadata['help']} [{', '.join([*facts, variable(item.name)])}]".replace("%", "%%")
 
@@ -211,6 +219,8 @@ def load(
             options["is_config_file"] = True
         if item.metadata["parse"] is switch:
             options.update(nargs="?", const="on")
+        if item.metadata["parse"] in LISTS:
+            options["action"] = "append"
         parser.add_argument(flag(item.name), metavar=item.metadata["unit"].upper() or "VALUE", **options)
     namespace, unknown = parser.parse_known_args(list(argv))
     if unknown:
@@ -224,6 +234,8 @@ def _parsed(role: type[Settings], prog: str, namespace: Any) -> dict[str, Any]:
         text = getattr(namespace, item.name)
         if text is None:
             continue
+        if isinstance(text, list):
+            text = ",".join(text)
         try:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
@@ -241,11 +253,11 @@ def as_flags(settings: Settings, role: type[Settings], **changed: object) -> lis
     for item in fields(role):
         value = changed.get(item.name, getattr(settings, item.name))
         if value not in ("", ()):
-            argv.append(f"{flag(item.name)}={_as_text(value)}")
+            argv.append(f"{flag(item.name)}={as_text(value)}")
     return argv
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
     """As it would be written after a flag."""
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -285,5 +297,5 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
             if name not in known or name == "config":
                 raise StartError(f"{path}: unknown setting {key!r} in [fanmail]")
             if name in mine:
-                result[name.replace("_", "-")] = _as_text(value)
+                result[name.replace("_", "-")] = as_text(value)
         return result

@@ -28,6 +28,8 @@ _TABLE = (
     ErrorSpec("bad-batch", 400, "Malformed batch"),
     ErrorSpec("unauthorized", 401, "A key is needed"),
     ErrorSpec("forbidden", 403, "The key has no right to this"),
+    ErrorSpec("foreign-origin", 403, "Pages of other origins may not call this"),
+    ErrorSpec("prefetch", 403, "Nothing is given ahead of its use"),
     ErrorSpec("no-subscription", 404, "No such subscription"),
     ErrorSpec("no-topic", 404, "No such topic"),
     ErrorSpec("no-broker", 404, "No such broker"),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import errno
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from common.config import Settings
 from common.errors import StartError
+from common.listeners import open_listeners
 from common.log_queue import queue_standard_error
 from common.partition import DESCRIPTION
 from common.run_dir import SUPERVISOR, await_lock, mark_stopping
@@ -119,31 +119,23 @@ def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
     return list(range(first, last + 1))
 
 
-def front_lock(run_dir: str | Path, host: str, port: int) -> Path:
+def front_lock(run_dir: str | Path, hosts: Sequence[str], port: int) -> Path:
     """The lock of the front at a port."""
-    return Path(run_dir) / f"front-{host.replace('/', '_')}-{port}.lock"
+    return Path(run_dir) / f"front-{'+'.join(hosts).replace('/', '_')}-{port}.lock"
 
 
-def await_fronts(run_dir: str | Path, host: str, ports: Iterable[int], patience: float) -> None:
+def await_fronts(run_dir: str | Path, hosts: Sequence[str], ports: Iterable[int], patience: float) -> None:
     """Waits up to `patience` seconds for fronts that are stopping, which may still have their ports."""
     for port in ports:
         if port:
-            await_lock(front_lock(run_dir, host, port), patience)
+            await_lock(front_lock(run_dir, hosts, port), patience)
 
 
-def check_ports(host: str, ports: Iterable[int]) -> None:
+def check_ports(hosts: Sequence[str], ports: Iterable[int]) -> None:
     """Raises `StartError` where a front could not listen: before any has been started, in one line."""
     for port in ports:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-            raise StartError(f"port {port} on {host} {reason}") from None
+        for sock in open_listeners(hosts, port):
+            sock.close()
 
 
 def how_many(low: int, high: int) -> Callable[[str], int]:

@@ -58,9 +58,9 @@ def main() -> int:
     die_with_parent()
     options = _options(sys.argv[1:])
     ports = ports_of(options.port, options.fronts)
-    await_fronts(options.run_dir, HOST, ports, Settings.start_timeout)
-    check_ports(HOST, ports)
-    check_ports(HOST, ports_of(options.ops_port, options.fronts, "--ops-port"))
+    await_fronts(options.run_dir, [HOST], ports, Settings.start_timeout)
+    check_ports([HOST], ports)
+    check_ports([HOST], ports_of(options.ops_port, options.fronts, "--ops-port"))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
     durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersSettings, flag, variable
+from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersSettings, as_text, flag, variable
 
 _HEAD = """# Settings
 
 Made from `common/config.py` by `python -m common.settings_page`. Flags come before variables, those before the
 `[fanmail]` table of the file named by `--config`, that before the default. Sizes may be written `64KiB`, `1MiB`,
-`2GiB`. One file serves fronts and brokers: what belongs to the other is passed over, what is unknown is refused.
+`2GiB`. Several values (addresses, names, ids) are written with commas, as a TOML array, or by giving the flag again.
+One file serves fronts and brokers: what belongs to the other is passed over, what is unknown is refused.
 """
 
 
@@ -43,9 +44,9 @@ def settings_page() -> str:
         rows = ["| flag | variable | unit | default | |", "|---|---|---|---|---|"]
         for item in fields(role):
             if item.name not in names:
-                default = ("on" if item.default else "off") if isinstance(item.default, bool) else item.default
+                default = as_text(item.default)
                 cells = (f"`{flag(item.name)}`", f"`{variable(item.name)}`", item.metadata["unit"])
-                rows.append(f"| {' | '.join(cells)} | {default or ''} | {item.metadata['help']} |")
+                rows.append(f"| {' | '.join(cells)} | {default} | {item.metadata['help']} |")
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")
     return "\n".join([*parts, _TOPICS])
 

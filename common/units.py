@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?").fullmatch
 _FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 
 
@@ -72,3 +73,24 @@ def switch(text: str) -> bool:
 def names(text: str) -> tuple[str, ...]:
     """A comma-separated list of broker ids."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """A comma-separated list of addresses, or names of this host, to listen on; IPv6 in brackets or without."""
+    found = tuple(name.removeprefix("[").removesuffix("]") for name in names(text))
+    if not all(found) or not found:
+        raise ValueError("must name an address, such as 127.0.0.1 or ::")
+    return found
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of names of hosts, without ports; `*` is any."""
+    found = names(text)
+    for name in found:
+        if name != "*" and not _HOST_NAME(name):
+            raise ValueError("must be names such as mail.example, without scheme and port, or *")
+    return found
+
+
+LISTS = (names, addresses, host_names)
+"""Parsers of settings that may be given several times; the values are those of one list."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from httpfront.answered import Answered
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
 from httpfront.gateway import Gateway
-from httpfront.host_check import is_loopback
+from httpfront.host_names import HostNames, is_loopback
 from httpfront.hub import Hub
 from httpfront.message_limits import MessageLimits
 from httpfront.metrics import FrontMetrics
@@ -71,7 +71,7 @@ def main() -> int:
         "limits": _limits(settings), "max_name": settings.max_name, "draining": lambda: server.draining,
         "auth": (lambda needs: Auth(ring, needs, metrics.refused)) if ring is not None else None,
     }  # fmt: skip
-    app = create_app(gateway, polls, **common)
+    app = create_app(gateway, polls, hosts=_host_names(settings, settings.host), **common)
     server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
     ops_app = create_ops_app(
         gateway,
@@ -79,7 +79,7 @@ def main() -> int:
         metrics,
         connections=lambda: len(server.channels),
         settings=asdict(settings),
-        local=is_loopback(settings.ops_host),
+        hosts=_host_names(settings, settings.ops_host),
         **common,
     )
     operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None)
@@ -94,8 +94,8 @@ def main() -> int:
         hub.every(1.0, ring.look_at_clock)
     reload = {} if ring is None else {signal.SIGHUP: on_hangup(ring.reload, stop)}
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **reload})
-    where = {"host": settings.host, "port": server.port, "ops_host": settings.ops_host, "ops_port": operations.port}
-    log.info("serving", extra=where)
+    log.info("serving", extra=_where(settings, server.port, operations.port))
+    _warn_of_strangers(settings)
     announce_ready()
     server.run()
     operations.shut()
@@ -126,6 +126,27 @@ def _map_loader(settings: FrontSettings, keys: KeyPair | None) -> Callable[[], C
     return newer
 
 
+def _host_names(settings: FrontSettings, listens: Sequence[str]) -> HostNames:
+    """The names of the port on these addresses."""
+    return HostNames(listens, settings.allowed_hosts, keys=bool(settings.api_keys_file))
+
+
+def _where(settings: FrontSettings, port: int, ops_port: int) -> dict[str, object]:
+    host, ops_host = ", ".join(settings.host), ", ".join(settings.ops_host)
+    return {"host": host, "port": port, "ops_host": ops_host, "ops_port": ops_port}
+
+
+def _warn_of_strangers(settings: FrontSettings) -> None:
+    """Over plain HTTP beyond loopback browsers do not say which page a request comes from."""
+    beyond = sorted({host for host in (*settings.host, *settings.ops_host) if not is_loopback(host)})
+    if beyond and not settings.api_keys_file:
+        log.warning(
+            "without API keys everybody who reaches these addresses may do everything, and so may every web page that "
+            "they open: over plain HTTP this front is safe only with keys (--api-keys-file)",
+            extra={"addresses": ", ".join(beyond)},
+        )
+
+
 def _limits(settings: FrontSettings) -> MessageLimits:
     return MessageLimits(
         body=settings.max_body,
@@ -138,7 +159,7 @@ def _limits(settings: FrontSettings) -> MessageLimits:
 
 def _options(settings: FrontSettings) -> ServerOptions:
     return ServerOptions(
-        host=settings.host,
+        hosts=settings.host,
         port=settings.port,
         connections=settings.connections,
         backlog=1024,
@@ -158,7 +179,7 @@ def _ops_options(settings: FrontSettings) -> ServerOptions:
     most = min(settings.max_body, 64 * 1024)
     return replace(
         _options(settings),
-        host=settings.ops_host,
+        hosts=settings.ops_host,
         port=settings.ops_port,
         connections=OPS_CONNECTIONS,
         max_body=most,

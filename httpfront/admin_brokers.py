@@ -49,6 +49,8 @@ class BrokersResource:
             },
         )
 
+    on_head = on_get
+
 
 class DrainResource:
     """PUT: a broker takes no publishes and no new subscriptions, and goes on serving the rest; DELETE ends that. A
@@ -87,3 +89,5 @@ class ConfigResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_parameters(req, {})
         render(resp, {"version": VERSION, "settings": self._shown})
+
+    on_head = on_get

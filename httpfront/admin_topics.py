@@ -55,6 +55,8 @@ class TopicsResource:
             listed.sort(key=lambda each: -each["oldest_age"])
         render(resp, {"topics": listed, "cursor": None if done else cursor_of(last), "missing": missing})
 
+    on_head = on_get
+
     def _pages(self, args: ops.ListTopics, brokers: list[str]) -> tuple[dict[str, Page], list[str]]:
         """Each broker's page, and who gave none."""
         answers = self._gateway.ask_all(Op.TOPICS, args, TIMEOUT, brokers)
@@ -84,6 +86,8 @@ class TopicAdminResource:
         """How it stands, and who holds its oldest message."""
         read_parameters(req, {})
         self._show(resp, topic)
+
+    on_head = on_get
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
         """Sets what is named, leaves the rest; kept until the topic ends."""

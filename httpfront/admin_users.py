@@ -38,6 +38,8 @@ class UsersResource:
         members = [user_members(row) for row in rows]
         render(resp, {"subscriptions": members, "cursor": None if done else cursor_of(after)})
 
+    on_head = on_get
+
 
 class UserResource:
     """One subscription."""
@@ -49,6 +51,8 @@ class UserResource:
         """How it stands; its idle clock goes on."""
         read_parameters(req, {})
         render(resp, user_members(self._gateway.call(Op.USER, topic, user, _NOTHING)))
+
+    on_head = on_get
 
 
 class MessagesResource:
@@ -64,6 +68,8 @@ class MessagesResource:
         args = ops.Peek(values.get("peek", PEEK_USUAL), PEEK_BYTES)
         found: ops.PeekedAll = self._gateway.call(Op.PEEK, topic, user, args)
         render(resp, {"messages": [_members(found.epoch, each) for each in found.messages]})
+
+    on_head = on_get
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Lets go of all of them; dead letters stay."""

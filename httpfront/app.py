@@ -11,7 +11,9 @@ from httpfront.auth import Auth
 from httpfront.dead import DeadResource
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
+from httpfront.guards import Guards
 from httpfront.health import IndexResource, LiveResource, ReadyResource
+from httpfront.host_names import ANY, HostNames
 from httpfront.message_limits import MessageLimits
 from httpfront.openapi import OpenApiResource
 from httpfront.openapi_parameters import Bounds
@@ -31,12 +33,15 @@ def create_app(
     limits: MessageLimits,
     max_name: int,
     draining: Callable[[], bool] = lambda: False,
+    hosts: HostNames | None = None,
     auth: Callable[[Needs], Auth] | None = None,
 ) -> falcon.App[Any, Any]:
-    """The WSGI application. `max_name` in bytes; `draining` says whether this front is stopping; `auth` makes the
-    middleware that asks for keys, without it everybody may do everything.
+    """The WSGI application. `max_name` in bytes; `draining` says whether this front is stopping; `hosts` are the
+    names by which the port may be called, any without it; `auth` makes the middleware that asks for keys, without it
+    everybody may do everything.
     """
-    middleware: list[Any] = [RequestId(), *([auth(PUBLIC)] if auth else [])]
+    guards = Guards(hosts or HostNames((), (ANY,), keys=False))
+    middleware: list[Any] = [RequestId(), guards, *([auth(PUBLIC)] if auth else [])]
     app: falcon.App[Any, Any] = falcon.App(router=cast(Any, ShapeRouter(max_name)), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no type to speak of
     app.add_route("/{topic}", TopicResource(gateway, limits))

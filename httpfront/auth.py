@@ -19,7 +19,7 @@ from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.key_file import TOKEN, ApiKey, digest, read_keys
 from httpfront.rights import ANY_KEY, OPEN, Needs
-from httpfront.router import raw_path
+from httpfront.router import OPTIONS, SERVER, raw_path
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",
@@ -106,7 +106,10 @@ class Auth:
         """`needs` is the table of the app's routes; `refused` is told the reason of every 401."""
         self._ring = ring
         self._needs = needs
-        self._open = {(method, path) for (path, method), need in needs.items() if need == OPEN}
+        self._open = {(OPTIONS, SERVER)}
+        for (path, method), need in needs.items():
+            if need == OPEN:
+                self._open |= {(method, path), (OPTIONS, path)}
         self._refused = refused
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -126,7 +129,7 @@ class Auth:
     ) -> None:
         """May they? Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
-            return  # 405
+            return  # 405; OPTIONS, for which any key will do
         need = self._needs.get((req.uri_template or "", req.method))
         if need == OPEN:
             return

@@ -18,7 +18,7 @@ import falcon
 from common import ops
 from common.errors import FanmailError
 from httpfront.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
-from httpfront.metadata import unpack_headers
+from httpfront.metadata import HARMLESS, unpack_headers
 from httpfront.ndjson import NDJSON, as_lines, content, described
 from httpfront.receipts import receipt_text
 
@@ -122,7 +122,7 @@ def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bo
             ("Msg-First-Id", f"{batch.epoch}-{first.first}"),
             ("Msg-Id", f"{batch.epoch}-{end}"),
             ("Msg-Pending", str(batch.pending)),
-            ("X-Content-Type-Options", "nosniff"),
+            *HARMLESS,
         )
     )
 

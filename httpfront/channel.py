@@ -22,7 +22,7 @@ from httpfront.body import Refusal
 from httpfront.departure import Departure
 from httpfront.pace import Pace, reset_at_close, unread
 from httpfront.parser import StrictParser
-from httpfront.task import CONTINUE, FrontTask, build_answer, keeps_alive, plain_answer
+from httpfront.task import CLOSES, CONTINUE, FrontTask, build_answer, keeps_alive, plain_answer
 
 if TYPE_CHECKING:
     from httpfront.server import FrontServer
@@ -210,7 +210,7 @@ class Channel:
         try:
             task.service()
             self._keep = keep and not self.server.draining
-            connection = "close" if not self._keep else "keep-alive" if parser.version == "1.0" else ""
+            connection = self.server.kept_alive if self._keep else CLOSES
             head_only = parser.command == "HEAD"
             answer, code = build_answer(task.status, task.response_headers, task.body, head_only, connection)
         except Exception:

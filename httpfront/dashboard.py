@@ -41,6 +41,8 @@ class DashboardResource:
             )
         )
 
+    on_head = on_get
+
 
 def _hash(text: bytes) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode()

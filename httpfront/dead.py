@@ -8,7 +8,9 @@ from common import ops
 from common.errors import FanmailError
 from common.ops import Op
 from httpfront.gateway import Gateway
+from httpfront.guards import refuse_streams
 from httpfront.message_limits import MessageLimits
+from httpfront.metadata import HARMLESS
 from httpfront.ndjson import NDJSON, as_lines, content, described
 from httpfront.params import cursor, number, read_parameters
 from httpfront.receipts import path_to
@@ -27,6 +29,7 @@ class DeadResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Lists them, a page at a time; takes nothing."""
         resp.set_header("Cache-Control", "no-store")
+        refuse_streams(req.env)
         values = read_parameters(req, self._known)
         epoch, seq = values.get("after", ("", 0))
         args = ops.ListDead(seq, values.get("max", self._limits.fetch), self._limits.fetch_bytes)
@@ -34,6 +37,8 @@ class DeadResource:
         if epoch not in ("", found.epoch):
             raise FanmailError("cursor-lost", f"after is of the life {epoch} of the topic, which is now {found.epoch}")
         present_letters(found, topic, user, resp)
+
+    on_head = on_get
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Those whose ttl is not over are waiting again."""
@@ -65,7 +70,7 @@ def present_letters(found: ops.DeadLetters, topic: bytes, user: bytes, resp: fal
         (
             ("Msg-Count", str(len(letters))),
             ("Msg-Pending", str(found.left)),
-            ("X-Content-Type-Options", "nosniff"),
+            *HARMLESS,
         )
     )
     if letters and found.left:

@@ -8,6 +8,7 @@ import falcon
 import msgspec
 
 from httpfront.gateway import Gateway
+from httpfront.guards import refuse_streams
 from httpfront.params import flag, read_parameters
 
 
@@ -22,6 +23,7 @@ class IndexResource:
     """What this server is and takes."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        refuse_streams(req.env)
         read_parameters(req, {})
         calls = {
             "POST /{topic}/{user}": "subscribe; ?expires_after= and ?max_deliveries= are its settings",

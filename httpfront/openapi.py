@@ -20,9 +20,11 @@ A *topic* has *subscribers* (users); each message published to it is kept until 
 was published has received it or unsubscribed, then removed.
 
 No name is reserved: calls differ by method and by the number of path segments, so that `POST /livez` publishes to a
-topic of that name. A path of another shape is 404 `no-route`, another method 405 `method-not-allowed` with `Allow`,
-an empty segment 400 `bad-name`. A query parameter that is unknown for the call, repeated or malformed is 400
-`bad-parameter`, and nothing happens.
+topic of that name. A path of another shape is 404 `no-route`, `OPTIONS` is 204 with `Allow`, another method 405
+`method-not-allowed`, an empty segment 400 `bad-name`. A query parameter that is unknown for the call, repeated or
+malformed is 400 `bad-parameter`, and nothing happens.
+
+What a web page of another origin sends is 403 `foreign-origin`, whatever it asks.
 
 503: not executed, retry freely. 504: it may have been executed, or still be, until `broker_timeout` has passed.
 """
@@ -33,6 +35,10 @@ _TAGS = {
     "dead letters": "What was handed out too often.",
     "service": "The server itself.",
 }
+
+
+_PROBES = ("live", "ready")
+"""They answer to any name."""
 
 
 def describe(bounds: Bounds) -> Json:
@@ -53,20 +59,24 @@ def _service() -> Json:
     unready["description"] = f"Not ready, or {unready['description']}"
     unready["content"] |= body(JSON, "Ready")
     return {
-        "/": _read("index", "What this server takes", "Index"),
+        "/": _read("index", "What this server takes", "Index", refusals=("not-acceptable",)),
         "/livez": _read("live", "Whether this process answers", "Live"),
         "/readyz": _read("ready", "Whether any broker answers, or all", "Ready", "strict", {"503": unready}),
         "/openapi.json": _read("describe", "This description", "Description"),
     }
 
 
-def _read(name: str, summary: str, schema: str, takes: str = "", answers: Json | None = None) -> Json:
-    """GET and HEAD."""
+def _read(
+    name: str, summary: str, schema: str, takes: str = "", answers: Json | None = None, refusals: tuple[str, ...] = ()
+) -> Json:
+    """GET and HEAD; `refusals` are codes of errors."""
 
     def one(operation: str, head: bool) -> Json:
         content = None if head else body(JSON, schema)
         all_answers = {"200": answer(f"{summary}.", "Cache-Control", content=content)}
-        all_answers |= problems(broker=False) | (answers or {})
+        all_answers |= problems(*refusals, broker=False) | (answers or {})
+        if name in _PROBES:
+            del all_answers["421"]
         return call("service", operation, summary, takes, all_answers)
 
     return {"get": one(name, False), "head": one(f"{name}Head", True)}

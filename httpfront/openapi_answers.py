@@ -35,6 +35,7 @@ _COUNT: Json = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, tuple[str, Json]] = {
     "Accept-Encoding": ("Which codings are undone.", {"const": ACCEPTED}),
     "Cache-Control": ("It is not to be stored.", {"const": "no-store"}),
+    "Content-Security-Policy": ("A browser runs no script of it.", {"const": "sandbox"}),
     "Idempotency-Replayed": ("The key is known: nothing was done, this is the first answer again.", {"const": "true"}),
     "Link": ('`rel="ack"`: the receipt\'s own path; `rel="next"`: the rest of the list.', _TEXT),
     "Msg-Attempt": ("How many times it has been handed out under a lease, this one included; otherwise 1.", _COUNT),
@@ -92,9 +93,11 @@ _PLAIN = {
 }
 """When an answer of this status is plain text: it has no request id, and the connection is closed."""
 _SHARED = {
+    403: "NotFromHere",
     408: "NotArrived",
     413: "TooLarge",
     414: "TargetTooLong",
+    421: "WrongHost",
     431: "HeadTooLarge",
     500: "Bug",
     503: "NotExecuted",
@@ -134,7 +137,7 @@ def problem(status: int, codes: list[str]) -> Json:
 
 
 def _of(status: int) -> list[str]:
-    return [code for code, spec in ERRORS.items() if spec.status == status]
+    return [code for code, spec in ERRORS.items() if spec.status == status and code != "forbidden"]  # only with keys
 
 
 def responses() -> Json:

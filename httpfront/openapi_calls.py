@@ -10,12 +10,12 @@ from httpfront.openapi_answers import PLAIN, Json, answer, lines_of, problems, r
 from httpfront.openapi_parameters import RECEIPT_LINES
 
 _UNREADABLE = ("unsupported-coding", "unsupported-charset")
-_HANDED_OUT = "Cache-Control X-Content-Type-Options Msg-Id Msg-Pending"
+_HANDED_OUT = "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Id Msg-Pending"
 _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"}
 
 
 def paths(limits: MessageLimits) -> Json:
-    """The calls by path and method. Any other method is answered 405 with `Allow`."""
+    """The calls by path and method. OPTIONS is answered 204, any other method 405, with `Allow`."""
     return {
         "/{topic}": _on("topic", post=_publish(limits)),
         "/{topic}/{user}": _on(
@@ -28,7 +28,9 @@ def paths(limits: MessageLimits) -> Json:
         ),
         "/{topic}/{user}/{receipt}": _on("topic user receipt", delete=_finish(), patch=_extend()),
         "/{topic}/{user}/acks": _on("topic user", post=_finish_many(limits)),
-        "/{topic}/{user}/dead": _on("topic user", get=_list_dead(), post=_return_dead(), delete=_clear_dead()),
+        "/{topic}/{user}/dead": _on(
+            "topic user", get=_list_dead(), head=_list_dead("Head"), post=_return_dead(), delete=_clear_dead()
+        ),
     }
 
 
@@ -206,19 +208,20 @@ def _finish_many(limits: MessageLimits) -> Json:
     )
 
 
-def _list_dead() -> Json:
+def _list_dead(head: str = "") -> Json:
+    """GET, and with "Head" HEAD."""
     letters = answer(
         "Dead letters in the order of their numbers; `Msg-Pending` more are behind them.",
-        "Cache-Control X-Content-Type-Options Msg-Count Msg-Pending",
+        "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Count Msg-Pending",
         "Link",
-        lines_of("Message"),
+        None if head else lines_of("Message"),
     )
     return call(
         "dead letters",
-        "listDead",
+        f"listDead{head}",
         "Messages that were handed out too often; takes nothing",
         "letters_after letters",
-        {"200": letters} | problems("bad-name", "no-subscription", "cursor-lost"),
+        {"200": letters} | problems("bad-name", "no-subscription", "not-acceptable", "cursor-lost"),
     )
 
 

@@ -15,7 +15,7 @@ def secured(document: Json) -> Json:
     components["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer", "description": _ABOUT}}
     components["responses"] |= {
         "Unauthorized": _challenged(problem(401, ["unauthorized"])),
-        "Forbidden": _challenged(problem(403, ["forbidden"])),
+        "Forbidden": _challenged(problem(403, ["foreign-origin", "prefetch", "forbidden"]), always=False),
     }
     document["security"] = [{_SCHEME: []}]
     for path, item in document["paths"].items():
@@ -36,10 +36,10 @@ def _secure(operation: Json, need: str) -> None:
         operation["description"] = f"{text} Needs the right `{need}`.".strip()
 
 
-def _challenged(response: Json) -> Json:
+def _challenged(response: Json, always: bool = True) -> Json:
     response["headers"]["WWW-Authenticate"] = {
         "description": "How to ask (RFC 6750).",
         "schema": {"type": "string"},
-        "required": True,
+        "required": always,
     }
     return response

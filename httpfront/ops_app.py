@@ -14,8 +14,9 @@ from httpfront.auth import Auth
 from httpfront.dashboard import DashboardResource
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
+from httpfront.guards import Guards
 from httpfront.health import LiveResource, ReadyResource
-from httpfront.host_check import HostCheck
+from httpfront.host_names import ANY, HostNames
 from httpfront.message_limits import MessageLimits
 from httpfront.metrics import FrontMetrics
 from httpfront.openapi import OpenApiResource
@@ -37,14 +38,15 @@ def create_ops_app(
     draining: Callable[[], bool] = lambda: False,
     connections: Callable[[], int] = lambda: 0,
     settings: Mapping[str, Any] | None = None,
-    local: bool = True,
+    hosts: HostNames | None = None,
     auth: Callable[[Needs], Auth] | None = None,
 ) -> falcon.App[Any, Any]:
     """The WSGI application of the operations port. `max_name` in bytes; `draining` and `connections` are of the public
-    port's server; `settings` are those that the front was started with. `local`: the port
-    is on loopback, and called by no name but that. `auth` makes the middleware that asks for keys.
+    port's server; `settings` are those that the front was started with; `hosts` are the names by which the port may be
+    called, any without it. `auth` makes the middleware that asks for keys.
     """
-    middleware: list[Any] = [RequestId(), *([HostCheck()] if local else []), *([auth(OPERATIONS)] if auth else [])]
+    guards = Guards(hosts or HostNames((), (ANY,), keys=False))
+    middleware: list[Any] = [RequestId(), guards, *([auth(OPERATIONS)] if auth else [])]
     app: falcon.App[Any, Any] = falcon.App(router=cast(Any, OpsRouter(max_name)), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)
     app.add_route("/", DashboardResource())

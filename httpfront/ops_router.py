@@ -9,7 +9,7 @@ from falcon.routing.util import map_http_methods
 
 from common.errors import FanmailError
 from common.names import parse_name
-from httpfront.router import Found, Methods, Route, raw_path
+from httpfront.router import SERVER, Found, Methods, Route, raw_path, whole_server
 
 
 class OpsRouter:
@@ -29,7 +29,10 @@ class OpsRouter:
 
     def find(self, uri: str, req: falcon.Request) -> Found | None:
         """Falcon's look-up; `uri` is the decoded path and not used. Raises `bad-name` and `no-route`."""
-        segments = raw_path(req.env["REQUEST_URI"])[1:].split("/")
+        path = raw_path(req.env["REQUEST_URI"])
+        if path == SERVER:
+            return whole_server(req, (route for _, route in self._routes))
+        segments = path[1:].split("/")
         for template, route in self._routes:
             if len(template) == len(segments) and all(map(_fits, template, segments)):
                 req.env["fanmail.route"] = route.template

@@ -1,4 +1,7 @@
-"""Which right each call needs: the one table of it. What is not here is forbidden to every key."""
+"""Which right each call needs: the one table of it. What is not here is forbidden to every key.
+
+OPTIONS needs no key where another method of its path needs none, and else any.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ PUBLIC: Needs = {
     (_RECEIPT, "PATCH"): CONSUME,
     (_ACKS, "POST"): CONSUME,
     (_DEAD, "GET"): CONSUME,
+    (_DEAD, "HEAD"): CONSUME,
     (_DEAD, "POST"): CONSUME,
     (_DEAD, "DELETE"): CONSUME,
     ("/", "GET"): ANY_KEY,
@@ -41,24 +45,33 @@ PUBLIC: Needs = {
 _TOPIC, _USERS = "/-/v1/topics/{topic}", "/-/v1/topics/{topic}/subscriptions"
 OPERATIONS: Needs = {
     ("/", "GET"): OPEN,
+    ("/", "HEAD"): OPEN,
     ("/livez", "GET"): OPEN,
     ("/livez", "HEAD"): OPEN,
     ("/readyz", "GET"): OPEN,
     ("/readyz", "HEAD"): OPEN,
     ("/metrics", "GET"): METRICS,
+    ("/metrics", "HEAD"): METRICS,
     ("/openapi.json", "GET"): ADMIN,
     ("/openapi.json", "HEAD"): ADMIN,
     ("/-/v1/topics", "GET"): ADMIN,
+    ("/-/v1/topics", "HEAD"): ADMIN,
     (_TOPIC, "GET"): ADMIN,
+    (_TOPIC, "HEAD"): ADMIN,
     (_TOPIC, "PATCH"): ADMIN,
     (_TOPIC, "DELETE"): ADMIN,
     (_USERS, "GET"): ADMIN,
+    (_USERS, "HEAD"): ADMIN,
     (_USERS + "/{user}", "GET"): ADMIN,
+    (_USERS + "/{user}", "HEAD"): ADMIN,
     (_USERS + "/{user}/messages", "GET"): ADMIN,
+    (_USERS + "/{user}/messages", "HEAD"): ADMIN,
     (_USERS + "/{user}/messages", "DELETE"): ADMIN,
     ("/-/v1/brokers", "GET"): ADMIN,
+    ("/-/v1/brokers", "HEAD"): ADMIN,
     ("/-/v1/brokers/{broker}/drain", "PUT"): ADMIN,
     ("/-/v1/brokers/{broker}/drain", "DELETE"): ADMIN,
     ("/-/v1/config", "GET"): ADMIN,
+    ("/-/v1/config", "HEAD"): ADMIN,
 }
 """Of the operations port. Its page at `/` holds no data and asks for a key itself."""

@@ -9,6 +9,7 @@ before it is split, so that `a%2Fb` would be two segments, and broken UTF-8 is r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import falcon
@@ -20,10 +21,16 @@ from common.names import parse_name
 NAMES = ("topic", "user")
 """What the first segments of a path are, in order; a third one is ours."""
 RECEIPT = "{receipt}"
+OPTIONS, SERVER = "OPTIONS", "*"
+"""`OPTIONS *` is about the server as a whole (RFC 9110, section 9.3.7)."""
 
 
 Found = tuple[object, dict[str, Any], dict[str, Any], str]
 """What Falcon wants: resource, responders by method, arguments of the responder, template."""
+
+
+_WHOLE = object()
+"""The resource of `OPTIONS *`: it has no calls of its own, and for None Falcon answers 404."""
 
 
 class Route(NamedTuple):
@@ -35,15 +42,20 @@ class Route(NamedTuple):
 
 
 class Methods(dict[str, Any]):
-    """Responders by method; any other method is answered 405 with `Allow`."""
+    """Responders by method. OPTIONS is answered 204, any other method that is not there 405, both with `Allow`."""
 
     def __missing__(self, method: str) -> Any:
+        allow = ", ".join(sorted({*self, OPTIONS}))
+
+        def options(req: falcon.Request, resp: falcon.Response, **params: Any) -> None:
+            resp.set_header("Allow", allow)
+            resp.status = falcon.HTTP_204
+
         def method_not_allowed(req: falcon.Request, resp: falcon.Response, **params: Any) -> None:
-            allow = ", ".join(sorted(self))
             resp.set_header("Allow", allow)
             raise FanmailError("method-not-allowed", f"this path takes {allow}")
 
-        return method_not_allowed
+        return options if method == OPTIONS else method_not_allowed
 
 
 class ShapeRouter:
@@ -74,6 +86,9 @@ class ShapeRouter:
     def find(self, uri: str, req: falcon.Request) -> Found | None:
         """Falcon's look-up; `uri` is the decoded path and not used. Raises `bad-name`."""
         path = raw_path(req.env["REQUEST_URI"])
+        if path == SERVER:
+            routes = (*self._by_count.values(), *self._by_word.values(), *self._fixed.values())
+            return whole_server(req, routes)
         segments = path[1:].split("/")
         by_shape = self._by_count.get(len(segments))
         fixed = self._fixed.get(path)
@@ -86,12 +101,12 @@ class ShapeRouter:
         if len(segments) == 3:
             by_shape = self._third(req, by_shape, segments, names)
         req.env["fanmail.route"] = by_shape.template
-        if req.method not in by_shape.methods:
-            return self._refuse(req, fixed, by_shape)
-        limit = self._max_name
-        for i, segment in enumerate(segments):
-            names[NAMES[i]] = parse_name(segment, NAMES[i], limit)
-        return self._found(req, by_shape, names)
+        known = req.method in by_shape.methods
+        if known or (req.method == OPTIONS and fixed is None):
+            limit = self._max_name
+            for i, segment in enumerate(segments):
+                names[NAMES[i]] = parse_name(segment, NAMES[i], limit)
+        return self._found(req, by_shape, names) if known else self._other(req, fixed, by_shape, names)
 
     def _third(self, req: falcon.Request, receipts: Route, segments: list[str], names: dict[str, Any]) -> Route:
         """Takes the last segment off: the route of our word, or `receipts` with the text of one in `names`.
@@ -108,19 +123,31 @@ class ShapeRouter:
             names["receipt"] = last
         return route or receipts
 
-    def _refuse(self, req: falcon.Request, fixed: Route | None, by_shape: Route) -> Found:
-        allowed = Methods(by_shape.methods | (fixed.methods if fixed else {}))
-        return self._found(req, by_shape._replace(methods=allowed), {})
+    def _other(self, req: falcon.Request, fixed: Route | None, by_shape: Route, names: dict[str, Any]) -> Found:
+        """OPTIONS, or a method that is not there: `Allow` has those of both routes, but `/` is no name."""
+        if fixed is None:
+            return self._found(req, by_shape, names)
+        methods = fixed.methods if fixed.template == "/" else by_shape.methods | fixed.methods
+        return self._found(req, by_shape._replace(methods=Methods(methods)), {})
 
     def _found(self, req: falcon.Request, route: Route, names: dict[str, Any]) -> Found:
         req.env["fanmail.route"] = route.template
         return route.resource, route.methods, names, route.template
 
 
+def whole_server(req: falcon.Request, routes: Iterable[Route]) -> Found:
+    """What `OPTIONS *` finds: the methods of all routes. Raises `no-route` for another method."""
+    if req.method != OPTIONS:
+        req.env["fanmail.route"] = "none"
+        raise FanmailError("no-route", "only OPTIONS is for the server as a whole")
+    req.env["fanmail.route"] = SERVER
+    return _WHOLE, Methods({method: None for route in routes for method in route.methods}), {}, SERVER
+
+
 def raw_path(target: str) -> str:
-    """The path of a request target in origin-form or absolute-form (RFC 9112, section 3.2), still encoded."""
+    """The path of a request target (RFC 9112, section 3.2) in origin-form or absolute-form, still encoded, or `*`."""
     path = target.partition("?")[0]
-    if path.startswith("/"):
+    if path.startswith("/") or target == SERVER:
         return path
     scheme, separator, rest = path.partition("://")
     if separator and scheme.lower() in ("http", "https"):

@@ -45,6 +45,8 @@ class MetricsResource:
         resp.data = exposition.render()
         resp.set_header("Cache-Control", "no-store")
 
+    on_head = on_get
+
 
 def broker_stats(gateway: Gateway, timeout: float) -> dict[str, Stats]:
     """Gauges and counters of the brokers that answer within so many seconds."""

@@ -1,4 +1,4 @@
-"""The HTTP server of a front: waitress's listening socket, parser and task on our hub, with its traps closed."""
+"""The HTTP server of a front: waitress's parser and task on our hub, with its traps closed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
-from common.errors import StartError
+from common.listeners import open_listeners
 from httpfront.answered import Answered
 from httpfront.channel import Channel
 from httpfront.hub import TURN, Hub
 from httpfront.parser import StrictParser
+from httpfront.task import kept_alive
 
 OnRequest = Callable[[Answered], None]
 
@@ -40,9 +42,10 @@ log = logging.getLogger("fanmail.http")
 class ServerOptions:
     """What the server may use. Every ceiling is the largest value that is accepted."""
 
-    host: str
+    hosts: Sequence[str]
+    """Addresses to listen on, or names of this host; `::` is both families."""
     port: int
-    """TCP port; 0 takes a free one."""
+    """TCP port, the same on all of them; 0 takes a free one."""
     connections: int
     """Open connections that are served; some more are answered 503."""
     backlog: int = 1024
@@ -76,11 +79,12 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     def __init__(
         self, app: Callable[..., Any], options: ServerOptions, hub: Hub, on_request: OnRequest | None = None
     ) -> None:
-        """Listens at once. Raises `StartError` where the address cannot be listened on."""
+        """Listens at once. Raises `StartError` where an address cannot be listened on."""
         self.options = options
         self.hub = hub
         self.idle_limit = options.idle_timeout
         """Seconds; shorter while draining."""
+        self.kept_alive = kept_alive(options.idle_timeout)
         self.draining = False
         self.channels: dict[int, Channel] = {}
         """Every open connection by descriptor."""
@@ -91,22 +95,20 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         self._drain_ends = self._closes_at = 0.0
         self._accepting = False
         self._pause_until = 0.0
-        try:
-            adjustments = Adjustments(
-                host=options.host,
-                port=options.port,
-                backlog=options.backlog,
-                max_request_header_size=options.max_headers + 1,  # waitress refuses equality
-                max_request_body_size=sys.maxsize,  # StrictParser limits bodies
-                inbuf_overflow=sys.maxsize,  # bodies stay in memory, never in a temporary file
-                ident="",
-                clear_untrusted_proxy_headers=False,
-            )
-            super().__init__(app, {}, dispatcher=_NoDispatcher(), adj=adjustments)
-        except OSError as error:
-            raise StartError(f"port {options.port} on {options.host}: {error.strerror}") from None
-        except ValueError as error:  # a host name that does not resolve
-            raise StartError(f"cannot listen on {options.host}: {error}") from None
+        adjustments = Adjustments(
+            backlog=options.backlog,
+            max_request_header_size=options.max_headers + 1,  # waitress refuses equality
+            max_request_body_size=sys.maxsize,  # StrictParser limits bodies
+            inbuf_overflow=sys.maxsize,  # bodies stay in memory, never in a temporary file
+            ident="",
+            clear_untrusted_proxy_headers=False,
+        )
+        self._listeners = open_listeners(options.hosts, options.port, options.backlog)
+        first = self._listeners[0]  # waitress knows of this one only; which it is, makes no difference
+        info = (first.family, first.type, first.proto, first.getsockname())
+        super().__init__(
+            app, {}, dispatcher=_NoDispatcher(), adj=adjustments, _sock=first, sockinfo=info, bind_socket=False
+        )
         self._listen_again()
         hub.every(TURN, self._look)
 
@@ -130,6 +132,8 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         for channel in list(self.channels.values()):
             channel.close()
         self._stop_listening()
+        for listener in self._listeners[1:]:
+            listener.close()
         self.close()
 
     def drain(self, timeout: float, idle: float) -> None:
@@ -145,7 +149,8 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         now = time.monotonic()
         self._drain_ends = now + max(timeout, HANDSHAKE_SECONDS)
         self._closes_at = now + HANDSHAKE_SECONDS
-        _drop_new_connections(self.socket)
+        for listener in self._listeners:
+            _drop_new_connections(listener)
         for channel in list(self.channels.values()):
             channel.limit_idle(now + idle)
 
@@ -180,8 +185,9 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             return False
         now = time.monotonic()
         if self._accepting and now >= self._closes_at:
-            while self._accept_some():
-                pass
+            for listener in self._listeners:
+                while self._accept_some(listener):
+                    pass
             self._stop_listening()
         return now >= self._drain_ends or not (self._accepting or self.channels)
 
@@ -194,21 +200,27 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             self._listen_again()
 
     def _listen_again(self) -> None:
-        self.hub.watch(self.socket.fileno(), select.EPOLLIN, lambda _: self._accept_some())
+        for listener in self._listeners:
+            self.hub.watch(listener.fileno(), select.EPOLLIN, partial(self._acceptable, listener))
         self._accepting = True
 
     def _stop_listening(self) -> None:
         if self._accepting:
             self._accepting = False
-            self.hub.unwatch(self.socket.fileno())
+            for listener in self._listeners:
+                self.hub.unwatch(listener.fileno())
         if self.draining:
-            self.socket.close()
+            for listener in self._listeners:
+                listener.close()
 
-    def _accept_some(self) -> bool:
+    def _acceptable(self, listener: socket.socket, events: int) -> None:
+        self._accept_some(listener)
+
+    def _accept_some(self, listener: socket.socket) -> bool:
         """Accepts what waits, so much a turn; whether there may be more."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                sock, addr = self.socket.accept()
+                sock, addr = listener.accept()
             except BlockingIOError:
                 return False
             except OSError as error:

@@ -11,6 +11,7 @@ from common.errors import FanmailError
 from common.ops import Op
 from httpfront.batch import FRAMES, choose_format, present_batch
 from httpfront.gateway import Gateway
+from httpfront.guards import refuse_streams
 from httpfront.message_limits import MessageLimits
 from httpfront.metadata import present_message
 from httpfront.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
@@ -67,6 +68,7 @@ class SubscriptionResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """The next message, or with `max` several; for a client that is known to be gone nothing is taken."""
         resp.set_header("Cache-Control", "no-store")
+        refuse_streams(req.env)
         values = read_parameters(req, self._known)
         leased = "lease" in values
         form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
 
 from waitress.task import WSGITask
 
+CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS = re.compile(r"([1-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
@@ -52,11 +53,11 @@ class FrontTask(WSGITask):  # type: ignore[misc]
 
 
 def build_answer(
-    status: str, headers: Iterable[tuple[str, str]], body: bytes, head_only: bool, connection: str
+    status: str, headers: Iterable[tuple[str, str]], body: bytes, head_only: bool, connection: Sequence[str]
 ) -> tuple[bytes, int]:
     """Head and body as they go over the wire, and the status code.
 
-    `head_only`: the request was a HEAD; `connection` is the value of the Connection header, "" for none.
+    `head_only`: the request was a HEAD; `connection` are lines of the head about the connection.
     Content-Length is the body's. `ValueError` for a header that would break the head, and for a 1xx.
     """
     first, code = _status_line(status)
@@ -74,8 +75,7 @@ def build_answer(
         lines.append(f"Content-Length: {length}")
         if head_only:
             body = b""
-    if connection:
-        lines.append("Connection: " + connection)
+    lines += connection
     lines.append("\r\n")
     head = "\r\n".join(lines)
     # One CR and one LF a line, ours: any other came in a value (response splitting).
@@ -89,7 +89,15 @@ def plain_answer(status: str, detail: str, retry_after: int | None = None, head_
     headers = [("Content-Type", "text/plain; charset=utf-8")]
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
-    return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, "close")[0]
+    return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, CLOSES)[0]
+
+
+def kept_alive(idle_seconds: float) -> tuple[str, ...]:
+    """The lines of an answer after which the connection stays open for so long. Clients are told a second less, so that
+    they send nothing into a connection that is just being closed.
+    """
+    hint = int(idle_seconds) - 1
+    return ("Connection: keep-alive", *([f"Keep-Alive: timeout={hint}"] if hint > 0 else []))
 
 
 def keeps_alive(version: str, connection: str) -> bool:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ def _pipe() -> list[int]:
 class Browser:
     """One page. Close it, or use it in a `with`."""
 
-    def __init__(self, folder: Path, size: str = "1200,1100") -> None:
+    def __init__(self, folder: Path, size: str = "1200,1100", flags: Sequence[str] = ()) -> None:
         """`folder` is for its profile."""
         (commands, self._out), (self._in, answers) = _pipe(), _pipe()
         # It reads commands from descriptor 3 and writes answers to 4; it ends when the pipe does.
-        argv = [tool("bash"), "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", tool("chromium"), *FLAGS]
+        argv = [tool("bash"), "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", tool("chromium"), *FLAGS, *flags]
         argv += [f"--user-data-dir={folder}/profile", f"--window-size={size}", "--remote-debugging-pipe", "about:blank"]
         with (folder / "browser.log").open("wb") as log:
             self._process = subprocess.Popen(

@@ -109,7 +109,7 @@ def test_one_topic_its_holders_and_its_end(small: Cluster, operator: Operator) -
         assert (answer.status, answer.code) == (404, "no-topic")
     assert operator.call("GET", f"/topics/{topic}/subscriptions/u").code == "no-subscription"
     assert operator.call("GET", "/topics/%FF").code == "bad-name"
-    assert operator.call("PUT", "/topics/t").headers["Allow"] == "DELETE, GET, PATCH"
+    assert operator.call("PUT", "/topics/t").headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
 def test_peek_and_purge(small: Cluster, operator: Operator) -> None:

@@ -143,7 +143,7 @@ def test_a_front_that_is_killed_over_a_waiting_get(program: str, start_cluster: 
     web = Client(proxy.places.plain)
     web.subscribe("killed", "ann")
     with socket.create_connection(("127.0.0.1", proxy.places.plain)) as waiting:
-        waiting.sendall(b"GET /killed/ann?wait=20 HTTP/1.1\r\nHost: h\r\n\r\n")
+        waiting.sendall(b"GET /killed/ann?wait=20 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_for(lambda: cluster.waiters() == 1, "the wait to be parked")
         for front in cluster.fronts:
             front.process.kill()

@@ -40,9 +40,9 @@ def others_are_served(door: Door) -> None:
     [
         b"",
         b"POST /slow",
-        b"POST /slow HTTP/1.1\r\nHost: h\r\nX-A: a",
-        b"POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nxyz",
-        b"POST /slow HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nxyz",
+        b"POST /slow HTTP/1.1\r\nHost: localhost\r\nX-A: a",
+        b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nxyz",
+        b"POST /slow HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nxyz",
     ],
     ids=["nothing", "half a line", "half a head", "half a body", "half a chunk"],
 )
@@ -68,10 +68,10 @@ def test_one_address_does_not_take_all_the_places(program: str, ceiling: str) ->
         door = Door(proxy, "http")
         for n in range(20):
             connection = stack.enter_context(door.connect(source="127.0.0.9"))
-            connection.sendall(f"GET /silent/{n} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            connection.sendall(f"GET /silent/{n} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         wait_for(lambda: len([each for each in front.requests if b"/silent/" in each]) == 20, "them to be asked")
         with suppress(ConnectionResetError), door.connect(source="127.0.0.9") as connection:
-            connection.sendall(b"GET /fine/21 HTTP/1.1\r\nHost: h\r\n\r\n")
+            connection.sendall(b"GET /fine/21 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(65536).split()[1:2] == ([b"503"] if program == "nginx" else [])
         assert door.web.call("GET", "/fine/another").status == 200
         assert front.times("GET", "/fine/21") == 0
@@ -93,7 +93,7 @@ def test_clients_that_do_not_read_hold_up_nobody(door: Door) -> None:
             connection.connect(("127.0.0.1", door.port))
             target = f"/huge/u{n}?max=16"
             accept = "Accept: application/vnd.fanmail.frames\r\nConnection: close\r\n"
-            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\n{accept}\r\n".encode())
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n".encode())
             slow.append(connection)
         heads = [each.recv(100) for each in slow]
         others_are_served(door)

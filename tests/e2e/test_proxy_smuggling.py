@@ -9,7 +9,7 @@ import pytest
 from tests.e2e import raw_h2
 from tests.e2e.proxies import TLS_DOORS, Door
 
-EVIL = b"POST /%s HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nevil"
+EVIL = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nevil"
 COVERED = b"Content-Length: %d\r\n\r\n"
 """Says that all that follows is the body, and EVIL with it."""
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -77,7 +77,7 @@ def test_what_follows_an_ambiguous_request_is_not_executed(door: Door, method: s
     topic = prepared(door, "hidden")
     evil = EVIL % topic
     version, target = ("1.0" if "1.0" in framing else "1.1"), topic if method == "POST" else topic + b"/nobody"
-    head = b"%s /%s HTTP/%s\r\nHost: h\r\n" % (method.encode(), target, version.encode())
+    head = b"%s /%s HTTP/%s\r\nHost: localhost\r\n" % (method.encode(), target, version.encode())
     fields, _, body = FRAMINGS[framing].partition(b"\r\n\r\n")
     told(door, head + fields.replace(b"%d", b"%d" % len(body + evil)) + b"\r\n\r\n" + body + evil)
     assert b"evil" not in unharmed(door, topic)
@@ -86,7 +86,7 @@ def test_what_follows_an_ambiguous_request_is_not_executed(door: Door, method: s
 def test_extensions_and_trailers_of_chunks_are_no_content(door: Door) -> None:
     topic = prepared(door, "extended")
     chunks = b'2;a=b\r\nok\r\n0;x="y"\r\nContent-Length: 99\r\nMeta-A: b\r\n\r\n'
-    told(door, b"POST /%s HTTP/1.1\r\nHost: h\r\n%s\r\n%s" % (topic, CHUNKED, chunks))
+    told(door, b"POST /%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n%s" % (topic, CHUNKED, chunks))
     assert unharmed(door, topic) == [b"ok"]
 
 
@@ -98,7 +98,7 @@ H2 = {
     "line end in a name": (b"POST", b"/%s", [(b"x-a: b\r\ntransfer-encoding", b"chunked")]),
     "line end in the path": (b"POST", b"/%s HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX: ", []),
     "space in the path": (b"POST", b"/%s HTTP/1.1", []),
-    "line end in the method": (b"POST / HTTP/1.1\r\nHost: h\r\n\r\nGET", b"/%s", []),
+    "line end in the method": (b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nGET", b"/%s", []),
 }
 
 
@@ -107,7 +107,7 @@ H2 = {
 def test_nothing_is_smuggled_in_by_http2(door: Door, attack: str) -> None:
     topic = prepared(door, f"h2-{len(attack)}")
     method, path, more = H2[attack]
-    base = [(b":method", method), (b":path", path % topic), (b":scheme", b"https"), (b":authority", b"h")]
+    base = [(b":method", method), (b":path", path % topic), (b":scheme", b"https"), (b":authority", b"localhost")]
     with door.connect(protocol="h2") as connection:
         raw_h2.ask(connection, [*base, *more], b"0\r\n\r\n" + EVIL % topic)
     assert b"evil" not in unharmed(door, topic)
@@ -117,7 +117,7 @@ def test_nothing_is_smuggled_in_by_http2(door: Door, attack: str) -> None:
 def test_a_sound_request_by_http2_is_executed(door: Door) -> None:
     """So the attacks above arrive."""
     topic = prepared(door, "h2-sound")
-    fields = [(b":method", b"POST"), (b":path", b"/" + topic), (b":scheme", b"https"), (b":authority", b"h")]
+    fields = [(b":method", b"POST"), (b":path", b"/" + topic), (b":scheme", b"https"), (b":authority", b"localhost")]
     with door.connect(protocol="h2") as connection:
         assert raw_h2.HEADERS in raw_h2.ask(connection, fields, b"sound")
     assert unharmed(door, topic) == [b"sound"]

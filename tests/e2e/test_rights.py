@@ -69,6 +69,7 @@ public DELETE /TOPIC/alice/RECEIPT                                      consume 
 public PATCH  /TOPIC/alice/RECEIPT?lease=0                              consume   200
 public POST   /TOPIC/alice/acks                                         consume   200
 public GET    /TOPIC/alice/dead                                         consume   200
+public HEAD   /TOPIC/alice/dead                                         consume   200
 public POST   /TOPIC/alice/dead                                         consume   200
 public DELETE /TOPIC/alice/dead                                         consume   200
 public GET    /                                                         any       200
@@ -79,7 +80,15 @@ public GET    /livez                                                    open    
 public HEAD   /livez                                                    open      200
 public GET    /readyz                                                   open      200
 public HEAD   /readyz                                                   open      200
+public OPTIONS /TOPIC                                                   any       204
+public OPTIONS /TOPIC/alice                                             any       204
+public OPTIONS /TOPIC/alice/RECEIPT                                     any       204
+public OPTIONS /TOPIC/alice/dead                                        any       204
+public OPTIONS /                                                        any       204
+public OPTIONS /livez                                                   open      204
+public OPTIONS *                                                        open      204
 ops    GET    /                                                         open      200
+ops    HEAD   /                                                         open      200
 ops    GET    /livez                                                    open      200
 ops    HEAD   /livez                                                    open      200
 ops    GET    /readyz                                                   open      200
@@ -87,18 +96,30 @@ ops    HEAD   /readyz                                                   open    
 ops    GET    /openapi.json                                             admin     200
 ops    HEAD   /openapi.json                                             admin     200
 ops    GET    /metrics                                                  metrics   200
+ops    HEAD   /metrics                                                  metrics   200
 ops    GET    /-/v1/topics                                              admin     200
+ops    HEAD   /-/v1/topics                                              admin     200
 ops    GET    /-/v1/topics/TOPIC                                        admin     200
+ops    HEAD   /-/v1/topics/TOPIC                                        admin     200
 ops    PATCH  /-/v1/topics/TOPIC?max_messages=5                         admin     200
 ops    GET    /-/v1/topics/TOPIC/subscriptions                          admin     200
+ops    HEAD   /-/v1/topics/TOPIC/subscriptions                          admin     200
 ops    GET    /-/v1/topics/TOPIC/subscriptions/alice                    admin     200
+ops    HEAD   /-/v1/topics/TOPIC/subscriptions/alice                    admin     200
 ops    GET    /-/v1/topics/TOPIC/subscriptions/alice/messages           admin     200
+ops    HEAD   /-/v1/topics/TOPIC/subscriptions/alice/messages           admin     200
 ops    DELETE /-/v1/topics/TOPIC/subscriptions/alice/messages           admin     200
 ops    DELETE /-/v1/topics/TOPIC                                        admin     200
 ops    GET    /-/v1/brokers                                             admin     200
+ops    HEAD   /-/v1/brokers                                             admin     200
 ops    PUT    /-/v1/brokers/b0/drain                                    admin     200
 ops    DELETE /-/v1/brokers/b0/drain                                    admin     200
 ops    GET    /-/v1/config                                              admin     200
+ops    HEAD   /-/v1/config                                              admin     200
+ops    OPTIONS /-/v1/topics                                             any       204
+ops    OPTIONS /metrics                                                 any       204
+ops    OPTIONS /                                                        open      204
+ops    OPTIONS *                                                        open      204
 """
 """Port, method, path, what it needs, and the status for who may."""
 NO_CALLS = """
@@ -110,13 +131,14 @@ public GET     /TOPIC//              400
 public GET     /TOPIC/%FF            400
 public GET     /TOPIC/..             400
 public GET     /%6Civez              405
-public OPTIONS /TOPIC/alice          405
+public OPTIONS /TOPIC/%FF            400
+public GET     *                     404
 public DELETE  /livez                405
 ops    GET     /nothing              404
 ops    POST    /metrics              405
 ops    GET     /-/v1/topics/%FF      400
-ops    OPTIONS /-/v1/topics          405
-ops    HEAD    /metrics              405
+ops    OPTIONS /nothing              404
+ops    GET     *                     404
 """
 """What is no call, and what a key without rights is told of it; to a stranger they are as any other."""
 
@@ -209,7 +231,7 @@ def test_strangers_are_let_in_nowhere_but_at_what_is_open_and_change_nothing(mai
         for stranger, headers in STRANGERS.items():
             answer = mailbox.call(call.port, call.method, call.path, b"from a stranger", headers)
             if call.need == "open":
-                assert answer.status == 200, (call, stranger, answer)
+                assert answer.status == call.status, (call, stranger, answer)
                 continue
             assert answer.status == 401, (call, stranger, answer)
             assert code_of(answer, call) in ("", "unauthorized")
@@ -252,6 +274,20 @@ def test_a_right_goes_before_parameters_and_body(mailbox: Mailbox) -> None:
     for method, path, body in (("GET", "/TOPIC/alice?nonsense=1", None), ("POST", "/TOPIC?batch=frames", b"\0")):
         assert mailbox.call("public", method, path, body, bearer("nothing")).status == 403
         assert mailbox.call("public", method, path, body).status == 400
+
+
+def test_the_page_and_the_name_go_before_the_key(start_cluster: StartCluster, folder: Path) -> None:
+    settings = {"api_keys_file": write_keys(folder / "keys.toml", KEYS), "allowed_hosts": "mail.example"}
+    front = start_cluster(brokers=1, fronts=1, front_settings=settings).fronts[0]
+    foreign, other = {"Origin": "https://evil.example"}, {"Host": "evil.example"}
+    for client in (Client(front.port), Client(front.ops_port)):
+        for headers in (*STRANGERS.values(), bearer("everything")):
+            assert client.call("GET", "/openapi.json", headers=headers | foreign).code == "foreign-origin"
+            assert client.call("GET", "/openapi.json", headers=headers | foreign | other).code == "wrong-host"
+            assert client.call("GET", "/livez", headers=headers | other).status == 200
+        own = {"Host": "Mail.Example:8443", "Origin": "https://mail.example:8443"}
+        assert client.call("GET", "/openapi.json", headers=bearer("everything") | own).status == 200
+        client.close()
 
 
 def test_keys_with_the_right_may(front: Front) -> None:

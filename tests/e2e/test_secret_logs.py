@@ -70,7 +70,7 @@ def smuggle(port: int) -> None:
         f"Authorization: Bearer {token('key')}\x00{MARK}",
     ):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-            sock.sendall(f"GET /{MARK}/{MARK} HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode("latin-1"))
+            sock.sendall(f"GET /{MARK}/{MARK} HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n".encode("latin-1"))
             assert sock.recv(4096).startswith(b"HTTP/1.1 4")
 
 

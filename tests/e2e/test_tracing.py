@@ -77,7 +77,7 @@ def test_a_client_that_goes_while_it_waits_is_found_too(small: Cluster) -> None:
     front, broker = small.fronts[0], small.brokers["b0"]
     front.web.subscribe("t", "u")
     with socket.create_connection(("127.0.0.1", front.port)) as client:
-        client.sendall(b"GET /t/u?wait=20 HTTP/1.1\r\nHost: x\r\nX-Request-Id: gone\r\n\r\n")
+        client.sendall(b"GET /t/u?wait=20 HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: gone\r\n\r\n")
         wait_for(lambda: asked(broker, "gone") == [("take", ""), ("wait", "")] or None, "the wait")
     wait_for(lambda: asked(broker, "gone")[2:] == [("cancel", "")], "it to be cancelled")
 
@@ -102,7 +102,7 @@ def test_what_is_not_an_id_comes_into_no_log(small: Cluster, given: bytes) -> No
     """Answered with an id of the front's own, or refused."""
     front, broker = small.fronts[0], small.brokers["b0"]
     with socket.create_connection(("127.0.0.1", front.port)) as client:
-        client.sendall(b"POST /t/u HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n")
+        client.sendall(b"POST /t/u HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n")
         client.sendall(b"X-Request-Id: " + given + b"\r\n\r\n")
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     made = re.search(rb"X-Request-Id: ([0-9a-f]{10}-[0-9a-f]+)\r\n", answer)

@@ -16,7 +16,7 @@ SOCKETS = 200
 def waiting(port: int, target: str) -> socket.socket:
     """A connection that has sent its request."""
     connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
-    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 

@@ -67,10 +67,10 @@ class Front:
         """What an operation gives, or raises, from now on."""
         self.gateway.answers[op] = answer
 
-    def ask(self, line: str, *headers: str, body: bytes = b"") -> Answer:
+    def ask(self, line: str, *headers: str, body: bytes = b"", host: str = "test") -> Answer:
         """One exchange over its own connection; `line` is "METHOD target"."""
         method, target = line.split(" ", 1)
-        lines = [f"{method} {target} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", *headers, "", ""]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers, "", ""]
         with Client(self._port) as client:
             client.send("\r\n".join(lines).encode("latin-1") + body)
             return client.answer(to_head=method == "HEAD")
@@ -87,11 +87,11 @@ class Front:
 
 
 @contextmanager
-def playing() -> Iterator[Front]:
-    """A front that runs until the end."""
+def playing(**settings: Any) -> Iterator[Front]:
+    """A front that runs until the end; `settings` are of `create_app`."""
     gateway = AnsweringGateway()
     as_gateway = cast(Gateway, gateway)
-    app = create_app(as_gateway, LongPoll(as_gateway, 30, 100), limits=LIMITS, max_name=255)
+    app = create_app(as_gateway, LongPoll(as_gateway, 30, 100), limits=LIMITS, max_name=255, **settings)
     with running(app) as server:
         yield Front(gateway, server.port)
 

@@ -29,12 +29,12 @@ class Answer:
 class Client:
     """One connection. Reads whole answers; `tiny` gives it small kernel buffers, set before connecting."""
 
-    def __init__(self, port: int, tiny: bool = False) -> None:
-        self.sock = socket.socket()
+    def __init__(self, port: int, tiny: bool = False, host: str = "127.0.0.1") -> None:
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         if tiny:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.sock.settimeout(PATIENCE)
-        self.sock.connect(("127.0.0.1", port))
+        self.sock.connect((host, port))
         self._rest = b""
 
     def send(self, *pieces: bytes, pause: float = 0.0) -> "Client":
@@ -159,7 +159,7 @@ class Echo:
 @contextmanager
 def running(app: Callable[..., Any], on_request: OnRequest | None = None, **options: Any) -> Iterator[FrontServer]:
     """A server in a thread; checks at the end that its loop ended by itself."""
-    settings: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "connections": 100}
+    settings: dict[str, Any] = {"hosts": ["127.0.0.1"], "port": 0, "connections": 100}
     hub = Hub()
     server = FrontServer(app, ServerOptions(**settings | options), hub, on_request)
     if isinstance(app, Echo):

@@ -34,6 +34,14 @@ def test_letters_are_lines_like_those_of_a_fetch(front: Front) -> None:
     assert front.args == ops.ListDead(0, LIMITS.fetch, LIMITS.fetch_bytes)
 
 
+def test_head_is_a_list_without_its_lines(front: Front) -> None:
+    front.answers(Op.DEAD_LIST, ops.DeadLetters("abc1", 2, [letter(5)]))
+    got, head = front.ask("GET /t/u/dead"), front.ask("HEAD /t/u/dead")
+    same = ("msg-count", "msg-pending", "link", "content-type", "content-length", "content-security-policy")
+    assert [head.headers[name] for name in same] == [got.headers[name] for name in same]
+    assert (head.status, head.body, len(front.calls)) == (200, b"", 2)
+
+
 def test_no_letters_are_an_empty_list_and_not_an_error(front: Front) -> None:
     front.answers(Op.DEAD_LIST, ops.DeadLetters("abc1", 0, []))
     answer = front.ask("GET /t/u/dead")

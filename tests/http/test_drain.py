@@ -129,3 +129,19 @@ def test_a_second_drain_changes_nothing() -> None:
         drain(server, 5, 5)
         drain(server, 5, 0)
         wait_for(lambda: ended(server))
+
+
+def test_every_address_is_drained() -> None:
+    """Who got through the handshake on any of them is answered; then nobody listens."""
+    with running(Echo(), hosts=["::", "127.0.0.1"]) as both, running(Echo(), hosts=["127.0.0.1", "::1"]) as two:
+        for server in (both, two):
+            clients = [Client(server.port, host=host) for host in ("127.0.0.1", "::1") * 5]
+            drain(server, PATIENCE, PATIENCE)
+            for client in clients:
+                assert client.get("/a").headers["connection"] == "close"
+                assert client.at_end()
+                client.close()
+            wait_for(lambda server=server: ended(server))
+            for host in ("127.0.0.1", "::1"):
+                with pytest.raises(OSError):
+                    Client(server.port, host=host)

@@ -182,7 +182,7 @@ def test_the_connection_stays_open_after_204(served: Served) -> None:
         for _ in range(3):
             answer = client.get("/204")
             assert answer.status == 204
-            assert not {"content-length", "connection", "transfer-encoding"} & set(answer.headers)
+            assert not {"content-length", "transfer-encoding"} & set(answer.headers)
         assert client.send(post("/204", b"x")).answer().status == 204
 
 
@@ -202,7 +202,7 @@ def test_header_order_and_case_are_the_applications(served: Served) -> None:
     with Client(server.port) as client:
         lines = client.get("/a").head.split(b"\r\n")
     names = [line.split(b":")[0] for line in lines[1:]]
-    assert names == [b"Date", b"Content-Type", b"X-PATH", b"Content-Length"]
+    assert names == [b"Date", b"Content-Type", b"X-PATH", b"Content-Length", b"Connection", b"Keep-Alive"]
 
 
 def test_an_answer_leaves_in_one_write(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,8 @@ def test_an_answer_leaves_in_one_write(served: Served, monkeypatch: pytest.Monke
     [
         ("1.1", "close", "close"),
         ("1.1", "keep-alive, Close", "close"),
-        ("1.1", "keep-alive", None),
+        ("1.1", "keep-alive", "keep-alive"),
+        ("1.1", "x", "keep-alive"),
         ("1.0", "Keep-Alive", "keep-alive"),
         ("1.0", "x", "close"),
     ],
@@ -240,10 +241,18 @@ def test_connection_options(served: Served, version: str, options: str, answered
     with Client(server.port) as client:
         for _ in range(2):
             client.send(get("/a", f"Connection: {options}", version=version))
-            assert client.answer().headers.get("connection") == answered
+            headers = client.answer().headers
+            assert headers.get("connection") == answered
+            assert headers.get("keep-alive") == (None if answered == "close" else "timeout=74")
             if answered == "close":
                 assert client.at_end()
                 break
+
+
+@pytest.mark.parametrize(("seconds", "hint"), [(75.0, "timeout=74"), (2.9, "timeout=1"), (1.9, None), (0.1, None)])
+def test_clients_are_told_to_use_a_connection_for_less_than_it_is_kept(seconds: float, hint: str | None) -> None:
+    with running(Echo(), idle_timeout=seconds) as server, Client(server.port) as client:
+        assert client.get("/a").headers.get("keep-alive") == hint
 
 
 def test_a_failing_application_is_500_and_a_header_injection_too(served: Served) -> None:

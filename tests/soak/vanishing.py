@@ -46,10 +46,10 @@ class Vanishers:
         rng = self._rng
         with socket.create_connection(("127.0.0.1", rng.choice(self._ports)), PATIENCE) as connection:
             if rng.random() < 0.2:
-                head = f"POST /{rng.choice(self._topics)} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n"
+                head = f"POST /{rng.choice(self._topics)} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
                 connection.sendall(head.encode() + b"half a body")
             else:
-                connection.sendall(f"GET {rng.choice(self._targets)} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+                connection.sendall(f"GET {rng.choice(self._targets)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             threading.Event().wait(rng.uniform(0, 0.2))
             if rng.random() < 0.5:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -76,14 +76,22 @@ schemathesis.openapi.media_type("application/octet-stream", st.binary(max_size=2
 
 
 def allowed_as_described(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """405 for the methods that are not described, and only those; a fixed path is a topic's path too."""
+    """405 for just the methods that are not described. A fixed path is a topic's path too, but `/` is that of
+    the empty name: 400.
+    """
     paths = case.operation.schema.raw_schema["paths"]
-    templates = {case.path} | ({"/{topic}"} if case.path.count("/") == 1 else set())
+    if (case.method, case.path) == ("POST", "/"):
+        assert response.status_code == 400
+        return None
+    templates = {case.path} | ({"/{topic}"} if case.path.count("/") == 1 and case.path != "/" else set())
     methods = {method.upper() for path in templates for method in paths[path] if method != "parameters"}
+    if case.method == "OPTIONS":
+        assert response.status_code == 204
+        methods.add("OPTIONS")
     assert (response.status_code == 405) == (case.method not in methods), f"{case.method} {response.status_code}"
     if response.status_code == 405:
         assert response.headers["content-type"] == [PROBLEM]
-        assert response.headers["allow"] == [", ".join(sorted(methods))]
+        assert response.headers["allow"] == [", ".join(sorted(methods | {"OPTIONS"}))]
     return None
 
 

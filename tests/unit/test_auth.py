@@ -168,6 +168,13 @@ def test_every_call_of_the_operations_port_has_its_row_and_no_other() -> None:
     assert calls([route for _, route in apps()[1]._router._routes]) == set(OPERATIONS)
 
 
+def test_there_is_head_wherever_there_is_get_with_the_same_right() -> None:
+    for table in (PUBLIC, OPERATIONS):
+        for (path, method), need in table.items():
+            if method == "GET":
+                assert table[path, "HEAD"] == need
+
+
 def test_what_needs_no_key_has_no_names() -> None:
     """It is known by its path before the names are."""
     for table in (PUBLIC, OPERATIONS):

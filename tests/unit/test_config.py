@@ -19,6 +19,7 @@ from common.config import (
     Settings,
     StartBrokersSettings,
     as_flags,
+    as_text,
     describe,
     flag,
     load,
@@ -79,7 +80,7 @@ CASES = [
     ("port", "8001", "8002", "8003", 8001, 8002, 8003, 8100),
     ("max_body", "1KiB", "2KiB", "3KiB", KIB, 2 * KIB, 3 * KIB, MIB),
     ("broker_timeout", "1.5", "2", "2.5", 1.5, 2.0, 2.5, 5.0),
-    ("host", "0.0.0.0", "127.0.0.2", "127.0.0.3", "0.0.0.0", "127.0.0.2", "127.0.0.3", "127.0.0.1"),
+    ("host", "0.0.0.0", "127.0.0.2,::1", "[::1]", ("0.0.0.0",), ("127.0.0.2", "::1"), ("::1",), ("127.0.0.1",)),
     ("log_level", "debug", "error", "warning", "debug", "error", "warning", "info"),
 ]
 
@@ -274,6 +275,25 @@ def test_a_list_of_the_file_is_a_list(file: Callable[[str], str]) -> None:
     assert settings(StartBrokersSettings, file('[fanmail]\nids = ["a", "b"]\n')).ids == ("a", "b")
 
 
+def test_a_flag_of_a_list_may_be_given_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANMAIL_HOST", "10.0.0.1")
+    assert settings(FrontSettings, "--host=127.0.0.1", "--host", "[::1], 10.0.0.7").host == (
+        "127.0.0.1",
+        "::1",
+        "10.0.0.7",
+    )
+
+
+@pytest.mark.parametrize("text", ["https://mail.example", "mail.example:8100", "*.example", "mail example", "mail..x"])
+def test_allowed_hosts_are_names_and_nothing_else(text: str) -> None:
+    assert "--allowed-hosts" in refusal(FrontSettings, f"--allowed-hosts={text}")
+    assert settings(FrontSettings, "--allowed-hosts=mail.example,*").allowed_hosts == ("mail.example", "*")
+
+
+def test_no_address_is_none_to_listen_on() -> None:
+    assert refusal(FrontSettings, "--host=,") == "prog: --host ',' must name an address, such as 127.0.0.1 or ::"
+
+
 def test_a_flag_that_says_the_default_comes_before_a_variable_in_the_child_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -318,7 +338,8 @@ def test_the_help_of_every_setting_names_its_default_unit_and_variable(role: typ
     elif item.default in ("", ()):
         assert "default" not in facts
     else:
-        assert f"default {item.default}" in facts
+        shown = ",".join(item.default) if isinstance(item.default, tuple) else item.default
+        assert f"default {shown}" in facts
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -336,7 +357,7 @@ def test_help_is_printed_and_lists_every_flag(role: type[Settings], capsys: pyte
 def test_every_default_is_one_that_could_be_given(role: type[Settings], item: Field[Any]) -> None:
     if item.default in ("", ()):
         return
-    text = ("on" if item.default else "off") if isinstance(item.default, bool) else str(item.default)
+    text = as_text(item.default)
     assert item.metadata["parse"](text) == item.default
 
 

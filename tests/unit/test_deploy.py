@@ -166,9 +166,9 @@ def test_containers_start_with_settings_that_fit_their_cluster(name: str, monkey
     assert seconds(service["stop_grace_period"]) > FRONT_DRAIN + 5
     if name.startswith("front"):
         assert (settings.host, settings.port, settings.ops_host, settings.ops_port) == (
-            "0.0.0.0",
+            ("0.0.0.0",),
             8100,
-            "0.0.0.0",
+            ("0.0.0.0",),
             9100,
         )
         assert f"127.0.0.1:{settings.port}/readyz" in service["healthcheck"]["test"][-1]
@@ -256,7 +256,7 @@ def test_pods_start_with_settings_that_fit_their_cluster(component: str, monkeyp
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     if component == "front":
         assert ports == {"http": settings.port, "ops": settings.ops_port}
-        assert settings.host == settings.ops_host == "0.0.0.0"
+        assert settings.host == settings.ops_host == ("0.0.0.0",)
         pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert pod["terminationGracePeriodSeconds"] > pause + FRONT_DRAIN + 5
         for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):

@@ -294,13 +294,13 @@ def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"^port {port} on 127\.0\.0\.1 is in use$"):
-            process.check_ports("127.0.0.1", [port])
-    process.check_ports("127.0.0.1", [port])
+            process.check_ports(["127.0.0.1"], [port])
+    process.check_ports(["127.0.0.1"], [port])
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
     with pytest.raises(StartError, match=r"port 8100 on 192\.0\.2\.1 cannot be used: "):
-        process.check_ports("192.0.2.1", [8100])
+        process.check_ports(["192.0.2.1"], [8100])
 
 
 # --- the starters, with the supervisor replaced
@@ -414,6 +414,16 @@ def test_a_second_starter_on_the_same_run_directory_is_refused(launch: Any, tmp_
     with pytest.raises(StartError, match=f"already in use by process {os.getpid()}"):
         launch(brokers)
     os.close(handle)
+
+
+def test_fronts_get_all_addresses_and_their_ports_are_free_on_each(launch: Any) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=rf"^port {port} on ::1 is in use$"):
+            launch(fronts, "1", f"--port={port}", "--ops-port=0", "--host=127.0.0.1", "--host=::1")
+    for argv in launch(fronts, "2", "--port=0", "--ops-port=0", "--host=::", "--ops-host", "127.0.0.1,[::1]").values():
+        settings = parsed(FrontSettings, argv)
+        assert (settings.host, settings.ops_host) == (("::",), ("127.0.0.1", "::1"))
 
 
 def test_fronts_get_ports_in_a_row(launch: Any) -> None:
