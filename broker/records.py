@@ -24,6 +24,12 @@ class MisfitError(Exception):
     """
 
 
+def must(fits: bool, rule: str) -> None:
+    """Raises `MisfitError` where a record is against a rule of the state."""
+    if not fits:
+        raise MisfitError(f"against a rule of the state: {rule}")
+
+
 class StoreOpened(Struct, gc=False):
     """The identity of a store, made once, and the last topic number that was given out."""
 

@@ -18,7 +18,7 @@ from broker.keys import Keys, Remembered
 from broker.ledger import Ledger
 from broker.ledger_changes import LEDGER_CHANGES
 from broker.piece import DAMAGED, MESSAGE_COST, Piece
-from broker.records import MisfitError, PiecesFreed, Record
+from broker.records import MisfitError, PiecesFreed, Record, must
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
@@ -144,24 +144,17 @@ class State:
         return [PiecesFreed(tuple(numbers))]
 
     def _store_opened(self, record: records.StoreOpened) -> None:
-        _must(not self.store_id, "a store is opened once")
+        must(not self.store_id, "a store is opened once")
         self.store_id = record.store_id
         self.topics_begun = record.topics_begun
         self.last_piece = record.last_piece
 
     def _topic_began(self, record: records.TopicBegan) -> None:
-        _must(record.topic not in self.topics, "a topic begins once")
-        _must(record.next_seq > 0, "sequence numbers begin with 1")
-        self.topics[record.topic] = Topic(
-            record.topic,
-            record.number,
-            f"{self.store_id}{record.number:x}",
-            record.next_seq,
-            self.rules.of(record.topic),
-            self._freed_pieces,
-            self.seconds,
-            self.thresholds,
-        )
+        must(record.topic not in self.topics, "a topic begins once")
+        must(record.next_seq > 0, "sequence numbers begin with 1")
+        epoch, settings = f"{self.store_id}{record.number:x}", self.rules.of(record.topic)
+        about = (record.topic, record.number, epoch, record.next_seq, settings)
+        self.topics[record.topic] = Topic(*about, self._freed_pieces, self.seconds, self.thresholds)
         if self.index is not None:
             self.index.add(record.topic)
         elif len(self.topics) > self.thresholds.few:
@@ -170,7 +163,7 @@ class State:
         self.name_bytes += len(record.topic)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
-        _must(not self.topics[record.topic].subscriptions, "a topic ends with its last subscription")
+        must(not self.topics[record.topic].subscriptions, "a topic ends with its last subscription")
         del self.topics[record.topic]
         if self.index is not None:
             self.index.remove(record.topic)
@@ -188,7 +181,7 @@ class State:
         topic = self.topics[record.topic]
         if record.seq != topic.next_seq:
             raise MisfitError(f"message {record.seq} where {topic.next_seq} is the next of topic {topic.number}")
-        _must(record.count > 0, "a piece holds a message")
+        must(record.count > 0, "a piece holds a message")
         content = (record.headers, record.body, record.count, record.offsets)
         piece = topic.append(record.time, *content, record.expires, record.piece, record.stored)
         self.messages += record.count
@@ -202,15 +195,15 @@ class State:
 
     def _head_moved(self, record: records.HeadMoved) -> None:
         topic = self.topics[record.topic]
-        _must(topic.head_seq < record.head <= topic.next_seq, "a head moves forward, within the log")
-        _must(record.head == topic.next_seq or topic.piece(record.head).first == record.head, "pieces go as a whole")
+        must(topic.head_seq < record.head <= topic.next_seq, "a head moves forward, within the log")
+        must(record.head == topic.next_seq or topic.piece(record.head).first == record.head, "pieces go as a whole")
         before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.move_head(record.head))
 
     def _piece_damaged(self, record: records.PieceDamaged) -> None:
         topic = self.topics[record.topic]
         piece = topic.piece(record.seq)
-        _must(piece.first == record.seq, "a piece is damaged as a whole")
+        must(piece.first == record.seq, "a piece is damaged as a whole")
         topic.ttls += not piece.expires
         piece.expires = DAMAGED
         self.watch_head(topic)
@@ -241,7 +234,7 @@ class State:
         topic = self.topics[record.topic]
         subscription = topic.subscriptions[record.user]
         if type(record) is records.Leased:
-            _must(0 < record.first < record.first + record.count <= topic.next_seq, "what is leased was published")
+            must(0 < record.first < record.first + record.count <= topic.next_seq, "what is leased was published")
         floor, before = subscription.floor, (topic.bytes, topic.pieces_stored)
         if subscription.ledger is None:
             subscription.ledger = Ledger(self.thresholds)
@@ -288,7 +281,7 @@ class State:
             self._watch_user(key, subscription.ledger)
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
-        _must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
+        must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
         remembered = Remembered(record.digest, record.at, record.subscribers, record.seq, record.due)
         self.keys.remember(record.topic, record.key, remembered)
 
@@ -300,8 +293,3 @@ class State:
             self.pieces -= before[1] - topic.pieces_stored
             if topic.ttls or topic.settings.max_age:
                 self.watch_head(topic)
-
-
-def _must(fits: bool, rule: str) -> None:
-    if not fits:
-        raise MisfitError(f"against a rule of the state: {rule}")
