@@ -67,7 +67,7 @@ class SqliteStore:
         remove_copies(folder)
         self._owner = owner
         check_marker(self.path)
-        upgrade(self.path, self._look_first())
+        upgrade(self.path, self._look_first(), thresholds.upgraded_rows)
         self._thresholds = thresholds
         self._space = Space(folder, reserve, thresholds)
         self._pages = Pages(read, self._space.make_room)

@@ -24,6 +24,8 @@ class StoreThresholds(NamedTuple):
     """How far the stored clock may be behind when something is written."""
     numbers: int = 10_000
     """Numbers of pieces that are reserved at a time; the rest is lost at a restart."""
+    upgraded_rows: int = 2_000
+    """Rows of an older store that are copied in one transaction."""
     copied_pages: int = 256
     """Pages that a backup copies between two bursts."""
 

@@ -28,8 +28,6 @@ log = logging.getLogger("fanmail.broker")
 
 Row = tuple[Any, ...]
 
-ROWS = 2_000
-"""Rows in one transaction."""
 REPORT_EVERY = 500_000
 """Rows between two lines in the log."""
 
@@ -37,9 +35,9 @@ _SAME = ("meta", "topics", "topic_settings", "subscriptions", "settings", "held"
 """Tables whose rows stay as they are."""
 
 
-def upgrade(path: Path, found: Found | None) -> None:
-    """`found` is what a look at the store has found. Does nothing where it is up to date or not there. Raises
-    `UnusableStoreError`.
+def upgrade(path: Path, found: Found | None, rows: int) -> None:
+    """`found` is what a look at the store has found; `rows` are copied in one transaction. Does nothing where it is up to
+    date or not there. Raises `UnusableStoreError`.
     """
     fresh = path.with_name(path.name + ".new")
     try:
@@ -60,7 +58,7 @@ def upgrade(path: Path, found: Found | None) -> None:
                 new.pragma("locking_mode", "exclusive")
                 new.pragma("journal_mode", "memory")  # the file is of no use before it is whole and synced
                 new.pragma("synchronous", "off")
-                copy(old, new)
+                copy(old, new, rows)
             pages.unregister()
         if path.with_name(path.name + "-wal").exists():
             raise UnusableStoreError(f"{path}: its log could not be closed")
@@ -77,24 +75,24 @@ def upgrade(path: Path, found: Found | None) -> None:
         raise UnusableStoreError(f"{path}: {error.strerror}") from None
 
 
-def copy(old: apsw.Connection, new: apsw.Connection) -> None:
-    """All rows of an older store into an empty file. Raises `apsw.Error`."""
+def copy(old: apsw.Connection, new: apsw.Connection, most: int) -> None:
+    """All rows of an older store into an empty file, `most` in one transaction. Raises `apsw.Error`."""
     make_tables(new, {})
     there = {name for (name,) in old.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for table in _SAME:
         if table in there:
             columns = len(list(old.execute(f"SELECT * FROM pragma_table_info('{table}')")))
-            _copy(new, old.execute(f"SELECT * FROM {table}"), {table: columns}, lambda row: (row,))
+            _copy(new, old.execute(f"SELECT * FROM {table}"), most, {table: columns}, lambda row: (row,))
     last: Any = old.execute("SELECT coalesce(max(id), 0) FROM pieces").fetchall()
     new.execute("INSERT INTO meta VALUES ('last_piece', ?)", last[0])
     pieces = old.execute("SELECT id, topic, first, count, time, expires, size, headers, offsets, body FROM pieces")
-    _copy(new, pieces, {"pieces": 8, TABLE: 4}, lambda row: _split(row, row[0], *row[7:]))
+    _copy(new, pieces, most, {"pieces": 8, TABLE: 4}, lambda row: _split(row, row[0], *row[7:]))
     letters = old.execute(
         "SELECT id, topic, user, seq, dead, time, attempt, expires, headers, x'', body FROM letters ORDER BY id"
     )
-    _copy(new, letters, {"letters": 9, TABLE: 4}, lambda row: _split(row, of_letter(row[0]), *row[8:]))
+    _copy(new, letters, most, {"letters": 9, TABLE: 4}, lambda row: _split(row, of_letter(row[0]), *row[8:]))
     delayed = old.execute("SELECT number, topic, due, ttl, count, headers, offsets, body FROM delayed")
-    _copy(new, delayed, {"delayed": 6, TABLE: 4}, lambda row: _split(row, of_delayed(row[0]), *row[5:]))
+    _copy(new, delayed, most, {"delayed": 6, TABLE: 4}, lambda row: _split(row, of_delayed(row[0]), *row[5:]))
 
 
 def _split(row: Row, number: int, headers: bytes, offsets: bytes, body: bytes) -> tuple[Row, Row]:
@@ -104,18 +102,22 @@ def _split(row: Row, number: int, headers: bytes, offsets: bytes, body: bytes) -
 
 
 def _copy(
-    new: apsw.Connection, rows: Iterator[Row], tables: dict[str, int], split: Callable[[Row], tuple[Row, ...]]
+    new: apsw.Connection,
+    rows: Iterator[Row],
+    most: int,
+    tables: dict[str, int],
+    split: Callable[[Row], tuple[Row, ...]],
 ) -> None:
     """`tables` with the number of their columns, in the order in which `split` gives their rows."""
     inserts = [f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})" for table, columns in tables.items()]
     copied = 0
-    while some := [split(row) for row in islice(rows, ROWS)]:
+    while some := [split(row) for row in islice(rows, most)]:
         with new:
             for number, insert in enumerate(inserts):
                 new.executemany(insert, [each[number] for each in some])
-        copied += len(some)
-        if copied % REPORT_EVERY == 0:
+        if (copied + len(some)) // REPORT_EVERY > copied // REPORT_EVERY:
             log.info("writing the store anew", extra={"table": next(iter(tables)), "rows": copied})
+        copied += len(some)
 
 
 def _check_room(path: Path) -> None:

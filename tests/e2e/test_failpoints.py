@@ -68,7 +68,7 @@ def test_killed_at_a_point_of_the_commit(cluster: Cluster, point: Point) -> None
     assert_kept(cluster, load)
 
 
-@pytest.mark.parametrize("point", [Point.RAISES, Point.RAISES_LATE])
+@pytest.mark.parametrize("point", [Point.RAISES, Point.RAISES_LATE, Point.BUG])
 def test_a_commit_that_fails_ends_the_broker_with_one_line_and_nobody_is_answered(
     cluster: Cluster, point: Point
 ) -> None:
@@ -77,8 +77,12 @@ def test_a_commit_that_fails_ends_the_broker_with_one_line_and_nobody_is_answere
         for n in range(TIMES):
             assert process.popen.wait(PATIENCE) == 1, process.about()
             (line,) = [each for each in process.events() if each["level"] in ("error", "critical")]
-            assert line["reason"].endswith("b0/store.db: disk I/O error")
-            assert "Traceback" not in process.log()
+            if point is Point.BUG:
+                assert line["event"].startswith("a broken invariant ends the broker")
+                assert "ZeroDivisionError" in line["exception"]
+            else:
+                assert line["reason"].endswith("b0/store.db: disk I/O error")
+                assert "Traceback" not in process.log()
             if n < TIMES - 1:
                 process = faulty(cluster, point, 30)
         cluster.start_broker("b0")

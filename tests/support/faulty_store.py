@@ -19,7 +19,7 @@ from common.clock import Mark
 
 
 class Point(StrEnum):
-    """Where it fails. All but the last three from the commit with a given number on."""
+    """Where it fails. All but the last four from the commit with a given number on."""
 
     BEFORE = "before"
     """The process is killed before the transaction."""
@@ -31,6 +31,8 @@ class Point(StrEnum):
     """The commit fails as it does after a failed write or sync; nothing is stored."""
     RAISES_LATE = "raises-late"
     """The commit fails, and all is stored."""
+    BUG = "bug"
+    """An error that nobody foresaw, when the state has changed and nothing is stored."""
     UNSAVED = "unsaved"
     """A negative control: commits do nothing, and the broker answers as if they did."""
     KEYLESS = "keyless"
@@ -68,6 +70,8 @@ class FaultyStore(SqliteStore):
             _die()
         if due and point is Point.RAISES:
             raise StoreError(f"{self.path}: disk I/O error")
+        if due and point is Point.BUG:
+            raise ZeroDivisionError
         if due and point is Point.UNSAVED:
             return
         if due and point is Point.WRITTEN:

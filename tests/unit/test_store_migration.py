@@ -23,6 +23,7 @@ from common.ops import Op
 from tests.support.driver import BrokerDriver, loaded
 from tests.support.life import BATCH, OFFSETS
 from tests.support.snapshot import check_state, pieces_of, snapshot
+from tests.support.tiny import TINY_STORE
 
 STORES = {int(path.name.split(".")[0]): path for path in (Path(__file__).parents[1] / "support/stores").glob("*.gz")}
 CHANGED = {1: None, 2: (b"t", None, 2**40, None, False)}
@@ -38,7 +39,7 @@ def version(request: pytest.FixtureRequest, tmp_path: Path) -> int:
 
 
 def open_store(folder: Path, owner: Owner = OWNER) -> SqliteStore:
-    return SqliteStore(folder, owner, "00000000", reserve=0)
+    return SqliteStore(folder, owner, "00000000", reserve=0, thresholds=TINY_STORE)
 
 
 def version_of(folder: Path) -> int:
