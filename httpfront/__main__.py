@@ -30,6 +30,7 @@ from httpfront.access import AccessLog
 from httpfront.answered import Answered
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
+from httpfront.budget import Budget
 from httpfront.gateway import Gateway
 from httpfront.host_check import is_loopback
 from httpfront.hub import Hub
@@ -55,7 +56,7 @@ def main() -> int:
     _allow_descriptors(settings.connections)
     pair = front_pair(settings.curve_dir)
     load_map = _map_loader(settings, pair)
-    hub = Hub()
+    hub, budget = Hub(), _budget(settings)
     gateway = Gateway(hub, load_map, settings.broker_timeout, pair)
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
@@ -66,7 +67,7 @@ def main() -> int:
         "auth": (lambda needs: Auth(ring, needs, metrics.refused)) if ring is not None else None,
     }  # fmt: skip
     app = create_app(gateway, polls, **common)
-    server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
+    server = FrontServer(app, _options(settings), hub, _on_request(metrics, access), budget)
     ops_app = create_ops_app(
         gateway,
         polls,
@@ -76,7 +77,7 @@ def main() -> int:
         local=is_loopback(settings.ops_host),
         **common,
     )
-    operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None)
+    operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None, budget)
 
     def stop() -> None:
         log.info("draining", extra={"connections": len(server.channels)})
@@ -118,6 +119,17 @@ def _map_loader(settings: FrontSettings, keys: KeyPair | None) -> Callable[[], C
         return found
 
     return newer
+
+
+def _budget(settings: FrontSettings) -> Budget:
+    """Raises `StartError` where a single request could be more than its share."""
+    largest = max(settings.max_body, settings.max_batch, settings.max_fetch_bytes)
+    if settings.buffer_memory < 4 * largest:
+        raise StartError(
+            f"--buffer-memory {settings.buffer_memory} must be at least {4 * largest}, four times the largest of "
+            "--max-body, --max-batch and --max-fetch-bytes"
+        )
+    return Budget(settings.buffer_memory)
 
 
 def _limits(settings: FrontSettings) -> MessageLimits:

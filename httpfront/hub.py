@@ -52,6 +52,8 @@ class Hub:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._spawned: deque[Callable[[], None]] = deque()
+        self._resumed: deque[tuple[Any, object]] = deque()
+        """Who goes on at the end of the turn, and with what."""
         self._turns: list[Callable[[], None]] = []
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
@@ -91,6 +93,10 @@ class Hub:
         """
         parked.switch(value)
 
+    def resume_later(self, parked: Any, value: object) -> None:
+        """The same at the end of this turn, for who is in a greenlet that does not park here."""
+        self._resumed.append((parked, value))
+
     def each_turn(self, work: Callable[[], None]) -> None:
         """Calls `work` after every turn's events, before the loop waits again."""
         self._turns.append(work)
@@ -127,6 +133,9 @@ class Hub:
                 if self._handlers.get(fd) is handler:  # not closed, and given to another, in this turn
                     _guarded(handler, events)
             self._run_spawned()
+            while self._resumed:
+                parked, value = self._resumed.popleft()
+                _guarded(parked.switch, value)
             for work in self._turns:
                 _guarded(work)
 
@@ -137,7 +146,7 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned else TURN)
+            return self._epoll.poll(0 if self._spawned or self._resumed else TURN)
         except InterruptedError:
             return []
 

@@ -25,14 +25,19 @@ _OURS = frozenset(("connection", "keep-alive", "proxy-connection", "te", "traile
 class FrontTask(WSGITask):  # type: ignore[misc]
     """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
 
-    def __init__(self, channel: Any, request: Any) -> None:
+    def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
+        """`stream` is what the body is read from, where that is not the whole one of the request."""
         super().__init__(channel, request)
+        self._stream = stream
         self._written: list[bytes] = []
 
     def get_environment(self) -> dict[str, Any]:
-        """The WSGI environment, and how to be told when the client goes away."""
+        """The WSGI environment, what the connection holds, and how to be told when the client goes away."""
         environ: dict[str, Any] = super().get_environment()
         environ["fanmail.when_gone"] = self.channel.departure.when
+        environ["fanmail.account"] = self.channel.account
+        if self._stream is not None:
+            environ["wsgi.input"] = self._stream
         return environ
 
     @property
@@ -46,6 +51,14 @@ class FrontTask(WSGITask):  # type: ignore[misc]
             raise RuntimeError("start_response was not called before body written")
         self._written.append(data)
         self.content_bytes_written += len(data)
+
+    def answer(self, keep: bool) -> tuple[bytes, int]:
+        """What `service` has left, as it goes over the wire, and its status code; `keep`: the connection stays open.
+        `ValueError` as `build_answer`.
+        """
+        connection = "close" if not keep else "keep-alive" if self.request.version == "1.0" else ""
+        head_only = self.request.command == "HEAD"
+        return build_answer(self.status, self.response_headers, self.body, head_only, connection)
 
     def finish(self) -> None:
         """The channel sends the answer."""
@@ -90,6 +103,17 @@ def plain_answer(status: str, detail: str, retry_after: int | None = None, head_
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
     return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, "close")[0]
+
+
+def refusal_answer(error: Any, method: str) -> bytes:
+    """The answer to a request that never reached the application, or whose body did not."""
+    retry_after = 1 if error.code == 503 else None
+    return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD")
+
+
+def failure_answer(method: str) -> bytes:
+    """The answer where the application failed."""
+    return plain_answer("500 Internal Server Error", "the log says why", head_only=method == "HEAD")
 
 
 def keeps_alive(version: str, connection: str) -> bool:
