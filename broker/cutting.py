@@ -19,23 +19,30 @@ def cut_runs(
     *,
     one_run: bool = False,
     one_always: bool = True,
+    meta: int | None = None,
 ) -> list[ops.Run]:
     """At most `most` messages from `position` on, which must not have expired at `wall`, within `room` bytes of
-    frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
+    frames, and where all in one run is not asked for `meta` bytes of kept headers; with `one_always` one at least.
+    Their numbers are consecutive: it stops where something has expired.
 
     `whole` gives a piece with its body. A run for each piece, or with `one_run` all in one, which ends where the kept
     headers change.
     """
     runs: list[ops.Run] = []
     bodies: list[bytes] = []
-    left = most
+    left, meta = most, room if meta is None else meta
     for piece in topic.pieces(position):
         if runs and ((one_run and piece.headers != runs[0].headers) or (piece.expires and piece.expires <= wall)):
             break
         seq = max(position, piece.first)
-        body, count = whole(piece).frames(seq, left, room)
+        each = 0 if one_run else len(piece.headers)
+        may = min(left, max(1, meta // each)) if each else left
+        if (each > meta or room < 0) and (runs or not one_always):
+            break
+        body, count = whole(piece).frames(seq, may, room)
         if len(body) > room and (runs or not one_always):
             break
+        meta -= each * count
         runs.append(ops.Run(seq, count, piece.time, piece.headers, body))
         bodies.append(body)
         left, room = left - count, room - len(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from broker import leasing
 from broker.core import Core, Mailbox, find, peek
 from broker.cutting import cut_runs
+from broker.fitting import check_fits
 from broker.records import SubscriptionSet
 from common import ops
 from common.clock import Now
@@ -15,6 +16,7 @@ from common.wire import Request
 def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
     """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
     box = find(core, request, now)
+    check_fits(box, args, now)
     if args.lease > 0:
         return leasing.lease_next(box, args.lease, now)
     topic, subscription = box.topic, box.subscription
@@ -43,8 +45,9 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
     box = find(core, request, now)
     if args.max < 1:
         return None
+    check_fits(box, args, now)
     runs: list[ops.Run] = []
-    most, room = args.max, args.max_bytes
+    most, room, meta = args.max, args.max_bytes, args.max_bytes
     if args.lease > 0:
         runs = leasing.lease_many(box, args, now)
     else:
@@ -54,8 +57,9 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
             runs = leasing.take_many_returned(box, args, now)
             most -= sum(run.count for run in runs)
             room -= sum(len(run.body) for run in runs)
+            meta -= sum(len(run.headers) for run in runs)
         if not runs or (most > 0 and not args.one_run and not box.subscription.returned):
-            runs += _fresh(box, args, most, room, not runs, now)
+            runs += _fresh(box, args, most, (room, meta), not runs, now)
     if not runs:
         return None
     return ops.Batch(box.topic.epoch, _left(box, runs, args), runs)
@@ -92,13 +96,18 @@ def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.No
     return ops.Nothing()
 
 
-def _fresh(box: Mailbox, args: ops.Fetch, most: int, room: int, one_always: bool, now: Now) -> list[ops.Run]:
-    """Messages that were never handed out; taken, but with `after`."""
+def _fresh(
+    box: Mailbox, args: ops.Fetch, most: int, left: tuple[int, int], one_always: bool, now: Now
+) -> list[ops.Run]:
+    """Messages that were never handed out; taken, but with `after`. `left`: bytes for frames and for kept headers."""
     position = leasing.next_position(box, now)
     if position == box.topic.next_seq:
         return []
     whole = box.core.state.contents.whole
-    runs = cut_runs(box.topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always)
+    room, meta = left
+    runs = cut_runs(
+        box.topic, position, most, room, now.wall, whole, one_run=args.one_run, one_always=one_always, meta=meta
+    )
     if runs and not args.after:
         box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
     return runs

@@ -75,6 +75,7 @@ def main() -> int:
         connections=lambda: len(server.channels),
         settings=asdict(settings),
         local=is_loopback(settings.ops_host),
+        budget=budget,
         **common,
     )
     operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None, budget)

@@ -15,10 +15,16 @@ from common.units import KIB
 
 SMALL = 64 * KIB
 """Bytes of an answer that may begin while over half of the budget is used."""
+FIRST = 16 * KIB
+"""Bytes that are reserved for one message of unknown size where many are asked for at a time."""
+LIGHT = 16
+"""While this part of the budget is used at the most, as much is reserved for one message as it may have."""
 STALLED = 1.0
 """Seconds without progress after which a connection gives way to a message that is larger than that."""
 SHARE = 4
 """One API key holds at most this part of the budget, or one request."""
+UNBOUNDED = 2**62
+"""The limit of a budget that only counts."""
 ACCOUNT = "fanmail.account"
 """Where a request's environment has the `Account` of its connection."""
 
@@ -67,6 +73,11 @@ class Account:
         self.give_way = give_way
         self._held = self._reserved = self._behind = 0
         self._key = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a ceiling at all."""
+        return self._budget.limit < UNBOUNDED
 
     @property
     def bytes(self) -> int:
@@ -132,6 +143,11 @@ class Account:
         self._count(room)
         self._reserved += room
         return room
+
+    def reserve_one(self, usual: int) -> int:
+        """Room for one message, which has `usual` bytes at the most as a rule; else as `reserve`."""
+        light = self._budget.used < self._budget.limit // LIGHT
+        return self.reserve(usual if light and usual > FIRST else FIRST)
 
     def reserve_exactly(self, size: int) -> int:
         """Room for an answer of this size, as `reserve`; who has been stalled for a while gives way."""

@@ -121,9 +121,7 @@ class Channel(Connection):
     def _parse(self, data: bytes) -> None:
         """Feeds the parser until a request can be worked on; what is behind it waits."""
         while data:
-            parser = self._parser
-            if parser is None:
-                parser = self._parser = self.server.new_parser()
+            parser = self._parser = self._parser or self.server.new_parser()
             data = data[parser.received(data) :]
             if parser.completed:
                 if parser.empty:  # only empty lines (RFC 9112, section 2.2)

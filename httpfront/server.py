@@ -19,7 +19,7 @@ from waitress.server import TcpWSGIServer
 
 from common.errors import StartError
 from httpfront.answered import Answered
-from httpfront.budget import Budget
+from httpfront.budget import UNBOUNDED, Budget
 from httpfront.channel import Channel
 from httpfront.connection import Connection
 from httpfront.hub import TURN, Hub
@@ -83,7 +83,7 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         """Listens at once. `budget` is what all connections share; without it nothing is bounded. Raises `StartError`
         where the address cannot be listened on.
         """
-        self.budget = budget or Budget(sys.maxsize)
+        self.budget = budget or Budget(UNBOUNDED)
         self.options = options
         self.hub = hub
         self.idle_limit = options.idle_timeout
