@@ -53,10 +53,10 @@ class Traffic:
 
     def taken(self, peer_id: bytes, total: int) -> None:
         """The front has read so many. What cannot be is of its last connection, or not said."""
-        sent = self._sent.get(peer_id)
-        if sent is None or not 0 <= total <= sent:
-            return
         before = self._taken.get(peer_id)
+        sent = self._sent.get(peer_id)
+        if total == before or sent is None or not 0 <= total <= sent:
+            return
         self._taken[peer_id] = total
         self.answers += sent - total if before is None else before - total
 
@@ -68,7 +68,7 @@ class Traffic:
 
     def check(self, peer_id: bytes, args: object) -> None:
         """Raises `broker-busy` (503) where an answer of the size that is asked for would be too much."""
-        if not self._window or not self.answers or peer_id not in self._taken:
+        if not self._window or self.answers <= self._window or peer_id not in self._taken:
             return
         if isinstance(args, ops.Fetch | ops.ListDead | ops.Peek):
             room = args.max_bytes

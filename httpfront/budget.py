@@ -50,6 +50,8 @@ class Budget:
         """Whether `wanted` more bytes fit below `most`, after others than `asking` have given way who have made no
         progress for `stalled` seconds.
         """
+        if self.used + wanted <= most:
+            return True
         latest = self.clock() - stalled
         while self.used + wanted > most:
             oldest = next((each for each in self.waiting if each is not asking), None)
@@ -146,8 +148,14 @@ class Account:
 
     def reserve_one(self, usual: int) -> int:
         """Room for one message, which has `usual` bytes at the most as a rule; else as `reserve`."""
-        light = self._budget.used < self._budget.limit // LIGHT
-        return self.reserve(usual if light and usual > FIRST else FIRST)
+        budget = self._budget
+        if budget.used + usual > budget.limit // LIGHT:
+            usual = FIRST
+        elif not self._key:
+            budget.used += usual
+            self._reserved += usual
+            return usual
+        return self.reserve(max(usual, FIRST))
 
     def reserve_exactly(self, size: int) -> int:
         """Room for an answer of this size, as `reserve`; who has been stalled for a while gives way."""
