@@ -37,8 +37,8 @@ class Frame(NamedTuple):
 
 
 _parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-"""Nothing but the number of replies, or of requests that are echoed, is looked at under load: it must cost less than the
-broker does."""
+"""Nothing but the number of replies, or of requests that are echoed, is looked at under load: it must cost less than
+the broker does."""
 
 
 class Dealer:

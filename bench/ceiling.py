@@ -29,6 +29,10 @@ FLAGS = (
 )  # fmt: skip
 HOUR = 3600 * 1_000_000
 """Microseconds."""
+CHURN = 2000
+"""Messages of one size between others."""
+PATIENCE = 5
+"""Looks at a broker that does not grow until it counts as full."""
 USERS = 100
 """Of whom each has many messages under a lease."""
 
@@ -72,13 +76,13 @@ def _fill(way: Way, memory: int) -> tuple[int, int]:
         before = ours.brokers[0].rss()
         setup = list(way.setup())
         client.exchange(client.frames(setup), 256)
-        items, last = way.items(), -1
+        items, most, same = way.items(), -1, 0
         while True:
-            client.exchange(client.frames(islice(items, way.at_once), 16), 256)
+            client.exchange(client.frames(islice(items, way.at_once), 16 if way.at_once > 1000 else 1), 256)
             estimate = client.stats()["memory_bytes"]
-            if estimate >= FULL * way.part * memory or estimate <= last:
+            most, same = max(most, estimate), same + 1 if estimate <= most else 0
+            if estimate >= FULL * way.part * memory or same == PATIENCE:
                 return ours.brokers[0].rss() - before, estimate
-            last = estimate
 
 
 def _subscribe(topic: bytes, user: bytes) -> Items:
@@ -116,18 +120,18 @@ def _batches(messages: int, size: int) -> Items:
 
 
 def _sizes() -> Iterator[Item]:
-    """Bodies of all sizes, of which every second one is read again at once by another user's topic."""
     for n in count():
         yield Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"%0*d" % (40 + n * 7919 % 4000, n))
 
 
 def _churn() -> Iterator[Item]:
-    """Small ones are read and go, between others that stay, and larger ones come."""
+    """Every second one is read and goes, and larger ones come, which do not fit between those that stay."""
     for n in count():
-        yield Op.PUBLISH, b"stays", b"", ops.Publish(b"", b"%0*d" % (30 + n // 40_000 * 70, n))
-        yield Op.PUBLISH, b"goes", b"", ops.Publish(b"", b"%0*d" % (30 + n // 40_000 * 70, n))
-        if n % 4000 > 3000:
-            yield Op.FETCH, b"goes", b"user", ops.Fetch(False, "", 0, 100, 2**20, True)
+        body = b"%0*d" % (30 + n // CHURN * 8, n)
+        yield Op.PUBLISH, b"stays", b"", ops.Publish(b"", body)
+        yield Op.PUBLISH, b"goes", b"", ops.Publish(b"", body)
+        if n % CHURN == CHURN - 1:
+            yield from ((Op.FETCH, b"goes", b"user", ops.Fetch(False, "", 0, CHURN, 2**20, False)) for _ in range(9))
 
 
 def _churn_readers() -> Iterator[Item]:
