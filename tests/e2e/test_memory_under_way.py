@@ -15,6 +15,7 @@ from tests.e2e.keys import bearer, write_keys
 MIB = 1024 * 1024
 BUFFER = 32 * MIB
 CLIENTS = 40
+BODIES, ANSWERS = (f'fanmail_front_broker_bytes{{broker="b0",of="{each}"}}' for each in ("bodies", "answers"))
 
 
 def peak(pid: int) -> int:
@@ -90,8 +91,7 @@ def test_a_front_that_stops_reading_does_not_fill_its_broker(start_cluster: Star
         broker.signal(signal.SIGSTOP)
         for client in waiting:
             client.sendall(b"GET /t/u?after=0&max=100 HTTP/1.1\r\nHost: x\r\n\r\n")
-        asked = 'fanmail_front_broker_bytes{broker="b0",of="answers"}'
-        wait_for(lambda: metric(front.ops_port, asked) >= 16 * MIB, "the front to have asked")
+        wait_for(lambda: metric(front.ops_port, ANSWERS) >= 16 * MIB, "the front to have asked")
         front.process.signal(signal.SIGSTOP)
         broker.signal(signal.SIGCONT)
         wait_for(lambda: peer.stats()["answer_bytes"] > 8 * MIB, "answers that nobody reads")
@@ -99,6 +99,25 @@ def test_a_front_that_stops_reading_does_not_fill_its_broker(start_cluster: Star
         front.process.signal(signal.SIGCONT)
     assert peak(broker.pid) - before < 128 * MIB
     wait_for(lambda: front.web.call("GET", "/t/u?after=0").status == 200, "the front to go on")
+
+
+def test_a_broker_that_stands_still_does_not_fill_up_with_bodies(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=1, fronts=0, broker_settings={"memory": 32 * MIB})
+    front = cluster.start_front(buffer_memory=1024 * MIB)
+    wait_for(front.ready)
+    broker = cluster.brokers["b0"]
+    before = peak(broker.pid)
+    publish = b"POST /t HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % MIB + bytes(MIB)
+    with clients(front.port, b"") as first, clients(front.port, b"") as second, clients(front.port, b"") as third:
+        broker.signal(signal.SIGSTOP)
+        for client in (*first, *second, *third):
+            client.sendall(publish)
+        wait_for(lambda: metric(front.ops_port, BODIES) >= 16 * MIB, "bodies under way")
+        assert metric(front.ops_port, BODIES) <= 32 * MIB, "others wait in the front"
+        broker.signal(signal.SIGCONT)
+        for client in (*first, *second, *third):
+            assert client.recv(12)[9:] in (b"200", b"503", b"504")
+    assert peak(broker.pid) - before < 96 * MIB
 
 
 def metric(ops_port: int, name: str) -> int:
