@@ -11,10 +11,10 @@ from common.errors import FanmailError
 
 def check_fits(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
     """Raises `answer-too-large` (503), which names the size, where the message that comes next is larger than the room
-    for it. Changes nothing.
+    for it. Changes nothing. Only where a room is given.
     """
     topic, ledger = box.topic, box.subscription.ledger
-    if not args.room or (ledger is None and topic.bytes <= args.room):
+    if ledger is None and topic.bytes <= args.room:
         return
     seq = None if args.after or ledger is None else leasing.first_returned(box, now)
     letter = ledger.leases.held[seq].letter if ledger is not None and seq is not None else None

@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from common import ops
 from common.errors import FanmailError
 from common.ops import Op
 from httpfront.budget import ACCOUNT, Account, front_busy
@@ -28,11 +27,11 @@ def call_with_room(
     account: Account | None = env.get(ACCOUNT)
     if account is None or not account.bounded:
         return gateway.call(op, topic, user, args)
-    wanted = getattr(args, "max_bytes", 0)
+    wanted = 0 if op is Op.TAKE else int(args.max_bytes)  # type: ignore[attr-defined]
     room = account.reserve(wanted) if wanted else account.reserve_one(usual)
     for _ in range(TRIES):
-        if isinstance(args, ops.Take | ops.Fetch):
-            args.room = room
+        if op is Op.TAKE or op is Op.FETCH:
+            args.room = room  # type: ignore[attr-defined]
         if wanted:
             args.max_bytes = min(wanted, room)  # type: ignore[attr-defined]
         try:

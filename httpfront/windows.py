@@ -26,8 +26,10 @@ class Windows:
 
     def admit(self, call: Call) -> bool:
         """Whether the call may leave now, which is then counted; else it waits its turn."""
+        if call.body is None and not call.room:
+            return True
         body, room = len(call.body or b""), call.room
-        if (body or room) and (self._held or not self._fits(body, room)):
+        if self._held or not self._fits(body, room):
             self._held.append(call)
             return False
         self._count(body, room)
@@ -35,6 +37,8 @@ class Windows:
 
     def over(self, call: Call) -> None:
         """The call is answered, or given up."""
+        if call.body is None and not call.room:
+            return
         self._count(-len(call.body or b""), -call.room)
 
     def next(self) -> list[Call]:
