@@ -11,6 +11,7 @@ from pathlib import Path
 from bench import (
     backlog,
     batches,
+    ceiling,
     core,
     deliveries,
     durable,
@@ -51,7 +52,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "sync": sync.measure,
     "loading": loading.measure,
 }
-ASKED_FOR: dict[str, Measure] = {"backlog": backlog.measure}
+ASKED_FOR: dict[str, Measure] = {"backlog": backlog.measure, "ceiling": ceiling.measure}
 """Made only where `--only` names them: they take long, or much of the disk."""
 
 

@@ -29,6 +29,7 @@ from broker.store.files import LOCK
 from broker.store.memory import MemoryStore
 from broker.store.sqlite import Owner, SqliteStore
 from broker.topic_settings import TopicRules, parse_rules
+from broker.traffic import Traffic
 from common import config
 from common.clock import SystemClock, stopwatch
 from common.config import BrokerSettings
@@ -47,6 +48,10 @@ from common.process import (
 )
 from common.run_dir import LostLockError, hold_lock, private_dir
 from common.toml_file import read_toml
+from common.units import MIB
+
+LEAST_WINDOW, WINDOW_PART = 32 * MIB, 8
+"""Bytes of bodies, and of answers, that all fronts together may have under way: this part of the memory, or so many."""
 
 log = logging.getLogger("fanmail.broker")
 
@@ -178,7 +183,8 @@ def build_server(
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
     core = Core(state, limits, counters=listener.counters)
-    dispatcher = Dispatcher(core, identity, cluster, backups, RequestLog(stopwatch))
+    traffic = Traffic(max(LEAST_WINDOW, limits.memory // WINDOW_PART))
+    dispatcher = Dispatcher(core, identity, cluster, backups, RequestLog(stopwatch), traffic)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 

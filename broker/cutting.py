@@ -19,16 +19,18 @@ def cut_runs(
     *,
     one_run: bool = False,
     one_always: bool = True,
+    meta: int | None = None,
 ) -> list[ops.Run]:
     """At most `most` messages from `position` on, which must not have expired at `now`, within `room` bytes of
-    frames; with `one_always` one at least. Their numbers are consecutive: it stops where something has expired.
+    frames, and where all in one run is not asked for `meta` bytes of kept headers; with `one_always` one at least.
+    Their numbers are consecutive: it stops where something has expired.
 
     `whole` gives a piece with its content, None for one that is damaged: it stops there. A run for each piece, or with
     `one_run` all in one, which ends where the kept headers change.
     """
     runs: list[ops.Run] = []
     bodies: list[bytes] = []
-    left = most
+    left, meta = most, room if meta is None else meta
     for piece in topic.pieces(position):
         if piece.expires and piece.expires <= now and runs:
             break
@@ -36,9 +38,14 @@ def cut_runs(
         if found is None or (runs and one_run and found.headers != runs[0].headers):
             break
         seq = max(position, piece.first)
-        body, count = found.frames(seq, left, room)
+        each = 0 if one_run else len(found.headers)
+        may = min(left, max(1, meta // each)) if each else left
+        if (each > meta or room < 0) and (runs or not one_always):
+            break
+        body, count = found.frames(seq, may, room)
         if len(body) > room and (runs or not one_always):
             break
+        meta -= each * count
         runs.append(ops.Run(seq, count, piece.time, found.headers, body))
         bodies.append(body)
         left, room = left - count, room - len(body)

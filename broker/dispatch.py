@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -16,9 +16,11 @@ from broker.core import BrokenInvariantError, Core
 from broker.due import DueWork
 from broker.gauges import gauges
 from broker.handlers import HANDLERS
+from broker.identity import Identity as Identity
 from broker.peers import Outgoing
 from broker.request_log import RequestLog
 from broker.store.base import StoreError
+from broker.traffic import Traffic
 from broker.waiters import Waiter, Waiters
 from common import ops, wire
 from common.clock import Now
@@ -33,16 +35,6 @@ _KNOWN = {int(op): (op, op.name, OPS[op], HANDLERS.get(op)) for op in Op}
 _BIGGEST_NAME = 1024
 _NOTHING = ops.Nothing()
 _NO_BODY = ops.Run(0, 0, 0, b"", b"")
-
-
-class Identity(NamedTuple):
-    """Who this broker process is. The incarnation is a random number above 0, new at every start."""
-
-    cluster: str
-    broker: str
-    incarnation: int
-    max_body: int = 0
-    """Bytes of the largest body that it takes, told to fronts."""
 
 
 @dataclass(slots=True)
@@ -65,8 +57,9 @@ class Dispatcher:
         cluster_map: ClusterMap,
         backups: Backups | None = None,
         request_log: RequestLog | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
-        """`backups` makes copies of the store; None where there is nothing to copy."""
+        """`backups` makes copies of the store, where there is any; `traffic` bounds what is under way."""
         self.request_log = request_log or RequestLog()
         self._work = self._watched if self.request_log.every else self._answer
         self.core = core
@@ -79,6 +72,7 @@ class Dispatcher:
         self.waiters = Waiters(self._pending, core.thresholds)
         self._due = DueWork(core, self.waiters)
         self._backups = backups
+        self.traffic = traffic or Traffic()
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
         """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
@@ -119,6 +113,7 @@ class Dispatcher:
         except WireError as error:
             return self._refuse(error)
         self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
+        self.traffic.taken(peer_id, frame.taken)
         arrived, size, most = Arrived([]), 0, self.core.thresholds.spilled_bytes
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
@@ -152,7 +147,7 @@ class Dispatcher:
         """The reply, None for a request that is parked."""
         of = request.request_id
         try:
-            result: Any = self._execute(frame, request, body, now)
+            result: Any = self._execute(frame, request, body, now, peer_id)
             kind = type(result)
             if kind is ops.Wait:
                 waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
@@ -196,7 +191,9 @@ class Dispatcher:
         large, holder.body = holder.body, b""
         return Outgoing(wire.pack_reply(request.id, result), large, request.request_id)
 
-    def _execute(self, frame: RequestFrame, request: Request, body: bytes | None, now: Now) -> Struct | None:
+    def _execute(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Struct | None:
         known = _KNOWN.get(request.op)
         if known is None:
             raise WireError(f"operation {request.op} is not known here")
@@ -213,6 +210,7 @@ class Dispatcher:
             if not isinstance(args, ops.Publish) or args.body:
                 raise WireError(f"operation {name} takes no body")
             args.body = body
+        self.traffic.check(peer_id, args)
         self.counters[name] += 1
         try:
             return self.core.state.calendar.dated(handler(self.core, request, args, now))
@@ -280,9 +278,10 @@ class Dispatcher:
             return self._backups.ask(args.name)
         if op is Op.PING:
             assert isinstance(args, ops.Ping)
-            if (args.cluster, args.broker) != (self.identity.cluster, self.identity.broker):
+            me = self.identity
+            if (args.cluster, args.broker) != (me.cluster, me.broker):
                 self.counters["errors.wrong-peer"] += 1
-            return ops.Pong(self.identity.cluster, self.identity.broker, self.identity.max_body)
+            return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows())
         return ops.Nothing()
 
     def change_map(self, newer: ClusterMap) -> bool:
@@ -297,4 +296,4 @@ class Dispatcher:
 
     def stats(self, now: Now) -> dict[str, int]:
         """Gauges of the state and all counters. Nothing is counted anew for it."""
-        return gauges(self.core, now) | {"waiters": self.waiters.count} | dict(self.counters)
+        return gauges(self.core, self.traffic, now) | {"waiters": self.waiters.count} | dict(self.counters)

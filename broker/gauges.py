@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from broker.ages import oldest_age
 from broker.core import Core
+from broker.traffic import Traffic
 from common.clock import Now
 
 
-def gauges(core: Core, now: Now) -> dict[str, int]:
+def gauges(core: Core, traffic: Traffic, now: Now) -> dict[str, int]:
     """By the name that they have in the answer to STATS."""
     state = core.state
     return {
@@ -17,6 +18,8 @@ def gauges(core: Core, now: Now) -> dict[str, int]:
         "content_bytes": state.content_bytes,
         "memory_bytes": state.memory,
         "memory_limit_bytes": core.limits.memory,
+        "answer_bytes": traffic.answers,
+        "answer_limit_bytes": traffic.most_answers,
         "leases": state.open_leases,
         "dead_letters": state.dead_letters,
         "dead_bytes": state.dead_bytes,

@@ -63,15 +63,16 @@ def take_returned(box: Mailbox, now: Now) -> ops.Message | None:
 def take_many_returned(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
     """The same for several; with `one_run` such whose numbers follow one another, with the same kept headers."""
     runs: list[ops.Run] = []
-    room = args.max_bytes
+    room = meta = args.max_bytes
     while len(runs) < args.max and (held := next_returned(box, now)) is not None:
         run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
+        each = 0 if args.one_run else len(run.headers)
         apart = runs and (run.first != runs[-1].first + 1 or run.headers != runs[0].headers)
-        if runs and (len(run.body) > room or (args.one_run and apart)):
+        if runs and (len(run.body) > room or each > meta or (args.one_run and apart)):
             break
         box.emit(Finished, (held.seq,))
         runs.append(run)
-        room -= len(run.body)
+        room, meta = room - len(run.body), meta - each
     if args.one_run and len(runs) > 1:
         first = runs[0]
         return [ops.Run(first.first, len(runs), first.time, first.headers, b"".join(run.body for run in runs))]
@@ -101,15 +102,15 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
     """Hands out several, those that were handed out before first. Raises as `lease_next`."""
     until = now.mono + args.lease
     runs: list[ops.Run] = []
-    room = args.max_bytes
+    room = meta = args.max_bytes
     while len(runs) < args.max and (held := next_returned(box, now)) is not None:
         body = frame(held.body)
-        if runs and (len(body) > room or not _room_left(box)):
+        if runs and (len(body) > room or len(held.headers) > meta or not _room_left(box)):
             return runs
         check_room(box)
         box.emit(Leased, held.seq, 1, held.attempt + 1, until)
         runs.append(ops.Run(held.seq, 1, held.time, held.headers, body, held.attempt + 1))
-        room -= len(body)
+        room, meta = room - len(body), meta - len(held.headers)
     if len(runs) == args.max:
         return runs
     while (position := next_position(box, now)) < box.topic.next_seq:
@@ -119,7 +120,7 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
         if not left:
             break
         most = min(left, args.max - len(runs))
-        fresh = cut_runs(box.topic, position, most, room, now.time, box.core.whole, one_always=not runs)
+        fresh = cut_runs(box.topic, position, most, room, now.time, box.core.whole, one_always=not runs, meta=meta)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
             return runs + fresh

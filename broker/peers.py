@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
+from broker.traffic import Traffic
 from common.wire import MAX_PACKED, MAX_REQUESTS
 
 MAX_WAITING = 16 * 1024 * 1024
@@ -46,8 +47,11 @@ class Peer:
 class Peers:
     """By routing id."""
 
-    def __init__(self, dropped: Callable[[Iterable[str]], object] = lambda _: None) -> None:
-        """`dropped` is told of which requests the answers were dropped."""
+    def __init__(
+        self, dropped: Callable[[Iterable[str]], object] = lambda _: None, traffic: Traffic | None = None
+    ) -> None:
+        """`dropped` is told of which requests the answers were dropped, `traffic` who is there."""
+        self._traffic = traffic or Traffic()
         self._dropped = dropped
         self._peers: dict[bytes, Peer] = {}
         self._blocked: dict[bytes, None] = {}
@@ -58,6 +62,7 @@ class Peers:
         peer = self._peers.get(peer_id)
         if peer is None:
             peer = self._peers[peer_id] = Peer(mono)
+            self._traffic.begin(peer_id)
         peer.last_heard = mono
         peer.said_goodbye |= goodbye
 
@@ -105,6 +110,7 @@ class Peers:
         """The peer is gone. Returns how many messages that waited for it are dropped."""
         self._blocked.pop(peer_id, None)
         peer = self._peers.pop(peer_id, None)
+        self._traffic.forget(peer_id)
         if peer is None:
             return 0
         self._dropped(chain.from_iterable(peer.waiting_ids))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from broker import leasing
 from broker.core import Core, Mailbox, find, peek
 from broker.cutting import cut_runs
+from broker.fitting import check_fits
 from broker.records import SubscriptionSet
 from common import ops
 from common.clock import Now
@@ -15,6 +16,8 @@ from common.wire import Request
 def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
     """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
     box = find(core, request, now)
+    if args.room:
+        check_fits(box, args, now)
     if args.lease > 0:
         return leasing.lease_next(box, args.lease, now)
     topic, subscription = box.topic, box.subscription
@@ -33,6 +36,8 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
         piece = core.whole(topic, topic.piece(position))
         if piece is not None:
             break
+        if args.room:
+            check_fits(box, args, now)
     if not args.after:
         core.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
@@ -46,8 +51,10 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
     box = find(core, request, now)
     if args.max < 1:
         return None
+    if args.room:
+        check_fits(box, args, now)
     runs: list[ops.Run] = []
-    most, room = args.max, args.max_bytes
+    most, room, meta = args.max, args.max_bytes, args.max_bytes
     if args.lease > 0:
         runs = leasing.lease_many(box, args, now)
     else:
@@ -57,8 +64,9 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
             runs = leasing.take_many_returned(box, args, now)
             most -= sum(run.count for run in runs)
             room -= sum(len(run.body) for run in runs)
+            meta -= sum(len(run.headers) for run in runs)
         if not runs or (most > 0 and not args.one_run and not box.subscription.returned):
-            runs += _fresh(box, args, most, room, not runs, now)
+            runs += _fresh(box, args, most, (room, meta), not runs, now)
     if not runs:
         return None
     return ops.Batch(box.topic.epoch, _left(box, runs, args), runs)
@@ -95,13 +103,17 @@ def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.No
     return ops.Nothing()
 
 
-def _fresh(box: Mailbox, args: ops.Fetch, most: int, room: int, one_always: bool, now: Now) -> list[ops.Run]:
-    """Messages that were never handed out; taken, but with `after`."""
-    topic = box.topic
+def _fresh(
+    box: Mailbox, args: ops.Fetch, most: int, left: tuple[int, int], one_always: bool, now: Now
+) -> list[ops.Run]:
+    """Messages that were never handed out; taken, but with `after`. `left`: bytes for frames and for kept headers."""
+    topic, whole = box.topic, box.core.whole
+    room, meta = left
     runs: list[ops.Run] = []
     while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
-        whole = box.core.whole
-        runs = cut_runs(topic, position, most, room, now.time, whole, one_run=args.one_run, one_always=one_always)
+        runs = cut_runs(
+            topic, position, most, room, now.time, whole, one_run=args.one_run, one_always=one_always, meta=meta
+        )
         if not topic.piece(position).damaged:
             break
     if runs and not args.after:

@@ -64,7 +64,8 @@ class Server:
         self._look_around = look_around
         self._backups = backups
         self._log = dispatcher.request_log
-        self._peers = Peers(self._log.dropped)
+        self._traffic = dispatcher.traffic
+        self._peers = Peers(self._log.dropped, self._traffic)
         self._stopping = False
         self._reloading = False
         self._drain_ends = 0
@@ -204,14 +205,14 @@ class Server:
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
         for group in pack_groups(outgoing):
-            head = self._head([each.packed for each in group])
-            body = group[0].body
+            packed, body = [each.packed for each in group], group[0].body
+            head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
             self._send(peer_id, [head] if body is None else [head, body], group)
 
-    def _head(self, packed: list[bytes]) -> bytes:
-        dispatcher = self._dispatcher
+    def _head(self, packed: list[bytes], sent: int) -> bytes:
+        it = self._dispatcher
         clock = self._clock.now().mono
-        return wire.pack_replies(dispatcher.identity.incarnation, clock, dispatcher.state, dispatcher.map.epoch, packed)
+        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.map.epoch, packed, sent)
 
     def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
         """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
@@ -275,7 +276,7 @@ class Server:
         self._dispatcher.state = BrokerState.DRAINING
         self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
         for peer_id in self._peers.expected():
-            self._send(peer_id, [self._head([])])
+            self._send(peer_id, [self._head([], self._traffic.sent(peer_id, 0))])
 
     def _finished(self) -> bool:
         if self._dispatcher.state is not BrokerState.DRAINING:

@@ -125,6 +125,10 @@ class FrontSettings(Settings):
         "default: any with API keys or beyond loopback, else none",
     )  # fmt: skip
     connections: int = setting(count(1, 10**6), 4000, "connections", "open connections; more are answered 503")
+    buffer_memory: int = setting(
+        size(MIB, 2**50), 256 * MIB, "bytes", "ceiling of the bodies and answers under way in a front (503); at least "
+        "four times the largest of max_body, max_batch and max_fetch_bytes",
+    )  # fmt: skip
     max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "most messages of a batch")
     max_fetch: int = setting(count(1, 10**6), 1000, "messages", "most messages of one fetch; a larger max is cut")
     max_fetch_bytes: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "most bytes of one fetch, beyond one message")

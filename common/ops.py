@@ -27,6 +27,11 @@ from common.admin_ops import TopicRow as TopicRow
 from common.admin_ops import TopicSettings as TopicSettings
 from common.admin_ops import UserPage as UserPage
 from common.admin_ops import UserRow as UserRow
+from common.control_ops import Backup as Backup
+from common.control_ops import BackupProgress as BackupProgress
+from common.control_ops import Ping as Ping
+from common.control_ops import Pong as Pong
+from common.control_ops import Stats as Stats
 from common.lease_ops import Amount as Amount
 from common.lease_ops import Counted as Counted
 from common.lease_ops import DeadLetter as DeadLetter
@@ -71,44 +76,8 @@ class Op(IntEnum):
     DRAIN = 38
 
 
-class Ping(Struct, array_like=True):
-    """Whom the front means to talk to."""
-
-    cluster: str
-    broker: str
-
-
-class Pong(Struct, array_like=True):
-    """Who answers, and the largest body in bytes that it takes (0: it does not say)."""
-
-    cluster: str
-    broker: str
-    max_body: int = 0
-
-
 class Nothing(Struct, array_like=True):
     """No arguments, or nothing to say."""
-
-
-class Stats(Struct, array_like=True):
-    """Gauges and counters of one broker by name; all count from its start."""
-
-    values: dict[str, int]
-
-
-class Backup(Struct, array_like=True):
-    """A copy of the broker's store is to be made beside it, under this name; asked again, how far it is."""
-
-    name: str
-
-
-class BackupProgress(Struct, array_like=True):
-    """`copied` of `pages`; with `done` the copy at `path` is whole and durable."""
-
-    path: str
-    copied: int
-    pages: int
-    done: bool
 
 
 class Settings(Struct, array_like=True):
@@ -172,6 +141,8 @@ class Take(Struct, array_like=True):
     seq: int = 0
     lease: Amount = 0
     """Microseconds that it is leased for; 0: it is taken. Not together with `after`."""
+    room: Amount = 0
+    """Bytes of content that the asker can take; a larger message is `answer-too-large`, and nothing is done. 0: any."""
 
 
 class Fetch(Struct, array_like=True):
@@ -183,11 +154,13 @@ class Fetch(Struct, array_like=True):
     max: int
     """Messages, at least 1."""
     max_bytes: int
-    """Bytes of frames, but one message always fits."""
+    """Bytes of frames, and likewise of all messages' kept headers, but one message always fits."""
     one_run: bool
     """Only messages with the same kept headers, all in one run."""
     lease: Amount = 0
     """As in `Take`; not together with `one_run`."""
+    room: Amount = 0
+    """As in `Take`, of the first message."""
 
 
 class Message(Struct, array_like=True):

@@ -3,8 +3,8 @@
 A ZeroMQ message (behind the ROUTER's routing id) is one frame, or two where a large body travels beside the
 one request or reply that it belongs to, so that it is never copied into a packed buffer:
 
-    request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args, request_id], ...]]
-    reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...]]
+    request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args, request_id], ...], taken]
+    reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...], sent]
 
 Packed as MessagePack. `args` and `result` are those of `common/ops.py`; with a second frame, their empty
 `body` field stands for it. A reply with `code` "" is a success, its result nil where there is nothing to
@@ -81,6 +81,8 @@ class RequestFrame(Struct, array_like=True):
     incarnation: int
     map_epoch: int
     requests: Annotated[list[Request], Meta(max_length=MAX_COUNTED)]
+    taken: int = -1
+    """`sent` of the last reply frame that the front has read, -1 where it does not say."""
 
 
 class Reply(Struct, array_like=True):
@@ -100,6 +102,8 @@ class ReplyFrame(Struct, array_like=True):
     state: int
     map_epoch: int
     replies: Annotated[list[Reply], Meta(max_length=MAX_COUNTED)]
+    sent: int = 0
+    """Bytes of all replies that were sent over this connection so far, these among them."""
 
 
 class _Heads(Struct, array_like=True):
@@ -137,9 +141,11 @@ def pack_request(
     return _encode((call_id, op, topic, user, deadline, args))
 
 
-def pack_requests(incarnation: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
+def pack_requests(incarnation: int, map_epoch: int, packed: Sequence[bytes], taken: int = -1) -> bytes:
     """A request frame of requests that `pack_request` made."""
-    return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed]))
+    if taken < 0:
+        return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed]))
+    return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed], taken))
 
 
 def pack_reply(call_id: int, result: Struct | None) -> bytes:
@@ -157,9 +163,14 @@ def pack_error(call_id: int, code: str, detail: str, fields: dict[str, Any] | No
     return _encode((call_id, code, (detail, fields) if fields else detail))
 
 
-def pack_replies(incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes]) -> bytes:
+def pack_replies(
+    incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes], sent: int = 0
+) -> bytes:
     """A reply frame of replies that `pack_reply` and `pack_error` made."""
-    return _encode((VERSION, incarnation, clock, state, map_epoch, [Raw(each) for each in packed]))
+    replies = [Raw(each) for each in packed]
+    if not sent:
+        return _encode((VERSION, incarnation, clock, state, map_epoch, replies))
+    return _encode((VERSION, incarnation, clock, state, map_epoch, replies, sent))
 
 
 def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:

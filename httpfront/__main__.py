@@ -32,6 +32,7 @@ from httpfront.access import AccessLog
 from httpfront.answered import Answered
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
+from httpfront.budget import Budget
 from httpfront.gateway import Gateway
 from httpfront.host_names import HostNames, is_loopback
 from httpfront.hub import Hub
@@ -61,7 +62,7 @@ def main() -> int:
     settings = replace(settings, connections=_served(settings.connections))
     pair = front_pair(settings.curve_dir)
     load_map = _map_loader(settings, pair)
-    hub = Hub()
+    hub, budget = Hub(), _budget(settings)
     gateway = Gateway(hub, load_map, settings.broker_timeout, pair)
     access = _access_log(settings, name)
     polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
@@ -72,7 +73,7 @@ def main() -> int:
         "auth": (lambda needs: Auth(ring, needs, metrics.refused)) if ring is not None else None,
     }  # fmt: skip
     app = create_app(gateway, polls, hosts=_host_names(settings, settings.host), **common)
-    server = FrontServer(app, _options(settings), hub, _on_request(metrics, access))
+    server = FrontServer(app, _options(settings), hub, _on_request(metrics, access), budget)
     ops_app = create_ops_app(
         gateway,
         polls,
@@ -80,9 +81,10 @@ def main() -> int:
         connections=lambda: len(server.channels),
         settings=asdict(settings),
         hosts=_host_names(settings, settings.ops_host),
+        budget=budget,
         **common,
     )
-    operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None)
+    operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None, budget)
 
     def stop() -> None:
         log.info("draining", extra={"connections": len(server.channels)})
@@ -145,6 +147,17 @@ def _warn_of_strangers(settings: FrontSettings) -> None:
             "they open: over plain HTTP this front is safe only with keys (--api-keys-file)",
             extra={"addresses": ", ".join(beyond)},
         )
+
+
+def _budget(settings: FrontSettings) -> Budget:
+    """Raises `StartError` where a single request could be more than its share."""
+    largest = max(settings.max_body, settings.max_batch, settings.max_fetch_bytes)
+    if settings.buffer_memory < 4 * largest:
+        raise StartError(
+            f"--buffer-memory {settings.buffer_memory} must be at least {4 * largest}, four times the largest of "
+            "--max-body, --max-batch and --max-fetch-bytes"
+        )
+    return Budget(settings.buffer_memory)
 
 
 def _limits(settings: FrontSettings) -> MessageLimits:

@@ -13,6 +13,7 @@ from httpfront.gateway import Gateway
 from httpfront.health import render
 from httpfront.ndjson import content, described
 from httpfront.params import number, read_parameters
+from httpfront.rooms import call_with_room
 
 PEEK_USUAL, PEEK_MOST = 10, 100
 PEEK_BYTES = 4 * 1024 * 1024
@@ -66,7 +67,7 @@ class MessagesResource:
         """The first of them, the leased ones before the others. Never takes."""
         values = read_parameters(req, self._known)
         args = ops.Peek(values.get("peek", PEEK_USUAL), PEEK_BYTES)
-        found: ops.PeekedAll = self._gateway.call(Op.PEEK, topic, user, args)
+        found: ops.PeekedAll = call_with_room(self._gateway, req.env, Op.PEEK, topic, user, args)
         render(resp, {"messages": [_members(found.epoch, each) for each in found.messages]})
 
     on_head = on_get

@@ -18,6 +18,7 @@ import falcon
 from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.key_file import TOKEN, ApiKey, digest, read_keys
+from httpfront.budget import ACCOUNT, Account
 from httpfront.rights import ANY_KEY, OPEN, Needs
 from httpfront.router import OPTIONS, SERVER, raw_path
 
@@ -122,6 +123,9 @@ class Auth:
             req.env["fanmail.stranger"] = True
         else:
             req.env["fanmail.key"] = key.id
+            account: Account | None = req.env.get(ACCOUNT)
+            if account is not None:
+                account.belongs_to(key.id)
             req.env["fanmail.api_key"] = key
 
     def process_resource(

@@ -1,13 +1,14 @@
-"""Chunked request bodies, decoded and bounded; no sockets here (RFC 9112, section 7.1).
+"""Request bodies, decoded and bounded, kept once or dropped; no sockets here (RFC 9112, sections 6 and 7.1).
 
-waitress's own receiver takes a bare LF for a part of a size line, keeps lines without an end for as long as they
-come (and copies them with every piece), and looks at nothing in a trailer.
+waitress's own receiver of chunks takes a bare LF for a part of a size line, keeps lines without an end for as long as
+they come (and copies them with every piece), and looks at nothing in a trailer.
 """
 
 from __future__ import annotations
 
 import re
 from io import BytesIO
+from typing import Any
 
 from waitress.utilities import Error
 
@@ -43,18 +44,81 @@ def _bad(detail: str) -> _Fault:
     return _Fault(Refusal(400, "Bad Request", detail))
 
 
-class ChunkedBody:
+class Body:
+    """What the two kinds have in common, and what waitress asks of a receiver."""
+
+    error: Refusal | None = None
+    completed = False
+
+    def __init__(self) -> None:
+        self._file = BytesIO()
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def held(self) -> int:
+        """Bytes that are in memory."""
+        return len(self) if self.completed and type(self._file) is BytesIO else self._file.tell()
+
+    def getfile(self) -> BytesIO:
+        """The decoded body, at its start once `completed`; reading it whole copies nothing."""
+        return self._file
+
+    def getbuf(self) -> BytesIO:
+        """What waitress closes after the request."""
+        return self._file
+
+    def drop(self) -> None:
+        """Nobody wants the body: what there is of it goes, and what comes is not kept."""
+        self._file = _Nowhere()
+
+    def _complete(self) -> None:
+        self.completed = True
+        self._file.getvalue()  # gives back what was allocated ahead, without a copy
+        self._file.seek(0)
+
+
+class _Nowhere(BytesIO):
+    """In the place of a body that nobody wants."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+class FixedBody(Body):
+    """In the place of waitress's FixedStreamReceiver: a body of `length` bytes, at least one."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._length = self._left = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def received(self, data: bytes) -> int:
+        """Takes what belongs to the body; returns how many bytes that was."""
+        mine = data if len(data) <= self._left else data[: self._left]
+        if len(mine) == self._length and type(self._file) is BytesIO:
+            self._file = BytesIO(mine)  # the usual case, without a copy
+        else:
+            self._file.write(mine)
+        self._left -= len(mine)
+        if not self._left:
+            self._complete()
+        return len(mine)
+
+
+class ChunkedBody(Body):
     """In the place of waitress's ChunkedReceiver. `max_body` is the ceiling of the decoded bytes, inclusive.
 
     Chunk extensions and trailer fields are checked, bounded and dropped.
     """
 
     def __init__(self, max_body: int) -> None:
+        super().__init__()
         self.max_body = max_body
-        self.completed = False
-        self.error: Refusal | None = None
         self._length = 0
-        self._file = BytesIO()
         self._left = 0  # bytes of the current chunk still to come
         self._line = b""  # the start of a line whose end has not arrived
         self._expect = "size"  # what the next line is: "size", "end" (of a chunk) or "trailer"
@@ -63,14 +127,6 @@ class ChunkedBody:
 
     def __len__(self) -> int:
         return self._length
-
-    def getfile(self) -> BytesIO:
-        """The decoded body, at its start once `completed`."""
-        return self._file
-
-    def getbuf(self) -> BytesIO:
-        """What waitress closes after the request."""
-        return self._file
 
     def received(self, data: bytes) -> int:
         """Takes what belongs to the body; returns how many bytes that was. Raises nothing: see `error`."""
@@ -152,8 +208,7 @@ class ChunkedBody:
 
     def _trailer_line(self, line: bytes) -> None:
         if line == b"\r\n":
-            self.completed = True
-            self._file.seek(0)
+            self._complete()
             return
         self._trailers += len(line)
         if self._trailers > MAX_TRAILERS:

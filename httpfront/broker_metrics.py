@@ -35,6 +35,8 @@ GAUGES = (
     Row("fanmail_stored_bytes", "Bodies and kept headers of the stored messages.", "content_bytes"),
     Row("fanmail_broker_memory_bytes", "Estimated memory, which the setting memory limits.", "memory_bytes"),
     Row("fanmail_broker_memory_limit_bytes", "What the setting memory allows.", "memory_limit_bytes"),
+    Row("fanmail_broker_answer_bytes", "Answers that fronts have not said to have read.", "answer_bytes"),
+    Row("fanmail_broker_answer_limit_bytes", "Of these, from which on no more are given.", "answer_limit_bytes"),
     Row(
         "fanmail_oldest_message_age_seconds", "Age of the oldest stored message, 0 without any.", "oldest_age_ms", 1000
     ),
@@ -60,7 +62,7 @@ COUNTERS = (
 )
 DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "damaged")
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
-REJECTED += ("too-many-delayed", "expired", "no-subscription", "internal")
+REJECTED += ("broker-busy", "too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost", "damaged")
 REFUSED = ("key", "handshake", "removed", "descriptors")
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import greenlet
 
+from common import ops
 from common.errors import FanmailError
 
 
@@ -18,16 +19,32 @@ class Waiting(Protocol):
 class Call:
     """One request under way, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
 
-    __slots__ = ("body", "expires", "id", "packed", "waiting", "waits")
+    __slots__ = ("body", "expires", "id", "incarnation", "packed", "room", "waiting", "waits")
 
-    def __init__(self, call_id: int, packed: bytes, body: bytes | None, expires: float) -> None:
+    def __init__(
+        self, call_id: int, packed: bytes, body: bytes | None, expires: float, incarnation: int = 0, room: int = 0
+    ) -> None:
         self.id = call_id
         self.packed = packed
         self.body = body
+        self.incarnation = incarnation
+        """Of the broker that it is meant for."""
+        self.room = room
+        """Bytes that its answer may have."""
         self.expires = expires
         """Monotonic seconds; then the outcome counts as unknown."""
         self.waiting: Waiting = greenlet.getcurrent()
         self.waits = False
+
+
+def room_of(args: Any) -> int:
+    """Bytes of content that the answer to these arguments may have; 0 where it is never large, or not bounded."""
+    kind = type(args)
+    if kind is ops.Take:
+        return int(args.room)
+    if kind is ops.Fetch:
+        return int(max(args.room, args.max_bytes))
+    return int(args.max_bytes) if kind is ops.ListDead or kind is ops.Peek else 0
 
 
 class Answer:

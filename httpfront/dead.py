@@ -14,6 +14,7 @@ from httpfront.metadata import HARMLESS
 from httpfront.ndjson import NDJSON, as_lines, content, described
 from httpfront.params import cursor, number, read_parameters
 from httpfront.receipts import path_to
+from httpfront.rooms import call_with_room
 
 _NOTHING = ops.Nothing()
 
@@ -33,7 +34,7 @@ class DeadResource:
         values = read_parameters(req, self._known)
         epoch, seq = values.get("after", ("", 0))
         args = ops.ListDead(seq, values.get("max", self._limits.fetch), self._limits.fetch_bytes)
-        found: ops.DeadLetters = self._gateway.call(Op.DEAD_LIST, topic, user, args)
+        found: ops.DeadLetters = call_with_room(self._gateway, req.env, Op.DEAD_LIST, topic, user, args)
         if epoch not in ("", found.epoch):
             raise FanmailError("cursor-lost", f"after is of the life {epoch} of the topic, which is now {found.epoch}")
         present_letters(found, topic, user, resp)

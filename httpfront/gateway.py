@@ -22,7 +22,7 @@ from common.errors import FanmailError, StartError
 from common.ops import Op
 from common.partition import ClusterMap
 from common.wire import WireError
-from httpfront.call import Answer, Call
+from httpfront.call import Answer, Call, room_of
 from httpfront.gather import Gather
 from httpfront.hub import Hub, worked_for, works_for
 from httpfront.line import FIRST_CALL, Line, new_context
@@ -95,6 +95,10 @@ class Gateway:
     def links(self) -> list[Link]:
         """What is known of every broker of the description."""
         return [line.link for line in self._lines.values()]
+
+    def under_way(self) -> dict[str, tuple[int, int]]:
+        """Of each broker how many bytes of bodies, and of room for answers, this front has under way."""
+        return {broker: (line.windows.bodies, line.windows.answers) for broker, line in self._lines.items()}
 
     def owner(self, topic: bytes) -> str:
         """The id of a topic's broker; "" while there is no description."""
@@ -182,7 +186,7 @@ class Gateway:
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args, worked_for())
-        call = Call(call_id, packed, body, until + GRACE)
+        call = Call(call_id, packed, body, until + GRACE, line.link.incarnation, room_of(args))
         line.post(call)
         self._touched[line] = None
         return call

@@ -65,6 +65,8 @@ class Hub:
         self._spawned: deque[Callable[[], None]] = deque()
         self._waiting: deque[greenlet] = deque()
         """Greenlets that go on in the next turn."""
+        self._resumed: deque[tuple[Any, object]] = deque()
+        """Who goes on at the end of the turn, and with what."""
         self._turns: list[Callable[[], None]] = []
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
@@ -109,6 +111,10 @@ class Hub:
         self._waiting.append(getcurrent())
         self.park()
 
+    def resume_later(self, parked: Any, value: object) -> None:
+        """The same at the end of this turn, for who is in a greenlet that does not park here."""
+        self._resumed.append((parked, value))
+
     def each_turn(self, work: Callable[[], None]) -> None:
         """Calls `work` after every turn's events, before the loop waits again."""
         self._turns.append(work)
@@ -146,6 +152,9 @@ class Hub:
                     _guarded(handler, events)
             self._run_spawned()
             self._run_waiting()
+            while self._resumed:
+                parked, value = self._resumed.popleft()
+                _guarded(parked.switch, value)
             for work in self._turns:
                 _guarded(work)
 
@@ -156,7 +165,7 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned or self._waiting else TURN)
+            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN)
         except InterruptedError:
             return []
 

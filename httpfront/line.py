@@ -24,6 +24,7 @@ from common.wire import WireError
 from httpfront.call import Answer, Call
 from httpfront.hub import Hub
 from httpfront.link import HUNG_UP, Link
+from httpfront.windows import Windows
 
 log = logging.getLogger("fanmail.front")
 
@@ -66,6 +67,7 @@ class Line:
         self._hub = hub
         self._pending: dict[int, Call] = {}
         self._outgoing: list[Call] = []
+        self.windows = Windows(link)
         self._socket = context.socket(zmq.DEALER)
         for option, value in (
             (zmq.IMMEDIATE, 1),
@@ -99,11 +101,18 @@ class Line:
         self._outgoing.append(call)
 
     def flush(self) -> None:
-        """Sends what is outgoing; what cannot be sent ends as `broker-down`, for it was provably not executed."""
+        """Sends what is outgoing and may leave now; what cannot be sent ends as `broker-down`, for it was provably not
+        executed.
+        """
         calls, self._outgoing = self._outgoing, []
         if not self.link.up:
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
+        self._leave([call for call in calls if self.windows.admit(call)])
+        self.receive()
+
+    def _leave(self, calls: list[Call]) -> None:
+        """Sends calls, as few messages as they fit in."""
         group: list[Call] = []
         size = 0
         for call in calls:
@@ -117,7 +126,18 @@ class Line:
             size += len(call.packed)
         if group:
             self._send_calls(group)
-        self.receive()
+
+    def _leave_late(self) -> None:
+        """Sends what waited for room and has it now. None of it is for another process of the broker than it was."""
+        calls = self.windows.next() if self.link.up else self.windows.give_up()
+        meant = [call for call in calls if self.link.up and call.incarnation == self.link.incarnation]
+        if meant:
+            self._leave(meant)
+        if len(meant) < len(calls):
+            ended = [call for call in calls if call not in meant]
+            if self.link.up:
+                self._over(ended)
+            self._end_all(ended, "broker-down", f"broker {self.name} of this topic is not reachable")
 
     def receive(self) -> None:
         """Takes in all replies that have come, and lets the requests go on that waited for them."""
@@ -140,9 +160,13 @@ class Line:
         self._ping()
         self.receive()
         self.link.look(now)
+        late = self.windows.overdue(now)
+        self._end_all(late, "broker-busy", f"there was no room for this on the way to broker {self.name} in time")
+        self._leave_late()
         overdue = [call for call in self._pending.values() if call.expires <= now]
         for call in overdue:
             del self._pending[call.id]
+        self._over(overdue)
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
@@ -163,7 +187,7 @@ class Line:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=0)
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self._outgoing = [*self._outgoing, *self.windows.give_up()], []
         self._end_all(outgoing, "broker-down", why)
         self._give_up_pending(why)
 
@@ -171,11 +195,12 @@ class Line:
         if self._send(self.link.incarnation, [call.packed for call in calls], body):
             self._pending.update((call.id, call) for call in calls)
         else:
+            self._over(calls)
             self._end_all(calls, "broker-down", f"broker {self.name} takes no requests just now")
 
     def _send(self, incarnation: int, packed: list[bytes], body: bytes | None = None) -> bool:
         """False where ZeroMQ did not take it: it was provably not sent."""
-        frame = wire.pack_requests(incarnation, self.map_epoch, packed)
+        frame = wire.pack_requests(incarnation, self.map_epoch, packed, self.link.taken)
         try:
             if body is None:
                 self._socket.send(frame, zmq.NOBLOCK)
@@ -192,10 +217,13 @@ class Line:
         for reply in frame.replies:
             call = self._pending.pop(reply.id, None)
             if call is not None:
+                self.windows.over(call)
                 error = wire.unpack_error(reply.code, reply.result) if reply.code else None
                 self._hub.resume(call.waiting, Answer(error, reply.result, body))
             elif reply.id == PING_ID and not reply.code:
                 self.link.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
+        if self.windows.waiting:
+            self._leave_late()
         if self.link.owes_goodbye and not self._pending:
             self.link.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
@@ -216,6 +244,7 @@ class Line:
                 self.receive()  # answers that came before the end
                 self.link.connection_lost()
                 self._give_up_pending("the connection to the broker was lost")
+                self._leave_late()
         if failed and not self._monitor.closed:
             self._refused(failed, time.monotonic())
 
@@ -244,7 +273,12 @@ class Line:
 
     def _give_up_pending(self, why: str) -> None:
         pending, self._pending = self._pending, {}
+        self._over(list(pending.values()))
         self._end_all(list(pending.values()), "outcome-unknown", why)
+
+    def _over(self, calls: list[Call]) -> None:
+        for call in calls:
+            self.windows.over(call)
 
     def _end_all(self, calls: list[Call], code: str, detail: str) -> None:
         for call in calls:

@@ -43,6 +43,10 @@ class Link:
         """The broker is there, and reads its store."""
         self.max_body = 0
         """Bytes of the largest body that the broker takes; 0 where it does not say."""
+        self.taken = 0
+        """Bytes of replies that were read of those which the broker has sent over this connection."""
+        self.windows = (0, 0)
+        """Bytes of bodies and of answers that may be under way; 0 where the broker does not say."""
         self.owes_goodbye = False
         """The broker drains and has not been told yet that nothing more comes."""
         self._said_goodbye = False
@@ -88,6 +92,7 @@ class Link:
         """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
         self._asked_at = None
         self._heard_at = now
+        self.taken = frame.sent
         if frame.incarnation != self.incarnation:
             self._change(False, "a new incarnation answers")
             self.incarnation = frame.incarnation
@@ -113,6 +118,7 @@ class Link:
         self.loading = state == BrokerState.LOADING
         if state == BrokerState.READY and self.connected:
             self.max_body = pong.max_body
+            self.windows = (pong.body_window, pong.answer_window)
             self._change(True, "ready")
 
     def look(self, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -20,6 +20,7 @@ from common.log_queue import dropped_lines
 from common.version import VERSION
 from httpfront.answered import Answered
 from httpfront.auth import REASONS
+from httpfront.budget import Budget
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -119,6 +120,22 @@ def cumulative(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str
 def gauge(name: str, text: str, value: float) -> Metric:
     """A gauge without labels."""
     return GaugeMetricFamily(name, text, value)
+
+
+def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
+    """What a front has under way. `brokers` has the bytes of bodies and of room for answers of each."""
+    yield gauge("fanmail_front_buffer_bytes", "Bodies and answers under way, and room for answers.", budget.used)
+    yield gauge("fanmail_front_buffer_limit_bytes", "What the setting buffer_memory allows.", budget.limit)
+    given_way = CounterMetricFamily("fanmail_front_connections_given_way", "Connections that made room for others.")
+    given_way.add_metric((), budget.given_way)
+    yield given_way
+    under_way = GaugeMetricFamily(
+        "fanmail_front_broker_bytes", "Bodies under way to a broker, and room for its answers.", labels=("broker", "of")
+    )
+    for broker, (bodies, answers) in brokers.items():
+        under_way.add_metric((broker, "bodies"), bodies)
+        under_way.add_metric((broker, "answers"), answers)
+    yield under_way
 
 
 class Exposition(Collector):

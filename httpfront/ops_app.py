@@ -11,6 +11,7 @@ from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResour
 from httpfront.admin_topics import TopicAdminResource, TopicsResource
 from httpfront.admin_users import MessagesResource, UserResource, UsersResource
 from httpfront.auth import Auth
+from httpfront.budget import UNBOUNDED, Budget
 from httpfront.dashboard import DashboardResource
 from httpfront.errors import add_error_handlers
 from httpfront.gateway import Gateway
@@ -40,10 +41,11 @@ def create_ops_app(
     settings: Mapping[str, Any] | None = None,
     hosts: HostNames | None = None,
     auth: Callable[[Needs], Auth] | None = None,
+    budget: Budget | None = None,
 ) -> falcon.App[Any, Any]:
     """The WSGI application of the operations port. `max_name` in bytes; `draining` and `connections` are of the public
     port's server; `settings` are those that the front was started with; `hosts` are the names by which the port may be
-    called, any without it. `auth` makes the middleware that asks for keys.
+    called, any without it. `auth` makes the middleware that asks for keys; `budget` is what connections hold.
     """
     guards = Guards(hosts or HostNames((), (ANY,), keys=False))
     middleware: list[Any] = [RequestId(), guards, *([auth(OPERATIONS)] if auth else [])]
@@ -53,7 +55,7 @@ def create_ops_app(
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(gateway, draining))
     app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait), keys=auth is not None))
-    app.add_route("/metrics", MetricsResource(gateway, polls, metrics, connections))
+    app.add_route("/metrics", MetricsResource(gateway, polls, metrics, connections, budget or Budget(UNBOUNDED)))
     app.add_route("/-/v1/topics", TopicsResource(gateway))
     app.add_route("/-/v1/topics/{topic}", TopicAdminResource(gateway))
     app.add_route("/-/v1/topics/{topic}/subscriptions", UsersResource(gateway))

@@ -38,8 +38,3 @@ def unread(sock: socket.socket) -> int:
     """Bytes that were sent and that the client's side has not taken (SIOCOUTQ, tcp(7))."""
     found: int = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
     return found
-
-
-def reset_at_close(sock: socket.socket) -> None:
-    """Closing resets the connection: otherwise the kernel would keep the unread rest for minutes."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
-from httpfront.body import ChunkedBody, Refusal
+from httpfront.body import Body, ChunkedBody, FixedBody, Refusal
 
 MAX_FIELDS = 256
 """Header fields of one request."""
@@ -57,6 +57,13 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         self._head = bytearray()  # of a head whose end has not arrived
 
     error: Error | None
+    body_rcv: Body | None
+
+    @property
+    def body(self) -> Body:
+        """What there is of the body of a request that has one."""
+        assert self.body_rcv is not None
+        return self.body_rcv
 
     @property
     def started(self) -> bool:
@@ -140,6 +147,8 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("invalid Transfer-Encoding")
         if self.chunked:
             self.body_rcv = ChunkedBody(self._max_body())
+        elif self.content_length > 0:
+            self.body_rcv = FixedBody(self.content_length)
 
     @staticmethod
     def _coding(header_plus: bytes) -> bytes | None:

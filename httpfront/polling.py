@@ -14,6 +14,7 @@ from common.ops import Op
 from httpfront.gateway import WHEN_GONE, Gateway, unwatched
 from httpfront.header_lists import elements, is_too_long, parameters
 from httpfront.params import duration
+from httpfront.rooms import call_with_room
 
 
 class Ask(NamedTuple):
@@ -21,6 +22,8 @@ class Ask(NamedTuple):
 
     op: Op
     args: Struct
+    usual: int = 0
+    """Bytes of one message at the most, as a rule."""
 
 
 class LongPoll:
@@ -71,7 +74,7 @@ class LongPoll:
             if is_gone(req):
                 self._gateway.call(Op.PASS, topic, user, ops.Nothing())
                 raise client_gone()
-            found = self._gateway.call(ask.op, topic, user, ask.args)
+            found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
             if found is not None or time.monotonic() >= until:
                 return found
 

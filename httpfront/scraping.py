@@ -9,8 +9,9 @@ import falcon
 from common import ops
 from common.ops import Op
 from httpfront.broker_metrics import Stats, broker_metrics
+from httpfront.budget import Budget
 from httpfront.gateway import Gateway
-from httpfront.metrics import CONTENT_TYPE, Exposition, FrontMetrics, gauge
+from httpfront.metrics import CONTENT_TYPE, Exposition, FrontMetrics, budget_metrics, gauge
 from httpfront.params import read_parameters
 from httpfront.polling import LongPoll
 
@@ -22,9 +23,15 @@ class MetricsResource:
     """Asks all brokers at once; whoever does not answer is down."""
 
     def __init__(
-        self, gateway: Gateway, polls: LongPoll, metrics: FrontMetrics, connections: Callable[[], int]
+        self,
+        gateway: Gateway,
+        polls: LongPoll,
+        metrics: FrontMetrics,
+        connections: Callable[[], int],
+        budget: Budget,
     ) -> None:
-        """`connections` says how many are open on the public port."""
+        """`connections` says how many are open on the public port; `budget` is what they hold."""
+        self._budget = budget
         self._gateway = gateway
         self._polls = polls
         self._metrics = metrics
@@ -39,6 +46,7 @@ class MetricsResource:
                 gauge("fanmail_http_connections", "Open connections of the public port.", self._connections()),
                 gauge("fanmail_http_waiters", "Long polls of this front that wait.", self._polls.waiting),
             ],
+            lambda: budget_metrics(self._budget, self._gateway.under_way()),
             lambda: broker_metrics(self._gateway.links(), stats),
         )
         resp.content_type = CONTENT_TYPE

@@ -20,7 +20,9 @@ from waitress.server import TcpWSGIServer
 
 from common.listeners import open_listeners
 from httpfront.answered import Answered
+from httpfront.budget import UNBOUNDED, Budget
 from httpfront.channel import Channel
+from httpfront.connection import Connection
 from httpfront.hub import TURN, Hub
 from httpfront.parser import StrictParser
 from httpfront.task import kept_alive
@@ -77,9 +79,17 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, app: Callable[..., Any], options: ServerOptions, hub: Hub, on_request: OnRequest | None = None
+        self,
+        app: Callable[..., Any],
+        options: ServerOptions,
+        hub: Hub,
+        on_request: OnRequest | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        """Listens at once. Raises `StartError` where an address cannot be listened on."""
+        """Listens at once. `budget` is what all connections share; without it nothing is bounded. Raises `StartError`
+        where an address cannot be listened on.
+        """
+        self.budget = budget or Budget(UNBOUNDED)
         self.options = options
         self.hub = hub
         self.idle_limit = options.idle_timeout
@@ -158,12 +168,12 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
         """For the next request of a connection."""
         return StrictParser(self.adj, self.options)
 
-    def forget(self, channel: Channel) -> None:
+    def forget(self, channel: Connection) -> None:
         """The channel closes."""
         self.channels.pop(channel.fileno(), None)
         self._leaving.discard(channel.fileno())
 
-    def may_linger(self, channel: Channel) -> bool:
+    def may_linger(self, channel: Connection) -> bool:
         """The channel has had its last answer and does not count any more; False where too many such are open."""
         self._leaving.add(channel.fileno())
         return len(self._leaving) <= self.options.connections + self._surplus

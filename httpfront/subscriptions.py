@@ -17,6 +17,7 @@ from httpfront.metadata import present_message
 from httpfront.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
 from httpfront.polling import Ask, LongPoll, applied, client_gone, is_gone
 from httpfront.receipts import LEASE, present_receipt
+from httpfront.rooms import call_with_room
 
 MAX_DELIVERIES = 1_000_000
 _NOTHING = ops.Nothing()
@@ -76,7 +77,7 @@ class SubscriptionResource:
         wait = values.get("wait", self._polls.preferred(req))
         if is_gone(req):
             raise client_gone()
-        found = self._gateway.call(ask.op, topic, user, ask.args)
+        found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
         if found is None and wait:
             found = self._polls.poll(req, resp, topic, user, ask, wait)
         elif wait is not None:
@@ -97,7 +98,7 @@ class SubscriptionResource:
             raise refused("lease", "does not go with after or Last-Event-ID")
         cursor_args = (after is not None, *(after or ("", 0)))
         if not form:
-            return Ask(Op.TAKE, ops.Take(*cursor_args, lease))
+            return Ask(Op.TAKE, ops.Take(*cursor_args, lease), self._limits.body)
         return Ask(Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES, lease))
 
 

@@ -26,14 +26,19 @@ _OURS = frozenset(("connection", "keep-alive", "proxy-connection", "te", "traile
 class FrontTask(WSGITask):  # type: ignore[misc]
     """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
 
-    def __init__(self, channel: Any, request: Any) -> None:
+    def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
+        """`stream` is what the body is read from, where that is not the whole one of the request."""
         super().__init__(channel, request)
+        self._stream = stream
         self._written: list[bytes] = []
 
     def get_environment(self) -> dict[str, Any]:
-        """The WSGI environment, and how to be told when the client goes away."""
+        """The WSGI environment, what the connection holds, and how to be told when the client goes away."""
         environ: dict[str, Any] = super().get_environment()
         environ["fanmail.when_gone"] = self.channel.departure.when
+        environ["fanmail.account"] = self.channel.account
+        if self._stream is not None:
+            environ["wsgi.input"] = self._stream
         return environ
 
     @property
@@ -47,6 +52,13 @@ class FrontTask(WSGITask):  # type: ignore[misc]
             raise RuntimeError("start_response was not called before body written")
         self._written.append(data)
         self.content_bytes_written += len(data)
+
+    def answer(self, connection: Sequence[str]) -> tuple[bytes, int]:
+        """What `service` has left, as it goes over the wire, and its status code; `connection` as for `build_answer`,
+        and its `ValueError`.
+        """
+        head_only = self.request.command == "HEAD"
+        return build_answer(self.status, self.response_headers, self.body, head_only, connection)
 
     def finish(self) -> None:
         """The channel sends the answer."""
@@ -98,6 +110,17 @@ def kept_alive(idle_seconds: float) -> tuple[str, ...]:
     """
     hint = int(idle_seconds) - 1
     return ("Connection: keep-alive", *([f"Keep-Alive: timeout={hint}"] if hint > 0 else []))
+
+
+def refusal_answer(error: Any, method: str) -> bytes:
+    """The answer to a request that never reached the application, or whose body did not."""
+    retry_after = 1 if error.code == 503 else None
+    return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD")
+
+
+def failure_answer(method: str) -> bytes:
+    """The answer where the application failed."""
+    return plain_answer("500 Internal Server Error", "the log says why", head_only=method == "HEAD")
 
 
 def keeps_alive(version: str, connection: str) -> bool:

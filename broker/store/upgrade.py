@@ -36,8 +36,8 @@ _SAME = ("meta", "topics", "topic_settings", "subscriptions", "settings", "held"
 
 
 def upgrade(path: Path, found: Found | None, rows: int) -> None:
-    """`found` is what a look at the store has found; `rows` are copied in one transaction. Does nothing where it is up to
-    date or not there. Raises `UnusableStoreError`.
+    """`found` is what a look at the store has found; `rows` are copied in one transaction. Does nothing where it is up
+    to date or not there. Raises `UnusableStoreError`.
     """
     fresh = path.with_name(path.name + ".new")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
+from httpfront.budget import Budget
 from httpfront.hub import Hub
 from httpfront.server import FrontServer, OnRequest, ServerOptions
 
@@ -157,11 +158,13 @@ class Echo:
 
 
 @contextmanager
-def running(app: Callable[..., Any], on_request: OnRequest | None = None, **options: Any) -> Iterator[FrontServer]:
+def running(
+    app: Callable[..., Any], on_request: OnRequest | None = None, budget: Budget | None = None, **options: Any
+) -> Iterator[FrontServer]:
     """A server in a thread; checks at the end that its loop ended by itself."""
     settings: dict[str, Any] = {"hosts": ["127.0.0.1"], "port": 0, "connections": 100}
     hub = Hub()
-    server = FrontServer(app, ServerOptions(**settings | options), hub, on_request)
+    server = FrontServer(app, ServerOptions(**settings | options), hub, on_request, budget)
     if isinstance(app, Echo):
         app.hub = hub
         hub.every(0.01, app.look)

@@ -86,8 +86,9 @@ class ModelUser:
         got: list[Item] = []
         more = ask.after or self.read_again(got, most, room, one_run, ask.lease, now)
         if more and len(got) < most and not (one_run and got):
+            meta = 2**60 if one_run else room - sum(len(each.mail.headers) for each in got)
             room -= sum(4 + len(each.mail.body) for each in got)
-            self.read_fresh(got, most, room, one_run, ask.lease, ask.after, now)
+            self.read_fresh(got, most, (room, meta), one_run, ask.lease, ask.after, now)
         if not got:
             nothing_to_give = not any(self.may_go_out(each, now) for each in self.items)
             return None if nothing_to_give else "too-many-leases"
@@ -99,21 +100,22 @@ class ModelUser:
 
     def read_again(self, got: list[Item], most: int, room: int, one_run: bool, lease: int, now: Now) -> bool:
         """What was handed out before, the oldest first. False where more of it waits that would not fit."""
+        meta = 2**60 if one_run else room
         while len(got) < most:
             self.put_away(now)
             item = next((each for each in self.items if each.state == WAITING), None)
             if item is None:
                 return True
-            room -= 4 + len(item.mail.body)
+            room, meta = room - 4 - len(item.mail.body), meta - len(item.mail.headers)
             apart = got and (item.seq != got[-1].seq + 1 or item.mail.headers != got[0].mail.headers)
-            if (got and (room < 0 or (one_run and apart))) or (lease and not self.leases_left()):
+            if (got and (room < 0 or meta < 0 or (one_run and apart))) or (lease and not self.leases_left()):
                 return False
             self.hand_out(item, lease, now)
             got.append(item)
         return False
 
     def read_fresh(
-        self, got: list[Item], most: int, room: int, one_run: bool, lease: int, after: bool, now: Now
+        self, got: list[Item], most: int, left: tuple[int, int], one_run: bool, lease: int, after: bool, now: Now
     ) -> None:
         """What was never handed out, in order, until something is in the way."""
         for item in self.fresh():
@@ -125,9 +127,10 @@ class ModelUser:
         beyond = oldest + self.model.limits.lease_window
         first_always = not got
         full = self.model.too_much_held()
+        room, meta = left
         for item in self.fresh():
-            room -= 4 + len(item.mail.body)
-            fits = room >= 0 or (first_always and not got)
+            room, meta = room - 4 - len(item.mail.body), meta - len(item.mail.headers)
+            fits = (room >= 0 and meta >= 0) or (first_always and not got)
             stops = item.mail.expired(now) or (one_run and got and item.mail.headers != got[0].mail.headers)
             if (
                 len(got) == most

@@ -234,7 +234,7 @@ def test_bad_arguments_are_answered(busy: BrokerDriver, op: Op, args: Any) -> No
 
 def test_arguments_of_a_later_version_may_have_more_fields(busy: BrokerDriver) -> None:
     assert ask_raw(busy, Op.PUBLISH, b"t", b"", [b"", b"x", 1, b"", 0, 0, b"", b"", {"later": 0}]).result.seq == 2
-    assert ask_raw(busy, Op.TAKE, b"t", b"u", [False, "", 0, 0, "later"]).result.seq == 1
+    assert ask_raw(busy, Op.TAKE, b"t", b"u", [False, "", 0, 0, 0, "later"]).result.seq == 1
 
 
 @pytest.mark.parametrize("op", [op for op in Op if OPS[op].on_user])
@@ -363,6 +363,8 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
         "content_bytes": 8,
         "memory_bytes": broker.state.memory,
         "memory_limit_bytes": broker.limits.memory,
+        "answer_bytes": 0,
+        "answer_limit_bytes": 0,
         "leases": 0,
         "dead_letters": 0,
         "dead_bytes": 0,

@@ -252,10 +252,10 @@ def test_a_reply_of_a_later_version_is_refused() -> None:
 
 
 def test_fields_that_a_later_version_adds_are_passed_over() -> None:
-    frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "r1", "later")], {"later": 1}))
+    frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "r1", "later")], 0, {"later": 1}))
     (seen,) = wire.unpack_requests([frame]).requests
     assert (seen.id, wire.unpack_args(seen), seen.request_id) == (5, ops.Take(), "r1")
-    answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], "later"))
+    answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], 0, "later"))
     (answer,) = wire.unpack_replies([answers]).replies
     assert wire.unpack_result(Op.SUBSCRIBE, answer.result) == ops.Subscribed(True)
 

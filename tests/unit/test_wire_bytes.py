@@ -45,7 +45,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
             request(20, Op.TAKE, b"t", b"u", 1000, ops.Take()),
             request(21, Op.TAKE, b"t", b"u", 1000, ops.Take(True, "0badcafe1", 9)),
         ],
-        "9401cf0000010000000005079296140dc40174c40175cd03e894c2a0000096150dc40174c40175cd03e894c3a93062616463616665310900",
+        "9401cf0000010000000005079296140dc40174c40175cd03e895c2a000000096150dc40174c40175cd03e895c3a9306261646361666531090000",
     ),
     "look, wait, wait again, pass on": (
         [
@@ -61,7 +61,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         [
             request(26, Op.FETCH, b"t", b"u", 1000, ops.Fetch(True, "0badcafe1", 9, 1000, 2**23, True)),
         ],
-        "9401cf00000100000000050791961a11c40174c40175cd03e897c3a930626164636166653109cd03e8ce00800000c300",
+        "9401cf00000100000000050791961a11c40174c40175cd03e898c3a930626164636166653109cd03e8ce00800000c30000",
     ),
     "publish a batch": (
         [
@@ -88,8 +88,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
             request(29, Op.TAKE, b"t", b"u", 1000, ops.Take(lease=30_000_000)),
             request(30, Op.FETCH, b"t", b"u", 1000, ops.Fetch(False, "", 0, 5, 1000, False, 30_000_000)),
         ],
-        "9401cf00000100000000050792961d0dc40174c40175cd03e894c2a000ce01c9c380961e11c40174c40175cd03e897c2"
-        "a00005cd03e8c2ce01c9c380",
+        "9401cf00000100000000050792961d0dc40174c40175cd03e895c2a000ce01c9c38000961e11c40174c40175cd03e898c2a00005cd03e8c2ce01c9c38000",
     ),
     "subscribe with settings, configure": (
         [
@@ -128,7 +127,7 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "no reply, only what every frame carries": ([], "9601cf0000010000000005ce075bcd15010790"),
     "pong": (
         [reply(0, ops.Pong("fanmail", "b0"))],
-        "9601cf0000010000000005ce075bcd150107919300a093a766616e6d61696ca2623000",
+        "9601cf0000010000000005ce075bcd150107919300a095a766616e6d61696ca26230000000",
     ),
     "goodbye and stats": (
         [reply(1, NOTHING), reply(16, ops.Stats({"topics": 3}))],

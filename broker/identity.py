@@ -1,0 +1,15 @@
+"""Who a broker process is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """Who this broker process is. The incarnation is a random number above 0, new at every start."""
+
+    cluster: str
+    broker: str
+    incarnation: int
+    max_body: int = 0
+    """Bytes of the largest body that it takes, told to fronts."""
