@@ -85,7 +85,11 @@ class State:
         self.heads_due: Timers[bytes] = Timers(thresholds)
         """When the oldest message of a topic is too old, or earlier; milliseconds of the broker's time."""
         self._freed_pieces: list[Piece] | None = [] if durable else None
-        self._apply: dict[type[Record], Callable[..., None]] = {
+        self._apply = self._changes()
+
+    def _changes(self) -> dict[type[Record], Callable[..., None]]:
+        """How each kind of record is applied."""
+        return {
             records.StoreOpened: self._store_opened,
             records.CalendarSet: lambda record: self.calendar.set(record.steps),
             records.TopicBegan: self._topic_began,

@@ -200,13 +200,6 @@ class Channel(Connection):
             self._data = rest
             self._next()
 
-    def _pause(self, events: int) -> None:
-        """Something came while the request is being worked on: listen for the end only."""
-        if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
-            self._unwatch()
-        else:
-            self._want(0 if self.departure.happened else EPOLLRDHUP)
-
     def _serve(self) -> None:
         """Runs the application for a request; in a greenlet of its own."""
         parser = self._parser

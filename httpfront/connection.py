@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from math import inf
-from select import EPOLLIN, EPOLLRDHUP
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
 from httpfront.departure import Departure
@@ -131,6 +131,13 @@ class Connection:
             self.departure.happens()
             return b""
         return memoryview(data)[sent:] if sent < len(data) else b""
+
+    def _pause(self, events: int) -> None:
+        """Something came while the request is being worked on: listen for the end only."""
+        if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
+            self._unwatch()
+        else:
+            self._want(0 if self.departure.happened else EPOLLRDHUP)
 
     def _linger(self) -> None:
         """Closes so that the client can read the last answer.
