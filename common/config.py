@@ -50,10 +50,7 @@ class Settings:
         switch, False, "", "allow plain TCP between fronts and brokers: whoever connects may do all"
     )
     start_timeout: float = setting(
-        seconds(0, 600),
-        20.0,
-        "seconds",
-        "how long a start waits for processes that are still stopping",
+        seconds(0, 600), 20.0, "seconds", "how long a start waits for processes that are still stopping"
     )
     curve_dir: str = setting(
         str, "", "path", "folder with secret keys where brokers have keys: ID.key of a broker, front.key of a front"
@@ -138,10 +135,7 @@ class FrontSettings(Settings):
     max_headers: int = setting(size(256, MIB), 16 * KIB, "bytes", "largest request line and header section (431)")
     max_target: int = setting(size(64, MIB), 8 * KIB, "bytes", "longest request target (414)")
     request_timeout: float = setting(
-        seconds(0.1, 3600),
-        30.0,
-        "seconds",
-        "so long after its first byte a request is there (408), or its body keeps up with min_rate",
+        seconds(0.1, 3600), 30.0, "seconds", "after this its head is there (408), and its body keeps up with min_rate"
     )
     idle_timeout: float = setting(seconds(0.1, 86400), 75.0, "seconds", "an idle connection is closed after so long")
     write_timeout: float = setting(

@@ -31,7 +31,7 @@ from httpfront.admin_json import read_cursor
 from httpfront.auth import UnknownCallerError, find_token
 from httpfront.batch import as_ndjson, choose_format, read_batch
 from httpfront.coding import check_lines, decoded
-from httpfront.host_check import is_local_name
+from httpfront.host_names import HostNames
 from httpfront.idempotency import read_key
 from httpfront.params import cursor, duration, number, read_parameters, span
 from httpfront.polling import LongPoll
@@ -111,7 +111,7 @@ OF_A_HEAD: dict[str, Parse] = {
     "Idempotency-Key": read_key,
     "traceparent": trace_id,
     "Authorization": find_token,
-    "Host": is_local_name,
+    "Host": HostNames(["127.0.0.1"], (), keys=False).takes,
     "Connection": lambda given: keeps_alive("1.1", given),
     "target": raw_path,
     "name": lambda given: parse_name(given, "topic", 255),
