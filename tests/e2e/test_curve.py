@@ -249,13 +249,13 @@ def test_what_strangers_send_is_let_go_of(target: Cluster) -> None:
 # --- fronts and their keys
 
 
-def other_front(cluster: Cluster, folder: Path, text: str, key: str) -> Front:
+def other_front(cluster: Cluster, folder: Path, text: str, key: str, **settings: object) -> Front:
     """A front with a description and a key of its own."""
     folder.mkdir(0o700)
     (folder / "cluster.toml").write_text(text)
     (folder / "front.key").write_bytes((cluster.keys / f"{key}.key").read_bytes())
     (folder / "front.key").chmod(0o600)
-    return cluster.start_front(run_dir=folder, curve_dir=folder)
+    return cluster.start_front(run_dir=folder, curve_dir=folder, **settings)
 
 
 def with_another_front(cluster: Cluster) -> tuple[str, str]:
@@ -288,7 +288,7 @@ def test_a_front_without_keys_at_a_broker_with_one_connects_when_it_is_told(star
     cluster = start_cluster(brokers=1, fronts=0, curve=True)
     folder = cluster.folder / "other"
     old = f'[[brokers]]\nid = "b0"\nendpoint = "{cluster.map.endpoint("b0")}"\n'
-    front = other_front(cluster, folder, old, "front")
+    front = other_front(cluster, folder, old, "front", insecure=True)
     wait_for(lambda: front.process.event("connection refused"), "the front to log it")
     assert front.web.subscribe("t", "ann").code == "broker-down"
     put(folder / "cluster.toml", cluster.description.read_text().replace("epoch = 1", "epoch = 2"))
