@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from broker import admin_delayed
 from broker.admin import list_topics
 from broker.backups import Backups
 from broker.core import BrokenInvariantError, Core
@@ -268,6 +269,9 @@ class Dispatcher:
         if op is Op.TOPICS:
             assert isinstance(args, ops.ListTopics)
             return list_topics(self.core, args, now)
+        if op is Op.DELAYED_TOPICS:
+            assert isinstance(args, ops.ListDelayedTopics)
+            return admin_delayed.list_topics(self.core, args)
         if op is Op.DRAIN:
             assert isinstance(args, ops.Drain)
             self.core.refusing = args.on

@@ -21,6 +21,8 @@ def gauges(core: Core, now: Now) -> dict[str, int]:
         "dead_letters": state.dead_letters,
         "dead_bytes": state.dead_bytes,
         "delayed": len(state.delayed),
+        "delayed_bytes": state.delayed.weight,
+        "held_bytes": state.held.total,
         "idempotency_keys": len(state.keys),
         "refusing": int(core.refusing),
         "most_looks": core.most_looks,

@@ -39,6 +39,13 @@ class Ledger:
         """Estimated bytes of memory."""
         return LEDGER_COST + self.leases.weight + self.dead.weight
 
+    @property
+    def held_weight(self) -> int:
+        """What of it is there for the sake of leases: settings take none of their room."""
+        if not self.leases.held:
+            return 0
+        return self.leases.weight + (0 if self.expires_after or self.max_deliveries else LEDGER_COST)
+
 
 class DeadList:
     """The dead letters of one subscription, the longest dead first."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from broker.core import Core, Mailbox, find
-from broker.leasing import check_room, forget_lost, hand_back
+from broker.lease_room import check_room, fitting
+from broker.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
 from common import ops
 from common.clock import Now
@@ -76,9 +77,11 @@ def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops
 
 
 def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """All dead letters of the user wait again, as if they had never been handed out."""
+    """The dead letters of the user wait again, as if they had never been handed out: as many as its topic may hold, the
+    longest dead first. Raises `too-many-leases` (429) where none may.
+    """
     box = find(core, request, now)
-    seqs = _dead(box)
+    seqs = fitting(box, _dead(box))
     if seqs:
         box.emit(DeadReturned, seqs)
         core.awake.append((request.topic, request.user))

@@ -18,6 +18,7 @@ from broker.ledger import Ledger
 from broker.ledger_changes import LEDGER_CHANGES
 from broker.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.records import MisfitError, PiecesFreed, Record
+from broker.shares import Shares, UserShares
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
@@ -52,9 +53,9 @@ class State:
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
-        self.index: Index | None = None
+        self.index: Index[bytes] | None = None
         """Of many topics the names in order."""
-        self.keys = Keys()
+        self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.seconds: Seconds = {}
         """Stored pieces by age (`broker/ages.py`)."""
@@ -76,6 +77,10 @@ class State:
         self.dead_letters = 0
         self.dead_bytes = 0
         """Content of the dead letters."""
+        self.held: Shares[bytes] = Shares()
+        """Estimated memory of what is held under leases, by topic."""
+        self.dead = UserShares(thresholds)
+        """The same of dead letters, by user."""
         self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
         self.idle_due: Timers[UserOf] = Timers(thresholds)
@@ -103,7 +108,7 @@ class State:
     @property
     def names(self) -> set[bytes]:
         """All topics of which there is anything: live ones, and those for which publishes wait."""
-        return {*self.topics, *(each.topic for each in self.delayed.publishes.values())}
+        return {*self.topics, *self.delayed.topics}
 
     @property
     def memory(self) -> int:
@@ -230,7 +235,7 @@ class State:
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
         if ledger is not None:
-            self._weigh(ledger, -1)
+            self._weigh(record, ledger, -1)
             self.leases_due.drop((record.topic, record.user))
             self.idle_due.drop((record.topic, record.user))
 
@@ -243,22 +248,26 @@ class State:
         if subscription.ledger is None:
             subscription.ledger = Ledger(self.thresholds)
         else:
-            self._weigh(subscription.ledger, -1)
+            self._weigh(record, subscription.ledger, -1)
         LEDGER_CHANGES[type(record)](subscription.ledger, record)
         if type(record) is records.SettingsSet:
             self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
         self._watch_user((record.topic, record.user), subscription.ledger)
         if subscription.ledger.needed:
-            self._weigh(subscription.ledger, 1)
+            self._weigh(record, subscription.ledger, 1)
         else:
             subscription.ledger = None
         self._freed(topic, before, topic.stand(subscription, floor))
 
-    def _weigh(self, ledger: Ledger, sign: int) -> None:
+    def _weigh(self, of: records.OfUser | records.SubscriptionEnded, ledger: Ledger, sign: int) -> None:
         self.ledger_bytes += sign * ledger.weight
         self.open_leases += sign * ledger.leases.open
         self.dead_letters += sign * len(ledger.dead.letters)
         self.dead_bytes += sign * ledger.dead.bytes
+        if ledger.leases.held:
+            self.held.add(of.topic, sign * ledger.held_weight)
+        if ledger.dead.letters:
+            self.dead.add(of.topic, of.user, sign * ledger.dead.weight)
 
     def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
         due = ledger.leases.deadlines.next_due()

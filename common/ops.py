@@ -27,6 +27,14 @@ from common.admin_ops import TopicRow as TopicRow
 from common.admin_ops import TopicSettings as TopicSettings
 from common.admin_ops import UserPage as UserPage
 from common.admin_ops import UserRow as UserRow
+from common.delayed_ops import ClearDelayed as ClearDelayed
+from common.delayed_ops import DelayedPage as DelayedPage
+from common.delayed_ops import DelayedRow as DelayedRow
+from common.delayed_ops import DelayedTopicPage as DelayedTopicPage
+from common.delayed_ops import DelayedTopicRow as DelayedTopicRow
+from common.delayed_ops import EndDelayed as EndDelayed
+from common.delayed_ops import ListDelayed as ListDelayed
+from common.delayed_ops import ListDelayedTopics as ListDelayedTopics
 from common.lease_ops import Amount as Amount
 from common.lease_ops import Counted as Counted
 from common.lease_ops import DeadLetter as DeadLetter
@@ -69,6 +77,10 @@ class Op(IntEnum):
     PEEK = 36
     PURGE = 37
     DRAIN = 38
+    DELAYED_TOPICS = 39
+    DELAYED = 40
+    DELAYED_END = 41
+    DELAYED_CLEAR = 42
 
 
 class Ping(Struct, array_like=True):
@@ -295,4 +307,8 @@ OPS: dict[Op, OpSpec] = {
     Op.PEEK: OpSpec(Peek, PeekedAll, on_user=True),
     Op.PURGE: OpSpec(Nothing, Counted, on_user=True),
     Op.DRAIN: OpSpec(Drain, Nothing, on_topic=False),
+    Op.DELAYED_TOPICS: OpSpec(ListDelayedTopics, DelayedTopicPage, on_topic=False),
+    Op.DELAYED: OpSpec(ListDelayed, DelayedPage),
+    Op.DELAYED_END: OpSpec(EndDelayed, Counted),
+    Op.DELAYED_CLEAR: OpSpec(ClearDelayed, Ended),
 }

@@ -44,6 +44,7 @@ from tests.support.plans import (
     dead,
     handling,
     leasing,
+    looking_after_delayed,
     operating,
     outcome,
     publishing,
@@ -227,6 +228,15 @@ class BrokerMachine(RuleBasedStateMachine):
         self.broker.clock.advance(seconds)
         self.ask((Op.PURGE, user), (Op.USER, user), (Op.PEEK, user, (10, 10**6)))
         self.leases_end(29, user)
+
+    @rule(
+        place=LIVE,
+        publishes=st.lists(publishing(LIVE), min_size=2, max_size=5),
+        then=st.lists(looking_after_delayed(LIVE), min_size=1, max_size=4),
+    )
+    def delayed_publishes_are_looked_after(self, place: int, publishes: list[Plan], then: list[Plan]) -> None:
+        later = [(*each[:6], 5000, *each[7:]) for each in publishes]
+        self.ask(*later, *self.of(place, then))
 
     @rule(topic=TOPICS, most=st.sampled_from([1000, 1000, 0]), look=LIVE)
     def the_operator_ends_a_topic(self, topic: bytes, most: int, look: int) -> None:

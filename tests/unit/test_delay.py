@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.delayed import DELAYED_COST
 from broker.limits import Limits
 from broker.publishing import RETRY
 from broker.topic_settings import TopicRule
@@ -95,7 +96,7 @@ def test_a_batch_waits_as_one(broker: BrokerDriver) -> None:
 
 
 def test_one_more_than_the_ceiling_is_refused_and_changes_nothing() -> None:
-    broker = BrokerDriver(limits=ROOMY._replace(delayed=2))
+    broker = BrokerDriver(limits=ROOMY._replace(delayed=2, topic_share=100))
     for _ in range(2):
         assert broker.publish(b"t", b"x", delay=5000).code == ""
     before = snapshot(broker.state)
@@ -106,7 +107,9 @@ def test_one_more_than_the_ceiling_is_refused_and_changes_nothing() -> None:
     assert broker.publish(b"t", b"x", delay=5000).code == ""
 
 
-@pytest.mark.parametrize(("ceiling", "code"), [({"topic_bytes": 9}, "topic-full"), ({"memory": 100}, "memory-full")])
+@pytest.mark.parametrize(
+    ("ceiling", "code"), [({"topic_bytes": 9}, "topic-full"), ({"memory": 4 * DELAYED_COST}, "too-many-delayed")]
+)
 def test_what_could_never_be_stored_is_refused_at_once(ceiling: dict[str, int], code: str) -> None:
     broker = BrokerDriver(limits=ROOMY._replace(**ceiling))
     assert broker.publish(b"t", b"x" * 10, delay=5000).code == code
