@@ -14,6 +14,7 @@ from common.wire import BrokerState
 from tests.support.driver import ROOMY, STORE_ID, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot
+from tests.support.tiny import TINY
 
 LITTLE = 0.001
 """Seconds."""
@@ -51,6 +52,16 @@ def test_they_come_in_the_order_of_their_moments_and_at_one_moment_as_they_were_
         broker.publish(b"t", body, delay=delay)
     broker.elapse(10)
     assert broker.bodies(b"t", b"u") == [b"1", b"2a", b"2b", b"3"]
+
+
+def test_the_bytes_of_a_turn_change_nothing_of_that_order() -> None:
+    broker = BrokerDriver(thresholds=TINY)
+    broker.subscribe(b"t", b"u")
+    bodies = [b"four", b"more", b"than", b"three", b"bytes"]
+    for body in bodies:
+        broker.publish(b"t", body, delay=1000)
+    broker.elapse(1)
+    assert broker.bodies(b"t", b"u") == bodies
 
 
 def test_it_is_for_those_who_are_there_at_its_moment(broker: BrokerDriver) -> None:
