@@ -54,7 +54,7 @@ def fitting(box: Mailbox, seqs: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _no_share(box: Mailbox) -> str:
-    limits, held = box.core.limits, box.core.state.held
+    limits, held = box.core.limits, box.core.state.ledgers.held
     return (
         f"what is held under leases of this topic takes {held.of(box.topic.name)} bytes, of all topics {held.total}; "
         f"its share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"

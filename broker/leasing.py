@@ -252,8 +252,8 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     dead, limits = ledger.dead, core.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
         _drop_oldest(core, box.topic.name, box.user)
-    while core.state.dead.topics.total > limits.dead_memory:
-        _drop_oldest(core, *core.state.dead.heaviest())
+    while core.state.ledgers.dead.topics.total > limits.dead_memory:
+        _drop_oldest(core, *core.state.ledgers.dead.heaviest())
 
 
 def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:

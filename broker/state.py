@@ -14,11 +14,10 @@ from broker.contents import Contents
 from broker.delayed import Delayed
 from broker.index import Index
 from broker.keys import Keys, Remembered
-from broker.ledger import Ledger
+from broker.ledger import Ledger, LedgerTotals
 from broker.ledger_changes import LEDGER_CHANGES
 from broker.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.records import MisfitError, PiecesFreed, Record
-from broker.shares import Shares, UserShares
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
@@ -71,16 +70,7 @@ class State:
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
         """Names of topics and users."""
-        self.ledger_bytes = 0
-        """Estimated memory of leases, dead letters and settings of subscriptions."""
-        self.open_leases = 0
-        self.dead_letters = 0
-        self.dead_bytes = 0
-        """Content of the dead letters."""
-        self.held: Shares[bytes] = Shares()
-        """Estimated memory of what is held under leases, by topic."""
-        self.dead = UserShares(thresholds)
-        """The same of dead letters, by user."""
+        self.ledgers = LedgerTotals(thresholds)
         self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
         self.idle_due: Timers[UserOf] = Timers(thresholds)
@@ -120,7 +110,7 @@ class State:
             + self.pieces * MESSAGE_COST
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
-            + self.ledger_bytes
+            + self.ledgers.bytes
             + self.keys.weight
             + self.delayed.weight
         )
@@ -235,7 +225,7 @@ class State:
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
         if ledger is not None:
-            self._weigh(record, ledger, -1)
+            self.ledgers.count(record.topic, record.user, ledger, -1)
             self.leases_due.drop((record.topic, record.user))
             self.idle_due.drop((record.topic, record.user))
 
@@ -248,26 +238,16 @@ class State:
         if subscription.ledger is None:
             subscription.ledger = Ledger(self.thresholds)
         else:
-            self._weigh(record, subscription.ledger, -1)
+            self.ledgers.count(record.topic, record.user, subscription.ledger, -1)
         LEDGER_CHANGES[type(record)](subscription.ledger, record)
         if type(record) is records.SettingsSet:
             self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
         self._watch_user((record.topic, record.user), subscription.ledger)
         if subscription.ledger.needed:
-            self._weigh(record, subscription.ledger, 1)
+            self.ledgers.count(record.topic, record.user, subscription.ledger, 1)
         else:
             subscription.ledger = None
         self._freed(topic, before, topic.stand(subscription, floor))
-
-    def _weigh(self, of: records.OfUser | records.SubscriptionEnded, ledger: Ledger, sign: int) -> None:
-        self.ledger_bytes += sign * ledger.weight
-        self.open_leases += sign * ledger.leases.open
-        self.dead_letters += sign * len(ledger.dead.letters)
-        self.dead_bytes += sign * ledger.dead.bytes
-        if ledger.leases.held:
-            self.held.add(of.topic, sign * ledger.held_weight)
-        if ledger.dead.letters:
-            self.dead.add(of.topic, of.user, sign * ledger.dead.weight)
 
     def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
         due = ledger.leases.deadlines.next_due()

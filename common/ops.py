@@ -27,6 +27,11 @@ from common.admin_ops import TopicRow as TopicRow
 from common.admin_ops import TopicSettings as TopicSettings
 from common.admin_ops import UserPage as UserPage
 from common.admin_ops import UserRow as UserRow
+from common.control_ops import Backup as Backup
+from common.control_ops import BackupProgress as BackupProgress
+from common.control_ops import Ping as Ping
+from common.control_ops import Pong as Pong
+from common.control_ops import Stats as Stats
 from common.delayed_ops import ClearDelayed as ClearDelayed
 from common.delayed_ops import DelayedPage as DelayedPage
 from common.delayed_ops import DelayedRow as DelayedRow
@@ -83,44 +88,8 @@ class Op(IntEnum):
     DELAYED_CLEAR = 42
 
 
-class Ping(Struct, array_like=True):
-    """Whom the front means to talk to."""
-
-    cluster: str
-    broker: str
-
-
-class Pong(Struct, array_like=True):
-    """Who answers, and the largest body in bytes that it takes (0: it does not say)."""
-
-    cluster: str
-    broker: str
-    max_body: int = 0
-
-
 class Nothing(Struct, array_like=True):
     """No arguments, or nothing to say."""
-
-
-class Stats(Struct, array_like=True):
-    """Gauges and counters of one broker by name; all count from its start."""
-
-    values: dict[str, int]
-
-
-class Backup(Struct, array_like=True):
-    """A copy of the broker's store is to be made beside it, under this name; asked again, how far it is."""
-
-    name: str
-
-
-class BackupProgress(Struct, array_like=True):
-    """`copied` of `pages`; with `done` the copy at `path` is whole and durable."""
-
-    path: str
-    copied: int
-    pages: int
-    done: bool
 
 
 class Settings(Struct, array_like=True):

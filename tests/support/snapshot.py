@@ -96,10 +96,10 @@ def gauges(state: State) -> dict[str, int]:
         "pieces": state.pieces,
         "content_bytes": state.content_bytes,
         "name_bytes": state.name_bytes,
-        "ledger_bytes": state.ledger_bytes,
-        "open_leases": state.open_leases,
-        "dead_letters": state.dead_letters,
-        "dead_bytes": state.dead_bytes,
+        "ledger_bytes": state.ledgers.bytes,
+        "open_leases": state.ledgers.open_leases,
+        "dead_letters": state.ledgers.dead_letters,
+        "dead_bytes": state.ledgers.dead_bytes,
         "keys": len(state.keys),
         "key_bytes": state.keys.weight,
         "delayed": len(state.delayed),
@@ -179,7 +179,7 @@ def _check_shares(state: State) -> None:
                 held[name] += subscription.ledger.held_weight
                 users[user] += subscription.ledger.dead.weight
         dead[name] = users.total()
-        assert not dead[name] or state.dead._users[name]._of == +users
+        assert not dead[name] or state.ledgers.dead._users[name]._of == +users
     for named in state.keys._all:
         keys[named.topic] += key_weight(*named)
     for publish in state.delayed.publishes.values():
@@ -188,12 +188,12 @@ def _check_shares(state: State) -> None:
     assert list(state.delayed.names.behind(b"")) == sorted(delayed)
     assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
     for shares, wanted in (
-        *((state.held, held), (state.dead.topics, dead)),
+        *((state.ledgers.held, held), (state.ledgers.dead.topics, dead)),
         *((state.keys._shares, keys), (state.delayed.shares, delayed)),
     ):
         assert (shares._of, shares.total) == (+wanted, wanted.total())
-    if state.dead.topics.total:
-        assert state.dead.topics.of(state.dead.heaviest()[0]) == max(dead.values())
+    if state.ledgers.dead.topics.total:
+        assert state.ledgers.dead.topics.of(state.ledgers.dead.heaviest()[0]) == max(dead.values())
 
 
 def _check_log(topic: Topic) -> None:

@@ -324,7 +324,7 @@ class BrokerMachine(RuleBasedStateMachine):
         assert len(state.delayed) == len(self.model.aside)
         assert len(state.keys) == len(self.model.keys)
         assert state.memory + state.contents.away_bytes == self.model.memory()
-        assert state.memory - state.ledger_bytes <= self.broker.limits.memory
+        assert state.memory - state.ledgers.bytes <= self.broker.limits.memory
         assert happened(self.broker.dispatcher.counters) == happened(self.model.counts)
 
 

@@ -167,11 +167,11 @@ def test_settings_of_subscriptions_and_dead_letters_take_no_room_of_leases() -> 
         broker.publish(b"dead", b"x" * 4000)
         broker.lease(b"dead", b"u")
         broker.elapse(30)
-    assert broker.state.ledger_bytes > broker.limits.memory // 2
+    assert broker.state.ledgers.bytes > broker.limits.memory // 2
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
     assert broker.lease(b"t", b"u").result.body == b"x"
-    assert broker.state.held.total == HELD
+    assert broker.state.ledgers.held.total == HELD
     check_state(broker.state)
 
 
@@ -280,5 +280,6 @@ def test_what_is_shared_comes_back_whole() -> None:
         broker.unsubscribe(topic, b"u")
     state = broker.state
     assert not any(gauges(state).values())
-    assert (state.held.total, state.held._of, state.dead.topics.total, state.dead._users) == (0, {}, 0, {})
+    ledgers = state.ledgers
+    assert (ledgers.held._of, ledgers.dead.topics._of, ledgers.dead._users) == ({}, {}, {})
     assert (state.delayed.topics, len(state.delayed.names)) == ({}, 0)
