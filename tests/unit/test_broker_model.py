@@ -19,7 +19,7 @@ from broker.limits import Limits
 from broker.store.base import Store
 from broker.store.sqlite import Owner, SqliteStore
 from broker.subscription import Subscription
-from broker.thresholds import DEFAULT
+from broker.thresholds import DEFAULT, Thresholds
 from broker.topic import Topic
 from broker.topic_settings import TopicRule, TopicSettings
 from common import ops, wire
@@ -57,7 +57,7 @@ from tests.support.tiny import TINY, TINY_STORE
 
 STEPS = [0.001, 0.5, 4.999, 5, 5.001, 10, 30, 600]
 """Seconds that pass: leases, lives, delays and idle times are 1, 5, 10 and 30 s."""
-AT_ONCE = TINY._replace(due=DEFAULT.due, due_messages=DEFAULT.due_messages, due_heads=DEFAULT.due_heads)
+AT_ONCE = TINY._replace(**{name: getattr(DEFAULT, name) for name in Thresholds._fields if name.startswith("due")})
 """Of kinds that are due at one moment the model does one after the other, and so does a turn that takes all of each."""
 
 
