@@ -417,10 +417,12 @@ def test_one_user_takes_their_share_of_the_waiters_and_others_wait_too() -> None
         for client in clients:
             assert client.answer().headers["preference-applied"] == "wait=20"
             client.close()
-        again = waiting_client(gateway)
-        gateway.soon(lambda: gateway.tell(False))
-        assert again.answer().headers["preference-applied"] == "wait=20", "the share comes back"
-        again.close()
+        again = [waiting_client(gateway) for _ in range(3)]
+        for client in again:
+            gateway.soon(lambda: gateway.tell(False))
+        for client in again:
+            assert client.answer().headers["preference-applied"] == "wait=20", "the share comes back"
+            client.close()
 
 
 def test_a_front_may_hold_no_waiters_at_all() -> None:

@@ -172,6 +172,9 @@ def test_settings_of_subscriptions_and_dead_letters_take_no_room_of_leases() -> 
     broker.publish(b"t", b"x")
     assert broker.lease(b"t", b"u").result.body == b"x"
     assert broker.state.ledgers.held.total == HELD
+    broker.publish(b"set", b"x")
+    assert broker.lease(b"set", b"0").result.body == b"x"
+    assert broker.state.ledgers.held.total == HELD + HELD_COST
     check_state(broker.state)
 
 
