@@ -224,12 +224,17 @@ class Model:
             for user in [each for each, found in topic.users.items() if found.idle_for_too_long(now)]:
                 self.counts["subscriptions.expired"] += 1
                 self.unsubscribe(name, user)
-            while reason := topic.why_too_old(now):
-                self.let_go(topic, 1, reason)
+        self.let_go_of_old(now)
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
             if aside.tried_at <= now.wall:
                 self.publish_delayed(aside, now)
+        self.let_go_of_old(now)  # what these have made the oldest
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
+
+    def let_go_of_old(self, now: Now) -> None:
+        for topic in self.topics.values():
+            while reason := topic.why_too_old(now):
+                self.let_go(topic, 1, reason)
 
     def publish_delayed(self, aside: Aside, now: Now) -> None:
         """As if it was sent now; if there is no room, a second later once more."""
