@@ -418,7 +418,7 @@ def test_one_user_takes_their_share_of_the_waiters_and_others_wait_too() -> None
             assert client.answer().headers["preference-applied"] == "wait=20"
             client.close()
         again = [waiting_client(gateway) for _ in range(3)]
-        for client in again:
+        for _ in again:
             gateway.soon(lambda: gateway.tell(False))
         for client in again:
             assert client.answer().headers["preference-applied"] == "wait=20", "the share comes back"
