@@ -236,6 +236,8 @@ def _limits(settings: BrokerSettings) -> Limits:
         keys=settings.max_keys,
         key_bytes=settings.max_key_bytes,
         key_ttl=int(settings.key_ttl * 1e6),
+        topic_share=settings.topic_share,
+        subscription_share=settings.subscription_share,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from broker import admin_delayed
 from broker.admin import list_topics
 from broker.backups import Backups
 from broker.core import BrokenInvariantError, Core
@@ -263,21 +264,19 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         if op is Op.STATS:
             return ops.Stats(self.stats(now))
-        if op is Op.TOPICS:
-            assert isinstance(args, ops.ListTopics)
+        if isinstance(args, ops.ListTopics):
             return list_topics(self.core, args, now)
-        if op is Op.DRAIN:
-            assert isinstance(args, ops.Drain)
+        if isinstance(args, ops.ListDelayedTopics):
+            return admin_delayed.list_topics(self.core, args)
+        if isinstance(args, ops.Drain):
             self.core.refusing = args.on
             log.warning("drained by the operator" if args.on else "drain ended by the operator")
             return _NOTHING
-        if op is Op.BACKUP:
-            assert isinstance(args, ops.Backup)
+        if isinstance(args, ops.Backup):
             if self._backups is None:
                 raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
             return self._backups.ask(args.name)
-        if op is Op.PING:
-            assert isinstance(args, ops.Ping)
+        if isinstance(args, ops.Ping):
             me = self.identity
             if (args.cluster, args.broker) != (me.cluster, me.broker):
                 self.counters["errors.wrong-peer"] += 1

@@ -56,13 +56,13 @@ class DueWork:
             if topic is not None:
                 self._head_due(topic, now)
         size = 0
-        for number in list(state.delayed.due.pop_due(now.time, self._most.due)):
+        for number in state.delayed.due.pop_due(now.time, self._most.due):
             waiting = state.delayed.publishes[number]
-            if size > self._most.due_bytes:
-                state.delayed.due.set(number, waiting.due)
-            elif publish_delayed(self._core, number, now):
+            if publish_delayed(self._core, number, now):
                 size += len(waiting.body)
                 self._waiters.published(waiting.topic)
+            if size > self._most.due_bytes:
+                break  # before the next is taken out, which keeps its place among those of the same moment
         forget_keys(self._core, now, self._most.due)
 
     def _look_at_the_date(self, now: Now) -> None:

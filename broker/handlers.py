@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from broker import admin, admin_user, publishing, reading, receipts
+from broker import admin, admin_delayed, admin_user, publishing, reading, receipts
 from broker.core import Core, Mailbox, find
 from broker.ledger import LEDGER_COST
 from broker.limits import on_disk
@@ -87,4 +87,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.USER: admin_user.describe_user,
     Op.PEEK: admin_user.peek_messages,
     Op.PURGE: admin_user.purge,
+    Op.DELAYED: admin_delayed.list_delayed,
+    Op.DELAYED_END: admin_delayed.end_delayed,
+    Op.DELAYED_CLEAR: admin_delayed.clear_delayed,
 }

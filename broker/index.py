@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
+from typing import Generic, TypeVar
 
 from broker.thresholds import DEFAULT, Thresholds
 
+N = TypeVar("N", bytes, int)
 
-class Index:
-    """A sorted set of names."""
+
+class Index(Generic[N]):
+    """A sorted set of names, or of numbers."""
 
     __slots__ = ("_block", "_blocks", "_firsts")
 
-    def __init__(self, names: Iterable[bytes], thresholds: Thresholds = DEFAULT) -> None:
+    def __init__(self, names: Iterable[N], thresholds: Thresholds = DEFAULT) -> None:
         """`names` in any order, each once."""
         ordered = sorted(names)
         self._block = thresholds.block
         half = max(1, self._block // 2)
-        self._blocks = [ordered[n : n + half] for n in range(0, len(ordered), half)]
-        self._firsts = [block[0] for block in self._blocks]
+        self._blocks: list[list[N]] = [ordered[n : n + half] for n in range(0, len(ordered), half)]
+        self._firsts: list[N] = [block[0] for block in self._blocks]
         """No name of a block is before its entry here, nor one of the block before behind it."""
 
-    def add(self, name: bytes) -> None:
+    def add(self, name: N) -> None:
         """A name that is not there."""
         at = bisect_right(self._firsts, name) - 1
         if at < 0:
@@ -41,7 +44,7 @@ class Index:
             self._blocks[at : at + 1] = [block[:half], block[half:]]
             self._firsts.insert(at + 1, block[half])
 
-    def remove(self, name: bytes) -> None:
+    def remove(self, name: N) -> None:
         """A name that is there."""
         at = bisect_right(self._firsts, name) - 1
         block = self._blocks[at]
@@ -49,7 +52,7 @@ class Index:
         if not block:
             del self._blocks[at], self._firsts[at]
 
-    def behind(self, name: bytes, *, itself: bool) -> Iterator[bytes]:
+    def behind(self, name: N, *, itself: bool) -> Iterator[N]:
         """All names behind this one, in order; with `itself` the name too."""
         at = max(0, bisect_right(self._firsts, name) - 1)
         find = bisect_left if itself else bisect_right
@@ -58,7 +61,43 @@ class Index:
             yield from block[find(block, name) :] if number == at else block
 
 
-def in_order(index: Index | None, names: Collection[bytes], after: bytes, prefix: bytes = b"") -> Iterator[bytes]:
+class Sorted(Generic[N]):
+    """A set that is listed in order from anywhere; with an index once there are many."""
+
+    __slots__ = ("_index", "_names", "_thresholds")
+
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self._thresholds = thresholds
+        self._names: dict[N, None] = {}
+        self._index: Index[N] | None = None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, name: N) -> None:
+        """One that is not there."""
+        self._names[name] = None
+        if self._index is not None:
+            self._index.add(name)
+        elif len(self._names) > self._thresholds.few:
+            self._index = Index(self._names, self._thresholds)
+
+    def remove(self, name: N) -> None:
+        """One that is there."""
+        del self._names[name]
+        if self._index is not None:
+            self._index.remove(name)
+
+    def behind(self, name: N) -> Iterator[N]:
+        """All behind this one, in order."""
+        if self._index is not None:
+            return self._index.behind(name, itself=False)
+        return iter(sorted(each for each in self._names if each > name))
+
+
+def in_order(
+    index: Index[bytes] | None, names: Collection[bytes], after: bytes, prefix: bytes = b""
+) -> Iterator[bytes]:
     """The names of a table that begin with `prefix`, in order, behind `after`."""
     itself = prefix > after
     start = max(after, prefix)

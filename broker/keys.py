@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from broker.shares import Ranking
+from broker.thresholds import DEFAULT, Thresholds
+
 KEY_COST = 450
 """Bytes of memory of a remembered key beside the key itself."""
 
@@ -32,13 +35,18 @@ class Named(NamedTuple):
 
 
 class Keys:
-    """Of all topics, each remembered in the order of their times. Every step is O(1)."""
+    """Of all topics, each remembered in the order of their times."""
 
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._all: OrderedDict[Named, None] = OrderedDict()
         self._topics: dict[bytes, OrderedDict[bytes, Remembered]] = {}
-        self.weight = 0
+        self._shares: Ranking[bytes] = Ranking(thresholds)
+        """Estimated bytes of memory, by topic."""
+
+    @property
+    def weight(self) -> int:
         """Estimated bytes of memory."""
+        return self._shares.total
 
     def __len__(self) -> int:
         return len(self._all)
@@ -52,7 +60,7 @@ class Keys:
         """A new key, younger than all others."""
         self._topics.setdefault(topic, OrderedDict())[key] = remembered
         self._all[Named(topic, key)] = None
-        self.weight += key_weight(topic, key)
+        self._shares.add(topic, key_weight(topic, key))
 
     def forget(self, topic: bytes, key: bytes) -> None:
         """The key may be used again."""
@@ -79,6 +87,10 @@ class Keys:
         """The oldest key of a topic, which must have one."""
         return next(iter(self._topics[topic]))
 
+    def heaviest(self) -> bytes:
+        """The topic whose keys take most memory; there must be a key."""
+        return self._shares.heaviest()
+
     def oldest_at(self) -> int | None:
         """When the oldest was remembered."""
         named = self.oldest()
@@ -86,7 +98,7 @@ class Keys:
 
     def _forgotten(self, topic: bytes, key: bytes) -> None:
         del self._all[Named(topic, key)]
-        self.weight -= key_weight(topic, key)
+        self._shares.add(topic, -key_weight(topic, key))
 
 
 def key_weight(topic: bytes, key: bytes) -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.core import Mailbox
+from broker.core import Core, Mailbox
 from broker.cutting import cut_runs
 from broker.damage import damaged_between
+from broker.lease_room import check_room, room_left
 from broker.leases import Leases
-from broker.ledger import Ledger
 from broker.letter import Letter
 from broker.limits import on_disk
 from broker.piece import frame
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
 from common import ops
 from common.clock import Now
-from common.errors import FanmailError
 
 RETRY = 1_000_000
 """Microseconds until a message is buried again for which the disk had no room."""
@@ -105,7 +104,7 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
     room = meta = args.max_bytes
     while len(runs) < args.max and (held := next_returned(box, now)) is not None:
         body = frame(held.body)
-        if runs and (len(body) > room or len(held.headers) > meta or not _room_left(box)):
+        if runs and (len(body) > room or len(held.headers) > meta or not room_left(box)):
             return runs
         check_room(box)
         box.emit(Leased, held.seq, 1, held.attempt + 1, until)
@@ -114,7 +113,7 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
     if len(runs) == args.max:
         return runs
     while (position := next_position(box, now)) < box.topic.next_seq:
-        left = _room_left(box, position)
+        left = room_left(box, position)
         if not left and not runs:
             check_room(box, position)
         if not left:
@@ -234,37 +233,10 @@ def _lease_fresh(box: Mailbox, first: int, count: int, until: int) -> None:
     box.emit(SubscriptionSet, first + count)
 
 
-def _room_left(box: Mailbox, position: int | None = None) -> int:
-    """How many messages may be leased; from `position` on where it is given."""
-    limits, leases = box.core.limits, _leases(box)
-    if position is not None and _too_many_held(box):
-        return 0
-    if leases is None:
-        return min(limits.leases, limits.lease_window + 1)
-    left = limits.leases - leases.open
-    if position is not None:
-        oldest = leases.oldest()
-        left = min(left, (position if oldest is None else oldest) + limits.lease_window + 1 - position)
-    return max(0, left)
-
-
-def check_room(box: Mailbox, position: int | None = None) -> None:
-    """Raises `too-many-leases` (429) where nothing more may be leased."""
-    if _room_left(box, position):
-        return
-    limits, leases = box.core.limits, _leases(box)
-    if _too_many_held(box):
-        detail = "the leases of all users take half of the broker's memory, their ceiling"
-    elif leases is not None and leases.open < limits.leases:
-        detail = f"message {leases.oldest()} is not done; at most {limits.lease_window} messages beyond it are leased"
-    else:
-        detail = f"{limits.leases} messages of this user are leased, the ceiling"
-    raise FanmailError("too-many-leases", detail)
-
-
 def _bury(box: Mailbox, seq: int, now: Now) -> None:
     """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full. Where the
-    disk is at its reserve that is tried again a little later.
+    dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
+    tried again a little later.
     """
     core, ledger = box.core, box.subscription.ledger
     assert ledger is not None
@@ -279,19 +251,16 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     core.state.room -= room
     core.counters["dead.letters"] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
-    while _too_many_dead(box, ledger):
-        core.counters["dropped.dead"] += 1
-        box.emit(DeadEnded, (ledger.dead.oldest,))
+    dead, limits = ledger.dead, core.limits
+    while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
+        _drop_oldest(core, box.topic.name, box.user)
+    while core.state.ledgers.dead.topics.total > limits.dead_memory:
+        _drop_oldest(core, *core.state.ledgers.dead.heaviest())
 
 
-def _too_many_held(box: Mailbox) -> bool:
-    """Whether what users have beside their places takes more memory than it may."""
-    return box.core.state.ledger_bytes > box.core.limits.memory // 2
-
-
-def _too_many_dead(box: Mailbox, ledger: Ledger) -> bool:
-    limits, dead = box.core.limits, ledger.dead
-    if not dead.letters:
-        return False
-    too_large = dead.bytes > limits.dead_bytes or box.core.state.dead_bytes > limits.memory // 4
-    return len(dead.letters) > limits.dead or too_large
+def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:
+    """Of a user's dead letters."""
+    ledger = core.state.topics[topic].subscriptions[user].ledger
+    assert ledger is not None
+    core.counters["dropped.dead"] += 1
+    core.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from broker.leases import Leases
 from broker.letter import LETTER_COST, Letter
+from broker.shares import Shares, UserShares
 from broker.thresholds import DEFAULT, Thresholds
 
 LEDGER_COST = 1000
@@ -40,6 +41,13 @@ class Ledger:
     def weight(self) -> int:
         """Estimated bytes of memory."""
         return LEDGER_COST + self.leases.weight + self.dead.weight
+
+    @property
+    def held_weight(self) -> int:
+        """What of it is there for the sake of leases: settings take none of their room."""
+        if not self.leases.held:
+            return 0
+        return self.leases.weight + (0 if self.expires_after or self.max_deliveries else LEDGER_COST)
 
 
 class DeadList:
@@ -79,3 +87,32 @@ class DeadList:
     def behind(self, seq: int) -> Iterator[Letter]:
         """Those with a greater sequence number, in the order of the numbers."""
         return (self.letters[each] for each in sorted(self.letters) if each > seq)
+
+
+class LedgerTotals:
+    """What all ledgers of a broker come to. Kept up rather than counted."""
+
+    __slots__ = ("bytes", "dead", "dead_bytes", "dead_letters", "held", "open_leases")
+
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self.bytes = 0
+        """Estimated memory of leases, dead letters and settings."""
+        self.open_leases = 0
+        self.dead_letters = 0
+        self.dead_bytes = 0
+        """Content of the dead letters."""
+        self.held: Shares[bytes] = Shares()
+        """Estimated memory of what is held under leases, by topic."""
+        self.dead = UserShares(thresholds)
+        """The same of dead letters, by user."""
+
+    def count(self, topic: bytes, user: bytes, ledger: Ledger, sign: int) -> None:
+        """With `sign` 1 a ledger as it stands comes to it, with -1 it goes, as it stood."""
+        self.bytes += sign * ledger.weight
+        self.open_leases += sign * ledger.leases.open
+        self.dead_letters += sign * len(ledger.dead.letters)
+        self.dead_bytes += sign * ledger.dead.bytes
+        if ledger.leases.held:
+            self.held.add(topic, sign * ledger.held_weight)
+        if ledger.dead.letters:
+            self.dead.add(topic, user, sign * ledger.dead.weight)

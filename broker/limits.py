@@ -7,6 +7,7 @@ from typing import NamedTuple
 from broker.state import SUBSCRIPTION_COST, TOPIC_COST, State
 from broker.topic_settings import TopicSettings
 from common.errors import FanmailError
+from common.shares import room
 from common.units import MIB
 
 SECOND = 1_000_000
@@ -39,15 +40,34 @@ class Limits(NamedTuple):
     dead: int = 1000
     """Dead letters of one user; the oldest are dropped for new ones."""
     dead_bytes: int = 64 * MIB
-    """Their content, likewise; and of all users together a quarter of the memory."""
+    """Their content, likewise."""
     delayed: int = 100_000
     """Delayed publishes."""
     keys: int = 100_000
     """Idempotency keys of one topic; the oldest are forgotten for new ones."""
     key_bytes: int = 64 * MIB
-    """Memory of all idempotency keys, likewise."""
+    """Memory of all idempotency keys; the topic with most gives way."""
     key_ttl: int = 600 * SECOND
     """Microseconds that a key is remembered."""
+    topic_share: int = 25
+    """Percent that one topic may take of what other topics leave of the leases and delayed publishes of a broker."""
+    subscription_share: int = 50
+    """The same of the subscriptions."""
+
+    @property
+    def held_memory(self) -> int:
+        """Bytes for what is held under leases, of all users together."""
+        return self.memory // 4
+
+    @property
+    def dead_memory(self) -> int:
+        """Bytes for all dead letters; of the topic with most the user with most gives way."""
+        return self.memory // 4
+
+    @property
+    def delayed_memory(self) -> int:
+        """Bytes for all delayed publishes."""
+        return self.memory // 4
 
     @property
     def topic_settings(self) -> TopicSettings:
@@ -83,11 +103,41 @@ class Limits(NamedTuple):
             raise FanmailError(
                 "too-many-subscriptions", f"the broker holds {self.subscriptions} subscriptions, its ceiling"
             )
+        own = len(state.topics[name].subscriptions) if name in state.topics else 0
+        if not room(self.subscriptions, state.subscriptions, own, self.subscription_share):
+            raise FanmailError(
+                "too-many-subscriptions",
+                f"the topic has {own} subscriptions, its share: {self.subscription_share} % of what other topics "
+                f"leave of the broker's {self.subscriptions}",
+            )
         self.check_storage(state, on_disk(len(user)))
         topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
         self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost + settings)
 
-    def check_delay(self, state: State) -> None:
-        """Raises `too-many-delayed` (429) for one more delayed publish."""
-        if len(state.delayed) >= self.delayed:
+    def check_delay(self, state: State, topic: bytes, weight: int) -> None:
+        """Raises `too-many-delayed` (429) for one more delayed publish that takes so much memory."""
+        delayed = state.delayed
+        if len(delayed) >= self.delayed:
             raise FanmailError("too-many-delayed", f"the broker holds {self.delayed} delayed publishes, its ceiling")
+        if delayed.weight + weight > self.delayed_memory:
+            raise FanmailError(
+                "too-many-delayed",
+                f"delayed publishes take {delayed.weight} bytes of the broker's memory and this is {weight} more; "
+                f"their ceiling is {self.delayed_memory}, a quarter of it",
+            )
+        own, share = delayed.count(topic), f"{self.topic_share} % of what other topics leave of the broker's"
+        if not room(self.delayed, len(delayed), own, self.topic_share):
+            raise FanmailError(
+                "too-many-delayed", f"the topic has {own} delayed publishes, its share: {share} {self.delayed}"
+            )
+        own = delayed.shares.of(topic)
+        if not room(self.delayed_memory, delayed.weight, own, self.topic_share, weight):
+            raise FanmailError(
+                "too-many-delayed",
+                f"delayed publishes of the topic take {own} bytes and this is {weight} more; its share is {share} "
+                f"{self.delayed_memory}",
+            )
+
+    def room_to_hold(self, state: State, topic: bytes, unit: int) -> int:
+        """How many more things of so many bytes each may be held under leases of a topic."""
+        return room(self.held_memory, state.ledgers.held.total, state.ledgers.held.of(topic), self.topic_share, unit)

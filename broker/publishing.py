@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.core import Core
-from broker.delayed import weight_of
+from broker.delayed import content_of, weight_of
 from broker.keys import Remembered, key_weight
 from broker.limits import on_disk
 from broker.piece import MESSAGE_COST, offsets_fit
@@ -54,7 +54,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     """A delayed publish is due: it enters the log as if it was sent now. False where the topic has no room yet."""
     waiting = core.state.delayed.publishes[number]
     topic = core.state.topics.get(waiting.topic)
-    size = len(waiting.headers) + len(waiting.body) + len(waiting.offsets)
+    size = content_of(waiting)
     if topic is not None:
         if waiting.count > topic.settings.max_messages or size > topic.settings.max_bytes:
             core.counters["dropped.too-large"] += waiting.count  # its ceiling was higher when it was accepted
@@ -115,11 +115,11 @@ def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pub
     size = len(args.headers) + len(args.body) + len(args.offsets)
     topic = core.state.topics.get(request.topic)
     core.limits.check_size(topic.settings if topic else core.state.rules.of(request.topic), size, args.count)
-    core.limits.check_delay(core.state)
     core.limits.check_storage(core.state, on_disk(size))
     number, due = core.state.delayed.last_number + 1, now.time + args.delay
     content = (args.headers, args.body, args.count, args.offsets)
     waiting = PublishDelayed(number, request.topic, due, *content, max(0, args.ttl))
+    core.limits.check_delay(core.state, request.topic, weight_of(waiting))
     core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(request.topic, args))
     core.emit(waiting)
     core.state.room -= on_disk(size)
@@ -148,9 +148,10 @@ def _remember(core: Core, topic: bytes, args: ops.Publish, published: ops.Publis
     if keys.count(topic) >= limits.keys:
         core.counters["keys.forgotten"] += 1
         core.emit(KeyForgotten(topic, keys.oldest_of(topic)))
-    while keys.weight + _key_cost(topic, args) > limits.key_bytes and (oldest := keys.oldest()) is not None:
+    while len(keys) and keys.weight + _key_cost(topic, args) > limits.key_bytes:
         core.counters["keys.forgotten"] += 1
-        core.emit(KeyForgotten(oldest.topic, oldest.key))
+        heaviest = keys.heaviest()
+        core.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))
     core.emit(
         KeyRemembered(topic, args.key, args.digest, now.mono, published.subscribers, published.seq, published.due)
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from broker.core import Core, Mailbox, find
-from broker.leasing import check_room, forget_lost, hand_back
+from broker.lease_room import check_room, fitting
+from broker.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
 from common import ops
 from common.clock import Now
@@ -77,9 +78,11 @@ def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops
 
 
 def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """The user's dead letters wait again, but for those whose ttl is over: nobody would be handed them."""
+    """The dead letters of the user wait again, but for those whose ttl is over: nobody would be handed them. As many as
+    its topic may hold, the longest dead first. Raises `too-many-leases` (429) where none may.
+    """
     box = find(core, request, now)
-    seqs = _dead(box, now)
+    seqs = fitting(box, _dead(box, now))
     if seqs:
         box.emit(DeadReturned, seqs)
         core.awake.append((request.topic, request.user))

@@ -15,7 +15,7 @@ from broker.contents import Contents
 from broker.delayed import Delayed
 from broker.index import Index
 from broker.keys import Keys, Remembered
-from broker.ledger import Ledger
+from broker.ledger import Ledger, LedgerTotals
 from broker.ledger_changes import LEDGER_CHANGES
 from broker.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.records import MisfitError, PiecesFreed, Record, must
@@ -53,9 +53,9 @@ class State:
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
-        self.index: Index | None = None
+        self.index: Index[bytes] | None = None
         """Of many topics the names in order."""
-        self.keys = Keys()
+        self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.calendar = Calendar()
         self.seconds: Seconds = {}
@@ -72,12 +72,7 @@ class State:
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
         """Names of topics and users."""
-        self.ledger_bytes = 0
-        """Estimated memory of leases, dead letters and settings of subscriptions."""
-        self.open_leases = 0
-        self.dead_letters = 0
-        self.dead_bytes = 0
-        """Content of the dead letters."""
+        self.ledgers = LedgerTotals(thresholds)
         self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
         self.idle_due: Timers[UserOf] = Timers(thresholds)
@@ -110,7 +105,7 @@ class State:
     @property
     def names(self) -> set[bytes]:
         """All topics of which there is anything: live ones, and those for which publishes wait."""
-        return {*self.topics, *(each.topic for each in self.delayed.publishes.values())}
+        return {*self.topics, *self.delayed.topics}
 
     @property
     def memory(self) -> int:
@@ -122,7 +117,7 @@ class State:
             + self.pieces * MESSAGE_COST
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
-            + self.ledger_bytes
+            + self.ledgers.bytes
             + self.keys.weight
             + self.delayed.weight
         )
@@ -230,7 +225,7 @@ class State:
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
         if ledger is not None:
-            self._weigh(ledger, -1)
+            self.ledgers.count(record.topic, record.user, ledger, -1)
             self.leases_due.drop((record.topic, record.user))
             self.idle_due.drop((record.topic, record.user))
 
@@ -243,22 +238,16 @@ class State:
         if subscription.ledger is None:
             subscription.ledger = Ledger(self.thresholds)
         else:
-            self._weigh(subscription.ledger, -1)
+            self.ledgers.count(record.topic, record.user, subscription.ledger, -1)
         LEDGER_CHANGES[type(record)](subscription.ledger, record)
         if type(record) is records.SettingsSet:
             self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
         self._watch_user((record.topic, record.user), subscription.ledger)
         if subscription.ledger.needed:
-            self._weigh(subscription.ledger, 1)
+            self.ledgers.count(record.topic, record.user, subscription.ledger, 1)
         else:
             subscription.ledger = None
         self._freed(topic, before, topic.stand(subscription, floor))
-
-    def _weigh(self, ledger: Ledger, sign: int) -> None:
-        self.ledger_bytes += sign * ledger.weight
-        self.open_leases += sign * ledger.leases.open
-        self.dead_letters += sign * len(ledger.dead.letters)
-        self.dead_bytes += sign * ledger.dead.bytes
 
     def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
         due = ledger.leases.deadlines.next_due()

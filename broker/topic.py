@@ -73,7 +73,7 @@ class Topic:
         self.head_seq = next_seq
         """Sequence number of the oldest stored message, `next_seq` where there is none."""
         self.subscriptions: dict[bytes, Subscription] = {}
-        self.index: Index | None = None
+        self.index: Index[bytes] | None = None
         """Of many subscriptions the users in order."""
         self._peak = 0
         """The most subscriptions since their dictionary was made."""

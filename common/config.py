@@ -19,6 +19,9 @@ import configargparse
 
 from common.errors import StartError
 from common.names import MAX_NAME
+from common.setting_text import as_text as as_text
+from common.setting_text import flag as flag
+from common.setting_text import variable as variable
 from common.toml_file import read_toml
 from common.units import GIB, KIB, LISTS, MIB, addresses, choice, count, host_names, names, seconds, size, switch
 
@@ -87,12 +90,22 @@ class BrokerSettings(Settings):
     lease_window: int = setting(
         count(1, 10**9), 10_000, "messages", "how far beyond a user's oldest unfinished message others are leased (429)"
     )
+    topic_share: int = setting(
+        count(1, 100), 25, "percent", "what one topic may take of what other topics leave of a broker's leases "
+        "(a quarter of memory) and delayed publishes (429)",
+    )  # fmt: skip
+    subscription_share: int = setting(count(1, 100), 50, "percent", "the same of its subscriptions (429)")
     max_dead: int = setting(count(1, 10**6), 1000, "messages", "dead letters of a user; the oldest are dropped")
     max_dead_bytes: int = setting(size(1, 2**40), 64 * MIB, "bytes", "bytes of a user's dead letters, likewise")
-    max_delayed: int = setting(count(0, 10**8), 100_000, "publishes", "delayed publishes of a broker (429)")
+    max_delayed: int = setting(
+        count(0, 10**8),
+        100_000,
+        "publishes",
+        "delayed publishes of a broker, which take a quarter of memory at most (429)",
+    )
     max_keys: int = setting(count(1, 10**8), 100_000, "keys", "idempotency keys of a topic; the oldest are forgotten")
     max_key_bytes: int = setting(
-        size(64 * KIB, 2**40), 64 * MIB, "bytes", "memory of a broker's idempotency keys, likewise"
+        size(64 * KIB, 2**40), 64 * MIB, "bytes", "memory of a broker's idempotency keys; the topic with most gives way"
     )
     key_ttl: float = setting(seconds(1, 86400), 600.0, "seconds", "how long an idempotency key is remembered")
     goodbye_timeout: float = setting(
@@ -131,6 +144,9 @@ class FrontSettings(Settings):
     max_fetch_bytes: int = setting(size(1, 64 * MIB), 8 * MIB, "bytes", "most bytes of one fetch, beyond one message")
     max_wait: float = setting(seconds(0, 3600), 30.0, "seconds", "longest wait of a long poll; longer ones are cut")
     max_waiters: int = setting(count(0, 10**6), 3000, "requests", "long polls at a time; more are answered at once")
+    waiter_share: int = setting(
+        count(1, 100), 50, "percent", "what one user of a topic may take of what others leave of max_waiters"
+    )
     max_name: int = setting(count(1, MAX_NAME), 255, "bytes", "longest topic or user name")
     max_headers: int = setting(size(256, MIB), 16 * KIB, "bytes", "largest request line and header section (431)")
     max_target: int = setting(size(64, MIB), 8 * KIB, "bytes", "longest request target (414)")
@@ -170,16 +186,6 @@ class StartBrokersSettings(BrokerSettings):
 
 ROLES: tuple[type[Settings], ...] = (BrokerSettings, FrontSettings, StartBrokersSettings)
 S = TypeVar("S", bound=Settings)
-
-
-def flag(name: str) -> str:
-    """`max_body` -> `--max-body`."""
-    return "--" + name.replace("_", "-")
-
-
-def variable(name: str) -> str:
-    """`max_body` -> `FANMAIL_MAX_BODY`."""
-    return "FANMAIL_" + name.upper()
 
 
 def describe(item: Field[Any]) -> str:
@@ -253,15 +259,6 @@ def as_flags(settings: Settings, role: type[Settings], **changed: object) -> lis
         if value not in ("", ()):
             argv.append(f"{flag(item.name)}={as_text(value)}")
     return argv
-
-
-def as_text(value: object) -> str:
-    """As it would be written after a flag."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value)
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]

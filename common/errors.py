@@ -32,6 +32,7 @@ _TABLE = (
     ErrorSpec("prefetch", 403, "Nothing is given ahead of its use"),
     ErrorSpec("no-subscription", 404, "No such subscription"),
     ErrorSpec("no-topic", 404, "No such topic"),
+    ErrorSpec("no-delayed", 404, "No such delayed publish"),
     ErrorSpec("no-broker", 404, "No such broker"),
     ErrorSpec("no-route", 404, "Nothing has this shape of path"),
     ErrorSpec("method-not-allowed", 405, "Method not allowed"),

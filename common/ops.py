@@ -32,6 +32,14 @@ from common.control_ops import BackupProgress as BackupProgress
 from common.control_ops import Ping as Ping
 from common.control_ops import Pong as Pong
 from common.control_ops import Stats as Stats
+from common.delayed_ops import ClearDelayed as ClearDelayed
+from common.delayed_ops import DelayedPage as DelayedPage
+from common.delayed_ops import DelayedRow as DelayedRow
+from common.delayed_ops import DelayedTopicPage as DelayedTopicPage
+from common.delayed_ops import DelayedTopicRow as DelayedTopicRow
+from common.delayed_ops import EndDelayed as EndDelayed
+from common.delayed_ops import ListDelayed as ListDelayed
+from common.delayed_ops import ListDelayedTopics as ListDelayedTopics
 from common.lease_ops import Amount as Amount
 from common.lease_ops import Counted as Counted
 from common.lease_ops import DeadLetter as DeadLetter
@@ -74,6 +82,10 @@ class Op(IntEnum):
     PEEK = 36
     PURGE = 37
     DRAIN = 38
+    DELAYED_TOPICS = 39
+    DELAYED = 40
+    DELAYED_END = 41
+    DELAYED_CLEAR = 42
 
 
 class Nothing(Struct, array_like=True):
@@ -268,4 +280,8 @@ OPS: dict[Op, OpSpec] = {
     Op.PEEK: OpSpec(Peek, PeekedAll, on_user=True),
     Op.PURGE: OpSpec(Nothing, Counted, on_user=True),
     Op.DRAIN: OpSpec(Drain, Nothing, on_topic=False),
+    Op.DELAYED_TOPICS: OpSpec(ListDelayedTopics, DelayedTopicPage, on_topic=False),
+    Op.DELAYED: OpSpec(ListDelayed, DelayedPage),
+    Op.DELAYED_END: OpSpec(EndDelayed, Counted),
+    Op.DELAYED_CLEAR: OpSpec(ClearDelayed, Ended),
 }

@@ -65,7 +65,7 @@ def main() -> int:
     hub, budget = Hub(), _budget(settings)
     gateway = Gateway(hub, load_map, settings.broker_timeout, pair)
     access = _access_log(settings, name)
-    polls = LongPoll(gateway, settings.max_wait, settings.max_waiters)
+    polls = LongPoll(gateway, settings.max_wait, settings.max_waiters, settings.waiter_share)
     metrics = FrontMetrics()
     ring = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
     common: Any = {

@@ -13,19 +13,15 @@ from common.ops import Op
 from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
 from httpfront.gateway import Gateway
 from httpfront.health import render
+from httpfront.listings import pages_of
 from httpfront.params import MILLISECOND, YEAR, count, number, one_of, read_parameters, refused, span
 
-TIMEOUT = 2.0
-"""Seconds that a broker has for its part of a listing."""
 NAMED = 10
 """Users who are named as holding the oldest message."""
 SEARCHED_TURNS = 50
 """Turns of the broker's loop in which users are looked for: at a thousand each, 50,000 users."""
 DEFAULT = "default"
 """In the place of a value: as the configuration says."""
-
-Page = tuple[list[ops.TopicRow], bytes, bool]
-"""Rows, the name that was looked at last, whether that is all."""
 
 
 class TopicsResource:
@@ -44,8 +40,12 @@ class TopicsResource:
             raise refused("broker", "is none of the cluster's")
         if oldest and only is None:
             raise refused("oldest", "needs the parameter 'broker'")
-        args = ops.ListTopics(values.get("prefix", "").encode(), after, limit, oldest)
-        pages, missing = self._pages(args, [only] if only else [])
+        prefix = values.get("prefix", "").encode()
+
+        def ask(after: bytes, most: int) -> ops.ListTopics:
+            return ops.ListTopics(prefix, after, most, oldest)
+
+        pages, missing = pages_of(self._gateway, Op.TOPICS, ask, after, limit, [only] if only else [], not oldest)
         named = sorted((row.name, broker, row) for broker, (rows, _, _) in pages.items() for row in rows)
         shown = named if oldest else named[:limit]
         done = len(shown) == len(named) and all(page[2] for page in pages.values())
@@ -56,24 +56,6 @@ class TopicsResource:
         render(resp, {"topics": listed, "cursor": None if done else cursor_of(last), "missing": missing})
 
     on_head = on_get
-
-    def _pages(self, args: ops.ListTopics, brokers: list[str]) -> tuple[dict[str, Page], list[str]]:
-        """Each broker's page, and who gave none."""
-        answers = self._gateway.ask_all(Op.TOPICS, args, TIMEOUT, brokers)
-        missing = sorted(broker for broker, each in answers.items() if isinstance(each, FanmailError))
-        pages = {broker: each for broker, each in answers.items() if broker not in missing}
-        return {broker: self._rest(broker, args, page) for broker, page in pages.items()}, missing
-
-    def _rest(self, broker: str, args: ops.ListTopics, page: ops.TopicPage) -> Page:
-        """The rest of a page that the turn's allowance has cut short."""
-        rows, last, done = page.rows, page.last, page.done
-        while not args.oldest and not done and len(rows) < args.max:
-            more = ops.ListTopics(args.prefix, last, args.max - len(rows))
-            answer = self._gateway.ask_all(Op.TOPICS, more, TIMEOUT, [broker])[broker]
-            if isinstance(answer, FanmailError):
-                raise answer
-            rows, last, done = rows + answer.rows, answer.last, answer.done
-        return rows, last, done
 
 
 class TopicAdminResource:

@@ -44,6 +44,8 @@ GAUGES = (
     Row("fanmail_dead_letters", "Dead letters of all subscriptions.", "dead_letters"),
     Row("fanmail_dead_letter_bytes", "Their bodies and kept headers.", "dead_bytes"),
     Row("fanmail_delayed_publishes", "Publishes that wait for their time.", "delayed"),
+    Row("fanmail_delayed_bytes", "Estimated memory of these, which may be a quarter of it.", "delayed_bytes"),
+    Row("fanmail_held_bytes", "Estimated memory of leases and what awaits redelivery, likewise.", "held_bytes"),
     Row("fanmail_idempotency_keys", "Idempotency keys that are remembered.", "idempotency_keys"),
     Row("fanmail_broker_draining", "Whether the operator drains it: no publishes, no subscriptions.", "refusing"),
     Row("fanmail_waiters", "Long polls of all fronts that are parked at the broker.", "waiters"),
@@ -60,7 +62,7 @@ COUNTERS = (
     Row("fanmail_replies_dropped", "Replies that no front took.", "replies.dropped"),
     Row("fanmail_broker_log_lines_dropped", "Lines of its log that nobody took in time.", "log.dropped"),
 )
-DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "damaged")
+DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "removed", "damaged")
 REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
 REJECTED += ("broker-busy", "too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost", "damaged")

@@ -231,7 +231,9 @@ def _return_dead() -> Json:
         "returnDead",
         "Put all dead letters whose ttl is not over back as waiting",
         "",
-        {"200": answer("So many were put back.", "Msg-Count")} | problems("bad-name", "no-subscription"),
+        {"200": answer("So many were put back.", "Msg-Count")}
+        | problems("bad-name", "no-subscription", "too-many-leases"),
+        "The longest dead first, as many as the topic may hold.",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import falcon
 
 from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResource
+from httpfront.admin_delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin_topics import TopicAdminResource, TopicsResource
 from httpfront.admin_users import MessagesResource, UserResource, UsersResource
 from httpfront.auth import Auth
@@ -58,9 +59,12 @@ def create_ops_app(
     app.add_route("/metrics", MetricsResource(gateway, polls, metrics, connections, budget or Budget(UNBOUNDED)))
     app.add_route("/-/v1/topics", TopicsResource(gateway))
     app.add_route("/-/v1/topics/{topic}", TopicAdminResource(gateway))
+    app.add_route("/-/v1/topics/{topic}/delayed", DelayedResource(gateway))
+    app.add_route("/-/v1/topics/{topic}/delayed/{delayed}", DelayedOneResource(gateway))
     app.add_route("/-/v1/topics/{topic}/subscriptions", UsersResource(gateway))
     app.add_route("/-/v1/topics/{topic}/subscriptions/{user}", UserResource(gateway))
     app.add_route("/-/v1/topics/{topic}/subscriptions/{user}/messages", MessagesResource(gateway))
+    app.add_route("/-/v1/delayed", DelayedTopicsResource(gateway))
     app.add_route("/-/v1/brokers", BrokersResource(gateway))
     app.add_route("/-/v1/brokers/{broker}/drain", DrainResource(gateway))
     app.add_route("/-/v1/config", ConfigResource(settings or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any, NamedTuple
 
 import falcon
@@ -11,6 +12,7 @@ from msgspec import Struct
 from common import ops
 from common.errors import FanmailError
 from common.ops import Op
+from common.shares import room
 from httpfront.gateway import WHEN_GONE, Gateway, unwatched
 from httpfront.header_lists import elements, is_too_long, parameters
 from httpfront.params import duration
@@ -29,11 +31,16 @@ class Ask(NamedTuple):
 class LongPoll:
     """The long polls of one front."""
 
-    def __init__(self, gateway: Gateway, max_wait: float, max_waiters: int) -> None:
-        """`max_wait` in seconds; more than `max_waiters` at a time are answered at once."""
+    def __init__(self, gateway: Gateway, max_wait: float, max_waiters: int, share: int = 100) -> None:
+        """`max_wait` in seconds; more than `max_waiters` at a time are answered at once, and so is what one user of a
+        topic has beyond `share` percent of what others leave of them.
+        """
         self._gateway = gateway
         self.max_wait = max_wait
         self._max_waiters = max_waiters
+        self._share = share
+        self._of: Counter[tuple[bytes, bytes]] = Counter()
+        """Those of each user who has any."""
         self.waiting = 0
         """Requests that wait just now."""
 
@@ -52,15 +59,20 @@ class LongPoll:
 
     def poll(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: Ask, wait: float) -> Any:
         """What comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
-        if self.waiting >= self._max_waiters:
+        who = (topic, user)
+        if not room(self._max_waiters, self.waiting, self._of[who], self._share):
             resp.set_header("Retry-After", "1")
             return None
         resp.set_header("Preference-Applied", applied(wait))
         self.waiting += 1
+        self._of[who] += 1
         try:
             return self._wait(req, topic, user, ask, time.monotonic() + wait)
         finally:
             self.waiting -= 1
+            self._of[who] -= 1
+            if not self._of[who]:
+                del self._of[who]
 
     def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: Ask, until: float) -> Any:
         ticket = 0

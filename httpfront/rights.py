@@ -42,7 +42,8 @@ PUBLIC: Needs = {
 }
 """Of the public port."""
 
-_TOPIC, _USERS = "/-/v1/topics/{topic}", "/-/v1/topics/{topic}/subscriptions"
+_TOPIC = "/-/v1/topics/{topic}"
+_USERS, _DELAYED = _TOPIC + "/subscriptions", _TOPIC + "/delayed"
 OPERATIONS: Needs = {
     ("/", "GET"): OPEN,
     ("/", "HEAD"): OPEN,
@@ -60,6 +61,11 @@ OPERATIONS: Needs = {
     (_TOPIC, "HEAD"): ADMIN,
     (_TOPIC, "PATCH"): ADMIN,
     (_TOPIC, "DELETE"): ADMIN,
+    ("/-/v1/delayed", "GET"): ADMIN,
+    (_DELAYED, "GET"): ADMIN,
+    (_DELAYED, "DELETE"): ADMIN,
+    (_DELAYED + "/{delayed}", "GET"): ADMIN,
+    (_DELAYED + "/{delayed}", "DELETE"): ADMIN,
     (_USERS, "GET"): ADMIN,
     (_USERS, "HEAD"): ADMIN,
     (_USERS + "/{user}", "GET"): ADMIN,

@@ -95,12 +95,15 @@ SAFE = [
     admin_calls.subscription_page("t"),
     admin_calls.subscription("t", "u"),
     admin_calls.peek("t", "u"),
+    admin_calls.delayed_topic_page(),
+    admin_calls.delayed_page("t"),
+    admin_calls.one_delayed("t", "1-2"),
     admin_calls.brokers(),
     admin_calls.drain("b0"),
     admin_calls.undrain("b0"),
     admin_calls.config(),
 ]
-UNSAFE = [admin_calls.end_topic("t"), admin_calls.purge("t", "u")]
+UNSAFE = [admin_calls.end_topic("t"), admin_calls.purge("t", "u"), admin_calls.remove_all_delayed("t")]
 
 
 @pytest.mark.parametrize("answer", [UNKNOWN, RESET])
@@ -122,7 +125,7 @@ def test_what_could_meet_something_new_is_not(call: Call[object], answer: Respon
 
 @pytest.mark.parametrize("call", UNSAFE, ids=target)
 def test_what_was_not_executed_is_repeated_always(call: Call[object]) -> None:
-    stage = Stage([problem(503, "broker-down", 1), document(ended=3, purged=3)])
+    stage = Stage([problem(503, "broker-down", 1), document(ended=3, purged=3, removed=3)])
     assert stage.play(stage.exchange.call(call)) == 3
 
 
@@ -232,9 +235,12 @@ def test_asyncio_has_the_same(cluster: Cluster, client: Client, topic: str) -> N
             assert [each.user async for each in admin.subscriptions(topic)] == ["ann"]
             assert (await admin.topic(topic)).subscriptions == 1
             assert await admin.purge(topic, "ann") == 1
+            assert [each.messages async for each in admin.delayed(topic)] == [1]
+            assert topic in [each.topic async for each in admin.delayed_topics()]
 
     client.subscribe(topic, "ann")
     client.publish(topic, "x")
+    client.publish(topic, "x", delay=3600)
     asyncio.run(main())
 
 
@@ -257,3 +263,29 @@ def test_it_sends_its_key(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> 
             Admin().brokers()
     with Proxy(cluster.fronts[0].ops_port, lambda *_: FORBID) as proxy, pytest.raises(Denied):
         list(Admin(proxy.url).topics())
+
+
+def test_delayed_publishes_are_listed_and_removed(admin: Admin, client: Client, topic: str) -> None:
+    for number in range(3):
+        client.publish(topic, f"{number}", delay=3600, ttl=60, type="text/plain", headers={"Meta-N": str(number)})
+    client.publish_many(topic, ["a", b"\xff"], delay=7200)
+    (row,) = [each for each in admin.delayed_topics(page=1) if each.topic == topic]
+    assert (row.publishes, row.memory > 2000) == (4, True)
+    listed = list(admin.delayed(topic, page=1))
+    assert [(each.messages, each.ttl, each.first) for each in listed] == [(1, 60.0, ())] * 3 + [(2, 0.0, ())]
+    assert listed[0].due < listed[3].due
+    first = admin.one_delayed(topic, listed[1].id)
+    assert (first.first, first.type, first.headers) == ((b"1",), "text/plain", {"meta-n": "1"})
+    assert admin.one_delayed(topic, listed[3].id).first == (b"a", b"\xff")
+    admin.remove_delayed(topic, listed[1].id)
+    for call in (admin.remove_delayed, admin.one_delayed):
+        with pytest.raises(NotFound):
+            call(topic, listed[1].id)
+    assert admin.remove_all_delayed(topic) == 3
+    assert list(admin.delayed(topic)) == []
+
+
+def test_a_removal_whose_answer_was_lost_is_done() -> None:
+    stage = Stage([RESET, problem(404, "no-delayed")])
+    stage.play(stage.exchange.call(admin_calls.remove_delayed("t", "1-2")))
+    assert stage.targets == ["DELETE /-/v1/topics/t/delayed/1-2"] * 2

@@ -103,6 +103,27 @@ def test_purge_wants_a_yes(run: Run, client: Client, topic: str, ops_urls: list[
     assert lines(run("purge", topic, "ann", "--yes", "--json")) == [{"topic": topic, "user": "ann", "purged": 0}]
 
 
+def test_delayed_publishes_are_shown_and_cancelled(run: Run, client: Client, topic: str) -> None:
+    for body in ("one", b"\xff", "three"):
+        client.publish(topic, body, delay=3600)
+    assert topic in [each["topic"] for each in lines(run("delayed", "--json"))]
+    assert run("delayed").stdout.splitlines()[0].split() == ["topic", "publishes", "memory", "broker"]
+    found = lines(run("delayed", topic, "--json"))
+    assert [each["bytes"] for each in found] == [3, 1, 5]
+    assert run("delayed", topic, "--limit", "1").stdout.splitlines()[1].split()[0] == found[0]["id"]
+    shown = lines(run("delayed", topic, str(found[1]["id"]), "--json"))
+    assert shown == [found[1] | {"first": [{"base64": "/w=="}]}]
+    assert "three" in run("delayed", topic, str(found[2]["id"])).stdout
+    run("cancel", topic, code=2)
+    run("cancel", topic, str(found[0]["id"]), "--all", "--yes", code=2)
+    assert "--yes" in run("cancel", topic, str(found[0]["id"]), code=2).stderr
+    assert run("cancel", topic, str(found[0]["id"]), "--yes").stdout == "1\n"
+    run("cancel", topic, str(found[0]["id"]), "--yes", code=4)
+    run("delayed", topic, str(found[0]["id"]), code=4)
+    assert lines(run("cancel", topic, "--all", "--yes", "--json")) == [{"topic": topic, "removed": 2}]
+    run("delayed", topic, code=3)
+
+
 def test_end_wants_a_yes_too(run: Run, three: list[str]) -> None:
     run("end", three[0], code=2)
     assert run("end", three[0], "--yes").stdout == "2\n"

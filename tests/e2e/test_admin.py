@@ -149,6 +149,64 @@ def test_peek_and_purge(small: Cluster, operator: Operator) -> None:
     assert operator.call("DELETE", "/topics/t/subscriptions/v/messages").code == "no-subscription"
 
 
+def test_delayed_publishes_are_listed_and_removed(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=2, fronts=1, broker_settings={"max_delayed": 40})
+    operator, web = Operator(cluster.fronts[0]), cluster.fronts[0].web
+    greedy = [cluster.topic(broker, "nobody") for broker in ("b0", "b1")]
+    good = cluster.topic("b0", "good")
+    headers = {"Content-Type": "text/plain", "Meta-A": "b", "Idempotency-Key": "k"}
+    due = web.publish(f"{greedy[0]}?delay=31536000&ttl=1.5", b"first", headers).headers["Msg-Due"]
+    web.call("POST", f"/{greedy[0]}?delay=31536000&batch=lines", b"a\n\xff\n")
+    for topic in greedy:
+        while (answer := web.publish(f"{topic}?delay=31536000", b"x")).status == 200:
+            pass
+        assert (answer.status, answer.code) == (429, "too-many-delayed")
+    assert web.publish(f"{good}?delay=60", b"x").status == 200, "others have their share"
+
+    found = operator.ask("/delayed")
+    owned = {good: ("b0", 1), greedy[0]: ("b0", 10), greedy[1]: ("b1", 10)}
+    assert (found["cursor"], found["missing"]) == (None, [])
+    assert [each["topic"] for each in found["topics"]] == sorted(owned)
+    assert {each["topic"]: (each["broker"], each["publishes"]) for each in found["topics"]} == owned
+    assert operator.call("GET", f"/topics/{greedy[0]}").code == "no-topic"
+    paged: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = operator.ask("/delayed?limit=2" + (f"&cursor={cursor}" if cursor else ""))
+        paged, cursor = paged + [each["topic"] for each in page["topics"]], page["cursor"]
+    assert paged == sorted(owned)
+
+    path = f"/topics/{greedy[0]}/delayed"
+    first, second = operator.ask(f"{path}?limit=2")["delayed"]
+    about = {"due": due, "messages": 1, "ttl": 1.5, "type": "text/plain", "meta": {"meta-a": "b"}}
+    assert {name: first[name] for name in about} == about
+    assert operator.ask(f"{path}/{first['id']}")["first"] == [{"bytes": 5, "text": "first"}]
+    assert operator.ask(f"{path}/{second['id']}")["first"] == [
+        {"bytes": 1, "text": "a"},
+        {"bytes": 1, "base64": "/w=="},
+    ]
+    page = operator.ask(f"{path}?limit=9")
+    rest = operator.ask(f"{path}?cursor={page['cursor']}")
+    assert (len(page["delayed"]), len(rest["delayed"]), rest["cursor"]) == (9, 1, None)
+
+    assert operator.ask(f"{path}/{first['id']}", "DELETE") == {"topic": greedy[0], "removed": 1}
+    for method in ("GET", "DELETE"):
+        for wrong in (first["id"], "1", "0-0", "x", "99999999999999999999-1"):
+            answer = operator.call(method, f"{path}/{wrong}")
+            assert (answer.status, answer.code) == (404, "no-delayed"), (method, wrong)
+    again = web.publish(f"{greedy[0]}?delay=31536000&ttl=1.5", b"first", headers)
+    assert again.headers["Idempotency-Replayed"] == "true", "a repeat does not bring it back"
+    assert web.publish(f"{greedy[0]}?delay=60", b"x").status == 429, "others have more than before"
+    operator.ask(f"{path}/{second['id']}", "DELETE")
+    assert web.publish(f"{greedy[0]}?delay=60", b"x").status == 200
+    assert operator.ask(path, "DELETE") == {"topic": greedy[0], "removed": 9}
+    assert operator.ask(path, "DELETE")["removed"] == 0
+    assert operator.ask(path) == {"delayed": [], "cursor": None}
+    for query in ("cursor=YQ", "cursor=a", "limit=0", "nothing=1"):
+        assert operator.call("GET", f"{path}?{query}").code == "bad-parameter", query
+    operator.close()
+
+
 def test_settings_of_a_topic_outlive_a_restart(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=1, durable=True)
     front = cluster.fronts[0]

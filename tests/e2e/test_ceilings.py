@@ -50,7 +50,9 @@ def test_a_full_topic(start_cluster: StartCluster) -> None:
 
 
 def test_topics_and_subscriptions(start_cluster: StartCluster) -> None:
-    cluster = start_cluster(brokers=1, fronts=1, broker_settings={"max_topics": 2, "max_subscriptions": 4})
+    cluster = start_cluster(
+        brokers=1, fronts=1, broker_settings={"max_topics": 2, "max_subscriptions": 4, "subscription_share": 100}
+    )
     web = cluster.fronts[0].web
     assert web.subscribe("one", "ann").status == 200
     assert web.subscribe("two", "ann").status == 200

@@ -110,6 +110,11 @@ ops    GET    /-/v1/topics/TOPIC/subscriptions/alice/messages           admin   
 ops    HEAD   /-/v1/topics/TOPIC/subscriptions/alice/messages           admin     200
 ops    DELETE /-/v1/topics/TOPIC/subscriptions/alice/messages           admin     200
 ops    DELETE /-/v1/topics/TOPIC                                        admin     200
+ops    GET    /-/v1/delayed                                             admin     200
+ops    GET    /-/v1/topics/TOPIC/delayed                                admin     200
+ops    GET    /-/v1/topics/TOPIC/delayed/DELAYED                        admin     200
+ops    DELETE /-/v1/topics/TOPIC/delayed/DELAYED                        admin     200
+ops    DELETE /-/v1/topics/TOPIC/delayed                                admin     200
 ops    GET    /-/v1/brokers                                             admin     200
 ops    HEAD   /-/v1/brokers                                             admin     200
 ops    PUT    /-/v1/brokers/b0/drain                                    admin     200
@@ -162,10 +167,13 @@ class Mailbox:
 
     def __init__(self, front: Front, topic: str) -> None:
         self.web, self.ops = Client(front.port), Client(front.ops_port)
-        self.topic = topic
+        self.topic, self.delayed = topic, ""
         assert self.call("public", "POST", "/TOPIC/alice?max_deliveries=1").status == 200
         for body in (b"dead", b"leased", b"waiting"):
             assert self.call("public", "POST", "/TOPIC", body).status == 200
+        assert self.call("public", "POST", "/TOPIC?delay=3600", b"later").status == 200
+        waiting = json.loads(self.call("ops", "GET", "/-/v1/topics/TOPIC/delayed").body)
+        self.delayed = waiting["delayed"][0]["id"]
         dead = self.call("public", "GET", "/TOPIC/alice?lease=30").headers["Msg-Receipt"]
         assert self.call("public", "PATCH", f"/TOPIC/alice/{dead}?lease=0").status == 200
         self.receipt = self.call("public", "GET", "/TOPIC/alice?lease=600").headers["Msg-Receipt"]
@@ -173,8 +181,8 @@ class Mailbox:
     def call(
         self, port: str, method: str, path: str, body: bytes | None = None, headers: Headers | None = None
     ) -> Answer:
-        """With `TOPIC` and `RECEIPT` filled in; as "everything" where nothing else is said."""
-        path = path.replace("TOPIC", self.topic)
+        """With `TOPIC`, `RECEIPT` and `DELAYED` filled in; as "everything" where nothing else is said."""
+        path = path.replace("TOPIC", self.topic).replace("DELAYED", self.delayed)
         if "RECEIPT" in path or path.endswith("/acks"):
             path, body = path.replace("RECEIPT", self.receipt), self.receipt.encode()
         client = self.web if port == "public" else self.ops
@@ -183,7 +191,7 @@ class Mailbox:
     def state(self) -> dict[str, Any]:
         """Whatever a call could have changed."""
         seen: dict[str, Any] = {"topics": []}
-        asked = ("topics", "topics/TOPIC", "topics/TOPIC/subscriptions", "brokers")
+        asked = ("topics", "topics/TOPIC", "topics/TOPIC/subscriptions", "topics/TOPIC/delayed", "brokers")
         for path in (*asked, "topics/TOPIC/subscriptions/alice/messages?peek=100"):
             seen[path] = json.loads(self.call("ops", "GET", f"/-/v1/{path}").body)
         for row in (

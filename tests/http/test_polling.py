@@ -102,11 +102,10 @@ class PlayedGateway:
 
 
 @contextmanager
-def front(max_waiters: int = 100) -> Iterator[PlayedGateway]:
+def front(max_waiters: int = 100, share: int = 100) -> Iterator[PlayedGateway]:
     gateway = PlayedGateway()
-    app = create_app(
-        cast(Gateway, gateway), LongPoll(cast(Gateway, gateway), MAX_WAIT, max_waiters), limits=LIMITS, max_name=255
-    )
+    polls = LongPoll(cast(Gateway, gateway), MAX_WAIT, max_waiters, share)
+    app = create_app(cast(Gateway, gateway), polls, limits=LIMITS, max_name=255)
     with running(app) as server:
         gateway.server = server
         server.hub.each_turn(gateway.look)
@@ -403,6 +402,27 @@ def test_over_the_ceiling_the_answer_comes_at_once_and_says_so() -> None:
                 assert (answer.status, answer.headers["preference-applied"]) == (204, "wait=20")
         first.close()
         second.close()
+
+
+def test_one_user_takes_their_share_of_the_waiters_and_others_wait_too() -> None:
+    with front(max_waiters=6, share=50) as gateway:
+        clients = [waiting_client(gateway) for _ in range(3)]
+        with client_of(gateway) as fourth:
+            answer = fourth.get("/t/u?wait=20")
+            assert (answer.status, answer.headers["retry-after"]) == (204, "1")
+        for target in ("/t/v?wait=20", "/other/u?wait=20"):
+            clients.append(waiting_client(gateway, target=target))
+        for _ in clients:
+            gateway.soon(lambda: gateway.tell(False))
+        for client in clients:
+            assert client.answer().headers["preference-applied"] == "wait=20"
+            client.close()
+        again = [waiting_client(gateway) for _ in range(3)]
+        for _ in again:
+            gateway.soon(lambda: gateway.tell(False))
+        for client in again:
+            assert client.answer().headers["preference-applied"] == "wait=20", "the share comes back"
+            client.close()
 
 
 def test_a_front_may_hold_no_waiters_at_all() -> None:

@@ -22,6 +22,7 @@ from broker.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.topic_settings import TopicSettings
 from common import ops
 from common.clock import Now, StepWatch
+from tests.support.model_shares import heaviest, share, weights_of
 from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser
 
@@ -57,6 +58,10 @@ class Remembered:
     at: int
     answer: ops.Published
 
+    @property
+    def weight(self) -> int:
+        return KEY_COST + len(self.topic) + len(self.key)
+
 
 @dataclass
 class Model:
@@ -71,7 +76,7 @@ class Model:
     aside: list[Aside] = field(default_factory=list)
     """In the order in which they were accepted or tried."""
     delayed: int = 0
-    """How many publishes ever were."""
+    """The last number of one."""
     keys: list[Remembered] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """What happened, since the broker began."""
@@ -108,7 +113,8 @@ class Model:
             return "draining"
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             return "too-many-topics"
-        if len(self.users()) >= self.limits.subscriptions:
+        own = len(self.topics[name].users) if name in self.topics else 0
+        if not share(self.limits.subscriptions, len(self.users()), own, self.limits.subscription_share):
             return "too-many-subscriptions"
         topic_cost = 0 if name in self.topics else TOPIC_COST + len(name)
         settings_cost = LEDGER_COST if args.expires_after or args.max_deliveries else 0
@@ -166,7 +172,7 @@ class Model:
         aside = Aside(self.delayed + 1, name, args, bodies, now.time + args.delay, now.time + args.delay)
         if ModelTopic("", self.settings(name)).too_small_for(size_of(args), len(bodies)):
             return "topic-full"
-        if len(self.aside) >= self.limits.delayed:
+        if not self.may_wait(name, aside.weight):
             return "too-many-delayed"
         if not self.has_memory(aside.weight + key):
             return "memory-full"
@@ -200,10 +206,11 @@ class Model:
         if sum(each.topic == key.topic for each in self.keys) >= self.limits.keys:
             self.counts["keys.forgotten"] += 1
             self.keys.remove(next(each for each in self.keys if each.topic == key.topic))
-        self.keys.append(key)
-        while len(self.keys) > 1 and self.key_bytes() > self.limits.key_bytes:
+        while self.keys and self.key_bytes() + key.weight > self.limits.key_bytes:
             self.counts["keys.forgotten"] += 1
-            del self.keys[0]
+            weights = weights_of((each.topic, each.weight) for each in self.keys)
+            self.keys.remove(next(each for each in self.keys if each.topic == heaviest(weights)))
+        self.keys.append(key)
 
     def on(self, name: bytes, user: bytes, call: Callable[[ModelUser], Answer], now: Now) -> Answer | str:
         """A call on a subscription, which is idle from now on."""
@@ -231,12 +238,17 @@ class Model:
             for user in [each for each, found in topic.users.items() if found.idle_for_too_long(now)]:
                 self.counts["subscriptions.expired"] += 1
                 self.unsubscribe(name, user)
-            while reason := topic.why_too_old(now):
-                self.let_go(topic, 1, reason)
+        self.let_go_of_old(now)
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
             if aside.tried_at <= now.time:
                 self.publish_delayed(aside, now)
+        self.let_go_of_old(now)  # what these have made the oldest
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
+
+    def let_go_of_old(self, now: Now) -> None:
+        for topic in self.topics.values():
+            while reason := topic.why_too_old(now):
+                self.let_go(topic, 1, reason)
 
     def publish_delayed(self, aside: Aside, now: Now) -> None:
         """As if it was sent now; if there is no room, a second later once more."""
@@ -258,21 +270,37 @@ class Model:
         for user in self.users():
             user.idle_from = None
         self.aside.sort(key=lambda each: each.number)
+        self.delayed = max((each.number for each in self.aside), default=0)
         for aside in self.aside:
             aside.tried_at = aside.due
 
     def has_memory(self, more: int) -> bool:
         return more <= 0 or self.memory() + more <= self.limits.memory
 
-    def dead_bytes(self) -> int:
-        return sum(user.dead_bytes() for user in self.users())
-
     def key_bytes(self) -> int:
-        return sum(KEY_COST + len(each.topic) + len(each.key) for each in self.keys)
+        return sum(each.weight for each in self.keys)
 
-    def too_much_held(self) -> bool:
-        """What users have beside their messages may take half of the memory."""
-        return sum(user.weight() for user in self.users()) > self.limits.memory // 2
+    def may_wait(self, name: bytes, weight: int) -> bool:
+        """Delayed publishes have ceilings of number and memory, and each topic its share of both."""
+        limits, own = self.limits, [each.weight for each in self.aside if each.topic == name]
+        enough = share(limits.delayed, len(self.aside), len(own), limits.topic_share)
+        total = sum(each.weight for each in self.aside)
+        return bool(enough and share(limits.memory // 4, total, sum(own), limits.topic_share, weight))
+
+    def room_to_hold(self, topic: ModelTopic, unit: int) -> int:
+        """Leases may take a quarter of the memory, and each topic its share of that."""
+        own = sum(user.held_weight() for user in topic.users.values())
+        total = sum(user.held_weight() for user in self.users())
+        return share(self.limits.memory // 4, total, own, self.limits.topic_share, unit)
+
+    def drop_dead(self) -> None:
+        """Dead letters may take a quarter of the memory. The topic with most gives way, and of that the user."""
+        topics = self.topics.items()
+        while sum(user.dead_weight() for user in self.users()) > self.limits.memory // 4:
+            dead = {name: {who: user.dead_weight() for who, user in each.users.items()} for name, each in topics}
+            name = heaviest({name: sum(users.values()) for name, users in dead.items()})
+            self.counts["dropped.dead"] += 1
+            del self.topics[name].users[heaviest(dead[name])].dead[0]
 
     def memory(self) -> int:
         topics = self.topics.values()

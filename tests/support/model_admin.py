@@ -11,7 +11,7 @@ from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser
 
 if TYPE_CHECKING:
-    from tests.support.model import Model
+    from tests.support.model import Aside, Model
 
 SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
 
@@ -62,6 +62,41 @@ def end(model: Model, name: bytes, args: ops.EndTopic) -> ops.Ended | str:
     for user in ended:
         model.unsubscribe(name, user)
     return ops.Ended(len(ended), len(topic.users))
+
+
+def delayed(model: Model, name: bytes, args: ops.ListDelayed) -> ops.DelayedPage:
+    """In the order in which they were accepted; bodies are cut off where there are enough of them."""
+    aside = sorted((each for each in model.aside if each.topic == name), key=lambda each: each.number)
+    behind = [each for each in aside if each.number > args.after]
+    rows: list[ops.DelayedRow] = []
+    room = args.max_bytes
+    for each in behind[: args.max]:
+        ask, body = each.args, each.args.body[: max(0, room)]
+        room -= len(body)
+        size = len(ask.headers) + len(ask.body) + len(ask.offsets)
+        about = (each.number, each.due, len(each.bodies), size, ask.ttl)
+        rows.append(ops.DelayedRow(*about, ask.headers, body, bool(ask.offsets)))
+    return ops.DelayedPage(rows, rows[-1].number if rows else args.after, len(rows) < args.max)
+
+
+def end_delayed(model: Model, name: bytes, args: ops.EndDelayed) -> ops.Counted | str:
+    for each in model.aside:
+        if (each.topic, each.number, each.due) == (name, args.number, args.due):
+            return ops.Counted(_remove(model, each))
+    return "no-delayed"
+
+
+def clear_delayed(model: Model, name: bytes, args: ops.ClearDelayed) -> ops.Ended:
+    aside = sorted((each for each in model.aside if each.topic == name), key=lambda each: each.number)
+    for each in aside[: args.max]:
+        _remove(model, each)
+    return ops.Ended(len(aside[: args.max]), len(aside[args.max :]))
+
+
+def _remove(model: Model, aside: Aside) -> int:
+    model.aside.remove(aside)
+    model.counts["dropped.removed"] += len(aside.bodies)
+    return len(aside.bodies)
 
 
 def user_row(name: bytes, user: ModelUser, now: Now) -> ops.UserRow:

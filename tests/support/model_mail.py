@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from broker.letter import LETTER_COST
 from common.clock import Now
 
 FRESH, LEASED, WAITING, DELAYED, DEAD = "fresh", "leased", "waiting", "delayed", "dead"
@@ -60,3 +61,7 @@ class Item:
     @property
     def seq(self) -> int:
         return self.mail.seq
+
+    def letter_weight(self) -> int:
+        """Memory that it takes apart from the log."""
+        return len(self.mail.headers) + len(self.mail.body) + LETTER_COST

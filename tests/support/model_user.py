@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from broker.leases import HELD_COST
 from broker.ledger import LEDGER_COST
-from broker.letter import LETTER_COST
 from common import ops
 from common.clock import Now
 from tests.support.model_mail import DEAD, DELAYED, FRESH, LEASED, WAITING, Got, Item, Lost
@@ -126,7 +125,7 @@ class ModelUser:
         oldest = min((each.seq for each in self.held() if not each.own), default=self.position)
         beyond = oldest + self.model.limits.lease_window
         first_always = not got
-        full = self.model.too_much_held()
+        may_hold = self.model.room_to_hold(self.topic, HELD_COST)
         room, meta = left
         for item in self.fresh():
             room, meta = room - 4 - len(item.mail.body), meta - len(item.mail.headers)
@@ -136,11 +135,12 @@ class ModelUser:
                 len(got) == most
                 or not fits
                 or stops
-                or (lease and (full or not self.leases_left() or item.seq > beyond))
+                or (lease and (not may_hold or not self.leases_left() or item.seq > beyond))
             ):
                 return
             if not after:
                 self.hand_out(item, lease, now)
+            may_hold -= 1
             got.append(item)
 
     def hand_out(self, item: Item, lease: int, now: Now) -> None:
@@ -243,13 +243,10 @@ class ModelUser:
         self.items.remove(item)
         item.state, item.until, item.put_back_at = DEAD, 0, 0
         self.dead.append(item)
-        while self.dead and (
-            len(self.dead) > limits.dead
-            or self.dead_bytes() > limits.dead_bytes
-            or self.model.dead_bytes() > limits.memory // 4
-        ):
+        while self.dead and (len(self.dead) > limits.dead or self.dead_bytes() > limits.dead_bytes):
             counts["dropped.dead"] += 1
             del self.dead[0]
+        self.model.drop_dead()
 
     def list_dead(self, ask: ops.ListDead, now: Now) -> ops.DeadLetters:
         behind = sorted((each for each in self.dead if each.seq > ask.after), key=lambda each: each.seq)
@@ -262,12 +259,23 @@ class ModelUser:
             shown.append(ops.DeadLetter(each.seq, time, each.attempt, headers, body, each.mail.expired(now)))
         return ops.DeadLetters(self.topic.epoch, len(behind) - len(shown), shown)
 
-    def return_dead(self, now: Now) -> ops.Counted:
+    def return_dead(self, now: Now) -> ops.Counted | str:
+        """As many as the topic may hold, the longest dead first."""
         good = [each for each in self.dead if not each.mail.expired(now)]
-        back = [Item(each.mail, WAITING, each.attempt, own=True, put_back_at=each.attempt) for each in good]
-        self.items = sorted(self.items + back, key=lambda each: each.seq)
-        self.dead = [each for each in self.dead if each not in good]
-        return ops.Counted(len(back))
+        room, back = self.model.room_to_hold(self.topic, 1), 0
+        for each in good:
+            room -= each.letter_weight() + HELD_COST
+            if room < 0:
+                break
+            back += 1
+        if good and not back:
+            back = self.model.room_to_hold(self.topic, good[0].letter_weight() + HELD_COST)
+            if not back:
+                return "too-many-leases"
+        returned = [Item(each.mail, WAITING, each.attempt, own=True, put_back_at=each.attempt) for each in good[:back]]
+        self.items = sorted(self.items + returned, key=lambda each: each.seq)
+        self.dead = [each for each in self.dead if each not in good[:back]]
+        return ops.Counted(back)
 
     def clear_dead(self) -> ops.Counted:
         count, self.dead = len(self.dead), []
@@ -299,5 +307,14 @@ class ModelUser:
         held, own = self.held(), [each for each in self.items if each.own]
         if not (held or self.dead or self.expires_after or self.max_deliveries):
             return 0
-        letters = sum(len(each.mail.headers) + len(each.mail.body) + LETTER_COST for each in own + self.dead)
-        return LEDGER_COST + len(held) * HELD_COST + letters
+        return LEDGER_COST + len(held) * HELD_COST + sum(each.letter_weight() for each in own + self.dead)
+
+    def held_weight(self) -> int:
+        """What of it is there for the sake of leases."""
+        held = self.held()
+        letters = sum(each.letter_weight() for each in held if each.own)
+        ledger = LEDGER_COST if held and not (self.expires_after or self.max_deliveries) else 0
+        return ledger + len(held) * HELD_COST + letters
+
+    def dead_weight(self) -> int:
+        return sum(each.letter_weight() for each in self.dead)

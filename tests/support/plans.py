@@ -77,7 +77,16 @@ TIGHT: list[tuple[str, int]] = [
     ("memory", 2 * (TOPIC_COST + SUBSCRIPTION_COST) + 5 * MESSAGE_COST),
     *(("leases", 3), ("leases", 1), ("leases", 1), ("lease_window", 3), ("lease_window", 0)),
     *(("dead", 2), ("dead", 1), ("dead_bytes", 60), ("dead_bytes", 0)),
-    *(("delayed", 2), ("keys", 2), ("keys", 1), ("key_bytes", 1500), ("key_bytes", 1), ("key_ttl", 5 * SECOND)),
+    *(("topic_share", 100), ("topic_share", 50), ("subscription_share", 100), ("subscription_share", 25)),
+    *(
+        ("delayed", 2),
+        ("delayed", 5),
+        ("keys", 2),
+        ("keys", 1),
+        ("key_bytes", 1500),
+        ("key_bytes", 1),
+        ("key_ttl", 5 * SECOND),
+    ),
 ]
 LIMITS = st.lists(st.sampled_from(TIGHT), max_size=4).map(lambda some: ROOMY._replace(**dict(some)))
 """Of the most there is room enough, so that not everything is refused."""
@@ -155,6 +164,17 @@ def operating(place: Some) -> Some:
         op(Op.PEEK, place, SIZES),
         op(Op.TOPIC_CHANGE, place, change),
         op(Op.PURGE, place),
+        looking_after_delayed(place),
+    )
+
+
+def looking_after_delayed(place: Some) -> Some:
+    """What waits aside is listed, and removed."""
+    listed = st.tuples(st.sampled_from([0, 0, 1, 3]), st.sampled_from([1, 2, 10]), st.sampled_from([0, 10, 10**6]))
+    return st.one_of(
+        op(Op.DELAYED, place, listed),
+        op(Op.DELAYED_END, place, st.integers(0, 9), st.sampled_from([0, 0, 0, 1])),
+        op(Op.DELAYED_CLEAR, place, st.sampled_from([1, 2, 1000])),
     )
 
 
@@ -250,6 +270,21 @@ class Planner(NamedTuple):
     def purge(self, topic: bytes, user: bytes) -> tuple[Any, Any]:
         found = self.model.user(topic, user)
         return ops.Nothing(), model_admin.purge(found, self.now) if found else "no-subscription"
+
+    def delayed(self, topic: bytes, user: bytes, how: tuple[int, int, int]) -> tuple[Any, Any]:
+        args = ops.ListDelayed(*how)
+        return args, model_admin.delayed(self.model, topic, args)
+
+    def delayed_end(self, topic: bytes, user: bytes, number: int, wrong: int) -> tuple[Any, Any]:
+        """One that waits, perhaps for another topic; with `wrong` its due time is another."""
+        aside = self.model.aside
+        each = aside[number % len(aside)] if aside else None
+        args = ops.EndDelayed(each.number, each.due + wrong) if each else ops.EndDelayed(number, 0)
+        return args, model_admin.end_delayed(self.model, topic, args)
+
+    def delayed_clear(self, topic: bytes, user: bytes, most: int) -> tuple[Any, Any]:
+        args = ops.ClearDelayed(most)
+        return args, model_admin.clear_delayed(self.model, topic, args)
 
     def drain(self, topic: bytes, user: bytes, on: bool) -> tuple[Any, Any]:
         self.model.draining = on

@@ -9,9 +9,9 @@ from typing import Any
 from msgspec.structs import astuple
 
 from broker.ages import SECOND
-from broker.delayed import DELAYED_COST
+from broker.delayed import DELAYED_COST, weight_of
 from broker.index import in_order
-from broker.keys import KEY_COST
+from broker.keys import KEY_COST, key_weight
 from broker.leases import HELD_COST
 from broker.ledger import LEDGER_COST, Ledger
 from broker.letter import LETTER_COST, Letter
@@ -97,10 +97,10 @@ def gauges(state: State) -> dict[str, int]:
         "pieces": state.pieces,
         "content_bytes": state.content_bytes,
         "name_bytes": state.name_bytes,
-        "ledger_bytes": state.ledger_bytes,
-        "open_leases": state.open_leases,
-        "dead_letters": state.dead_letters,
-        "dead_bytes": state.dead_bytes,
+        "ledger_bytes": state.ledgers.bytes,
+        "open_leases": state.ledgers.open_leases,
+        "dead_letters": state.ledgers.dead_letters,
+        "dead_bytes": state.ledgers.dead_bytes,
         "keys": len(state.keys),
         "key_bytes": state.keys.weight,
         "delayed": len(state.delayed),
@@ -167,6 +167,34 @@ def check_state(state: State) -> None:
     for named in state.keys._all:
         assert state.keys.get(named.topic, named.key) is not None
     assert len(state.keys) == sum(map(state.keys.count, {named.topic for named in state.keys._all}))
+    _check_shares(state)
+
+
+def _check_shares(state: State) -> None:
+    """Who holds how much of what all share."""
+    held, dead, keys, delayed = (Counter[bytes]() for _ in range(4))
+    for name, topic in state.topics.items():
+        users = Counter[bytes]()
+        for user, subscription in topic.subscriptions.items():
+            if subscription.ledger is not None:
+                held[name] += subscription.ledger.held_weight
+                users[user] += subscription.ledger.dead.weight
+        dead[name] = users.total()
+        assert not dead[name] or state.ledgers.dead._users[name]._of == +users
+    for named in state.keys._all:
+        keys[named.topic] += key_weight(*named)
+    for publish in state.delayed.publishes.values():
+        delayed[publish.topic] += weight_of(publish)
+        assert publish.number in state.delayed.topics[publish.topic].behind(publish.number - 1)
+    assert list(state.delayed.names.behind(b"")) == sorted(delayed)
+    assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
+    for shares, wanted in (
+        *((state.ledgers.held, held), (state.ledgers.dead.topics, dead)),
+        *((state.keys._shares, keys), (state.delayed.shares, delayed)),
+    ):
+        assert (shares._of, shares.total) == (+wanted, wanted.total())
+    if state.ledgers.dead.topics.total:
+        assert state.ledgers.dead.topics.of(state.ledgers.dead.heaviest()[0]) == max(dead.values())
 
 
 def _check_log(topic: Topic) -> None:

@@ -19,6 +19,7 @@ from broker.limits import Limits
 from broker.store.base import Store
 from broker.store.sqlite import Owner, SqliteStore
 from broker.subscription import Subscription
+from broker.thresholds import DEFAULT, Thresholds
 from broker.topic import Topic
 from broker.topic_settings import TopicRule, TopicSettings
 from common import ops, wire
@@ -44,6 +45,7 @@ from tests.support.plans import (
     dead,
     handling,
     leasing,
+    looking_after_delayed,
     operating,
     outcome,
     publishing,
@@ -55,6 +57,8 @@ from tests.support.tiny import TINY, TINY_STORE
 
 STEPS = [0.001, 0.5, 4.999, 5, 5.001, 10, 30, 600]
 """Seconds that pass: leases, lives, delays and idle times are 1, 5, 10 and 30 s."""
+AT_ONCE = TINY._replace(**{name: getattr(DEFAULT, name) for name in Thresholds._fields if name.startswith("due")})
+"""Of kinds that are due at one moment the model does one after the other, and so does a turn that takes all of each."""
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -65,7 +69,7 @@ class BrokerMachine(RuleBasedStateMachine):
         rules = [TopicRule(re.compile("a").fullmatch, *ceilings)] if ceilings else []
         limits = self.usable(limits)
         self.store = self.new_store()
-        self.broker = BrokerDriver(limits, self.store, rules=rules, thresholds=TINY)
+        self.broker = BrokerDriver(limits, self.store, rules=rules, thresholds=AT_ONCE)
         self.model = Model(STORE_ID, limits, {b"a": ceilings} if ceilings else {})
         self.committed = pickle.dumps(self.model)
         self.ask(
@@ -228,6 +232,15 @@ class BrokerMachine(RuleBasedStateMachine):
         self.ask((Op.PURGE, user), (Op.USER, user), (Op.PEEK, user, (10, 10**6)))
         self.leases_end(29, user)
 
+    @rule(
+        place=LIVE,
+        publishes=st.lists(publishing(LIVE), min_size=2, max_size=5),
+        then=st.lists(looking_after_delayed(LIVE), min_size=1, max_size=4),
+    )
+    def delayed_publishes_are_looked_after(self, place: int, publishes: list[Plan], then: list[Plan]) -> None:
+        later = [(*each[:6], 5000, *each[7:]) for each in publishes]
+        self.ask(*later, *self.of(place, then))
+
     @rule(topic=TOPICS, most=st.sampled_from([1000, 1000, 0]), look=LIVE)
     def the_operator_ends_a_topic(self, topic: bytes, most: int, look: int) -> None:
         self.ask((Op.TOPIC_END, (topic, b""), most), (Op.LOOK, look))
@@ -319,7 +332,7 @@ class BrokerMachine(RuleBasedStateMachine):
         assert len(state.delayed) == len(self.model.aside)
         assert len(state.keys) == len(self.model.keys)
         assert state.memory + state.contents.away_bytes == self.model.memory()
-        assert state.memory - state.ledger_bytes <= self.broker.limits.memory
+        assert state.memory - state.ledgers.bytes <= self.broker.limits.memory
         assert happened(self.broker.dispatcher.counters) == happened(self.model.counts)
 
 

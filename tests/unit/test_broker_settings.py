@@ -49,6 +49,8 @@ def test_every_ceiling_reaches_the_limits_and_no_other_one() -> None:
         "max_keys": "keys",
         "max_key_bytes": "key_bytes",
         "key_ttl": "key_ttl",
+        "topic_share": "topic_share",
+        "subscription_share": "subscription_share",
     }
     assert set(names.values()) == set(Limits._fields)
     plain = program._limits(settings())
@@ -56,6 +58,8 @@ def test_every_ceiling_reaches_the_limits_and_no_other_one() -> None:
         value = 80_000 if name == "key_ttl" else 2**20 + 7
         if name in ("max_leases", "max_dead"):
             value = 777
+        if name.endswith("share"):
+            value = 77
         changed = program._limits(settings(f"--{name.replace('_', '-')}={value}"))
         assert changed == plain._replace(**{limit: value * 10**6 if name == "key_ttl" else value})
 

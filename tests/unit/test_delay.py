@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.delayed import DELAYED_COST
 from broker.limits import Limits
 from broker.publishing import RETRY
 from broker.topic_settings import TopicRule
@@ -13,6 +14,7 @@ from common.wire import BrokerState
 from tests.support.driver import ROOMY, STORE_ID, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot
+from tests.support.tiny import TINY
 
 LITTLE = 0.001
 """Seconds."""
@@ -50,6 +52,16 @@ def test_they_come_in_the_order_of_their_moments_and_at_one_moment_as_they_were_
         broker.publish(b"t", body, delay=delay)
     broker.elapse(10)
     assert broker.bodies(b"t", b"u") == [b"1", b"2a", b"2b", b"3"]
+
+
+def test_the_bytes_of_a_turn_change_nothing_of_that_order() -> None:
+    broker = BrokerDriver(thresholds=TINY)
+    broker.subscribe(b"t", b"u")
+    bodies = [b"four", b"more", b"than", b"three", b"bytes"]
+    for body in bodies:
+        broker.publish(b"t", body, delay=1000)
+    broker.elapse(1)
+    assert broker.bodies(b"t", b"u") == bodies
 
 
 def test_it_is_for_those_who_are_there_at_its_moment(broker: BrokerDriver) -> None:
@@ -95,7 +107,7 @@ def test_a_batch_waits_as_one(broker: BrokerDriver) -> None:
 
 
 def test_one_more_than_the_ceiling_is_refused_and_changes_nothing() -> None:
-    broker = BrokerDriver(limits=ROOMY._replace(delayed=2))
+    broker = BrokerDriver(limits=ROOMY._replace(delayed=2, topic_share=100))
     for _ in range(2):
         assert broker.publish(b"t", b"x", delay=5000).code == ""
     before = snapshot(broker.state)
@@ -106,7 +118,9 @@ def test_one_more_than_the_ceiling_is_refused_and_changes_nothing() -> None:
     assert broker.publish(b"t", b"x", delay=5000).code == ""
 
 
-@pytest.mark.parametrize(("ceiling", "code"), [({"topic_bytes": 9}, "topic-full"), ({"memory": 100}, "memory-full")])
+@pytest.mark.parametrize(
+    ("ceiling", "code"), [({"topic_bytes": 9}, "topic-full"), ({"memory": 4 * DELAYED_COST}, "too-many-delayed")]
+)
 def test_what_could_never_be_stored_is_refused_at_once(ceiling: dict[str, int], code: str) -> None:
     broker = BrokerDriver(limits=ROOMY._replace(**ceiling))
     assert broker.publish(b"t", b"x" * 10, delay=5000).code == code

@@ -40,7 +40,7 @@ def test_the_last_topic_below_the_ceiling_is_taken_and_the_next_refused() -> Non
 
 
 def test_the_last_subscription_below_the_ceiling_is_taken_and_the_next_refused() -> None:
-    broker = broker_with(subscriptions=3)
+    broker = broker_with(subscriptions=3, subscription_share=100)
     for topic, user in ((b"a", b"u"), (b"a", b"v"), (b"b", b"u")):
         assert broker.subscribe(topic, user).result.created
     code, detail = refused(broker, broker.subscribe, b"b", b"v")

@@ -114,7 +114,7 @@ def test_what_nobody_subscribed_to_is_not_remembered() -> None:
         ({"topic_bytes": 9}, 0, "topic-full"),
         ({"memory": ROOM}, 0, "memory-full"),
         ({"topic_bytes": 9}, 1000, "topic-full"),
-        ({"memory": ROOM}, 1000, "memory-full"),
+        ({"memory": ROOM}, 1000, "too-many-delayed"),
         ({"delayed": 0}, 1000, "too-many-delayed"),
     ],
 )
@@ -206,18 +206,22 @@ def test_at_the_ceiling_of_a_topic_its_oldest_key_is_forgotten_and_counted() -> 
     check_state(broker.state)
 
 
-def test_at_the_ceiling_of_bytes_the_oldest_of_all_topics_are_forgotten() -> None:
+def test_at_the_ceiling_of_bytes_the_topic_with_most_gives_way() -> None:
     broker = broker_with(key_bytes=3 * (KEY_COST + 2) + len(b"other") - len(b"t"))
     broker.subscribe(b"other", b"u")
     once(broker, b"o", topic=b"other")
     for key in (b"1", b"2"):
         once(broker, key)
     assert broker.state.keys.weight == broker.limits.key_bytes
-    once(broker, b"3")
-    assert not once(broker, b"o", topic=b"other").result.replayed
-    assert broker.dispatcher.counters["keys.forgotten"] == 2
-    assert [replayed(broker, key) for key in (b"2", b"3")] == [True] * 2
+    for key in (b"3", b"4", b"5"):
+        once(broker, key)
+    assert once(broker, b"o", topic=b"other").result.replayed, "the oldest, of a topic that has less"
+    assert broker.dispatcher.counters["keys.forgotten"] == 3
+    assert [replayed(broker, key) for key in (b"4", b"5")] == [True] * 2
     assert broker.state.keys.weight <= broker.limits.key_bytes
+    once(broker, b"p", topic=b"other")
+    assert once(broker, b"p", topic=b"other").result.replayed, "a new key is not what goes"
+    check_state(broker.state)
 
 
 def test_keys_count_as_memory(broker: BrokerDriver) -> None:

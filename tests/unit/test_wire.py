@@ -57,8 +57,14 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.USERS: st.builds(ops.ListUsers, BYTES, NUMBERS),
     Op.PEEK: st.builds(ops.Peek, NUMBERS, NUMBERS),
     Op.DRAIN: st.builds(ops.Drain, st.booleans()),
+    Op.DELAYED_TOPICS: st.builds(ops.ListDelayedTopics, BYTES, NUMBERS),
+    Op.DELAYED: st.builds(ops.ListDelayed, NUMBERS, NUMBERS, NUMBERS),
+    Op.DELAYED_END: st.builds(ops.EndDelayed, NUMBERS, NUMBERS),
+    Op.DELAYED_CLEAR: st.builds(ops.ClearDelayed, NUMBERS),
 }
 RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES, NUMBERS)
+DELAYED_TOPICS = st.builds(ops.DelayedTopicRow, BYTES, NUMBERS, NUMBERS)
+DELAYED = st.builds(ops.DelayedRow, *[NUMBERS] * 5, BYTES, BYTES, st.booleans())
 LETTERS = st.builds(ops.DeadLetter, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES)
 REQUESTS = st.sampled_from(Op).flatmap(
     lambda op: st.tuples(NUMBERS, st.just(op), st.binary(max_size=1024), st.binary(max_size=1024), NUMBERS, ARGS[op])
@@ -94,6 +100,10 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.USER: USER_ROWS,
     Op.PEEK: st.builds(ops.PeekedAll, TEXTS, st.lists(PEEKED, max_size=3)),
     Op.PURGE: st.builds(ops.Counted, NUMBERS),
+    Op.DELAYED_TOPICS: st.builds(ops.DelayedTopicPage, st.lists(DELAYED_TOPICS, max_size=3), BYTES, st.booleans()),
+    Op.DELAYED: st.builds(ops.DelayedPage, st.lists(DELAYED, max_size=3), NUMBERS, st.booleans()),
+    Op.DELAYED_END: st.builds(ops.Counted, NUMBERS),
+    Op.DELAYED_CLEAR: st.builds(ops.Ended, NUMBERS, NUMBERS),
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fanmail.admin_calls import MOST_PAGE
-from fanmail.cluster import Subscription, Topic
+from fanmail.cluster import Delayed, DelayedTopic, Subscription, Topic
 from fanmail.driving import SyncDriver
-from fanmail.listing import listing_subscriptions, listing_topics
+from fanmail.listing import listing_delayed, listing_delayed_topics, listing_subscriptions, listing_topics
 from fanmail.methods import AdminMethods
 
 
@@ -39,3 +39,11 @@ class Admin(AdminMethods, SyncDriver):
         [('alice', 1)]
         """
         return self._emitted(listing_subscriptions(self._exchange, topic, page))
+
+    def delayed_topics(self, *, page: int = MOST_PAGE) -> Iterator[DelayedTopic]:
+        """All topics for which publishes wait, fetched by pages; the rest as with `topics`."""
+        return self._emitted(listing_delayed_topics(self._exchange, page))
+
+    def delayed(self, topic: str, *, page: int = MOST_PAGE) -> Iterator[Delayed]:
+        """All delayed publishes of a topic in the order in which they were accepted, fetched by pages."""
+        return self._emitted(listing_delayed(self._exchange, topic, page))

@@ -2,8 +2,9 @@
 
 `Admin` and `AsyncAdmin` have a method for each of these functions, as `Client` has for those of `fanmail.calls`; in the
 examples `admin` is an `Admin`. They raise `NotFound` for a topic, a subscription or a broker that is not there.
-Where nobody knows whether a call was executed it is tried again if a second time changes nothing: not `end_topic` and
-`purge`, which could meet what came meanwhile. Calls about a topic leave the idle clocks of its subscriptions alone.
+Where nobody knows whether a call was executed it is tried again if a second time changes nothing: not `end_topic`,
+`purge` and `remove_all_delayed`, which could meet what came meanwhile. Calls about a topic leave the idle clocks of its
+subscriptions alone.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import json
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, cast
 
-from fanmail.answers import nothing, peeked
+from fanmail.answers import delayed, nothing, peeked
 from fanmail.cluster import (
     Broker,
     Config,
+    Delayed,
+    DelayedPage,
+    DelayedTopic,
+    DelayedTopicPage,
     Peeked,
     Subscription,
     SubscriptionPage,
@@ -122,6 +127,39 @@ def purge(topic: str, user: str) -> Call[int]:
     return Call(request, lambda response: int(_document(response)["purged"]), repeatable=False)
 
 
+def delayed_topic_page(*, limit: int = 100, cursor: str | None = None) -> Call[DelayedTopicPage]:
+    """Up to `limit` (at most 1,000) topics of all brokers for which publishes wait, in the order of their names' bytes;
+    `Admin.delayed_topics` goes through all pages.
+    """
+    return Call(Request("GET", _at("delayed") + query_of({"limit": limit, "cursor": cursor})), _delayed_topic_page)
+
+
+def delayed_page(topic: str, *, limit: int = 100, cursor: str | None = None) -> Call[DelayedPage]:
+    """Up to `limit` (at most 1,000) delayed publishes of a topic in the order in which they were accepted;
+    `Admin.delayed` goes through all pages.
+    """
+    target = _at("topics", topic, "delayed") + query_of({"limit": limit, "cursor": cursor})
+    return Call(Request("GET", target), _delayed_page)
+
+
+def one_delayed(topic: str, id: str) -> Call[Delayed]:
+    """A delayed publish with its first messages. Raises `NotFound` where it does not wait any more."""
+    return Call(Request("GET", _at("topics", topic, "delayed", id)), lambda response: delayed(_document(response)))
+
+
+def remove_delayed(topic: str, id: str) -> Call[None]:
+    """A delayed publish will not be published. Its idempotency key stays remembered, so that a repeat does not bring it
+    back. Raises `NotFound` where it does not wait any more, but not where a try whose answer was lost has removed it.
+    """
+    return Call(Request("DELETE", _at("topics", topic, "delayed", id)), nothing, gone_is_done=True)
+
+
+def remove_all_delayed(topic: str) -> Call[int]:
+    """None of the delayed publishes of a topic will be published: how many there were."""
+    request = Request("DELETE", _at("topics", topic, "delayed"))
+    return Call(request, lambda response: int(_document(response)["removed"]), repeatable=False, patience=ENDING)
+
+
 def brokers() -> Call[tuple[Broker, ...]]:
     """All brokers.
 
@@ -174,6 +212,17 @@ def _topic_page(response: Response) -> TopicPage:
     document = _document(response)
     topics = tuple(_read(Topic, each) for each in document["topics"])
     return TopicPage(topics, document["cursor"], tuple(document["missing"]))
+
+
+def _delayed_topic_page(response: Response) -> DelayedTopicPage:
+    document = _document(response)
+    topics = tuple(_read(DelayedTopic, each) for each in document["topics"])
+    return DelayedTopicPage(topics, document["cursor"], tuple(document["missing"]))
+
+
+def _delayed_page(response: Response) -> DelayedPage:
+    document = _document(response)
+    return DelayedPage(tuple(delayed(each) for each in document["delayed"]), document["cursor"])
 
 
 def _details(response: Response) -> TopicDetails:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Unpack
 
 from fanmail.admin_calls import MOST_PAGE
-from fanmail.cluster import Subscription, Topic
+from fanmail.cluster import Delayed, DelayedTopic, Subscription, Topic
 from fanmail.driving import AsyncDriver
 from fanmail.forking import process_id
-from fanmail.listing import listing_subscriptions, listing_topics
+from fanmail.listing import listing_delayed, listing_delayed_topics, listing_subscriptions, listing_topics
 from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
 from fanmail.message import Message, Worked
 from fanmail.methods import AdminMethods, Methods
@@ -46,7 +46,7 @@ class AsyncClient(Methods, AsyncDriver):
 
 
 class AsyncAdmin(AdminMethods, AsyncDriver):
-    """As `Admin`, for asyncio: every method is awaited, `topics` and `subscriptions` are for `async for`."""
+    """As `Admin`, for asyncio: every method is awaited, listings are for `async for`."""
 
     def topics(self, prefix: str = "", *, page: int = MOST_PAGE) -> AsyncIterator[Topic]:
         """As `Admin.topics`."""
@@ -55,3 +55,11 @@ class AsyncAdmin(AdminMethods, AsyncDriver):
     def subscriptions(self, topic: str, *, page: int = MOST_PAGE) -> AsyncIterator[Subscription]:
         """As `Admin.subscriptions`."""
         return self._emitted(listing_subscriptions(self._exchange, topic, page))
+
+    def delayed_topics(self, *, page: int = MOST_PAGE) -> AsyncIterator[DelayedTopic]:
+        """As `Admin.delayed_topics`."""
+        return self._emitted(listing_delayed_topics(self._exchange, page))
+
+    def delayed(self, topic: str, *, page: int = MOST_PAGE) -> AsyncIterator[Delayed]:
+        """As `Admin.delayed`."""
+        return self._emitted(listing_delayed(self._exchange, topic, page))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from fanmail.cluster import Peeked
+from fanmail.cluster import Delayed, Peeked
 from fanmail.errors import ServerFault, seconds
 from fanmail.message import Acknowledged, DeadLetters, Fetched, Frames, Message, MessageId, Published, Standing
 from fanmail.targets import decoded
@@ -108,7 +108,7 @@ def _members(line: dict[str, Any]) -> dict[str, Any]:
     """What JSON tells of a message, wherever it stands."""
     return {
         "id": line["id"],
-        "body": line["text"].encode() if "text" in line else base64.b64decode(line["base64"]),
+        "body": _body(line),
         "type": line["type"],
         "headers": line.get("meta", {}),
         "time": _time(line["time"]),
@@ -119,6 +119,18 @@ def _members(line: dict[str, Any]) -> dict[str, Any]:
 def peeked(messages: list[dict[str, Any]], topic: str, user: str) -> tuple[Peeked, ...]:
     """Messages of the admin API."""
     return tuple(Peeked(**_members(each), state=each["state"], topic=topic, user=user) for each in messages)
+
+
+def _body(members: dict[str, Any]) -> bytes:
+    return members["text"].encode() if "text" in members else base64.b64decode(members["base64"])
+
+
+def delayed(members: dict[str, Any]) -> Delayed:
+    """A delayed publish of the admin API."""
+    names = ("id", "messages", "bytes", "ttl", "type")
+    first = tuple(_body(each) for each in members.get("first", ()))
+    about = {name: members[name] for name in names}
+    return Delayed(**about, due=_time(members["due"]), headers=members.get("meta", {}), first=first)
 
 
 def acknowledged(response: Response) -> list[Acknowledged]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from fanmail.message import Message
@@ -110,6 +112,60 @@ class Peeked(Message):
 
     state: str = ""
     """`leased`, `returned` (it awaits redelivery) or `waiting`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedTopic:
+    """A topic for which publishes wait; nobody needs to be subscribed to it."""
+
+    topic: str
+    broker: str
+    publishes: int
+    memory: int
+    """Bytes, estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedTopicPage:
+    """A page of them; iterate over it."""
+
+    topics: tuple[DelayedTopic, ...]
+    cursor: str | None
+    """Of the next page; None: this was the last."""
+    missing: tuple[str, ...] = ()
+    """Brokers that gave none, for they did not answer."""
+
+    def __iter__(self) -> Iterator[DelayedTopic]:
+        return iter(self.topics)
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """A publish that waits for its time."""
+
+    id: str
+    due: datetime
+    messages: int
+    bytes: int
+    ttl: float
+    """From its publishing on; 0: without end."""
+    type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The other kept ones."""
+    first: tuple[builtins.bytes, ...] = ()
+    """Its first messages, at most 10, where it was asked for by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayedPage:
+    """A page of delayed publishes; iterate over it."""
+
+    delayed: tuple[Delayed, ...]
+    cursor: str | None
+    """Of the next page; None: this was the last."""
+
+    def __iter__(self) -> Iterator[Delayed]:
+        return iter(self.delayed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ OK, FAILED, USAGE, NOTHING, NOT_FOUND, REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1,
 EXIT_CODES = """\
 \b
 Exit codes: 0 ok; 1 failed; 2 usage, or a request that is wrong; 3 nothing there;
-4 no such subscription, topic or broker; 5 refused: a ceiling or rights;
+4 no such subscription, topic, delayed publish or broker; 5 refused: a ceiling or rights;
 6 unavailable, or the outcome is unknown; 130 interrupted.
 """
 _CODES: tuple[tuple[type[errors.FanmailError], int], ...] = (

@@ -13,6 +13,7 @@ from click.shell_completion import shell_complete
 
 from fanmail.cli.benching import bench
 from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
+from fanmail.cli.delaying import cancel, delayed
 from fanmail.cli.operating import brokers, drain, end, peek, purge, topics, undrain
 from fanmail.cli.publishing import publish
 from fanmail.cli.reading import read, tail, verify
@@ -69,7 +70,7 @@ def completion(shell: str) -> None:
 
 for each in (
     *(subscribe, unsubscribe, publish, read, tail, work, dead, show_standing, stats, verify, bench),
-    *(topics, peek, purge, end, top, brokers, drain, undrain),
+    *(topics, peek, purge, delayed, cancel, end, top, brokers, drain, undrain),
 ):
     command.add_command(each)
 

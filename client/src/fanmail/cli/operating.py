@@ -145,7 +145,7 @@ def purge(topic: str, user: str, yes: bool, as_json: bool, server: Server) -> No
     with server.admin() as admin:
         if not yes:
             stands = admin.subscription(topic, user)
-            _confirm(f"Let go of {stands.pending} messages that wait for {user!r} and {stands.leased} that are leased?")
+            confirm(f"Let go of {stands.pending} messages that wait for {user!r} and {stands.leased} that are leased?")
         count = admin.purge(topic, user)
     say_json({"topic": topic, "user": user, "purged": count}) if as_json else click.echo(str(count))
 
@@ -160,12 +160,12 @@ def end(topic: str, yes: bool, as_json: bool, server: Server) -> None:
     with server.admin() as admin:
         if not yes:
             found = admin.topic(topic)
-            _confirm(f"End {topic!r} with {found.subscriptions} subscriptions and {found.messages} messages?")
+            confirm(f"End {topic!r} with {found.subscriptions} subscriptions and {found.messages} messages?")
         count = admin.end_topic(topic)
     say_json({"topic": topic, "ended": count}) if as_json else click.echo(str(count))
 
 
-def _confirm(question: str) -> None:
+def confirm(question: str) -> None:
     """Asks at a terminal. A script has to say --yes."""
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here: give --yes")
