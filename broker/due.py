@@ -26,6 +26,8 @@ class DueWork:
     def wait(self, now: Now) -> float | None:
         """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
         state = self._core.state
+        if state.garbage.pieces:
+            return 0
         keys = state.keys.oldest_at()
         mono = [state.leases_due.next_due(), state.idle_due.next_due()]
         mono.append(keys + self._core.limits.key_ttl if keys is not None else None)
@@ -37,6 +39,7 @@ class DueWork:
     def run(self, now: Now) -> None:
         """Does what is due: each key once, what is due again at once waits for the next turn."""
         state = self._core.state
+        state.garbage.collect(self._most.collected)
         self._left = self._most.due_messages
         for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
             if self._left > 0:

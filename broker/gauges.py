@@ -24,5 +24,5 @@ def gauges(core: Core, now: Now) -> dict[str, int]:
         "idempotency_keys": len(state.keys),
         "refusing": int(core.refusing),
         "most_looks": core.most_looks,
-        "oldest_age_ms": oldest_age(state.seconds, now.wall),
+        "oldest_age_ms": oldest_age(state.garbage.seconds, now.wall),
     }

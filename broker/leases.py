@@ -79,10 +79,15 @@ class Leases:
 
     def below(self, head: int) -> tuple[int, ...]:
         """What is held of messages that the log has let go of, in order."""
-        oldest = self.oldest()
-        if oldest is None or oldest >= head:
-            return ()
-        return tuple(sorted(seq for seq, held in self.held.items() if seq < head and held.letter is None))
+        found, order, indices = set(), self._order, [0]
+        while indices:  # what is behind an entry of a heap is greater
+            index = indices.pop()
+            if index < len(order) and order[index] < head:
+                indices += (2 * index + 1, 2 * index + 2)
+                held = self.held.get(order[index])
+                if held is not None and held.letter is None:
+                    found.add(order[index])
+        return tuple(sorted(found))
 
     def lease(self, seq: int, attempt: int, until: int) -> None:
         """Handed out for the `attempt`-th time, or extended."""

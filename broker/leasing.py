@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from broker.core import Mailbox
 from broker.cutting import cut_runs
-from broker.damage import damaged_between
 from broker.leases import Leases
 from broker.ledger import Ledger
 from broker.letter import Letter
@@ -42,7 +41,7 @@ def next_position(box: Mailbox, now: Now) -> int:
     start = max(position, box.topic.head_seq)
     found = box.topic.next_unexpired(start, now.wall)
     if found != start:
-        damaged = damaged_between(box.topic, start, found)
+        damaged = box.topic.damaged_between(start, found)
         box.core.counters["skipped.damaged"] += damaged
         box.core.counters["skipped.ttl"] += found - start - damaged
     box.core.counters["skipped.lost"] += start - position

@@ -65,7 +65,7 @@ class Limits(NamedTuple):
 
     def check_memory(self, state: State, more: int) -> None:
         """Raises `memory-full` (503) where so many bytes more would be too much."""
-        if more > 0 and state.memory + more > self.memory:
+        if more > 0 and not state.make_room(more, self.memory):
             raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
 
     def check_storage(self, state: State, more: int) -> None:

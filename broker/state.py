@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker import records
-from broker.ages import Seconds
 from broker.contents import Contents
 from broker.delayed import Delayed
+from broker.garbage import Garbage
 from broker.index import Index
 from broker.keys import Keys, Remembered
 from broker.ledger import Ledger
 from broker.ledger_changes import LEDGER_CHANGES
-from broker.piece import DAMAGED, MESSAGE_COST, Piece
-from broker.records import MisfitError, PiecesFreed, Record
+from broker.piece import MESSAGE_COST
+from broker.records import MisfitError, Record
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
@@ -56,8 +56,8 @@ class State:
         """Of many topics the names in order."""
         self.keys = Keys()
         self.delayed = Delayed(thresholds)
-        self.seconds: Seconds = {}
-        """Stored pieces by age (`broker/ages.py`)."""
+        self.garbage = Garbage(self.contents, durable)
+        """Pieces that are gone, and still in memory. Not a part of the state."""
         self.subscriptions = 0
         self.messages = 0
         self.pieces = 0
@@ -82,7 +82,6 @@ class State:
         """When to look whether a subscription is idle for too long; the same clock."""
         self.heads_due: Timers[bytes] = Timers(thresholds)
         """When the oldest message of a topic is too old, or earlier; milliseconds since 1970 UTC."""
-        self._freed_pieces: list[Piece] | None = [] if durable else None
         self._apply: dict[type[Record], Callable[..., None]] = {
             records.StoreOpened: self._store_opened,
             records.TopicBegan: self._topic_began,
@@ -113,6 +112,7 @@ class State:
             - self.contents.away_bytes
             + self.name_bytes
             + self.pieces * MESSAGE_COST
+            + self.garbage.memory
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
             + self.ledger_bytes
@@ -129,16 +129,17 @@ class State:
         except (LookupError, TypeError, ValueError) as error:
             raise MisfitError(f"{type(record).__name__}: {error!r}") from error
 
-    def take_freed(self) -> list[Record]:
-        """One `PiecesFreed` for all that was let go of since the last call, where a store wants to know."""
-        if not self._freed_pieces:
-            return []
-        freed, numbers = self.contents.freed, []
-        for piece in self._freed_pieces:
-            numbers.append(piece.id)
-            freed(piece)
-        self._freed_pieces.clear()
-        return [PiecesFreed(tuple(numbers))]
+    def make_room(self, more: int, most: int) -> bool:
+        """Takes apart as much garbage as it takes to hold so many bytes of memory more within `most`. False where that
+        is not to be had; then nothing is done. It is work in proportion to `more`.
+        """
+        if self.memory + more <= most:
+            return True
+        if self.memory - self.garbage.memory + more > most:
+            return False
+        while self.garbage.pieces and self.memory + more > most:
+            self.garbage.collect(1)
+        return True
 
     def _store_opened(self, record: records.StoreOpened) -> None:
         _must(not self.store_id, "a store is opened once")
@@ -155,8 +156,7 @@ class State:
             f"{self.store_id}{record.number:x}",
             record.next_seq,
             self.rules.of(record.topic),
-            self._freed_pieces,
-            self.seconds,
+            self.garbage,
             self.thresholds,
         )
         if self.index is not None:
@@ -192,7 +192,7 @@ class State:
         self.pieces += 1
         self.last_piece = max(self.last_piece, record.piece)
         self.content_bytes += piece.size
-        if self._freed_pieces is not None:
+        if self.garbage.freed is not None:
             self.contents.stored(piece)
         if topic.ttls or topic.settings.max_age:
             self.watch_head(topic)
@@ -206,10 +206,7 @@ class State:
 
     def _piece_damaged(self, record: records.PieceDamaged) -> None:
         topic = self.topics[record.topic]
-        piece = topic.piece(record.seq)
-        _must(piece.first == record.seq, "a piece is damaged as a whole")
-        topic.ttls += not piece.expires
-        piece.expires = DAMAGED
+        _must(topic.spoil(record.seq), "a piece is damaged as a whole")
         self.watch_head(topic)
 
     def _subscription_set(self, record: records.SubscriptionSet) -> None:

@@ -14,6 +14,10 @@ class Thresholds(NamedTuple):
 
     compact: int = 64
     """Freed places at the front of a log, or subscriptions of a topic at its peak, that are worth a copy."""
+    log_block: int = 1024
+    """Pieces in one block of a log: what is dropped within one is freed one by one, and at once."""
+    collected: int = 1024
+    """Pieces of garbage that are taken apart in one turn."""
     few: int = 1000
     """Names that are sorted when they are listed; more have an index."""
     block: int = 1024

@@ -199,7 +199,7 @@ class SqliteStore:
         """The transaction. Raises `apsw.Error`; it is rolled back then."""
         with self._transaction():
             self._writer.write(writes)
-            deleted = self._delete_unwanted()
+            deleted = self._delete_unwanted(len(writes.pieces))
             self._write_facts(writes, clock)
         self._deleted(deleted)
         self._brokers_due = False
@@ -229,9 +229,9 @@ class SqliteStore:
         if self._brokers_due:
             self._db.execute(update, ("brokers", self._owner.brokers))
 
-    def _delete_unwanted(self) -> int:
-        """Within a transaction; how many are deleted when it is committed."""
-        some = list(islice(self._unwanted, self._thresholds.deleted))
+    def _delete_unwanted(self, written: int = 0) -> int:
+        """Within a transaction that writes so many pieces; how many are deleted when it is committed."""
+        some = list(islice(self._unwanted, max(self._thresholds.deleted, 2 * written)))
         if some:
             self._writer.delete_pieces(some)
         return len(some)
