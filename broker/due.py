@@ -22,11 +22,13 @@ class DueWork:
         self._most = core.thresholds
         self._left = 0
         """Messages whose leases may be ended in this turn."""
+        self._heads_left = 0
+        """Pieces that may be dropped in this turn because they are too old."""
 
     def wait(self, now: Now) -> float | None:
         """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
         state = self._core.state
-        if state.garbage.pieces:
+        if state.garbage.any:
             return 0
         keys = state.keys.oldest_at()
         mono = [state.leases_due.next_due(), state.idle_due.next_due()]
@@ -48,10 +50,13 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
+        self._heads_left = self._most.due_heads
         for name in list(state.heads_due.pop_due(now.wall, self._most.due)):
             topic = state.topics.get(name)
-            if topic is not None:
+            if topic is not None and self._heads_left > 0:
                 self._head_due(topic, now)
+            elif topic is not None:
+                state.heads_due.set(name, now.wall)
         size = 0
         for number in list(state.delayed.due.pop_due(now.wall, self._most.due)):
             waiting = state.delayed.publishes[number]
@@ -103,7 +108,8 @@ class DueWork:
     def _head_due(self, topic: Topic, now: Now) -> None:
         moves: list[tuple[str, int]] = []
         stored = topic.pieces(topic.head_seq) if topic.messages else iter(())
-        for piece in islice(stored, self._most.due_heads):
+        for piece in islice(stored, self._heads_left):
+            self._heads_left -= 1
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.wall
             if not too_old and not (piece.expires and piece.expires <= now.wall):
                 break

@@ -1,6 +1,6 @@
-"""Pieces that nobody wants any more.
+"""Pieces that nobody wants any more, and idempotency keys of topics that have ended.
 
-What is dropped from a log in whole blocks counts as gone at once, for the topic and for all who read, and is still in
+What is dropped from a log in whole blocks, or with a topic, counts as gone at once, for the topic and for all who read, and is still in
 memory; taking it apart is spread over many turns of the loop. Not a part of the state: nothing but memory depends on
 when it is done.
 """
@@ -12,6 +12,7 @@ from collections import deque
 from broker.ages import SECOND, Seconds
 from broker.blocks import Block
 from broker.contents import Contents
+from broker.keys import TopicKeys
 from broker.piece import MESSAGE_COST, Piece
 from broker.records import PiecesFreed, Record
 
@@ -32,11 +33,18 @@ class Garbage:
         self._contents = contents or Contents()
         self._blocks: deque[Block] = deque()
         self._collected: list[int] = []
+        self._keys: deque[TopicKeys] = deque()
+        self._key_bytes = 0
 
     @property
     def memory(self) -> int:
         """Estimated bytes of what is not taken apart yet."""
-        return self.bytes + self.pieces * MESSAGE_COST
+        return self.bytes + self.pieces * MESSAGE_COST + self._key_bytes
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something to take apart."""
+        return bool(self._blocks or self._keys)
 
     def add(self, block: Block, size: int) -> None:
         """A whole block that its log has dropped, with so many bytes of content."""
@@ -44,9 +52,28 @@ class Garbage:
         self.pieces += len(block.pieces)
         self.bytes += size
 
+    def add_keys(self, keys: TopicKeys) -> None:
+        """All keys of a topic that has ended."""
+        self._keys.append(keys)
+        self._key_bytes += keys.weight
+
     def collect(self, most: int) -> None:
-        """Takes apart at most so many pieces, the longest dropped block first."""
-        for _ in range(min(most, self.pieces)):
+        """Takes apart at most so many pieces and keys, the longest dropped first."""
+        pieces = min(most, self.pieces)
+        self._collect_pieces(pieces)
+        for _ in range(most - pieces):
+            if not self._keys:
+                return
+            of = self._keys[0]
+            each = of.weight // len(of.keys)
+            of.keys.popitem()
+            of.weight -= each
+            self._key_bytes -= each
+            if not of.keys:
+                self._keys.popleft()
+
+    def _collect_pieces(self, count: int) -> None:
+        for _ in range(count):
             pieces = self._blocks[0].pieces
             piece = pieces.pop()
             if not pieces:

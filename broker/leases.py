@@ -8,6 +8,7 @@ any      --acknowledged-->                   gone
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -76,6 +77,18 @@ class Leases:
                 return ready[0]
             heapq.heappop(ready)
         return None
+
+    def ready(self) -> Iterator[int]:
+        """What waits, in order, one or more times each. Only while nothing changes."""
+        ready = self._ready
+        indices = [(ready[0], 0)] if ready else []
+        while indices:  # what is behind an entry of a heap is not smaller
+            seq, index = heapq.heappop(indices)
+            for behind in (2 * index + 1, 2 * index + 2):
+                if behind < len(ready):
+                    heapq.heappush(indices, (ready[behind], behind))
+            if self._waits(seq):
+                yield seq
 
     def below(self, head: int) -> tuple[int, ...]:
         """What is held of messages that the log has let go of, in order."""

@@ -128,15 +128,19 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
 
 
 def first_returned(box: Mailbox, now: Now) -> int | None:
-    """The sequence number of the message that would be handed out again first. Changes nothing."""
+    """The sequence number of the message that would be handed out again first; None, too, where this turn may not look
+    at as many as it takes to find it. Changes nothing.
+    """
     leases = _leases(box)
     if leases is None or not leases.waiting:
         return None
-    first = leases.next_ready()
-    if first is None or _may_go_out(box, first, now):
-        return first
-    ready = (seq for seq, held in leases.held.items() if not held.until and not held.due)
-    return min((seq for seq in ready if _may_go_out(box, seq, now)), default=None)
+    for seq in leases.ready():
+        if _may_go_out(box, seq, now):
+            return seq
+        if not box.core.may_look(1):
+            return None
+        box.core.looks -= 1
+    return None
 
 
 def forget_lost(box: Mailbox) -> None:

@@ -54,10 +54,10 @@ class State:
         self.topics: dict[bytes, Topic] = {}
         self.index: Index | None = None
         """Of many topics the names in order."""
-        self.keys = Keys()
+        self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.garbage = Garbage(self.contents, durable)
-        """Pieces that are gone, and still in memory. Not a part of the state."""
+        """What is gone, and still in memory. Not a part of the state."""
         self.subscriptions = 0
         self.messages = 0
         self.pieces = 0
@@ -137,7 +137,7 @@ class State:
             return True
         if self.memory - self.garbage.memory + more > most:
             return False
-        while self.garbage.pieces and self.memory + more > most:
+        while self.garbage.any and self.memory + more > most:
             self.garbage.collect(1)
         return True
 
@@ -172,7 +172,9 @@ class State:
         if self.index is not None:
             self.index.remove(record.topic)
         self.heads_due.drop(record.topic)
-        self.keys.forget_topic(record.topic)
+        keys = self.keys.forget_topic(record.topic)
+        if keys is not None:
+            self.garbage.add_keys(keys)
         self.name_bytes -= len(record.topic)
 
     def _topic_changed(self, record: records.TopicChanged) -> None:

@@ -72,6 +72,11 @@ class Timers(Generic[K]):
         heap = self._first_heap()
         return heap[0][0] if heap else None
 
+    def first(self) -> K | None:
+        """What is due first; None where nothing is."""
+        heap = self._first_heap()
+        return heap[0][2] if heap else None
+
     def _first_heap(self) -> list[tuple[int, int, K]]:
         """The heap that begins with what is due first; empty where nothing is."""
         due = self._due

@@ -199,7 +199,7 @@ class SqliteStore:
         """The transaction. Raises `apsw.Error`; it is rolled back then."""
         with self._transaction():
             self._writer.write(writes)
-            deleted = self._delete_unwanted(len(writes.pieces))
+            deleted = self._delete_unwanted(sum(row is not None for row in writes.pieces.values()))
             self._write_facts(writes, clock)
         self._deleted(deleted)
         self._brokers_due = False

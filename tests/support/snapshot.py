@@ -79,8 +79,7 @@ def pieces_of(topic: Topic) -> list[Piece]:
 
 def keys_of(state: State) -> list[tuple[Any, ...]]:
     """Idempotency keys with what is remembered of them, the oldest first."""
-    named = [(each.topic, each.key, state.keys.get(each.topic, each.key)) for each in state.keys._all]
-    return [(topic, key, *astuple(kept)) for topic, key, kept in named if kept is not None]
+    return [(named.topic, named.key, *astuple(kept)) for named, kept in state.keys]
 
 
 def ledgers_of(state: State) -> list[Ledger]:
@@ -166,9 +165,9 @@ def check_state(state: State) -> None:
     for number, publish in state.delayed.publishes.items():
         assert publish.number == number <= state.delayed.last_number
         assert state.delayed.due.get(number) is not None
-    for named in state.keys._all:
-        assert state.keys.get(named.topic, named.key) is not None
-    assert len(state.keys) == sum(map(state.keys.count, {named.topic for named in state.keys._all}))
+    named = [each for each, _ in state.keys]
+    assert len(state.keys) == len(named) == sum(map(state.keys.count, {each.topic for each in named}))
+    assert state.keys.oldest() == next(iter(named), None)
 
 
 def _check_log(topic: Topic) -> None:

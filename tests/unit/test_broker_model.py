@@ -287,6 +287,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule()
     def the_burst_is_committed(self) -> None:
+        self.broker.state.garbage.collect(1000)  # as some turns of the loop do
         self.broker.commit()
         self.committed = pickle.dumps(self.model)
         for _ in range(100):
