@@ -2,8 +2,8 @@
 
 Pieces are counted by the second in which they were published. They are stored in the order of their times, so the first
 second that is left is the oldest; every step is O(1), and there are never more entries than pieces. The counting is in
-`MessageLog.append` and `MessageLog._free`, without a call, for it is done for every message; what becomes garbage counts until it is
-collected.
+`PieceList.append` and `PieceList._free`, without a call, for it is done for every message; what becomes garbage counts
+until it is collected.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Blocks of a topic's log: sums over many pieces, so that a range of a million is dropped or passed over in a thousand steps."""
+"""A block of a topic's pieces: what it comes to is known without a look at each of them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ class Block(Struct, gc=False):
         return self.pieces[-1].end
 
     def unexpired(self, at: int, wall: int) -> Piece | None:
-        """Its first piece from index `at` on that may be handed out."""
-        if self.latest > wall:
-            for index in range(at, len(self.pieces)):
-                piece = self.pieces[index]
-                if not piece.expires or piece.expires > wall:
-                    return piece
+        """Its first piece from index `at` on that may be handed out; looked for where `latest` leaves it open."""
+        for index in range(at, len(self.pieces)):
+            piece = self.pieces[index]
+            if not piece.expires or piece.expires > wall:
+                return piece
         return None
 
     def damaged_between(self, at: int, seq: int, end: int) -> int:

@@ -1,8 +1,8 @@
 """Pieces that nobody wants any more, and idempotency keys of topics that have ended.
 
-What is dropped from a log in whole blocks, or with a topic, counts as gone at once, for the topic and for all who read, and is still in
-memory; taking it apart is spread over many turns of the loop. Not a part of the state: nothing but memory depends on
-when it is done.
+What is dropped from a log in whole blocks, or with a topic, counts as gone at once, for the topic and for all who read,
+and is still in memory; taking it apart is spread over many turns of the loop. Not a part of the state: nothing but
+memory depends on when it is done.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The log of a topic: its pieces, and how many readers stand in each.
 
-Readers are counted per piece: `Piece.readers` is the number of subscriptions whose next message lies in it,
-`MessageLog.tail_readers` that of those who have everything. A piece is freed when the head of the log passes it, which is
-when no reader stands at or before it.
+Readers are counted per piece: `Piece.readers` is the number of subscriptions whose next message lies in it, and
+`tail_readers` that of those who have everything. A piece is freed when the head of the log passes it, which is when no
+reader stands at or before it. Whole blocks without readers are dropped in one step each.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The stored pieces of one topic, in blocks with sums, so that a range of a million is dropped or passed over in a thousand
-steps.
+"""The stored pieces of one topic, in blocks, so that a million of them are dropped or passed over in a thousand steps.
 
-What is dropped or passed over costs a step for each block, and one for each piece in the first and the last block only.
-Whole blocks that are dropped become garbage, which is taken apart later (`broker/garbage.py`).
+That costs a step for each block, and one for each piece in the first and the last block only. Whole blocks that are
+dropped become garbage, which is taken apart later (`broker/garbage.py`).
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ class PieceList:
             return seq
         number, at = self._where(seq)
         for block in self._from(number):
-            piece = block.unexpired(at, wall)
+            piece = block.unexpired(at, wall) if block.latest > wall else None
             if piece is not None:
                 return max(seq, piece.first)
             at = 0

@@ -129,18 +129,6 @@ class State:
         except (LookupError, TypeError, ValueError) as error:
             raise MisfitError(f"{type(record).__name__}: {error!r}") from error
 
-    def make_room(self, more: int, most: int) -> bool:
-        """Takes apart as much garbage as it takes to hold so many bytes of memory more within `most`. False where that
-        is not to be had; then nothing is done. It is work in proportion to `more`.
-        """
-        if self.memory + more <= most:
-            return True
-        if self.memory - self.garbage.memory + more > most:
-            return False
-        while self.garbage.any and self.memory + more > most:
-            self.garbage.collect(1)
-        return True
-
     def _store_opened(self, record: records.StoreOpened) -> None:
         _must(not self.store_id, "a store is opened once")
         self.store_id = record.store_id

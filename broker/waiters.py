@@ -5,8 +5,9 @@ One message wakes one waiter of a user, the longest waiting first. A woken front
 client has gone, lets the next wake go out; so does a second of silence. Nothing here persists: a front whose
 broker dies asks the next one.
 
-A turn looks at no more than `Thresholds.wakes` users and answers about as many requests, whatever has happened; the rest
-waits for the next turns, and users of topics that were published to and those of whom something else is new take turns.
+A turn looks at no more than `Thresholds.wakes` users and answers about as many requests, whatever has happened. The
+rest waits for the next turns; users of a topic that was published to, and those of whom something else is new, take
+turns.
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ class SqliteStore:
         """Bytes that may still be written before the disk is at its reserve."""
         return self._space.room()
 
-    def tidy(self) -> None:
-        """Gives some of the free space in the file back; cheap where there is little."""
+    def tidy(self) -> bool:
+        """Gives some of the free space in the file back; cheap where there is little. Whether there is much more."""
         try:
             self._space.keep_up(self._db)
             if self._unwanted:
@@ -153,11 +153,12 @@ class SqliteStore:
             if not self._contents.careful:
                 self._space.shrink(self._db)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
-            return  # another time: nothing has been changed
+            return False  # another time: nothing has been changed
         except apsw.CorruptError as error:
             self._go_round_damage(error, None if self._contents.careful else self._be_careful)
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
+        return len(self._unwanted) > self._thresholds.deleted
 
     def backup(self, name: str) -> tuple[Path, SqliteBackup]:
         """A copy of the store as it is when the copy is complete, made in steps between the bursts."""

@@ -234,8 +234,9 @@ class DyingStore:
     def room(self) -> int:
         return self.store.room()
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         self.store.tidy()
+        return False
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         return self.store.backup(name)

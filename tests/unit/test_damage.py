@@ -1,4 +1,4 @@
-"""A damaged store is refused, or what is damaged is set aside. Nothing wrong is handed out, and nothing is lost unsaid."""
+"""A damaged store is refused, or what is damaged is set aside. Nothing wrong is handed out, nothing is lost unsaid."""
 
 from __future__ import annotations
 

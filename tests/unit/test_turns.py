@@ -1,5 +1,6 @@
-"""No turn of the loop grows with what there is: of every operation, and of due work, the instructions of the longest turn are
-counted with few and with many entries.
+"""No turn of the loop grows with what there is.
+
+Of every operation, and of due work, the instructions of the longest turn are counted with few and with many entries.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Row(NamedTuple):
     scene: Scene
 
 
-def instructions(function: Callable[[], Any]) -> int:
+def instructions(function: Callable[..., Any], *args: Any) -> int:
     """How many of the broker's own are executed."""
     count = 0
 
@@ -53,14 +54,17 @@ def instructions(function: Callable[[], Any]) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        function()
+        function(*args)
     finally:
         sys.settrace(before)
     return count
 
 
 def longest_turn(scene: Scene, number: int) -> int:
-    broker = BrokerDriver(thresholds=TINY._replace(looks=10, log_block=128), limits=ROOMY._replace(leases=10**6, lease_window=10**6, dead=10**6, keys=10**6))
+    broker = BrokerDriver(
+        thresholds=TINY._replace(looks=10, log_block=128),
+        limits=ROOMY._replace(leases=10**6, lease_window=10**6, dead=10**6, keys=10**6),
+    )
     broker.subscribe(b"t", b"u")
     asked = scene(broker, number)
     broker.dispatcher.core.take_records()
@@ -70,20 +74,21 @@ def longest_turn(scene: Scene, number: int) -> int:
     turns = [broker.frames([each]) for each in waiting]
     longest = 0
     for _ in range(20 * number):
-        frames, now = turns.pop(0) if turns else None, broker.clock.now()
-
-        def turn() -> None:
-            broker.dispatcher.run_due(now)
-            if frames:
-                broker.dispatcher.handle(frames, now, b"front")
-            broker.dispatcher.turn(now)
-            broker.dispatcher.core.take_records()
-
-        longest = max(longest, instructions(turn))
-        wait = broker.dispatcher.patience(now)
+        longest = max(longest, instructions(turn, broker, turns.pop(0) if turns else None))
+        wait = broker.dispatcher.patience(broker.clock.now())
         if not turns and (wait is None or wait > 0):
             return longest
     raise AssertionError("the work does not end")
+
+
+def turn(broker: BrokerDriver, frames: list[bytes] | None) -> None:
+    """As the loop does it, up to what the store is given."""
+    now = broker.clock.now()
+    broker.dispatcher.run_due(now)
+    if frames:
+        broker.dispatcher.handle(frames, now, b"front")
+    broker.dispatcher.turn(now)
+    broker.dispatcher.core.take_records()
 
 
 def send(broker: BrokerDriver, many: Iterable[Asked]) -> None:
@@ -284,7 +289,11 @@ ROWS = [
     Row(Op.DEAD_LIST, "dead", dead(Asked(Op.DEAD_LIST, *U, ops.ListDead(0, 3, 100)))),
     Row(Op.TOPICS, "many topics", topics(Asked(Op.TOPICS, args=ops.ListTopics(b"", b"", 1000)))),
     Row(Op.TOPIC, "many users", users(*publish(1), Asked(Op.TOPIC, *T, ops.DescribeTopic(b"", 5)))),
-    Row(Op.TOPIC_CHANGE, "unread", unread(Asked(Op.TOPIC_CHANGE, *T, ops.ChangeTopic(["max_age"], ops.TopicSettings(0, 0, 1, False))))),
+    Row(
+        Op.TOPIC_CHANGE,
+        "unread",
+        unread(Asked(Op.TOPIC_CHANGE, *T, ops.ChangeTopic(["max_age"], ops.TopicSettings(0, 0, 1, False)))),
+    ),
     Row(Op.TOPIC_END, "many users", users(Asked(Op.TOPIC_END, *T, ops.EndTopic(max=10**6)))),
     Row(Op.USERS, "many users", users(Asked(Op.USERS, *T, ops.ListUsers(b"", 1000)))),
     Row(Op.USER, "leased", leased(Asked(Op.USER, *U))),
