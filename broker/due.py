@@ -50,13 +50,8 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        self._heads_left = self._most.due_heads
-        for name in list(state.heads_due.pop_due(now.wall, self._most.due)):
-            topic = state.topics.get(name)
-            if topic is not None and self._heads_left > 0:
-                self._head_due(topic, now)
-            elif topic is not None:
-                state.heads_due.set(name, now.wall)
+        if not self._behind(now):
+            self._run_heads(now)
         size = 0
         for number in list(state.delayed.due.pop_due(now.wall, self._most.due)):
             waiting = state.delayed.publishes[number]
@@ -66,6 +61,21 @@ class DueWork:
                 size += len(waiting.body)
                 self._waiters.published(waiting.topic)
         forget_keys(self._core, now, self._most.due)
+
+    def _behind(self, now: Now) -> bool:
+        """Whether leases that have ended wait for the next turn: their messages are not to be dropped before that."""
+        due = self._core.state.leases_due.next_due()
+        return due is not None and due <= now.mono
+
+    def _run_heads(self, now: Now) -> None:
+        state = self._core.state
+        self._heads_left = self._most.due_heads
+        for name in list(state.heads_due.pop_due(now.wall, self._most.due)):
+            topic = state.topics.get(name)
+            if topic is not None and self._heads_left > 0:
+                self._head_due(topic, now)
+            elif topic is not None:
+                state.heads_due.set(name, now.wall)
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
         name, user = key

@@ -58,8 +58,7 @@ class State:
         self.delayed = Delayed(thresholds)
         self.garbage = Garbage(self.contents, durable)
         """What is gone, and still in memory. Not a part of the state."""
-        self.subscriptions = 0
-        self.messages = 0
+        self.subscriptions = self.messages = 0
         self.pieces = 0
         """Single messages and batches."""
         self.last_piece = 0
@@ -72,8 +71,7 @@ class State:
         """Names of topics and users."""
         self.ledger_bytes = 0
         """Estimated memory of leases, dead letters and settings of subscriptions."""
-        self.open_leases = 0
-        self.dead_letters = 0
+        self.open_leases = self.dead_letters = 0
         self.dead_bytes = 0
         """Content of the dead letters."""
         self.leases_due: Timers[UserOf] = Timers(thresholds)

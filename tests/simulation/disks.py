@@ -235,8 +235,7 @@ class DyingStore:
         return self.store.room()
 
     def tidy(self) -> bool:
-        self.store.tidy()
-        return False
+        return self.store.tidy()
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         return self.store.backup(name)
