@@ -37,7 +37,8 @@ class MessageLog(PieceList):
         number, at = self._where(position)
         block = self._blocks[number]
         block.readers -= 1
-        return self._left(number, at)
+        block.pieces[at].readers -= 1
+        return self.free_head() if block.pieces[at].readers == 0 and number == 0 and at == self._head else 0
 
     def move(self, before: int, position: int) -> int:
         """A reader who stood at `before` stands at `position`. Returns how many messages that freed."""
@@ -53,14 +54,12 @@ class MessageLog(PieceList):
             pieces[at + 1].readers += 1
         else:
             block.readers -= 1
-            self.enter(position)
-        return self._left(number, at)
-
-    def _left(self, number: int, at: int) -> int:
-        """A reader has left a piece, and is not counted in its block any more."""
-        piece = self._blocks[number].pieces[at]
-        piece.readers -= 1
-        return self.free_head() if piece.readers == 0 and number == 0 and at == self._head else 0
+            if position == self.next_seq:
+                self.tail_readers += 1
+            else:
+                self.enter(position)
+        readers = pieces[at].readers = pieces[at].readers - 1
+        return self.free_head() if readers == 0 and number == 0 and at == self._head else 0
 
     def move_head(self, head: int) -> int:
         """Drops all pieces below `head`, the first message of a piece or `next_seq`; their readers stand there now.
@@ -82,12 +81,18 @@ class MessageLog(PieceList):
 
     def free_head(self) -> int:
         """Frees the oldest pieces up to the first that has a reader. Returns how many messages that freed."""
-        at = self._head
-        for number, block in enumerate(self._blocks):
+        at, blocks = self._head, self._blocks
+        if len(blocks) == 1 and not blocks[0].readers:  # the only reader has read it all: done for many messages
+            self._free(len(blocks[0].pieces))
+            blocks.clear()
+            self._head = 0
+            freed, self.head_seq = self.next_seq - self.head_seq, self.next_seq
+            return freed
+        for number, block in enumerate(blocks):
             if block.readers:
                 pieces = block.pieces
                 while not pieces[at].readers:
                     at += 1
                 return self._drop(number, at)
             at = 0
-        return self._drop(len(self._blocks), 0)
+        return self._drop(len(blocks), 0)

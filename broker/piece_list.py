@@ -205,6 +205,8 @@ class PieceList:
 
     def _where(self, seq: int) -> tuple[int, int]:
         """The number of the block with a stored message, and the index of its piece there."""
+        if seq == self.head_seq:
+            return 0, self._head
         blocks = self._blocks
         number = len(blocks) - 1
         # No piece is empty, so it lies no further back than this; where no batch came since, exactly there.
