@@ -50,22 +50,13 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        if not self._behind(now):
+        # In this order however many turns it takes: a message whose lease has ended is handed back before it is dropped,
+        # and what is too old goes before what is to enter the log.
+        if not _is_due(state.leases_due.next_due(), now.mono):
             self._run_heads(now)
-        size = 0
-        for number in list(state.delayed.due.pop_due(now.wall, self._most.due)):
-            waiting = state.delayed.publishes[number]
-            if size > self._most.due_bytes:
-                state.delayed.due.set(number, waiting.due)
-            elif publish_delayed(self._core, number, now):
-                size += len(waiting.body)
-                self._waiters.published(waiting.topic)
+            if not _is_due(state.heads_due.next_due(), now.wall):
+                self._run_delayed(now)
         forget_keys(self._core, now, self._most.due)
-
-    def _behind(self, now: Now) -> bool:
-        """Whether leases that have ended wait for the next turn: their messages are not to be dropped before that."""
-        due = self._core.state.leases_due.next_due()
-        return due is not None and due <= now.mono
 
     def _run_heads(self, now: Now) -> None:
         state = self._core.state
@@ -76,6 +67,16 @@ class DueWork:
                 self._head_due(topic, now)
             elif topic is not None:
                 state.heads_due.set(name, now.wall)
+
+    def _run_delayed(self, now: Now) -> None:
+        state, size = self._core.state, 0
+        for number in list(state.delayed.due.pop_due(now.wall, self._most.due)):
+            waiting = state.delayed.publishes[number]
+            if size > self._most.due_bytes:
+                state.delayed.due.set(number, waiting.due)
+            elif publish_delayed(self._core, number, now):
+                size += len(waiting.body)
+                self._waiters.published(waiting.topic)
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
         name, user = key
@@ -130,3 +131,7 @@ class DueWork:
         for reason, head in moves:
             self._core.move_head(topic, head, reason)
         self._core.state.watch_head(topic)
+
+
+def _is_due(due: int | None, now: int) -> bool:
+    return due is not None and due <= now
