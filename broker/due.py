@@ -50,7 +50,7 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        # In this order however many turns it takes: a message whose lease has ended is handed back before it is dropped,
+        # In this order however many turns it takes: a message whose lease has ended is handed back before it goes,
         # and what is too old goes before what is to enter the log.
         if not _is_due(state.leases_due.next_due(), now.mono):
             self._run_heads(now)
