@@ -1,8 +1,9 @@
-"""How old the oldest stored message of a broker is, kept up so that asking costs nothing.
+"""How old the oldest message of a broker is, kept up so that asking costs nothing.
 
-Stored pieces are counted by the second in which they were published. They are stored in the order of their times, so
-the first second that is left is the oldest; every step is O(1), and there are never more entries than pieces. The
-counting is in `Topic.append` and `Topic._free_head`, without a call, for it is done for every message.
+Pieces are counted by the second in which they were published. They are stored in the order of their times, so the first
+second that is left is the oldest; every step is O(1), and there are never more entries than pieces. The counting is in
+`PieceList.append` and `PieceList._free`, without a call, for it is done for every message; what becomes garbage counts
+until it is collected.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ SECOND = 1000
 """Milliseconds: what was published within one counts as equally old."""
 
 Seconds = dict[int, int]
-"""How many stored pieces were published in which second of the broker's time; none is 0."""
+"""How many pieces were published in which second of the broker's time; none is 0."""
 
 
 def oldest_age(seconds: Seconds, now: int) -> int:

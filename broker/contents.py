@@ -11,6 +11,9 @@ from broker.piece import Piece
 from broker.store.base import Content
 from broker.thresholds import DEFAULT, Thresholds
 
+_STEPS = 4
+"""Entries that are looked at with each piece that is freed while many are to be sorted out."""
+
 
 class Contents:
     """Bodies, kept headers and offsets of all pieces. The oldest leave memory first: who reads as fast as others
@@ -26,6 +29,8 @@ class Contents:
         self._stale = thresholds.stale_contents
         self._here: deque[Piece] = deque()
         """Pieces whose bodies are in memory, the oldest first; others may be among them."""
+        self._sifted: deque[Piece] = deque()
+        """The same, older than all of those: where there are too many others, a few at a time are sorted out."""
         self._count = 0
         """How many bodies are in memory."""
         self.here_bytes = 0
@@ -48,8 +53,8 @@ class Contents:
             self.away_bytes -= piece.size
         elif self._read is not None:
             self._drop(piece)
-            if len(self._here) > 2 * self._count + self._stale:
-                self._here = deque(each for each in self._here if each.body is not None)
+            if len(self._here) + len(self._sifted) > 2 * self._count + self._stale:
+                self._sift()
 
     def whole(self, piece: Piece) -> Piece:
         """The piece, or a copy of it with what the store has of it. Raises `DamagedError` and `StoreError`."""
@@ -60,11 +65,19 @@ class Contents:
 
     def shrink(self) -> None:
         """Lets bodies leave memory until no more is there than may be. Only after a commit: all must be stored."""
-        while self.here_bytes > self._keep and self._here:
-            piece = self._here.popleft()
+        while self.here_bytes > self._keep and (self._here or self._sifted):
+            piece = (self._sifted or self._here).popleft()
             if piece.body is not None:
                 self._drop(piece)
                 self.away_bytes += piece.size
+
+    def _sift(self) -> None:
+        if not self._here:
+            self._here, self._sifted = self._sifted, self._here
+        for _ in range(min(_STEPS, len(self._here))):
+            piece = self._here.popleft()
+            if piece.body is not None:
+                self._sifted.append(piece)
 
     def _drop(self, piece: Piece) -> None:
         piece.headers, piece.body, piece.offsets = b"", None, b""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from broker.damage import damaged_between
 from broker.limits import Limits
 from broker.piece import Piece
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
@@ -100,7 +99,7 @@ class Core:
     def take_records(self) -> list[Record]:
         """What changed since the last call, in order, for one `store.commit`."""
         self.changed = False
-        records = self.records + self.state.take_freed()
+        records = self.records + self.state.garbage.take_freed()
         self.records = []
         return records
 
@@ -108,7 +107,7 @@ class Core:
         """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
         counted already.
         """
-        self.counters[f"dropped.{reason}"] += head - topic.head_seq - damaged_between(topic, topic.head_seq, head)
+        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:

@@ -78,7 +78,7 @@ class Dispatcher:
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
         """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
         if self.state is not BrokerState.READY:
-            self.waiters.end_all()
+            self.waiters.end_some()
         answers = []
         for wake in self.waiters.turn(now.mono):
             self._call_ended(wake.topic, wake.user, now)
@@ -95,7 +95,7 @@ class Dispatcher:
 
     def patience(self, now: Now) -> float | None:
         """Milliseconds until something is due, 0 or less for now; None where nothing is."""
-        if self.waiters.busy:
+        if self.waiters.busy or (self.waiters.count and self.state is not BrokerState.READY):
             return 0
         due = self.waiters.next_due()
         waits = [(due - now.mono) / 1000] if due is not None else []

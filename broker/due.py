@@ -27,10 +27,14 @@ class DueWork:
         self._watch = StepWatch()
         self._left = 0
         """Messages whose leases may be ended in this turn."""
+        self._heads_left = 0
+        """Pieces that may be dropped in this turn because they are too old."""
 
     def wait(self, now: Now) -> float | None:
         """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
         state = self._core.state
+        if state.garbage.any:
+            return 0
         keys = state.keys.oldest_at()
         mono = [state.leases_due.next_due(), state.idle_due.next_due()]
         mono.append(keys + self._core.limits.key_ttl if keys is not None else None)
@@ -43,6 +47,7 @@ class DueWork:
         """Does what is due: each key once, what is due again at once waits for the next turn."""
         state = self._core.state
         self._look_at_the_date(now)
+        state.garbage.collect(self._most.collected)
         self._left = self._most.due_messages
         for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
             if self._left > 0:
@@ -51,11 +56,26 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
+        # In this order however many turns it takes: a message whose lease has ended is handed back before it goes,
+        # and what is too old goes before what is to enter the log.
+        if not _is_due(state.leases_due.next_due(), now.mono):
+            self._run_heads(now)
+            if not _is_due(state.heads_due.next_due(), now.time):
+                self._run_delayed(now)
+        forget_keys(self._core, now, self._most.due)
+
+    def _run_heads(self, now: Now) -> None:
+        state = self._core.state
+        self._heads_left = self._most.due_heads
         for name in list(state.heads_due.pop_due(now.time, self._most.due)):
             topic = state.topics.get(name)
-            if topic is not None:
+            if topic is not None and self._heads_left > 0:
                 self._head_due(topic, now)
-        size = 0
+            elif topic is not None:
+                state.heads_due.set(name, now.time)
+
+    def _run_delayed(self, now: Now) -> None:
+        state, size = self._core.state, 0
         for number in state.delayed.due.pop_due(now.time, self._most.due):
             waiting = state.delayed.publishes[number]
             if publish_delayed(self._core, number, now):
@@ -63,7 +83,6 @@ class DueWork:
                 self._waiters.published(waiting.topic)
             if size > self._most.due_bytes:
                 break  # before the next is taken out, which keeps its place among those of the same moment
-        forget_keys(self._core, now, self._most.due)
 
     def _look_at_the_date(self, now: Now) -> None:
         before = self._core.state.calendar.shift
@@ -113,7 +132,8 @@ class DueWork:
     def _head_due(self, topic: Topic, now: Now) -> None:
         moves: list[tuple[str, int]] = []
         stored = topic.pieces(topic.head_seq) if topic.messages else iter(())
-        for piece in islice(stored, self._most.due_heads):
+        for piece in islice(stored, self._heads_left):
+            self._heads_left -= 1
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.time
             if not too_old and not (piece.expires and piece.expires <= now.time):
                 break
@@ -124,3 +144,7 @@ class DueWork:
         for reason, head in moves:
             self._core.move_head(topic, head, reason)
         self._core.state.watch_head(topic)
+
+
+def _is_due(due: int | None, now: int) -> bool:
+    return due is not None and due <= now

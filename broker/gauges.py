@@ -29,5 +29,5 @@ def gauges(core: Core, traffic: Traffic, now: Now) -> dict[str, int]:
         "idempotency_keys": len(state.keys),
         "refusing": int(core.refusing),
         "most_looks": core.most_looks,
-        "oldest_age_ms": oldest_age(state.seconds, now.time),
+        "oldest_age_ms": oldest_age(state.garbage.seconds, now.time),
     }

@@ -8,6 +8,7 @@ any      --acknowledged-->                   gone
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -82,12 +83,29 @@ class Leases:
             heapq.heappop(ready)
         return None
 
+    def ready(self) -> Iterator[int]:
+        """What waits, in order, one or more times each. Only while nothing changes."""
+        ready = self._ready
+        indices = [(ready[0], 0)] if ready else []
+        while indices:  # what is behind an entry of a heap is not smaller
+            seq, index = heapq.heappop(indices)
+            for behind in (2 * index + 1, 2 * index + 2):
+                if behind < len(ready):
+                    heapq.heappush(indices, (ready[behind], behind))
+            if self._waits(seq):
+                yield seq
+
     def below(self, head: int) -> tuple[int, ...]:
         """What is held of messages that the log has let go of, in order."""
-        oldest = self.oldest()
-        if oldest is None or oldest >= head:
-            return ()
-        return tuple(sorted(seq for seq, held in self.held.items() if seq < head and held.letter is None))
+        found, order, indices = set(), self._order, [0]
+        while indices:  # what is behind an entry of a heap is greater
+            index = indices.pop()
+            if index < len(order) and order[index] < head:
+                indices += (2 * index + 1, 2 * index + 2)
+                held = self.held.get(order[index])
+                if held is not None and held.letter is None:
+                    found.add(order[index])
+        return tuple(sorted(found))
 
     def lease(self, seq: int, attempt: int, until: int) -> None:
         """Handed out for the `attempt`-th time, or extended."""

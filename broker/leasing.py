@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from broker.core import Core, Mailbox
 from broker.cutting import cut_runs
-from broker.damage import damaged_between
 from broker.lease_room import check_room, room_left
 from broker.leases import Leases
 from broker.letter import Letter
@@ -41,7 +40,7 @@ def next_position(box: Mailbox, now: Now) -> int:
     start = max(position, box.topic.head_seq)
     found = box.topic.next_unexpired(start, now.time)
     if found != start:
-        damaged = damaged_between(box.topic, start, found)
+        damaged = box.topic.damaged_between(start, found)
         box.core.counters["skipped.damaged"] += damaged
         box.core.counters["skipped.ttl"] += found - start - damaged
     box.core.counters["skipped.lost"] += start - position
@@ -129,15 +128,19 @@ def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
 
 
 def first_returned(box: Mailbox, now: Now) -> int | None:
-    """The sequence number of the message that would be handed out again first. Changes nothing."""
+    """The sequence number of the message that would be handed out again first; None, too, where this turn may not look
+    at as many as it takes to find it. Changes nothing.
+    """
     leases = _leases(box)
     if leases is None or not leases.waiting:
         return None
-    first = leases.next_ready()
-    if first is None or _may_go_out(box, first, now):
-        return first
-    ready = (seq for seq, held in leases.held.items() if not held.until and not held.due)
-    return min((seq for seq in ready if _may_go_out(box, seq, now)), default=None)
+    for seq in leases.ready():
+        if _may_go_out(box, seq, now):
+            return seq
+        if not box.core.may_look(1):
+            return None
+        box.core.looks -= 1
+    return None
 
 
 def forget_lost(box: Mailbox) -> None:

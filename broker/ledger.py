@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right, insort
 
 from broker.leases import Leases
 from broker.letter import LETTER_COST, Letter
@@ -53,13 +53,15 @@ class Ledger:
 class DeadList:
     """The dead letters of one subscription, the longest dead first."""
 
-    __slots__ = ("bytes", "letters")
+    __slots__ = ("_order", "bytes", "letters")
 
     def __init__(self) -> None:
         self.letters: dict[int, Letter] = {}
         """By sequence number."""
         self.bytes = 0
         """Of content."""
+        self._order: list[int] = []
+        """The sequence numbers, sorted."""
 
     @property
     def weight(self) -> int:
@@ -76,17 +78,20 @@ class DeadList:
         if letter.seq in self.letters:
             raise ValueError(f"message {letter.seq} is dead already")
         self.letters[letter.seq] = letter
+        insort(self._order, letter.seq)
         self.bytes += letter.size
 
     def remove(self, seq: int) -> Letter:
         """Takes one out."""
         letter = self.letters.pop(seq)
+        del self._order[bisect_right(self._order, seq) - 1]
         self.bytes -= letter.size
         return letter
 
-    def behind(self, seq: int) -> Iterator[Letter]:
-        """Those with a greater sequence number, in the order of the numbers."""
-        return (self.letters[each] for each in sorted(self.letters) if each > seq)
+    def behind(self, seq: int, most: int) -> tuple[list[Letter], int]:
+        """At most so many with a greater sequence number, in the order of the numbers, and how many there are."""
+        at = bisect_right(self._order, seq)
+        return [self.letters[each] for each in self._order[at : at + most]], len(self._order) - at
 
 
 class LedgerTotals:

@@ -85,8 +85,20 @@ class Limits(NamedTuple):
 
     def check_memory(self, state: State, more: int) -> None:
         """Raises `memory-full` (503) where so many bytes more would be too much."""
-        if more > 0 and state.memory + more > self.memory:
+        if more > 0 and not self.make_room(state, more):
             raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
+
+    def make_room(self, state: State, more: int) -> bool:
+        """Takes apart as much garbage as it takes to hold so many bytes of memory more. False where that is not to be
+        had; then nothing is done. It is work in proportion to `more`.
+        """
+        if state.memory + more <= self.memory:
+            return True
+        if state.memory - state.garbage.memory + more > self.memory:
+            return False
+        while state.garbage.any and state.memory + more > self.memory:
+            state.garbage.collect(1)
+        return True
 
     def check_storage(self, state: State, more: int) -> None:
         """Raises `storage-full` (503) where so many bytes more would leave the disk without its reserve."""

@@ -109,6 +109,7 @@ def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0)
     head, freed = topic.head_for(settings.max_messages - count, settings.max_bytes - size)
     limits.check_memory(core.state, memory - freed)
     core.move_head(topic, head, "overflow")
+    limits.make_room(core.state, memory)
 
 
 def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:

@@ -65,16 +65,16 @@ def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops
     """Some of the user's dead letters; takes nothing."""
     box = find(core, request, now)
     ledger = box.subscription.ledger
-    letters = list(ledger.dead.behind(args.after)) if ledger else []
+    letters, there = ledger.dead.behind(args.after, max(0, args.max)) if ledger else ([], 0)
     shown: list[ops.DeadLetter] = []
     room = args.max_bytes
-    for each in letters[: max(0, args.max)]:
+    for each in letters:
         if shown and len(each.body) > room:
             break
         expired = each.has_expired(now)
         shown.append(ops.DeadLetter(each.seq, each.time, each.attempt, each.headers, each.body, expired))
         room -= len(each.body)
-    return ops.DeadLetters(box.topic.epoch, len(letters) - len(shown), shown)
+    return ops.DeadLetters(box.topic.epoch, there - len(shown), shown)
 
 
 def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:

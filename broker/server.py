@@ -31,6 +31,8 @@ BURST = 256
 BURST_BYTES = 32 * 1024 * 1024
 TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
+UNTIDY_TICK = 100
+"""The same while the store has much to tidy up."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
@@ -70,6 +72,7 @@ class Server:
         self._reloading = False
         self._drain_ends = 0
         self._next_housekeeping = 0
+        self._tick = TICK
         self._refused_epoch = 0
         self._committing = 0
         """Microseconds in this turn of the loop."""
@@ -124,7 +127,7 @@ class Server:
         """Milliseconds that the loop may wait."""
         if self._backups is not None and self._backups.busy:
             return 0
-        most = BLOCKED_TICK if self._peers.any_blocked else TICK
+        most = BLOCKED_TICK if self._peers.any_blocked else self._tick
         wait = self._dispatcher.patience(self._clock.now())
         return most if wait is None else max(0, min(most, math.ceil(wait)))
 
@@ -249,9 +252,9 @@ class Server:
             self._read_description()
         if now.mono < self._next_housekeeping:
             return
-        self._next_housekeeping = now.mono + TICK * 1000
+        self._tick = UNTIDY_TICK if self._store.tidy() else TICK
+        self._next_housekeeping = now.mono + self._tick * 1000
         self._look_around()
-        self._store.tidy()
         if self._backups is not None:
             self._backups.tidy(now.mono)
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker import records
-from broker.ages import Seconds
 from broker.calendar import Calendar
 from broker.contents import Contents
 from broker.delayed import Delayed
+from broker.garbage import Garbage
 from broker.index import Index
 from broker.keys import Keys, Remembered
 from broker.ledger import Ledger, LedgerTotals
 from broker.ledger_changes import LEDGER_CHANGES
-from broker.piece import DAMAGED, MESSAGE_COST, Piece
-from broker.records import MisfitError, PiecesFreed, Record, must
+from broker.piece import MESSAGE_COST
+from broker.records import MisfitError, Record, must
 from broker.store.base import ENDLESS
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
@@ -58,10 +58,9 @@ class State:
         self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.calendar = Calendar()
-        self.seconds: Seconds = {}
-        """Stored pieces by age (`broker/ages.py`)."""
-        self.subscriptions = 0
-        self.messages = 0
+        self.garbage = Garbage(self.contents, durable)
+        """What is gone, and still in memory. Not a part of the state."""
+        self.subscriptions = self.messages = 0
         self.pieces = 0
         """Single messages and batches."""
         self.last_piece = 0
@@ -79,7 +78,6 @@ class State:
         """When to look whether a subscription is idle for too long; the same clock."""
         self.heads_due: Timers[bytes] = Timers(thresholds)
         """When the oldest message of a topic is too old, or earlier; milliseconds of the broker's time."""
-        self._freed_pieces: list[Piece] | None = [] if durable else None
         self._apply = self._changes()
 
     def _changes(self) -> dict[type[Record], Callable[..., None]]:
@@ -115,6 +113,7 @@ class State:
             - self.contents.away_bytes
             + self.name_bytes
             + self.pieces * MESSAGE_COST
+            + self.garbage.memory
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
             + self.ledgers.bytes
@@ -131,17 +130,6 @@ class State:
         except (LookupError, TypeError, ValueError) as error:
             raise MisfitError(f"{type(record).__name__}: {error!r}") from error
 
-    def take_freed(self) -> list[Record]:
-        """One `PiecesFreed` for all that was let go of since the last call, where a store wants to know."""
-        if not self._freed_pieces:
-            return []
-        freed, numbers = self.contents.freed, []
-        for piece in self._freed_pieces:
-            numbers.append(piece.id)
-            freed(piece)
-        self._freed_pieces.clear()
-        return [PiecesFreed(tuple(numbers))]
-
     def _store_opened(self, record: records.StoreOpened) -> None:
         must(not self.store_id, "a store is opened once")
         self.store_id = record.store_id
@@ -153,7 +141,7 @@ class State:
         must(record.next_seq > 0, "sequence numbers begin with 1")
         epoch, settings = f"{self.store_id}{record.number:x}", self.rules.of(record.topic)
         about = (record.topic, record.number, epoch, record.next_seq, settings)
-        self.topics[record.topic] = Topic(*about, self._freed_pieces, self.seconds, self.thresholds)
+        self.topics[record.topic] = Topic(*about, self.garbage, self.thresholds)
         if self.index is not None:
             self.index.add(record.topic)
         elif len(self.topics) > self.thresholds.few:
@@ -167,7 +155,9 @@ class State:
         if self.index is not None:
             self.index.remove(record.topic)
         self.heads_due.drop(record.topic)
-        self.keys.forget_topic(record.topic)
+        keys = self.keys.forget_topic(record.topic)
+        if keys is not None:
+            self.garbage.add_keys(keys)
         self.name_bytes -= len(record.topic)
 
     def _topic_changed(self, record: records.TopicChanged) -> None:
@@ -187,7 +177,7 @@ class State:
         self.pieces += 1
         self.last_piece = max(self.last_piece, record.piece)
         self.content_bytes += piece.size
-        if self._freed_pieces is not None:
+        if self.garbage.freed is not None:
             self.contents.stored(piece)
         if topic.ttls or topic.settings.max_age:
             self.watch_head(topic)
@@ -201,10 +191,7 @@ class State:
 
     def _piece_damaged(self, record: records.PieceDamaged) -> None:
         topic = self.topics[record.topic]
-        piece = topic.piece(record.seq)
-        must(piece.first == record.seq, "a piece is damaged as a whole")
-        topic.ttls += not piece.expires
-        piece.expires = DAMAGED
+        must(topic.spoil(record.seq), "a piece is damaged as a whole")
         self.watch_head(topic)
 
     def _subscription_set(self, record: records.SubscriptionSet) -> None:

@@ -14,6 +14,10 @@ class Thresholds(NamedTuple):
 
     compact: int = 64
     """Freed places at the front of a log, or subscriptions of a topic at its peak, that are worth a copy."""
+    log_block: int = 1024
+    """Pieces in one block of a log: what is dropped within one is freed one by one, and at once."""
+    collected: int = 1024
+    """Pieces and keys that are gone and are taken apart in one turn."""
     few: int = 1000
     """Names that are sorted when they are listed; more have an index."""
     block: int = 1024
@@ -31,7 +35,7 @@ class Thresholds(NamedTuple):
     due_bytes: int = 32 * 1024 * 1024
     """Content of the delayed publishes that enter the logs in one turn."""
     due_heads: int = 1024
-    """Pieces that are dropped from one log at a time because they are too old."""
+    """Pieces that are dropped in one turn because they are too old, of all logs together."""
     wakes: int = 256
     """Waiters answered in one turn, so that a popular topic does not hold up the others."""
     spilled_bytes: int = 16 * 1024 * 1024

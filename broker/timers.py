@@ -11,17 +11,23 @@ from broker.thresholds import DEFAULT, Thresholds
 
 K = TypeVar("K", bound=Hashable)
 
+_STEPS = 4
+"""Entries that are sorted out with each deadline that is set or dropped."""
+
 
 class Timers(Generic[K]):
     """What is due when. A deadline that is set anew or dropped leaves a stale entry in the heap; there are never more
-    of those than live ones, so that a deadline far away costs nothing once it is of no interest.
+    of those than three times the live ones, so that a deadline far away costs nothing once it is of no interest. They
+    are sorted out in steps: from a heap that has too many of them a few entries at a time go over into another one.
     """
 
-    __slots__ = ("_due", "_heap", "_order", "_slack")
+    __slots__ = ("_due", "_heap", "_old", "_order", "_slack")
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._slack = thresholds.slack
         self._heap: list[tuple[int, int, K]] = []
+        self._old: list[tuple[int, int, K]] = []
+        """A heap that is being emptied."""
         self._due: dict[K, int] = {}
         self._order = itertools.count()
 
@@ -52,22 +58,40 @@ class Timers(Generic[K]):
             self._clean_up()
 
     def _clean_up(self) -> None:
-        if len(self._heap) > 2 * len(self._due) + self._slack:
-            live = {entry[2]: entry for entry in self._heap if self._due.get(entry[2]) == entry[0]}
-            self._heap = sorted(live.values())
+        if not self._old:
+            if len(self._heap) <= 2 * len(self._due) + self._slack:
+                return
+            self._old, self._heap = self._heap, []
+        for _ in range(min(_STEPS, len(self._old))):
+            entry = self._old.pop()  # without its last entry a heap is still one
+            if self._due.get(entry[2]) == entry[0]:
+                heapq.heappush(self._heap, entry)
 
     def next_due(self) -> int | None:
         """When the first is due; None where there is none."""
-        heap, due = self._heap, self._due
-        while heap and due.get(heap[0][2]) != heap[0][0]:
-            heapq.heappop(heap)
+        heap = self._first_heap()
         return heap[0][0] if heap else None
+
+    def first(self) -> K | None:
+        """What is due first; None where nothing is."""
+        heap = self._first_heap()
+        return heap[0][2] if heap else None
+
+    def _first_heap(self) -> list[tuple[int, int, K]]:
+        """The heap that begins with what is due first; empty where nothing is."""
+        due = self._due
+        for heap in (self._heap, self._old):
+            while heap and due.get(heap[0][2]) != heap[0][0]:
+                heapq.heappop(heap)
+        if self._old and (not self._heap or self._old[0] < self._heap[0]):
+            return self._old
+        return self._heap
 
     def pop_due(self, now: int, most: int | None = None) -> Iterator[K]:
         """Takes out what is due, in order, at most `most` of it."""
         left = most
         while left != 0 and (due := self.next_due()) is not None and due <= now:
-            key = heapq.heappop(self._heap)[2]
+            key = heapq.heappop(self._first_heap())[2]
             del self._due[key]
             if left is not None:
                 left -= 1

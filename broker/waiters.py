@@ -4,15 +4,20 @@ A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAK
 One message wakes one waiter of a user, the longest waiting first. A woken front that takes, or passes because its
 client has gone, lets the next wake go out; so does a second of silence. Nothing here persists: a front whose
 broker dies asks the next one.
+
+A turn looks at no more than `Thresholds.wakes` users and answers about as many requests, whatever has happened. The
+rest waits for the next turns; users of a topic that was published to, and those of whom something else is new, take
+turns.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import insort
-from collections import Counter, deque
-from collections.abc import Callable
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -21,6 +26,7 @@ from broker.timers import Timers
 
 SILENCE = 1_000_000
 """Microseconds after which a wake that was not followed by anything goes to the next waiter."""
+_PLACE = attrgetter("place")
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +40,8 @@ class Waiter:
     deadline: int
     mailbox: Mailbox | None = field(default=None, repr=False)
     """Where it is parked; None once it is answered."""
+    place: tuple[int, int] = (0, 0)
+    """The ticket, and the order of parking among those who name the same one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,10 +51,13 @@ class Mailbox:
     topic: bytes
     user: bytes
     waiters: list[Waiter] = field(default_factory=list)
+    """In the order of their places."""
     promises: deque[int] = field(default_factory=deque)
     """Wakes that nothing has followed yet: until when each is waited for, the oldest first."""
     queued: bool = False
     """It will be looked at."""
+    ended: bool = False
+    """The subscription is gone: all of its waiters are to look, and find that out."""
 
 
 class Wake(NamedTuple):
@@ -68,11 +79,17 @@ class Waiters:
         self._most = thresholds.wakes
         self._topics: dict[bytes, dict[bytes, Mailbox]] = {}
         self._tickets = itertools.count(1)
+        self._parkings = itertools.count()
+        self._parked: dict[tuple[bytes, int], Waiter] = {}
+        """By peer and request."""
         self._timers: Timers[Waiter | Mailbox] = Timers(thresholds)
         self._published: dict[bytes, None] = {}
+        """Topics that are still to be swept: all of their mailboxes are looked at."""
+        self._sweeps: deque[tuple[bytes, Iterator[Mailbox]]] = deque()
+        """Those that are being swept."""
+        self._swept: set[bytes] = set()
+        """Their names."""
         self._queue: deque[Mailbox] = deque()
-        self._queued_of: Counter[bytes] = Counter()
-        """Mailboxes in the queue by topic."""
         self._wakes: list[Wake] = []
         self.count = 0
         """Parked requests."""
@@ -80,7 +97,7 @@ class Waiters:
     @property
     def busy(self) -> bool:
         """Whether there is work for the next turn already."""
-        return bool(self._published or self._queue or self._wakes)
+        return bool(self._published or self._sweeps or self._queue or self._wakes)
 
     def next_due(self) -> int | None:
         """When something is due, in microseconds of the monotonic clock."""
@@ -94,20 +111,20 @@ class Waiters:
         if mailbox is None:
             mailbox = users[user] = Mailbox(topic, user)
         waiter.mailbox = mailbox
-        insort(mailbox.waiters, waiter, key=attrgetter("ticket"))
+        waiter.place = (waiter.ticket, next(self._parkings))
+        insort(mailbox.waiters, waiter, key=_PLACE)
+        self._parked[waiter.peer_id, waiter.request_id] = waiter
         self.count += 1
         self._timers.set(waiter, waiter.deadline)
         self._enqueue(mailbox)
 
     def cancel(self, topic: bytes, user: bytes, peer_id: bytes, request_id: int) -> None:
         """A parked request is answered "nothing"; one that was woken already is of no concern."""
-        mailbox = self._topics.get(topic, {}).get(user)
-        if mailbox is not None:
-            for waiter in mailbox.waiters:
-                if waiter.request_id == request_id and waiter.peer_id == peer_id:
-                    self._answer(waiter, now=False)
-                    self._drop_empty(mailbox)
-                    return
+        waiter = self._parked.get((peer_id, request_id))
+        mailbox = waiter.mailbox if waiter is not None else None
+        if waiter is not None and mailbox is not None and (mailbox.topic, mailbox.user) == (topic, user):
+            self._answer(waiter, now=False)
+            self._drop_empty(mailbox)
 
     def published(self, topic: bytes) -> None:
         """A message entered the topic: O(1), the waking is done in `turn`."""
@@ -134,61 +151,76 @@ class Waiters:
             self._enqueue(mailbox)
 
     def ended(self, topic: bytes, user: bytes) -> None:
-        """The subscription is gone: all its waiters look, and find that out."""
+        """The subscription is gone: all its waiters look, and find that out, in the next turns."""
         mailbox = self._topics.get(topic, {}).get(user)
         if mailbox is not None:
             mailbox.promises.clear()
-            for waiter in list(mailbox.waiters):
-                self._answer(waiter, now=True)
-            self._drop_empty(mailbox)
+            mailbox.ended = True
+            self._forget(mailbox)
+            self._enqueue(mailbox)
 
-    def end_all(self) -> None:
-        """The broker drains: nobody waits any longer."""
-        for mailbox in [each for users in self._topics.values() for each in users.values()]:
-            for waiter in list(mailbox.waiters):
-                self._answer(waiter, now=False)
+    def end_some(self) -> None:
+        """The broker drains: nobody waits any longer. Answers as many as one turn may."""
+        while self._parked and len(self._wakes) < self._most:
+            _, waiter = self._parked.popitem()
+            mailbox = waiter.mailbox
+            assert mailbox is not None
             mailbox.promises.clear()
+            self._answer(waiter, now=False)
             self._drop_empty(mailbox)
+        if not self._parked:
+            self._topics.clear()
 
     def turn(self, mono: int) -> list[Wake]:
         """The answers that are due, at most about `Thresholds.wakes`."""
-        for due in self._timers.pop_due(mono):
+        for due in self._timers.pop_due(mono, self._most):
             self._timer_due(due, mono)
-        for topic in [each for each in self._published if not self._queued_of[each]]:
-            del self._published[topic]
-            for mailbox in self._topics.get(topic, {}).values():
-                self._enqueue(mailbox)
-        while self._queue and len(self._wakes) < self._most:
-            self._wake(self._dequeue(), mono)
+        for topic in list(islice(self._published, self._most)):
+            if topic not in self._swept:
+                del self._published[topic]
+                self._swept.add(topic)
+                self._sweeps.append((topic, iter(list(self._topics.get(topic, {}).values()))))
+        looks = self._most
+        while looks > 0 and len(self._wakes) < self._most and (self._queue or self._sweeps):
+            looks -= 1
+            if self._sweeps and (looks % 2 or not self._queue):
+                self._sweep(mono)
+            else:
+                self._wake(self._dequeue(), mono)
         wakes, self._wakes = self._wakes, []
         return wakes
+
+    def _sweep(self, mono: int) -> None:
+        """Looks at the next mailbox of the topic that has waited longest for it."""
+        topic, mailboxes = self._sweeps.popleft()
+        mailbox = next(mailboxes, None)
+        if mailbox is None:
+            self._swept.discard(topic)
+            return
+        self._sweeps.append((topic, mailboxes))
+        if not mailbox.queued:
+            self._wake(mailbox, mono)
 
     def _enqueue(self, mailbox: Mailbox) -> None:
         if not mailbox.queued:
             mailbox.queued = True
             self._queue.append(mailbox)
-            self._queued_of[mailbox.topic] += 1
 
     def _dequeue(self) -> Mailbox:
         mailbox = self._queue.popleft()
         mailbox.queued = False
-        self._queued_of[mailbox.topic] -= 1
-        if not self._queued_of[mailbox.topic]:
-            del self._queued_of[mailbox.topic]
         return mailbox
 
     def _wake(self, mailbox: Mailbox, mono: int) -> None:
-        pending = self._pending(mailbox.topic, mailbox.user)
-        if pending is None:
-            self.ended(mailbox.topic, mailbox.user)
-            return
-        while mailbox.waiters and len(mailbox.promises) < pending:
+        pending = None if mailbox.ended else self._pending(mailbox.topic, mailbox.user)
+        while mailbox.waiters and (pending is None or len(mailbox.promises) < pending):
             if len(self._wakes) >= self._most:
                 self._enqueue(mailbox)
                 return
-            mailbox.promises.append(mono + SILENCE)
-            if len(mailbox.promises) == 1:
-                self._timers.set(mailbox, mono + SILENCE)
+            if pending is not None:
+                mailbox.promises.append(mono + SILENCE)
+                if len(mailbox.promises) == 1:
+                    self._timers.set(mailbox, mono + SILENCE)
             self._answer(mailbox.waiters[0], now=True)
         self._drop_empty(mailbox)
 
@@ -208,8 +240,10 @@ class Waiters:
         """The one place where a waiter leaves."""
         assert waiter.mailbox is not None
         mailbox = waiter.mailbox
-        mailbox.waiters.remove(waiter)
+        del mailbox.waiters[bisect_left(mailbox.waiters, waiter.place, key=_PLACE)]
         waiter.mailbox = None
+        if self._parked.get((waiter.peer_id, waiter.request_id)) is waiter:
+            del self._parked[waiter.peer_id, waiter.request_id]
         self._timers.drop(waiter)
         self.count -= 1
         self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, mailbox.topic, mailbox.user))
@@ -218,6 +252,10 @@ class Waiters:
         if mailbox.waiters or mailbox.promises:
             return
         self._timers.drop(mailbox)
+        self._forget(mailbox)
+
+    def _forget(self, mailbox: Mailbox) -> None:
+        """Whoever parks from now on does so elsewhere."""
         users = self._topics.get(mailbox.topic)
         if users is not None and users.get(mailbox.user) is mailbox:
             del users[mailbox.user]

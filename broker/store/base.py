@@ -102,8 +102,10 @@ class Store(Protocol):
         """Bytes that may be written before publishing is to be refused; below 0 where it is too late."""
         ...
 
-    def tidy(self) -> None:
-        """Gives back some of the space that is not needed any more. Called several times a second; bounded."""
+    def tidy(self) -> bool:
+        """Gives back some of the space that is not needed any more. Called several times a second; bounded. Whether
+        there is much more to do, so that it is worth to be called soon again.
+        """
         ...
 
     def backup(self, name: str) -> tuple[Path, Backup]:

@@ -36,8 +36,9 @@ class MemoryStore:
         """The memory has a ceiling of its own."""
         return ENDLESS
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         """Nothing to do."""
+        return False
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         """There is no file to copy."""

@@ -147,8 +147,8 @@ class SqliteStore:
         """Bytes that may still be written before the disk is at its reserve."""
         return self._space.room()
 
-    def tidy(self) -> None:
-        """Gives some of the free space in the file back; cheap where there is little."""
+    def tidy(self) -> bool:
+        """Gives some of the free space in the file back; cheap where there is little. Whether there is much more."""
         try:
             self._space.keep_up(self._db)
             if self._unwanted:
@@ -159,11 +159,12 @@ class SqliteStore:
             if not self._contents.careful:
                 self._space.shrink(self._db)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
-            return  # another time: nothing has been changed
+            return False  # another time: nothing has been changed
         except apsw.CorruptError as error:
             self._go_round_damage(error, None if self._contents.careful else self._be_careful)
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
+        return len(self._unwanted) > self._thresholds.deleted
 
     def backup(self, name: str) -> tuple[Path, SqliteBackup]:
         """A copy of the store as it is when the copy is complete, made in steps between the bursts."""
@@ -209,7 +210,7 @@ class SqliteStore:
         facts = self._facts(writes, clock)
         with self._transaction():
             self._writer.write(writes)
-            deleted = self._delete_unwanted()
+            deleted = self._delete_unwanted(sum(row is not None for row in writes.pieces.values()))
             if facts:
                 self._db.executemany(FACT, list(facts.items()))
             if writes.topics_begun:
@@ -248,9 +249,9 @@ class SqliteStore:
             facts["brokers"] = self._owner.brokers
         return facts
 
-    def _delete_unwanted(self) -> int:
-        """Within a transaction; how many are deleted when it is committed."""
-        some = list(islice(self._unwanted, self._thresholds.deleted))
+    def _delete_unwanted(self, written: int = 0) -> int:
+        """Within a transaction that writes so many pieces; how many are deleted when it is committed."""
+        some = list(islice(self._unwanted, max(self._thresholds.deleted, 2 * written)))
         if some:
             self._writer.delete_pieces(some)
         return len(some)

@@ -12,8 +12,8 @@ class StoreThresholds(NamedTuple):
 
     cached_bytes: int = 16 * 1024 * 1024
     """Contents that were read are kept, the newest up to this and one always: a batch is read in many parts."""
-    deleted: int = 20_000
-    """Pieces that are deleted in one transaction: very many at once would fill the log."""
+    deleted: int = 1000
+    """Pieces that are deleted in one transaction, or twice as many as it writes: more would hold up the loop."""
     tidied_pages: int = 2048
     """Free pages that are given back to the file system at a time."""
     tidy_above: int = 4096

@@ -235,8 +235,8 @@ class DyingStore:
     def room(self) -> int:
         return self.store.room()
 
-    def tidy(self) -> None:
-        self.store.tidy()
+    def tidy(self) -> bool:
+        return self.store.tidy()
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         return self.store.backup(name)

@@ -112,8 +112,9 @@ class MirrorStore:
     def room(self) -> int:
         return ENDLESS
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         """Nothing is left over."""
+        return False
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         raise StoreError("there is no file")

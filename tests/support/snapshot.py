@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from broker.ages import SECOND
+from broker.blocks import NEVER
 from broker.delayed import DELAYED_COST, weight_of
 from broker.index import in_order
 from broker.keys import KEY_COST, key_weight
@@ -79,8 +80,7 @@ def pieces_of(topic: Topic) -> list[Piece]:
 
 def keys_of(state: State) -> list[tuple[Any, ...]]:
     """Idempotency keys with what is remembered of them, the oldest first."""
-    named = [(each.topic, each.key, state.keys.get(each.topic, each.key)) for each in state.keys._all]
-    return [(topic, key, *astuple(kept)) for topic, key, kept in named if kept is not None]
+    return [(named.topic, named.key, *astuple(kept)) for named, kept in state.keys]
 
 
 def ledgers_of(state: State) -> list[Ledger]:
@@ -105,7 +105,7 @@ def gauges(state: State) -> dict[str, int]:
         "key_bytes": state.keys.weight,
         "delayed": len(state.delayed),
         "delayed_bytes": state.delayed.weight,
-        "memory": state.memory + state.contents.away_bytes,
+        "memory": state.memory - state.garbage.memory + state.contents.away_bytes,
     }
 
 
@@ -145,7 +145,9 @@ def check_state(state: State) -> None:
     """What must hold of every state between two requests."""
     assert gauges(state) == counted(state)
     pieces = [piece for topic in state.topics.values() for piece in pieces_of(topic)]
-    assert state.seconds == Counter(piece.time // SECOND for piece in pieces)
+    garbage = [piece for block in state.garbage._blocks for piece in block.pieces]
+    assert (state.garbage.pieces, state.garbage.bytes) == (len(garbage), sum(piece.size for piece in garbage))
+    assert state.garbage.seconds == Counter(piece.time // SECOND for piece in pieces + garbage)
     assert list(in_order(state.index, state.topics, b"")) == sorted(state.topics)
     for name, topic in state.topics.items():
         assert name == topic.name
@@ -164,9 +166,9 @@ def check_state(state: State) -> None:
     for number, publish in state.delayed.publishes.items():
         assert publish.number == number <= state.delayed.last_number
         assert state.delayed.due.get(number) is not None
-    for named in state.keys._all:
-        assert state.keys.get(named.topic, named.key) is not None
-    assert len(state.keys) == sum(map(state.keys.count, {named.topic for named in state.keys._all}))
+    named = [each for each, _ in state.keys]
+    assert len(state.keys) == len(named) == sum(map(state.keys.count, {each.topic for each in named}))
+    assert state.keys.oldest() == next(iter(named), None)
     _check_shares(state)
 
 
@@ -181,7 +183,7 @@ def _check_shares(state: State) -> None:
                 users[user] += subscription.ledger.dead.weight
         dead[name] = users.total()
         assert not dead[name] or state.ledgers.dead._users[name]._of == +users
-    for named in state.keys._all:
+    for named, _ in state.keys:
         keys[named.topic] += key_weight(*named)
     for publish in state.delayed.publishes.values():
         delayed[publish.topic] += weight_of(publish)
@@ -207,6 +209,18 @@ def _check_log(topic: Topic) -> None:
     assert not pieces or pieces[0].readers, "stored is what somebody wants, up to the tail"
     assert topic.bytes == sum(piece.size for piece in pieces)
     assert topic.ttls == sum(piece.expires > 0 for piece in pieces)
+    assert topic.pieces_stored == len(pieces)
+    for number, block in enumerate(topic._blocks):
+        live = [piece for piece in block.pieces if piece.count]
+        assert live, "no block is empty"
+        assert block.readers == sum(piece.readers for piece in live)
+        assert block.latest >= max(piece.expires or NEVER for piece in live)
+        assert block.damaged == sum(piece.count for piece in live if piece.damaged)
+        before = [piece for each in topic._blocks[:number] for piece in each.pieces]
+        if number:
+            assert block.bytes_before == topic._bytes_gone + sum(piece.size for piece in before)
+            assert block.ttls_before == topic._ttls_gone + sum(piece.expires > 0 for piece in before)
+    assert all(len(block.pieces) == topic.thresholds.log_block for block in topic._blocks[1:-1])
 
 
 def _check_ledger(topic: Topic, subscription: Subscription, ledger: Ledger) -> None:

@@ -487,6 +487,26 @@ def test_what_was_read_and_is_still_to_be_deleted_is_let_go_of_after_a_restart(l
     assert again.bodies(b"t", b"u") == [b"9"]
 
 
+def test_a_commit_deletes_at_least_twice_as_much_as_it_writes(long_logs: Stores) -> None:
+    broker = long_logs.broker()
+    broker.subscribe(b"t", b"u")
+    for number in range(40):
+        broker.publish(b"t", b"%d" % number)
+    broker.commit()
+    broker.bodies(b"t", b"u")
+    broker.commit()
+    assert pieces_stored(long_logs) == 38
+    assert long_logs.opened[-1].tidy(), "there is much more"
+    assert pieces_stored(long_logs) == 36
+    for number in range(5):
+        broker.publish(b"t", b"%d" % number)
+    broker.commit()
+    assert pieces_stored(long_logs) == 36 + 5 - 2 * 5
+    while long_logs.opened[-1].tidy():
+        pass
+    assert pieces_stored(long_logs) <= 5 + 2
+
+
 # --- what a store is given
 
 

@@ -163,7 +163,6 @@ def test_passing_over_what_has_expired_costs_each_piece_once(broker: BrokerDrive
     broker.publish(b"t", b"last")
     broker.take(b"t", b"u")
     broker.elapse(10)
-    assert calls_of(broker.after, b"t", b"u") > 1000
     assert calls_of(broker.after, b"t", b"u") < 200
     assert broker.take(b"t", b"u").result.body == b"last"
 
