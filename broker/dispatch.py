@@ -104,10 +104,11 @@ class Dispatcher:
         return min(waits, default=None)
 
     def handle(
-        self, frames: list[bytes], now: Now, peer_id: bytes = b"", spill: Callable[[list[Outgoing]], None] | None = None
+        self, frames: list[bytes], now: Now, peer_id: bytes = b"", spill: Callable[[list[Outgoing]], Now] | None = None
     ) -> Arrived:
         """Raises nothing but `StoreError` and `BrokenInvariantError`, whatever the bytes. `peer_id` is whom parked
-        requests are answered. `spill` takes replies early, where there are very many bytes of them.
+        requests are answered. `spill` takes replies early, where there are very many bytes of them; that takes
+        its time, so it says what the time is then.
         """
         try:
             frame = wire.unpack_requests(frames)
@@ -123,7 +124,7 @@ class Dispatcher:
                 arrived.replies.append(answer)
                 size += len(answer.packed) + len(answer.body or b"")
                 if size > most and spill is not None:
-                    spill(arrived.replies)
+                    now = spill(arrived.replies)
                     arrived.replies, size = [], 0
             arrived.goodbye |= request.op == Op.GOODBYE and frame.incarnation == self.identity.incarnation
         return arrived

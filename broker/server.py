@@ -18,7 +18,7 @@ from broker.records import Record
 from broker.request_log import SLOW
 from broker.store.base import Store
 from common import wire
-from common.clock import Clock
+from common.clock import Clock, Now
 from common.log_queue import dropped_lines
 from common.partition import ClusterMap
 from common.process import drain_fd
@@ -169,9 +169,10 @@ class Server:
         replies: dict[bytes, list[Outgoing]] = {}
         size, self._begun = 0, []
 
-        def spill(early: list[Outgoing]) -> None:
+        def spill(early: list[Outgoing]) -> Now:
             replies.setdefault(peer_id, []).extend(early)
             self._settle(replies)
+            return self._clock.now()
 
         for peer_id, *frames in burst:
             now = self._clock.now()

@@ -89,14 +89,14 @@ class WatchedDispatcher(Dispatcher):
         frames: list[bytes],
         now: Now,
         peer_id: bytes = b"",
-        spill: Callable[[list[Outgoing]], None] | None = None,
+        spill: Callable[[list[Outgoing]], Now] | None = None,
     ) -> Arrived:
         answered: set[int] = set()
 
-        def spilled(replies: list[Outgoing]) -> None:
+        def spilled(replies: list[Outgoing]) -> Now:
             assert spill is not None
             answered.update(self._process.handled(frames, replies, peer_id, answered, last=False))
-            spill(replies)
+            return spill(replies)
 
         arrived = super().handle(frames, now, peer_id, spilled if spill else None)
         self._process.handled(frames, arrived.replies, peer_id, answered, last=True)
