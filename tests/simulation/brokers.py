@@ -137,6 +137,8 @@ class BrokerProcess:
             self.graceful = True
         except StoreError as error:
             self.broker.world.note("store failed", self.broker.id, str(error))
+        except Exception as error:
+            self.broker.world.fail(f"{self.broker.id} ends by a bug: {error!r}")
         finally:
             self.task.ended = True
             self.broker.ended(self)
