@@ -59,7 +59,7 @@ def main() -> int:
     run_dir = private_dir(settings.run_dir)
     if settings.port:
         hold_lock(front_lock(run_dir, settings.host, settings.port), settings.start_timeout)
-    settings = replace(settings, connections=_served(settings.connections))
+    wanted, settings = settings.connections, replace(settings, connections=_served(settings.connections))
     pair = front_pair(settings.curve_dir)
     load_map = _map_loader(settings, pair)
     hub, budget = Hub(), _budget(settings)
@@ -98,6 +98,7 @@ def main() -> int:
     hub.take_signals({signal.SIGTERM: stop, signal.SIGINT: stop, **reload})
     log.info("serving", extra=_where(settings, server.port, operations.port))
     _warn_of_strangers(settings)
+    _warn_of_files(wanted, settings.connections)
     announce_ready()
     server.run()
     operations.shut()
@@ -221,17 +222,20 @@ def _access_log(settings: FrontSettings, name: str) -> AccessLog | None:
 
 
 def _served(connections: int) -> int:
-    """How many connections can be served: so many, or fewer where the hard limit of open files allows no more, which is
-    logged. Those that linger after their last answer do not count, but are open. Raises `StartError` where it is none.
+    """How many connections can be served: so many, or fewer where the hard limit of open files allows no more. Those
+    that linger after their last answer do not count, but are open. Raises `StartError` where it is none.
     """
     limit = raise_limit(2 * connections + OTHER_FILES)
     served = min(connections, (limit - LEAST_FILES) // 2)
     if served < 1:
         raise StartError(f"the limit of open files, {limit}, is too low: a front needs {LEAST_FILES + 2} (ulimit -n)")
-    if served < connections:
-        about = {"limit": limit, "wanted": connections, "served": served, "needed": 2 * connections + OTHER_FILES}
-        log.warning("the limit of open files is too low for --connections: fewer are served", extra=about)
     return served
+
+
+def _warn_of_files(wanted: int, served: int) -> None:
+    if served < wanted:
+        about = {"wanted": wanted, "served": served, "needed": 2 * wanted + OTHER_FILES}
+        log.warning("the limit of open files is too low for --connections: fewer are served", extra=about)
 
 
 if __name__ == "__main__":

@@ -93,10 +93,10 @@ def test_the_server_runs_with_its_requirements_and_the_copied_files_only(contain
     brokers = {f"broker-{n}": f"tcp://127.0.0.1:{port + 2 + n}" for n in range(2)}
     tables = [f'[[brokers]]\nid = "{name}"\nendpoint = "{endpoint}"\n' for name, endpoint in brokers.items()]
     cluster.write_text("".join(tables))
-    stored = ["--store=sqlite", f"--data={container.state}/data"]
+    stored = ["--store=sqlite", f"--data={container.state}/data", "--insecure"]
     processes = [container.run(name, "broker", f"--id={name}", *stored, FANMAIL_CONFIG=cluster) for name in brokers]
     ports = {"FANMAIL_PORT": port, "FANMAIL_OPS_PORT": port + 1}
-    processes.append(container.run("front", "httpfront", FANMAIL_CONFIG=cluster, **ports))
+    processes.append(container.run("front", "httpfront", "--insecure", FANMAIL_CONFIG=cluster, **ports))
     try:
         for process in processes:
             wait_for(lambda process=process: process.event("serving"), f"{process.name} to serve")

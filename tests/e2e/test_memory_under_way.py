@@ -49,8 +49,8 @@ def test_clients_that_read_nothing_do_not_fill_a_front(start_cluster: StartClust
     for _ in range(8):
         web.publish("t", b"x" * MIB)
     before = peak(front.process.pid)
-    every = b"GET /t/u?after=0&max=100 HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
-    one = b"GET /t/u?after=0 HTTP/1.1\r\nHost: x\r\n\r\n"
+    every = b"GET /t/u?after=0&max=100 HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n"
+    one = b"GET /t/u?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with clients(front.port, every), clients(front.port, one):
         wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") > BUFFER // 4, "answers that wait")
         assert web.publish("t", b"x").status == 200
@@ -68,7 +68,7 @@ def test_strangers_do_not_fill_a_front(start_cluster: StartCluster, tmp_path: Pa
     wait_for(front.ready)
     before = peak(front.process.pid)
     with clients(
-        front.port, b"POST /t?batch=lines HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % MIB
+        front.port, b"POST /t?batch=lines HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MIB
     ) as strangers:
         for stranger in strangers:
             stranger.sendall(bytes(MIB - 1))
@@ -90,7 +90,7 @@ def test_a_front_that_stops_reading_does_not_fill_its_broker(start_cluster: Star
     with cluster.peer("b0") as peer, clients(front.port, b"") as waiting:
         broker.signal(signal.SIGSTOP)
         for client in waiting:
-            client.sendall(b"GET /t/u?after=0&max=100 HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /t/u?after=0&max=100 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_for(lambda: metric(front.ops_port, ANSWERS) >= 16 * MIB, "the front to have asked")
         front.process.signal(signal.SIGSTOP)
         broker.signal(signal.SIGCONT)
@@ -107,7 +107,7 @@ def test_a_broker_that_stands_still_does_not_fill_up_with_bodies(start_cluster: 
     wait_for(front.ready)
     broker = cluster.brokers["b0"]
     before = peak(broker.pid)
-    publish = b"POST /t HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % MIB + bytes(MIB)
+    publish = b"POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MIB + bytes(MIB)
     with clients(front.port, b"") as first, clients(front.port, b"") as second, clients(front.port, b"") as third:
         broker.signal(signal.SIGSTOP)
         for client in (*first, *second, *third):

@@ -13,8 +13,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import apsw
 import pytest
 
+from broker.store.pages import Pages
 from common.partition import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ
@@ -110,14 +112,16 @@ def put_a_foreign_database_there(path: Path) -> None:
 
 
 def raise_its_version(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
+    pages = Pages()
+    with closing(apsw.Connection(str(path), vfs=pages.name)) as db:
+        db.pragma("user_version", 99)
+    pages.unregister()
 
 
 SPOILERS: dict[Callable[[Path], None], str] = {
     spoil_the_header: "not a database",
-    spoil_the_schema: "malformed",
-    spoil_everything_else: "malformed",
+    spoil_the_schema: "page 1 is damaged",
+    spoil_everything_else: " is damaged",
     cut_it: "malformed",
     put_text_there: "not a database",
     put_a_foreign_database_there: "not of this server",

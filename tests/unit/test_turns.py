@@ -214,7 +214,7 @@ def dead(*then: Asked) -> Scene:
         broker.clock.advance(1)
         while broker.due_now():
             broker.run_due()
-        assert broker.state.dead_letters == number
+        assert broker.state.ledgers.dead_letters == number
         return list(then)
 
     return scene
@@ -244,6 +244,14 @@ def keys(*then: Asked) -> Scene:
 
 def delayed(broker: BrokerDriver, number: int) -> None:
     send(broker, publish(number, delay=1000))
+
+
+def delayed_then(*then: Asked) -> Scene:
+    def scene(broker: BrokerDriver, number: int) -> list[Asked]:
+        delayed(broker, number)
+        return list(then)
+
+    return scene
 
 
 def old(broker: BrokerDriver, number: int) -> None:
@@ -300,6 +308,10 @@ ROWS = [
     Row(Op.PEEK, "leased", leased(Asked(Op.PEEK, *U, ops.Peek(5, 100)))),
     Row(Op.PEEK, "expired", expired(Asked(Op.PEEK, *U, ops.Peek(5, 100)))),
     Row(Op.PURGE, "unread", unread(Asked(Op.PURGE, *U))),
+    Row(Op.DELAYED_TOPICS, "delayed", delayed_then(Asked(Op.DELAYED_TOPICS, args=ops.ListDelayedTopics(b"", 3)))),
+    Row(Op.DELAYED, "delayed", delayed_then(Asked(Op.DELAYED, *T, ops.ListDelayed(0, 3)))),
+    Row(Op.DELAYED_END, "delayed", delayed_then(Asked(Op.DELAYED_END, *T, ops.EndDelayed(1, 1)))),
+    Row(Op.DELAYED_CLEAR, "delayed", delayed_then(Asked(Op.DELAYED_CLEAR, *T, ops.ClearDelayed(10**6)))),
     Row(None, "leases end", lambda broker, number: (leased(lease=HOUR)(broker, number), None)[1]),
     Row(None, "delays end", delayed),
     Row(None, "messages are too old", old),
