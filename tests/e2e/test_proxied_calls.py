@@ -15,6 +15,7 @@ OTHERWISE = {
     # nginx answers some itself; test_proxies.py says which.
     "test_every_other_method_is_405_with_allow",
     "test_an_illegal_name_is_refused_everywhere",
+    "test_options_of_the_whole_server_and_of_what_is_no_path",
     # The client's connection is the proxy's.
     "test_a_body_over_the_ceiling_is_refused",
     "test_curl_waits_for_100_continue_before_a_large_body",
