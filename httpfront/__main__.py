@@ -234,7 +234,8 @@ def _served(connections: int) -> int:
 
 def _warn_of_files(wanted: int, served: int) -> None:
     if served < wanted:
-        about = {"wanted": wanted, "served": served, "needed": 2 * wanted + OTHER_FILES}
+        needed = 2 * wanted + OTHER_FILES
+        about = {"limit": raise_limit(needed), "wanted": wanted, "served": served, "needed": needed}
         log.warning("the limit of open files is too low for --connections: fewer are served", extra=about)
 
 

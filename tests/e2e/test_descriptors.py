@@ -15,8 +15,8 @@ def test_a_front_with_few_descriptors_serves_fewer_and_stays_open_to_operators(s
     settings = flags_of({"run_dir": cluster.run_dir, "port": 0, "ops_port": 0})
     front = cluster.spawn("few", "httpfront", *settings)
     where = wait_for(lambda: front.event("serving"), "the front")
-    said = front.event("the limit of open files is too low for --connections: fewer are served")
-    assert said is not None
+    warning = "the limit of open files is too low for --connections: fewer are served"
+    said = wait_for(lambda: front.event(warning), "the front to say so")
     assert (said["level"], said["limit"], said["served"]) == ("warning", 256, 32)
     wait_for(lambda: is_ready(where["port"]), "the front")
     with ExitStack() as stack:
