@@ -156,6 +156,7 @@ def test_a_message_has_its_id_time_attempt_and_what_waits() -> None:
         "msg-attempt": "1",
         "msg-pending": "4",
         "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox",
     } | dict(unpack_headers(pack_headers(ALL_KEPT)))
 
 
