@@ -26,6 +26,7 @@ def refusal(module: str, *arguments: str, files: int = 1024) -> str:
         check=False,
     )
     assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
     (line,) = done.stderr.splitlines()
     return line
 

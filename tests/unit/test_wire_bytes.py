@@ -264,6 +264,10 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "PEEK": 36,
         "PURGE": 37,
         "DRAIN": 38,
+        "DELAYED_TOPICS": 39,
+        "DELAYED": 40,
+        "DELAYED_END": 41,
+        "DELAYED_CLEAR": 42,
     }
     assert [(state.name, int(state)) for state in wire.BrokerState] == [
         ("LOADING", 0),
