@@ -54,6 +54,8 @@ class LogQueue(io.TextIOBase):
         self._lines = self._bytes = 0
         """Waiting, or being written."""
         self._dropped = self._unsaid = 0
+        self._begun = ""
+        """A line that is not whole yet."""
         self._torn = False
         """A write broke off within a line."""
         self._bell: SimpleQueue[bool] = SimpleQueue()
@@ -69,13 +71,18 @@ class LogQueue(io.TextIOBase):
         return self._dropped
 
     def write(self, text: str) -> int:
-        """Queues text, which is whole lines as a rule."""
-        if text:
+        """Queues text: lines as soon as they are whole, as `print` and tracebacks write them in pieces."""
+        size = len(text)
+        with self._lock:
+            text = self._begun + text
+            whole = text.endswith("\n") or len(text) > CHUNK
+            self._begun = "" if whole else text
+        if text and whole:
             self._add((len(text), text.count("\n"), text, None, None), self._max_lines, self._max_bytes)
             if not self._rung:
                 self._rung = True
                 self._bell.put(True)
-        return len(text)
+        return size
 
     def write_later(self, render: Callable[[Any], str], value: object) -> None:
         """Queues a line that the thread renders, and need not write at once. Such lines leave room for others."""
@@ -98,6 +105,8 @@ class LogQueue(io.TextIOBase):
 
     def close_within(self, patience: float = PATIENCE) -> None:
         """Writes what waits and ends the thread. Gives up after `patience` seconds in which nothing was taken."""
+        if self._begun:
+            self.write("\n")
         self._closing = True
         self._bell.put(True)
         while self._thread.is_alive():

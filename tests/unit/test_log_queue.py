@@ -184,3 +184,18 @@ def test_a_closed_standard_error_is_no_file_of_ours(tmp_path: Path) -> None:
     argv = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", script]
     assert subprocess.run(argv, env=clean_environ(), timeout=PATIENCE).returncode == 0
     assert (tmp_path / "data").read_bytes() == b""
+
+
+def test_a_line_that_is_written_in_pieces_is_one_line() -> None:
+    read, write = os.pipe()
+    queue = LogQueue(write)
+    for number in range(100):
+        print(f"piece {number}", "of", "one line", file=queue)
+    queue.write("the end")
+    queue.close_within()
+    assert os.read(read, 65536).decode().splitlines() == [
+        *(f"piece {number} of one line" for number in range(100)),
+        "the end",
+    ]
+    os.close(read)
+    os.close(write)
