@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.cluster import wait_for
 from tests.support.documents import ROOT, Block, Command, blocks, commands, documents
 from tests.support.shell import Done, Session, python_command
 
@@ -129,8 +130,10 @@ def test_the_lists_of_exceptions_name_commands_that_are_there() -> None:
 
 
 def test_the_tour_that_quickstart_prints(session: Session) -> None:
-    started = session.run("bin/quickstart --brokers 1 --fronts 2")
-    tour = re.findall(r"^  (curl .*)$", started.output, re.MULTILINE)
+    session.run("bin/quickstart --brokers 1 --fronts 2")
+    printed = session.servers[-1].log  # the thread that writes may be behind the word that all are ready
+    wait_for(lambda: printed.read_text().count("\n  curl ") >= 9, "the tour")
+    tour = re.findall(r"^  (curl .*)$", printed.read_text(), re.MULTILINE)
     statuses = []
     for text in tour:
         done = session.run(text)
