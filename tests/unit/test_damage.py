@@ -157,7 +157,7 @@ def same(found: dict[str, Any], committed: dict[str, Any], damaged: list[int], l
 
 def served(history: History, committed: list[dict[str, Any]]) -> None:
     """Everybody reads everything, and more is published and read."""
-    said = {body for each in committed for topic in each["topics"].values() for body in bodies_in(topic)}
+    said = {body for each in committed for body in bodies_of(each)}
     broker = history.broker
     for name, topic in list(broker.state.topics.items()):
         for user in list(topic.subscriptions):
@@ -171,16 +171,24 @@ def served(history: History, committed: list[dict[str, Any]]) -> None:
         broker.commit()
 
 
-def bodies_in(topic: dict[str, Any]) -> Iterator[bytes]:
-    for piece in topic["pieces"]:
-        body, offsets = piece[4], memoryview(piece[5]).cast("I")
-        if not offsets:
-            yield body
-        for begin, end in itertools.pairwise(offsets):
-            yield body[begin + 4 : end]
-    for ledger in topic["ledgers"].values():
-        yield from (letter[4] for letter in ledger["dead"])
-        yield from (held[3][4] for held in ledger["held"].values() if held[3])
+def bodies_of(committed: dict[str, Any]) -> Iterator[bytes]:
+    """Of all messages, delayed ones too: they may have become due."""
+    for *_, body, _, offsets, _ in committed["delayed"]:
+        yield from bodies_in(body, offsets)
+    for topic in committed["topics"].values():
+        for piece in topic["pieces"]:
+            yield from bodies_in(piece[4], piece[5])
+        for ledger in topic["ledgers"].values():
+            yield from (letter[4] for letter in ledger["dead"])
+            yield from (held[3][4] for held in ledger["held"].values() if held[3])
+
+
+def bodies_in(body: bytes, offsets: bytes) -> Iterator[bytes]:
+    ends = memoryview(offsets).cast("I")
+    if not ends:
+        yield body
+    for begin, end in itertools.pairwise(ends):
+        yield body[begin + 4 : end]
 
 
 @pytest.mark.parametrize("portion", range(10))
