@@ -138,7 +138,7 @@ class HttpConnection(Connection):
 def request(method: str, target: bytes, body: bytes = b"", *fields: bytes) -> bytes:
     """A request as bytes. Each of `fields` is a whole field line without its end."""
     length = [b"Content-Length: %d" % len(body)] if body or method == "POST" else []
-    head = [b"%s %s HTTP/1.1" % (method.encode(), target), b"Host: bench", *length, *fields]
+    head = [b"%s %s HTTP/1.1" % (method.encode(), target), b"Host: localhost", *length, *fields]
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 

@@ -21,9 +21,9 @@ KEPT_AIM = 0.1
 """Of the bytes published, what may still be held when all is read."""
 MIB = 1024 * 1024
 
-_PUBLISH = b"POST /large HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n" % SIZE + BODY
-_READ = b"GET /large/user HTTP/1.1\r\nHost: bench\r\n\r\n"
-_SUBSCRIBE = b"POST /large/user HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n"
+_PUBLISH = b"POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % SIZE + BODY
+_READ = b"GET /large/user HTTP/1.1\r\nHost: localhost\r\n\r\n"
+_SUBSCRIBE = b"POST /large/user HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
 
 def measure(options: Options) -> Section:
