@@ -51,7 +51,7 @@ from common.toml_file import read_toml
 from common.units import MIB
 
 LEAST_WINDOW, WINDOW_PART = 32 * MIB, 8
-"""Bytes of bodies, and of answers, that all fronts together may have under way: this part of the memory, or so many."""
+"""Bytes of bodies, and of answers, that all fronts may have under way: the least, and the part of the memory."""
 
 log = logging.getLogger("fanmail.broker")
 

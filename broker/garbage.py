@@ -47,7 +47,7 @@ class Garbage:
         return bool(self._blocks or self._keys)
 
     def add(self, block: Block, size: int) -> None:
-        """A whole block that its log has dropped, with so many bytes of content."""
+        """A whole block that its log has dropped, with `size` bytes of content."""
         self._blocks.append(block)
         self.pieces += len(block.pieces)
         self.bytes += size
@@ -58,7 +58,7 @@ class Garbage:
         self._key_bytes += keys.weight
 
     def collect(self, most: int) -> None:
-        """Takes apart at most so many pieces and keys, the longest dropped first."""
+        """Takes apart at most `most` pieces and keys, the longest dropped first."""
         pieces = min(most, self.pieces)
         self._collect_pieces(pieces)
         for _ in range(most - pieces):

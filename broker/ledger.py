@@ -89,7 +89,7 @@ class DeadList:
         return letter
 
     def behind(self, seq: int, most: int) -> tuple[list[Letter], int]:
-        """At most so many with a greater sequence number, in the order of the numbers, and how many there are."""
+        """At most `most` with a greater sequence number, in the order of the numbers, and how many there are."""
         at = bisect_right(self._order, seq)
         return [self.letters[each] for each in self._order[at : at + most]], len(self._order) - at
 

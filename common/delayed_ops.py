@@ -74,6 +74,6 @@ class EndDelayed(Struct, array_like=True):
 
 
 class ClearDelayed(Struct, array_like=True):
-    """None of the topic's delayed publishes will be published; at most so many are removed at a time."""
+    """None of the topic's delayed publishes will be published; at most `max` are removed at a time."""
 
     max: int

@@ -17,7 +17,7 @@ def raise_limit(wanted: int) -> int:
 
 
 def lower_limit(most: int) -> None:
-    """Lets this process open no more than so many files, nor less than it may."""
+    """Sets the number of files that this process may open to `most`, or to the hard limit where that is lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 

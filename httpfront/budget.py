@@ -95,13 +95,13 @@ class Account:
             self._count(size)
 
     def hold(self, size: int) -> None:
-        """The connection holds so many bytes now, whether there is room or not."""
+        """The connection holds `size` bytes now, whether there is room or not."""
         if size != self._held:
             self._count(size - self._held)
             self._held = size
 
     def grow(self, size: int) -> None:
-        """The connection is to hold so many bytes; others give way. Raises `front-busy` where there is no room."""
+        """The connection is to hold `size` bytes; others give way. Raises `front-busy` where there is no room."""
         more = size - self._held
         if more > 0:
             budget = self._budget

@@ -22,14 +22,14 @@ class Pace:
         self._left = 0
 
     def begins(self, left: int, window: float) -> float:
-        """The first window of so many seconds begins, with so many bytes still to be moved (any number where nobody
+        """The first window, of `window` seconds, begins with `left` bytes still to be moved (any number where nobody
         knows). When it ends, by the monotonic clock.
         """
         self._left = left
         return time.monotonic() + window
 
     def keeps_up(self, left: int, least: float) -> bool:
-        """A window ends, with so many bytes left: were at least so many moved in it? The next one begins."""
+        """A window ends, with `left` bytes to be moved: were at least `least` moved in it? The next one begins."""
         moved, self._left = self._left - left, left
         return moved >= least
 

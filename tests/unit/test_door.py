@@ -36,7 +36,7 @@ class House:
         return front
 
     def hears(self, count: int) -> None:
-        """Waits until so many fronts have said hello."""
+        """Waits until the given number of fronts have said hello."""
         heard = 0
 
         def all_heard() -> bool:

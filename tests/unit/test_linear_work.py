@@ -44,7 +44,7 @@ from tests.unit.test_parser import Limits, new_parser
 
 Parse = Callable[[Any], object]
 Make = Callable[[int], Any]
-"""A hostile input of about so many bytes."""
+"""A hostile input of about the given number of bytes."""
 
 RUNS, MARGIN, FLOOR = 5, 3, 0.002
 """Of a measurement; times what linear work would take; seconds, of which a clock and a collector may add some."""

@@ -26,7 +26,7 @@ BROKER = str(Path(__file__).parents[2] / "broker")
 HOUR = 3600 * 1_000_000
 
 Scene = Callable[[BrokerDriver, int], Asked | list[Asked] | None]
-"""Makes so many entries; the requests that follow, each a turn of its own. None: time passes instead."""
+"""Makes the given number of entries; the requests that follow, each a turn of its own. None: time passes instead."""
 
 
 class Row(NamedTuple):
@@ -185,7 +185,7 @@ def leased(*then: Asked, lease: int = 100 * HOUR) -> Scene:
 
 
 def leases_lost(broker: BrokerDriver, number: int) -> Asked:
-    """One of many leased messages is let go of."""
+    """One of many leased messages is released."""
     leased()(broker, number)
     broker.dispatcher.core.move_head(broker.state.topics[b"t"], 2, "overflow")
     return Asked(Op.TAKE, b"t", b"u", ops.Take())

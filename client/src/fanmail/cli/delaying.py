@@ -24,7 +24,7 @@ Row = dict[str, object]
 @click.command()
 @click.argument("topic", required=False)
 @click.argument("delayed_id", metavar="[ID]", required=False)
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="The greatest number of them.")
 @json_option
 @ops_options
 def delayed(topic: str | None, delayed_id: str | None, limit: int | None, as_json: bool, server: Server) -> None:
