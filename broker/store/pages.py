@@ -64,7 +64,7 @@ class Pages(apsw.VFS):
         return _File(self, name, flags)
 
     def add(self, took: int) -> None:
-        """A sync has taken `took` nanoseconds."""
+        """A sync has taken so many nanoseconds."""
         self._synced += took
 
     def take(self) -> int:

@@ -64,7 +64,7 @@ class Spare:
                 self.size = 0
 
     def keep_up(self, free: int) -> None:
-        """Makes it whole where `free` bytes on the disk are enough; takes all of it or nothing."""
+        """Makes it whole where so many free bytes are enough; takes all of it or nothing."""
         if free < FULL_BYTES:
             self._called_full(free)
         elif self._full and free >= 2 * FULL_BYTES + self._most:
@@ -74,7 +74,7 @@ class Spare:
             self.fill(self._most)
 
     def fill(self, more: int) -> None:
-        """Makes it longer by `more` bytes, if it is not whole and they are free."""
+        """Makes it longer by so many bytes, if it is not whole and they are free."""
         wanted = min(self._most, self.size + more)
         if wanted <= self.size:
             return

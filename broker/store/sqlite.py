@@ -153,7 +153,7 @@ class SqliteStore:
             self._space.keep_up(self._db)
             if self._unwanted:
                 with self._transaction():
-                    deleted = self._delete_unwanted(self._thresholds.deleted)
+                    deleted = self._delete_unwanted()
                 self._deleted(deleted)
             self._contents.delete_put_off(self._thresholds.deleted)
             if not self._contents.careful:
@@ -210,8 +210,7 @@ class SqliteStore:
         facts = self._facts(writes, clock)
         with self._transaction():
             self._writer.write(writes)
-            written = sum(row is not None for row in writes.pieces.values())
-            deleted = self._delete_unwanted(max(self._thresholds.deleted_beside, 2 * written))
+            deleted = self._delete_unwanted(sum(row is not None for row in writes.pieces.values()))
             if facts:
                 self._db.executemany(FACT, list(facts.items()))
             if writes.topics_begun:
@@ -250,9 +249,9 @@ class SqliteStore:
             facts["brokers"] = self._owner.brokers
         return facts
 
-    def _delete_unwanted(self, most: int) -> int:
-        """Within a transaction, of at most `most` pieces. Returns how many are deleted when it is committed."""
-        some = list(islice(self._unwanted, most))
+    def _delete_unwanted(self, written: int = 0) -> int:
+        """Within a transaction that writes so many pieces; how many are deleted when it is committed."""
+        some = list(islice(self._unwanted, max(self._thresholds.deleted, 2 * written)))
         if some:
             self._writer.delete_pieces(some)
         return len(some)

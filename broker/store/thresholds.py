@@ -13,9 +13,7 @@ class StoreThresholds(NamedTuple):
     cached_bytes: int = 16 * 1024 * 1024
     """Contents that were read are kept, the newest up to this and one always: a batch is read in many parts."""
     deleted: int = 1000
-    """Pieces that housekeeping deletes in one transaction: more would hold up the loop."""
-    deleted_beside: int = 100
-    """Pieces that a commit deletes, or twice as many as it writes: 100 cost its client 0.3 ms."""
+    """Pieces that are deleted in one transaction, or twice as many as it writes: more would hold up the loop."""
     tidied_pages: int = 2048
     """Free pages that are given back to the file system at a time."""
     tidy_above: int = 4096

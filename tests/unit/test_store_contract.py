@@ -421,7 +421,7 @@ def test_what_is_kept_is_in_proportion_to_what_is_alive() -> None:
 @pytest.fixture
 def long_logs(tmp_path: Path) -> Iterator[Stores]:
     """A SQLite store that deletes two pieces at a time."""
-    stores = Stores(partial(open_sqlite, thresholds=StoreThresholds(deleted=2, deleted_beside=2)), True, tmp_path)
+    stores = Stores(partial(open_sqlite, thresholds=StoreThresholds(deleted=2)), True, tmp_path)
     yield stores
     for each in stores.opened:
         each.close()
