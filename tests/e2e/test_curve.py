@@ -451,20 +451,19 @@ def test_a_broker_gets_a_new_key(start_cluster: StartCluster) -> None:
 def test_a_flood_of_refused_handshakes_leaves_the_others_their_turn(target: Cluster) -> None:
     """Many at a time with keys that are not listed: each costs both sides a whole handshake."""
     web = target.fronts[0].web
-    before, until = refused(target, "key"), time.monotonic() + 30
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        while refused(target, "key") < before + 300 and time.monotonic() < until:
-            for _ in range(100):
-                stranger = context.socket(zmq.DEALER)
+        for _ in range(3):
+            before = refused(target, "key")
+            strangers = [context.socket(zmq.DEALER) for _ in range(100)]
+            for stranger in strangers:
                 for name, value in an_unlisted_key(target).items():
                     stranger.setsockopt(getattr(zmq, name), value)
                 stranger.connect(target.map.endpoint("b0"))
-            assert web.publish("mine", b"x").status == 200
-            assert web.take("mine", "ann").body == b"x"
-            wait_for(lambda: refused(target, "key") > before, "some to be refused")
+            while refused(target, "key") < before + 100:
+                assert web.publish("mine", b"x").status == 200
+                assert web.take("mine", "ann").body == b"x"
             context.destroy(linger=0)
             context = zmq.Context()
-        assert refused(target, "key") >= before + 300
     finally:
         context.destroy(linger=0)
