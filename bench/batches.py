@@ -8,8 +8,8 @@ from typing import NamedTuple
 from bench.measurement import Options, Row, Section, at_least, say, turns
 from bench.scripts import Batch, fetch_batches, get_each, make_batch, publish_batches, publish_each
 from bench.station import CONNECTIONS, Station, mailbox
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 
 AIM = 700_000
 """Messages of 100 bytes a second, each way."""

@@ -12,10 +12,10 @@ import msgspec
 import zmq
 
 from bench.processes import BenchError
-from common import ops, wire
 from common.curve import KeyPair, prepare
-from common.ops import Op
 from common.partition import BrokerAddress, ClusterMap
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 
 WINDOW = 2000
 """Requests in flight."""

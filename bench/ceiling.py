@@ -12,8 +12,8 @@ from typing import NamedTuple
 from bench.broker_client import NOTHING, BrokerClient, Item
 from bench.measurement import Options, Row, Section, at_most, say
 from bench.processes import Cluster
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from common.units import MIB
 
 MEMORY = 256 * MIB

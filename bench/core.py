@@ -9,9 +9,9 @@ from bench.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, It
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, at_least, ratio, say
 from bench.processes import BenchError, Cluster, Process
-from common import ops
-from common.ops import Op
 from common.partition import BrokerAddress
+from common.protocol import ops
+from common.protocol.ops import Op
 
 OPERATIONS = 100_000
 """Of each kind in one round; the requests are packed beforehand."""

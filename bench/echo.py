@@ -10,8 +10,8 @@ from collections import defaultdict
 
 import zmq
 
-from common import wire
 from common.process import die_with_parent
+from common.protocol import wire
 
 BURST = 256
 

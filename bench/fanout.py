@@ -8,8 +8,8 @@ from bench.broker_client import NOTHING, BrokerClient, Item
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, at_most, ratio, say, turns
 from bench.processes import BenchError, Cluster
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 
 SUBSCRIBERS = (1, 1_000, 100_000)
 PUBLISHES = 5_000

@@ -13,7 +13,7 @@ from bench.broker_client import NOTHING, ClusterClient
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, say
 from bench.processes import BenchError, Cluster, Process
-from common.ops import Op
+from common.protocol.ops import Op
 
 TOP = 20
 RATE = 250

@@ -14,8 +14,8 @@ from bench.broker_client import NOTHING, ClusterClient, Item
 from bench.measurement import Options, Row, Section, at_least, ratio, say, turns
 from bench.processes import BenchError, Cluster, Group
 from bench.wrk import CONNECTIONS, Load, Run, Watched
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 
 BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
 """No ceiling is met: what is measured is the way, not the refusal."""

@@ -12,7 +12,7 @@ from bench.client import Answer, Connection, HttpConnection, Script, play, reque
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, ratio, say, turns
 from bench.processes import BenchError, Cluster
-from common.ops import Op
+from common.protocol.ops import Op
 
 TOPICS = 1_000_000
 FILLED_AT_ONCE = 100_000

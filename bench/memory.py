@@ -18,8 +18,8 @@ from broker.leases import HELD_COST
 from broker.ledger import LEDGER_COST
 from broker.piece import MESSAGE_COST
 from broker.state import SUBSCRIPTION_COST, TOPIC_COST
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 
 AIM = 300
 """Bytes of an idle subscription, its names included."""

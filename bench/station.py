@@ -14,7 +14,7 @@ from bench.client import Connection, HttpConnection, Script, play
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import ratio
 from bench.processes import Cluster, Process
-from common.ops import Op
+from common.protocol.ops import Op
 
 CONNECTIONS = 4
 """Each with a topic of its own, where nothing else is said."""

@@ -12,10 +12,10 @@ from broker.piece import Piece
 from broker.records import TopicChanged
 from broker.subscription import Subscription
 from broker.topic import Topic
-from common import ops
 from common.clock import Now
 from common.errors import FanmailError
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.wire import Request
 
 _SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
 

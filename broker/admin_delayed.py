@@ -9,10 +9,10 @@ from itertools import islice
 from broker.core import Core
 from broker.delayed import content_of
 from broker.records import DelayEnded, PublishDelayed
-from common import ops
 from common.clock import Now
 from common.errors import FanmailError
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.wire import Request
 
 
 def list_topics(core: Core, args: ops.ListDelayedTopics) -> ops.DelayedTopicPage:

@@ -9,9 +9,9 @@ from broker.core import Core, Mailbox, peek
 from broker.leases import Held
 from broker.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
-from common import ops
 from common.clock import Now
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.wire import Request
 
 
 def describe_user(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.UserRow:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from broker.store.base import Backup, Store, StoreError
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 
 log = logging.getLogger("fanmail.broker")
 

@@ -1,11 +1,11 @@
-"""How long commits and syncs take, counted in buckets under the names that `common/stats.py` gives them."""
+"""How long commits and syncs take, counted in buckets under the names that `common/protocol/stats.py` gives them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
 
-from common.stats import TIME_BOUNDS, bucket
+from common.protocol.stats import TIME_BOUNDS, bucket
 
 _NAMES = {kind: [*(bucket(kind, bound) for bound in TIME_BOUNDS), ""] for kind in ("commit", "sync")}
 

@@ -18,7 +18,7 @@ from broker.thresholds import Thresholds
 from broker.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
-from common.wire import Request
+from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from broker.piece import Piece
 from broker.topic import Topic
-from common import ops
+from common.protocol import ops
 
 
 def cut_runs(

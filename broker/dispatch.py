@@ -23,12 +23,12 @@ from broker.request_log import RequestLog
 from broker.store.base import StoreError
 from broker.traffic import Traffic
 from broker.waiters import Waiter, Waiters
-from common import ops, wire
 from common.clock import Now
 from common.errors import FanmailError
-from common.ops import OPS, Op
 from common.partition import ClusterMap
-from common.wire import BrokerState, Request, RequestFrame, WireError
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
+from common.protocol.wire import BrokerState, Request, RequestFrame, WireError
 
 log = logging.getLogger("fanmail.broker")
 

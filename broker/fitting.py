@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from broker import leasing
 from broker.core import Mailbox
-from common import ops
 from common.clock import Now
 from common.errors import FanmailError
+from common.protocol import ops
 
 
 def check_fits(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:

@@ -15,10 +15,10 @@ from broker.core import Core, Mailbox, find
 from broker.ledger import LEDGER_COST
 from broker.limits import on_disk
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
-from common import ops
 from common.clock import Now
-from common.ops import Op
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.wire import Request
 
 
 def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:

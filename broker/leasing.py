@@ -12,8 +12,8 @@ from broker.letter import Letter
 from broker.limits import on_disk
 from broker.piece import frame
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
-from common import ops
 from common.clock import Now
+from common.protocol import ops
 
 RETRY = 1_000_000
 """Microseconds until a message is buried again for which the disk had no room."""

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from broker.traffic import Traffic
-from common.wire import MAX_PACKED, MAX_REQUESTS
+from common.protocol.wire import MAX_PACKED, MAX_REQUESTS
 
 MAX_WAITING = 16 * 1024 * 1024
 """Bytes of replies that wait for one slow front; more are dropped and counted. A front's requests time out, so

@@ -9,10 +9,10 @@ from broker.limits import on_disk
 from broker.piece import MESSAGE_COST, offsets_fit
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
 from broker.topic import Topic
-from common import ops
 from common.clock import Now
 from common.errors import FanmailError
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.wire import Request
 
 RETRY = 1000
 """Milliseconds until a delayed publish is tried again whose topic is at its ceiling, or the disk at its reserve."""

@@ -7,10 +7,10 @@ from broker.core import Core, Mailbox, find, peek
 from broker.cutting import cut_runs
 from broker.fitting import check_fits
 from broker.records import SubscriptionSet
-from common import ops
 from common.clock import Now
 from common.errors import FanmailError
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.wire import Request
 
 
 def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:

@@ -6,10 +6,10 @@ from broker.core import Core, Mailbox, find
 from broker.lease_room import check_room, fitting
 from broker.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
-from common import ops
 from common.clock import Now
 from common.errors import FanmailError
-from common.wire import Request
+from common.protocol import ops
+from common.protocol.wire import Request
 
 NEVER_GIVEN = "bad-parameter"
 LOST = "lease-lost"

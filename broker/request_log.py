@@ -6,9 +6,9 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
-from common import wire
-from common.ops import Op
-from common.wire import Request, WireError
+from common.protocol import wire
+from common.protocol.ops import Op
+from common.protocol.wire import Request, WireError
 
 log = logging.getLogger("fanmail.broker")
 

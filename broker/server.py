@@ -17,12 +17,12 @@ from broker.peers import Outgoing, Peers, pack_groups
 from broker.records import Record
 from broker.request_log import SLOW
 from broker.store.base import Store
-from common import wire
 from common.clock import Clock, Now
 from common.log_queue import dropped_lines
 from common.partition import ClusterMap
 from common.process import drain_fd
-from common.wire import BrokerState
+from common.protocol import wire
+from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
 

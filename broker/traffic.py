@@ -6,8 +6,8 @@ connection, and every request frame repeats the last number that its front has r
 
 from __future__ import annotations
 
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 
 FUSE = 2
 """Answers are refused where all fronts together have this many times the window under way. Fronts keep within the

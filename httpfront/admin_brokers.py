@@ -7,9 +7,9 @@ from typing import Any
 
 import falcon
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from common.version import VERSION
 from httpfront.gateway import Gateway
 from httpfront.health import render

@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Any
 
-from common import ops
+from common.protocol import ops
 from httpfront.params import number
 
 MOST = 1000

@@ -6,8 +6,8 @@ from typing import Any
 
 import falcon
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.admin_json import PAGE, USUAL, cursor_of, text, user_members
 from httpfront.gateway import Gateway
 from httpfront.health import render

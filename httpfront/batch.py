@@ -15,8 +15,8 @@ from typing import Any
 
 import falcon
 
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 from httpfront.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
 from httpfront.metadata import HARMLESS, unpack_headers
 from httpfront.ndjson import NDJSON, as_lines, content, described

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from common.ops import Op
-from common.stats import TIME_BOUNDS, bucket
+from common.protocol.ops import Op
+from common.protocol.stats import TIME_BOUNDS, bucket
 from httpfront.link import Link
 from httpfront.metrics import cumulative
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import greenlet
 
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 
 
 class Waiting(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import falcon
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.gateway import Gateway
 from httpfront.guards import refuse_streams
 from httpfront.message_limits import MessageLimits

@@ -16,12 +16,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from common import ops, wire
 from common.curve import KeyPair
 from common.errors import FanmailError, StartError
-from common.ops import Op
 from common.partition import ClusterMap
-from common.wire import WireError
+from common.protocol import ops, wire
+from common.protocol.ops import Op
+from common.protocol.wire import WireError
 from httpfront.call import Answer, Call, room_of
 from httpfront.gather import Gather
 from httpfront.hub import Hub, worked_for, works_for

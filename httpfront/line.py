@@ -15,12 +15,12 @@ import zmq
 from msgspec import Raw
 from zmq.utils.monitor import recv_monitor_message
 
-from common import ops, wire
 from common.curve import KeyPair, prepare
 from common.errors import FanmailError
-from common.ops import Op
 from common.partition import BrokerAddress
-from common.wire import WireError
+from common.protocol import ops, wire
+from common.protocol.ops import Op
+from common.protocol.wire import WireError
 from httpfront.call import Answer, Call
 from httpfront.hub import Hub
 from httpfront.link import HUNG_UP, Link

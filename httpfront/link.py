@@ -16,8 +16,8 @@ import logging
 import math
 from collections import deque
 
-from common import ops
-from common.wire import BrokerState, ReplyFrame
+from common.protocol import ops
+from common.protocol.wire import BrokerState, ReplyFrame
 
 log = logging.getLogger("fanmail.front")
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol.ops import Op
 from httpfront.gateway import Gateway
 
 TIMEOUT = 2.0

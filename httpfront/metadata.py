@@ -14,8 +14,8 @@ from typing import Any
 import falcon
 import msgspec
 
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 
 MAX_FIELDS = 32
 MAX_BYTES = 8 * 1024

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import falcon
 from msgspec import Struct
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from common.shares import room
 from httpfront.gateway import WHEN_GONE, Gateway, unwatched
 from httpfront.header_lists import elements, is_too_long, parameters

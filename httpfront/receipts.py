@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import falcon
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op, Receipt
+from common.protocol import ops
+from common.protocol.ops import Op, Receipt
 from httpfront.coding import decoded
 from httpfront.gateway import Gateway
 from httpfront.hub import give_way

@@ -11,7 +11,7 @@ import secrets
 
 import falcon
 
-from common.wire import MAX_REQUEST_ID
+from common.protocol.wire import MAX_REQUEST_ID
 from httpfront.hub import works_for
 
 _USABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_REQUEST_ID}}}").fullmatch

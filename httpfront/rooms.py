@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol.ops import Op
 from httpfront.budget import ACCOUNT, Account, front_busy
 from httpfront.gateway import Gateway
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import falcon
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.broker_metrics import Stats, broker_metrics
 from httpfront.budget import Budget
 from httpfront.gateway import Gateway

@@ -6,9 +6,9 @@ from typing import Any
 
 import falcon
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.batch import FRAMES, choose_format, present_batch
 from httpfront.gateway import Gateway
 from httpfront.guards import refuse_streams

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import falcon
 
-from common import ops, wire
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from httpfront.batch import FORMATS, read_batch
 from httpfront.coding import check_lines, decoded
 from httpfront.gateway import Gateway

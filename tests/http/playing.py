@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
 from httpfront.message_limits import MessageLimits

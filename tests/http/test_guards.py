@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.batch import FRAMES
 from httpfront.host_names import HostNames
 from tests.http.playing import Front, playing, problem

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, cast
 import pytest
 from greenlet import getcurrent, greenlet
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.app import create_app
 from httpfront.gateway import Gateway
 from httpfront.message_limits import MessageLimits

@@ -18,11 +18,11 @@ from broker.state import State
 from broker.store.base import StoreError
 from broker.thresholds import DEFAULT
 from broker.topic_settings import TopicRules
-from common import wire
 from common.clock import Mark, Now
-from common.ops import Op
 from common.partition import ClusterMap
-from common.wire import BrokerState, WireError
+from common.protocol import wire
+from common.protocol.ops import Op
+from common.protocol.wire import BrokerState, WireError
 from tests.simulation.disks import Death, Disk, DyingStore
 from tests.simulation.network import Network
 from tests.simulation.sockets import BrokerContext

@@ -17,7 +17,7 @@ from broker.server import Server
 from broker.waiters import Waiters
 from common.clock import Now
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol.ops import Op
 from httpfront.link import Link
 from tests.simulation.brokers import SkewedClock
 

@@ -17,8 +17,8 @@ import httpfront.hub
 import httpfront.line
 import httpfront.polling
 from common.errors import FanmailError
-from common.ops import Op
 from common.partition import ClusterMap
+from common.protocol.ops import Op
 from httpfront.call import Call
 from httpfront.gateway import WHEN_GONE, Gateway, WhenGone
 from httpfront.hub import Hub

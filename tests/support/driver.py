@@ -20,10 +20,10 @@ from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.thresholds import DEFAULT, Thresholds
 from broker.topic_settings import TopicRule, TopicRules
-from common import ops, wire
 from common.clock import ManualClock
-from common.ops import Op
 from common.partition import BrokerAddress, ClusterMap
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 
 STORE_ID = "0badcafe"
 IDENTITY = Identity("fanmail", "b0", incarnation=77)

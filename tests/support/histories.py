@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from broker.store.sqlite import Owner, SqliteStore
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import ROOMY, SECOND, STORE_ID, BrokerDriver, batch
 from tests.support.tiny import TINY, TINY_STORE
 

@@ -20,8 +20,8 @@ from broker.limits import Limits
 from broker.piece import MESSAGE_COST
 from broker.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.topic_settings import TopicSettings
-from common import ops
 from common.clock import Now, StepWatch
+from common.protocol import ops
 from tests.support.model_shares import heaviest, share, weights_of
 from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser

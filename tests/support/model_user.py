@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from broker.leases import HELD_COST
 from broker.ledger import LEDGER_COST
-from common import ops
 from common.clock import Now
+from common.protocol import ops
 from tests.support.model_mail import DEAD, DELAYED, FRESH, LEASED, WAITING, Got, Item, Lost
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from broker import admin
 from broker.index import Index, in_order
 from broker.records import TopicChanged
 from broker.thresholds import DEFAULT
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, batch, loaded, receipt_of
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, snapshot

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.piece import offsets_fit
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from httpfront.batch import FRAMES, as_ndjson, bodies, choose_format, present_batch, read_batch
 from httpfront.metadata import pack_headers
 from httpfront.ndjson import NDJSON

@@ -22,8 +22,8 @@ from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
 from broker.topic import Topic
 from broker.topic_settings import TopicRule, TopicSettings
-from common import ops, wire
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, loaded
 from tests.support.mirror import MirrorStore
 from tests.support.model import Model

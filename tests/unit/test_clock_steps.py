@@ -16,9 +16,9 @@ from broker.store.clock_facts import FACT
 from broker.store.files import FILE
 from broker.store.sqlite import Owner, SqliteStore
 from broker.topic_settings import TopicRule
-from common import ops
 from common.clock import HOLD, NEW, ManualClock, Mark, StepWatch
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.mirror import MirrorStore
 from tests.unit.test_leases import receipt

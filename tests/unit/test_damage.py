@@ -18,8 +18,8 @@ from broker.store.files import FILE, MARKER, WAL
 from broker.store.inspection import inspect
 from broker.store.pages import PAGE_BYTES
 from broker.store.sqlite import Owner, SqliteStore
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver, batch
 from tests.support.histories import History, new_folder
 from tests.support.snapshot import snapshot

@@ -11,10 +11,10 @@ from msgspec import Raw
 from broker import dispatch
 from broker.core import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
-from common import ops, wire
-from common.ops import OPS, Op
 from common.partition import BrokerAddress, ClusterMap
-from common.wire import BrokerState
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
+from common.protocol.wire import BrokerState
 from tests.support.driver import ALONE, IDENTITY, Answer, Asked, BrokerDriver, unpacked
 from tests.support.snapshot import snapshot
 

@@ -128,7 +128,7 @@ def test_falcon_and_waitress_are_in_the_front_only() -> None:
 
 
 def test_the_link_and_the_peers_are_told_of_sockets_and_hold_none() -> None:
-    for module in ("httpfront.link", "broker.peers", "common.wire"):
+    for module in ("httpfront.link", "broker.peers", "common.protocol.wire"):
         assert not packages(tree(module)) & {"zmq", "socket", "select", "os", "time"}
 
 

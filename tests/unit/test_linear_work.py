@@ -21,11 +21,11 @@ import pytest
 from falcon.testing import create_environ
 
 from broker.topic_settings import parse_rules
-from common import ops, wire
 from common.access_rules import PUBLISH, parse_rule
 from common.errors import FanmailError
 from common.names import parse_name
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from common.units import size
 from httpfront.admin_json import read_cursor
 from httpfront.auth import UnknownCallerError, find_token

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import ops
-from common.wire import BrokerState, ReplyFrame
+from common.protocol import ops
+from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.link import CLOCK_SAMPLES, PING_EVERY, SILENT_AFTER, Link
 
 RIGHT = ops.Pong("fanmail", "b0")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 from httpfront.metadata import (
     DEFAULT_TYPE,
     MAX_BYTES,

@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.ages import oldest_age
 from broker.commits import count_commit
-from common import ops
-from common.ops import Op
-from common.stats import TIME_BOUNDS
-from common.wire import BrokerState, ReplyFrame
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.stats import TIME_BOUNDS
+from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.answered import Answered
 from httpfront.broker_metrics import broker_metrics
 from httpfront.link import Link

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
-from common.ops import Receipt
+from common.protocol.ops import Receipt
 from httpfront.receipts import named_receipt, parse_receipt, path_to, read_receipts, receipt_text
 
 NUMBERS = st.integers(1, 10**18 - 1)

@@ -11,9 +11,9 @@ import pytest
 
 from broker import dispatch
 from broker.request_log import MOST_IDS, SLOW, RequestLog
-from common import ops, wire
 from common.log import JsonFormatter
-from common.ops import OPS, Op
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
 from tests.support.driver import Asked, BrokerDriver
 
 TOPIC, USER, BODY = b"Zx9topic", b"Zx9user", b"Zx9body"

@@ -15,8 +15,8 @@ from broker.leases import HELD_COST
 from broker.ledger import LEDGER_COST
 from broker.letter import LETTER_COST
 from broker.shares import Ranking, UserShares
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from common.shares import room
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, gauges, snapshot

@@ -14,8 +14,8 @@ from broker import dispatch
 from broker.listener import Listener
 from broker.request_log import SLOW
 from broker.server import Server
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import Asked, BrokerDriver
 
 Turn = Callable[..., list[logging.LogRecord]]

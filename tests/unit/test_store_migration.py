@@ -18,8 +18,8 @@ from broker.store.files import FILE
 from broker.store.inspection import inspect
 from broker.store.schema import VERSION
 from broker.store.sqlite import Owner, SqliteStore
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, loaded
 from tests.support.life import BATCH, OFFSETS
 from tests.support.snapshot import check_state, pieces_of, snapshot

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from broker.traffic import FUSE, Traffic
-from common import ops
 from common.errors import FanmailError
+from common.protocol import ops
 from httpfront.call import Call, room_of
 from httpfront.link import Link
 from httpfront.windows import Windows

@@ -6,7 +6,7 @@ one request or reply that it belongs to, so that it is never copied into a packe
     request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args, request_id], ...], taken]
     reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...], sent]
 
-Packed as MessagePack. `args` and `result` are those of `common/ops.py`; with a second frame, their empty
+Packed as MessagePack. `args` and `result` are those of `common/protocol/ops.py`; with a second frame, their empty
 `body` field stands for it. A reply with `code` "" is a success, its result nil where there is nothing to
 hand out; otherwise `code` is one of `common/errors.py` and the result is the detail: a text, or [text, {more members}].
 
@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from common.errors import FanmailError
-from common.ops import OPS, Op
+from common.protocol.ops import OPS, Op
 
 VERSION = 1
 MAX_REQUESTS = 64

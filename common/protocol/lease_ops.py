@@ -1,4 +1,4 @@
-"""What is asked of leased messages and dead letters, and what comes back; the table is `common/ops.py`."""
+"""What is asked of leased messages and dead letters, and what comes back; the table is `common/protocol/ops.py`."""
 
 from __future__ import annotations
 

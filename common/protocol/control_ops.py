@@ -1,4 +1,4 @@
-"""Arguments and results of the operations that are about a broker itself (`common/ops.py`)."""
+"""Arguments and results of the operations that are about a broker itself (`common/protocol/ops.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator asks of brokers, and what comes back; the table is `common/ops.py`.
+"""What the operator asks of brokers, and what comes back; the table is `common/protocol/ops.py`.
 
 A broker looks at no more than so many entries in one turn of its loop, whoever asks: an answer may be shorter than what
 was asked for, even empty, and `done` says whether there is more behind `last`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from common.lease_ops import Amount
+from common.protocol.lease_ops import Amount
 
 
 class ListTopics(Struct, array_like=True):

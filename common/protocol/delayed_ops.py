@@ -1,5 +1,5 @@
-"""What the operator asks of delayed publishes, and what comes back; the table is `common/ops.py`. As in
-`common/admin_ops.py`, an answer may be shorter than what was asked for, and `done` says whether there is more.
+"""What the operator asks of delayed publishes, and what comes back; the table is `common/protocol/ops.py`. As in
+`common/protocol/admin_ops.py`, an answer may be shorter than what was asked for, and `done` says whether there is more.
 """
 
 from __future__ import annotations
