@@ -12,8 +12,8 @@ import msgspec
 import zmq
 
 from bench.processes import BenchError
-from common.curve import KeyPair, prepare
-from common.partition import BrokerAddress, ClusterMap
+from common.cluster.description import BrokerAddress, ClusterMap
+from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 

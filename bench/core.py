@@ -9,7 +9,7 @@ from bench.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, It
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, at_least, ratio, say
 from bench.processes import BenchError, Cluster, Process
-from common.partition import BrokerAddress
+from common.cluster.description import BrokerAddress
 from common.protocol import ops
 from common.protocol.ops import Op
 

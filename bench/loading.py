@@ -19,7 +19,7 @@ from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
 from broker.store.files import FILE
 from broker.store.sqlite import Owner, SqliteStore
 from common.clock import NEW
-from common.partition import describe_local, load_cluster
+from common.cluster.description import describe_local, load_cluster
 
 AIM = 5.0
 """Seconds for each million."""

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Self
 
 from bench.wires import IPC, describe, free_port
-from common.partition import ClusterMap, load_cluster
-from common.process import READY_FD, SUPERVISOR
+from common.cluster.description import ClusterMap, load_cluster
+from common.process.start import READY_FD, SUPERVISOR
 
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0

@@ -6,8 +6,8 @@ import os
 import socket
 from pathlib import Path
 
-from common.curve import SECRET, KeyPair, new_pair, secret_path
-from common.partition import FRONT, describe_local
+from common.cluster.description import FRONT, describe_local
+from common.keys.curve import SECRET, KeyPair, new_pair, secret_path
 
 IPC, TCP, CURVE = "ipc", "TCP", "TCP with CURVE"
 

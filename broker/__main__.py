@@ -32,13 +32,14 @@ from broker.topic_settings import TopicRules, parse_rules
 from broker.traffic import Traffic
 from common import config
 from common.clock import SystemClock, stopwatch
+from common.cluster.description import ClusterMap, load_cluster
 from common.config import BrokerSettings
-from common.curve import broker_pair
-from common.descriptors import free_descriptors, lower_limit, raise_limit
 from common.errors import StartError
-from common.log import setup_logging
-from common.partition import ClusterMap, load_cluster
-from common.process import (
+from common.keys.curve import broker_pair
+from common.process.descriptors import free_descriptors, lower_limit, raise_limit
+from common.process.log import setup_logging
+from common.process.run_dir import LostLockError, hold_lock, private_dir
+from common.process.start import (
     announce_ready,
     announce_stopping,
     description_path,
@@ -46,7 +47,6 @@ from common.process import (
     on_hangup,
     run_service,
 )
-from common.run_dir import LostLockError, hold_lock, private_dir
 from common.toml_file import read_toml
 from common.units import MIB
 

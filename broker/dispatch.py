@@ -24,8 +24,8 @@ from broker.store.base import StoreError
 from broker.traffic import Traffic
 from broker.waiters import Waiter, Waiters
 from common.clock import Now
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError
-from common.partition import ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
 from common.protocol.wire import BrokerState, Request, RequestFrame, WireError

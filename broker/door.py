@@ -22,8 +22,8 @@ from pathlib import Path
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from common.descriptors import free_descriptors
 from common.errors import StartError
+from common.process.descriptors import free_descriptors
 
 log = logging.getLogger("fanmail.broker")
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import zmq
 from zmq.utils import z85
 
-from common.curve import KeyPair
+from common.keys.curve import KeyPair
 
 log = logging.getLogger("fanmail.broker")
 

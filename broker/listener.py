@@ -11,9 +11,9 @@ import zmq
 
 from broker.door import Door
 from broker.gate import Gate
-from common.curve import KeyPair
+from common.cluster.description import is_ipv6
 from common.errors import StartError
-from common.partition import is_ipv6
+from common.keys.curve import KeyPair
 
 HIGH_WATER = 1000
 """Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""

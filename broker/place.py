@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import StartError
-from common.run_dir import Keeper, hold_lock, write_file
+from common.process.run_dir import Keeper, hold_lock, write_file
 
 
 class Place:

@@ -18,9 +18,9 @@ from broker.records import Record
 from broker.request_log import SLOW
 from broker.store.base import Store
 from common.clock import Clock, Now
-from common.log_queue import dropped_lines
-from common.partition import ClusterMap
-from common.process import drain_fd
+from common.cluster.description import ClusterMap
+from common.process.log_queue import dropped_lines
+from common.process.start import drain_fd
 from common.protocol import wire
 from common.protocol.wire import BrokerState
 

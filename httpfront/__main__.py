@@ -11,14 +11,15 @@ from typing import Any
 
 from common import config
 from common.clock import SystemClock
+from common.cluster.description import ClusterMap, DescriptionFile, load_cluster
 from common.config import FrontSettings
-from common.curve import KeyPair, check_front, front_pair
-from common.descriptors import raise_limit
 from common.errors import StartError
-from common.log import setup_logging
-from common.log_queue import queue_standard_error
-from common.partition import ClusterMap, DescriptionFile, load_cluster
-from common.process import (
+from common.keys.curve import KeyPair, check_front, front_pair
+from common.process.descriptors import raise_limit
+from common.process.log import setup_logging
+from common.process.log_queue import queue_standard_error
+from common.process.run_dir import hold_lock, private_dir
+from common.process.start import (
     announce_ready,
     announce_stopping,
     description_path,
@@ -27,7 +28,6 @@ from common.process import (
     on_hangup,
     run_service,
 )
-from common.run_dir import hold_lock, private_dir
 from httpfront.access import AccessLog
 from httpfront.answered import Answered
 from httpfront.app import create_app

@@ -10,8 +10,8 @@ import time
 
 import msgspec
 
-from common.log import timestamp
-from common.log_queue import LogQueue
+from common.process.log import timestamp
+from common.process.log_queue import LogQueue
 from httpfront.answered import Answered
 
 

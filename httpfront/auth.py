@@ -17,7 +17,7 @@ import falcon
 
 from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
-from common.key_file import TOKEN, ApiKey, digest, read_keys
+from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
 from httpfront.budget import ACCOUNT, Account
 from httpfront.rights import ANY_KEY, OPEN, Needs
 from httpfront.router import OPTIONS, SERVER, raw_path

@@ -16,9 +16,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from common.curve import KeyPair
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError, StartError
-from common.partition import ClusterMap
+from common.keys.curve import KeyPair
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError

@@ -15,9 +15,9 @@ import zmq
 from msgspec import Raw
 from zmq.utils.monitor import recv_monitor_message
 
-from common.curve import KeyPair, prepare
+from common.cluster.description import BrokerAddress
 from common.errors import FanmailError
-from common.partition import BrokerAddress
+from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError

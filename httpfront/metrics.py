@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from common.log_queue import dropped_lines
+from common.process.log_queue import dropped_lines
 from common.version import VERSION
 from httpfront.answered import Answered
 from httpfront.auth import REASONS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from common.access_rules import ADMIN, CONSUME, METRICS, PUBLISH, SUBSCRIBE
+from common.keys.access_rules import ADMIN, CONSUME, METRICS, PUBLISH, SUBSCRIBE
 
 OPEN, ANY_KEY = "open", "any key"
 """No key is needed; any key will do."""

@@ -18,7 +18,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
-from common.listeners import open_listeners
+from common.process.listeners import open_listeners
 from httpfront.answered import Answered
 from httpfront.budget import UNBOUNDED, Budget
 from httpfront.channel import Channel

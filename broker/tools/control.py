@@ -10,9 +10,9 @@ from typing import Any, Self
 import zmq
 from msgspec import Struct
 
-from common.curve import KeyPair, prepare
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError
-from common.partition import ClusterMap
+from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 

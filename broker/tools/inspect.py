@@ -15,8 +15,8 @@ from broker.store.base import UnusableStoreError
 from broker.store.files import FILE, LOCK, traces
 from broker.store.inspection import TopicRow, inspect
 from common.errors import StartError
-from common.process import INTERRUPTED, how_many, run_main
-from common.run_dir import lock_to_look
+from common.process.run_dir import lock_to_look
+from common.process.start import INTERRUPTED, how_many, run_main
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")

@@ -20,8 +20,8 @@ from broker.store.copying import copy_anew
 from broker.store.files import FILE, LOCK, MARKER, family, mark, nothing_in, remove_family, sync, traces
 from broker.store.inspection import inspect
 from common.errors import StartError
-from common.process import INTERRUPTED, run_main
-from common.run_dir import lock_file, lock_to_look, private_dir
+from common.process.run_dir import lock_file, lock_to_look, private_dir
+from common.process.start import INTERRUPTED, run_main
 
 PROG = "restore"
 

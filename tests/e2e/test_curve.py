@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
-from common.curve import new_pair
+from common.keys.curve import new_pair
 from common.protocol import wire
 from common.protocol.ops import Op, Ping
 from tests.conftest import StartCluster

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from common.partition import describe_local
+from common.cluster.description import describe_local
 from common.protocol import ops, wire
 from common.protocol.ops import Op, Publish
 from common.protocol.wire import BrokerState

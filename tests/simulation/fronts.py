@@ -16,8 +16,8 @@ import httpfront.gateway
 import httpfront.hub
 import httpfront.line
 import httpfront.polling
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError
-from common.partition import ClusterMap
 from common.protocol.ops import Op
 from httpfront.call import Call
 from httpfront.gateway import WHEN_GONE, Gateway, WhenGone

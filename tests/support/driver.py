@@ -21,7 +21,7 @@ from broker.store.memory import MemoryStore
 from broker.thresholds import DEFAULT, Thresholds
 from broker.topic_settings import TopicRule, TopicRules
 from common.clock import ManualClock
-from common.partition import BrokerAddress, ClusterMap
+from common.cluster.description import BrokerAddress, ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 

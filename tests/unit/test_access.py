@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from common.log_queue import LogQueue
+from common.process.log_queue import LogQueue
 from httpfront.access import AccessLog
 from httpfront.answered import Answered
 from httpfront.request_id import trace_id

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from falcon.routing.util import map_http_methods
 
-from common.access_rules import PATTERNS
 from common.clock import HOLD, ManualClock
-from common.key_file import digest
+from common.keys.access_rules import PATTERNS
+from common.keys.api_keys import digest
 from httpfront.app import create_app
 from httpfront.auth import REASONS, KeyRing, UnknownCallerError
 from httpfront.message_limits import MessageLimits

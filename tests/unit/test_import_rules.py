@@ -114,7 +114,9 @@ def test_nothing_of_the_tests_is_imported(module: str) -> None:
 def test_zmq_is_where_the_sockets_are() -> None:
     sockets = {f"broker.{name}" for name in ("server", "listener", "gate", "door", "tools.control")}
     sockets.add("httpfront.line")
-    assert importers("zmq") == sockets | {"common.curve"}, "common.curve makes keys and sets options; it has no socket"
+    assert importers("zmq") == sockets | {"common.keys.curve"}, (
+        "common.keys.curve makes keys and sets options; it has no socket"
+    )
 
 
 def test_sqlite_is_where_stores_are() -> None:
@@ -145,7 +147,7 @@ def test_a_broker_reads_no_clock_below_main(module: str) -> None:
 
 def test_shared_code_reads_the_clock_in_one_place() -> None:
     readers = {module for module in of("common") if packages(tree(module)) & {"time", "random", "secrets"}}
-    assert readers <= {"common.clock", "common.api_keys"}, "and where secrets are made"
+    assert readers <= {"common.clock", "common.tools.new_api_key"}, "and where secrets are made"
     for module in of("common"):
         if module != "common.clock":
             assert not calls(tree(module)) & (CLOCK_CALLS - {"SystemClock", "stopwatch"}), module
@@ -153,7 +155,7 @@ def test_shared_code_reads_the_clock_in_one_place() -> None:
 
 def test_the_environment_is_read_where_settings_and_processes_are() -> None:
     readers = {each for each in MODULES if calls(tree(each)) & {"os.environ", "os.getenv", "os.environb"}}
-    assert readers <= {"common.config", "common.process", "common.supervise"}
+    assert readers <= {"common.config", "common.process.start", "common.process.supervise"}
 
 
 @pytest.mark.parametrize("module", list(MODULES))

@@ -21,8 +21,8 @@ import pytest
 from falcon.testing import create_environ
 
 from broker.topic_settings import parse_rules
-from common.access_rules import PUBLISH, parse_rule
 from common.errors import FanmailError
+from common.keys.access_rules import PUBLISH, parse_rule
 from common.names import parse_name
 from common.protocol import ops, wire
 from common.protocol.ops import Op

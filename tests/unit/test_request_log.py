@@ -11,7 +11,7 @@ import pytest
 
 from broker import dispatch
 from broker.request_log import MOST_IDS, SLOW, RequestLog
-from common.log import JsonFormatter
+from common.process.log import JsonFormatter
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
 from tests.support.driver import Asked, BrokerDriver

@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from common.cluster.description import DESCRIPTION
 from common.config import Settings
 from common.errors import StartError
-from common.listeners import open_listeners
-from common.log_queue import queue_standard_error
-from common.partition import DESCRIPTION
-from common.run_dir import SUPERVISOR, await_lock, mark_stopping
+from common.process.listeners import open_listeners
+from common.process.log_queue import queue_standard_error
+from common.process.run_dir import SUPERVISOR, await_lock, mark_stopping
 from common.toml_file import read_toml
 from common.units import count
 

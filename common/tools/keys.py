@@ -1,4 +1,4 @@
-"""`python -m common.keys`, which is `bin/keys`: makes keys. Each kind of key is a subcommand in a module of its own."""
+"""`python -m common.tools.keys`, which is `bin/keys`: make keys, each kind by a subcommand in a module of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import NoReturn
 
-from common import api_keys, curve_keys
 from common.errors import StartError
-from common.process import run_main
+from common.process.start import run_main
+from common.tools import new_api_key, new_curve_keys
 
 PROG = "keys"
-COMMANDS = (api_keys.add_command, curve_keys.add_command)
+COMMANDS = (new_api_key.add_command, new_curve_keys.add_command)
 """Each adds its subcommand, and sets `run` to what it does: options -> exit code."""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from common.clock import Clock, SystemClock
 from common.errors import StartError
-from common.key_file import digest, parse_keys
+from common.keys.api_keys import digest, parse_keys
 from common.toml_file import parse_toml
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+").fullmatch

@@ -1,4 +1,4 @@
-"""`python -m common.quickstart`, which is `bin/quickstart`: brokers, fronts and a tour to paste."""
+"""`python -m common.tools.quickstart`, which is `bin/quickstart`: brokers, fronts and a tour to paste."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import configargparse
 
 from common.config import FrontSettings, Settings
 from common.errors import StartError
-from common.log import setup_logging
-from common.log_queue import LogQueue
-from common.process import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
-from common.supervise import Child, Supervisor
+from common.process.log import setup_logging
+from common.process.log_queue import LogQueue
+from common.process.start import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
+from common.process.supervise import Child, Supervisor
 
 PROG = "quickstart"
 HOST = "127.0.0.1"

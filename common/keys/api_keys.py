@@ -22,8 +22,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.access_rules import Rule, parse_rule
 from common.errors import FanmailError, StartError
+from common.keys.access_rules import Rule, parse_rule
 from common.names import MAX_NAME, check_name
 from common.toml_file import read_toml
 

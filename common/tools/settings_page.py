@@ -1,4 +1,4 @@
-"""`python -m common.settings_page`: prints docs/settings.md from the table of settings."""
+"""`python -m common.tools.settings_page`: prints docs/settings.md from the table of settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersS
 
 _HEAD = """# Settings
 
-Made from `common/config.py` by `python -m common.settings_page`. Flags come before variables, those before the
+Made from `common/config.py` by `python -m common.tools.settings_page`. Flags come before variables, those before the
 `[fanmail]` table of the file named by `--config`, that before the default. Sizes may be written `64KiB`, `1MiB`,
 `2GiB`. Several values (addresses, names, ids) are written with commas, as a TOML array, or by giving the flag again.
 One file serves fronts and brokers: what belongs to the other is passed over, what is unknown is refused.

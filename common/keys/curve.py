@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import zmq
 
+from common.cluster.description import FRONT, BrokerAddress, ClusterMap, is_ipv6, is_key
 from common.errors import StartError
-from common.partition import FRONT, BrokerAddress, ClusterMap, is_ipv6, is_key
 from common.toml_file import parse_toml
 
 SECRET = "secret_key"

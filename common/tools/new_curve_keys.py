@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from common.curve import SECRET, new_pair, read_pair, secret_path
+from common.cluster.description import FRONT, is_id
 from common.errors import StartError
-from common.partition import FRONT, is_id
+from common.keys.curve import SECRET, new_pair, read_pair, secret_path
 
 SUMMARY = "make keys for the connections between fronts and brokers"
 
