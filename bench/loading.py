@@ -16,8 +16,8 @@ from bench.measurement import Options, Row, Section, at_most, say
 from bench.processes import BenchError, Group
 from bench.scripts import make_batch
 from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
-from broker.store.files import FILE
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
 from common.cluster.description import describe_local, load_cluster
 

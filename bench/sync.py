@@ -13,7 +13,7 @@ from bench.disk import data_folder
 from bench.measurement import Options, Row, Section, ratio, say, turns
 from bench.scripts import make_batch
 from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
 
 TOPIC = b"topic"

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from broker import admin_delayed
 from broker.admin import list_topics
-from broker.backups import Backups
 from broker.core import BrokenInvariantError, Core
 from broker.due import DueWork
 from broker.gauges import gauges
@@ -20,6 +19,7 @@ from broker.handlers import HANDLERS
 from broker.identity import Identity as Identity
 from broker.peers import Outgoing
 from broker.request_log import RequestLog
+from broker.store.backup_job import Backups
 from broker.store.base import StoreError
 from broker.traffic import Traffic
 from broker.waiters import Waiter, Waiters

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from broker.backups import Backups
 from broker.commits import count_commit
 from broker.dispatch import Dispatcher
 from broker.listener import Listener
@@ -16,6 +15,7 @@ from broker.loading import load
 from broker.peers import Outgoing, Peers, pack_groups
 from broker.records import Record
 from broker.request_log import SLOW
+from broker.store.backup_job import Backups
 from broker.store.base import Store
 from common.clock import Clock, Now
 from common.cluster.description import ClusterMap

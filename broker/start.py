@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE, LOCK
-from broker.store.looking import look_for
-from broker.store.schema import other_brokers
+from broker.store.sqlite.files import FILE, LOCK
+from broker.store.sqlite.looking import look_for
+from broker.store.sqlite.schema import other_brokers
 from common import config
 from common.clock import SystemClock
 from common.cluster.description import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster

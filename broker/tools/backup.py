@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from broker.store.files import FILE, family, remove_family, sync
+from broker.store.sqlite.files import FILE, family, remove_family, sync
 from broker.tools.control import Control
 from common import config
 from common.cluster.description import ClusterMap, load_cluster

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 
-from broker.store.pages import Pages
+from broker.store.sqlite.pages import Pages
 from common.cluster.description import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ

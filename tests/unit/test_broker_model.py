@@ -17,7 +17,7 @@ from broker.leases import Held
 from broker.ledger import Ledger
 from broker.limits import Limits
 from broker.store.base import Store
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.sqlite.store import Owner, SqliteStore
 from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
 from broker.topic import Topic

@@ -29,8 +29,8 @@ from broker.records import (
 )
 from broker.store.base import Store, StoreError
 from broker.store.memory import MemoryStore
-from broker.store.sqlite import Owner, SqliteStore
-from broker.store.thresholds import DEFAULT, StoreThresholds
+from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, loaded

@@ -14,10 +14,10 @@ import pytest
 
 from broker.state import State
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE
-from broker.store.inspection import inspect
-from broker.store.schema import VERSION
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.inspection import inspect
+from broker.store.sqlite.schema import VERSION
+from broker.store.sqlite.store import Owner, SqliteStore
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, loaded

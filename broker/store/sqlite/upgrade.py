@@ -18,11 +18,11 @@ from typing import Any
 import apsw
 
 from broker.store.base import UnusableStoreError
-from broker.store.contents import TABLE, digest_of, of_delayed, of_letter
-from broker.store.files import sync
-from broker.store.looking import Found
-from broker.store.pages import Pages
-from broker.store.schema import VERSION, lay_out, make_tables
+from broker.store.sqlite.contents import TABLE, digest_of, of_delayed, of_letter
+from broker.store.sqlite.files import sync
+from broker.store.sqlite.looking import Found
+from broker.store.sqlite.pages import Pages
+from broker.store.sqlite.schema import VERSION, lay_out, make_tables
 
 log = logging.getLogger("fanmail.broker")
 

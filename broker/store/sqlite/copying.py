@@ -8,9 +8,9 @@ from pathlib import Path
 import apsw
 
 from broker.store.base import UnusableStoreError
-from broker.store.files import remove_family, sync
-from broker.store.looking import look_at
-from broker.store.pages import CHECKSUM_BYTES, Pages, trusting
+from broker.store.sqlite.files import remove_family, sync
+from broker.store.sqlite.looking import look_at
+from broker.store.sqlite.pages import CHECKSUM_BYTES, Pages, trusting
 
 PAGES = 1024
 """That are copied at a time."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import apsw
 
 from broker.store.base import StoreError
-from broker.store.files import remove_family, sync
-from broker.store.pages import Pages, trusting
+from broker.store.sqlite.files import remove_family, sync
+from broker.store.sqlite.pages import Pages, trusting
 
 PART = ".part"
 """How the names of copies end that are not complete."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from broker.records import MisfitError
 from broker.state import State
 from broker.store.base import DamagedError, Lost, UnusableStoreError
-from broker.store.inspection import Inspection
+from broker.store.sqlite.inspection import Inspection
 from broker.topic import Topic
 
 NAMED = 5

@@ -6,8 +6,8 @@ from typing import Any
 
 import apsw
 
-from broker.store.burst import Burst, Row
-from broker.store.contents import Contents, digest_of, of_delayed, of_letter
+from broker.store.sqlite.burst import Burst, Row
+from broker.store.sqlite.contents import Contents, digest_of, of_delayed, of_letter
 
 Table = tuple[str, str, str]
 

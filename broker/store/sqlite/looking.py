@@ -11,9 +11,9 @@ from urllib.parse import quote
 import apsw
 
 from broker.store.base import EmptyStoreError, UnusableStoreError
-from broker.store.files import JOURNAL, WAL, marked, nothing_in, traces
-from broker.store.pages import PAGE_BYTES, Pages
-from broker.store.schema import check_header, has_topics
+from broker.store.sqlite.files import JOURNAL, WAL, marked, nothing_in, traces
+from broker.store.sqlite.pages import PAGE_BYTES, Pages
+from broker.store.sqlite.schema import check_header, has_topics
 
 
 class Found(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any
 import apsw
 
 from broker.store.base import UnusableStoreError
-from broker.store.files import sync
-from broker.store.pages import CHECKSUM_BYTES, PAGE_BYTES, Pages
+from broker.store.sqlite.files import sync
+from broker.store.sqlite.pages import CHECKSUM_BYTES, PAGE_BYTES, Pages
 
 APPLICATION_ID = 0x466D4131
 """In the header of the file (SQLite's `application_id`): this is one of ours."""

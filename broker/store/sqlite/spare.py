@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from broker.store.files import sync
+from broker.store.sqlite.files import sync
 
 log = logging.getLogger("fanmail.broker")
 

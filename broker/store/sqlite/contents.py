@@ -16,8 +16,8 @@ import apsw
 from xxhash import xxh3_64_intdigest
 
 from broker.store.base import Content, DamagedError
-from broker.store.pages import Pages, trusting
-from broker.store.schema import CONTENTS
+from broker.store.sqlite.pages import Pages, trusting
+from broker.store.sqlite.schema import CONTENTS
 
 Row = tuple[Any, ...]
 

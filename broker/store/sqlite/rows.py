@@ -12,8 +12,8 @@ from broker import records
 from broker.letter import Letter
 from broker.records import Record
 from broker.store.base import Content, DamagedError, Lost
-from broker.store.clock_facts import read_calendar
-from broker.store.contents import Contents, of_delayed, of_letter
+from broker.store.sqlite.clock_facts import read_calendar
+from broker.store.sqlite.contents import Contents, of_delayed, of_letter
 
 
 class Rows:

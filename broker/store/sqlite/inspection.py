@@ -11,12 +11,12 @@ import apsw
 
 from broker.calendar import Calendar
 from broker.store.base import Content
-from broker.store.clock_facts import read_calendar
-from broker.store.contents import Contents
-from broker.store.looking import check_pages, facts_of, look_at
-from broker.store.pages import Pages
-from broker.store.rows import HEADS, Rows
-from broker.store.schema import VERSION
+from broker.store.sqlite.clock_facts import read_calendar
+from broker.store.sqlite.contents import Contents
+from broker.store.sqlite.looking import check_pages, facts_of, look_at
+from broker.store.sqlite.pages import Pages
+from broker.store.sqlite.rows import HEADS, Rows
+from broker.store.sqlite.schema import VERSION
 
 
 class TopicRow(NamedTuple):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.files import WAL
-from broker.store.pages import PAGE_BYTES
-from broker.store.spare import SPARE_BYTES, Spare
-from broker.store.thresholds import StoreThresholds
+from broker.store.sqlite.files import WAL
+from broker.store.sqlite.pages import PAGE_BYTES
+from broker.store.sqlite.spare import SPARE_BYTES, Spare
+from broker.store.sqlite.thresholds import StoreThresholds
 
 _LOG_PAGES, _SCARCE_LOG_PAGES = 1000, 64
 """Pages in the log after which it goes into the file; and where the disk is full."""

@@ -19,19 +19,19 @@ import apsw
 
 from broker.records import Record
 from broker.store.base import Content, Lost, StoreError, UnusableStoreError
-from broker.store.burst import Burst, UserKey
-from broker.store.clock_facts import FACT, calendar_fact, mark_fact, read_mark
-from broker.store.contents import Contents
-from broker.store.files import FILE, check_marker, leave_marker, mark
-from broker.store.looking import Found, facts_of, look_for
-from broker.store.pages import Pages
-from broker.store.rows import Rows
-from broker.store.schema import open_database, other_brokers
-from broker.store.space import Space
-from broker.store.sqlite_backup import SqliteBackup, remove_copies
-from broker.store.thresholds import DEFAULT, StoreThresholds
-from broker.store.upgrade import upgrade
-from broker.store.writing import Writer
+from broker.store.sqlite.backup import SqliteBackup, remove_copies
+from broker.store.sqlite.burst import Burst, UserKey
+from broker.store.sqlite.clock_facts import FACT, calendar_fact, mark_fact, read_mark
+from broker.store.sqlite.contents import Contents
+from broker.store.sqlite.files import FILE, check_marker, leave_marker, mark
+from broker.store.sqlite.looking import Found, facts_of, look_for
+from broker.store.sqlite.pages import Pages
+from broker.store.sqlite.rows import Rows
+from broker.store.sqlite.schema import open_database, other_brokers
+from broker.store.sqlite.space import Space
+from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
+from broker.store.sqlite.upgrade import upgrade
+from broker.store.sqlite.writing import Writer
 from common.clock import Mark
 
 log = logging.getLogger("fanmail.broker")
