@@ -12,12 +12,12 @@ from bench.broker_client import NOTHING, BrokerClient, Item
 from bench.http_load import BROKER_FLAGS
 from bench.measurement import Options, Row, Section, at_most, say
 from bench.processes import Cluster
-from broker.delayed import DELAYED_COST
-from broker.keys import KEY_COST
-from broker.leases import HELD_COST
-from broker.ledger import LEDGER_COST
-from broker.piece import MESSAGE_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.delayed import DELAYED_COST
+from broker.state.idempotency import KEY_COST
+from broker.state.leases import HELD_COST
+from broker.state.ledger import LEDGER_COST
+from broker.state.piece import MESSAGE_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 

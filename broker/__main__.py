@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.door import NEEDED
@@ -22,13 +21,14 @@ from broker.listener import Listener
 from broker.place import Place
 from broker.request_log import RequestLog
 from broker.server import Server
-from broker.state import State
+from broker.state.bodies import Contents
+from broker.state.state import State
+from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import Backups
 from broker.store.base import Store, StoreError, UnusableStoreError
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore
-from broker.topic_settings import TopicRules, parse_rules
 from broker.traffic import Traffic
 from common import config
 from common.clock import SystemClock, stopwatch

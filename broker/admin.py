@@ -6,12 +6,12 @@ from heapq import nlargest
 from itertools import islice
 
 from broker.core import Core
-from broker.index import in_order
-from broker.ledger import Ledger
-from broker.piece import Piece
 from broker.records import TopicChanged
-from broker.subscription import Subscription
-from broker.topic import Topic
+from broker.state.ledger import Ledger
+from broker.state.name_index import in_order
+from broker.state.piece import Piece
+from broker.state.subscription import Subscription
+from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops

@@ -7,8 +7,8 @@ from __future__ import annotations
 from itertools import islice
 
 from broker.core import Core
-from broker.delayed import content_of
 from broker.records import DelayEnded, PublishDelayed
+from broker.state.delayed import content_of
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops

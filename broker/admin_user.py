@@ -6,9 +6,9 @@ from itertools import islice
 
 from broker.admin import user_row
 from broker.core import Core, Mailbox, peek
-from broker.leases import Held
 from broker.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
+from broker.state.leases import Held
 from common.clock import Now
 from common.protocol import ops
 from common.protocol.wire import Request

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from broker.limits import Limits
-from broker.piece import Piece
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
-from broker.state import State, UserOf
+from broker.state.piece import Piece
+from broker.state.state import State, UserOf
+from broker.state.subscription import Subscription
+from broker.state.topic import Topic
 from broker.store.base import DamagedError
-from broker.subscription import Subscription
 from broker.thresholds import Thresholds
-from broker.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol.wire import Request

@@ -10,7 +10,7 @@ from broker.core import Core, Mailbox
 from broker.leasing import forget_lost, hand_back
 from broker.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
-from broker.topic import Topic
+from broker.state.topic import Topic
 from broker.waiters import Waiters
 from common.clock import Now, StepWatch
 

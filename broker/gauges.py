@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.ages import oldest_age
 from broker.core import Core
+from broker.state.ages import oldest_age
 from broker.traffic import Traffic
 from common.clock import Now
 

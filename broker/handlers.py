@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from broker import admin, admin_delayed, admin_user, publishing, reading, receipts
 from broker.core import Core, Mailbox, find
-from broker.ledger import LEDGER_COST
 from broker.limits import on_disk
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
+from broker.state.ledger import LEDGER_COST
 from common.clock import Now
 from common.protocol import ops
 from common.protocol.ops import Op

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from broker.core import Mailbox
-from broker.leases import HELD_COST, Leases
 from broker.letter import LETTER_COST
+from broker.state.leases import HELD_COST, Leases
 from common.errors import FanmailError
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker.core import Core, Mailbox
-from broker.cutting import cut_runs
 from broker.lease_room import check_room, room_left
-from broker.leases import Leases
 from broker.letter import Letter
 from broker.limits import on_disk
-from broker.piece import frame
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
+from broker.state.leases import Leases
+from broker.state.piece import frame
+from broker.state.runs import cut_runs
 from common.clock import Now
 from common.protocol import ops
 

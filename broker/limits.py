@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST, State
-from broker.topic_settings import TopicSettings
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
+from broker.state.topic_settings import TopicSettings
 from common.errors import FanmailError
 from common.shares import room
 from common.units import MIB

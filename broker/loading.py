@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from broker.records import MisfitError
-from broker.state import State
+from broker.state.state import State
 from broker.store.base import Store, UnusableStoreError
 
 log = logging.getLogger("fanmail.broker")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from broker.core import Core
-from broker.delayed import content_of, weight_of
-from broker.keys import Remembered, key_weight
 from broker.limits import on_disk
-from broker.piece import MESSAGE_COST, offsets_fit
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
-from broker.topic import Topic
+from broker.state.delayed import content_of, weight_of
+from broker.state.idempotency import Remembered, key_weight
+from broker.state.piece import MESSAGE_COST, offsets_fit
+from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from broker import leasing
 from broker.core import Core, Mailbox, find, peek
-from broker.cutting import cut_runs
 from broker.fitting import check_fits
 from broker.records import SubscriptionSet
+from broker.state.runs import cut_runs
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops

@@ -21,8 +21,8 @@ from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
 
+from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
-from broker.timers import Timers
 
 SILENCE = 1_000_000
 """Microseconds after which a wake that was not followed by anything goes to the next waiter."""

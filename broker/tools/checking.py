@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker.records import MisfitError
-from broker.state import State
+from broker.state.state import State
+from broker.state.topic import Topic
 from broker.store.base import DamagedError, Lost, UnusableStoreError
 from broker.store.sqlite.inspection import Inspection
-from broker.topic import Topic
 
 NAMED = 5
 """Messages that are named where some are damaged."""

@@ -8,16 +8,16 @@ from unittest.mock import patch
 import msgspec
 import zmq
 
-from broker.contents import Contents
 from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
 from broker.limits import Limits
 from broker.listener import Listener
 from broker.server import Server
-from broker.state import State
+from broker.state.bodies import Contents
+from broker.state.state import State
+from broker.state.topic_settings import TopicRules
 from broker.store.base import StoreError
 from broker.thresholds import DEFAULT
-from broker.topic_settings import TopicRules
 from common.clock import Mark, Now
 from common.cluster.description import ClusterMap
 from common.protocol import wire

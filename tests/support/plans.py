@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from broker.limits import Limits
-from broker.piece import MESSAGE_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
-from broker.topic_settings import TopicSettings
+from broker.state.piece import MESSAGE_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.topic_settings import TopicSettings
 from common.clock import Now
 from common.protocol import ops
 from common.protocol.ops import OPS, Op

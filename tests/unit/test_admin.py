@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from broker import admin
-from broker.index import Index, in_order
 from broker.records import TopicChanged
+from broker.state.name_index import Index, in_order
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op

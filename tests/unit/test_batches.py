@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.piece import offsets_fit
+from broker.state.piece import offsets_fit
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op

@@ -8,7 +8,7 @@ import pytest
 
 from broker import __main__ as program
 from broker.limits import Limits
-from broker.topic_settings import TopicRules, TopicSettings
+from broker.state.topic_settings import TopicRules, TopicSettings
 from common import config
 from common.cluster.description import load_cluster
 from common.config import BrokerSettings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker.delayed import DELAYED_COST
 from broker.limits import Limits
 from broker.publishing import RETRY
-from broker.topic_settings import TopicRule
+from broker.state.delayed import DELAYED_COST
+from broker.state.topic_settings import TopicRule
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.piece import MESSAGE_COST
+from broker.state.piece import MESSAGE_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import NOTHING, ROOMY, Asked, BrokerDriver

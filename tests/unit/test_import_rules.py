@@ -176,7 +176,7 @@ def test_every_module_says_what_it_is(module: str) -> None:
         ("import zmq", "zmq"),
         ("import zmq.utils.monitor as m", "zmq"),
         ("from broker import topic", "broker"),
-        ("from broker.topic import Topic", "broker"),
+        ("from broker.state.topic import Topic", "broker"),
         ("def f():\n    import time", "time"),
         ("if TYPE_CHECKING:\n    from httpfront.app import create_app", "httpfront"),
     ],

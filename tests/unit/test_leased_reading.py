@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.leases import HELD_COST, Leases
+from broker.state.leases import HELD_COST, Leases
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, batch, bodies_of, receipt_of
 from tests.support.snapshot import check_state, gauges

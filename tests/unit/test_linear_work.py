@@ -20,7 +20,7 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 
-from broker.topic_settings import parse_rules
+from broker.state.topic_settings import parse_rules
 from common.errors import FanmailError
 from common.keys.access_rules import PUBLISH, parse_rule
 from common.names import parse_name

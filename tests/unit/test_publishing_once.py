@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.keys import KEY_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.idempotency import KEY_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, STORE_ID, Answer, BrokerDriver, batch

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delayed import DELAYED_COST
-from broker.keys import KEY_COST
-from broker.leases import HELD_COST
-from broker.ledger import LEDGER_COST
 from broker.letter import LETTER_COST
-from broker.shares import Ranking, UserShares
+from broker.state.delayed import DELAYED_COST
+from broker.state.idempotency import KEY_COST
+from broker.state.leases import HELD_COST
+from broker.state.ledger import LEDGER_COST
+from broker.state.shares import Ranking, UserShares
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.shares import room

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from broker.state import State
+from broker.state.state import State
 from broker.store.base import UnusableStoreError
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect

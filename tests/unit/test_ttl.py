@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.topic_settings import TopicRule
+from broker.state.topic_settings import TopicRule
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.counting import calls_of

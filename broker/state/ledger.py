@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 
-from broker.leases import Leases
 from broker.letter import LETTER_COST, Letter
-from broker.shares import Shares, UserShares
+from broker.state.leases import Leases
+from broker.state.shares import Shares, UserShares
 from broker.thresholds import DEFAULT, Thresholds
 
 LEDGER_COST = 1000

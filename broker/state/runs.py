@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from broker.piece import Piece
-from broker.topic import Topic
+from broker.state.piece import Piece
+from broker.state.topic import Topic
 from common.protocol import ops
 
 

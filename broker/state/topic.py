@@ -9,13 +9,13 @@ count at the new head: a place below the head means the head.
 
 from __future__ import annotations
 
-from broker.garbage import Garbage
-from broker.index import Index
-from broker.message_log import MessageLog
 from broker.records import TopicChanged
-from broker.subscription import Subscription
+from broker.state.garbage import Garbage
+from broker.state.message_log import MessageLog
+from broker.state.name_index import Index
+from broker.state.subscription import Subscription
+from broker.state.topic_settings import TopicSettings
 from broker.thresholds import DEFAULT, Thresholds
-from broker.topic_settings import TopicSettings
 
 
 class Topic(MessageLog):

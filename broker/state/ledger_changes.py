@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker import records
-from broker.ledger import Ledger
+from broker.state.ledger import Ledger
 
 
 def _settings_set(ledger: Ledger, record: records.SettingsSet) -> None:

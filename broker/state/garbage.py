@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from broker.ages import SECOND, Seconds
-from broker.blocks import Block
-from broker.contents import Contents
-from broker.keys import TopicKeys
-from broker.piece import MESSAGE_COST, Piece
 from broker.records import PiecesFreed, Record
+from broker.state.ages import SECOND, Seconds
+from broker.state.blocks import Block
+from broker.state.bodies import Contents
+from broker.state.idempotency import TopicKeys
+from broker.state.piece import MESSAGE_COST, Piece
 
 
 class Garbage:
@@ -25,7 +25,7 @@ class Garbage:
         self.freed: list[Piece] | None = [] if durable else None
         """Pieces that were freed one by one since the last `take_freed`, where `durable`."""
         self.seconds: Seconds = {}
-        """All pieces in memory, the stored ones too, by age (`broker/ages.py`)."""
+        """All pieces in memory, the stored ones too, by age (`broker/state/ages.py`)."""
         self.pieces = 0
         """In the blocks that are not taken apart yet."""
         self.bytes = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from broker.ledger import Ledger
+from broker.state.ledger import Ledger
 
 
 class Subscription(Struct, gc=False):

@@ -1,7 +1,7 @@
 """The stored pieces of one topic, in blocks, so that a million of them are dropped or passed over in a thousand steps.
 
 That costs a step for each block, and one for each piece in the first and the last block only. Whole blocks that are
-dropped become garbage, which is taken apart later (`broker/garbage.py`).
+dropped become garbage, which is taken apart later (`broker/state/garbage.py`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import attrgetter
 
-from broker.ages import SECOND
-from broker.blocks import Block
-from broker.garbage import Garbage
-from broker.piece import DAMAGED, MESSAGE_COST, Piece
+from broker.state.ages import SECOND
+from broker.state.blocks import Block
+from broker.state.garbage import Garbage
+from broker.state.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.thresholds import DEFAULT, Thresholds
 
 _FIRST = attrgetter("first")

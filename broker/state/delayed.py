@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from broker.index import Sorted
 from broker.records import PublishDelayed
-from broker.shares import Shares
+from broker.state.name_index import Sorted
+from broker.state.shares import Shares
+from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
-from broker.timers import Timers
 
 DELAYED_COST = 500
 """Bytes of memory of a delayed publish beside its content."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from broker.shares import Ranking
+from broker.state.shares import Ranking
+from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
-from broker.timers import Timers
 
 KEY_COST = 450
 """Bytes of memory of a remembered key beside the key itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from broker.piece import Piece
+from broker.state.piece import Piece
 
 NEVER = 2**63
 """When a piece without a ttl expires."""

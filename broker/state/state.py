@@ -10,21 +10,21 @@ from collections.abc import Callable
 
 from broker import records
 from broker.calendar import Calendar
-from broker.contents import Contents
-from broker.delayed import Delayed
-from broker.garbage import Garbage
-from broker.index import Index
-from broker.keys import Keys, Remembered
-from broker.ledger import Ledger, LedgerTotals
-from broker.ledger_changes import LEDGER_CHANGES
-from broker.piece import MESSAGE_COST
 from broker.records import MisfitError, Record, must
+from broker.state.bodies import Contents
+from broker.state.delayed import Delayed
+from broker.state.garbage import Garbage
+from broker.state.idempotency import Keys, Remembered
+from broker.state.ledger import Ledger, LedgerTotals
+from broker.state.ledger_changes import LEDGER_CHANGES
+from broker.state.name_index import Index
+from broker.state.piece import MESSAGE_COST
+from broker.state.subscription import Subscription
+from broker.state.timers import Timers
+from broker.state.topic import Topic
+from broker.state.topic_settings import TopicRules, changed_settings
 from broker.store.base import ENDLESS
-from broker.subscription import Subscription
 from broker.thresholds import DEFAULT, Thresholds
-from broker.timers import Timers
-from broker.topic import Topic
-from broker.topic_settings import TopicRules, changed_settings
 
 # Bytes of memory beside names and content, measured by bench/memory.py on CPython 3.11 and rounded up.
 TOPIC_COST = 800

@@ -7,7 +7,7 @@ reader stands at or before it. Whole blocks without readers are dropped in one s
 
 from __future__ import annotations
 
-from broker.piece_list import PieceList
+from broker.state.piece_list import PieceList
 
 
 class MessageLog(PieceList):

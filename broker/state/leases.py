@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from broker.letter import LETTER_COST, Letter
+from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
-from broker.timers import Timers
 
 HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""

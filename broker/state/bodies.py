@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from broker.piece import Piece
+from broker.state.piece import Piece
 from broker.store.base import Content
 from broker.thresholds import DEFAULT, Thresholds
 
