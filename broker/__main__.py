@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.core import Core
 from broker.dispatch import Dispatcher, Identity
 from broker.door import NEEDED
-from broker.limits import Limits
 from broker.listener import Listener
+from broker.operations.context import Core
+from broker.operations.limits import Limits
 from broker.place import Place
 from broker.request_log import RequestLog
 from broker.server import Server

@@ -10,13 +10,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from broker import admin_delayed
-from broker.admin import list_topics
-from broker.core import BrokenInvariantError, Core
 from broker.due import DueWork
 from broker.gauges import gauges
-from broker.handlers import HANDLERS
 from broker.identity import Identity as Identity
+from broker.operations import admin_delayed
+from broker.operations.admin_topics import list_topics
+from broker.operations.context import BrokenInvariantError, Core
+from broker.operations.handlers import HANDLERS
 from broker.peers import Outgoing
 from broker.request_log import RequestLog
 from broker.store.backup_job import Backups

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
-from broker.core import Core, Mailbox
-from broker.leasing import forget_lost, hand_back
-from broker.publishing import forget_keys, publish_delayed
+from broker.operations.context import Core, Mailbox
+from broker.operations.leasing import forget_lost, hand_back
+from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
 from broker.state.topic import Topic
 from broker.waiters import Waiters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.core import Core
+from broker.operations.context import Core
 from broker.state.ages import oldest_age
 from broker.traffic import Traffic
 from common.clock import Now

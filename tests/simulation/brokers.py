@@ -8,10 +8,10 @@ from unittest.mock import patch
 import msgspec
 import zmq
 
-from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
-from broker.limits import Limits
 from broker.listener import Listener
+from broker.operations.context import Core
+from broker.operations.limits import Limits
 from broker.server import Server
 from broker.state.bodies import Contents
 from broker.state.state import State

@@ -8,10 +8,10 @@ from typing import Any
 from unittest.mock import patch
 
 import broker.dispatch
-import broker.leasing
-import broker.publishing
-from broker.core import Core
+import broker.operations.leasing
+import broker.operations.publishing
 from broker.dispatch import Dispatcher, Outgoing
+from broker.operations.context import Core
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
 from broker.server import Server
 from broker.waiters import Waiters

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from broker.core import Core
 from broker.dispatch import Arrived, Dispatcher, Identity
-from broker.limits import Limits
+from broker.operations.context import Core
+from broker.operations.limits import Limits
 from broker.peers import pack_groups
 from broker.request_log import RequestLog
 from broker.state.bodies import Contents

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.state.delayed import DELAYED_COST
 from broker.state.idempotency import KEY_COST
 from broker.state.ledger import LEDGER_COST

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.state.piece import MESSAGE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic_settings import TopicSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker import reading
+from broker.operations import reading
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, Answer, BrokerDriver

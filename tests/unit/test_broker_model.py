@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.state.leases import Held
 from broker.state.ledger import Ledger
 from broker.state.subscription import Subscription

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker import __main__ as program
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.state.topic_settings import TopicRules, TopicSettings
 from common import config
 from common.cluster.description import load_cluster

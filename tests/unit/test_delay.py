@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.limits import Limits
-from broker.publishing import RETRY
+from broker.operations.limits import Limits
+from broker.operations.publishing import RETRY
 from broker.state.delayed import DELAYED_COST
 from broker.state.topic_settings import TopicRule
 from common.protocol import ops

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from broker import dispatch
-from broker.core import BrokenInvariantError
+from broker.operations.context import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
 from common.cluster.description import BrokerAddress, ClusterMap
 from common.protocol import ops, wire

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.records import Finished, SubscriptionSet
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from broker.core import Core
+from broker.operations.context import Core
 from broker.records import DelayEnded, PublishDelayed
 from broker.state.delayed import content_of
 from common.clock import Now

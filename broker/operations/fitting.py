@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker import leasing
-from broker.core import Mailbox
+from broker.operations import leasing
+from broker.operations.context import Mailbox
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.core import Core, Mailbox
-from broker.lease_room import check_room, room_left
 from broker.letter import Letter
-from broker.limits import on_disk
+from broker.operations.context import Core, Mailbox
+from broker.operations.lease_room import check_room, room_left
+from broker.operations.limits import on_disk
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
 from broker.state.leases import Leases
 from broker.state.piece import frame

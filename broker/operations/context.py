@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf

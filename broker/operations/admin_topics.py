@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import nlargest
 from itertools import islice
 
-from broker.core import Core
+from broker.operations.context import Core
 from broker.records import TopicChanged
 from broker.state.ledger import Ledger
 from broker.state.name_index import in_order

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker import leasing
-from broker.core import Core, Mailbox, find, peek
-from broker.fitting import check_fits
+from broker.operations import leasing
+from broker.operations.context import Core, Mailbox, find, peek
+from broker.operations.fitting import check_fits
 from broker.records import SubscriptionSet
 from broker.state.runs import cut_runs
 from common.clock import Now

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from broker import admin, admin_delayed, admin_user, publishing, reading, receipts
-from broker.core import Core, Mailbox, find
-from broker.limits import on_disk
+from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
+from broker.operations.context import Core, Mailbox, find
+from broker.operations.limits import on_disk
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from broker.state.ledger import LEDGER_COST
 from common.clock import Now
@@ -80,13 +80,13 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.DEAD_LIST: receipts.list_dead,
     Op.DEAD_RETURN: receipts.return_dead,
     Op.DEAD_CLEAR: receipts.clear_dead,
-    Op.TOPIC: admin.describe_topic,
-    Op.TOPIC_CHANGE: admin.change_topic,
-    Op.TOPIC_END: admin.end_topic,
-    Op.USERS: admin.list_users,
-    Op.USER: admin_user.describe_user,
-    Op.PEEK: admin_user.peek_messages,
-    Op.PURGE: admin_user.purge,
+    Op.TOPIC: admin_topics.describe_topic,
+    Op.TOPIC_CHANGE: admin_topics.change_topic,
+    Op.TOPIC_END: admin_topics.end_topic,
+    Op.USERS: admin_topics.list_users,
+    Op.USER: admin_subscriptions.describe_user,
+    Op.PEEK: admin_subscriptions.peek_messages,
+    Op.PURGE: admin_subscriptions.purge,
     Op.DELAYED: admin_delayed.list_delayed,
     Op.DELAYED_END: admin_delayed.end_delayed,
     Op.DELAYED_CLEAR: admin_delayed.clear_delayed,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.core import Core
-from broker.limits import on_disk
+from broker.operations.context import Core
+from broker.operations.limits import on_disk
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
 from broker.state.delayed import content_of, weight_of
 from broker.state.idempotency import Remembered, key_weight

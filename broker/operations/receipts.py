@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.core import Core, Mailbox, find
-from broker.lease_room import check_room, fitting
-from broker.leasing import forget_lost, hand_back
+from broker.operations.context import Core, Mailbox, find
+from broker.operations.lease_room import check_room, fitting
+from broker.operations.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
 from common.clock import Now
 from common.errors import FanmailError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from broker.admin import user_row
-from broker.core import Core, Mailbox, peek
-from broker.leasing import forget_lost
+from broker.operations.admin_topics import user_row
+from broker.operations.context import Core, Mailbox, peek
+from broker.operations.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
 from broker.state.leases import Held
 from common.clock import Now
