@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.dispatch import Dispatcher, Identity
+from broker.dispatch.dispatcher import Dispatcher, Identity
+from broker.dispatch.request_log import RequestLog
+from broker.dispatch.traffic import Traffic
 from broker.door import NEEDED
 from broker.listener import Listener
 from broker.operations.context import Core
 from broker.operations.limits import Limits
 from broker.place import Place
-from broker.request_log import RequestLog
 from broker.server import Server
 from broker.state.bodies import Contents
 from broker.state.state import State
@@ -29,7 +30,6 @@ from broker.store.base import Store, StoreError, UnusableStoreError
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore
-from broker.traffic import Traffic
 from common import config
 from common.clock import SystemClock, stopwatch
 from common.cluster.description import ClusterMap, load_cluster

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from broker.traffic import Traffic
+from broker.dispatch.traffic import Traffic
 from common.protocol.wire import MAX_PACKED, MAX_REQUESTS
 
 MAX_WAITING = 16 * 1024 * 1024

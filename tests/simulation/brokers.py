@@ -8,7 +8,7 @@ from unittest.mock import patch
 import msgspec
 import zmq
 
-from broker.dispatch import Arrived, Dispatcher, Identity
+from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
 from broker.listener import Listener
 from broker.operations.context import Core
 from broker.operations.limits import Limits
@@ -33,7 +33,7 @@ from tests.support.tiny import TINY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.dispatch import Outgoing
+    from broker.dispatch.dispatcher import Outgoing
     from tests.simulation.fronts import FrontProcess
 
 CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.PASS, Op.CANCEL, Op.LOOK)}

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from broker.dispatch import Arrived, Dispatcher, Identity
+from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
+from broker.dispatch.request_log import RequestLog
 from broker.operations.context import Core
 from broker.operations.limits import Limits
 from broker.peers import pack_groups
-from broker.request_log import RequestLog
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRule, TopicRules

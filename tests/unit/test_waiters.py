@@ -11,8 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker.dispatch.waiters import SILENCE, Waiter, Waiters
 from broker.thresholds import DEFAULT
-from broker.waiters import SILENCE, Waiter, Waiters
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState

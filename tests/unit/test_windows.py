@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.traffic import FUSE, Traffic
+from broker.dispatch.traffic import FUSE, Traffic
 from common.errors import FanmailError
 from common.protocol import ops
 from httpfront.call import Call, room_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from broker.dispatch.traffic import Traffic
 from broker.operations.context import Core
 from broker.state.ages import oldest_age
-from broker.traffic import Traffic
 from common.clock import Now
 
 

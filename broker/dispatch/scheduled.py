@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
+from broker.dispatch.waiters import Waiters
 from broker.operations.context import Core, Mailbox
 from broker.operations.leasing import forget_lost, hand_back
 from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
 from broker.state.topic import Topic
-from broker.waiters import Waiters
 from common.clock import Now, StepWatch
 
 log = logging.getLogger("fanmail.broker")

@@ -10,19 +10,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from broker.due import DueWork
-from broker.gauges import gauges
-from broker.identity import Identity as Identity
+from broker.dispatch.gauges import gauges
+from broker.dispatch.identity import Identity as Identity
+from broker.dispatch.request_log import RequestLog
+from broker.dispatch.scheduled import DueWork
+from broker.dispatch.traffic import Traffic
+from broker.dispatch.waiters import Waiter, Waiters
 from broker.operations import admin_delayed
 from broker.operations.admin_topics import list_topics
 from broker.operations.context import BrokenInvariantError, Core
 from broker.operations.handlers import HANDLERS
 from broker.peers import Outgoing
-from broker.request_log import RequestLog
 from broker.store.backup_job import Backups
 from broker.store.base import StoreError
-from broker.traffic import Traffic
-from broker.waiters import Waiter, Waiters
 from common.clock import Now
 from common.cluster.description import ClusterMap
 from common.errors import FanmailError
