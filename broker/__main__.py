@@ -16,12 +16,12 @@ from pathlib import Path
 from broker.dispatch.dispatcher import Dispatcher, Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
-from broker.door import NEEDED
-from broker.listener import Listener
 from broker.operations.context import Core
 from broker.operations.limits import Limits
-from broker.place import Place
-from broker.server import Server
+from broker.server.door import NEEDED
+from broker.server.listener import Listener
+from broker.server.loop import Server
+from broker.server.place import Place
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules

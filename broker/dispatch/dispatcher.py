@@ -20,7 +20,7 @@ from broker.operations import admin_delayed
 from broker.operations.admin_topics import list_topics
 from broker.operations.context import BrokenInvariantError, Core
 from broker.operations.handlers import HANDLERS
-from broker.peers import Outgoing
+from broker.server.peers import Outgoing
 from broker.store.backup_job import Backups
 from broker.store.base import StoreError
 from common.clock import Now

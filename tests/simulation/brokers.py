@@ -1,4 +1,4 @@
-"""A broker: its place in the cluster, and the process that is there just now, which runs the real `broker.server`."""
+"""A broker: its place in the cluster, and the process that is there just now, which runs the real `broker.server.loop`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 import zmq
 
 from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
-from broker.listener import Listener
 from broker.operations.context import Core
 from broker.operations.limits import Limits
-from broker.server import Server
+from broker.server.listener import Listener
+from broker.server.loop import Server
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules

@@ -14,7 +14,7 @@ from broker.dispatch.dispatcher import Dispatcher, Outgoing
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Core
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
-from broker.server import Server
+from broker.server.loop import Server
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol.ops import Op

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from greenlet import getcurrent
 from msgspec import Struct
 
-import broker.loading
+import broker.server.loading
 import httpfront.gateway
 import httpfront.hub
 import httpfront.line

@@ -13,7 +13,7 @@ from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
 from broker.dispatch.request_log import RequestLog
 from broker.operations.context import Core
 from broker.operations.limits import Limits
-from broker.peers import pack_groups
+from broker.server.peers import pack_groups
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRule, TopicRules

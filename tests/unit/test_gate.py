@@ -9,7 +9,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from broker.gate import DOMAIN, MOST_A_TURN, REPORT_EVERY, VERSION, ZAP_ENDPOINT, Gate
+from broker.server.zap import DOMAIN, MOST_A_TURN, REPORT_EVERY, VERSION, ZAP_ENDPOINT, Gate
 from common.keys.curve import new_pair
 
 LISTED, STRANGER = new_pair(), new_pair()

@@ -12,8 +12,8 @@ import pytest
 
 from broker.dispatch import dispatcher
 from broker.dispatch.request_log import SLOW
-from broker.listener import Listener
-from broker.server import Server
+from broker.server.listener import Listener
+from broker.server.loop import Server
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import Asked, BrokerDriver

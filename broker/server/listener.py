@@ -9,8 +9,8 @@ from pathlib import Path
 
 import zmq
 
-from broker.door import Door
-from broker.gate import Gate
+from broker.server.door import Door
+from broker.server.zap import Gate
 from common.cluster.description import is_ipv6
 from common.errors import StartError
 from common.keys.curve import KeyPair

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from broker.commits import count_commit
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.request_log import SLOW
-from broker.listener import Listener
-from broker.loading import load
-from broker.peers import Outgoing, Peers, pack_groups
 from broker.records import Record
+from broker.server.commit_times import count_commit
+from broker.server.listener import Listener
+from broker.server.loading import load
+from broker.server.peers import Outgoing, Peers, pack_groups
 from broker.store.backup_job import Backups
 from broker.store.base import Store
 from common.clock import Clock, Now
