@@ -15,7 +15,7 @@ import waitress  # type: ignore[import-untyped]
 
 from common.process.start import die_with_parent
 from httpfront.hub import Hub
-from httpfront.server import FrontServer, ServerOptions
+from httpfront.server.server import FrontServer, ServerOptions
 
 THREADS = 32
 CONNECTIONS = 1000

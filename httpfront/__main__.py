@@ -28,8 +28,6 @@ from common.process.start import (
     on_hangup,
     run_service,
 )
-from httpfront.access import AccessLog
-from httpfront.answered import Answered
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
 from httpfront.budget import Budget
@@ -40,7 +38,9 @@ from httpfront.message_limits import MessageLimits
 from httpfront.metrics import FrontMetrics
 from httpfront.ops_app import create_ops_app
 from httpfront.polling import LongPoll
-from httpfront.server import FrontServer, OnRequest, ServerOptions
+from httpfront.server.access_log import AccessLog
+from httpfront.server.answered import Answered
+from httpfront.server.server import FrontServer, OnRequest, ServerOptions
 
 OPS_CONNECTIONS = 64
 """Open connections of the operations port."""

@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector
 
 from common.process.log_queue import dropped_lines
 from common.version import VERSION
-from httpfront.answered import Answered
 from httpfront.auth import REASONS
 from httpfront.budget import Budget
+from httpfront.server.answered import Answered
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

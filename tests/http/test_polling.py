@@ -20,7 +20,7 @@ from httpfront.app import create_app
 from httpfront.gateway import Gateway
 from httpfront.message_limits import MessageLimits
 from httpfront.polling import LongPoll
-from httpfront.server import FrontServer
+from httpfront.server.server import FrontServer
 from tests.http.rawhttp import Client, drain, get, running, wait_for
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=100, fetch=100, fetch_bytes=10**6)

@@ -38,7 +38,7 @@ from httpfront.polling import LongPoll
 from httpfront.receipts import parse_receipt, read_receipts
 from httpfront.request_id import trace_id
 from httpfront.router import raw_path
-from httpfront.task import keeps_alive
+from httpfront.server.response import keeps_alive
 from tests.unit import test_body, test_parser
 from tests.unit.test_parser import Limits, new_parser
 

@@ -11,8 +11,8 @@ from common.errors import FanmailError
 from httpfront.budget import front_busy
 
 if TYPE_CHECKING:
-    from httpfront.channel import Channel
-    from httpfront.parser import StrictParser
+    from httpfront.server.channel import Channel
+    from httpfront.server.parser import StrictParser
 
 COPIES = 2
 """Of a body on its way to a broker: ours, and ZeroMQ's until the broker has taken it."""

@@ -10,11 +10,11 @@ from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
-from httpfront.departure import Departure
-from httpfront.pace import Pace
+from httpfront.server.disconnect import Departure
+from httpfront.server.pace import Pace
 
 if TYPE_CHECKING:
-    from httpfront.server import FrontServer
+    from httpfront.server.server import FrontServer
 
 RECEIVE_BYTES = 65536
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 1024 * 1024

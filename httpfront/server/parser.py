@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
-from httpfront.body import Body, ChunkedBody, FixedBody, Refusal
+from httpfront.server.body import Body, ChunkedBody, FixedBody, Refusal
 
 MAX_FIELDS = 256
 """Header fields of one request."""

@@ -12,7 +12,7 @@ import msgspec
 
 from common.process.log import timestamp
 from common.process.log_queue import LogQueue
-from httpfront.answered import Answered
+from httpfront.server.answered import Answered
 
 
 class AccessLog:

@@ -19,13 +19,13 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from common.process.listeners import open_listeners
-from httpfront.answered import Answered
 from httpfront.budget import UNBOUNDED, Budget
-from httpfront.channel import Channel
-from httpfront.connection import Connection
 from httpfront.hub import TURN, Hub
-from httpfront.parser import StrictParser
-from httpfront.task import kept_alive
+from httpfront.server.answered import Answered
+from httpfront.server.channel import Channel
+from httpfront.server.connection import Connection
+from httpfront.server.parser import StrictParser
+from httpfront.server.response import kept_alive
 
 OnRequest = Callable[[Answered], None]
 

@@ -21,16 +21,16 @@ from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
-from httpfront.body import Refusal
-from httpfront.body_stream import BodyRefused, BodyStream, Fault, taken_away
 from httpfront.budget import Account
-from httpfront.connection import INCOMING, LINGER_SECONDS, Connection, State
-from httpfront.pace import unread
-from httpfront.parser import StrictParser
-from httpfront.task import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
+from httpfront.server.body import Refusal
+from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, taken_away
+from httpfront.server.connection import INCOMING, LINGER_SECONDS, Connection, State
+from httpfront.server.pace import unread
+from httpfront.server.parser import StrictParser
+from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
 
 if TYPE_CHECKING:
-    from httpfront.server import FrontServer
+    from httpfront.server.server import FrontServer
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
