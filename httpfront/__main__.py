@@ -31,7 +31,7 @@ from common.process.start import (
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
 from httpfront.budget import Budget
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.host_names import HostNames, is_loopback
 from httpfront.hub import Hub
 from httpfront.message_limits import MessageLimits

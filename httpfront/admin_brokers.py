@@ -11,7 +11,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.version import VERSION
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.health import render
 from httpfront.params import read_parameters
 from httpfront.scraping import SCRAPE_TIMEOUT, broker_stats

@@ -12,7 +12,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, text
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.health import render
 from httpfront.listings import pages_of
 from httpfront.metadata import rfc3339, unpack_headers

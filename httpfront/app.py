@@ -10,7 +10,7 @@ import falcon
 from httpfront.auth import Auth
 from httpfront.dead import DeadResource
 from httpfront.errors import add_error_handlers
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.guards import Guards
 from httpfront.health import IndexResource, LiveResource, ReadyResource
 from httpfront.host_names import ANY, HostNames

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS, bucket
-from httpfront.link import Link
+from httpfront.gateway.link import Link
 from httpfront.metrics import cumulative
 
 Stats = Mapping[str, int]

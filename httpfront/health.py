@@ -7,7 +7,7 @@ from collections.abc import Callable
 import falcon
 import msgspec
 
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.guards import refuse_streams
 from httpfront.params import flag, read_parameters
 

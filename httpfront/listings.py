@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 
 TIMEOUT = 2.0
 """Seconds that a broker has for its part of a listing."""

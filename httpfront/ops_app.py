@@ -15,7 +15,7 @@ from httpfront.auth import Auth
 from httpfront.budget import UNBOUNDED, Budget
 from httpfront.dashboard import DashboardResource
 from httpfront.errors import add_error_handlers
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.guards import Guards
 from httpfront.health import LiveResource, ReadyResource
 from httpfront.host_names import ANY, HostNames

@@ -11,7 +11,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op, Receipt
 from httpfront.coding import decoded
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.hub import give_way
 from httpfront.message_limits import MessageLimits
 from httpfront.ndjson import NDJSON, as_lines

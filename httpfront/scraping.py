@@ -10,7 +10,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.broker_metrics import Stats, broker_metrics
 from httpfront.budget import Budget
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.metrics import CONTENT_TYPE, Exposition, FrontMetrics, budget_metrics, gauge
 from httpfront.params import read_parameters
 from httpfront.polling import LongPoll

@@ -11,7 +11,7 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from httpfront.batch import FORMATS, read_batch
 from httpfront.coding import check_lines, decoded
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.hub import give_way
 from httpfront.idempotency import digest, read_key
 from httpfront.message_limits import MessageLimits

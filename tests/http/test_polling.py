@@ -17,7 +17,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.app import create_app
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 from httpfront.message_limits import MessageLimits
 from httpfront.polling import LongPoll
 from httpfront.server.server import FrontServer

@@ -18,7 +18,7 @@ from broker.server.loop import Server
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.link import Link
+from httpfront.gateway.link import Link
 from tests.simulation.brokers import SkewedClock
 
 

@@ -12,15 +12,15 @@ from greenlet import getcurrent
 from msgspec import Struct
 
 import broker.server.loading
-import httpfront.gateway
+import httpfront.gateway.dealer
+import httpfront.gateway.gateway
 import httpfront.hub
-import httpfront.line
 import httpfront.polling
 from common.cluster.description import ClusterMap
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.call import Call
-from httpfront.gateway import WHEN_GONE, Gateway, WhenGone
+from httpfront.gateway.call import Call
+from httpfront.gateway.gateway import WHEN_GONE, Gateway, WhenGone
 from httpfront.hub import Hub
 from httpfront.polling import Ask, LongPoll
 from tests.simulation.network import Network

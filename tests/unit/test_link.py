@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.protocol import ops
 from common.protocol.wire import BrokerState, ReplyFrame
-from httpfront.link import CLOCK_SAMPLES, PING_EVERY, SILENT_AFTER, Link
+from httpfront.gateway.link import CLOCK_SAMPLES, PING_EVERY, SILENT_AFTER, Link
 
 RIGHT = ops.Pong("fanmail", "b0")
 READY, LOADING, DRAINING = BrokerState.READY, BrokerState.LOADING, BrokerState.DRAINING

@@ -9,9 +9,9 @@ import pytest
 from broker.dispatch.traffic import FUSE, Traffic
 from common.errors import FanmailError
 from common.protocol import ops
-from httpfront.call import Call, room_of
-from httpfront.link import Link
-from httpfront.windows import Windows
+from httpfront.gateway.call import Call, room_of
+from httpfront.gateway.link import Link
+from httpfront.gateway.windows import Windows
 
 
 def windows(bodies: int = 10, answers: int = 10) -> Windows:

@@ -22,11 +22,11 @@ from common.keys.curve import KeyPair
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
-from httpfront.call import Answer, Call, room_of
-from httpfront.gather import Gather
+from httpfront.gateway.call import Answer, Call, room_of
+from httpfront.gateway.dealer import FIRST_CALL, Line, new_context
+from httpfront.gateway.gather import Gather
+from httpfront.gateway.link import Link
 from httpfront.hub import Hub, worked_for, works_for
-from httpfront.line import FIRST_CALL, Line, new_context
-from httpfront.link import Link
 
 log = logging.getLogger("fanmail.front")
 

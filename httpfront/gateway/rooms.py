@@ -10,7 +10,7 @@ from msgspec import Struct
 from common.errors import FanmailError
 from common.protocol.ops import Op
 from httpfront.budget import ACCOUNT, Account, front_busy
-from httpfront.gateway import Gateway
+from httpfront.gateway.gateway import Gateway
 
 TRIES = 3
 """Requests to the broker, where the next message is another and larger one each time."""

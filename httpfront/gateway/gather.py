@@ -5,7 +5,7 @@ from __future__ import annotations
 import greenlet
 
 from common.errors import FanmailError
-from httpfront.call import Answer
+from httpfront.gateway.call import Answer
 
 
 class Gather:

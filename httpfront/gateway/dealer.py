@@ -21,10 +21,10 @@ from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
-from httpfront.call import Answer, Call
+from httpfront.gateway.call import Answer, Call
+from httpfront.gateway.link import HUNG_UP, Link
+from httpfront.gateway.windows import Windows
 from httpfront.hub import Hub
-from httpfront.link import HUNG_UP, Link
-from httpfront.windows import Windows
 
 log = logging.getLogger("fanmail.front")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from httpfront.call import Call
-from httpfront.link import Link
+from httpfront.gateway.call import Call
+from httpfront.gateway.link import Link
 
 
 class Windows:
