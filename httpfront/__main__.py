@@ -31,10 +31,10 @@ from common.process.start import (
 from httpfront.app import create_app
 from httpfront.auth import Auth, KeyRing
 from httpfront.budget import Budget
+from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
 from httpfront.host_names import HostNames, is_loopback
 from httpfront.hub import Hub
-from httpfront.message_limits import MessageLimits
 from httpfront.metrics import FrontMetrics
 from httpfront.ops_app import create_ops_app
 from httpfront.polling import LongPoll

@@ -12,12 +12,12 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, text
+from httpfront.formats.metadata import rfc3339, unpack_headers
+from httpfront.formats.ndjson import content
+from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.health import render
 from httpfront.listings import pages_of
-from httpfront.metadata import rfc3339, unpack_headers
-from httpfront.ndjson import content
-from httpfront.params import read_parameters
 
 SHOWN, SHOWN_BYTES = 10, 4 * 1024 * 1024
 """Messages of a batch that are shown, and bytes of them."""

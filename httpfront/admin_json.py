@@ -7,7 +7,7 @@ import binascii
 from typing import Any
 
 from common.protocol import ops
-from httpfront.params import number
+from httpfront.formats.params import number
 
 MOST = 1000
 """Entries of a page."""

@@ -10,11 +10,11 @@ import falcon
 from httpfront.auth import Auth
 from httpfront.dead import DeadResource
 from httpfront.errors import add_error_handlers
+from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
 from httpfront.guards import Guards
 from httpfront.health import IndexResource, LiveResource, ReadyResource
 from httpfront.host_names import ANY, HostNames
-from httpfront.message_limits import MessageLimits
 from httpfront.openapi import OpenApiResource
 from httpfront.openapi_parameters import Bounds
 from httpfront.polling import LongPoll

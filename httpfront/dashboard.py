@@ -11,7 +11,7 @@ from pathlib import Path
 
 import falcon
 
-from httpfront.params import read_parameters
+from httpfront.formats.params import read_parameters
 
 PAGE = Path(__file__).with_name("dashboard.html")
 _INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)

@@ -7,13 +7,13 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import HARMLESS
+from httpfront.formats.ndjson import NDJSON, as_lines, content, described
+from httpfront.formats.params import cursor, number, read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.guards import refuse_streams
-from httpfront.message_limits import MessageLimits
-from httpfront.metadata import HARMLESS
-from httpfront.ndjson import NDJSON, as_lines, content, described
-from httpfront.params import cursor, number, read_parameters
 from httpfront.receipts import path_to
 
 _NOTHING = ops.Nothing()

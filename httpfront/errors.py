@@ -9,7 +9,7 @@ import falcon
 import msgspec
 
 from common.errors import FanmailError
-from httpfront.coding import ACCEPTED
+from httpfront.formats.coding import ACCEPTED
 
 log = logging.getLogger("fanmail.front")
 

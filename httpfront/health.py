@@ -7,9 +7,9 @@ from collections.abc import Callable
 import falcon
 import msgspec
 
+from httpfront.formats.params import flag, read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.guards import refuse_streams
-from httpfront.params import flag, read_parameters
 
 
 def render(resp: falcon.Response, document: object) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import falcon
 
 from common.errors import ERRORS
-from httpfront.coding import ACCEPTED
 from httpfront.errors import PROBLEM
-from httpfront.ndjson import NDJSON
-from httpfront.params import MESSAGE_ID
+from httpfront.formats.coding import ACCEPTED
+from httpfront.formats.ndjson import NDJSON
+from httpfront.formats.params import MESSAGE_ID
 from httpfront.receipts import RECEIPT
 
 Json = dict[str, Any]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from httpfront.batch import FRAMES
-from httpfront.coding import ACCEPTED
-from httpfront.message_limits import MessageLimits
-from httpfront.metadata import DEFAULT_TYPE, MAX_BYTES, MAX_FIELDS
+from httpfront.formats.batch import FRAMES
+from httpfront.formats.coding import ACCEPTED
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import DEFAULT_TYPE, MAX_BYTES, MAX_FIELDS
 from httpfront.openapi_answers import PLAIN, Json, answer, lines_of, problems, ref
 from httpfront.openapi_parameters import RECEIPT_LINES
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from httpfront.batch import FORMATS
-from httpfront.idempotency import HEADER, KEY
-from httpfront.message_limits import MessageLimits
+from httpfront.formats.batch import FORMATS
+from httpfront.formats.idempotency import HEADER, KEY
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR
 from httpfront.openapi_answers import Json, pattern, ref
-from httpfront.params import MAX_DIGITS, MESSAGE_ID, YEAR
 from httpfront.receipts import MAX_LEASE, RECEIPT
 from httpfront.subscriptions import MAX_DELIVERIES
 

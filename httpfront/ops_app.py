@@ -15,11 +15,11 @@ from httpfront.auth import Auth
 from httpfront.budget import UNBOUNDED, Budget
 from httpfront.dashboard import DashboardResource
 from httpfront.errors import add_error_handlers
+from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
 from httpfront.guards import Guards
 from httpfront.health import LiveResource, ReadyResource
 from httpfront.host_names import ANY, HostNames
-from httpfront.message_limits import MessageLimits
 from httpfront.metrics import FrontMetrics
 from httpfront.openapi import OpenApiResource
 from httpfront.openapi_parameters import Bounds

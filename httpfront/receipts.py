@@ -10,12 +10,12 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op, Receipt
-from httpfront.coding import decoded
+from httpfront.formats.coding import decoded
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.ndjson import NDJSON, as_lines
+from httpfront.formats.params import MESSAGE_ID, MICROSECOND, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
 from httpfront.hub import give_way
-from httpfront.message_limits import MessageLimits
-from httpfront.ndjson import NDJSON, as_lines
-from httpfront.params import MESSAGE_ID, MICROSECOND, read_parameters, refused, span
 
 MAX_LEASE = 43_200
 """Seconds, also of the delay with which a message is given back."""

@@ -10,9 +10,9 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.broker_metrics import Stats, broker_metrics
 from httpfront.budget import Budget
+from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.metrics import CONTENT_TYPE, Exposition, FrontMetrics, budget_metrics, gauge
-from httpfront.params import read_parameters
 from httpfront.polling import LongPoll
 
 SCRAPE_TIMEOUT = 0.5

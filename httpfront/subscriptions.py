@@ -9,13 +9,13 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.batch import FRAMES, choose_format, present_batch
+from httpfront.formats.batch import FRAMES, choose_format, present_batch
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import present_message
+from httpfront.formats.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.guards import refuse_streams
-from httpfront.message_limits import MessageLimits
-from httpfront.metadata import present_message
-from httpfront.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
 from httpfront.polling import Ask, LongPoll, applied, client_gone, is_gone
 from httpfront.receipts import LEASE, present_receipt
 

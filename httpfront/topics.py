@@ -9,14 +9,14 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops, wire
 from common.protocol.ops import Op
-from httpfront.batch import FORMATS, read_batch
-from httpfront.coding import check_lines, decoded
+from httpfront.formats.batch import FORMATS, read_batch
+from httpfront.formats.coding import check_lines, decoded
+from httpfront.formats.idempotency import digest, read_key
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import pack_headers, rfc3339
+from httpfront.formats.params import MILLISECOND, YEAR, one_of, read_parameters, span
 from httpfront.gateway.gateway import Gateway
 from httpfront.hub import give_way
-from httpfront.idempotency import digest, read_key
-from httpfront.message_limits import MessageLimits
-from httpfront.metadata import pack_headers, rfc3339
-from httpfront.params import MILLISECOND, YEAR, one_of, read_parameters, span
 
 _KNOWN = {
     "batch": one_of(*FORMATS),

@@ -12,8 +12,8 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.app import create_app
+from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.message_limits import MessageLimits
 from httpfront.polling import LongPoll
 from tests.http.rawhttp import Answer, Client, running
 

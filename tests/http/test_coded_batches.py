@@ -11,8 +11,8 @@ import pytest
 
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.batch import bodies
-from httpfront.metadata import unpack_headers
+from httpfront.formats.batch import bodies
+from httpfront.formats.metadata import unpack_headers
 from tests.http.playing import LIMITS, Front, problem
 
 MESSAGES = [b"one", b"", b"three"]

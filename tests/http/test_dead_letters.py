@@ -9,7 +9,7 @@ import pytest
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.metadata import pack_headers
+from httpfront.formats.metadata import pack_headers
 from tests.http.playing import LIMITS, Front, lines, problem
 
 

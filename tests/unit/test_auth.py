@@ -15,7 +15,7 @@ from common.keys.access_rules import PATTERNS
 from common.keys.api_keys import digest
 from httpfront.app import create_app
 from httpfront.auth import REASONS, KeyRing, UnknownCallerError
-from httpfront.message_limits import MessageLimits
+from httpfront.formats.limits import MessageLimits
 from httpfront.metrics import FrontMetrics
 from httpfront.ops_app import create_ops_app
 from httpfront.polling import LongPoll

@@ -29,11 +29,11 @@ from common.protocol.ops import Op
 from common.units import size
 from httpfront.admin_json import read_cursor
 from httpfront.auth import UnknownCallerError, find_token
-from httpfront.batch import as_ndjson, choose_format, read_batch
-from httpfront.coding import check_lines, decoded
+from httpfront.formats.batch import as_ndjson, choose_format, read_batch
+from httpfront.formats.coding import check_lines, decoded
+from httpfront.formats.idempotency import read_key
+from httpfront.formats.params import cursor, duration, number, read_parameters, span
 from httpfront.host_names import HostNames
-from httpfront.idempotency import read_key
-from httpfront.params import cursor, duration, number, read_parameters, span
 from httpfront.polling import LongPoll
 from httpfront.receipts import parse_receipt, read_receipts
 from httpfront.request_id import trace_id

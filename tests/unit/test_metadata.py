@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from common.errors import FanmailError
 from common.protocol import ops
-from httpfront.metadata import (
+from httpfront.formats.metadata import (
     DEFAULT_TYPE,
     MAX_BYTES,
     MAX_FIELDS,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import ERRORS
-from httpfront.message_limits import MessageLimits
+from httpfront.formats.limits import MessageLimits
 from httpfront.openapi import describe
 from httpfront.openapi_parameters import Bounds
 from httpfront.openapi_security import secured

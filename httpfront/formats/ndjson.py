@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from httpfront.formats.metadata import rfc3339, unpack_headers
 from httpfront.hub import give_way
-from httpfront.metadata import rfc3339, unpack_headers
 
 NDJSON = "application/x-ndjson"
 

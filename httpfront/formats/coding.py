@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from common.errors import FanmailError
-from httpfront.header_lists import elements, parameters
+from httpfront.formats.header_lists import elements, parameters
 
 ACCEPTED = "gzip, deflate"
 """The codings that are undone, as a header names them."""

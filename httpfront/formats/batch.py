@@ -17,9 +17,9 @@ import falcon
 
 from common.errors import FanmailError
 from common.protocol import ops
-from httpfront.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
-from httpfront.metadata import HARMLESS, unpack_headers
-from httpfront.ndjson import NDJSON, as_lines, content, described
+from httpfront.formats.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
+from httpfront.formats.metadata import HARMLESS, unpack_headers
+from httpfront.formats.ndjson import NDJSON, as_lines, content, described
 from httpfront.receipts import receipt_text
 
 FRAMES = "application/vnd.fanmail.frames"
@@ -90,7 +90,7 @@ def bodies(frames: bytes) -> Iterator[bytes]:
 
 
 def as_ndjson(batch: ops.Batch, leased: bool = False) -> bytes:
-    """One JSON object a line: `id`, with `leased` the `receipt`, and what `httpfront.ndjson` makes of a message."""
+    """One JSON object a line: `id`, with `leased` the `receipt`, and what `httpfront.formats.ndjson` makes of a message."""
     return as_lines(_objects(batch, leased))
 
 
