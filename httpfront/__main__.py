@@ -29,13 +29,13 @@ from common.process.start import (
     run_service,
 )
 from httpfront.app import create_app
-from httpfront.auth import Auth, KeyRing
 from httpfront.budget import Budget
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.host_names import HostNames, is_loopback
 from httpfront.hub import Hub
 from httpfront.metrics import FrontMetrics
+from httpfront.middleware.auth import Auth, KeyRing
+from httpfront.middleware.host_names import HostNames, is_loopback
 from httpfront.ops_app import create_ops_app
 from httpfront.polling import LongPoll
 from httpfront.server.access_log import AccessLog

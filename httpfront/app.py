@@ -7,20 +7,20 @@ from typing import Any, cast
 
 import falcon
 
-from httpfront.auth import Auth
 from httpfront.dead import DeadResource
-from httpfront.errors import add_error_handlers
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.guards import Guards
 from httpfront.health import IndexResource, LiveResource, ReadyResource
-from httpfront.host_names import ANY, HostNames
+from httpfront.middleware.auth import Auth
+from httpfront.middleware.guards import Guards
+from httpfront.middleware.host_names import ANY, HostNames
+from httpfront.middleware.problems import add_error_handlers
+from httpfront.middleware.request_id import RequestId
+from httpfront.middleware.rights import PUBLIC, Needs
 from httpfront.openapi import OpenApiResource
 from httpfront.openapi_parameters import Bounds
 from httpfront.polling import LongPoll
 from httpfront.receipts import AcksResource, ReceiptResource
-from httpfront.request_id import RequestId
-from httpfront.rights import PUBLIC, Needs
 from httpfront.router import ShapeRouter
 from httpfront.subscriptions import SubscriptionResource
 from httpfront.topics import TopicResource

@@ -13,7 +13,7 @@ from httpfront.formats.ndjson import NDJSON, as_lines, content, described
 from httpfront.formats.params import cursor, number, read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
-from httpfront.guards import refuse_streams
+from httpfront.middleware.guards import refuse_streams
 from httpfront.receipts import path_to
 
 _NOTHING = ops.Nothing()

@@ -9,7 +9,7 @@ import msgspec
 
 from httpfront.formats.params import flag, read_parameters
 from httpfront.gateway.gateway import Gateway
-from httpfront.guards import refuse_streams
+from httpfront.middleware.guards import refuse_streams
 
 
 def render(resp: falcon.Response, document: object) -> None:

@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 
 from common.process.log_queue import dropped_lines
 from common.version import VERSION
-from httpfront.auth import REASONS
 from httpfront.budget import Budget
+from httpfront.middleware.auth import REASONS
 from httpfront.server.answered import Answered
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

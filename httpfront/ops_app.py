@@ -11,22 +11,22 @@ from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResour
 from httpfront.admin_delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin_topics import TopicAdminResource, TopicsResource
 from httpfront.admin_users import MessagesResource, UserResource, UsersResource
-from httpfront.auth import Auth
 from httpfront.budget import UNBOUNDED, Budget
 from httpfront.dashboard import DashboardResource
-from httpfront.errors import add_error_handlers
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.guards import Guards
 from httpfront.health import LiveResource, ReadyResource
-from httpfront.host_names import ANY, HostNames
 from httpfront.metrics import FrontMetrics
+from httpfront.middleware.auth import Auth
+from httpfront.middleware.guards import Guards
+from httpfront.middleware.host_names import ANY, HostNames
+from httpfront.middleware.problems import add_error_handlers
+from httpfront.middleware.request_id import RequestId
+from httpfront.middleware.rights import OPERATIONS, Needs
 from httpfront.openapi import OpenApiResource
 from httpfront.openapi_parameters import Bounds
 from httpfront.ops_router import OpsRouter
 from httpfront.polling import LongPoll
-from httpfront.request_id import RequestId
-from httpfront.rights import OPERATIONS, Needs
 from httpfront.scraping import MetricsResource
 
 

@@ -15,7 +15,7 @@ from httpfront.formats.metadata import present_message
 from httpfront.formats.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
-from httpfront.guards import refuse_streams
+from httpfront.middleware.guards import refuse_streams
 from httpfront.polling import Ask, LongPoll, applied, client_gone, is_gone
 from httpfront.receipts import LEASE, present_receipt
 

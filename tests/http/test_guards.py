@@ -9,7 +9,7 @@ import pytest
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.formats.batch import FRAMES
-from httpfront.host_names import HostNames
+from httpfront.middleware.host_names import HostNames
 from tests.http.playing import Front, playing, problem
 
 HOST = "localhost:8100"

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from common.process.log_queue import LogQueue
-from httpfront.request_id import trace_id
+from httpfront.middleware.request_id import trace_id
 from httpfront.server.access_log import AccessLog
 from httpfront.server.answered import Answered
 

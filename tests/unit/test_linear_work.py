@@ -28,15 +28,15 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.units import size
 from httpfront.admin_json import read_cursor
-from httpfront.auth import UnknownCallerError, find_token
 from httpfront.formats.batch import as_ndjson, choose_format, read_batch
 from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import read_key
 from httpfront.formats.params import cursor, duration, number, read_parameters, span
-from httpfront.host_names import HostNames
+from httpfront.middleware.auth import UnknownCallerError, find_token
+from httpfront.middleware.host_names import HostNames
+from httpfront.middleware.request_id import trace_id
 from httpfront.polling import LongPoll
 from httpfront.receipts import parse_receipt, read_receipts
-from httpfront.request_id import trace_id
 from httpfront.router import raw_path
 from httpfront.server.response import keeps_alive
 from tests.unit import test_body, test_parser

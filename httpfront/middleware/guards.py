@@ -14,7 +14,7 @@ from typing import Any
 import falcon
 
 from common.errors import FanmailError
-from httpfront.host_names import HostNames
+from httpfront.middleware.host_names import HostNames
 
 PROBES = ("/livez", "/readyz")
 """They answer to any name: who asks is a machine with a list of targets."""
