@@ -11,9 +11,9 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
+from httpfront.api.health import render
 from httpfront.formats.params import MILLISECOND, YEAR, count, number, one_of, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
-from httpfront.health import render
 from httpfront.listings import pages_of
 
 NAMED = 10

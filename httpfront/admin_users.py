@@ -9,11 +9,11 @@ import falcon
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin_json import PAGE, USUAL, cursor_of, text, user_members
+from httpfront.api.health import render
 from httpfront.formats.ndjson import content, described
 from httpfront.formats.params import number, read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
-from httpfront.health import render
 
 PEEK_USUAL, PEEK_MOST = 10, 100
 PEEK_BYTES = 4 * 1024 * 1024

@@ -11,11 +11,12 @@ from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResour
 from httpfront.admin_delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin_topics import TopicAdminResource, TopicsResource
 from httpfront.admin_users import MessagesResource, UserResource, UsersResource
+from httpfront.api.health import LiveResource, ReadyResource
 from httpfront.budget import UNBOUNDED, Budget
 from httpfront.dashboard import DashboardResource
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.health import LiveResource, ReadyResource
 from httpfront.metrics import FrontMetrics
 from httpfront.middleware.auth import Auth
 from httpfront.middleware.guards import Guards
@@ -23,10 +24,9 @@ from httpfront.middleware.host_names import ANY, HostNames
 from httpfront.middleware.problems import add_error_handlers
 from httpfront.middleware.request_id import RequestId
 from httpfront.middleware.rights import OPERATIONS, Needs
-from httpfront.openapi import OpenApiResource
-from httpfront.openapi_parameters import Bounds
+from httpfront.openapi.description import OpenApiResource
+from httpfront.openapi.parameters import Bounds
 from httpfront.ops_router import OpsRouter
-from httpfront.polling import LongPoll
 from httpfront.scraping import MetricsResource
 
 

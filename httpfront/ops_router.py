@@ -9,7 +9,7 @@ from falcon.routing.util import map_http_methods
 
 from common.errors import FanmailError
 from common.names import parse_name
-from httpfront.router import SERVER, Found, Methods, Route, raw_path, whole_server
+from httpfront.api.router import SERVER, Found, Methods, Route, raw_path, whole_server
 
 
 class OpsRouter:

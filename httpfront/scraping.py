@@ -10,10 +10,10 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.broker_metrics import Stats, broker_metrics
 from httpfront.budget import Budget
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.metrics import CONTENT_TYPE, Exposition, FrontMetrics, budget_metrics, gauge
-from httpfront.polling import LongPoll
 
 SCRAPE_TIMEOUT = 0.5
 """Seconds that a broker has to answer: well below those of any scrape."""

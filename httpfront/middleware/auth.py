@@ -18,9 +18,9 @@ import falcon
 from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
+from httpfront.api.router import OPTIONS, SERVER, raw_path
 from httpfront.budget import ACCOUNT, Account
 from httpfront.middleware.rights import ANY_KEY, OPEN, Needs
-from httpfront.router import OPTIONS, SERVER, raw_path
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, cast
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.app import create_app
+from httpfront.api.app import create_app
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.polling import LongPoll
 from tests.http.rawhttp import Answer, Client, running
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=5, fetch=100, fetch_bytes=5000)

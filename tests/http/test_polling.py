@@ -16,10 +16,10 @@ from greenlet import getcurrent, greenlet
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.app import create_app
+from httpfront.api.app import create_app
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.polling import LongPoll
 from httpfront.server.server import FrontServer
 from tests.http.rawhttp import Client, drain, get, running, wait_for
 

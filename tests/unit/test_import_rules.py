@@ -178,7 +178,7 @@ def test_every_module_says_what_it_is(module: str) -> None:
         ("from broker import topic", "broker"),
         ("from broker.state.topic import Topic", "broker"),
         ("def f():\n    import time", "time"),
-        ("if TYPE_CHECKING:\n    from httpfront.app import create_app", "httpfront"),
+        ("if TYPE_CHECKING:\n    from httpfront.api.app import create_app", "httpfront"),
     ],
 )
 def test_an_import_is_found_in_every_form(source: str, caught: str) -> None:

@@ -28,6 +28,9 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.units import size
 from httpfront.admin_json import read_cursor
+from httpfront.api.leases import parse_receipt, read_receipts
+from httpfront.api.router import raw_path
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.batch import as_ndjson, choose_format, read_batch
 from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import read_key
@@ -35,9 +38,6 @@ from httpfront.formats.params import cursor, duration, number, read_parameters, 
 from httpfront.middleware.auth import UnknownCallerError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id
-from httpfront.polling import LongPoll
-from httpfront.receipts import parse_receipt, read_receipts
-from httpfront.router import raw_path
 from httpfront.server.response import keeps_alive
 from tests.unit import test_body, test_parser
 from tests.unit.test_parser import Limits, new_parser

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
+from httpfront.api.subscriptions import read_cursor
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import (
     MICROSECOND,
     MILLISECOND,
@@ -22,8 +24,6 @@ from httpfront.formats.params import (
     read_parameters,
     span,
 )
-from httpfront.polling import LongPoll
-from httpfront.subscriptions import read_cursor
 
 
 def decimal(text: str) -> int:

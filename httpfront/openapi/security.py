@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from httpfront.middleware.rights import ANY_KEY, OPEN, PUBLIC
-from httpfront.openapi_answers import Json, problem, ref
+from httpfront.openapi.answers import Json, problem, ref
 
 _SCHEME = "apiKey"
 _ABOUT = "`Authorization: Bearer KEY`. What a key may do, the operator says by rules over names; denying wins."

@@ -9,6 +9,8 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
+from httpfront.api.leases import LEASE, present_receipt
+from httpfront.delivery.long_poll import Ask, LongPoll, applied, client_gone, is_gone
 from httpfront.formats.batch import FRAMES, choose_format, present_batch
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import present_message
@@ -16,8 +18,6 @@ from httpfront.formats.params import MICROSECOND, YEAR, count, cursor, duration,
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.middleware.guards import refuse_streams
-from httpfront.polling import Ask, LongPoll, applied, client_gone, is_gone
-from httpfront.receipts import LEASE, present_receipt
 
 MAX_DELIVERIES = 1_000_000
 _NOTHING = ops.Nothing()

@@ -7,11 +7,11 @@ from typing import Any
 import falcon
 
 from common.errors import ERRORS
+from httpfront.api.leases import RECEIPT
 from httpfront.formats.coding import ACCEPTED
 from httpfront.formats.ndjson import NDJSON
 from httpfront.formats.params import MESSAGE_ID
 from httpfront.middleware.problems import PROBLEM
-from httpfront.receipts import RECEIPT
 
 Json = dict[str, Any]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from httpfront.api.leases import MAX_LEASE, RECEIPT
+from httpfront.api.subscriptions import MAX_DELIVERIES
 from httpfront.formats.batch import FORMATS
 from httpfront.formats.idempotency import HEADER, KEY
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR
-from httpfront.openapi_answers import Json, pattern, ref
-from httpfront.receipts import MAX_LEASE, RECEIPT
-from httpfront.subscriptions import MAX_DELIVERIES
+from httpfront.openapi.answers import Json, pattern, ref
 
 RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")
 """Receipts, one a line; a last line without an end counts."""

@@ -10,10 +10,10 @@ import falcon
 import msgspec
 
 from httpfront.formats.params import read_parameters
-from httpfront.openapi_answers import JSON, Json, answer, body, problem, problems, responses, schemas
-from httpfront.openapi_calls import call, paths
-from httpfront.openapi_parameters import Bounds, parameters
-from httpfront.openapi_security import secured
+from httpfront.openapi.answers import JSON, Json, answer, body, problem, problems, responses, schemas
+from httpfront.openapi.calls import call, paths
+from httpfront.openapi.parameters import Bounds, parameters
+from httpfront.openapi.security import secured
 
 _ABOUT = """\
 A *topic* has *subscribers* (users); each message published to it is kept until every user who was subscribed when it

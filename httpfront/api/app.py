@@ -7,23 +7,23 @@ from typing import Any, cast
 
 import falcon
 
-from httpfront.dead import DeadResource
+from httpfront.api.dead_letters import DeadResource
+from httpfront.api.health import IndexResource, LiveResource, ReadyResource
+from httpfront.api.leases import AcksResource, ReceiptResource
+from httpfront.api.router import ShapeRouter
+from httpfront.api.subscriptions import SubscriptionResource
+from httpfront.api.topics import TopicResource
+from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.health import IndexResource, LiveResource, ReadyResource
 from httpfront.middleware.auth import Auth
 from httpfront.middleware.guards import Guards
 from httpfront.middleware.host_names import ANY, HostNames
 from httpfront.middleware.problems import add_error_handlers
 from httpfront.middleware.request_id import RequestId
 from httpfront.middleware.rights import PUBLIC, Needs
-from httpfront.openapi import OpenApiResource
-from httpfront.openapi_parameters import Bounds
-from httpfront.polling import LongPoll
-from httpfront.receipts import AcksResource, ReceiptResource
-from httpfront.router import ShapeRouter
-from httpfront.subscriptions import SubscriptionResource
-from httpfront.topics import TopicResource
+from httpfront.openapi.description import OpenApiResource
+from httpfront.openapi.parameters import Bounds
 
 
 def create_app(

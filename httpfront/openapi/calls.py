@@ -6,8 +6,8 @@ from httpfront.formats.batch import FRAMES
 from httpfront.formats.coding import ACCEPTED
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import DEFAULT_TYPE, MAX_BYTES, MAX_FIELDS
-from httpfront.openapi_answers import PLAIN, Json, answer, lines_of, problems, ref
-from httpfront.openapi_parameters import RECEIPT_LINES
+from httpfront.openapi.answers import PLAIN, Json, answer, lines_of, problems, ref
+from httpfront.openapi.parameters import RECEIPT_LINES
 
 _UNREADABLE = ("unsupported-coding", "unsupported-charset")
 _HANDED_OUT = "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Id Msg-Pending"
