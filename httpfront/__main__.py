@@ -28,16 +28,16 @@ from common.process.start import (
     on_hangup,
     run_service,
 )
+from httpfront.admin.app import create_ops_app
+from httpfront.admin.front_metrics import FrontMetrics
 from httpfront.api.app import create_app
 from httpfront.budget import Budget
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
 from httpfront.hub import Hub
-from httpfront.metrics import FrontMetrics
 from httpfront.middleware.auth import Auth, KeyRing
 from httpfront.middleware.host_names import HostNames, is_loopback
-from httpfront.ops_app import create_ops_app
 from httpfront.server.access_log import AccessLog
 from httpfront.server.answered import Answered
 from httpfront.server.server import FrontServer, OnRequest, ServerOptions

@@ -13,13 +13,13 @@ from falcon.routing.util import map_http_methods
 from common.clock import HOLD, ManualClock
 from common.keys.access_rules import PATTERNS
 from common.keys.api_keys import digest
+from httpfront.admin.app import create_ops_app
+from httpfront.admin.front_metrics import FrontMetrics
 from httpfront.api.app import create_app
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
-from httpfront.metrics import FrontMetrics
 from httpfront.middleware.auth import REASONS, KeyRing, UnknownCallerError
 from httpfront.middleware.rights import ANY_KEY, OPEN, OPERATIONS, PUBLIC
-from httpfront.ops_app import create_ops_app
 
 TOKEN = f"fm_a_{'s' * 43}"
 LIMITS = MessageLimits(body=1000, batch=2000, batch_messages=10, fetch=10, fetch_bytes=5000)

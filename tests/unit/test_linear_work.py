@@ -27,7 +27,7 @@ from common.names import parse_name
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.units import size
-from httpfront.admin_json import read_cursor
+from httpfront.admin.documents import read_cursor
 from httpfront.api.leases import parse_receipt, read_receipts
 from httpfront.api.router import raw_path
 from httpfront.delivery.long_poll import LongPoll

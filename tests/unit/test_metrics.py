@@ -14,9 +14,9 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS
 from common.protocol.wire import BrokerState, ReplyFrame
-from httpfront.broker_metrics import broker_metrics
+from httpfront.admin.broker_metrics import broker_metrics
+from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
 from httpfront.gateway.link import Link
-from httpfront.metrics import BOUNDS, Exposition, FrontMetrics
 from httpfront.server.answered import Answered
 from tests.support.driver import BrokerDriver, batch
 

@@ -11,13 +11,13 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, text
+from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, text
+from httpfront.admin.listings import pages_of
 from httpfront.api.health import render
 from httpfront.formats.metadata import rfc3339, unpack_headers
 from httpfront.formats.ndjson import content
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
-from httpfront.listings import pages_of
 
 SHOWN, SHOWN_BYTES = 10, 4 * 1024 * 1024
 """Messages of a batch that are shown, and bytes of them."""

@@ -10,11 +10,11 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.admin_json import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
+from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
+from httpfront.admin.listings import pages_of
 from httpfront.api.health import render
 from httpfront.formats.params import MILLISECOND, YEAR, count, number, one_of, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
-from httpfront.listings import pages_of
 
 NAMED = 10
 """Users who are named as holding the oldest message."""

@@ -8,12 +8,12 @@ import falcon
 
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.broker_metrics import Stats, broker_metrics
+from httpfront.admin.broker_metrics import Stats, broker_metrics
+from httpfront.admin.front_metrics import CONTENT_TYPE, Exposition, FrontMetrics, budget_metrics, gauge
 from httpfront.budget import Budget
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
-from httpfront.metrics import CONTENT_TYPE, Exposition, FrontMetrics, budget_metrics, gauge
 
 SCRAPE_TIMEOUT = 0.5
 """Seconds that a broker has to answer: well below those of any scrape."""

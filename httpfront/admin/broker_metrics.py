@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS, bucket
+from httpfront.admin.front_metrics import cumulative
 from httpfront.gateway.link import Link
-from httpfront.metrics import cumulative
 
 Stats = Mapping[str, int]
 """Gauges and counters of one broker."""

@@ -7,17 +7,19 @@ from typing import Any, cast
 
 import falcon
 
-from httpfront.admin_brokers import BrokersResource, ConfigResource, DrainResource
-from httpfront.admin_delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
-from httpfront.admin_topics import TopicAdminResource, TopicsResource
-from httpfront.admin_users import MessagesResource, UserResource, UsersResource
+from httpfront.admin.brokers import BrokersResource, ConfigResource, DrainResource
+from httpfront.admin.dashboard import DashboardResource
+from httpfront.admin.delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
+from httpfront.admin.front_metrics import FrontMetrics
+from httpfront.admin.metrics import MetricsResource
+from httpfront.admin.router import OpsRouter
+from httpfront.admin.subscriptions import MessagesResource, UserResource, UsersResource
+from httpfront.admin.topics import TopicAdminResource, TopicsResource
 from httpfront.api.health import LiveResource, ReadyResource
 from httpfront.budget import UNBOUNDED, Budget
-from httpfront.dashboard import DashboardResource
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
-from httpfront.metrics import FrontMetrics
 from httpfront.middleware.auth import Auth
 from httpfront.middleware.guards import Guards
 from httpfront.middleware.host_names import ANY, HostNames
@@ -26,8 +28,6 @@ from httpfront.middleware.request_id import RequestId
 from httpfront.middleware.rights import OPERATIONS, Needs
 from httpfront.openapi.description import OpenApiResource
 from httpfront.openapi.parameters import Bounds
-from httpfront.ops_router import OpsRouter
-from httpfront.scraping import MetricsResource
 
 
 def create_ops_app(

@@ -8,7 +8,7 @@ import falcon
 
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.admin_json import PAGE, USUAL, cursor_of, text, user_members
+from httpfront.admin.documents import PAGE, USUAL, cursor_of, text, user_members
 from httpfront.api.health import render
 from httpfront.formats.ndjson import content, described
 from httpfront.formats.params import number, read_parameters
