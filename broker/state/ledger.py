@@ -10,7 +10,7 @@ from broker.state.shares import Shares, UserShares
 from broker.thresholds import DEFAULT, Thresholds
 
 LEDGER_COST = 1000
-"""Bytes of memory of a ledger and its deadlines, measured by bench/ceiling.py with all of its settings."""
+"""Bytes of memory of a ledger and its deadlines, measured by bench/measures/ceiling.py with all of its settings."""
 
 
 class Ledger:

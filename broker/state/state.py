@@ -26,7 +26,7 @@ from broker.state.topic_settings import TopicRules, changed_settings
 from broker.store.base import ENDLESS
 from broker.thresholds import DEFAULT, Thresholds
 
-# Bytes of memory beside names and content, measured by bench/memory.py on CPython 3.11 and rounded up.
+# Bytes of memory beside names and content, measured by bench/measures/memory.py on CPython 3.11 and rounded up.
 TOPIC_COST = 800
 SUBSCRIPTION_COST = 192
 
