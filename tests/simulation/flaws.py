@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-import broker.dispatch
-import broker.leasing
-import broker.publishing
-from broker.core import Core
-from broker.dispatch import Dispatcher, Outgoing
+import broker.dispatch.dispatcher
+import broker.operations.leasing
+import broker.operations.publishing
+from broker.dispatch.dispatcher import Dispatcher, Outgoing
+from broker.dispatch.waiters import Waiters
+from broker.operations.context import Core
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
-from broker.server import Server
-from broker.waiters import Waiters
+from broker.server.loop import Server
 from common.clock import Now
 from common.errors import FanmailError
-from common.ops import Op
-from httpfront.link import Link
+from common.protocol.ops import Op
+from httpfront.gateway.link import Link
 from tests.simulation.brokers import SkewedClock
 
 
@@ -44,7 +44,7 @@ def forget_keys() -> Iterator[None]:
     def flawed(core: Core, topic: bytes, args: Any, now: Now) -> None:
         return None
 
-    with patch.object(broker.publishing, "_known", flawed):
+    with patch.object(broker.operations.publishing, "_known", flawed):
         yield
 
 
@@ -119,9 +119,10 @@ def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
         return record
 
     stack = ExitStack()
-    message = broker.leasing._message
+    message = broker.operations.leasing._message
     stack.enter_context(_emitting(change))
-    stack.enter_context(patch.object(broker.leasing, "_message", lambda box, held, attempt: message(box, held, 1)))
+    flawed = patch.object(broker.operations.leasing, "_message", lambda box, held, attempt: message(box, held, 1))
+    stack.enter_context(flawed)
     return stack
 
 

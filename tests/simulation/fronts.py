@@ -11,23 +11,28 @@ from unittest.mock import patch
 from greenlet import getcurrent
 from msgspec import Struct
 
-import broker.loading
-import httpfront.gateway
+import broker.server.loading
+import httpfront.delivery.long_poll
+import httpfront.gateway.dealer
+import httpfront.gateway.gateway
 import httpfront.hub
-import httpfront.line
-import httpfront.polling
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError
-from common.ops import Op
-from common.partition import ClusterMap
-from httpfront.call import Call
-from httpfront.gateway import WHEN_GONE, Gateway, WhenGone
+from common.protocol.ops import Op
+from httpfront.delivery.long_poll import Ask, LongPoll
+from httpfront.gateway.call import Call
+from httpfront.gateway.gateway import WHEN_GONE, Gateway, WhenGone
 from httpfront.hub import Hub
-from httpfront.polling import Ask, LongPoll
 from tests.simulation.network import Network
 from tests.simulation.sockets import Epoll, FrontContext
 from tests.simulation.world import Task, World
 
-TIMED = (httpfront.hub, httpfront.gateway, httpfront.line, httpfront.polling)
+TIMED = (
+    httpfront.hub,
+    httpfront.gateway.gateway,
+    httpfront.gateway.dealer,
+    httpfront.delivery.long_poll,
+)
 """Modules of a front that read a clock."""
 MOST_WAITERS = 6
 LOST, REFUSED = "lost", "refused"
@@ -117,7 +122,7 @@ class FrontProcess:
         with patch("httpfront.hub.select.epoll", lambda: self._epoll):
             self.hub = Hub()
         self._context = FrontContext(network, self)
-        with patch.object(httpfront.gateway, "new_context", lambda: self._context):
+        with patch.object(httpfront.gateway.gateway, "new_context", lambda: self._context):
             self.gateway = WatchedGateway(self, self.hub, self._load_map, timeout)
         self._polls = LongPoll(self.gateway, 60.0, MOST_WAITERS)
 
@@ -269,5 +274,5 @@ def virtual_time() -> Iterator[None]:
     with ExitStack() as stack:
         for module in TIMED:
             stack.enter_context(patch.object(module, "time", _current))
-        stack.enter_context(patch.object(broker.loading, "LOOK_EVERY", 3))
+        stack.enter_context(patch.object(broker.server.loading, "LOOK_EVERY", 3))
         yield

@@ -1,0 +1,1 @@
+"""Starting servers, measuring them, private folders."""

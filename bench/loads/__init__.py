@@ -1,0 +1,1 @@
+"""Clients that put servers under load."""

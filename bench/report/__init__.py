@@ -1,0 +1,1 @@
+"""The table, `results.json` and `results.png`."""

@@ -1,0 +1,1 @@
+"""What this server is compared with: bare programs and other servers."""

@@ -1,0 +1,1 @@
+"""What holds for all operations: checks, counts, waiting, scheduled work, the request log, gauges."""

@@ -1,0 +1,1 @@
+"""The durable store: one SQLite file per broker, one synced transaction per burst."""

@@ -1,0 +1,1 @@
+"""The operations port: metrics, the admin API, the dashboard."""

@@ -1,0 +1,1 @@
+"""The public port: the HTTP API, a file per resource."""

@@ -1,0 +1,1 @@
+"""How messages reach a reader who waits for them."""

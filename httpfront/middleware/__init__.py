@@ -1,0 +1,1 @@
+"""What every request passes: host and origin checks, API keys and rights, request ids, problem documents."""

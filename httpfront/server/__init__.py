@@ -1,0 +1,1 @@
+"""The HTTP server: listening sockets, connections, the strict parser, bodies and responses."""

@@ -1,0 +1,177 @@
+"""What a front counts of itself, and the age of a broker's oldest message, without processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.server.commit_times import count_commit
+from broker.state.ages import oldest_age
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.stats import TIME_BOUNDS
+from common.protocol.wire import BrokerState, ReplyFrame
+from httpfront.admin.broker_metrics import broker_metrics
+from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
+from httpfront.gateway.link import Link
+from httpfront.server.answered import Answered
+from tests.support.driver import BrokerDriver, batch
+
+
+def samples(*families: Metric) -> dict[tuple[str, ...], float]:
+    """Values by name and by label values in the order of the labels' names, as they are read back from the text."""
+
+    class Fixed:
+        def collect(self) -> tuple[Metric, ...]:
+            return families
+
+    parsed = text_string_to_metric_families(generate_latest(Fixed()).decode())
+    return {
+        (each.name, *(text for _, text in sorted(each.labels.items()))): each.value
+        for family in parsed
+        for each in family.samples
+    }
+
+
+def test_requests_are_counted_by_route_method_and_code() -> None:
+    metrics = FrontMetrics()
+    for status in (200, 200, 429):
+        metrics.record(Answered("POST", "/{topic}", status, 0.001, "id", 10))
+    metrics.record(Answered("", "", 400, 0.0, "", 0))
+    for word in ("BREW", "BREW", "SHOUT"):
+        metrics.record(Answered(word, "/{topic}", 405, 0.1, "", 0))
+    seen = samples(*metrics.collect())
+    name = "fanmail_http_requests_total"
+    assert {key[1:]: n for key, n in seen.items() if key[0] == name} == {
+        ("200", "POST", "/{topic}"): 2,
+        ("429", "POST", "/{topic}"): 1,
+        ("400", "other", "none"): 1,
+        ("405", "other", "/{topic}"): 3,
+    }
+
+
+def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() -> None:
+    metrics = FrontMetrics()
+    for duration in (BOUNDS[0], BOUNDS[0] + 1e-9, 1e9):
+        metrics.record(Answered("GET", "/livez", 200, duration, "", 0))
+    seen = samples(*metrics.collect())
+    name = "fanmail_http_request_duration_seconds"
+    assert [seen[f"{name}_bucket", repr(bound), "/livez"] for bound in BOUNDS] == [1] + [2] * (len(BOUNDS) - 1)
+    assert seen[f"{name}_bucket", "+Inf", "/livez"] == seen[f"{name}_count", "/livez"] == 3
+    assert seen[f"{name}_sum", "/livez"] > 1e9
+
+
+def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
+    link = Link("fanmail", "b0")
+    link.connection_made(1.0)
+    assert link.round_trip is None
+    link.pinged(1.0)
+    link.pinged(2.0)  # the first is not answered yet: what comes is its answer
+    link.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
+    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert link.round_trip == 1.5
+    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert link.round_trip == 1.5
+    link.connection_lost()
+    assert link.round_trip is None
+
+
+def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
+    links = [Link("fanmail", "b0"), Link("fanmail", "b1")]
+    links[0].round_trip = links[1].round_trip = 0.25
+    commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{TIME_BOUNDS[1]}": 4}
+    syncs = {"syncs": 5, "sync_us": 1_500_000, f"sync_le_us.{TIME_BOUNDS[0]}": 2, f"sync_le_us.{TIME_BOUNDS[1]}": 2}
+    stats = {"b0": {"topics": 3} | commits | syncs}
+    seen = samples(*broker_metrics(links, stats))
+    assert {key: n for key, n in seen.items() if "b1" in key} == {("fanmail_broker_up", "b1"): 0}
+    assert seen["fanmail_broker_up", "b0"] == 1
+    assert seen["fanmail_broker_round_trip_seconds", "b0"] == 0.25
+    assert seen["fanmail_topics", "b0"] == 3
+    buckets = [n for key, n in seen.items() if key[0] == "fanmail_commit_duration_seconds_bucket"]
+    assert buckets == [0] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert seen["fanmail_commit_duration_seconds_sum", "b0"] == 2
+    buckets = [n for key, n in seen.items() if key[0] == "fanmail_sync_duration_seconds_bucket"]
+    assert buckets == [2] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert seen["fanmail_sync_duration_seconds_sum", "b0"] == 1.5
+
+
+def test_every_family_is_there_once_and_says_what_it_is() -> None:
+    metrics = FrontMetrics()
+    metrics.record(Answered("GET", "/livez", 200, 0.1, "", 0))
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    stats = {"b0": broker.ask(Op.STATS).result.values}
+    text = Exposition(metrics.collect, lambda: broker_metrics([Link("fanmail", "b0")], stats)).render().decode()
+    named = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
+    assert len(named) == len(set(named))
+    assert {"fanmail_build_info", "process_cpu_seconds_total", "fanmail_topics"} <= set(named)
+    for line in text.splitlines():
+        if line.startswith("# HELP fanmail_"):
+            assert len(line.split(maxsplit=3)) == 4, "a help text"
+
+
+def test_commits_and_syncs_are_counted_in_their_buckets() -> None:
+    counters: Counter[str] = Counter()
+    for took, synced in ((TIME_BOUNDS[0], 0), (TIME_BOUNDS[0] + 1, TIME_BOUNDS[0]), (TIME_BOUNDS[-1] + 1, None)):
+        count_commit(counters, took, synced)
+    assert counters == {
+        "commits": 3,
+        "commit_us": 2 * TIME_BOUNDS[0] + TIME_BOUNDS[-1] + 2,
+        f"commit_le_us.{TIME_BOUNDS[0]}": 1,
+        f"commit_le_us.{TIME_BOUNDS[1]}": 1,
+        "syncs": 2,
+        "sync_us": TIME_BOUNDS[0],
+        f"sync_le_us.{TIME_BOUNDS[0]}": 2,
+    }
+
+
+def test_the_oldest_message_is_that_of_all_topics(broker: BrokerDriver) -> None:
+    def age() -> float:
+        return float(broker.ask(Op.STATS).result.values["oldest_age_ms"]) / 1000
+
+    for topic in (b"a", b"b"):
+        broker.subscribe(topic, b"u")
+    broker.publish(b"a", b"1")
+    broker.elapse(100)
+    broker.ask(Op.PUBLISH, b"b", args=batch(b"2", b"3"))
+    broker.elapse(10)
+    broker.publish(b"a", b"4")
+    assert age() == 110
+    broker.take(b"a", b"u")
+    assert age() == 10, "the batch"
+    broker.take(b"b", b"u")
+    assert age() == 10, "which is kept until all of it is read"
+    broker.take(b"b", b"u")
+    assert age() == 0
+    broker.elapse(5)
+    assert age() == 5
+    broker.unsubscribe(b"a", b"u")
+    assert age() == 0
+    assert broker.state.garbage.seconds == {}
+
+
+def test_an_age_is_never_negative() -> None:
+    assert oldest_age({5: 1}, 4_000) == 0
+    assert oldest_age({}, 4_000) == 0
+
+
+def test_messages_are_counted_one_by_one_and_for_each_user(broker: BrokerDriver) -> None:
+    for user in (b"u", b"v"):
+        broker.subscribe(b"t", user)
+    broker.publish(b"nobody", b"x")
+    broker.ask(Op.PUBLISH, b"t", args=batch(b"1", b"2", b"3"))
+    broker.publish(b"t", b"4", delay=1000)
+    broker.publish(b"t", b"5", key=b"k", digest=bytes(16))
+    broker.publish(b"t", b"5", key=b"k", digest=bytes(16))
+    broker.elapse(2)
+    broker.fetch(b"t", b"u")
+    broker.lease(b"t", b"v", 1)
+    broker.elapse(2)
+    broker.lease(b"t", b"v", 1)
+    broker.after(b"t", b"u")
+    counters = broker.dispatcher.counters
+    assert (counters["published"], counters["delivered"], counters["redelivered"]) == (5, 7, 1)
+    assert counters["dropped.no-subscribers"] == 1
