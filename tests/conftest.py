@@ -1,4 +1,8 @@
-"""Fixtures of real processes. Nothing is started for tests that do not ask for it."""
+"""What runs, and fixtures of real processes. Nothing is started for tests that do not ask for it.
+
+`--all` runs every test with all its examples. Without it tests marked `slow` are left out, unless files, folders or
+tests are named.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,24 @@ StartCluster = Callable[..., Cluster]
 StartSupervised = Callable[..., Supervised]
 
 _REPORT: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="slow tests too, and all examples of the others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all") or config.args_source is pytest.Config.ArgsSource.ARGS:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture(scope="session")
+def everything(pytestconfig: pytest.Config) -> bool:
+    """Whether `--all` was asked for: tests with many examples or seeds try all of them."""
+    return bool(pytestconfig.getoption("--all"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,8 +20,7 @@ from tests.support import hostile
 from tests.support.driver import NOTHING
 from tests.unit.common.protocol.test_wire_bytes import GOLDEN_REPLIES
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-FUZZED = 1_000_000 if LONG else 10_000
+FUZZED = 1_000_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 10_000
 
 request, reply, error = wire.pack_request, wire.pack_reply, wire.pack_error
 
