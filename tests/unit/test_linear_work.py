@@ -39,6 +39,7 @@ from httpfront.middleware.auth import UnknownCallerError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id
 from httpfront.server.response import keeps_alive
+from tests.support.table import table
 from tests.unit.httpfront.server import test_body, test_parser
 from tests.unit.httpfront.server.test_parser import Limits, new_parser
 
@@ -127,7 +128,7 @@ OF_A_HEAD: dict[str, Parse] = {
 }
 
 
-@pytest.mark.parametrize("name", OF_A_HEAD)
+@table("name", OF_A_HEAD)
 def test_a_part_of_a_head_costs_linear_work(name: str) -> None:
     for before, after in zip(STARTS, ENDS * len(STARTS), strict=False):
         for unit in UNITS:
@@ -263,7 +264,7 @@ BODIES: dict[str, tuple[Parse, tuple[Make, ...], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
+@table("name", BODIES)
 def test_a_body_or_frame_costs_linear_work(name: str) -> None:
     parse, makes, length = BODIES[name]
     for make in makes:
@@ -278,7 +279,7 @@ def behind_blank_lines(data: bytes) -> None:
         data = data[2:]
 
 
-@pytest.mark.parametrize(
+@table(
     ("parse", "make", "length"),
     [
         (re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall, text("", '\\"'), HEAD // 16),

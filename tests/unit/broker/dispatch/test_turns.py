@@ -11,12 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-import pytest
-
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, Asked, BrokerDriver
+from tests.support.table import table
 from tests.support.tiny import TINY
 
 FEW, MANY = 400, 1600
@@ -330,7 +329,7 @@ BOUNDED = {
 """Operations without a row, and what bounds them."""
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.op.name if row.op else 'due'}: {row.name}")
+@table("row", ROWS)
 def test_the_longest_turn_does_not_grow_with_what_there_is(row: Row) -> None:
     few, many = longest_turn(row.scene, FEW), longest_turn(row.scene, MANY)
     assert many - few < STEP * (MANY - FEW), f"{few} instructions with {FEW} entries, {many} with {MANY}"

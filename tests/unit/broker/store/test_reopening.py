@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from random import Random
 
-import pytest
-
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
 from broker.tools.checking import check
 from tests.support.driver import BrokerDriver
 from tests.support.histories import History, new_folder
 from tests.support.snapshot import check_state, snapshot
+from tests.support.table import table
 
 REOPENINGS = 10
 """Of one history."""
@@ -78,6 +77,6 @@ def copy_is_whole(history: History, committed: dict[str, object]) -> None:
     committed.update(now)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@table("seed", range(30))
 def test_what_was_committed_is_there_again_after_any_history(seed: int) -> None:
     reopen(seed)
