@@ -17,6 +17,8 @@ from tests.e2e.cluster import wait_for
 from tests.support.documents import ROOT, Block, Command, blocks, commands, documents
 from tests.support.shell import Done, Session, python_command
 
+pytestmark = pytest.mark.slow
+
 PATTERNS = ("README.md", "docs/*.md", "client/*.md", "deploy/**/*.md")
 DOCUMENTS = [each for each in documents(*PATTERNS) if {block.language for block in blocks(each)} & {"sh", "python"}]
 

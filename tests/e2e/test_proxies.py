@@ -162,6 +162,7 @@ def test_a_client_that_goes_away_while_it_waits_takes_nothing(door: Door, cluste
     assert door.web.drain(topic, "ann") == [b"kept"]
 
 
+@pytest.mark.slow
 def test_the_longest_wait_is_not_cut(cluster: Cluster) -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         calls = []

@@ -171,6 +171,7 @@ def test_haproxy_passes_over_a_front_that_hangs(start_cluster: StartCluster, sta
     wait_for(lambda: "Server fronts/front0 is UP" in proxy.log(), "HAProxy to notice")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_restarting_all_fronts_one_after_another_fails_no_request(
     program: str, start_cluster: StartCluster, stack: ExitStack

@@ -39,7 +39,6 @@ from httpfront.middleware.auth import UnknownCallerError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id
 from httpfront.server.response import keeps_alive
-from tests.support.table import table
 from tests.unit.httpfront.server import test_body, test_parser
 from tests.unit.httpfront.server.test_parser import Limits, new_parser
 
@@ -128,7 +127,7 @@ OF_A_HEAD: dict[str, Parse] = {
 }
 
 
-@table("name", OF_A_HEAD)
+@pytest.mark.parametrize("name", OF_A_HEAD)
 def test_a_part_of_a_head_costs_linear_work(name: str) -> None:
     for before, after in zip(STARTS, ENDS * len(STARTS), strict=False):
         for unit in UNITS:
@@ -264,7 +263,7 @@ BODIES: dict[str, tuple[Parse, tuple[Make, ...], int]] = {
 }
 
 
-@table("name", BODIES)
+@pytest.mark.parametrize("name", BODIES)
 def test_a_body_or_frame_costs_linear_work(name: str) -> None:
     parse, makes, length = BODIES[name]
     for make in makes:
@@ -279,7 +278,7 @@ def behind_blank_lines(data: bytes) -> None:
         data = data[2:]
 
 
-@table(
+@pytest.mark.parametrize(
     ("parse", "make", "length"),
     [
         (re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall, text("", '\\"'), HEAD // 16),

@@ -11,7 +11,6 @@ from broker.tools.checking import check
 from tests.support.driver import BrokerDriver
 from tests.support.histories import History, new_folder
 from tests.support.snapshot import check_state, snapshot
-from tests.support.table import table
 
 REOPENINGS = 10
 """Of one history."""
@@ -77,6 +76,6 @@ def copy_is_whole(history: History, committed: dict[str, object]) -> None:
     committed.update(now)
 
 
-@table("seed", range(30))
+@pytest.mark.parametrize("seed", range(30))
 def test_what_was_committed_is_there_again_after_any_history(seed: int) -> None:
     reopen(seed)
