@@ -18,8 +18,11 @@ from typing import Self
 
 from bench.harness.wires import IPC, describe, free_port
 from common.cluster.description import ClusterMap, load_cluster
-from common.process.start import READY_FD, SUPERVISOR
+from common.process.run_dir import SUPERVISOR
+from common.process.start import READY_FD
 
+BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
+"""Flags that raise every ceiling out of reach: loads measure the path, not refusals."""
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
 READY_PATH = "/readyz?strict=1"

@@ -10,10 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.harness.measurement import ratio
-from bench.harness.processes import Cluster, Process
+from bench.harness.processes import BROKER_FLAGS, Cluster, Process
 from bench.loads.broker_client import NOTHING, ClusterClient
 from bench.loads.client import Connection, HttpConnection, Script, play
-from bench.measures.http import BROKER_FLAGS
 from common.protocol.ops import Op
 
 CONNECTIONS = 4

@@ -97,12 +97,12 @@ def _one_reader() -> Iterator[Item]:
     return iter([(Op.SUBSCRIBE, b"topic", b"user", NOTHING)])
 
 
-def _publish(size: int, headers: int = 0, topic: bytes = b"topic", **args: int) -> Items:
+def _publish(size: int, headers: int = 0, topic: bytes = b"topic", *, ttl: int = 0, delay: int = 0) -> Items:
     def items() -> Iterator[Item]:
         for n in count():
             meta = (b"%d" % n).rjust(headers, b"h") if headers else b""
             body = (b"%d" % n).rjust(size, b"x")[:size]
-            yield Op.PUBLISH, topic % n if b"%" in topic else topic, b"", ops.Publish(meta, body, **args)
+            yield Op.PUBLISH, topic % n if b"%" in topic else topic, b"", ops.Publish(meta, body, ttl=ttl, delay=delay)
 
     return items
 

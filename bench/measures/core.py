@@ -6,9 +6,8 @@ from collections.abc import Callable
 from statistics import median
 
 from bench.harness.measurement import Options, Row, Section, at_least, ratio, say
-from bench.harness.processes import BenchError, Cluster, Process
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, Item
-from bench.measures.http import BROKER_FLAGS
 from common.cluster.description import BrokerAddress
 from common.protocol import ops
 from common.protocol.ops import Op

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from bench.harness.disk import data_folder, sqlite_flags
 from bench.harness.measurement import Options, Row, Section, at_least, ratio, say, turns
+from bench.harness.processes import BROKER_FLAGS
 from bench.loads.client import Script, play
 from bench.loads.scripts import fetch_batches, get_after, make_batch, publish_batches
 from bench.loads.station import Station, mailbox
 from bench.loads.wrk import Run
-from bench.measures.http import BROKER_FLAGS, GET, POST, Case, Contender, checked, emptied, expected, filled
+from bench.measures.http import GET, POST, Case, Contender, checked, emptied, expected, filled
 
 MEMORY, DURABLE = "memory", "durable"
 SINGLE_AIM, BATCH_AIM = 0.6, 0.8

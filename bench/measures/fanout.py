@@ -5,9 +5,8 @@ from __future__ import annotations
 from statistics import median
 
 from bench.harness.measurement import Options, Row, Section, at_most, ratio, say, turns
-from bench.harness.processes import BenchError, Cluster
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
-from bench.measures.http import BROKER_FLAGS
 from common.protocol import ops
 from common.protocol.ops import Op
 

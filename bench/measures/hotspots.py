@@ -9,10 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 from bench.harness.measurement import Options, Row, Section, say
-from bench.harness.processes import BenchError, Cluster, Process
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads import wrk
 from bench.loads.broker_client import NOTHING, ClusterClient
-from bench.measures.http import BROKER_FLAGS
 from common.protocol.ops import Op
 
 TOP = 20

@@ -10,15 +10,13 @@ from typing import NamedTuple
 import msgspec
 
 from bench.harness.measurement import Options, Row, Section, at_least, ratio, say, turns
-from bench.harness.processes import BenchError, Cluster, Group
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Group
 from bench.loads import wrk
 from bench.loads.broker_client import NOTHING, ClusterClient, Item
 from bench.loads.wrk import CONNECTIONS, Load, Run, Watched
 from common.protocol import ops
 from common.protocol.ops import Op
 
-BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
-"""No ceiling is met: what is measured is the way, not the refusal."""
 MESSAGE = ops.Publish(b"", b"x" * 100)
 FASTEST = 25_000
 """Requests a second and front that the mailboxes are filled for; a run that takes more is refused."""

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from statistics import median
 
 from bench.harness.measurement import Options, Row, Section, ratio, say, turns
-from bench.harness.processes import Cluster
+from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.harness.wires import CURVE, IPC, TCP
 from bench.loads.broker_client import ClusterClient
 from bench.loads.wrk import CONNECTIONS
 from bench.measures import large
-from bench.measures.http import BROKER_FLAGS, POST, Contender, checked, emptied
+from bench.measures.http import POST, Contender, checked, emptied
 
 SMALL, PUBLISH, READ = f"publish 100 bytes, {CONNECTIONS} connections", "publish 64 KiB, 4", "read 64 KiB, 4"
 COUNT = 2000
@@ -83,6 +83,6 @@ def measure(options: Options) -> Section:
 def _row(name: str, wire: str, ways: dict[str, Way]) -> Row:
     ours, other = ways[wire], ways[IPC]
     unit = "/s" if name == SMALL else " MB/s"
-    figures = [f"{median(way.rates[name]):,.0f}{unit}" for way in (ours, other)]
+    shown, against = (f"{median(way.rates[name]):,.0f}{unit}" for way in (ours, other))
     remark = f"{ours.cost(name)}; over ipc {other.cost(name)}"
-    return Row(f"{name}, {wire}", *figures, ratio(ours.rates[name], other.rates[name]), remark=remark)
+    return Row(f"{name}, {wire}", shown, against, ratio(ours.rates[name], other.rates[name]), remark=remark)

@@ -8,10 +8,9 @@ from contextlib import ExitStack
 from statistics import median, quantiles
 
 from bench.harness.measurement import Options, Row, Section, ratio, say, turns
-from bench.harness.processes import BenchError, Cluster
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from bench.loads.client import Answer, Connection, HttpConnection, Script, play, request
-from bench.measures.http import BROKER_FLAGS
 from common.protocol.ops import Op
 
 TOPICS = 1_000_000

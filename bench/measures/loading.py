@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from bench.harness.disk import data_folder, out_of_memory, size_of, sqlite_flags
 from bench.harness.measurement import Options, Row, Section, at_most, say
-from bench.harness.processes import BenchError, Group
+from bench.harness.processes import BROKER_FLAGS, BenchError, Group
 from bench.loads.broker_client import BrokerClient
 from bench.loads.scripts import make_batch
-from bench.measures.http import BROKER_FLAGS
 from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore

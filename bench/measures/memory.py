@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bench.harness.measurement import Options, Row, Section, at_most, say
-from bench.harness.processes import Cluster
+from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
-from bench.measures.http import BROKER_FLAGS
 from broker.state.delayed import DELAYED_COST
 from broker.state.idempotency import KEY_COST
 from broker.state.leases import HELD_COST
