@@ -51,7 +51,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "sync": sync.measure,
     "loading": loading.measure,
 }
-ASKED_FOR: dict[str, Measure] = {"backlog": backlog.measure, "ceiling": ceiling.measure}
+OPT_IN: dict[str, Measure] = {"backlog": backlog.measure, "ceiling": ceiling.measure}
 """Made only where `--only` names them: they take long, or much of the disk."""
 
 
@@ -63,7 +63,7 @@ def main() -> int:
     gc.disable()  # the load processes make no cycles, and a collection in the middle of a load would be measured
     sections: dict[str, Section] = {}
     failed = False
-    for name, measure in _wanted(arguments.only, arguments.profile).items():
+    for name, measure in _selected(arguments.only, arguments.profile).items():
         print(f"{name} ...", file=sys.stderr)
         began = time.monotonic()
         try:
@@ -79,17 +79,17 @@ def main() -> int:
     return int(failed)
 
 
-def _wanted(only: list[str], profile: bool) -> dict[str, Measure]:
-    wanted = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
-    wanted |= {name: measure for name, measure in ASKED_FOR.items() if name in only}
+def _selected(only: list[str], profile: bool) -> dict[str, Measure]:
+    selected = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
+    selected |= {name: measure for name, measure in OPT_IN.items() if name in only}
     if profile or "profile" in only:
-        wanted["profile"] = lambda options: hotspots.measure(options, OUT)
-    return wanted
+        selected["profile"] = lambda options: hotspots.measure(options, OUT)
+    return selected
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description="Measures this checkout; see bench/README.md.")
-    names = [*MEASUREMENTS, *ASKED_FOR, "profile"]
+    names = [*MEASUREMENTS, *OPT_IN, "profile"]
     parser.add_argument("--quick", action="store_true", help="short runs and small numbers: for a first look")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="interleaved rounds; default 5, 2 with --quick")

@@ -54,7 +54,7 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def out_of_memory(path: Path) -> None:
+def evict_from_page_cache(path: Path) -> None:
     """The system forgets what it holds of a file in memory: the next who reads it reads the disk (Linux)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

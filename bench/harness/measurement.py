@@ -53,12 +53,12 @@ class Section:
 Measure = Callable[[Options], Section]
 
 
-def say(text: str) -> None:
+def progress(text: str) -> None:
     """Progress, on standard error."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def turns(names: Iterable[str], round_number: int) -> list[str]:
+def round_order(names: Iterable[str], round_number: int) -> list[str]:
     """The order of the contenders in a round: each round another one begins, so that drift favours nobody."""
     order = list(names)
     start = round_number % len(order)

@@ -23,8 +23,8 @@ from common.process.start import READY_FD
 
 BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
 """Flags that raise every ceiling out of reach: loads measure the path, not refusals."""
-START_SECONDS = 15.0
-STOP_SECONDS = 15.0
+START_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 15.0
 READY_PATH = "/readyz?strict=1"
 """What a front answers below 400 when all its brokers are ready."""
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -65,7 +65,7 @@ class Process:
         if not heard:
             raise BenchError(f"{self.name} was not ready after {seconds:g} s")
         if not os.read(self._ready, 1):
-            self._child.wait(STOP_SECONDS)
+            self._child.wait(STOP_TIMEOUT_S)
             self.check()
         return took
 
@@ -96,7 +96,7 @@ class Process:
         """SIGTERM, and SIGKILL for one that does not end. May be called twice."""
         self._child.terminate()
         try:
-            self._child.wait(STOP_SECONDS)
+            self._child.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
@@ -192,17 +192,17 @@ class Cluster(Group):
 
 
 def wait_until(ready: Callable[[], bool], process: Process) -> None:
-    """Looks again and again; `BenchError` after `START_SECONDS` or when the process has ended."""
-    ends = time.monotonic() + START_SECONDS
+    """Looks again and again; `BenchError` after `START_TIMEOUT_S` or when the process has ended."""
+    ends = time.monotonic() + START_TIMEOUT_S
     while not ready():
         process.check()
         if time.monotonic() > ends:
-            raise BenchError(f"{process.name} was not ready after {START_SECONDS:g} s")
+            raise BenchError(f"{process.name} was not ready after {START_TIMEOUT_S:g} s")
         time.sleep(0.02)
 
 
 def wait_for_front(port: int, front: Process) -> None:
-    """Until a front has found its brokers ready. Raises `BenchError` after `START_SECONDS`."""
+    """Until a front has found its brokers ready. Raises `BenchError` after `START_TIMEOUT_S`."""
     wait_until(lambda: _answers(port, READY_PATH), front)
 
 

@@ -19,9 +19,9 @@ from common.protocol.ops import Op
 
 WINDOW = 2000
 """Requests in flight."""
-SILENCE = 20.0
+ANSWER_TIMEOUT_S = 20.0
 """Seconds without a reply after which a load is given up."""
-FAR = 2**62
+NO_DEADLINE = 2**62
 """A deadline that does not come."""
 NOTHING = ops.Nothing()
 
@@ -56,7 +56,7 @@ class Dealer:
     def exchange(self, frames: Sequence[Frame], window: int = WINDOW) -> float:
         """Sends all with at most `window` requests in flight; the seconds until the last is answered.
 
-        What was answered is not looked at. Raises `BenchError` after `SILENCE`.
+        What was answered is not looked at. Raises `BenchError` after `ANSWER_TIMEOUT_S`.
         """
         waiting = deque(frames)
         left = sum(frame.requests for frame in frames)
@@ -100,8 +100,8 @@ class Dealer:
             return answered
 
     def _wait(self) -> None:
-        if not self._socket.poll(int(SILENCE * 1000)):
-            raise BenchError(f"no answer to a request for {SILENCE:g} s")
+        if not self._socket.poll(int(ANSWER_TIMEOUT_S * 1000)):
+            raise BenchError(f"no answer to a request for {ANSWER_TIMEOUT_S:g} s")
 
 
 class BrokerClient(Dealer):
@@ -117,7 +117,9 @@ class BrokerClient(Dealer):
 
     def frames(self, items: Iterable[Item], per_frame: int = wire.MAX_REQUESTS) -> list[Frame]:
         """Requests packed, `per_frame` of them in each frame."""
-        packed = [wire.pack_request(n, op, topic, user, FAR, args) for n, (op, topic, user, args) in enumerate(items)]
+        packed = [
+            wire.pack_request(n, op, topic, user, NO_DEADLINE, args) for n, (op, topic, user, args) in enumerate(items)
+        ]
         groups = [packed[n : n + per_frame] for n in range(0, len(packed), per_frame)]
         return [Frame(wire.pack_requests(self._incarnation, self._epoch, group), len(group)) for group in groups]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from bench.harness.processes import BenchError
 
-SILENCE = 40.0
+ANSWER_TIMEOUT_S = 40.0
 """Seconds without an answer after which a load is given up; a long poll may take 30."""
 BUFFER = 64 * 1024
 """Bytes that a connection's buffer begins with; it doubles when an answer needs more."""
@@ -53,7 +53,7 @@ class Connection(ABC):
     """One kept connection. Not blocking; `play` waits for it."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self._unsent = memoryview(b"")
@@ -145,16 +145,16 @@ def request(method: str, target: bytes, body: bytes = b"", *fields: bytes) -> by
 def play(connections: Sequence[Connection], scripts: Iterable[Script]) -> float:
     """Runs each script on its connection; the seconds until the last has ended.
 
-    Raises `BenchError` for a failed answer, and after `SILENCE`; the connections are of no use then.
+    Raises `BenchError` for a failed answer, and after `ANSWER_TIMEOUT_S`; the connections are of no use then.
     """
     with ExitStack() as stack:
-        stage = _Stage(stack.enter_context(select.epoll()))
+        player = _Player(stack.enter_context(select.epoll()))
         for connection, script in zip(connections, scripts, strict=True):
-            stage.add(connection, stack.enter_context(closing(script)))
-        return stage.play()
+            player.add(connection, stack.enter_context(closing(script)))
+        return player.play()
 
 
-class _Stage:
+class _Player:
     """The scripts that have not ended, by the descriptor of their connection."""
 
     def __init__(self, poll: select.epoll) -> None:
@@ -170,11 +170,11 @@ class _Stage:
         """Seconds from the first request until the last script has ended."""
         began = time.perf_counter()
         for descriptor in list(self._playing):
-            self._go_on(descriptor, None)
+            self._advance(descriptor, None)
         while self._playing:
-            events = self._poll.poll(SILENCE)
+            events = self._poll.poll(ANSWER_TIMEOUT_S)
             if not events:
-                raise BenchError(f"no answer for {SILENCE:g} s")
+                raise BenchError(f"no answer for {ANSWER_TIMEOUT_S:g} s")
             for descriptor, event in events:
                 self._step(descriptor, event)
         return time.perf_counter() - began
@@ -186,15 +186,15 @@ class _Stage:
         if event & ~select.EPOLLOUT:
             answer = connection.receive()
             if answer is not None:
-                self._go_on(descriptor, answer)
+                self._advance(descriptor, answer)
 
-    def _go_on(self, descriptor: int, answer: Answer | None) -> None:
+    def _advance(self, descriptor: int, answer: Answer | None) -> None:
         connection, script = self._playing[descriptor]
         try:
-            following = next(script) if answer is None else script.send(answer)
+            next_request = next(script) if answer is None else script.send(answer)
         except StopIteration:
             self._poll.unregister(descriptor)
             del self._playing[descriptor]
             return
-        if not connection.send(following):
+        if not connection.send(next_request):
             self._poll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)

@@ -115,7 +115,7 @@ def lease_each(target: bytes, size: int, times: int) -> Script:
         answer = yield asked
         ids.follow(_one(answer, size))
         yield request("DELETE", b"%s/%s" % (target, answer.header(b"msg-receipt")))
-    yield from none_left(target)
+    yield from expect_empty(target)
 
 
 def fetch_lines(target: bytes, most: int, times: int) -> Script:
@@ -141,10 +141,10 @@ def lease_batches(target: bytes, most: int, times: int) -> Script:
         _expect(answer.number(b"msg-count"), count, "messages acknowledged")
         left -= count
     _expect(left, 0, "messages that should not have come")
-    yield from none_left(target)
+    yield from expect_empty(target)
 
 
-def none_left(target: bytes) -> Script:
+def expect_empty(target: bytes) -> Script:
     """Nothing waits, and nothing is leased."""
     answer = yield request("HEAD", target)
     _expect(answer.number(b"msg-pending"), 0, "messages that wait")

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from bench.harness.disk import GB, data_folder, size_of, sqlite_flags
-from bench.harness.measurement import Options, Row, Section, at_most, say
+from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import BenchError, Cluster, Process, wait_for_front
 from bench.loads.client import HttpConnection, Script, play, request
-from bench.loads.scripts import Ids, ask, fetch_batches, make_batch, none_left, publish_batches
-from bench.loads.station import CONNECTIONS, mailbox
+from bench.loads.scripts import Ids, ask, expect_empty, fetch_batches, make_batch, publish_batches
+from bench.loads.testbed import CONNECTIONS, subscription_path
 
 SIZE, QUICK_SIZE = 10 * GB, 1 * GB
 """Bytes of the bodies, all together."""
 MEMORY = 512 * 1024 * 1024
 """The broker's `memory` setting, and what it may have in memory at the most."""
-ROOM = 1.5
+FREE_FACTOR = 1.5
 """Times the backlog's size that must be free on the disk."""
 BODY = 64 * 1024
 BATCH = make_batch(1000, 100)
@@ -33,9 +33,9 @@ LOAD_AIM = 5.0
 """Seconds until a broker is ready again for each million of stored messages."""
 FILE_AIM = 0.1
 """Of the store's file at the top, what may be left when all is read and space was given back."""
-PATIENCE = 300.0
+READY_TIMEOUT_S = 300.0
 """Seconds that a broker may take to be ready."""
-STILL, GIVE_BACK = 60.0, 1800.0
+SHRINK_IDLE_S, SHRINK_TIMEOUT_S = 60.0, 1800.0
 """Seconds without a smaller file after which it is as small as it gets, and until nobody waits any longer."""
 MIB = 1024 * 1024
 _FILLING = bytes(range(256)) * (BODY // 256 - 1)
@@ -54,11 +54,11 @@ def measure(options: Options) -> Section:
     share = Share(int(size * (1 - BATCH_SHARE) / BODY / CONNECTIONS), int(size * BATCH_SHARE / 100_000 / CONNECTIONS))
     title = f"Backlog of {size / GB:g} GB under a broker with {MEMORY / MIB:.0f} MiB of memory"
     section = Section(title, "of what was published")
-    with data_folder(int(size * ROOM) + GB) as folder:
+    with data_folder(int(size * FREE_FACTOR) + GB) as folder:
         flags = (f"--memory={MEMORY}", f"--max-bytes={4 * SIZE}", "--max-messages=1000000000", *sqlite_flags(folder))
         with Cluster(1, 1, broker_flags=flags) as ours, Watch(lambda: ours.brokers[0], folder) as watch:
-            stay = Stay(ours, watch, share)
-            section.rows = [*stay.publish(), *stay.restart(), *stay.read(), *stay.give_back()]
+            run = BacklogRun(ours, watch, share)
+            section.rows = [*run.publish(), *run.restart(), *run.read(), *run.reclaim()]
             section.data = {"size": size, "memory": MEMORY, "samples": watch.samples, "marks": watch.marks}
     return section
 
@@ -70,7 +70,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self._broker = broker
         self.folder = folder
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._began = time.monotonic()
         self.samples: list[tuple[float, int, int]] = []
         """Seconds, bytes in memory, bytes of files."""
@@ -80,10 +80,10 @@ class Watch(threading.Thread):
     def mark(self, name: str) -> None:
         """Something begins."""
         self.marks.append((time.monotonic() - self._began, name))
-        say(f"backlog: {name}")
+        progress(f"backlog: {name}")
 
     def run(self) -> None:
-        while not self._over.wait(0.5):
+        while not self._stopped.wait(0.5):
             try:
                 rss = self._broker().rss()
             except (OSError, BenchError):  # it is being restarted
@@ -95,11 +95,11 @@ class Watch(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self.join()
 
 
-class Stay:
+class BacklogRun:
     """What becomes of the backlog, in order. Each step returns its rows."""
 
     def __init__(self, ours: Cluster, watch: Watch, share: Share) -> None:
@@ -110,26 +110,26 @@ class Stay:
         self._messages = CONNECTIONS * (share.singles + share.batches * BATCH.messages)
         self._pieces = CONNECTIONS * (share.singles + share.batches)
         self._folder = watch.folder
-        self._top = 0
+        self._peak_size = 0
 
     def publish(self) -> list[Row]:
         """All of it."""
-        self._play(lambda topic: ask("POST", mailbox(topic)))
+        self._play(lambda topic: ask("POST", subscription_path(topic)))
         before = size_of(self._folder)
         self._watch.mark("publish bodies")
         seconds = [self._play(lambda topic: _publish(topic, self._share.singles))]
         self._watch.mark("publish batches")
         seconds.append(self._play(lambda topic: publish_batches(topic, BATCH, self._share.batches)))
-        self._top = size_of(self._folder)
+        self._peak_size = size_of(self._folder)
         rows = self._speeds("publish", seconds)
-        files = f"{before / MIB:,.0f} → {self._top / MIB:,.0f} MiB"
-        rows.append(Row("store's files, before → at the top", files, self._published(), self._top / self._bytes))
+        files = f"{before / MIB:,.0f} → {self._peak_size / MIB:,.0f} MiB"
+        rows.append(Row("store's files, before → at the top", files, self._published(), self._peak_size / self._bytes))
         return [*rows, self._peak("publishing")]
 
     def restart(self) -> list[Row]:
         """The broker ends and comes back at the top of the backlog."""
         self._watch.mark("restart")
-        seconds = self._ours.restart(0, PATIENCE)
+        seconds = self._ours.restart(0, READY_TIMEOUT_S)
         wait_for_front(self._ours.ports[0], self._ours.fronts[0])
         aim, met = at_most(seconds, LOAD_AIM * self._messages / 1e6)
         rss = self._ours.brokers[0].rss() / MIB
@@ -139,29 +139,31 @@ class Stay:
     def read(self) -> list[Row]:
         """All of it, in order, compared byte by byte; nothing is left."""
         self._watch.mark("read bodies")
-        seconds = [self._play(lambda topic: _read(mailbox(topic), self._share.singles))]
+        seconds = [self._play(lambda topic: _read(subscription_path(topic), self._share.singles))]
         self._watch.mark("read batches")
         batches = self._share.batches
-        seconds.append(self._play(lambda topic: fetch_batches(mailbox(topic), BATCH, batches, content=True)))
-        self._play(lambda topic: none_left(mailbox(topic)))
+        seconds.append(self._play(lambda topic: fetch_batches(subscription_path(topic), BATCH, batches, content=True)))
+        self._play(lambda topic: expect_empty(subscription_path(topic)))
         return [*self._speeds("read", seconds), self._peak("restarted, reading")]
 
-    def give_back(self) -> list[Row]:
+    def reclaim(self) -> list[Row]:
         """Waits until the files have stopped getting smaller."""
-        self._watch.mark("give back")
+        self._watch.mark("reclaim")
         began = changed = time.monotonic()
         first = least = size_of(self._folder)
-        while least > FILE_AIM / 4 * self._top and time.monotonic() < min(changed + STILL, began + GIVE_BACK):
+        while least > FILE_AIM / 4 * self._peak_size and time.monotonic() < min(
+            changed + SHRINK_IDLE_S, began + SHRINK_TIMEOUT_S
+        ):
             time.sleep(0.5)
             size = size_of(self._folder)
             if size < least:
                 least, changed = size, time.monotonic()
         seconds = changed - began
-        value = least / self._top
+        value = least / self._peak_size
         aim, met = at_most(value, FILE_AIM)
         shown = f"{first / MIB:,.0f} → {least / MIB:,.0f} MiB in {seconds:.0f} s"
         name = "store's files, all read → given back"
-        return [Row(name, shown, f"at the top {self._top / MIB:,.0f} MiB", value, aim, met)]
+        return [Row(name, shown, f"at the top {self._peak_size / MIB:,.0f} MiB", value, aim, met)]
 
     def _play(self, script: Callable[[bytes], Script]) -> float:
         """Over connections of its own: a front closes those that say nothing for a while."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, at_most, say
+from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from common.protocol import ops
@@ -31,7 +31,7 @@ HOUR = 3600 * 1_000_000
 """Microseconds."""
 CHURN = 2000
 """Messages of one size between others."""
-PATIENCE = 5
+STALLED_CHECKS = 5
 """Looks at a broker that does not grow until it counts as full."""
 USERS = 100
 """Of whom each has many messages under a lease."""
@@ -39,7 +39,7 @@ USERS = 100
 Items = Callable[[], Iterator[Item]]
 
 
-class Way(NamedTuple):
+class Filling(NamedTuple):
     """One way to fill a broker."""
 
     name: str
@@ -47,41 +47,41 @@ class Way(NamedTuple):
     """Requests without end."""
     setup: Items = lambda: iter(())
     """Requests before them; these do end."""
-    at_once: int = 4000
+    per_check: int = 4000
     """Requests between two looks at the broker."""
     part: float = 1.0
     """What of the setting it may take; a broker lets leases have half and dead letters a quarter."""
 
 
 def measure(options: Options) -> Section:
-    """A fresh broker for each way."""
+    """A fresh broker for each filling."""
     memory = MEMORY // 8 if options.quick else MEMORY
     section = Section("A broker at its ceiling of memory", "the setting", data={"ceiling": []})
-    for way in WAYS:
-        grown, estimate = _fill(way, memory)
-        say(f"ceiling, {way.name}: {grown / MIB:.0f} MiB, estimated {estimate / MIB:.0f}")
+    for filling in FILLINGS:
+        grown, estimate = _fill(filling, memory)
+        progress(f"ceiling, {filling.name}: {grown / MIB:.0f} MiB, estimated {estimate / MIB:.0f}")
         ratio = grown / estimate
         aim, met = at_most(ratio, AIM)
-        section.rows.append(Row(way.name, f"{grown / MIB:.0f} MiB", f"{estimate / MIB:.0f} MiB", ratio, aim, met))
-        section.data["ceiling"].append({"name": way.name, "bytes": grown, "estimate": estimate})
+        section.rows.append(Row(filling.name, f"{grown / MIB:.0f} MiB", f"{estimate / MIB:.0f} MiB", ratio, aim, met))
+        section.data["ceiling"].append({"name": filling.name, "bytes": grown, "estimate": estimate})
     return section
 
 
-def _fill(way: Way, memory: int) -> tuple[int, int]:
+def _fill(filling: Filling, memory: int) -> tuple[int, int]:
     """How much a broker grew, and what it estimates that it holds."""
     with (
         Cluster(1, broker_flags=(f"--memory={memory}", *FLAGS)) as ours,
         BrokerClient(ours.map, ours.map.brokers[0]) as client,
     ):
         before = ours.brokers[0].rss()
-        setup = list(way.setup())
+        setup = list(filling.setup())
         client.exchange(client.frames(setup), 256)
-        items, most, same = way.items(), -1, 0
+        items, highest, stalled = filling.items(), -1, 0
         while True:
-            client.exchange(client.frames(islice(items, way.at_once), 16 if way.at_once > 1000 else 1), 256)
+            client.exchange(client.frames(islice(items, filling.per_check), 16 if filling.per_check > 1000 else 1), 256)
             estimate = client.stats()["memory_bytes"]
-            most, same = max(most, estimate), same + 1 if estimate <= most else 0
-            if estimate >= FULL * way.part * memory or same == PATIENCE:
+            highest, stalled = max(highest, estimate), stalled + 1 if estimate <= highest else 0
+            if estimate >= FULL * filling.part * memory or stalled == STALLED_CHECKS:
                 return ours.brokers[0].rss() - before, estimate
 
 
@@ -184,29 +184,29 @@ def _delayed_topics() -> Iterator[Item]:
 
 
 LONG = b"n" * 240
-WAYS = (
-    Way("subscriptions to one topic", _subscribe(b"topic", b"user%08d")),
-    Way("subscriptions with long names", _subscribe(b"topic", LONG + b"%08d")),
-    Way("topics with a subscription", _subscribe(b"topic%08d", b"user")),
-    Way("topics with long names", _subscribe(LONG + b"%08d", b"user")),
-    Way("empty messages", _publish(0), _one_reader),
-    Way("messages of 100 bytes", _publish(100), _one_reader),
-    Way("messages of 100 bytes with a ttl", _publish(100, ttl=HOUR // 1000), _one_reader),
-    Way("messages of all sizes to 4 KiB", _sizes, _one_reader),
-    Way("messages of 20 KiB", _publish(20_000), _one_reader, 500),
-    Way("messages of 1 MiB", _publish(1_000_000), _one_reader, 16),
-    Way("messages with 40 bytes of headers", _publish(0, 40), _one_reader),
-    Way("messages with 8 KiB of headers", _publish(0, 8000), _one_reader, 1000),
-    Way("a message a topic", _each_topic_publish),
-    Way("batches of 1,000 empty messages", _batches(1000, 0), _one_reader, 400),
-    Way("batches of 3 messages", _batches(3, 10), _one_reader),
-    Way("batches of 4 MiB", _batches(4, 1_000_000), _one_reader, 8),
-    Way("messages between others that went", _churn, _churn_readers),
-    Way("leases of 100 users", _lease, _workers, part=0.5),
-    Way("one lease a user", _one_lease_each, part=0.5),
-    Way("subscriptions with settings", _settings),
-    Way("dead letters", _dead, _dead_reader, part=0.25),
-    Way("idempotency keys", _keyed, _one_reader),
-    Way("delayed messages", _publish(100, delay=HOUR // 1000), _one_reader),
-    Way("delayed messages, a topic each", _delayed_topics),
+FILLINGS = (
+    Filling("subscriptions to one topic", _subscribe(b"topic", b"user%08d")),
+    Filling("subscriptions with long names", _subscribe(b"topic", LONG + b"%08d")),
+    Filling("topics with a subscription", _subscribe(b"topic%08d", b"user")),
+    Filling("topics with long names", _subscribe(LONG + b"%08d", b"user")),
+    Filling("empty messages", _publish(0), _one_reader),
+    Filling("messages of 100 bytes", _publish(100), _one_reader),
+    Filling("messages of 100 bytes with a ttl", _publish(100, ttl=HOUR // 1000), _one_reader),
+    Filling("messages of all sizes to 4 KiB", _sizes, _one_reader),
+    Filling("messages of 20 KiB", _publish(20_000), _one_reader, 500),
+    Filling("messages of 1 MiB", _publish(1_000_000), _one_reader, 16),
+    Filling("messages with 40 bytes of headers", _publish(0, 40), _one_reader),
+    Filling("messages with 8 KiB of headers", _publish(0, 8000), _one_reader, 1000),
+    Filling("a message a topic", _each_topic_publish),
+    Filling("batches of 1,000 empty messages", _batches(1000, 0), _one_reader, 400),
+    Filling("batches of 3 messages", _batches(3, 10), _one_reader),
+    Filling("batches of 4 MiB", _batches(4, 1_000_000), _one_reader, 8),
+    Filling("messages between others that went", _churn, _churn_readers),
+    Filling("leases of 100 users", _lease, _workers, part=0.5),
+    Filling("one lease a user", _one_lease_each, part=0.5),
+    Filling("subscriptions with settings", _settings),
+    Filling("dead letters", _dead, _dead_reader, part=0.25),
+    Filling("idempotency keys", _keyed, _one_reader),
+    Filling("delayed messages", _publish(100, delay=HOUR // 1000), _one_reader),
+    Filling("delayed messages, a topic each", _delayed_topics),
 )

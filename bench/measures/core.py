@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 
-from bench.harness.measurement import Options, Row, Section, at_least, ratio, say
+from bench.harness.measurement import Options, Row, Section, at_least, progress, ratio
 from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, Item
 from common.cluster.description import BrokerAddress
@@ -55,7 +55,7 @@ def measure(options: Options) -> Section:
                     for name, kind in KINDS.items():
                         figures.add(name, packed, _timed(client, broker, client.frames(kind(count), packed)))
                     figures.add("bare", packed, _timed(dealer, echo, client.frames(KINDS["take"](count), packed)))
-                say(f"broker core, round {number + 1}/{options.rounds}")
+                progress(f"broker core, round {number + 1}/{options.rounds}")
             if client.errors():
                 raise BenchError(f"the broker refused requests: {client.stats()}")
     title = f"Broker alone, {WINDOW:,} requests in flight: single operations a second"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.harness.measurement import Options, Row, Section, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, round_order
 from bench.loads.client import Script, play
 from bench.loads.scripts import fetch_batches, make_batch, publish_batches
-from bench.loads.station import CONNECTIONS, Station, mailbox
+from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 
 SUBSCRIBERS = 100
 BATCH = make_batch(1000, 100)
@@ -18,15 +18,15 @@ def measure(options: Options) -> Section:
     """Beside it the same fetching where every message is for one subscriber."""
     batches = options.amount(BATCHES)
     loads = {SHARED: _shared, OWN: _own}
-    with Station() as ours:
+    with Testbed() as ours:
         for load in loads.values():
             load(ours, 1)  # warm
-        ours.figures.forget()
+        ours.figures.clear()
         for number in range(options.rounds):
-            for name in turns(loads, number):
+            for name in round_order(loads, number):
                 loads[name](ours, batches)
             rate = ours.figures.rates[SHARED][-1]
-            say(f"deliveries, round {number + 1}/{options.rounds}: {rate:,.0f} a second")
+            progress(f"deliveries, round {number + 1}/{options.rounds}: {rate:,.0f} a second")
     title = f"Deliveries in batches of {BATCH.messages:,} x {BATCH.size} bytes, {CONNECTIONS} connections, a second"
     section = Section(title, "a topic for each subscriber", "µs of cpu a message", data=ours.figures.raw())
     figures = ours.figures
@@ -38,7 +38,7 @@ def measure(options: Options) -> Section:
     return section
 
 
-def _shared(ours: Station, batches: int) -> None:
+def _shared(ours: Testbed, batches: int) -> None:
     """Published once; each connection fetches for its share of the users, one after the other."""
     users = [b"u%d" % n for n in range(SUBSCRIBERS)]
     ours.subscribe(ours.topics[:1], users)
@@ -46,17 +46,17 @@ def _shared(ours: Station, batches: int) -> None:
 
     def share(number: int) -> Script:
         for user in users[number::CONNECTIONS]:
-            yield from fetch_batches(mailbox(ours.topics[0], user), BATCH, batches)
+            yield from fetch_batches(subscription_path(ours.topics[0], user), BATCH, batches)
 
     delivered = SUBSCRIBERS * batches * BATCH.messages
     scripts = [share(number) for number in range(CONNECTIONS)]
     ours.figures.timed(SHARED, delivered, ours.watched, lambda: play(ours.connections, scripts))
 
 
-def _own(ours: Station, batches: int) -> None:
+def _own(ours: Testbed, batches: int) -> None:
     """Each connection fetches from a topic of its own."""
     batches *= CONNECTIONS
     ours.subscribe(ours.topics)
     ours.play(lambda topic: publish_batches(topic, BATCH, batches))
     delivered = CONNECTIONS * batches * BATCH.messages
-    ours.timed(OWN, delivered, lambda topic: fetch_batches(mailbox(topic), BATCH, batches))
+    ours.timed(OWN, delivered, lambda topic: fetch_batches(subscription_path(topic), BATCH, batches))

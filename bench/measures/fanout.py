@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from bench.harness.measurement import Options, Row, Section, at_most, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, at_most, progress, ratio, round_order
 from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from common.protocol import ops
@@ -29,9 +29,9 @@ def measure(options: Options) -> Section:
         for load in loads.values():
             client.exchange(load)  # warm
         for number in range(options.rounds * TURNS):
-            for name in turns(times, number):
+            for name in round_order(times, number):
                 times[name].append(client.exchange(loads[name]) / PUBLISHES * 1e6)
-        say(f"fan-out, {options.rounds} rounds")
+        progress(f"fan-out, {options.rounds} rounds")
         if client.errors():
             raise BenchError(f"the broker refused requests: {client.stats()}")
     section = Section("Publish to one topic, over the wire, 64 a frame", "1 subscriber", data={"us": times})

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bench.harness.measurement import Options, Row, Section, say
+from bench.harness.measurement import Options, Row, Section, progress
 from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads import wrk
 from bench.loads.broker_client import NOTHING, ClusterClient
@@ -32,7 +32,7 @@ def measure(options: Options, out: Path) -> Section:
         for name, process in (("front", ours.fronts[0]), ("broker", ours.brokers[0])):
             raw = _record(process, seconds, ours.ports, out / f"profile-{name}")
             section.rows += _rows(name, raw)
-            say(f"profile of the {name}")
+            progress(f"profile of the {name}")
     return section
 
 

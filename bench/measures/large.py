@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from statistics import median
 
-from bench.harness.measurement import Options, Row, Section, at_most, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, at_most, progress, ratio, round_order
 from bench.harness.processes import BenchError, Cluster, Group, Process
 
 MESSAGES = 1000
@@ -48,13 +48,13 @@ def measure(options: Options) -> Section:
                 costs.setdefault(f"{each} {kind}", []).append(cost)
 
         for number in range(options.rounds):
-            for name in turns(servers, number):
+            for name in round_order(servers, number):
                 load(name, "publish", _PUBLISH, 0)
                 load(name, "read", _READ, SIZE)
             time.sleep(SETTLE)
             for each in memory.values():
-                each.look()
-            say(f"large bodies, round {number + 1}/{options.rounds}")
+                each.sample()
+            progress(f"large bodies, round {number + 1}/{options.rounds}")
     title = f"{MESSAGES:,} messages of 64 KiB through one front, {CONNECTIONS} connections"
     section = Section(title, "bare Falcon application on", "µs of cpu a message")
     section.rows = [_speed_row(kind, speeds, costs) for kind in ("publish", "read")]
@@ -80,7 +80,7 @@ class _Memory:
         self.after: list[int] = []
         """When everything of a round is read."""
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Once more."""
         self.peak = self.process.peak()
         self.after.append(self.process.rss())
@@ -137,16 +137,16 @@ def _load(port: int, request: bytes, count: int, size: int) -> float:
 def _expect(connection: socket.socket, size: int) -> None:
     head, body = b"", 0
     while b"\r\n\r\n" not in head:
-        head += _some(connection)
+        head += _receive(connection)
     head, _, rest = head.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200") or b"content-length: %d\r\n" % size not in head.lower() + b"\r\n":
         raise BenchError(f"not a 200 of {size} bytes: {head[:200].decode('latin-1')!r}")
     body = len(rest)
     while body < size:
-        body += len(_some(connection))
+        body += len(_receive(connection))
 
 
-def _some(connection: socket.socket) -> bytes:
+def _receive(connection: socket.socket) -> bytes:
     data = connection.recv(256 * 1024)
     if not data:
         raise BenchError("the server closed the connection")

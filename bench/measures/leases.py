@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, round_order
 from bench.loads.client import Script
 from bench.loads.scripts import fetch_lines, get_after, get_each, lease_batches, lease_each, make_batch, publish_batches
-from bench.loads.station import CONNECTIONS, Station, mailbox
+from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 
 SIZE = 100
 TOGETHER = 100
@@ -41,29 +41,29 @@ ROWS = ((AFTER, PLAIN), (LEASED, PLAIN), (LEASED_LINES, PLAIN), (LEASED_LINES, L
 
 def measure(options: Options) -> Section:
     """Every way once a round, each from mailboxes that hold just what is read."""
-    with Station() as ours:
+    with Testbed() as ours:
         for way in WAYS.values():
             _read(ours, way, 1)  # warm
-        ours.figures.forget()
+        ours.figures.clear()
         for number in range(options.rounds):
-            for name in turns(WAYS, number):
+            for name in round_order(WAYS, number):
                 _read(ours, WAYS[name], options.amount(WAYS[name].batches))
             shown = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in ours.figures.rates.items())
-            say(f"leases, round {number + 1}/{options.rounds}: {shown}")
+            progress(f"leases, round {number + 1}/{options.rounds}: {shown}")
     title = f"Reading {SIZE}-byte messages, one front, one broker, {CONNECTIONS} connections: messages a second"
     section = Section(title, "at most once", "µs of cpu a message", data=ours.figures.raw())
     section.rows = [_row(ours, way, other) for way, other in ROWS]
     return section
 
 
-def _read(ours: Station, way: Way, batches: int) -> None:
+def _read(ours: Testbed, way: Way, batches: int) -> None:
     ours.subscribe(ours.topics)
     ours.play(lambda topic: publish_batches(topic, BATCH, batches))
     count = batches * BATCH.messages
-    ours.timed(way.name, count * CONNECTIONS, lambda topic: way.read(mailbox(topic), count))
+    ours.timed(way.name, count * CONNECTIONS, lambda topic: way.read(subscription_path(topic), count))
 
 
-def _row(ours: Station, way: Way, other: Way) -> Row:
+def _row(ours: Testbed, way: Way, other: Way) -> Row:
     figures = ours.figures
     against = f"{other.name} {figures.rate(other.name):,.0f}/s"
     cost = f"{figures.cost(way.name)}; {other.name} {figures.cost(other.name)}"

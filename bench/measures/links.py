@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextlib import ExitStack
 from statistics import median
 
-from bench.harness.measurement import Options, Row, Section, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.harness.wires import CURVE, IPC, TCP
 from bench.loads.broker_client import ClusterClient
 from bench.loads.wrk import CONNECTIONS
 from bench.measures import large
-from bench.measures.http import POST, Contender, checked, emptied
+from bench.measures.http import POST, Contender, reset_topics, run_checked
 
 SMALL, PUBLISH, READ = f"publish 100 bytes, {CONNECTIONS} connections", "publish 64 KiB, 4", "read 64 KiB, 4"
 COUNT = 2000
 """Bodies of 64 KiB in one round."""
 
 
-class Way:
+class Transport:
     """One front and one broker, and what they came to."""
 
     def __init__(self, stack: ExitStack, wire: str) -> None:
@@ -32,11 +32,11 @@ class Way:
 
     def turn(self, options: Options) -> None:
         """All loads once."""
-        emptied(self._client, POST.load.topics)
+        reset_topics(self._client, POST.load.topics)
         contender = Contender(self._cluster.ports, self._watched, self._client)
-        run = checked(POST, contender, self._client, options.seconds)
+        run = run_checked(POST, contender, self._client, options.seconds)
         self._note(SMALL, run.rate, run.cpu)
-        emptied(self._client, POST.load.topics)
+        reset_topics(self._client, POST.load.topics)
         count = options.amount(COUNT)
         for name, load in ((PUBLISH, large.publish), (READ, large.read)):
             before = self._cpu()
@@ -44,7 +44,7 @@ class Way:
             after = self._cpu()
             self._note(name, speed, {each: (after[each] - before[each]) / count * 1e6 for each in before})
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """What was noted is of a warming."""
         self.rates.clear()
         self.costs.clear()
@@ -63,26 +63,26 @@ class Way:
 
 
 def measure(options: Options) -> Section:
-    """Interleaved; each way against ipc."""
+    """Interleaved; each transport against ipc."""
     with ExitStack() as stack:
-        ways = {wire: Way(stack, wire) for wire in (IPC, TCP, CURVE)}
-        for way in ways.values():
-            way.turn(Options(1, 1, True))
-            way.forget()
+        transports = {wire: Transport(stack, wire) for wire in (IPC, TCP, CURVE)}
+        for transport in transports.values():
+            transport.turn(Options(1, 1, True))
+            transport.clear()
         for number in range(options.rounds):
-            for wire in turns(ways, number):
-                ways[wire].turn(options)
-            shown = ", ".join(f"{wire} {way.rates[SMALL][-1]:,.0f}" for wire, way in ways.items())
-            say(f"links, round {number + 1}/{options.rounds}: {shown}")
+            for wire in round_order(transports, number):
+                transports[wire].turn(options)
+            shown = ", ".join(f"{wire} {transport.rates[SMALL][-1]:,.0f}" for wire, transport in transports.items())
+            progress(f"links, round {number + 1}/{options.rounds}: {shown}")
     section = Section("Fronts to brokers, one of each: messages or MB a second", IPC, "µs of cpu a message")
-    section.rows = [_row(name, wire, ways) for name in (SMALL, PUBLISH, READ) for wire in (TCP, CURVE)]
-    section.data = {wire: {"rates": way.rates, "cpu": way.costs} for wire, way in ways.items()}
+    section.rows = [_row(name, wire, transports) for name in (SMALL, PUBLISH, READ) for wire in (TCP, CURVE)]
+    section.data = {wire: {"rates": transport.rates, "cpu": transport.costs} for wire, transport in transports.items()}
     return section
 
 
-def _row(name: str, wire: str, ways: dict[str, Way]) -> Row:
-    ours, other = ways[wire], ways[IPC]
+def _row(name: str, wire: str, transports: dict[str, Transport]) -> Row:
+    ours, other = transports[wire], transports[IPC]
     unit = "/s" if name == SMALL else " MB/s"
-    shown, against = (f"{median(way.rates[name]):,.0f}{unit}" for way in (ours, other))
+    shown, against = (f"{median(transport.rates[name]):,.0f}{unit}" for transport in (ours, other))
     remark = f"{ours.cost(name)}; over ipc {other.cost(name)}"
     return Row(f"{name}, {wire}", shown, against, ratio(ours.rates[name], other.rates[name]), remark=remark)

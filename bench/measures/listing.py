@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from statistics import median, quantiles
 
-from bench.harness.measurement import Options, Row, Section, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from bench.loads.client import Answer, Connection, HttpConnection, Script, play, request
@@ -35,17 +35,17 @@ def measure(options: Options) -> Section:
         broker = stack.enter_context(BrokerClient(ours.map, ours.map.brokers[0]))
         for some in _subscriptions(topics):
             broker.run(some)
-        say(f"listing: {topics:,} topics are there")
+        progress(f"listing: {topics:,} topics are there")
         publisher = HttpConnection(ours.ports[0])
         listers = {SAME: HttpConnection(ours.ops_ports[0]), OTHER: HttpConnection(ours.ops_ports[1])}
         for connection in (publisher, *listers.values()):
             stack.callback(connection.close)
         for number in range(options.rounds):
-            for name in turns(times, number):
+            for name in round_order(times, number):
                 taken, listed = _turn(publisher, listers.get(name), options.amount(PUBLISHES))
                 times[name].append(taken)
                 pages[name] += listed
-            say(f"listing, round {number + 1}/{options.rounds}")
+            progress(f"listing, round {number + 1}/{options.rounds}")
     section = Section(f"Publish over HTTP while {topics:,} topics are listed, p50 and p99", ALONE, "pages listed")
     section.rows = [_row(name, times, q, pages[name]) for name in (OTHER, SAME) for q in (50, 99)]
     section.data = {"ms": times, "pages": pages, "topics": topics}

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.harness.disk import data_folder, out_of_memory, size_of, sqlite_flags
-from bench.harness.measurement import Options, Row, Section, at_most, say
+from bench.harness.disk import data_folder, evict_from_page_cache, size_of, sqlite_flags
+from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import BROKER_FLAGS, BenchError, Group
 from bench.loads.broker_client import BrokerClient
 from bench.loads.scripts import make_batch
@@ -24,7 +24,7 @@ AIM = 5.0
 """Seconds for each million."""
 MILLION = 1_000_000
 TOPICS = 100
-PATIENCE = 120.0
+READY_TIMEOUT_S = 120.0
 """Seconds until a broker must be ready."""
 COMMIT = 10_000
 """Records of one commit while a store is filled."""
@@ -59,7 +59,7 @@ def measure(options: Options) -> Section:
             size = size_of(folder)
         seconds, cold = (median(pair[which].seconds for pair in rounds) for which in (0, 1))
         rss = int(median(pair[0].rss for pair in rounds))
-        say(f"loading, {count:,} {case.name}: {seconds:.2f} s, from the disk {cold:.2f} s")
+        progress(f"loading, {count:,} {case.name}: {seconds:.2f} s, from the disk {cold:.2f} s")
         aim, met = at_most(seconds, AIM * count / MILLION)
         shown = f"{seconds:.2f}, from the disk {cold:.2f}"
         remark = f"{rss / MIB:,.0f} MiB; {size / MIB:,.0f} MiB"
@@ -104,10 +104,10 @@ class Loader(Group):
         """Starts a broker, and stops it when it is ready. Raises `BenchError` where it cannot be ready."""
         file = self._data / self._map.brokers[0].id / FILE
         if from_disk:
-            out_of_memory(file)
+            evict_from_page_cache(file)
         flags = (f"--run-dir={self.run_dir}", *BROKER_FLAGS, *sqlite_flags(self._data))
         process = self.start("broker", f"--id={file.parent.name}", *flags)
-        seconds, rss = process.ready(PATIENCE), process.rss()
+        seconds, rss = process.ready(READY_TIMEOUT_S), process.rss()
         with BrokerClient(self._map, self._map.brokers[0]) as client:
             gauges = client.stats()
         process.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, at_most, say
+from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from broker.state.delayed import DELAYED_COST
@@ -52,7 +52,7 @@ def measure(options: Options) -> Section:
         count = options.amount(case.number)
         each = _bytes_each(case, count)
         estimate = case.content + case.cost
-        say(f"memory, {count:,} {case.name}: {each:.0f} bytes each")
+        progress(f"memory, {count:,} {case.name}: {each:.0f} bytes each")
         aim, met = at_most(each, AIM if case.aim else estimate)
         remark = "" if each <= estimate else f"the constant is too low by {each - estimate:.0f}"
         against = f"{estimate} bytes, of that {case.content} names and content"

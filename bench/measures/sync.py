@@ -10,7 +10,7 @@ from statistics import mean, median, quantiles
 from typing import Any, NamedTuple
 
 from bench.harness.disk import data_folder
-from bench.harness.measurement import Options, Row, Section, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.loads.scripts import make_batch
 from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.store import Owner, SqliteStore
@@ -117,13 +117,13 @@ def measure(options: Options) -> Section:
                     writer.write(CASES[-1])
             for number in range(options.rounds):
                 for case in CASES:
-                    for name in turns(writers, number):
+                    for name in round_order(writers, number):
                         before = _written()
                         commits = range(options.amount(case.commits))
                         times[name][case.name].append([writers[name].write(case) for _ in commits])
                         if name == STORE:
                             written[case.name] += _written() - before
-                say(f"sync, round {number + 1}/{options.rounds}")
+                progress(f"sync, round {number + 1}/{options.rounds}")
         finally:
             for writer in writers.values():
                 writer.close()

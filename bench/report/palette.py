@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-OURS_COLOR, BARE_COLOR, KEPT_COLOR, OWN_COLOR, AIM_COLOR = "#d1495b", "#5b7b9a", "#a9bfd4", "#c9c3b1", "#333333"
+OURS_COLOR, BARE_COLOR, LIGHT_COLOR, OWN_COLOR, AIM_COLOR = "#d1495b", "#5b7b9a", "#a9bfd4", "#c9c3b1", "#333333"
 PALE_COLOR, OVER_COLOR = "#e8a5ae", "#8f1d2c"
 
 

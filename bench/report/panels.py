@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from bench.measures import core, fanout
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, OVER_COLOR, PALE_COLOR, thousands
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, OVER_COLOR, PALE_COLOR, thousands
 
 MIB = 1024 * 1024
 
@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 def draw_core(axes: Axes, data: dict[str, Any]) -> None:
     """One broker over the wire beside a bare ROUTER."""
     kinds = ["bare", *reversed(core.KINDS)]
-    packings = ((0.2, 64, OURS_COLOR, BARE_COLOR), (-0.2, 1, PALE_COLOR, KEPT_COLOR))
+    packings = ((0.2, 64, OURS_COLOR, BARE_COLOR), (-0.2, 1, PALE_COLOR, LIGHT_COLOR))
     for offset, packed, color, bare_color in packings:
         rates = [median(data["rates"][f"{kind}/{packed}"]) for kind in kinds]
         colors = [bare_color] + [color] * len(core.KINDS)

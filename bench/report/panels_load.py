@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from bench.measures import batches, leases, long_poll, peers
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, PALE_COLOR, thousands
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, PALE_COLOR, thousands
 
 
 def draw_batches(axes: Axes, data: dict[str, Any]) -> None:
@@ -32,10 +32,10 @@ def draw_batches(axes: Axes, data: dict[str, Any]) -> None:
 def draw_leases(axes: Axes, data: dict[str, Any]) -> None:
     """The ways to read."""
     ways = list(reversed(leases.WAYS))
-    colors = [OURS_COLOR if "lease" in way or "after" in way else KEPT_COLOR for way in ways]
+    colors = [OURS_COLOR if "lease" in way or "after" in way else LIGHT_COLOR for way in ways]
     _rates(axes, data, ways, [way.replace(", ", ",\n") for way in ways], colors)
     axes.barh(0, 0, color=OURS_COLOR, label="at least once")
-    axes.barh(0, 0, color=KEPT_COLOR, label="at most once")
+    axes.barh(0, 0, color=LIGHT_COLOR, label="at most once")
     axes.set_title("Reading: messages a second", loc="left")
     axes.legend(frameon=False, fontsize=9, loc="upper right")
 
@@ -44,14 +44,14 @@ def draw_longpoll(axes: Axes, data: dict[str, Any]) -> None:
     """Milliseconds from a publish to the answers of those who wait."""
     names = list(long_poll.WAKES)
     for place, name in enumerate(names):
-        for offset, kind, color in ((-0.2, "wake_ms", OURS_COLOR), (0.2, "reply_ms", KEPT_COLOR)):
+        for offset, kind, color in ((-0.2, "wake_ms", OURS_COLOR), (0.2, "reply_ms", LIGHT_COLOR)):
             values = [value for each in data[kind][name] for value in each]
             p50, p99 = median(values), quantiles(values, n=100, method="inclusive")[98]
             axes.bar(place + offset, p50, 0.38, color=color)
             axes.vlines(place + offset, p50, p99, color=AIM_COLOR, linewidth=1)
             axes.text(place + offset, p99, f"{p50:.2f}\n{p99:.2f}", ha="center", va="bottom", fontsize=9)
     axes.bar(0, 0, color=OURS_COLOR, label="a waiter has the message")
-    axes.bar(0, 0, color=KEPT_COLOR, label="the publisher has its answer")
+    axes.bar(0, 0, color=LIGHT_COLOR, label="the publisher has its answer")
     axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
     axes.set_title(f"{long_poll.WAITERS} long polls: ms, p50, p99", loc="left")
     axes.legend(frameon=False, fontsize=9, loc="upper right")

@@ -11,7 +11,7 @@ from bench.harness.measurement import ratio
 from bench.measures import loading
 from bench.measures.durable import DURABLE, MEMORY
 from bench.measures.sync import BARE, STORE, percentiles
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, PALE_COLOR, thousands
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, PALE_COLOR, thousands
 
 MIB = 1024 * 1024
 
@@ -58,7 +58,7 @@ def draw_sync(axes: Axes, data: dict[str, Any]) -> None:
 def draw_loading(axes: Axes, data: dict[str, Any]) -> None:
     """Seconds until ready."""
     cases = data["cases"]
-    for offset, key, color in ((-0.2, "seconds", OURS_COLOR), (0.2, "from_disk", KEPT_COLOR)):
+    for offset, key, color in ((-0.2, "seconds", OURS_COLOR), (0.2, "from_disk", LIGHT_COLOR)):
         bars = axes.bar(
             [n + offset for n in range(len(cases))], [median(each[key]) for each in cases], 0.38, color=color
         )
@@ -83,7 +83,7 @@ def draw_backlog(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_ylim(10, max(files) / MIB * 4)
     written = -1.0
     for at, name in data["marks"]:
-        axes.axvline(at, color=KEPT_COLOR, linewidth=1)
+        axes.axvline(at, color=LIGHT_COLOR, linewidth=1)
         close = written >= 0 and at < written + 0.015 * times[-1]
         axes.text(at, max(files) / MIB * (0.6 if close else 3.4), f" {name}", rotation=90, va="top", fontsize=8)
         written = at

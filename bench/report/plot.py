@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 
 from bench.harness.measurement import Section
 from bench.measures import http
-from bench.measures.http import KEPT, OURS, OWN_SERVER, WAITRESS
+from bench.measures.http import OURS, OWN_SERVER, WAITRESS, WAITRESS_200
 from bench.report import panels, panels_load, panels_store
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, OWN_COLOR, thousands
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, OWN_COLOR, thousands
 
 
 def draw(path: Path, data: dict[str, Section]) -> None:
@@ -39,11 +39,11 @@ def draw(path: Path, data: dict[str, Section]) -> None:
 
 
 def _http(axes: Axes, data: dict[str, Any]) -> None:
-    colors = {OURS: OURS_COLOR, WAITRESS: BARE_COLOR, KEPT: KEPT_COLOR, OWN_SERVER: OWN_COLOR}
+    colors = {OURS: OURS_COLOR, WAITRESS: BARE_COLOR, WAITRESS_200: LIGHT_COLOR, OWN_SERVER: OWN_COLOR}
     labels = {
         OURS: "Fanmail",
         WAITRESS: "bare Falcon application on waitress",
-        KEPT: "the same, 200 instead of 204: waitress closes after a 204",
+        WAITRESS_200: "the same, 200 instead of 204: waitress closes after a 204",
         OWN_SERVER: "bare Falcon application on our server classes",
     }
     width = 0.2

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.harness.processes import BenchError, Group
 from bench.harness.wires import free_port
 from bench.loads.client import HttpConnection, Script, play, request
-from bench.loads.station import CONNECTIONS, Figures
+from bench.loads.testbed import CONNECTIONS, Figures
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 DEPTH = 250

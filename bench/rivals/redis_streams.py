@@ -18,7 +18,7 @@ from bench.harness.processes import BenchError, Group
 from bench.harness.wires import free_port
 from bench.loads.client import Answer, Connection, Script, play
 from bench.loads.scripts import Batch
-from bench.loads.station import CONNECTIONS, Figures
+from bench.loads.testbed import CONNECTIONS, Figures
 
 GROUP = "readers"
 _END = b"$5\r\n-end-\r\n"
@@ -57,7 +57,7 @@ class RedisPeer:
     def run(self, figures: Figures, batch: Batch, batches: int) -> None:
         """Prebuilt requests: so many batches of each connection."""
         streams = [b"s%d" % number for number in range(CONNECTIONS)]
-        self._anew(streams)
+        self._create_streams(streams)
         total = CONNECTIONS * batches * batch.messages
         for kind, script in (("Redis publish", _publish), ("Redis fetch", _fetch)):
             scripts = [script(stream, batch, batches) for stream in streams]
@@ -65,12 +65,12 @@ class RedisPeer:
 
     def run_library(self, figures: Figures, batch: Batch, batches: int) -> None:
         """Through redis-py, over one connection."""
-        self._anew([b"s"])
+        self._create_streams([b"s"])
         total = batches * batch.messages
         for kind, load in (("redis-py publish", self._add_all), ("redis-py fetch", self._read_all)):
             figures.timed(kind, total, self._watched, partial(load, batch, batches))
 
-    def _anew(self, streams: list[bytes]) -> None:
+    def _create_streams(self, streams: list[bytes]) -> None:
         self._client.flushall()
         for stream in streams:
             self._client.xgroup_create(stream, GROUP, mkstream=True)

@@ -44,7 +44,7 @@ class Figures:
         for name, cost in cpu.items():
             costs.setdefault(name, []).append(cost)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """What was noted is of a warming."""
         self.rates.clear()
         self.cpu.clear()
@@ -66,7 +66,7 @@ class Figures:
         return {"rates": self.rates, "cpu": self.cpu}
 
 
-class Station:
+class Testbed:
     """One front, one broker, kept connections. A context manager."""
 
     def __init__(self, connections: int = CONNECTIONS, broker_flags: tuple[str, ...] = BROKER_FLAGS) -> None:
@@ -117,6 +117,6 @@ class Station:
         return connection
 
 
-def mailbox(topic: bytes, user: bytes = USER) -> bytes:
+def subscription_path(topic: bytes, user: bytes = USER) -> bytes:
     """The target of a subscription."""
     return b"/%s/%s" % (topic, user)
