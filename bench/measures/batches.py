@@ -1,4 +1,4 @@
-"""Messages published and fetched in batches of frames through one front, beside the same one at a time."""
+"""Messages published and fetched in batches of frames through one front, compared with one at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from common.protocol import ops
 from common.protocol.ops import Op
 
 AIM = 700_000
-"""Messages of 100 bytes a second, each way."""
+"""Messages of 100 bytes per second, in each direction."""
 WAYS = ("publish", "fetch")
-GATHERED = "fetch 1,000 that were published singly"
+GATHERED = "fetch 1,000 published one at a time"
 MB = 1_000_000
 
 
@@ -24,19 +24,19 @@ class Case(NamedTuple):
     name: str
     batch: Batch
     batches: int
-    """Of each connection in one round."""
+    """Per connection and round."""
     singles: int
-    """Messages of each connection in one round, one at a time."""
+    """Messages per connection and round, one at a time."""
 
 
 SMALL = Case("1,000 x 100 bytes", make_batch(1000, 100), 500, 2000)
 LARGE = Case("16 x 64 KiB", make_batch(16, 64 * 1024), 64, 256)
 GATHERED_BATCHES = 25
-"""Of each connection in one round, published over the wire beforehand."""
+"""Per connection and round, published directly to the broker in advance."""
 
 
 def measure(options: Options) -> Section:
-    """Each round: every case, in batches and one at a time, published by all connections and then fetched by them."""
+    """Measure every case in batches and one at a time, published and then fetched by all connections."""
     with Testbed() as ours:
         for case in (SMALL, LARGE):
             _batched(ours, case, 2, content=True)
@@ -48,8 +48,8 @@ def measure(options: Options) -> Section:
                 runs[name]()
             shown = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in ours.figures.rates.items())
             progress(f"batches, round {number + 1}/{options.rounds}: {shown}")
-    title = f"Batches of frames, one front, one broker, {CONNECTIONS} connections: messages a second"
-    section = Section(title, "one at a time", "µs of cpu a message", data=ours.figures.raw())
+    title = f"Batches of frames, one front, one broker, {CONNECTIONS} connections: messages per second"
+    section = Section(title, "one at a time", "µs of CPU per message", data=ours.figures.raw())
     single = kind(SMALL, "fetch", True)
     section.rows = [_row(ours, kind(SMALL, way), kind(SMALL, way, True), 100, AIM) for way in WAYS]
     section.rows += [_row(ours, GATHERED, single, 100)]
@@ -69,7 +69,7 @@ def _runs(ours: Testbed, options: Options) -> dict[str, Callable[[], None]]:
 
 
 def _batched(ours: Testbed, case: Case, batches: int, content: bool = False) -> None:
-    """`content`: every byte that was fetched is compared, which takes time."""
+    """Publish and fetch in batches. `content`: compare all bytes, which takes time."""
     ours.subscribe(ours.topics)
     batch, total = case.batch, batches * case.batch.messages * CONNECTIONS
     ours.timed(kind(case, "publish"), total, lambda topic: publish_batches(topic, batch, batches))
@@ -86,7 +86,7 @@ def _single(ours: Testbed, case: Case, messages: int) -> None:
 
 
 def _gathered(ours: Testbed, batches: int) -> None:
-    """The broker has a piece for each message and must put them together."""
+    """Fetch batches of messages that the broker stores as one piece each and has to join."""
     ours.subscribe(ours.topics)
     batch = SMALL.batch
     message, each = ops.Publish(b"", b"x" * batch.size), batches * batch.messages
@@ -95,7 +95,7 @@ def _gathered(ours: Testbed, batches: int) -> None:
 
 
 def kind(case: Case, way: str, single: bool = False) -> str:
-    """The name of a load in the figures."""
+    """Return the name of a load in the figures."""
     return f"{way} {case.batch.size} bytes, one at a time" if single else f"{way} {case.name}"
 
 

@@ -1,6 +1,6 @@
-"""Resident memory of a broker that is filled up to its setting `memory`, in each way in which it can be filled.
+"""Resident memory of a broker filled up to its `memory` setting, for each kind of content.
 
-A broker estimates what it holds from constants; where an estimate is too low, it grows beyond the setting.
+A broker estimates its memory from constants; if an estimate is too low, it exceeds the setting.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from common.protocol.ops import Op
 from common.units import MIB
 
 MEMORY = 256 * MIB
-"""Of each broker; with `--quick` an eighth."""
+"""The `memory` setting in bytes; an eighth with `--quick`."""
 AIM = 1.25
-"""Of the setting, what a broker takes beyond an empty one."""
+"""Growth of a broker as a multiple of its estimate."""
 FULL = 0.97
-"""A broker that estimates this part of its setting is full."""
+"""A broker whose estimate reaches this fraction of the setting is full."""
 FLAGS = (
     "--max-messages=100000000", "--max-bytes=16GiB", "--max-topics=100000000", "--max-subscriptions=100000000",
     "--max-leases=1000000", "--lease-window=100000000", "--max-dead=1000000", "--max-dead-bytes=16GiB",
@@ -30,11 +30,11 @@ FLAGS = (
 HOUR = 3600 * 1_000_000
 """Microseconds."""
 CHURN = 2000
-"""Messages of one size between others."""
+"""Messages of one size before the size grows."""
 STALLED_CHECKS = 5
-"""Looks at a broker that does not grow until it counts as full."""
+"""Checks without growth after which a broker counts as full."""
 USERS = 100
-"""Of whom each has many messages under a lease."""
+"""Users with many leased messages each."""
 
 Items = Callable[[], Iterator[Item]]
 
@@ -44,19 +44,19 @@ class Filling(NamedTuple):
 
     name: str
     items: Items
-    """Requests without end."""
+    """An endless iterator of requests."""
     setup: Items = lambda: iter(())
-    """Requests before them; these do end."""
+    """Requests before those; finite."""
     per_check: int = 4000
-    """Requests between two looks at the broker."""
+    """Requests between two checks of the estimate."""
     part: float = 1.0
-    """What of the setting it may take; a broker lets leases have half and dead letters a quarter."""
+    """Fraction of the setting that it may fill; a broker limits leases to half and dead letters to a quarter."""
 
 
 def measure(options: Options) -> Section:
-    """A fresh broker for each filling."""
+    """Measure a fresh broker per filling."""
     memory = MEMORY // 8 if options.quick else MEMORY
-    section = Section("A broker at its ceiling of memory", "the setting", data={"ceiling": []})
+    section = Section("A broker at its memory limit", "its estimate", data={"ceiling": []})
     for filling in FILLINGS:
         grown, estimate = _fill(filling, memory)
         progress(f"ceiling, {filling.name}: {grown / MIB:.0f} MiB, estimated {estimate / MIB:.0f}")
@@ -68,7 +68,7 @@ def measure(options: Options) -> Section:
 
 
 def _fill(filling: Filling, memory: int) -> tuple[int, int]:
-    """How much a broker grew, and what it estimates that it holds."""
+    """Return how many bytes a broker grew, and its own estimate."""
     with (
         Cluster(1, broker_flags=(f"--memory={memory}", *FLAGS)) as ours,
         BrokerClient(ours.map, ours.map.brokers[0]) as client,
@@ -86,7 +86,7 @@ def _fill(filling: Filling, memory: int) -> tuple[int, int]:
 
 
 def _subscribe(topic: bytes, user: bytes) -> Items:
-    """Names may take a number."""
+    """Subscribe endlessly. The names may be formats of a number."""
     return lambda: (
         (Op.SUBSCRIBE, topic % n if b"%" in topic else topic, user % n if b"%" in user else user, NOTHING)
         for n in count()
@@ -125,7 +125,7 @@ def _sizes() -> Iterator[Item]:
 
 
 def _churn() -> Iterator[Item]:
-    """Every second one is read and goes, and larger ones come, which do not fit between those that stay."""
+    """Publish ever larger messages, every other one to a reader: the freed gaps are too small for the next ones."""
     for n in count():
         body = b"%0*d" % (30 + n // CHURN * 8, n)
         yield Op.PUBLISH, b"stays", b"", ops.Publish(b"", body)
@@ -197,16 +197,16 @@ FILLINGS = (
     Filling("messages of 1 MiB", _publish(1_000_000), _one_reader, 16),
     Filling("messages with 40 bytes of headers", _publish(0, 40), _one_reader),
     Filling("messages with 8 KiB of headers", _publish(0, 8000), _one_reader, 1000),
-    Filling("a message a topic", _each_topic_publish),
+    Filling("one message per topic", _each_topic_publish),
     Filling("batches of 1,000 empty messages", _batches(1000, 0), _one_reader, 400),
     Filling("batches of 3 messages", _batches(3, 10), _one_reader),
     Filling("batches of 4 MiB", _batches(4, 1_000_000), _one_reader, 8),
-    Filling("messages between others that went", _churn, _churn_readers),
+    Filling("messages between freed ones", _churn, _churn_readers),
     Filling("leases of 100 users", _lease, _workers, part=0.5),
-    Filling("one lease a user", _one_lease_each, part=0.5),
+    Filling("one lease per user", _one_lease_each, part=0.5),
     Filling("subscriptions with settings", _settings),
     Filling("dead letters", _dead, _dead_reader, part=0.25),
     Filling("idempotency keys", _keyed, _one_reader),
     Filling("delayed messages", _publish(100, delay=HOUR // 1000), _one_reader),
-    Filling("delayed messages, a topic each", _delayed_topics),
+    Filling("delayed messages, one per topic", _delayed_topics),
 )

@@ -1,4 +1,4 @@
-"""One topic with 100 subscribers who all fetch 100,000 messages in batches: messages delivered a second in total."""
+"""100 subscribers of one topic fetch 100,000 messages each in batches: total messages delivered per second."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 SUBSCRIBERS = 100
 BATCH = make_batch(1000, 100)
 BATCHES = 100
-"""Published in one round to each topic."""
+"""Published per topic and round."""
 SHARED, OWN = "shared", "own"
 
 
 def measure(options: Options) -> Section:
-    """Beside it the same fetching where every message is for one subscriber."""
+    """Measure it, compared with fetching from topics with one subscriber each."""
     batches = options.amount(BATCHES)
     loads = {SHARED: _shared, OWN: _own}
     with Testbed() as ours:
@@ -26,9 +26,9 @@ def measure(options: Options) -> Section:
             for name in round_order(loads, number):
                 loads[name](ours, batches)
             rate = ours.figures.rates[SHARED][-1]
-            progress(f"deliveries, round {number + 1}/{options.rounds}: {rate:,.0f} a second")
-    title = f"Deliveries in batches of {BATCH.messages:,} x {BATCH.size} bytes, {CONNECTIONS} connections, a second"
-    section = Section(title, "a topic for each subscriber", "µs of cpu a message", data=ours.figures.raw())
+            progress(f"deliveries, round {number + 1}/{options.rounds}: {rate:,.0f} per second")
+    title = f"Deliveries in batches of {BATCH.messages:,} x {BATCH.size} bytes, {CONNECTIONS} connections, per second"
+    section = Section(title, "a topic per subscriber", "µs of CPU per message", data=ours.figures.raw())
     figures = ours.figures
     name = f"{SUBSCRIBERS} subscribers, {batches * BATCH.messages:,} messages"
     shared, own = [f"{figures.rate(kind):,.0f}/s" for kind in (SHARED, OWN)]
@@ -39,7 +39,7 @@ def measure(options: Options) -> Section:
 
 
 def _shared(ours: Testbed, batches: int) -> None:
-    """Published once; each connection fetches for its share of the users, one after the other."""
+    """Publish once; each connection fetches for its share of the users, one after the other."""
     users = [b"u%d" % n for n in range(SUBSCRIBERS)]
     ours.subscribe(ours.topics[:1], users)
     play(ours.connections[:1], [publish_batches(ours.topics[0], BATCH, batches)])
@@ -54,7 +54,7 @@ def _shared(ours: Testbed, batches: int) -> None:
 
 
 def _own(ours: Testbed, batches: int) -> None:
-    """Each connection fetches from a topic of its own."""
+    """Fetch from one topic per connection."""
     batches *= CONNECTIONS
     ours.subscribe(ours.topics)
     ours.play(lambda topic: publish_batches(topic, BATCH, batches))

@@ -1,4 +1,4 @@
-"""The durable store beside memory: the same loads on a front and a broker each, in turns."""
+"""The durable store compared with memory: the same loads on one front and one broker each, interleaved."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bench.measures.http import (
 
 MEMORY, DURABLE = "memory", "durable"
 SINGLE_AIM, BATCH_AIM = 0.6, 0.8
-"""Of memory: single publishes with 32 connections, and batches."""
+"""Fractions of the rate in memory: single publishes with 32 connections, and batches."""
 BATCH = make_batch(1000, 100)
 FEW, MANY = 4, 32
-"""Connections with batches, each with a topic of its own: more of them share a commit."""
+"""Connections with batches, one topic each: more connections share a commit."""
 BATCHES = 2000
-"""Of all connections together in one round."""
+"""Total of all connections per round."""
 AFTER_BATCHES = 2
-"""The mailboxes that are read one by one are filled with so many each."""
+"""Per subscription that is read one message at a time."""
 
 
 class Load(NamedTuple):
@@ -44,30 +44,30 @@ class Load(NamedTuple):
     name: str
     prepare: Callable[[Testbed], None]
     run: Callable[[Testbed], Run | None]
-    """Notes its figures with the testbed under the name of the load."""
+    """Records its figures in the testbed under the name of the load."""
     aim: float | None = None
 
 
 class Commits(NamedTuple):
-    """What the store of a broker did in one run."""
+    """Commits of the store of a broker in one run."""
 
     number: int
     us: int
-    """Microseconds of all of them."""
+    """Total microseconds."""
 
 
 class Side:
-    """One of the two: its servers, and what they came to."""
+    """One side of the comparison: its servers and their figures."""
 
     def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
         self.figures = testbed.figures
         self.commits: dict[str, list[Commits]] = {}
         self.latencies: dict[str, list[tuple[float, float]]] = {}
-        """Milliseconds, p50 and p99, where wrk was the load."""
+        """p50 and p99 in milliseconds, for loads by wrk."""
 
     def turn(self, load: Load) -> None:
-        """One run."""
+        """Run a load once."""
         load.prepare(self.testbed)
         before = self._commits()
         run = load.run(self.testbed)
@@ -77,13 +77,13 @@ class Side:
             self.latencies.setdefault(load.name, []).append((run.p50, run.p99))
 
     def clear(self) -> None:
-        """What was noted is of a warming."""
+        """Discard the figures of the warm-up."""
         self.figures.clear()
         self.commits.clear()
         self.latencies.clear()
 
     def shown(self, name: str) -> str:
-        """Rate, and latencies where they are known."""
+        """Return the rate, and the latencies if known, as text."""
         rate = f"{self.figures.rate(name):,.0f}/s"
         if name not in self.latencies:
             return rate
@@ -96,7 +96,7 @@ class Side:
 
 
 def measure(options: Options) -> Section:
-    """Each load on both in every round, the other one first each time."""
+    """Run each load on both sides in every round, with the order alternating."""
     loads = _loads(options)
     with data_folder() as data, Testbed(MANY) as memory, Testbed(MANY, (*BROKER_FLAGS, *sqlite_flags(data))) as disk:
         sides = {MEMORY: Side(memory), DURABLE: Side(disk)}
@@ -114,8 +114,8 @@ def measure(options: Options) -> Section:
                 progress(
                     f"durable, round {number + 1}/{options.rounds}: {load.name} {rates[DURABLE]:,.0f}, {share:.2f}"
                 )
-    title = "Durable store, one front, one broker, by connections: messages a second, p50/p99 ms"
-    section = Section(title, "in memory", "commits of the store; µs of cpu a message")
+    title = "Durable store, one front, one broker, by connections: messages per second, p50/p99 ms"
+    section = Section(title, "in memory", "commits of the store; µs of CPU per message")
     section.rows = [_row(load, sides[DURABLE], sides[MEMORY]) for load in loads]
     for name, side in sides.items():
         section.data[name] = {**side.figures.raw(), "commits": side.commits, "latencies": side.latencies}
@@ -194,12 +194,12 @@ def _fill(testbed: Testbed, connections: int, batches: int) -> None:
 
 
 def _play(testbed: Testbed, connections: int, script: Callable[[bytes], Script]) -> float:
-    """The script on the first so many connections, made for the topic of each; seconds."""
+    """Run one script per connection on the first `connections`, made for its topic; return the seconds."""
     return play(testbed.connections[:connections], map(script, testbed.topics[:connections]))
 
 
 def _timed(testbed: Testbed, connections: int, name: str, count: int, script: Callable[[bytes], Script]) -> None:
-    """As `_play`, and noted as so many messages of each connection."""
+    """Run `_play` and record it as `count` messages per connection."""
     play_all = partial(_play, testbed, connections, script)
     testbed.figures.timed(name, count * connections, testbed.watched, play_all)
 

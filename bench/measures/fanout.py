@@ -12,15 +12,15 @@ from common.protocol.ops import Op
 
 SUBSCRIBERS = (1, 1_000, 100_000)
 PUBLISHES = 5_000
-"""To each topic in one turn, packed 64 a frame."""
+"""Per topic and turn, 64 per frame."""
 TURNS = 8
-"""Of each topic in one round."""
+"""Per topic and round."""
 AIM = 1.2
 MESSAGE = ops.Publish(b"", b"x" * 100)
 
 
 def measure(options: Options) -> Section:
-    """All topics live in one broker; nobody reads, so every message is kept for every subscriber."""
+    """Publish to topics of one broker; nobody reads, so every message is kept for every subscriber."""
     times: dict[str, list[float]] = {str(each): [] for each in SUBSCRIBERS}
     with Cluster(1, broker_flags=BROKER_FLAGS) as ours, BrokerClient(ours.map, ours.map.brokers[0]) as client:
         for subscribers in SUBSCRIBERS:
@@ -34,7 +34,7 @@ def measure(options: Options) -> Section:
         progress(f"fan-out, {options.rounds} rounds")
         if client.errors():
             raise BenchError(f"the broker refused requests: {client.stats()}")
-    section = Section("Publish to one topic, over the wire, 64 a frame", "1 subscriber", data={"us": times})
+    section = Section("Publish to one topic, over the wire, 64 per frame", "1 subscriber", data={"us": times})
     one = times[str(SUBSCRIBERS[0])]
     for name, values in times.items():
         value = ratio(values, one)

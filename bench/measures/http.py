@@ -1,4 +1,4 @@
-"""Requests a second and latencies through the fronts, beside the same number of bare Falcon processes."""
+"""HTTP requests per second and latencies of fronts, compared with as many bare Falcon processes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from common.protocol.ops import Op
 
 MESSAGE = ops.Publish(b"", b"x" * 100)
 FASTEST = 25_000
-"""Requests a second and front that the mailboxes are filled for; a run that takes more is refused."""
+"""Requests per second and front that subscriptions are filled for; a faster run fails."""
 AIM = 0.75
-TITLE = "HTTP, fronts+brokers, 32 connections: requests a second, p50/p99 ms"
+TITLE = "HTTP, fronts+brokers, 32 connections: requests per second, p50/p99 ms"
 OURS, LOGGED = "Fanmail", "Fanmail, access log on"
 WAITRESS, WAITRESS_200, OWN_SERVER = "waitress", "waitress, 200 without a body", "our server classes"
 
@@ -29,12 +29,12 @@ Prepare = Callable[[ClusterClient, int], None]
 
 
 class Contender(NamedTuple):
-    """Somebody who is loaded."""
+    """The servers of one side of a comparison."""
 
     ports: Sequence[int]
     watched: Watched
     client: ClusterClient | None = None
-    """To its brokers, where it is ours."""
+    """To the brokers, if it is ours."""
 
 
 class Case(NamedTuple):
@@ -43,16 +43,16 @@ class Case(NamedTuple):
     name: str
     load: Load
     bare: tuple[str, ...]
-    """Flags of the bare application that answer the same."""
+    """Flags with which the bare application gives the same answers."""
     prepare: Prepare
-    """Called before each of our runs with the number of requests to expect."""
+    """Called before each of our runs with the expected number of requests."""
     change: int
-    """What one request does to the number of stored messages; checked after each of our runs."""
+    """Change of the number of stored messages per request; checked after each of our runs."""
 
 
 def measure(options: Options) -> Section:
-    """All cases with one and with two fronts and brokers."""
-    section = Section(TITLE, "bare Falcon application on", "µs of cpu a request", data={"cases": []})
+    """Measure all cases with one and with two fronts and brokers."""
+    section = Section(TITLE, "bare Falcon application on", "µs of CPU per request", data={"cases": []})
     for size in (1, 2):
         for case in CASES:
             title = f"{case.name}, {size}+{size}"
@@ -111,20 +111,20 @@ def _run(case: Case, contender: Contender, seconds: int) -> Run:
 
 
 def expected_requests(seconds: int, fronts: int) -> int:
-    """Requests that mailboxes are filled for."""
+    """Return the number of requests that subscriptions are filled for."""
     return FASTEST * (seconds + 1) * fronts
 
 
 def run_checked(
     case: Case, contender: Contender, client: ClusterClient, seconds: int, connections: int = CONNECTIONS
 ) -> Run:
-    """One run against a cluster that is prepared. Raises `BenchError` where the stored messages do not show it."""
+    """Load a prepared cluster. Raises `BenchError` if the number of stored messages does not match the requests."""
     before, errors = client.total("messages"), client.errors()
     run = wrk.run(case.load, contender.ports, seconds, contender.watched, connections)
     if run.socket:
         raise BenchError(f"{case.name}: {run.socket} connections were lost")
     changed = client.total("messages") - before
-    # Requests that wrk had under way at its end are executed and not counted.
+    # Requests in flight when wrk ends are executed but not counted.
     surplus = changed * case.change - run.requests if case.change else changed
     if client.errors() != errors or not 0 <= surplus <= connections * bool(case.change):
         raise BenchError(f"{case.name}: {run.requests} requests changed the stored messages by {changed}")
@@ -136,7 +136,7 @@ def _subscribed(topics: int) -> list[Item]:
 
 
 def reset_topics(client: ClusterClient, topics: int) -> None:
-    """So many topics, each with one user and without messages: what a run before has published is let go."""
+    """Recreate `topics` topics, each with one user and no messages."""
     client.run(_subscribed(topics))
     client.run((Op.UNSUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(topics))
     client.run(_subscribed(topics))
@@ -147,7 +147,7 @@ def _reset(client: ClusterClient, expected: int) -> None:
 
 
 def fill_subscriptions(client: ClusterClient, expected: int) -> None:
-    """1,000 topics, each with one user and enough messages for a share of what is expected."""
+    """Fill 1,000 topics, each with one user, with enough messages for the expected requests."""
     client.run(_subscribed(GET.load.topics))
     missing = max(0, expected - client.total("messages"))
     client.run((Op.PUBLISH, b"t%d" % (n % 1000), b"", MESSAGE) for n in range(missing + 5000))

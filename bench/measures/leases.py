@@ -1,4 +1,4 @@
-"""Reading at least once over HTTP, by `after` and by leases, beside plain reading: messages a second."""
+"""Reading at least once over HTTP, with `after` and with leases, compared with plain reading: messages per second."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 
 SIZE = 100
 TOGETHER = 100
-"""Messages of one request, and receipts of one acknowledgement."""
+"""Messages per request, and receipts per acknowledgement."""
 BATCH = make_batch(500, SIZE)
-"""The mailboxes are filled with these."""
+"""Subscriptions are filled with these."""
 
 
 class Way(NamedTuple):
@@ -22,9 +22,9 @@ class Way(NamedTuple):
 
     name: str
     read: Callable[[bytes, int], Script]
-    """Made for a subscription's target and the number of messages in it."""
+    """Makes the script from the path of a subscription and its number of messages."""
     batches: int
-    """Of `BATCH`, of each connection in one round."""
+    """Number of `BATCH`es per connection and round."""
 
 
 PLAIN = Way("GET", lambda target, count: get_each(target, SIZE, count), 4)
@@ -36,11 +36,11 @@ LEASED_LINES = Way(
 )
 WAYS = {way.name: way for way in (PLAIN, AFTER, LEASED, LINES, LEASED_LINES)}
 ROWS = ((AFTER, PLAIN), (LEASED, PLAIN), (LEASED_LINES, PLAIN), (LEASED_LINES, LINES))
-"""What is compared with what."""
+"""Pairs that are compared."""
 
 
 def measure(options: Options) -> Section:
-    """Every way once a round, each from mailboxes that hold just what is read."""
+    """Measure every way once per round, from subscriptions that hold exactly what is read."""
     with Testbed() as ours:
         for way in WAYS.values():
             _read(ours, way, 1)  # warm
@@ -50,8 +50,8 @@ def measure(options: Options) -> Section:
                 _read(ours, WAYS[name], options.amount(WAYS[name].batches))
             shown = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in ours.figures.rates.items())
             progress(f"leases, round {number + 1}/{options.rounds}: {shown}")
-    title = f"Reading {SIZE}-byte messages, one front, one broker, {CONNECTIONS} connections: messages a second"
-    section = Section(title, "at most once", "µs of cpu a message", data=ours.figures.raw())
+    title = f"Reading {SIZE}-byte messages, one front, one broker, {CONNECTIONS} connections: messages per second"
+    section = Section(title, "at most once", "µs of CPU per message", data=ours.figures.raw())
     section.rows = [_row(ours, way, other) for way, other in ROWS]
     return section
 

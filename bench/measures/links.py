@@ -1,4 +1,4 @@
-"""What the way between front and broker costs: the same loads over ipc, TCP on loopback, and TCP with CURVE."""
+"""The cost of the transport between front and broker: ipc, TCP on loopback, and TCP with CURVE."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bench.measures.http import POST, Contender, reset_topics, run_checked
 
 SMALL, PUBLISH, READ = f"publish 100 bytes, {CONNECTIONS} connections", "publish 64 KiB, 4", "read 64 KiB, 4"
 COUNT = 2000
-"""Bodies of 64 KiB in one round."""
+"""Bodies of 64 KiB per round."""
 
 
 class Transport:
-    """One front and one broker, and what they came to."""
+    """One front and one broker over one transport, and their figures."""
 
     def __init__(self, stack: ExitStack, wire: str) -> None:
         self._cluster = stack.enter_context(Cluster(1, 1, broker_flags=BROKER_FLAGS, wire=wire))
@@ -27,11 +27,11 @@ class Transport:
         self._watched = {"front": self._cluster.fronts, "broker": self._cluster.brokers}
         self.rates: dict[str, list[float]] = {}
         self.costs: dict[str, list[dict[str, float]]] = {}
-        """Microseconds of processor time a message, by process."""
+        """Microseconds of CPU time per message, by process."""
         large.subscribe(self._cluster.ports[0])
 
     def turn(self, options: Options) -> None:
-        """All loads once."""
+        """Run all loads once."""
         reset_topics(self._client, POST.load.topics)
         contender = Contender(self._cluster.ports, self._watched, self._client)
         run = run_checked(POST, contender, self._client, options.seconds)
@@ -45,12 +45,12 @@ class Transport:
             self._note(name, speed, {each: (after[each] - before[each]) / count * 1e6 for each in before})
 
     def clear(self) -> None:
-        """What was noted is of a warming."""
+        """Discard the figures of the warm-up."""
         self.rates.clear()
         self.costs.clear()
 
     def cost(self, name: str) -> str:
-        """The medians, for the column of remarks."""
+        """Return the medians as text for the remarks column."""
         runs = self.costs[name]
         return ", ".join(f"{each} {median(run[each] for run in runs):.0f}" for each in runs[0])
 
@@ -63,7 +63,7 @@ class Transport:
 
 
 def measure(options: Options) -> Section:
-    """Interleaved; each transport against ipc."""
+    """Measure all transports interleaved, and compare each with ipc."""
     with ExitStack() as stack:
         transports = {wire: Transport(stack, wire) for wire in (IPC, TCP, CURVE)}
         for transport in transports.values():
@@ -74,7 +74,7 @@ def measure(options: Options) -> Section:
                 transports[wire].turn(options)
             shown = ", ".join(f"{wire} {transport.rates[SMALL][-1]:,.0f}" for wire, transport in transports.items())
             progress(f"links, round {number + 1}/{options.rounds}: {shown}")
-    section = Section("Fronts to brokers, one of each: messages or MB a second", IPC, "µs of cpu a message")
+    section = Section("Fronts to brokers, one of each: messages or MB per second", IPC, "µs of CPU per message")
     section.rows = [_row(name, wire, transports) for name in (SMALL, PUBLISH, READ) for wire in (TCP, CURVE)]
     section.data = {wire: {"rates": transport.rates, "cpu": transport.costs} for wire, transport in transports.items()}
     return section

@@ -1,4 +1,4 @@
-"""Long polls on one front: how soon a publish reaches those who wait, and what they cost the others."""
+"""Long polls on one front: latency from a publish to the waiters, and their cost to other requests."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 
 WAITERS = 100
 PARKED = 200
-"""Who wait on topics of their own while others publish."""
+"""Waiters with one topic each while others publish."""
 WAIT = 30
-"""Seconds, the longest that a front allows; no turn takes so long."""
-WAKES = {"of one topic, all woken": 20, "of own topics, one woken": 200}
-"""Publishes of a turn, by what they are followed by."""
+"""Seconds, the maximum of a front; longer than any turn."""
+WAKES = {"on one topic, all woken": 20, "on its own topic, one woken": 200}
+"""Publishes per turn, by case."""
 PUBLISHES = 2000
-"""Of each connection in one turn."""
+"""Per connection and turn."""
 PARK_TIMEOUT_S = 10.0
 IDLE, BUSY = "none parked", "parked"
 SIZE = 100
 
 Times = dict[str, list[list[float]]]
-"""Milliseconds by the name of the measurement, a list for each round."""
+"""Milliseconds by case, one list per round."""
 
 
 class Waiting:
-    """Connections of which each waits for a message of its own mailbox."""
+    """Connections that each wait for a message of one subscription."""
 
     def __init__(self, testbed: Testbed, topics: list[bytes], users: list[bytes]) -> None:
         self._testbed = testbed
@@ -42,17 +42,17 @@ class Waiting:
         ]
 
     def park(self, number: int | None = None) -> None:
-        """Asks on one connection, or on all, and returns when all are known to wait."""
+        """Send the request of one connection, or of all, and return when the broker knows all waiters."""
         for each in range(len(self._asks)) if number is None else (number,):
             self.connections[each].send(self._asks[each])
         ends = time.monotonic() + PARK_TIMEOUT_S
         while (count := self._testbed.broker.total("waiters")) != len(self._asks):
             if time.monotonic() > ends:
-                raise BenchError(f"{count} requests wait in the broker, {len(self._asks)} were expected")
+                raise BenchError(f"{count} requests wait in the broker, expected {len(self._asks)}")
             time.sleep(0.001)
 
     def release(self) -> None:
-        """Ends all waits with a message each."""
+        """End all waits with one message each."""
         publisher = self._testbed.connections[0]
         for topic in sorted(set(self.topics)):
             play([publisher], [publish_each(topic, SIZE, 1)])
@@ -64,7 +64,7 @@ class Waiting:
 
 
 def measure(options: Options) -> Section:
-    """Wake-ups of both kinds, then publishing beside those who wait and alone, in turns."""
+    """Measure both kinds of wake-ups, then publishing with and without waiters, interleaved."""
     wakes: Times = {name: [] for name in WAKES}
     replies: Times = {name: [] for name in WAKES}
     with Testbed() as ours:
@@ -77,7 +77,7 @@ def measure(options: Options) -> Section:
                 _publishing(ours, name, options.amount(PUBLISHES))
             shown = ", ".join(f"{name} {median(each[-1]):.2f} ms" for name, each in wakes.items())
             progress(f"long polls, round {number + 1}/{options.rounds}: {shown}")
-    section = Section("Long polls on one front", "the publish's own answer", "µs of cpu a publish")
+    section = Section("Long polls on one front", "the publisher's answer", "µs of CPU per publish")
     section.rows = [_wake_row(name, wakes[name], replies[name]) for name in WAKES]
     section.rows.append(_publish_row(ours))
     section.data = {"wake_ms": wakes, "reply_ms": replies} | ours.figures.raw()
@@ -85,7 +85,7 @@ def measure(options: Options) -> Section:
 
 
 def _wakes(ours: Testbed, name: str, publishes: int) -> tuple[list[float], list[float]]:
-    """Milliseconds from sending a publish until a waiter has its answer, and until the publisher has."""
+    """Return the milliseconds from sending a publish until each waiter, and until the publisher, has its answer."""
     together = name == next(iter(WAKES))
     users = [b"u%d" % n for n in range(WAITERS)]
     waiting = (
@@ -109,7 +109,7 @@ def _wakes(ours: Testbed, name: str, publishes: int) -> tuple[list[float], list[
 def _wake(
     who: list[Connection], publisher: Connection, topic: bytes, woken_ms: list[float], replied_ms: list[float]
 ) -> None:
-    """One publish that `who` are parked for."""
+    """Publish once to the waiters `who`, and record the latencies."""
     times: list[float] = []
     sent = answered = 0.0
 
@@ -125,11 +125,11 @@ def _wake(
 
 
 def _await_answer(times: list[float]) -> Script:
-    """The answer of a request that has been sent already."""
+    """Await the answer of a request that was sent already."""
     answer = yield b""
     times.append(time.perf_counter())
     if answer.status != 200 or len(answer.body) != SIZE:
-        raise BenchError(f"a waiter was answered {answer.status} with {len(answer.body)} bytes")
+        raise BenchError(f"a waiter got status {answer.status} with {len(answer.body)} bytes")
 
 
 def _publishing(ours: Testbed, name: str, publishes: int) -> None:

@@ -1,4 +1,4 @@
-"""Other servers that carry messages, where they are installed, beside one front and one broker in the same rounds."""
+"""Other message servers, if installed, compared with one front and one broker in the same rounds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bench.rivals.redis_streams import RedisPeer
 
 BATCH = make_batch(1000, 100)
 BATCHES = 200
-"""Of each connection in one round; redis-py has a quarter of it on its only one."""
+"""Per connection and round; redis-py runs a quarter of it on one connection."""
 SINGLES = 4000
-"""Messages of each connection in one round; Nchan has five times as many."""
+"""Messages per connection and round; Nchan runs five times as many."""
 OURS = "Fanmail"
 OUR_BATCHES = f"{OURS} in batches"
 OUR_SINGLES = f"{OURS} one at a time"
@@ -25,7 +25,7 @@ Run = Callable[[], None]
 
 
 def measure(options: Options) -> Section:
-    """A line that says so for a peer that is not installed."""
+    """Measure the installed servers; the table names those that are missing."""
     figures = Figures()
     batches, singles = options.amount(BATCHES), options.amount(SINGLES)
     absent = {"Redis": redis_streams.missing(), "Nchan": nchan.missing()}
@@ -51,8 +51,8 @@ def measure(options: Options) -> Section:
                 runs[name]()
             shown = ", ".join(f"{kind} {rates[-1]:,.0f}" for kind, rates in figures.rates.items())
             progress(f"peers, round {number + 1}/{options.rounds}: {shown}")
-    title = f"Other servers, {BATCH.size}-byte messages, {CONNECTIONS} connections: messages a second"
-    section = Section(title, "the other", "µs of cpu a message", data=figures.raw())
+    title = f"Other servers, {BATCH.size}-byte messages, {CONNECTIONS} connections: messages per second"
+    section = Section(title, "the other", "µs of CPU per message", data=figures.raw())
     section.rows = [row for name in absent for row in _rows(name, absent[name], figures)]
     return section
 

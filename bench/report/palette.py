@@ -1,4 +1,4 @@
-"""Colours and numbers of `results.png`."""
+"""Colors and number formats of `results.png`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ PALE_COLOR, OVER_COLOR = "#e8a5ae", "#8f1d2c"
 
 
 def thousands(value: float, _: object = None) -> str:
-    """8k, 1.5M."""
+    """Format a number as 8k or 1.5M."""
     if value >= 1e6:
         return f"{value / 1e6:.3g}M"
     return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.3g}"
