@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Self
 
 from bench.harness.wires import IPC, describe, free_port
-from common.cluster.description import ClusterMap, load_cluster
-from common.process.run_dir import SUPERVISOR
-from common.process.start import READY_FD
+from common.cluster.description import load_cluster
+from common.cluster.slots import ClusterMap
+from common.process.environment import READY_FD, SUPERVISOR
 
 BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
 """Flags that raise every limit out of reach: loads measure the normal path, not refusals."""

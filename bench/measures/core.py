@@ -8,7 +8,7 @@ from statistics import median
 from bench.harness.measurement import Options, Row, Section, at_least, progress, ratio
 from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, Item
-from common.cluster.description import BrokerAddress
+from common.cluster.slots import BrokerAddress
 from common.protocol import ops
 from common.protocol.ops import Op
 
