@@ -269,9 +269,9 @@ class Dispatcher:
             return list_topics(self.core, args, now)
         if isinstance(args, ops.ListDelayedTopics):
             return admin_delayed.list_topics(self.core, args)
-        if isinstance(args, ops.Drain):
-            self.core.refusing = args.on
-            log.warning("drained by the operator" if args.on else "drain ended by the operator")
+        if isinstance(args, ops.Pause):
+            self.core.paused = args.on
+            log.warning("paused by the operator" if args.on else "resumed by the operator")
             return _NOTHING
         if isinstance(args, ops.Backup):
             if self._backups is None:
