@@ -11,7 +11,7 @@ from broker.records import DelayEnded, PublishDelayed
 from broker.state.delayed import content_of
 from common.clock import Now
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 
@@ -58,7 +58,7 @@ def clear_delayed(core: Core, request: Request, args: ops.ClearDelayed, now: Now
 
 
 def _remove(core: Core, waiting: PublishDelayed) -> int:
-    core.counters["dropped.removed"] += waiting.count
+    core.counters[stats.DROPPED("removed")] += waiting.count
     core.emit(DelayEnded(waiting.number))
     return waiting.count
 

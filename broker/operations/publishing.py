@@ -11,7 +11,7 @@ from broker.state.piece import MESSAGE_COST, offsets_fit
 from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 RETRY = 1000
@@ -33,7 +33,7 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     if args.delay > 0:
         return _delay(core, request, args, now)
     if topic is None:
-        core.counters["dropped.no-subscribers"] += args.count
+        core.counters[stats.DROPPED("no-subscribers")] += args.count
         return ops.Published(subscribers=0, epoch="", seq=0)
     size = len(args.headers) + len(args.body) + len(args.offsets)
     core.limits.check_storage(core.state, on_disk(size))
@@ -43,7 +43,7 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     content = (args.headers, args.body, args.count, args.offsets)
     core.emit(MessageStored(request.topic, seq, now.time, *content, expires, core.state.last_piece + 1))
     core.state.room -= on_disk(size)
-    core.counters["published"] += args.count
+    core.counters[stats.PUBLISHED] += args.count
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
         _remember(core, request.topic, args, published, now)
@@ -57,7 +57,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     size = content_of(waiting)
     if topic is not None:
         if waiting.count > topic.settings.max_messages or size > topic.settings.max_bytes:
-            core.counters["dropped.too-large"] += waiting.count  # its ceiling was higher when it was accepted
+            core.counters[stats.DROPPED("too-large")] += waiting.count  # its ceiling was higher when it was accepted
             core.emit(DelayEnded(number))
             return True
         try:
@@ -68,9 +68,9 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
             return False
     core.emit(DelayEnded(number))
     if topic is None:
-        core.counters["delayed.unwanted"] += waiting.count
+        core.counters[stats.DELAYED_UNWANTED] += waiting.count
         return True
-    core.counters["published"] += waiting.count
+    core.counters[stats.PUBLISHED] += waiting.count
     expires = now.time + waiting.ttl if waiting.ttl else 0
     content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
     core.emit(MessageStored(waiting.topic, topic.next_seq, now.time, *content, expires, core.state.last_piece + 1))
@@ -137,7 +137,7 @@ def _known(core: Core, topic: bytes, args: ops.Publish, now: Now) -> Remembered 
         return None
     if known.digest != args.digest:
         raise FanmailError("key-reused", "this Idempotency-Key was used for another request to this topic")
-    core.counters["publishes.replayed"] += 1
+    core.counters[stats.REPLAYED] += 1
     return known
 
 
@@ -147,10 +147,10 @@ def _remember(core: Core, topic: bytes, args: ops.Publish, published: ops.Publis
     if keys.get(topic, args.key) is not None:
         core.emit(KeyForgotten(topic, args.key))
     if keys.count(topic) >= limits.keys:
-        core.counters["keys.forgotten"] += 1
+        core.counters[stats.KEYS_FORGOTTEN] += 1
         core.emit(KeyForgotten(topic, keys.oldest_of(topic)))
     while len(keys) and keys.weight + _key_cost(topic, args) > limits.key_bytes:
-        core.counters["keys.forgotten"] += 1
+        core.counters[stats.KEYS_FORGOTTEN] += 1
         heaviest = keys.heaviest()
         core.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))
     core.emit(

@@ -21,7 +21,7 @@ from common.clock import Clock, Now
 from common.cluster.slots import ClusterMap
 from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
-from common.protocol import wire
+from common.protocol import stats, wire
 from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
@@ -223,7 +223,7 @@ class Server:
         if not self._peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
             return
         if not self._peers.keep(peer_id, frames, [each.request_id for each in replies]):
-            self._dispatcher.counters["replies.dropped"] += 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += 1
 
     def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
         """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
@@ -235,7 +235,7 @@ class Server:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._log.dropped(each.request_id for each in replies)
-            self._dispatcher.counters["replies.dropped"] += self._peers.forget(peer_id) or 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += self._peers.forget(peer_id) or 1
         return True
 
     def _retry_blocked(self) -> None:
@@ -258,9 +258,9 @@ class Server:
         self._look_around()
         if self._backups is not None:
             self._backups.expire(now.mono)
-        self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        self._dispatcher.counters["log.dropped"] = dropped_lines()
-        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
+        self._dispatcher.counters[stats.REPLIES_DROPPED] += self._peers.forget_silent(now.mono)
+        self._dispatcher.counters[stats.LOG_LINES_DROPPED] = dropped_lines()
+        self._log.report_dropped(self._dispatcher.counters[stats.REPLIES_DROPPED])
         self._listener.report(now.mono)
         if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
             self._dispatcher.newest_map_seen = self._dispatcher.map.epoch

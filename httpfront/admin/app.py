@@ -11,7 +11,7 @@ from httpfront.admin.brokers import BrokersResource, ConfigResource, PauseResour
 from httpfront.admin.dashboard import DashboardResource
 from httpfront.admin.delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin.front_metrics import FrontMetrics
-from httpfront.admin.metrics import MetricsResource
+from httpfront.admin.metrics import BrokerMetricsResource, MetricsResource
 from httpfront.admin.router import OpsRouter
 from httpfront.admin.subscriptions import MessagesResource, UserResource, UsersResource
 from httpfront.admin.topics import TopicAdminResource, TopicsResource
@@ -57,6 +57,7 @@ def create_ops_app(
     app.add_route("/readyz", ReadyResource(gateway, draining))
     app.add_route("/openapi.json", OpenApiResource(Bounds(limits, max_name, polls.max_wait), keys=auth is not None))
     app.add_route("/metrics", MetricsResource(gateway, polls, metrics, connections, budget or Budget(UNBOUNDED)))
+    app.add_route("/metrics/brokers", BrokerMetricsResource(gateway))
     app.add_route("/-/v1/topics", TopicsResource(gateway))
     app.add_route("/-/v1/topics/{topic}", TopicAdminResource(gateway))
     app.add_route("/-/v1/topics/{topic}/delayed", DelayedResource(gateway))

@@ -53,6 +53,8 @@ OPERATIONS: Needs = {
     ("/readyz", "HEAD"): OPEN,
     ("/metrics", "GET"): METRICS,
     ("/metrics", "HEAD"): METRICS,
+    ("/metrics/brokers", "GET"): METRICS,
+    ("/metrics/brokers", "HEAD"): METRICS,
     ("/openapi.json", "GET"): ADMIN,
     ("/openapi.json", "HEAD"): ADMIN,
     ("/-/v1/topics", "GET"): ADMIN,
