@@ -21,7 +21,7 @@ from broker.operations.admin_topics import list_topics
 from broker.operations.context import BrokenInvariantError, Core
 from broker.operations.handlers import HANDLERS
 from broker.server.peers import Outgoing
-from broker.store.backup_job import Backups
+from broker.store.backup_job import BackupJobs
 from broker.store.base import StoreError
 from common.clock import Now
 from common.cluster.slots import ClusterMap
@@ -56,7 +56,7 @@ class Dispatcher:
         core: Core,
         identity: Identity,
         cluster_map: ClusterMap,
-        backups: Backups | None = None,
+        backups: BackupJobs | None = None,
         request_log: RequestLog | None = None,
         traffic: Traffic | None = None,
     ) -> None:

@@ -310,7 +310,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.broker.commit()
         self.committed = pickle.dumps(self.model)
         for _ in range(100):
-            self.store.tidy()
+            self.store.reclaim()
         assert snapshot(loaded(self.store)) == snapshot(self.broker.state)
         assert self.kept() == rows(self.model)
 
