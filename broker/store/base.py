@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from broker.records import Record
+from broker.records import Content, Record
 from common.clock import Mark
 
 ENDLESS = 2**62
@@ -36,14 +36,6 @@ class Lost(NamedTuple):
     """Of the message; of a delayed publish, its number."""
     messages: int
     reason: str
-
-
-class Content(NamedTuple):
-    """What a piece says, as `Piece` has it."""
-
-    headers: bytes
-    offsets: bytes
-    body: bytes
 
 
 class Backup(Protocol):

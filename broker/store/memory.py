@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from broker.records import Record, StoreOpened
-from broker.store.base import ENDLESS, Backup, Content, Lost, StoreError
+from broker.records import Content, Record, StoreOpened
+from broker.store.base import ENDLESS, Backup, Lost, StoreError
 from common.clock import NEW, Mark
 
 

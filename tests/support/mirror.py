@@ -9,9 +9,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from broker import records as rec
-from broker.letter import Letter
-from broker.records import Record
-from broker.store.base import ENDLESS, Backup, Content, StoreError
+from broker.records import Content, Letter, Record
+from broker.store.base import ENDLESS, Backup, StoreError
 from common.clock import NEW, Mark
 
 

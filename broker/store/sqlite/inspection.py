@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from broker.calendar import Calendar
-from broker.store.base import Content
+from broker.records import Content
 from broker.store.sqlite.clock_facts import read_calendar
 from broker.store.sqlite.contents import Contents
 from broker.store.sqlite.looking import check_pages, facts_of, look_at

@@ -9,9 +9,8 @@ from typing import Any
 import apsw
 
 from broker import records
-from broker.letter import Letter
-from broker.records import Record
-from broker.store.base import Content, DamagedError, Lost
+from broker.records import Content, Letter, Record
+from broker.store.base import DamagedError, Lost
 from broker.store.sqlite.clock_facts import read_calendar
 from broker.store.sqlite.contents import Contents, of_delayed, of_letter
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from broker.records import Record
-from broker.store.base import Content, Lost, StoreError, UnusableStoreError
+from broker.records import Content, Record
+from broker.store.base import Lost, StoreError, UnusableStoreError
 from broker.store.sqlite.backup import SqliteBackup, remove_copies
 from broker.store.sqlite.burst import Burst, UserKey
 from broker.store.sqlite.clock_facts import FACT, calendar_fact, mark_fact, read_mark
