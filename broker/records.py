@@ -20,18 +20,6 @@ from broker.calendar import Step
 from common.clock import Now
 
 
-class MisfitError(Exception):
-    """A record does not fit the state: a bug, or a store that contradicts itself. The state may be half-way: it is of
-    no use any more.
-    """
-
-
-def must(fits: bool, rule: str) -> None:
-    """Raises `MisfitError` where a record is against a rule of the state."""
-    if not fits:
-        raise MisfitError(f"against a rule of the state: {rule}")
-
-
 class StoreOpened(Struct, gc=False):
     """The identity of a store, made once, and the last topic number that was given out."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
 from broker.store.sqlite.looking import look_for
 from broker.store.sqlite.schema import other_brokers

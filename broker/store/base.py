@@ -13,22 +13,6 @@ ENDLESS = 2**62
 """Bytes that never run out."""
 
 
-class StoreError(Exception):
-    """The store cannot go on: the broker answers nobody, exits with this text and starts from what is stored."""
-
-
-class UnusableStoreError(StoreError):
-    """The store cannot be trusted, or is not for this broker: nothing is changed, and the broker does not start."""
-
-
-class DamagedError(Exception):
-    """A stored message is not what was written: it is set aside, and the others are served."""
-
-
-class EmptyStoreError(UnusableStoreError):
-    """There is nothing in the file: a first start has not come to its end, or the store is lost."""
-
-
 class Lost(NamedTuple):
     """A dead letter or delayed publish that could not be read when the store was loaded."""
 

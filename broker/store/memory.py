@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from broker.errors import StoreError
 from broker.records import Content, Record, StoreOpened
-from broker.store.base import ENDLESS, Backup, Lost, StoreError
+from broker.store.base import ENDLESS, Backup, Lost
 from common.clock import NEW, Mark
 
 

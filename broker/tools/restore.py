@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import configargparse
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.copying import copy_anew
 from broker.store.sqlite.files import FILE, LOCK, MARKER, family, mark, nothing_in, remove_family, sync, traces
 from broker.store.sqlite.inspection import inspect

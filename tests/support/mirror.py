@@ -9,8 +9,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from broker import records as rec
+from broker.errors import StoreError
 from broker.records import Content, Letter, Record
-from broker.store.base import ENDLESS, Backup, StoreError
+from broker.store.base import ENDLESS, Backup
 from common.clock import NEW, Mark
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import apsw
 from xxhash import xxh3_64_intdigest
 
+from broker.errors import DamagedError
 from broker.records import Content
-from broker.store.base import DamagedError
 from broker.store.sqlite.pages import Pages, trusting
 from broker.store.sqlite.schema import CONTENTS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import remove_family, sync
 from broker.store.sqlite.looking import look_at
 from broker.store.sqlite.pages import CHECKSUM_BYTES, Pages, trusting

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import apsw
 
-from broker.store.base import EmptyStoreError, UnusableStoreError
+from broker.errors import EmptyStoreError, UnusableStoreError
 from broker.store.sqlite.files import JOURNAL, WAL, marked, nothing_in, traces
 from broker.store.sqlite.pages import PAGE_BYTES, Pages
 from broker.store.sqlite.schema import check_header, has_topics

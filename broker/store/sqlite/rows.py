@@ -9,8 +9,9 @@ from typing import Any
 import apsw
 
 from broker import records
+from broker.errors import DamagedError
 from broker.records import Content, Letter, Record
-from broker.store.base import DamagedError, Lost
+from broker.store.base import Lost
 from broker.store.sqlite.clock_facts import read_calendar
 from broker.store.sqlite.contents import Contents, of_delayed, of_letter
 

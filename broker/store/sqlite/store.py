@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from broker.errors import StoreError, UnusableStoreError
 from broker.records import Content, Record
-from broker.store.base import Lost, StoreError, UnusableStoreError
+from broker.store.base import Lost
 from broker.store.sqlite.backup import SqliteBackup, remove_copies
 from broker.store.sqlite.burst import Burst, UserKey
 from broker.store.sqlite.clock_facts import FACT, calendar_fact, mark_fact, read_mark

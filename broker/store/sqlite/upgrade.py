@@ -17,7 +17,7 @@ from typing import Any
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.contents import TABLE, digest_of, of_delayed, of_letter
 from broker.store.sqlite.files import sync
 from broker.store.sqlite.looking import Found

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broker.store.base import DamagedError, StoreError, UnusableStoreError
+from broker.errors import DamagedError, StoreError, UnusableStoreError
 from broker.store.sqlite.files import FILE, MARKER, WAL
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.pages import PAGE_BYTES
