@@ -13,7 +13,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, text
 from httpfront.admin.listings import pages_of
-from httpfront.api.health import render
+from httpfront.formats.documents import render
 from httpfront.formats.metadata import rfc3339, unpack_headers
 from httpfront.formats.ndjson import content
 from httpfront.formats.params import read_parameters

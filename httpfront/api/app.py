@@ -8,7 +8,8 @@ from typing import Any, cast
 import falcon
 
 from httpfront.api.dead_letters import DeadResource
-from httpfront.api.health import IndexResource, LiveResource, ReadyResource
+from httpfront.api.health import LiveResource, ReadyResource
+from httpfront.api.index import IndexResource
 from httpfront.api.leases import AcksResource, ReceiptResource
 from httpfront.api.router import ShapeRouter
 from httpfront.api.subscriptions import SubscriptionResource

@@ -17,13 +17,12 @@ from falcon.routing.util import map_http_methods
 
 from common.errors import FanmailError
 from common.names import parse_name
+from httpfront.environ import ROUTE
+from httpfront.formats.paths import OPTIONS, SERVER, raw_path
 
 NAMES = ("topic", "user")
 """What the first segments of a path are, in order; a third one is ours."""
 RECEIPT = "{receipt}"
-OPTIONS, SERVER = "OPTIONS", "*"
-"""`OPTIONS *` is about the server as a whole (RFC 9110, section 9.3.7)."""
-
 
 Found = tuple[object, dict[str, Any], dict[str, Any], str]
 """What Falcon wants: resource, responders by method, arguments of the responder, template."""
@@ -95,12 +94,12 @@ class ShapeRouter:
         if fixed is not None and (req.method in fixed.methods or by_shape is None):
             return self._found(req, fixed, {})
         if by_shape is None:
-            req.env["fanmail.route"] = "none"
+            req.env[ROUTE] = "none"
             raise FanmailError("no-route", f"no call has {len(segments)} path segments")
         names: dict[str, Any] = {}
         if len(segments) == 3:
             by_shape = self._third(req, by_shape, segments, names)
-        req.env["fanmail.route"] = by_shape.template
+        req.env[ROUTE] = by_shape.template
         known = req.method in by_shape.methods
         if known or (req.method == OPTIONS and fixed is None):
             limit = self._max_name
@@ -115,7 +114,7 @@ class ShapeRouter:
         no call with a receipt.
         """
         if "" in segments:
-            req.env["fanmail.route"] = receipts.template
+            req.env[ROUTE] = receipts.template
             raise FanmailError("bad-name", "a segment of the path is empty")
         last = segments.pop()
         route = self._by_word.get(last)
@@ -131,25 +130,14 @@ class ShapeRouter:
         return self._found(req, by_shape._replace(methods=Methods(methods)), {})
 
     def _found(self, req: falcon.Request, route: Route, names: dict[str, Any]) -> Found:
-        req.env["fanmail.route"] = route.template
+        req.env[ROUTE] = route.template
         return route.resource, route.methods, names, route.template
 
 
 def whole_server(req: falcon.Request, routes: Iterable[Route]) -> Found:
     """What `OPTIONS *` finds: the methods of all routes. Raises `no-route` for another method."""
     if req.method != OPTIONS:
-        req.env["fanmail.route"] = "none"
+        req.env[ROUTE] = "none"
         raise FanmailError("no-route", "only OPTIONS is for the server as a whole")
-    req.env["fanmail.route"] = SERVER
+    req.env[ROUTE] = SERVER
     return _WHOLE, Methods({method: None for route in routes for method in route.methods}), {}, SERVER
-
-
-def raw_path(target: str) -> str:
-    """The path of a request target (RFC 9112, section 3.2) in origin-form or absolute-form, still encoded, or `*`."""
-    path = target.partition("?")[0]
-    if path.startswith("/") or target == SERVER:
-        return path
-    scheme, separator, rest = path.partition("://")
-    if separator and scheme.lower() in ("http", "https"):
-        return "/" + rest.partition("/")[2]
-    raise FanmailError("no-route", "the request target is neither a path nor an http URL")

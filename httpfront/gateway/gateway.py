@@ -22,6 +22,7 @@ from common.keys.curve import KeyPair
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
+from httpfront.environ import WhenGone, unwatched
 from httpfront.gateway.call import Answer, Call, room_of
 from httpfront.gateway.dealer import FIRST_CALL, Line, new_context
 from httpfront.gateway.gather import Gather
@@ -34,16 +35,6 @@ GRACE = 0.25
 """Seconds that an answer may come after its deadline: what a broker began in time is worth waiting for."""
 TICK = 0.1
 """Seconds between two looks at the description, pings, silent brokers and overdue calls."""
-
-
-WHEN_GONE = "fanmail.when_gone"
-"""Where a request's environment has a `WhenGone`."""
-WhenGone = Callable[[Callable[[], None] | None], None]
-"""Takes what is to be done when a client goes away, None for nothing."""
-
-
-def unwatched(work: Callable[[], None] | None) -> None:
-    """Of a client that is not watched."""
 
 
 class Gateway:

@@ -18,8 +18,9 @@ import falcon
 from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
-from httpfront.api.router import OPTIONS, SERVER, raw_path
-from httpfront.budget import ACCOUNT, Account
+from httpfront.budget import Account
+from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, ROUTE
+from httpfront.formats.paths import OPTIONS, SERVER, raw_path
 from httpfront.middleware.rights import ANY_KEY, OPEN, Needs
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
@@ -120,13 +121,13 @@ class Auth:
         except UnknownCallerError as stranger:
             if not self._is_open(req):
                 raise self._unauthorized(req, resp, stranger.reason) from None
-            req.env["fanmail.stranger"] = True
+            req.env[ANONYMOUS] = True
         else:
-            req.env["fanmail.key"] = key.id
+            req.env[KEY_ID] = key.id
             account: Account | None = req.env.get(ACCOUNT)
             if account is not None:
                 account.belongs_to(key.id)
-            req.env["fanmail.api_key"] = key
+            req.env[API_KEY] = key
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
@@ -137,7 +138,7 @@ class Auth:
         need = self._needs.get((req.uri_template or "", req.method))
         if need == OPEN:
             return
-        key: ApiKey | None = req.env.get("fanmail.api_key")
+        key: ApiKey | None = req.env.get(API_KEY)
         if key is None:
             raise self._unauthorized(req, resp, NO_KEY)
         if need == ANY_KEY:
@@ -156,7 +157,7 @@ class Auth:
 
     def _unauthorized(self, req: falcon.Request, resp: falcon.Response, reason: str) -> FanmailError:
         self._refused(reason)
-        req.env["fanmail.route"] = "none"
+        req.env[ROUTE] = "none"
         given = reason not in (NO_KEY, OTHER_SCHEME)
         resp.set_header("WWW-Authenticate", _CHALLENGE + (', error="invalid_token"' if given else ""))
         if given:

@@ -14,6 +14,7 @@ from typing import Any
 import falcon
 
 from common.errors import FanmailError
+from httpfront.environ import ROUTE
 from httpfront.middleware.host_names import HostNames
 
 PROBES = ("/livez", "/readyz")
@@ -116,5 +117,5 @@ def _is_probe(method: str, target: str) -> bool:
 
 
 def _refused(env: dict[str, Any], code: str, detail: str) -> FanmailError:
-    env["fanmail.route"] = "none"
+    env[ROUTE] = "none"
     return FanmailError(code, detail)

@@ -20,6 +20,7 @@ from waitress.server import TcpWSGIServer
 
 from common.process.listeners import open_listeners
 from httpfront.budget import UNBOUNDED, Budget
+from httpfront.environ import KEY_ID, REQUEST_ID, ROUTE, TRACE_ID
 from httpfront.hub import TURN, Hub
 from httpfront.server.answered import Answered
 from httpfront.server.channel import Channel
@@ -184,8 +185,8 @@ class FrontServer(TcpWSGIServer):  # type: ignore[misc]
             return
         try:
             known = environ.get
-            route, request_id = known("fanmail.route", ""), known("fanmail.request_id", "")
-            key, trace_id = known("fanmail.key", ""), known("fanmail.trace_id", "")
+            route, request_id = known(ROUTE, ""), known(REQUEST_ID, "")
+            key, trace_id = known(KEY_ID, ""), known(TRACE_ID, "")
             self._on_request(Answered(method, route, status, duration, request_id, sent, key, trace_id))
         except Exception:
             log.exception("the request hook failed")

@@ -11,6 +11,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from httpfront.budget import Budget
+from httpfront.environ import REQUEST_ID, ROUTE
 from httpfront.hub import Hub
 from httpfront.server.server import FrontServer, OnRequest, ServerOptions
 
@@ -137,7 +138,7 @@ class Echo:
         body = environ["wsgi.input"].read()
         self.environs.append(environ)
         self.served.append(path)
-        environ["fanmail.route"], environ["fanmail.request_id"] = "echo", "r1"
+        environ[ROUTE], environ[REQUEST_ID] = "echo", "r1"
         if path == "/fail":
             raise RuntimeError("as asked")
         if path == "/204":
