@@ -39,8 +39,9 @@ from httpfront.hub import Hub
 from httpfront.middleware.auth import Auth, KeyRing
 from httpfront.middleware.host_names import HostNames, is_loopback
 from httpfront.server.access_log import AccessLog
-from httpfront.server.answered import Answered
-from httpfront.server.server import FrontServer, OnRequest, ServerOptions
+from httpfront.server.options import ServerOptions
+from httpfront.server.request_summary import OnRequest, RequestSummary
+from httpfront.server.server import FrontServer
 
 OPS_CONNECTIONS = 64
 """Open connections of the operations port."""
@@ -78,7 +79,7 @@ def main() -> int:
         gateway,
         polls,
         metrics,
-        connections=lambda: len(server.channels),
+        connections=lambda: len(server.connections),
         settings=asdict(settings),
         hosts=_host_names(settings, settings.ops_host),
         budget=budget,
@@ -87,7 +88,7 @@ def main() -> int:
     operations = FrontServer(ops_app, _ops_options(settings), hub, access.record if access else None, budget)
 
     def stop() -> None:
-        log.info("draining", extra={"connections": len(server.channels)})
+        log.info("draining", extra={"connections": len(server.connections)})
         server.drain(settings.drain_timeout, settings.drain_idle)
         gateway.end_waits()
         announce_stopping()
@@ -101,7 +102,7 @@ def main() -> int:
     _warn_of_files(wanted, settings.connections)
     announce_ready()
     server.run()
-    operations.shut()
+    operations.stop()
     gateway.close()
     log.info("stopped")
     return 0
@@ -207,9 +208,9 @@ def _on_request(metrics: FrontMetrics, access: AccessLog | None) -> OnRequest:
         return metrics.record
     count, line = metrics.record, access.record
 
-    def both(answered: Answered) -> None:
-        count(answered)
-        line(answered)
+    def both(summary: RequestSummary) -> None:
+        count(summary)
+        line(summary)
 
     return both
 

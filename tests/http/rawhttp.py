@@ -13,7 +13,9 @@ from greenlet import getcurrent
 from httpfront.budget import Budget
 from httpfront.environ import REQUEST_ID, ROUTE
 from httpfront.hub import Hub
-from httpfront.server.server import FrontServer, OnRequest, ServerOptions
+from httpfront.server.options import ServerOptions
+from httpfront.server.request_summary import OnRequest
+from httpfront.server.server import FrontServer
 
 PATIENCE = 20.0  # seconds; a test that waits longer has failed
 
