@@ -12,8 +12,8 @@ import secrets
 import falcon
 
 from common.protocol.wire import MAX_REQUEST_ID
+from httpfront import request_context
 from httpfront.environ import REQUEST_ID, TRACE_ID
-from httpfront.hub import works_for
 
 _USABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_REQUEST_ID}}}").fullmatch
 _TRACEPARENT = re.compile(
@@ -38,7 +38,7 @@ class RequestId:
         request_id = given if given and _USABLE(given) else f"{self._prefix}-{next(self._numbers):x}"
         env[REQUEST_ID] = request_id
         resp.set_header("X-Request-Id", request_id)
-        works_for(request_id)
+        request_context.request_id.set(request_id)
         if traceparent := env.get("HTTP_TRACEPARENT"):
             env[TRACE_ID] = trace_id(traceparent)
 
