@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 ROUTE = "fanmail.route"
-"""Template of the route, never a name; "none" where there is none."""
+"""Template of the route, never a name; `NO_ROUTE` where none was found."""
+NO_ROUTE = "none"
 REQUEST_ID = "fanmail.request_id"
 """Id of the request in logs and in its answer."""
 TRACE_ID = "fanmail.trace_id"

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from common.process.log_queue import dropped_lines
 from common.version import VERSION
 from httpfront.budget import Budget
+from httpfront.environ import NO_ROUTE
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
 
@@ -27,7 +28,7 @@ BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 """Upper bounds of the latency buckets, seconds. Long polls are answered when there is something, or at their end."""
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 """Methods with a series of their own; a client may send any word."""
-OTHER_METHOD, NO_ROUTE = "other", "none"
+OTHER_METHOD = "other"
 
 
 class FrontMetrics:

@@ -9,12 +9,12 @@ from falcon.routing.util import map_http_methods
 
 from common.errors import FanmailError
 from common.names import parse_name
-from httpfront.api.router import Found, Methods, Route, whole_server
-from httpfront.environ import ROUTE
+from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.formats.paths import SERVER, raw_path
+from httpfront.routing import Found, Methods, Route, whole_server
 
 
-class OpsRouter:
+class AdminRouter:
     """A Falcon router (its custom-router interface: `add_route` and `find`). A segment of a template is a word, or a
     name in braces.
     """
@@ -44,7 +44,7 @@ class OpsRouter:
                     if part.startswith("{")
                 }
                 return route.resource, route.methods, names, route.template
-        req.env[ROUTE] = "none"
+        req.env[ROUTE] = NO_ROUTE
         raise FanmailError("no-route", "the operations port has no such path")
 
 

@@ -19,9 +19,9 @@ from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
 from httpfront.budget import Account
-from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, ROUTE
+from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, NO_ROUTE, ROUTE
 from httpfront.formats.paths import OPTIONS, SERVER, raw_path
-from httpfront.middleware.rights import ANY_KEY, OPEN, Needs
+from httpfront.routes import ANY_KEY, OPEN, Routes
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",
@@ -104,14 +104,15 @@ class Auth:
     without a key at a path that needs none.
     """
 
-    def __init__(self, ring: KeyRing, needs: Needs, refused: Callable[[str], None]) -> None:
-        """`needs` is the table of the app's routes; `refused` is told the reason of every 401."""
+    def __init__(self, ring: KeyRing, routes: Routes, refused: Callable[[str], None]) -> None:
+        """`routes` are those of the port; `refused` is told the reason of every 401."""
         self._ring = ring
-        self._needs = needs
+        self._routes = routes
         self._open = {(OPTIONS, SERVER)}
-        for (path, method), need in needs.items():
-            if need == OPEN:
-                self._open |= {(method, path), (OPTIONS, path)}
+        for path, rights in routes.items():
+            for method, right in rights.items():
+                if right == OPEN:
+                    self._open |= {(method, path), (OPTIONS, path)}
         self._refused = refused
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -135,7 +136,7 @@ class Auth:
         """May they? Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
             return  # 405; OPTIONS, for which any key will do
-        need = self._needs.get((req.uri_template or "", req.method))
+        need = self._routes.get(req.uri_template or "", {}).get(req.method)
         if need == OPEN:
             return
         key: ApiKey | None = req.env.get(API_KEY)
@@ -157,7 +158,7 @@ class Auth:
 
     def _unauthorized(self, req: falcon.Request, resp: falcon.Response, reason: str) -> FanmailError:
         self._refused(reason)
-        req.env[ROUTE] = "none"
+        req.env[ROUTE] = NO_ROUTE
         given = reason not in (NO_KEY, OTHER_SCHEME)
         resp.set_header("WWW-Authenticate", _CHALLENGE + (', error="invalid_token"' if given else ""))
         if given:

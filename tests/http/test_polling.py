@@ -17,6 +17,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.api.app import create_app
+from httpfront.api.parts import AppParts
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
@@ -105,7 +106,7 @@ class PlayedGateway:
 def front(max_waiters: int = 100, share: int = 100) -> Iterator[PlayedGateway]:
     gateway = PlayedGateway()
     polls = LongPoll(cast(Gateway, gateway), MAX_WAIT, max_waiters, share)
-    app = create_app(cast(Gateway, gateway), polls, limits=LIMITS, max_name=255)
+    app = create_app(AppParts(cast(Gateway, gateway), polls, LIMITS, max_name=255))
     with running(app) as server:
         gateway.server = server
         server.hub.each_turn(gateway.look)
