@@ -48,7 +48,9 @@ ONE_TOPIC = f"{ALL_TOPICS}/{{topic}}"
 TOPIC_DELAYED, ONE_DELAYED = f"{ONE_TOPIC}/delayed", f"{ONE_TOPIC}/delayed/{{delayed}}"
 TOPIC_SUBSCRIPTIONS, ONE_SUBSCRIPTION = f"{ONE_TOPIC}/subscriptions", f"{ONE_TOPIC}/subscriptions/{{user}}"
 MESSAGES = f"{ONE_SUBSCRIPTION}/messages"
-BROKERS, BROKER_DRAIN, CONFIG = "/-/v1/brokers", "/-/v1/brokers/{broker}/drain", "/-/v1/config"
+BROKERS, BROKER_PAUSE, CONFIG = "/-/v1/brokers", "/-/v1/brokers/{broker}/pause", "/-/v1/config"
+BROKER_DRAIN = f"{BROKERS}/{{broker}}/drain"
+"""An older name of `BROKER_PAUSE`."""
 
 OPERATIONS: Routes = {
     INDEX: _read(OPEN),
@@ -65,6 +67,7 @@ OPERATIONS: Routes = {
     ONE_SUBSCRIPTION: _read(ADMIN),
     MESSAGES: {"DELETE": ADMIN, **_read(ADMIN)},
     BROKERS: _read(ADMIN),
+    BROKER_PAUSE: {"PUT": ADMIN, "DELETE": ADMIN},
     BROKER_DRAIN: {"PUT": ADMIN, "DELETE": ADMIN},
     CONFIG: _read(ADMIN),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from httpfront import routes
-from httpfront.admin.brokers import BrokersResource, ConfigResource, DrainResource
+from httpfront.admin.brokers import BrokersResource, ConfigResource, PauseResource
 from httpfront.admin.dashboard import DashboardResource
 from httpfront.admin.delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin.front_metrics import FrontMetrics
@@ -56,7 +56,8 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.MESSAGES: MessagesResource(gateway),
         routes.ALL_DELAYED: DelayedTopicsResource(gateway),
         routes.BROKERS: BrokersResource(gateway),
-        routes.BROKER_DRAIN: DrainResource(gateway),
+        routes.BROKER_PAUSE: PauseResource(gateway),
+        routes.BROKER_DRAIN: PauseResource(gateway),
         routes.CONFIG: ConfigResource(front.settings),
     }
     routes.add_routes(app, routes.OPERATIONS, resources)
