@@ -33,6 +33,7 @@ from bench import (
 from bench.measurement import Measure, Options, Section
 from bench.processes import BenchError
 from common.errors import StartError
+from common.version import add_version
 
 OUT = Path(__file__).with_name("out")
 MEASUREMENTS: dict[str, Measure] = {
@@ -90,6 +91,7 @@ def _wanted(only: list[str], profile: bool) -> dict[str, Measure]:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description="Measures this checkout; see bench/README.md.")
+    add_version(parser)
     names = [*MEASUREMENTS, *ASKED_FOR, "profile"]
     parser.add_argument("--quick", action="store_true", help="short runs and small numbers: for a first look")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))

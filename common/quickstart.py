@@ -14,6 +14,7 @@ from common.log import setup_logging
 from common.log_queue import LogQueue
 from common.process import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
 from common.supervise import Child, Supervisor
+from common.version import add_version
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
@@ -104,6 +105,7 @@ def _options(argv: list[str]) -> Any:
         description="Starts brokers and fronts on this host and shows how to use them. Ctrl-C stops them. "
         "FANMAIL_* variables reach both; bin/start-brokers --help and bin/start-fronts --help list them.",
     )  # fmt: skip
+    add_version(parser)
     parser.add_argument(
         "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
         help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import falcon
 import msgspec
 
+from common.version import VERSION
 from httpfront.gateway import Gateway
 from httpfront.guards import refuse_streams
 from httpfront.params import flag, read_parameters
@@ -40,7 +41,7 @@ class IndexResource:
             "GET /livez": "this process is alive",
             "GET /readyz": "200 while any broker answers; ?strict=1 wants all",
         }
-        render(resp, {"name": "fanmail", "calls": calls})
+        render(resp, {"name": "fanmail", "version": VERSION, "calls": calls})
 
     on_head = on_get
 

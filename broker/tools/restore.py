@@ -22,6 +22,7 @@ from broker.store.inspection import inspect
 from common.errors import StartError
 from common.process import INTERRUPTED, run_main
 from common.run_dir import lock_file, lock_to_look, private_dir
+from common.version import add_version
 
 PROG = "restore"
 
@@ -43,6 +44,7 @@ def main() -> int:
     or is killed later, a broker whose copy is not in its place does not start.
     """
     parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split("\n\n")[1])
+    add_version(parser)
     parser.add_argument("copy", metavar="COPY", help="directory that bin/backup made")
     parser.add_argument("data", metavar="DATA", help="the --data of the brokers, which must not run")
     arguments = parser.parse_args(sys.argv[1:])

@@ -53,6 +53,7 @@ from fanmail.message import (
     Worked,
 )
 from fanmail.retry import ONCE, Retries
+from fanmail.version import VERSION as __version__
 
 __all__ = [
     "Client",
