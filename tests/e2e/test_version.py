@@ -22,6 +22,18 @@ LAUNCHERS = [*sorted(f"bin/{each.name}" for each in (ROOT / "bin").glob("[!_]*")
 NAMES = {each: each.removeprefix("bin/") for each in LAUNCHERS}
 """Launcher -> what it calls itself."""
 LICENCE = "Apache-2.0"
+CALL = """
+import importlib.util, sys
+flag, *modules = sys.argv[1:]
+for name in modules:
+    sys.argv = [name, flag]
+    package = importlib.util.find_spec(name).submodule_search_locations
+    try:
+        importlib.import_module(f"{name}.__main__" if package else name).main()
+    except SystemExit as end:
+        assert not end.code, name
+"""
+"""A program that calls the `main` of modules, one after the other, with one flag."""
 
 
 def printed(*argv: str, **environ: str) -> str:
@@ -47,15 +59,14 @@ def test_launchers_show_it_in_a_fresh_checkout_and_set_nothing_up(tmp_path: Path
 
 
 def test_programs_show_it_too_and_list_it_in_their_help() -> None:
-    programs = {"python -m broker": ("broker", "broker"), "python -m httpfront": ("httpfront", "front")}
-    for launcher, name in NAMES.items():
-        (module,) = re.findall(r"(?m)^exec .* -m (\S+)", (ROOT / launcher).read_text())
-        programs[launcher] = (module, name)
-    del programs["bin/test"]  # its options are those of pytest
-    for program, (module, name) in programs.items():
-        argv = [sys.executable, "-m", module]
-        assert printed(*argv, "--version", PYTHONPATH=str(ROOT)) == f"{name} (Fanmail) {VERSION}\n", program
-        assert re.search(r"(?m)^ +--version +\S", printed(*argv, "--help", PYTHONPATH=str(ROOT))), program
+    named = {name: re.findall(r"(?m)^exec .* -m (\S+)", (ROOT / path).read_text()) for path, name in NAMES.items()}
+    assert named.pop("test") == ["pytest"], "its options are those of pytest"
+    named |= {"broker": ["broker"], "front": ["httpfront"]}
+    modules = [module for (module,) in named.values()]
+    shown = printed(sys.executable, "-c", CALL, "--version", *modules, PYTHONPATH=str(ROOT))
+    assert shown == "".join(f"{name} (Fanmail) {VERSION}\n" for name in named)
+    helps = printed(sys.executable, "-c", CALL, "--help", *modules, PYTHONPATH=str(ROOT))
+    assert len(re.findall(r"(?m)^ +--version +\S", helps)) == len(modules), helps
 
 
 def test_a_front_shows_it(front: Front) -> None:

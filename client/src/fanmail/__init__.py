@@ -56,6 +56,7 @@ from fanmail.retry import ONCE, Retries
 from fanmail.version import VERSION as __version__
 
 __all__ = [
+    "__version__",
     "Client",
     "AsyncClient",
     "Admin",
