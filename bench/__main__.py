@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench import (
+from bench.harness.measurement import Measure, Options, Section
+from bench.harness.processes import BenchError
+from bench.measures import (
     backlog,
     batches,
     ceiling,
@@ -17,33 +19,30 @@ from bench import (
     durable,
     fanout,
     hotspots,
-    http_load,
+    http,
     large,
     leases,
     links,
     listing,
     loading,
-    longpoll,
+    long_poll,
     memory,
     peers,
-    plot,
-    report,
     sync,
 )
-from bench.measurement import Measure, Options, Section
-from bench.processes import BenchError
+from bench.report import plot, table
 from common.errors import StartError
 from common.version import add_version
 
 OUT = Path(__file__).with_name("out")
 MEASUREMENTS: dict[str, Measure] = {
-    "http": http_load.measure,
+    "http": http.measure,
     "core": core.measure,
     "batches": batches.measure,
     "fanout": fanout.measure,
     "deliveries": deliveries.measure,
     "leases": leases.measure,
-    "longpoll": longpoll.measure,
+    "longpoll": long_poll.measure,
     "memory": memory.measure,
     "listing": listing.measure,
     "large": large.measure,
@@ -74,8 +73,8 @@ def main() -> int:
             print(f"bench: {name}: {error}", file=sys.stderr)
             failed = True
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    print(report.table(list(sections.values())))
-    report.write_json(OUT / "results.json", vars(options), sections)
+    print(table.table(list(sections.values())))
+    table.write_json(OUT / "results.json", vars(options), sections)
     plot.draw(OUT / "results.png", sections)
     print(f"\nwritten: {OUT / 'results.json'} and {OUT / 'results.png'}", file=sys.stderr)
     return int(failed)

@@ -13,32 +13,33 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.backups import Backups
-from broker.contents import Contents
-from broker.core import Core
-from broker.dispatch import Dispatcher, Identity
-from broker.door import NEEDED
-from broker.limits import Limits
-from broker.listener import Listener
-from broker.place import Place
-from broker.request_log import RequestLog
-from broker.server import Server
-from broker.state import State
+from broker.dispatch.dispatcher import Dispatcher, Identity
+from broker.dispatch.request_log import RequestLog
+from broker.dispatch.traffic import Traffic
+from broker.operations.context import Core
+from broker.operations.limits import Limits
+from broker.server.door import NEEDED
+from broker.server.listener import Listener
+from broker.server.loop import Server
+from broker.server.place import Place
+from broker.state.bodies import Contents
+from broker.state.state import State
+from broker.state.topic_settings import TopicRules, parse_rules
+from broker.store.backup_job import Backups
 from broker.store.base import Store, StoreError, UnusableStoreError
-from broker.store.files import LOCK
 from broker.store.memory import MemoryStore
-from broker.store.sqlite import Owner, SqliteStore
-from broker.topic_settings import TopicRules, parse_rules
-from broker.traffic import Traffic
+from broker.store.sqlite.files import LOCK
+from broker.store.sqlite.store import Owner, SqliteStore
 from common import config
 from common.clock import SystemClock, stopwatch
+from common.cluster.description import ClusterMap, load_cluster
 from common.config import BrokerSettings
-from common.curve import broker_pair
-from common.descriptors import free_descriptors, lower_limit, raise_limit
 from common.errors import StartError
-from common.log import setup_logging
-from common.partition import ClusterMap, load_cluster
-from common.process import (
+from common.keys.curve import broker_pair
+from common.process.descriptors import free_descriptors, lower_limit, raise_limit
+from common.process.log import setup_logging
+from common.process.run_dir import LostLockError, hold_lock, private_dir
+from common.process.start import (
     announce_ready,
     announce_stopping,
     description_path,
@@ -46,7 +47,6 @@ from common.process import (
     on_hangup,
     run_service,
 )
-from common.run_dir import LostLockError, hold_lock, private_dir
 from common.toml_file import read_toml
 from common.units import MIB
 

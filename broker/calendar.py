@@ -9,8 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple, TypeVar
 
-from common import ops
 from common.clock import Now, StepWatch
+from common.protocol import ops
 
 MOST_STEPS = 100
 """Steps that are remembered; the dates of older messages then shift."""

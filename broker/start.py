@@ -11,25 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE, LOCK
-from broker.store.looking import look_for
-from broker.store.schema import other_brokers
+from broker.store.sqlite.files import FILE, LOCK
+from broker.store.sqlite.looking import look_for
+from broker.store.sqlite.schema import other_brokers
 from common import config
 from common.clock import SystemClock
+from common.cluster.description import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster
 from common.config import BrokerSettings, StartBrokersSettings
-from common.curve import broker_pair
 from common.errors import StartError
-from common.log import setup_logging
-from common.partition import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster
-from common.process import (
-    description_path,
-    die_with_parent,
-    has_brokers,
-    how_many,
-    run_service,
-)
-from common.run_dir import Keeper, await_lock, hold_lock, lock_to_look, private_dir, write_file
-from common.supervise import Child, Supervisor
+from common.keys.curve import broker_pair
+from common.process.log import setup_logging
+from common.process.run_dir import Keeper, await_lock, hold_lock, lock_to_look, private_dir, write_file
+from common.process.start import description_path, die_with_parent, has_brokers, how_many, run_service
+from common.process.supervise import Child, Supervisor
 
 PROG = "start-brokers"
 DEFAULT_BROKERS = 4

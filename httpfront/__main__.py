@@ -11,14 +11,15 @@ from typing import Any
 
 from common import config
 from common.clock import SystemClock
+from common.cluster.description import ClusterMap, DescriptionFile, load_cluster
 from common.config import FrontSettings
-from common.curve import KeyPair, check_front, front_pair
-from common.descriptors import raise_limit
 from common.errors import StartError
-from common.log import setup_logging
-from common.log_queue import queue_standard_error
-from common.partition import ClusterMap, DescriptionFile, load_cluster
-from common.process import (
+from common.keys.curve import KeyPair, check_front, front_pair
+from common.process.descriptors import raise_limit
+from common.process.log import setup_logging
+from common.process.log_queue import queue_standard_error
+from common.process.run_dir import hold_lock, private_dir
+from common.process.start import (
     announce_ready,
     announce_stopping,
     description_path,
@@ -27,20 +28,19 @@ from common.process import (
     on_hangup,
     run_service,
 )
-from common.run_dir import hold_lock, private_dir
-from httpfront.access import AccessLog
-from httpfront.answered import Answered
-from httpfront.app import create_app
-from httpfront.auth import Auth, KeyRing
+from httpfront.admin.app import create_ops_app
+from httpfront.admin.front_metrics import FrontMetrics
+from httpfront.api.app import create_app
 from httpfront.budget import Budget
-from httpfront.gateway import Gateway
-from httpfront.host_names import HostNames, is_loopback
+from httpfront.delivery.long_poll import LongPoll
+from httpfront.formats.limits import MessageLimits
+from httpfront.gateway.gateway import Gateway
 from httpfront.hub import Hub
-from httpfront.message_limits import MessageLimits
-from httpfront.metrics import FrontMetrics
-from httpfront.ops_app import create_ops_app
-from httpfront.polling import LongPoll
-from httpfront.server import FrontServer, OnRequest, ServerOptions
+from httpfront.middleware.auth import Auth, KeyRing
+from httpfront.middleware.host_names import HostNames, is_loopback
+from httpfront.server.access_log import AccessLog
+from httpfront.server.answered import Answered
+from httpfront.server.server import FrontServer, OnRequest, ServerOptions
 
 OPS_CONNECTIONS = 64
 """Open connections of the operations port."""

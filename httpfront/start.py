@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from common import config
+from common.cluster.description import load_cluster
 from common.config import FrontSettings
-from common.curve import check_front, front_pair
-from common.key_file import read_keys
-from common.log import setup_logging
-from common.partition import load_cluster
-from common.process import (
+from common.keys.api_keys import read_keys
+from common.keys.curve import check_front, front_pair
+from common.process.log import setup_logging
+from common.process.run_dir import private_dir
+from common.process.start import (
     await_fronts,
     check_ports,
     die_with_parent,
@@ -22,8 +23,7 @@ from common.process import (
     ports_of,
     run_service,
 )
-from common.run_dir import private_dir
-from common.supervise import Child, Supervisor
+from common.process.supervise import Child, Supervisor
 
 PROG = "start-fronts"
 DEFAULT_FRONTS = 4

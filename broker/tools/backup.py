@@ -17,15 +17,16 @@ from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from broker.store.files import FILE, family, remove_family, sync
+from broker.store.sqlite.files import FILE, family, remove_family, sync
 from broker.tools.control import Control
-from common import config, ops
+from common import config
+from common.cluster.description import ClusterMap, load_cluster
 from common.config import StartBrokersSettings
-from common.curve import KeyPair, check_front, front_pair
 from common.errors import FanmailError, StartError
-from common.ops import Op
-from common.partition import ClusterMap, load_cluster
-from common.process import INTERRUPTED, description_path, run_main
+from common.keys.curve import KeyPair, check_front, front_pair
+from common.process.start import INTERRUPTED, description_path, run_main
+from common.protocol import ops
+from common.protocol.ops import Op
 
 PROG = "backup"
 POLL = 0.05

@@ -10,11 +10,11 @@ from typing import Any, Self
 import zmq
 from msgspec import Struct
 
-from common import ops, wire
-from common.curve import KeyPair, prepare
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError
-from common.ops import Op
-from common.partition import ClusterMap
+from common.keys.curve import KeyPair, prepare
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 
 PATIENCE = 60.0
 """Seconds that a broker may take to answer; the last sync of a large copy is one of its turns."""

@@ -10,13 +10,13 @@ from typing import Any
 import configargparse
 import msgspec
 
-from broker.checking import Damage, check
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE, LOCK, traces
-from broker.store.inspection import TopicRow, inspect
+from broker.store.sqlite.files import FILE, LOCK, traces
+from broker.store.sqlite.inspection import TopicRow, inspect
+from broker.tools.checking import Damage, check
 from common.errors import StartError
-from common.process import INTERRUPTED, how_many, run_main
-from common.run_dir import lock_to_look
+from common.process.run_dir import lock_to_look
+from common.process.start import INTERRUPTED, how_many, run_main
 from common.version import add_version
 
 PROG = "inspect"

@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import configargparse
 
-from broker.checking import check as check_store
 from broker.store.base import UnusableStoreError
-from broker.store.copying import copy_anew
-from broker.store.files import FILE, LOCK, MARKER, family, mark, nothing_in, remove_family, sync, traces
-from broker.store.inspection import inspect
+from broker.store.sqlite.copying import copy_anew
+from broker.store.sqlite.files import FILE, LOCK, MARKER, family, mark, nothing_in, remove_family, sync, traces
+from broker.store.sqlite.inspection import inspect
+from broker.tools.checking import check as check_store
 from common.errors import StartError
-from common.process import INTERRUPTED, run_main
-from common.run_dir import lock_file, lock_to_look, private_dir
+from common.process.run_dir import lock_file, lock_to_look, private_dir
+from common.process.start import INTERRUPTED, run_main
 from common.version import add_version
 
 PROG = "restore"

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import zmq
 
-from common import ops, wire
-from common.ops import Op
-from common.partition import DESCRIPTION, MAX_IPC_PATH, ClusterMap, describe_local, load_cluster
+from common.cluster.description import DESCRIPTION, MAX_IPC_PATH, ClusterMap, describe_local, load_cluster
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.e2e.curve import describe, make_keys, options_for, pair_of
 
 ROOT = Path(__file__).resolve().parents[2]

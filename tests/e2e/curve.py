@@ -12,14 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common.curve import KeyPair, read_pair, secret_path
+from common.keys.curve import KeyPair, read_pair, secret_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_keys(folder: Path, *names: str) -> dict[str, str]:
     """Runs `bin/keys curve` as its module; the public keys by name."""
-    argv = [sys.executable, "-m", "common.keys", "curve", str(folder), *names]
+    argv = [sys.executable, "-m", "common.tools.keys", "curve", str(folder), *names]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     tables = tomllib.loads(done.stdout)
     return {row.get("id") or row["name"]: row["key"] for rows in tables.values() for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.key_file import digest
+from common.keys.api_keys import digest
 
 Headers = dict[str, str]
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import zmq
 
-from common import wire
-from common.curve import new_pair
-from common.ops import Op, Ping
+from common.keys.curve import new_pair
+from common.protocol import wire
+from common.protocol.ops import Op, Ping
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, Cluster, Front, wait_for
 from tests.e2e.curve import Tap, describe, make_keys, options_for, pair_of, put

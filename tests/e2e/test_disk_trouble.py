@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from common.partition import describe_local
+from common.cluster.description import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.cluster import ROOT, Client, Cluster, clean_environ, wait_for

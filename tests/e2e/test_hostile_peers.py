@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from common import wire
-from common.ops import Nothing, Op, Ping, Publish
+from common.protocol import wire
+from common.protocol.ops import Nothing, Op, Ping, Publish
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster, wait_for
 

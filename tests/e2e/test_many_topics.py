@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from common import ops, wire
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, wait_for
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.errors import ERRORS
-from common.ops import Op, Publish
+from common.protocol.ops import Op, Publish
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster
 

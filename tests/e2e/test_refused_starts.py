@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.partition import describe_local
+from common.cluster.description import describe_local
 from tests.e2e.cluster import PATIENCE, free_ports
 from tests.e2e.curve import describe, make_keys
 
@@ -108,7 +108,9 @@ def test_a_copy_with_a_key_that_is_not_listed(folder: Path) -> None:
 
 def test_keys_that_are_there_already(folder: Path) -> None:
     keyed(folder)
-    assert "b0.key: is there already and is not replaced" in refusal("common.keys", "curve", str(folder / "keys"), "b0")
+    assert "b0.key: is there already and is not replaced" in refusal(
+        "common.tools.keys", "curve", str(folder / "keys"), "b0"
+    )
 
 
 def test_too_few_descriptors(folder: Path) -> None:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import apsw
 import pytest
 
-from broker.store.pages import Pages
-from common.partition import describe_local
+from broker.store.sqlite.pages import Pages
+from common.cluster.description import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ
 

@@ -80,7 +80,7 @@ class Host:
 
     def use_curve(self, first_port: int) -> None:
         """The brokers listen on TCP with keys that `bin/keys` has made."""
-        argv = [sys.executable, "-m", "common.keys", "curve", str(self.etc / "curve"), "b0", "b1", "front"]
+        argv = [sys.executable, "-m", "common.tools.keys", "curve", str(self.etc / "curve"), "b0", "b1", "front"]
         tables = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         path = self.etc / "cluster.toml"
         settings = tomllib.loads(path.read_text())["fanmail"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from common import ops, wire
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, Front, Process, wait_for
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from common import ops, wire
-from common.ops import Op, Publish
-from common.partition import describe_local
-from common.wire import BrokerState
+from common.cluster.description import describe_local
+from common.protocol import ops, wire
+from common.protocol.ops import Op, Publish
+from common.protocol.wire import BrokerState
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ, flags_of, wait_for
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
-from httpfront.app import create_app
-from httpfront.gateway import Gateway
-from httpfront.message_limits import MessageLimits
-from httpfront.polling import LongPoll
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.api.app import create_app
+from httpfront.delivery.long_poll import LongPoll
+from httpfront.formats.limits import MessageLimits
+from httpfront.gateway.gateway import Gateway
 from tests.http.rawhttp import Answer, Client, running
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=5, fetch=100, fetch_bytes=5000)

@@ -12,7 +12,7 @@ from greenlet import getcurrent
 
 from httpfront.budget import Budget
 from httpfront.hub import Hub
-from httpfront.server import FrontServer, OnRequest, ServerOptions
+from httpfront.server.server import FrontServer, OnRequest, ServerOptions
 
 PATIENCE = 20.0  # seconds; a test that waits longer has failed
 

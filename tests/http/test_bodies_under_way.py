@@ -11,7 +11,7 @@ from common.config import FrontSettings
 from common.errors import FanmailError, StartError
 from httpfront.__main__ import _budget
 from httpfront.budget import Budget
-from httpfront.server import FrontServer
+from httpfront.server.server import FrontServer
 from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
 LARGE = 1_000_000

@@ -9,10 +9,10 @@ from struct import pack
 
 import pytest
 
-from common import ops
-from common.ops import Op
-from httpfront.batch import bodies
-from httpfront.metadata import unpack_headers
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.formats.batch import bodies
+from httpfront.formats.metadata import unpack_headers
 from tests.http.playing import LIMITS, Front, problem
 
 MESSAGES = [b"one", b"", b"three"]

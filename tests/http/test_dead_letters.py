@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
-from httpfront.metadata import pack_headers
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.formats.metadata import pack_headers
 from tests.http.playing import LIMITS, Front, lines, problem
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from httpfront.server import FrontServer
+from httpfront.server.server import FrontServer
 from tests.http.rawhttp import PATIENCE, Client, Echo, drain, get, running, wait_for
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import ops
-from common.ops import Op
-from httpfront.batch import FRAMES
-from httpfront.host_names import HostNames
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.formats.batch import FRAMES
+from httpfront.middleware.host_names import HostNames
 from tests.http.playing import Front, playing, problem
 
 HOST = "localhost:8100"

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, cast
 import pytest
 from greenlet import getcurrent, greenlet
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
-from httpfront.app import create_app
-from httpfront.gateway import Gateway
-from httpfront.message_limits import MessageLimits
-from httpfront.polling import LongPoll
-from httpfront.server import FrontServer
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.api.app import create_app
+from httpfront.delivery.long_poll import LongPoll
+from httpfront.formats.limits import MessageLimits
+from httpfront.gateway.gateway import Gateway
+from httpfront.server.server import FrontServer
 from tests.http.rawhttp import Client, drain, get, running, wait_for
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=100, fetch=100, fetch_bytes=10**6)

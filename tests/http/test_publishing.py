@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from common import ops, wire
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.http.playing import LIMITS, Front, problem
 
 STORED = ops.Published(3, "abc1", 7)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from httpfront.answered import Answered
-from httpfront.server import FrontServer
+from httpfront.server.answered import Answered
+from httpfront.server.server import FrontServer
 from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
 MAX_BODY = 100_000

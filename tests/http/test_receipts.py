@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op, Receipt
-from httpfront.batch import FRAMES
-from httpfront.ndjson import NDJSON
+from common.protocol import ops
+from common.protocol.ops import Op, Receipt
+from httpfront.formats.batch import FRAMES
+from httpfront.formats.ndjson import NDJSON
 from tests.http.playing import LIMITS, Front, lines, problem
 
 SECOND = 10**6

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.http.playing import Front, problem
 
 RECEIPT = "abc1-5.2"

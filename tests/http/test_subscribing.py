@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from common import ops
 from common.errors import FanmailError
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.http.playing import Front, problem
 
 SECOND = 10**6

@@ -1,4 +1,4 @@
-"""A broker: its place in the cluster, and the process that is there just now, which runs the real `broker.server`."""
+"""A broker: its place in the cluster, and the process that is there just now, which runs the real `broker.server.loop`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from unittest.mock import patch
 import msgspec
 import zmq
 
-from broker.contents import Contents
-from broker.core import Core
-from broker.dispatch import Arrived, Dispatcher, Identity
-from broker.limits import Limits
-from broker.listener import Listener
-from broker.server import Server
-from broker.state import State
+from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
+from broker.operations.context import Core
+from broker.operations.limits import Limits
+from broker.server.listener import Listener
+from broker.server.loop import Server
+from broker.state.bodies import Contents
+from broker.state.state import State
+from broker.state.topic_settings import TopicRules
 from broker.store.base import StoreError
 from broker.thresholds import DEFAULT
-from broker.topic_settings import TopicRules
-from common import wire
 from common.clock import Mark, Now
-from common.ops import Op
-from common.partition import ClusterMap
-from common.wire import BrokerState, WireError
+from common.cluster.description import ClusterMap
+from common.protocol import wire
+from common.protocol.ops import Op
+from common.protocol.wire import BrokerState, WireError
 from tests.simulation.disks import Death, Disk, DyingStore
 from tests.simulation.network import Network
 from tests.simulation.sockets import BrokerContext
@@ -33,7 +33,7 @@ from tests.support.tiny import TINY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.dispatch import Outgoing
+    from broker.dispatch.dispatcher import Outgoing
     from tests.simulation.fronts import FrontProcess
 
 CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.PASS, Op.CANCEL, Op.LOOK)}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from common import ops
 from common.errors import ERRORS
-from common.ops import Op
-from httpfront.gateway import GRACE
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.gateway.gateway import GRACE
 from tests.e2e.history import Outcome
 from tests.simulation.fronts import LOST, REFUSED, Answer, Visit
 from tests.simulation.world import Task

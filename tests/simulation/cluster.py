@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from random import Random
 
-from broker.store.sqlite import Owner
-from common.partition import BrokerAddress, ClusterMap
+from broker.store.sqlite.store import Owner
+from common.cluster.description import BrokerAddress, ClusterMap
 from tests.e2e.checker import Aside, Key, violations
 from tests.e2e.history import Ack, History, Mode, Take
 from tests.simulation.brokers import Broker

@@ -17,10 +17,10 @@ from typing import Protocol
 
 from broker.records import MessageStored, Record
 from broker.store.base import Backup, Content, Store, StoreError
-from broker.store.files import FILE
 from broker.store.memory import MemoryStore
-from broker.store.sqlite import Owner, SqliteStore
-from broker.store.thresholds import DEFAULT
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.thresholds import DEFAULT
 from common.clock import NEW, Mark
 from tests.simulation.world import Killed, Task, World
 from tests.support.mirror import MirrorStore

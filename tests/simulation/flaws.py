@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-import broker.dispatch
-import broker.leasing
-import broker.publishing
-from broker.core import Core
-from broker.dispatch import Dispatcher, Outgoing
+import broker.dispatch.dispatcher
+import broker.operations.leasing
+import broker.operations.publishing
+from broker.dispatch.dispatcher import Dispatcher, Outgoing
+from broker.dispatch.waiters import Waiters
+from broker.operations.context import Core
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
-from broker.server import Server
-from broker.waiters import Waiters
+from broker.server.loop import Server
 from common.clock import Now
 from common.errors import FanmailError
-from common.ops import Op
-from httpfront.link import Link
+from common.protocol.ops import Op
+from httpfront.gateway.link import Link
 from tests.simulation.brokers import SkewedClock
 
 

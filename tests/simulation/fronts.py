@@ -11,18 +11,18 @@ from unittest.mock import patch
 from greenlet import getcurrent
 from msgspec import Struct
 
-import broker.loading
-import httpfront.gateway
+import broker.server.loading
+import httpfront.delivery.long_poll
+import httpfront.gateway.dealer
+import httpfront.gateway.gateway
 import httpfront.hub
-import httpfront.line
-import httpfront.polling
+from common.cluster.description import ClusterMap
 from common.errors import FanmailError
-from common.ops import Op
-from common.partition import ClusterMap
-from httpfront.call import Call
-from httpfront.gateway import WHEN_GONE, Gateway, WhenGone
+from common.protocol.ops import Op
+from httpfront.delivery.long_poll import Ask, LongPoll
+from httpfront.gateway.call import Call
+from httpfront.gateway.gateway import WHEN_GONE, Gateway, WhenGone
 from httpfront.hub import Hub
-from httpfront.polling import Ask, LongPoll
 from tests.simulation.network import Network
 from tests.simulation.sockets import Epoll, FrontContext
 from tests.simulation.world import Task, World

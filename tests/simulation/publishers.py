@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from common import ops
-from common.ops import Op
-from common.wire import LARGE_BODY
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.wire import LARGE_BODY
 from tests.e2e.history import Outcome, Publish
 from tests.simulation.clients import Client, outcome_of
 from tests.simulation.fronts import Answer

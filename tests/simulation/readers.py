@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.e2e.history import Ack, Mode, Outcome, Subscribe, Take, Unsubscribe
 from tests.simulation.clients import Client, outcome_of
 from tests.simulation.fronts import Answer

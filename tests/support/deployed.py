@@ -18,8 +18,8 @@ import pytest
 import zmq
 
 from common import config
+from common.cluster.description import ClusterMap, parse_cluster
 from common.config import ROLES, BrokerSettings, FrontSettings, Settings
-from common.partition import ClusterMap, parse_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from broker.contents import Contents
-from broker.core import Core
-from broker.dispatch import Arrived, Dispatcher, Identity
-from broker.limits import Limits
-from broker.peers import pack_groups
-from broker.request_log import RequestLog
-from broker.state import State
+from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
+from broker.dispatch.request_log import RequestLog
+from broker.operations.context import Core
+from broker.operations.limits import Limits
+from broker.server.peers import pack_groups
+from broker.state.bodies import Contents
+from broker.state.state import State
+from broker.state.topic_settings import TopicRule, TopicRules
 from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.thresholds import DEFAULT, Thresholds
-from broker.topic_settings import TopicRule, TopicRules
-from common import ops, wire
 from common.clock import ManualClock
-from common.ops import Op
-from common.partition import BrokerAddress, ClusterMap
+from common.cluster.description import BrokerAddress, ClusterMap
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 
 STORE_ID = "0badcafe"
 IDENTITY = Identity("fanmail", "b0", incarnation=77)

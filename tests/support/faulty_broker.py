@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from broker.__main__ import main
-from common.process import run_service
+from common.process.start import run_service
 from tests.support.faulty_store import FaultyStore, Point
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from broker.records import KeyRemembered, MessageStored, Record, SubscriptionSet
 from broker.store.base import StoreError
-from broker.store.sqlite import SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from common.clock import Mark
 
 

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from broker.delayed import DELAYED_COST
-from broker.keys import KEY_COST
-from broker.ledger import LEDGER_COST
-from broker.limits import Limits
-from broker.piece import MESSAGE_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
-from broker.topic_settings import TopicSettings
-from common import ops
+from broker.operations.limits import Limits
+from broker.state.delayed import DELAYED_COST
+from broker.state.idempotency import KEY_COST
+from broker.state.ledger import LEDGER_COST
+from broker.state.piece import MESSAGE_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.topic_settings import TopicSettings
 from common.clock import Now, StepWatch
+from common.protocol import ops
 from tests.support.model_shares import heaviest, share, weights_of
 from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common import ops
 from common.clock import Now
+from common.protocol import ops
 from tests.support.model_mail import LEASED
 from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from broker.piece import MESSAGE_COST
-from broker.topic_settings import TopicSettings
+from broker.state.piece import MESSAGE_COST
+from broker.state.topic_settings import TopicSettings
 from common.clock import Now
 from tests.support.model_mail import Item, Mail
 from tests.support.model_user import ModelUser

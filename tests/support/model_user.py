@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.leases import HELD_COST
-from broker.ledger import LEDGER_COST
-from common import ops
+from broker.state.leases import HELD_COST
+from broker.state.ledger import LEDGER_COST
 from common.clock import Now
+from common.protocol import ops
 from tests.support.model_mail import DEAD, DELAYED, FRESH, LEASED, WAITING, Got, Item, Lost
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from broker.limits import Limits
-from broker.piece import MESSAGE_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
-from broker.topic_settings import TopicSettings
-from common import ops
+from broker.operations.limits import Limits
+from broker.state.piece import MESSAGE_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.topic_settings import TopicSettings
 from common.clock import Now
-from common.ops import OPS, Op
+from common.protocol import ops
+from common.protocol.ops import OPS, Op
 from tests.support import model_admin
 from tests.support.driver import SECOND, Answer, Asked, batch
 from tests.support.model import Model

@@ -8,18 +8,18 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from broker.ages import SECOND
-from broker.blocks import NEVER
-from broker.delayed import DELAYED_COST, weight_of
-from broker.index import in_order
-from broker.keys import KEY_COST, key_weight
-from broker.leases import HELD_COST
-from broker.ledger import LEDGER_COST, Ledger
 from broker.letter import LETTER_COST, Letter
-from broker.piece import MESSAGE_COST, Piece
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST, State
-from broker.subscription import Subscription
-from broker.topic import Topic
+from broker.state.ages import SECOND
+from broker.state.blocks import NEVER
+from broker.state.delayed import DELAYED_COST, weight_of
+from broker.state.idempotency import KEY_COST, key_weight
+from broker.state.leases import HELD_COST
+from broker.state.ledger import LEDGER_COST, Ledger
+from broker.state.name_index import in_order
+from broker.state.piece import MESSAGE_COST, Piece
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
+from broker.state.subscription import Subscription
+from broker.state.topic import Topic
 
 
 def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dict[str, Any]:

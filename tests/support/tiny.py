@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.store.thresholds import StoreThresholds
+from broker.store.sqlite.thresholds import StoreThresholds
 from broker.thresholds import DEFAULT, Thresholds
 
 TINY = Thresholds(*[3] * len(Thresholds._fields))._replace(looks=DEFAULT.looks)

@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from common.log_queue import LogQueue
-from httpfront.access import AccessLog
-from httpfront.answered import Answered
-from httpfront.request_id import trace_id
+from common.process.log_queue import LogQueue
+from httpfront.middleware.request_id import trace_id
+from httpfront.server.access_log import AccessLog
+from httpfront.server.answered import Answered
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

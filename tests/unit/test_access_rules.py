@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.access_rules import parse_rule
+from common.keys.access_rules import parse_rule
 
 ANYTHING = {"topic": "*", "user": "*"}
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from broker import admin
-from broker.index import Index, in_order
+from broker.operations import admin_topics
 from broker.records import TopicChanged
+from broker.state.name_index import Index, in_order
 from broker.thresholds import DEFAULT
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, batch, loaded, receipt_of
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, snapshot
@@ -156,7 +156,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
     for number in range(100_000):
         broker.subscribe(b"topic-%06d" % number, b"u")
     looked: list[bytes] = []
-    row_of, order_of = admin._row, admin.in_order
+    row_of, order_of = admin_topics._row, admin_topics.in_order
 
     def row(topic: Any, now: Any) -> ops.TopicRow:
         looked.append(topic.name)
@@ -166,8 +166,8 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
         assert index is not None, "nothing is sorted for a page"
         return order_of(index, names, *rest)
 
-    monkeypatch.setattr(admin, "_row", row)
-    monkeypatch.setattr(admin, "in_order", order)
+    monkeypatch.setattr(admin_topics, "_row", row)
+    monkeypatch.setattr(admin_topics, "in_order", order)
     publish = Asked(Op.PUBLISH, b"topic-000007", args=ops.Publish(b"", b"x"))
     answers = broker.send(*[Asked(Op.TOPICS, args=ops.ListTopics(b"", b"", 900))] * 63, publish)
     assert len(looked) == DEFAULT.looks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.thresholds import DEFAULT
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, Asked, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, snapshot

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpfront.admin_brokers import MASKED, ConfigResource
-from httpfront.admin_json import cursor_of, read_cursor
+from httpfront.admin.brokers import MASKED, ConfigResource
+from httpfront.admin.documents import cursor_of, read_cursor
 
 
 @given(st.binary(max_size=1024))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from broker import reading
-from common import ops
-from common.ops import Op
+from broker.operations import reading
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, Answer, BrokerDriver
 from tests.support.mirror import MirrorStore
 

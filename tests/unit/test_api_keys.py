@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from common.key_file import TOKEN, digest, parse_keys, read_keys
+from common.keys.api_keys import TOKEN, digest, parse_keys, read_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "common.keys", *arguments]
+    argv = [sys.executable, "-m", "common.tools.keys", *arguments]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

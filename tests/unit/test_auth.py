@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from falcon.routing.util import map_http_methods
 
-from common.access_rules import PATTERNS
 from common.clock import HOLD, ManualClock
-from common.key_file import digest
-from httpfront.app import create_app
-from httpfront.auth import REASONS, KeyRing, UnknownCallerError
-from httpfront.message_limits import MessageLimits
-from httpfront.metrics import FrontMetrics
-from httpfront.ops_app import create_ops_app
-from httpfront.polling import LongPoll
-from httpfront.rights import ANY_KEY, OPEN, OPERATIONS, PUBLIC
+from common.keys.access_rules import PATTERNS
+from common.keys.api_keys import digest
+from httpfront.admin.app import create_ops_app
+from httpfront.admin.front_metrics import FrontMetrics
+from httpfront.api.app import create_app
+from httpfront.delivery.long_poll import LongPoll
+from httpfront.formats.limits import MessageLimits
+from httpfront.middleware.auth import REASONS, KeyRing, UnknownCallerError
+from httpfront.middleware.rights import ANY_KEY, OPEN, OPERATIONS, PUBLIC
 
 TOKEN = f"fm_a_{'s' * 43}"
 LIMITS = MessageLimits(body=1000, batch=2000, batch_messages=10, fetch=10, fetch_bytes=5000)
@@ -87,7 +87,7 @@ def test_an_unknown_id_costs_the_same_comparison(
         compared.append((len(one), len(other)))
         return one == other
 
-    monkeypatch.setattr("httpfront.auth.hmac.compare_digest", compare)
+    monkeypatch.setattr("httpfront.middleware.auth.hmac.compare_digest", compare)
     ring = KeyRing(str(path), clock)
     for token in (TOKEN, f"fm_b_{'s' * 43}", f"fm_a_{'t' * 43}"):
         with suppress(UnknownCallerError):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.backups import MOST, Backups
-from broker.store.files import FILE
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.backup_job import MOST, Backups
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.store import Owner, SqliteStore
 from broker.tools import backup
 from common.errors import FanmailError, StartError
 from tests.support.driver import STORE_ID, BrokerDriver

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.piece import offsets_fit
-from common import ops
+from broker.state.piece import offsets_fit
 from common.errors import FanmailError
-from common.ops import Op
-from httpfront.batch import FRAMES, as_ndjson, bodies, choose_format, present_batch, read_batch
-from httpfront.metadata import pack_headers
-from httpfront.ndjson import NDJSON
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.formats.batch import FRAMES, as_ndjson, bodies, choose_format, present_batch, read_batch
+from httpfront.formats.metadata import pack_headers
+from httpfront.formats.ndjson import NDJSON
 from tests.support.counting import calls_of
 from tests.support.driver import ROOMY, BrokerDriver
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from httpfront.body import ChunkedBody
+from httpfront.server.body import ChunkedBody
 
 LIMIT = 1000
 

@@ -13,17 +13,17 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.leases import Held
-from broker.ledger import Ledger
-from broker.limits import Limits
+from broker.operations.limits import Limits
+from broker.state.leases import Held
+from broker.state.ledger import Ledger
+from broker.state.subscription import Subscription
+from broker.state.topic import Topic
+from broker.state.topic_settings import TopicRule, TopicSettings
 from broker.store.base import Store
-from broker.store.sqlite import Owner, SqliteStore
-from broker.subscription import Subscription
+from broker.store.sqlite.store import Owner, SqliteStore
 from broker.thresholds import DEFAULT, Thresholds
-from broker.topic import Topic
-from broker.topic_settings import TopicRule, TopicSettings
-from common import ops, wire
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, loaded
 from tests.support.mirror import MirrorStore
 from tests.support.model import Model

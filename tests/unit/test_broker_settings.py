@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from broker import __main__ as program
-from broker.limits import Limits
-from broker.topic_settings import TopicRules, TopicSettings
+from broker.operations.limits import Limits
+from broker.state.topic_settings import TopicRules, TopicSettings
 from common import config
+from common.cluster.description import load_cluster
 from common.config import BrokerSettings
 from common.errors import StartError
-from common.partition import load_cluster
-from common.settings_page import settings_page
+from common.tools.settings_page import settings_page
 
 GOOD = '[[topics]]\npattern = "logs.*"\nmax_messages = 5\noverflow = "drop-oldest"\n'
 BAD = '[[topics]]\npattern = "a*"\n[[topics]]\npattern = "b*"\noverflow = "explode"\n'

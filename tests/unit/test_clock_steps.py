@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from broker.calendar import MOST_STEPS, Calendar, Step
 from broker.records import CalendarSet
+from broker.state.topic_settings import TopicRule
 from broker.store.base import Store, UnusableStoreError
-from broker.store.clock_facts import FACT
-from broker.store.files import FILE
-from broker.store.sqlite import Owner, SqliteStore
-from broker.topic_settings import TopicRule
-from common import ops
+from broker.store.sqlite.clock_facts import FACT
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import HOLD, NEW, ManualClock, Mark, StepWatch
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.mirror import MirrorStore
 from tests.unit.test_leases import receipt

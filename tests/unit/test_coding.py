@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
-from httpfront.coding import PIECE, PIECES_PER_TURN, check_lines, decoded
+from httpfront.formats.coding import PIECE, PIECES_PER_TURN, check_lines, decoded
 
 PLENTY = 10**6
 PLAIN = b"".join(b"line %d\n" % number for number in range(300))

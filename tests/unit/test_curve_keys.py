@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common import curve_keys
-from common.curve import KeyPair, broker_pair, check_front, front_pair, new_pair, read_pair
+from common.cluster.description import BrokerAddress, ClusterMap, is_key
 from common.errors import StartError
-from common.partition import BrokerAddress, ClusterMap, is_key
+from common.keys.curve import KeyPair, broker_pair, check_front, front_pair, new_pair, read_pair
+from common.tools import new_curve_keys
 
 PAIR = new_pair()
 ENDPOINT = "tcp://10.0.0.1:7100"
@@ -21,7 +21,7 @@ ENDPOINT = "tcp://10.0.0.1:7100"
 
 def keys(*arguments: str) -> int:
     parser = ArgumentParser()
-    curve_keys.add_command(parser.add_subparsers())
+    new_curve_keys.add_command(parser.add_subparsers())
     parsed = parser.parse_args(["curve", *arguments])
     return int(parsed.run(parsed))
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from broker.checking import check
 from broker.store.base import DamagedError, StoreError, UnusableStoreError
-from broker.store.files import FILE, MARKER, WAL
-from broker.store.inspection import inspect
-from broker.store.pages import PAGE_BYTES
-from broker.store.sqlite import Owner, SqliteStore
-from common import ops
-from common.ops import Op
+from broker.store.sqlite.files import FILE, MARKER, WAL
+from broker.store.sqlite.inspection import inspect
+from broker.store.sqlite.pages import PAGE_BYTES
+from broker.store.sqlite.store import Owner, SqliteStore
+from broker.tools.checking import check
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver, batch
 from tests.support.histories import History, new_folder
 from tests.support.snapshot import snapshot

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.letter import LETTER_COST
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, gauges
 from tests.unit.test_leases import EPOCH, finished, leased, receipt

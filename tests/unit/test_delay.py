@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from broker.delayed import DELAYED_COST
-from broker.limits import Limits
-from broker.publishing import RETRY
-from broker.topic_settings import TopicRule
-from common import ops
-from common.ops import Op
-from common.wire import BrokerState
+from broker.operations.limits import Limits
+from broker.operations.publishing import RETRY
+from broker.state.delayed import DELAYED_COST
+from broker.state.topic_settings import TopicRule
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.wire import BrokerState
 from tests.support.driver import ROOMY, STORE_ID, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot

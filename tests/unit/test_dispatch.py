@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from broker import dispatch
-from broker.core import BrokenInvariantError
+from broker.dispatch import dispatcher
+from broker.operations.context import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
-from common import ops, wire
-from common.ops import OPS, Op
-from common.partition import BrokerAddress, ClusterMap
-from common.wire import BrokerState
+from common.cluster.description import BrokerAddress, ClusterMap
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
+from common.protocol.wire import BrokerState
 from tests.support.driver import ALONE, IDENTITY, Answer, Asked, BrokerDriver, unpacked
 from tests.support.snapshot import snapshot
 
@@ -172,7 +172,7 @@ def test_a_broker_that_drains_does_nothing_that_is_due(leased: BrokerDriver) -> 
 
 def test_every_operation_of_the_table_has_a_handler_or_is_of_the_link() -> None:
     assert set(OPS) == set(Op)
-    for op, (_, _, spec, handler) in ((op, dispatch._KNOWN[op]) for op in Op):
+    for op, (_, _, spec, handler) in ((op, dispatcher._KNOWN[op]) for op in Op):
         assert (handler is not None) == spec.on_topic, op
 
 
@@ -416,8 +416,8 @@ def test_a_handler_that_breaks_is_internal_and_the_loop_lives_on(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    op, name, spec, _ = dispatch._KNOWN[Op.SUBSCRIBE]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.SUBSCRIBE), (op, name, spec, broken))
+    op, name, spec, _ = dispatcher._KNOWN[Op.SUBSCRIBE]
+    monkeypatch.setitem(dispatcher._KNOWN, int(Op.SUBSCRIBE), (op, name, spec, broken))
     before = snapshot(busy.state)
     with caplog.at_level(logging.ERROR):
         answers = busy.send(CALLS[0], CALLS[3])
@@ -457,8 +457,8 @@ def test_an_error_after_a_change_of_the_same_turn_ends_the_broker(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    op, name, spec, _ = dispatch._KNOWN[Op.LOOK]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.LOOK), (op, name, spec, broken))
+    op, name, spec, _ = dispatcher._KNOWN[Op.LOOK]
+    monkeypatch.setitem(dispatcher._KNOWN, int(Op.LOOK), (op, name, spec, broken))
     assert busy.look(b"t", b"u").code == "internal", "nothing has changed yet"
     with pytest.raises(BrokenInvariantError):
         busy.send(Asked(Op.PUBLISH, b"t", args=ops.Publish(b"", b"y")), Asked(Op.LOOK, b"t", b"u"))
@@ -468,8 +468,8 @@ def test_an_interrupt_is_not_swallowed(busy: BrokerDriver, monkeypatch: pytest.M
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    op, name, spec, _ = dispatch._KNOWN[Op.TAKE]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.TAKE), (op, name, spec, interrupted))
+    op, name, spec, _ = dispatcher._KNOWN[Op.TAKE]
+    monkeypatch.setitem(dispatcher._KNOWN, int(Op.TAKE), (op, name, spec, interrupted))
     with pytest.raises(KeyboardInterrupt):
         busy.take(b"t", b"u")
 
@@ -603,7 +603,7 @@ def test_a_goodbye_to_an_earlier_process_is_not_meant_for_this_one(broker: Broke
 
 
 def test_a_name_that_is_too_long_is_refused_before_anything_remembers_it(broker: BrokerDriver) -> None:
-    from common.partition import slot_of
+    from common.cluster.description import slot_of
 
     before = slot_of.cache_info().currsize
     for number in range(5):

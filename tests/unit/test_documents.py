@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.topic_settings import parse_rules
+from broker.state.topic_settings import parse_rules
+from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings, load
-from common.partition import load_cluster
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 
 DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "deploy/**/*.md", "bench/*.md")

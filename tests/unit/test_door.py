@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from broker.door import LEAST, NEEDED, SETTLED, Door
+from broker.server.door import LEAST, NEEDED, SETTLED, Door
 from tests.e2e.cluster import short_folder, wait_for
 
 ENOUGH = NEEDED + 2

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, batch
 from tests.support.snapshot import snapshot
 

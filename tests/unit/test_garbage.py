@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.piece import MESSAGE_COST
-from common import ops
-from common.ops import Op
+from broker.state.piece import MESSAGE_COST
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import NOTHING, ROOMY, Asked, BrokerDriver
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state

@@ -9,8 +9,8 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from broker.gate import DOMAIN, MOST_A_TURN, REPORT_EVERY, VERSION, ZAP_ENDPOINT, Gate
-from common.curve import new_pair
+from broker.server.zap import DOMAIN, MOST_A_TURN, REPORT_EVERY, VERSION, ZAP_ENDPOINT, Gate
+from common.keys.curve import new_pair
 
 LISTED, STRANGER = new_pair(), new_pair()
 QUESTION = [VERSION, b"1", DOMAIN, b"10.0.0.9", b"", b"CURVE", z85.decode(LISTED.public)]

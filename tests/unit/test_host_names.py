@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from httpfront.host_names import HostNames, is_loopback
+from httpfront.middleware.host_names import HostNames, is_loopback
 
 LOOPBACK, BEYOND = ("127.0.0.1",), ("10.0.0.7",)
 LOCAL = (

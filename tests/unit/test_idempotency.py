@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
-from httpfront.idempotency import DIGEST_SIZE, digest, read_key
+from httpfront.formats.idempotency import DIGEST_SIZE, digest, read_key
 
 REQUESTS = st.tuples(
     st.binary(max_size=12),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, BrokerDriver
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges

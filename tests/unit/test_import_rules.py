@@ -88,7 +88,7 @@ def of(package: str) -> list[str]:
 
 def test_there_is_something_to_look_at() -> None:
     assert {f"broker.{name}" for name in CORE} <= set(MODULES)
-    assert {"broker.server", "httpfront.line", "common.clock"} <= set(MODULES)
+    assert {"broker.server.loop", "httpfront.gateway.dealer", "common.clock"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", of("common"))
@@ -113,8 +113,10 @@ def test_nothing_of_the_tests_is_imported(module: str) -> None:
 
 def test_zmq_is_where_the_sockets_are() -> None:
     sockets = {f"broker.{name}" for name in ("server", "listener", "gate", "door", "tools.control")}
-    sockets.add("httpfront.line")
-    assert importers("zmq") == sockets | {"common.curve"}, "common.curve makes keys and sets options; it has no socket"
+    sockets.add("httpfront.gateway.dealer")
+    assert importers("zmq") == sockets | {"common.keys.curve"}, (
+        "common.keys.curve makes keys and sets options; it has no socket"
+    )
 
 
 def test_sqlite_is_where_stores_are() -> None:
@@ -128,7 +130,7 @@ def test_falcon_and_waitress_are_in_the_front_only() -> None:
 
 
 def test_the_link_and_the_peers_are_told_of_sockets_and_hold_none() -> None:
-    for module in ("httpfront.link", "broker.peers", "common.wire"):
+    for module in ("httpfront.gateway.link", "broker.server.peers", "common.protocol.wire"):
         assert not packages(tree(module)) & {"zmq", "socket", "select", "os", "time"}
 
 
@@ -145,7 +147,7 @@ def test_a_broker_reads_no_clock_below_main(module: str) -> None:
 
 def test_shared_code_reads_the_clock_in_one_place() -> None:
     readers = {module for module in of("common") if packages(tree(module)) & {"time", "random", "secrets"}}
-    assert readers <= {"common.clock", "common.api_keys"}, "and where secrets are made"
+    assert readers <= {"common.clock", "common.tools.new_api_key"}, "and where secrets are made"
     for module in of("common"):
         if module != "common.clock":
             assert not calls(tree(module)) & (CLOCK_CALLS - {"SystemClock", "stopwatch"}), module
@@ -153,7 +155,7 @@ def test_shared_code_reads_the_clock_in_one_place() -> None:
 
 def test_the_environment_is_read_where_settings_and_processes_are() -> None:
     readers = {each for each in MODULES if calls(tree(each)) & {"os.environ", "os.getenv", "os.environb"}}
-    assert readers <= {"common.config", "common.process", "common.supervise"}
+    assert readers <= {"common.config", "common.process.start", "common.process.supervise"}
 
 
 @pytest.mark.parametrize("module", list(MODULES))
@@ -174,9 +176,9 @@ def test_every_module_says_what_it_is(module: str) -> None:
         ("import zmq", "zmq"),
         ("import zmq.utils.monitor as m", "zmq"),
         ("from broker import topic", "broker"),
-        ("from broker.topic import Topic", "broker"),
+        ("from broker.state.topic import Topic", "broker"),
         ("def f():\n    import time", "time"),
-        ("if TYPE_CHECKING:\n    from httpfront.app import create_app", "httpfront"),
+        ("if TYPE_CHECKING:\n    from httpfront.api.app import create_app", "httpfront"),
     ],
 )
 def test_an_import_is_found_in_every_form(source: str, caught: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import StartError
-from common.key_file import TOKEN, digest, read_keys
+from common.keys.api_keys import TOKEN, digest, read_keys
 
 HASH = f'hash = "sha256:{digest("fm_a_secret").hex()}"'
 KEY = f'[[keys]]\nid = "a"\n{HASH}\n'

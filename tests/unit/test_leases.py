@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state
 

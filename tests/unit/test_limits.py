@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
 from common.errors import ERRORS
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, counted, gauges, snapshot

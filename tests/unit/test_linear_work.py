@@ -20,25 +20,25 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 
-from broker.topic_settings import parse_rules
-from common import ops, wire
-from common.access_rules import PUBLISH, parse_rule
+from broker.state.topic_settings import parse_rules
 from common.errors import FanmailError
+from common.keys.access_rules import PUBLISH, parse_rule
 from common.names import parse_name
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from common.units import size
-from httpfront.admin_json import read_cursor
-from httpfront.auth import UnknownCallerError, find_token
-from httpfront.batch import as_ndjson, choose_format, read_batch
-from httpfront.coding import check_lines, decoded
-from httpfront.host_names import HostNames
-from httpfront.idempotency import read_key
-from httpfront.params import cursor, duration, number, read_parameters, span
-from httpfront.polling import LongPoll
-from httpfront.receipts import parse_receipt, read_receipts
-from httpfront.request_id import trace_id
-from httpfront.router import raw_path
-from httpfront.task import keeps_alive
+from httpfront.admin.documents import read_cursor
+from httpfront.api.leases import parse_receipt, read_receipts
+from httpfront.api.router import raw_path
+from httpfront.delivery.long_poll import LongPoll
+from httpfront.formats.batch import as_ndjson, choose_format, read_batch
+from httpfront.formats.coding import check_lines, decoded
+from httpfront.formats.idempotency import read_key
+from httpfront.formats.params import cursor, duration, number, read_parameters, span
+from httpfront.middleware.auth import UnknownCallerError, find_token
+from httpfront.middleware.host_names import HostNames
+from httpfront.middleware.request_id import trace_id
+from httpfront.server.response import keeps_alive
 from tests.unit import test_body, test_parser
 from tests.unit.test_parser import Limits, new_parser
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import ops
-from common.wire import BrokerState, ReplyFrame
-from httpfront.link import CLOCK_SAMPLES, PING_EVERY, SILENT_AFTER, Link
+from common.protocol import ops
+from common.protocol.wire import BrokerState, ReplyFrame
+from httpfront.gateway.link import CLOCK_SAMPLES, PING_EVERY, SILENT_AFTER, Link
 
 RIGHT = ops.Pong("fanmail", "b0")
 READY, LOADING, DRAINING = BrokerState.READY, BrokerState.LOADING, BrokerState.DRAINING

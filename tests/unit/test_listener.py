@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-from broker.listener import MOST_PARTS, Listener
+from broker.server.listener import MOST_PARTS, Listener
 from tests.e2e.cluster import short_folder, wait_for
 
 

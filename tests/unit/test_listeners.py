@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from common.errors import StartError
-from common.listeners import open_listeners, places
+from common.process.listeners import open_listeners, places
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def test_a_free_port_is_one_that_is_free_everywhere(monkeypatch: pytest.MonkeyPa
                 raise OSError(98, "Address already in use")
             real(self, address)
 
-    monkeypatch.setattr("common.listeners.socket.socket", Socket)
+    monkeypatch.setattr("common.process.listeners.socket.socket", Socket)
     with listening("127.0.0.1", "127.0.0.2") as (_, addresses):
         assert addresses == ["127.0.0.1", "127.0.0.2"]
     assert binds == ["127.0.0.1", "127.0.0.2"] * 3

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.log import JsonFormatter, TextFormatter, setup_logging, timestamp
+from common.process.log import JsonFormatter, TextFormatter, setup_logging, timestamp
 
 AT = 1_700_000_000.123
 NASTY = 'a\r\nb\x00\x1b[31m"\\\t\x08'

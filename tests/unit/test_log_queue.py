@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from common.log import JsonFormatter
-from common.log_queue import CHUNK, LogQueue
+from common.process.log import JsonFormatter
+from common.process.log_queue import CHUNK, LogQueue
 from tests.e2e.cluster import PATIENCE, clean_environ, wait_for
 
 PIPE = 4096
@@ -152,8 +152,8 @@ def test_a_line_that_cannot_be_rendered_is_dropped() -> None:
 SERVICE = """
 import logging, sys
 from common.errors import StartError
-from common.log import setup_logging
-from common.process import run_service
+from common.process.log import setup_logging
+from common.process.start import run_service
 
 def main():
     setup_logging("json", "info", "p")

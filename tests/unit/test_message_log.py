@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from broker.garbage import Garbage
-from broker.message_log import MessageLog
-from broker.piece import MESSAGE_COST
+from broker.state.garbage import Garbage
+from broker.state.message_log import MessageLog
+from broker.state.piece import MESSAGE_COST
 from tests.support.tiny import TINY
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import ops
 from common.errors import FanmailError
-from httpfront.metadata import (
+from common.protocol import ops
+from httpfront.formats.metadata import (
     DEFAULT_TYPE,
     MAX_BYTES,
     MAX_FIELDS,

@@ -8,16 +8,16 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.ages import oldest_age
-from broker.commits import count_commit
-from common import ops
-from common.ops import Op
-from common.stats import TIME_BOUNDS
-from common.wire import BrokerState, ReplyFrame
-from httpfront.answered import Answered
-from httpfront.broker_metrics import broker_metrics
-from httpfront.link import Link
-from httpfront.metrics import BOUNDS, Exposition, FrontMetrics
+from broker.server.commit_times import count_commit
+from broker.state.ages import oldest_age
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.stats import TIME_BOUNDS
+from common.protocol.wire import BrokerState, ReplyFrame
+from httpfront.admin.broker_metrics import broker_metrics
+from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
+from httpfront.gateway.link import Link
+from httpfront.server.answered import Answered
 from tests.support.driver import BrokerDriver, batch
 
 

@@ -10,9 +10,9 @@ from greenlet import getcurrent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from httpfront.formats.metadata import pack_headers
+from httpfront.formats.ndjson import BYTES_PER_TURN, as_lines, described
 from httpfront.hub import Hub, give_way
-from httpfront.metadata import pack_headers
-from httpfront.ndjson import BYTES_PER_TURN, as_lines, described
 
 
 def told(**values: bytes) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from common.errors import ERRORS
-from httpfront.message_limits import MessageLimits
-from httpfront.openapi import describe
-from httpfront.openapi_parameters import Bounds
-from httpfront.openapi_security import secured
+from httpfront.formats.limits import MessageLimits
+from httpfront.openapi.description import describe
+from httpfront.openapi.parameters import Bounds
+from httpfront.openapi.security import secured
 
 LIMITS = MessageLimits(body=1001, batch=2002, batch_messages=303, fetch=404, fetch_bytes=5005)
 DOCUMENT = json.loads(json.dumps(secured(describe(Bounds(LIMITS, max_name=66, max_wait=7.5)))))

@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FanmailError
-from httpfront.params import MICROSECOND, MILLISECOND, count, cursor, duration, flag, number, read_parameters, span
-from httpfront.polling import LongPoll
-from httpfront.subscriptions import read_cursor
+from httpfront.api.subscriptions import read_cursor
+from httpfront.delivery.long_poll import LongPoll
+from httpfront.formats.params import (
+    MICROSECOND,
+    MILLISECOND,
+    count,
+    cursor,
+    duration,
+    flag,
+    number,
+    read_parameters,
+    span,
+)
 
 
 def decimal(text: str) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from waitress.adjustments import Adjustments
 
-from httpfront.parser import StrictParser
-from httpfront.task import keeps_alive
+from httpfront.server.parser import StrictParser
+from httpfront.server.response import keeps_alive
 
 
 @dataclass(frozen=True)

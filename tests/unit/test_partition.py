@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import StartError
-from common.partition import (
+from common.cluster.description import (
     MAX_IPC_PATH,
     SLOTS,
     BrokerAddress,
@@ -24,6 +23,7 @@ from common.partition import (
     rendezvous,
     slot_of,
 )
+from common.errors import StartError
 
 BROKERS = [{"id": f"b{n}", "endpoint": f"ipc:///run/b{n}.sock"} for n in range(5)]
 TOPICS = [b"topic %d" % number for number in range(20_000)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.peers import FORGET_AFTER, MAX_WAITING, Outgoing, Peers, pack_groups
-from common.wire import MAX_PACKED, MAX_REQUESTS
+from broker.server.peers import FORGET_AFTER, MAX_WAITING, Outgoing, Peers, pack_groups
+from common.protocol.wire import MAX_PACKED, MAX_REQUESTS
 
 
 def peers_with(*ids: bytes) -> Peers:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from broker.keys import KEY_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
-from common import ops
-from common.ops import Op
+from broker.state.idempotency import KEY_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import ROOMY, STORE_ID, Answer, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from broker.checking import check
-from broker.store.files import FILE
-from broker.store.inspection import inspect
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.inspection import inspect
+from broker.tools.checking import check
 from tests.support.driver import BrokerDriver
 from tests.support.histories import History, new_folder
 from tests.support.snapshot import check_state, snapshot

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from broker import dispatch
-from broker.request_log import MOST_IDS, SLOW, RequestLog
-from common import ops, wire
-from common.log import JsonFormatter
-from common.ops import OPS, Op
+from broker.dispatch import dispatcher
+from broker.dispatch.request_log import MOST_IDS, SLOW, RequestLog
+from common.process.log import JsonFormatter
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
 from tests.support.driver import Asked, BrokerDriver
 
 TOPIC, USER, BODY = b"Zx9topic", b"Zx9user", b"Zx9body"
@@ -93,8 +93,8 @@ def test_an_operation_that_fails_names_the_request(
     def fail(*_: Any) -> None:
         raise RuntimeError("as asked")
 
-    op, name, spec, _ = dispatch._KNOWN[Op.LOOK]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.LOOK), (op, name, spec, fail))
+    op, name, spec, _ = dispatcher._KNOWN[Op.LOOK]
+    monkeypatch.setitem(dispatcher._KNOWN, int(Op.LOOK), (op, name, spec, fail))
     assert BrokerDriver().send(Asked(Op.LOOK, TOPIC, USER, request_id="r1"))[0].code == "internal"
     (line,) = lines(caplog)
     assert (line["event"], line["level"]) == ("operation failed", "error")

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from common import run_dir
 from common.errors import StartError
-from common.run_dir import SUPERVISOR, Keeper, LostLockError, hold_lock, lock_file, mark_stopping, renew_locks
+from common.process import run_dir
+from common.process.run_dir import SUPERVISOR, Keeper, LostLockError, hold_lock, lock_file, mark_stopping, renew_locks
 from tests.e2e.cluster import PATIENCE, clean_environ
 
 HOLDER = """
 import sys, time
-from common.run_dir import hold_lock, mark_stopping
+from common.process.run_dir import hold_lock, mark_stopping
 hold_lock(sys.argv[1], 0)
 if sys.argv[2] == "stopping":
     mark_stopping()

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delayed import DELAYED_COST
-from broker.keys import KEY_COST
-from broker.leases import HELD_COST
-from broker.ledger import LEDGER_COST
 from broker.letter import LETTER_COST
-from broker.shares import Ranking, UserShares
-from common import ops
-from common.ops import Op
+from broker.state.delayed import DELAYED_COST
+from broker.state.idempotency import KEY_COST
+from broker.state.leases import HELD_COST
+from broker.state.ledger import LEDGER_COST
+from broker.state.shares import Ranking, UserShares
+from common.protocol import ops
+from common.protocol.ops import Op
 from common.shares import room
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, gauges, snapshot

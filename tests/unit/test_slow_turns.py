@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from broker import dispatch
-from broker.listener import Listener
-from broker.request_log import SLOW
-from broker.server import Server
-from common import ops
-from common.ops import Op
+from broker.dispatch import dispatcher
+from broker.dispatch.request_log import SLOW
+from broker.server.listener import Listener
+from broker.server.loop import Server
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import Asked, BrokerDriver
 
 Turn = Callable[..., list[logging.LogRecord]]
@@ -30,8 +30,8 @@ def turn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> I
         broker.clock.advance(took[0] / 1e6)
         return ops.Status(0, "", 0, 0, 0)
 
-    op, name, spec, _ = dispatch._KNOWN[Op.LOOK]
-    monkeypatch.setitem(dispatch._KNOWN, int(Op.LOOK), (op, name, spec, look))
+    op, name, spec, _ = dispatcher._KNOWN[Op.LOOK]
+    monkeypatch.setitem(dispatcher._KNOWN, int(Op.LOOK), (op, name, spec, look))
     with ExitStack() as stack:
         ends = os.pipe2(os.O_NONBLOCK)
         for end in ends:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from broker.store import spare
-from broker.store.spare import FULL_BYTES, Spare
+from broker.store.sqlite import spare
+from broker.store.sqlite.spare import FULL_BYTES, Spare
 
 STEP = 3
 ROOMY = 2**40

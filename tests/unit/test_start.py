@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from broker import start as brokers
-from common import config, process, run_dir
+from common import config
+from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings, S, Settings
 from common.errors import StartError
-from common.partition import load_cluster
-from common.quickstart import tour
-from common.supervise import Child
+from common.process import run_dir, start
+from common.process.supervise import Child
+from common.tools.quickstart import tour
 from httpfront import start as fronts
 from tests.e2e.cluster import free_ports
 
@@ -99,7 +100,7 @@ def test_a_lock_names_its_holder_to_the_second_process(tmp_path: Path) -> None:
     handle = run_dir.lock_file(tmp_path / "b0.lock")
     assert not os.get_inheritable(handle)
     second = python(
-        "import sys; from common.run_dir import lock_file; lock_file(sys.argv[1])", str(tmp_path / "b0.lock")
+        "import sys; from common.process.run_dir import lock_file; lock_file(sys.argv[1])", str(tmp_path / "b0.lock")
     )
     _, err = second.communicate()
     assert f"b0.lock: already in use by process {os.getpid()}" in err
@@ -109,7 +110,7 @@ def test_a_lock_names_its_holder_to_the_second_process(tmp_path: Path) -> None:
 def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "b0.lock"
     holder = python(
-        "import sys; from common.run_dir import lock_file; lock_file(sys.argv[1]); print(); input()",
+        "import sys; from common.process.run_dir import lock_file; lock_file(sys.argv[1]); print(); input()",
         str(path),
     )
     with holder:
@@ -136,27 +137,27 @@ def test_readiness_is_said_once_and_never_to_what_has_the_descriptor_next(
 ) -> None:
     read_end, write_end = os.pipe()
     monkeypatch.setenv("FANMAIL_READY_FD", str(write_end))
-    process.announce_ready()
+    start.announce_ready()
     with open(read_end, "rb") as pipe:
         assert pipe.read() == b"1\n"
     with socket.create_server(("127.0.0.1", 0)) as other:
         os.dup2(other.fileno(), write_end)
     with monkeypatch.context() as patched, os.fdopen(write_end, "rb"):
         patched.setattr(os, "write", lambda *_: pytest.fail("said again"))
-        process.announce_ready()
+        start.announce_ready()
 
 
 @pytest.mark.parametrize("value", ["", "seven", "987654"])
 def test_readiness_to_nobody_is_ignored(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FANMAIL_READY_FD", value)
-    process.announce_ready()
+    start.announce_ready()
 
 
 def test_readiness_to_a_supervisor_that_is_gone_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     monkeypatch.setenv("FANMAIL_READY_FD", str(write_end))
-    process.announce_ready()
+    start.announce_ready()
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
@@ -165,15 +166,15 @@ def test_systemd_hears_of_readiness_and_of_the_stop(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("NOTIFY_SOCKET", address.replace("\0", "@"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(address)
-        process.announce_ready()
-        process.announce_stopping()
+        start.announce_ready()
+        start.announce_stopping()
         assert (systemd.recv(100), systemd.recv(100)) == (b"READY=1", b"STOPPING=1")
 
 
 @pytest.mark.parametrize("value", ["", "relative", "/nobody/listens/here", "@nor-here"])
 def test_where_systemd_does_not_listen_nothing_fails(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", value)
-    process.announce_ready()
+    start.announce_ready()
 
 
 def test_a_systemd_that_reads_nothing_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,18 +182,20 @@ def test_a_systemd_that_reads_nothing_holds_nobody_up(tmp_path: Path, monkeypatc
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         for _ in range(2000):  # far more than a socket holds
-            process.announce_ready()
+            start.announce_ready()
 
 
 def test_a_process_whose_supervisor_is_gone_already_ends() -> None:
-    child = python("from common.process import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1")
+    child = python(
+        "from common.process.start import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1"
+    )
     assert child.communicate() == ("", "")
     assert child.returncode == 1
 
 
 OUTLIVES = """
 import os, sys
-from common.process import die_with_parent
+from common.process.start import die_with_parent
 die_with_parent()
 parent = os.getppid()
 print("on", flush=True)
@@ -233,7 +236,7 @@ def raises(error: BaseException) -> Any:
 )
 def test_a_start_error_is_one_line_and_exit_code_2(main: Any, code: int, err: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as caught:
-        process.run_main(main, "prog")
+        start.run_main(main, "prog")
     assert caught.value.code == code
     assert capsys.readouterr() == ("", err)
 
@@ -246,11 +249,11 @@ def test_the_description_is_the_given_file_where_it_has_brokers(tmp_path: Path) 
     with_brokers.write_text(CLUSTER)
     without.write_text("[fanmail]\n")
     run_dir = str(tmp_path / "run")
-    assert process.description_path(Settings(config=str(with_brokers), run_dir=run_dir)) == with_brokers
-    assert process.description_path(Settings(config=str(without), run_dir=run_dir)) == tmp_path / "run/cluster.toml"
-    assert process.description_path(Settings(run_dir=run_dir)) == tmp_path / "run/cluster.toml"
+    assert start.description_path(Settings(config=str(with_brokers), run_dir=run_dir)) == with_brokers
+    assert start.description_path(Settings(config=str(without), run_dir=run_dir)) == tmp_path / "run/cluster.toml"
+    assert start.description_path(Settings(run_dir=run_dir)) == tmp_path / "run/cluster.toml"
     with pytest.raises(StartError, match=r"gone\.toml: No such file"):
-        process.description_path(Settings(config=str(tmp_path / "gone.toml")))
+        start.description_path(Settings(config=str(tmp_path / "gone.toml")))
 
 
 def test_the_same_brokers_keep_the_epoch_and_others_get_the_next(tmp_path: Path) -> None:
@@ -283,24 +286,24 @@ def test_a_run_directory_too_long_for_sockets_is_refused_before_anything_is_writ
 
 
 def test_front_n_listens_on_the_first_port_and_n() -> None:
-    assert process.ports_of(8100, 3) == [8100, 8101, 8102]
-    assert process.ports_of(65535, 1) == [65535]
-    assert process.ports_of(0, 2) == [0, 0]
+    assert start.ports_of(8100, 3) == [8100, 8101, 8102]
+    assert start.ports_of(65535, 1) == [65535]
+    assert start.ports_of(0, 2) == [0, 0]
     with pytest.raises(StartError, match="port 65536 is over 65535"):
-        process.ports_of(65534, 3)
+        start.ports_of(65534, 3)
 
 
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"^port {port} on 127\.0\.0\.1 is in use$"):
-            process.check_ports(["127.0.0.1"], [port])
-    process.check_ports(["127.0.0.1"], [port])
+            start.check_ports(["127.0.0.1"], [port])
+    start.check_ports(["127.0.0.1"], [port])
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
     with pytest.raises(StartError, match=r"port 8100 on 192\.0\.2\.1 cannot be used: "):
-        process.check_ports(["192.0.2.1"], [8100])
+        start.check_ports(["192.0.2.1"], [8100])
 
 
 # --- the starters, with the supervisor replaced

@@ -29,10 +29,10 @@ from broker.records import (
 )
 from broker.store.base import Store, StoreError
 from broker.store.memory import MemoryStore
-from broker.store.sqlite import Owner, SqliteStore
-from broker.store.thresholds import DEFAULT, StoreThresholds
-from common import ops
-from common.ops import Op
+from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, loaded
 from tests.support.life import LIFE, live
 from tests.support.mirror import FailingStore, MirrorStore

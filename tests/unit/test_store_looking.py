@@ -14,17 +14,17 @@ import pytest
 
 from broker import start
 from broker.records import SubscriptionEnded
-from broker.store import files, pages, sqlite
 from broker.store.base import UnusableStoreError
-from broker.store.copying import copy_anew
-from broker.store.files import FILE, LOCK, marked
-from broker.store.inspection import inspect
-from broker.store.sqlite import Owner, SqliteStore
+from broker.store.sqlite import files, pages, store
+from broker.store.sqlite.copying import copy_anew
+from broker.store.sqlite.files import FILE, LOCK, marked
+from broker.store.sqlite.inspection import inspect
+from broker.store.sqlite.store import Owner, SqliteStore
 from broker.tools import restore
+from common.cluster.description import BrokerAddress, ClusterMap
 from common.config import StartBrokersSettings
 from common.errors import StartError
-from common.partition import BrokerAddress, ClusterMap
-from common.run_dir import lock_file, lock_to_look
+from common.process.run_dir import lock_file, lock_to_look
 from tests.support.driver import STORE_ID, BrokerDriver, loaded
 from tests.support.life import LIFE, live
 from tests.support.snapshot import snapshot
@@ -182,7 +182,7 @@ def test_a_first_start_that_is_killed_at_any_step_is_followed_by_one_that_works(
             watched(pages.Pages, name)
         for name in ("xWrite", "xSync", "xTruncate"):
             watched(pages._File, name)
-        for owner, name in ((sqlite, "mark"), (files.os, "pwrite"), (files.os, "fsync")):
+        for owner, name in ((store, "mark"), (files.os, "pwrite"), (files.os, "fsync")):
             watched(owner, name)
         lock = lock_file(folder / LOCK)
         store = open_store(folder)

@@ -12,14 +12,14 @@ from typing import Any
 import apsw
 import pytest
 
-from broker.state import State
+from broker.state.state import State
 from broker.store.base import UnusableStoreError
-from broker.store.files import FILE
-from broker.store.inspection import inspect
-from broker.store.schema import VERSION
-from broker.store.sqlite import Owner, SqliteStore
-from common import ops
-from common.ops import Op
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.inspection import inspect
+from broker.store.sqlite.schema import VERSION
+from broker.store.sqlite.store import Owner, SqliteStore
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, loaded
 from tests.support.life import BATCH, OFFSETS
 from tests.support.snapshot import check_state, pieces_of, snapshot

@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from common.supervise import Backoff
+from common.process.supervise import Backoff
 
 ROOT = Path(__file__).resolve().parents[2]
 
 SUPERVISOR = """
 import json, logging, os, signal, sys
 from common import supervise
-from common.process import die_with_parent
-from common.supervise import Child, Supervisor
+from common.process.start import die_with_parent
+from common.process.supervise import Child, Supervisor
 
 class Line(logging.Formatter):
     def format(self, r):
@@ -50,7 +50,7 @@ sys.exit(Supervisor(children, log, on_ready=lambda: print("all ready", flush=Tru
 
 CHILD = """
 import os, signal, sys
-from common.process import announce_ready, die_with_parent
+from common.process.start import announce_ready, die_with_parent
 name = sys.argv[1]
 
 def say(*words):

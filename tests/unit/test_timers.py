@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from broker.state.timers import Timers
 from broker.thresholds import DEFAULT
-from broker.timers import Timers
 
 
 @pytest.fixture

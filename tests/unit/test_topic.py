@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from broker.state.topic import Topic
+from broker.state.topic_settings import TopicSettings
 from broker.thresholds import DEFAULT
-from broker.topic import Topic
-from broker.topic_settings import TopicSettings
 from tests.support.counting import calls_of
 from tests.support.driver import BrokerDriver
 from tests.support.snapshot import topic_snapshot

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from broker.piece import MESSAGE_COST
-from broker.state import SUBSCRIPTION_COST, TOPIC_COST
-from broker.topic_settings import TopicRule, TopicRules, TopicSettings, parse_rules
-from common import ops
-from common.ops import Op
+from broker.state.piece import MESSAGE_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.topic_settings import TopicRule, TopicRules, TopicSettings, parse_rules
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.counting import calls_of
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, snapshot

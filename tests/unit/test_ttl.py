@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.topic_settings import TopicRule
-from common import ops
-from common.ops import Op
+from broker.state.topic_settings import TopicRule
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.counting import calls_of
 from tests.support.driver import BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, gauges

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from broker.thresholds import DEFAULT
-from common import ops
-from common.ops import Op
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import ROOMY, Asked, BrokerDriver
 from tests.support.tiny import TINY
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker.dispatch.waiters import SILENCE, Waiter, Waiters
 from broker.thresholds import DEFAULT
-from broker.waiters import SILENCE, Waiter, Waiters
-from common import ops
-from common.ops import Op
-from common.wire import BrokerState
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.wire import BrokerState
 from tests.support.driver import SECOND, Asked, BrokerDriver, Told
 from tests.unit.test_topic import calls_of
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from broker.traffic import FUSE, Traffic
-from common import ops
+from broker.dispatch.traffic import FUSE, Traffic
 from common.errors import FanmailError
-from httpfront.call import Call, room_of
-from httpfront.link import Link
-from httpfront.windows import Windows
+from common.protocol import ops
+from httpfront.gateway.call import Call, room_of
+from httpfront.gateway.link import Link
+from httpfront.gateway.windows import Windows
 
 
 def windows(bodies: int = 10, answers: int = 10) -> Windows:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from msgspec import Raw, Struct
 from msgspec.structs import astuple
 
-from common import ops, wire
-from common.ops import OPS, Op
-from common.wire import WireError
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
+from common.protocol.wire import WireError
 from tests.support import hostile
 from tests.support.driver import NOTHING
 from tests.unit.test_wire_bytes import GOLDEN_REPLIES

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common import ops, wire
-from common.ops import Op
+from common.protocol import ops, wire
+from common.protocol.ops import Op
 from tests.support.driver import NOTHING
 
 INCARNATION = 2**40 + 5

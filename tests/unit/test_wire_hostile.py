@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.limits import Limits
+from broker.operations.limits import Limits
 from broker.records import Finished, SubscriptionSet
-from common import ops, wire
-from common.ops import OPS, Op
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
 from tests.support import hostile
 from tests.support.driver import IDENTITY, NOTHING, STORE_ID, BrokerDriver, batch, loaded, receipt_of
 from tests.support.mirror import MirrorStore

@@ -1,0 +1,219 @@
+"""Servers as processes of their own: started, asked for their memory and processor time, stopped by their id."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.harness.wires import IPC, describe, free_port
+from common.cluster.description import ClusterMap, load_cluster
+from common.process.start import READY_FD, SUPERVISOR
+
+START_SECONDS = 15.0
+STOP_SECONDS = 15.0
+READY_PATH = "/readyz?strict=1"
+"""What a front answers below 400 when all its brokers are ready."""
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class BenchError(Exception):
+    """A measurement cannot be made, or would not mean what it says; one line for the person at the terminal."""
+
+
+class Process:
+    """A child. It is told to end when this process dies, however that happens."""
+
+    def __init__(self, module: str, *arguments: str, log: Path) -> None:
+        """Starts `python -m module`; its standard error goes to the file `log`."""
+        self._ready, ready = os.pipe()
+        env = {name: value for name, value in os.environ.items() if not name.startswith("FANMAIL_")}
+        env |= {SUPERVISOR: str(os.getpid()), READY_FD: str(ready)}
+        self.name = " ".join((module, *arguments))
+        self.log = log
+        self._began = time.perf_counter()
+        with log.open("ab") as stream, open(ready, "wb"):
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                pass_fds=(ready,),
+            )
+        self.pid = self._child.pid
+
+    def ready(self, seconds: float) -> float:
+        """Waits until it says that it is ready, as brokers and fronts say to their supervisor; the seconds from its
+        start until then. Once. Raises `BenchError` after so many seconds, or when it has ended.
+        """
+        heard = select.select([self._ready], [], [], seconds)[0]
+        took = time.perf_counter() - self._began
+        if not heard:
+            raise BenchError(f"{self.name} was not ready after {seconds:g} s")
+        if not os.read(self._ready, 1):
+            self._child.wait(STOP_SECONDS)
+            self.check()
+        return took
+
+    def check(self) -> None:
+        """Raises `BenchError` with the last line of its log where the process has ended."""
+        if self._child.poll() is not None:
+            lines = self.log.read_text(errors="replace").splitlines() or ["(its log is empty)"]
+            raise BenchError(f"{self.name} ended with {self._child.returncode}: {lines[-1]}")
+
+    def rss(self) -> int:
+        """Bytes of memory in use now."""
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """The most bytes of memory in use since `reset_peak`."""
+        return self._status("VmHWM")
+
+    def reset_peak(self) -> None:
+        """Starts `peak` anew (Linux, proc(5))."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu(self) -> float:
+        """Seconds of processor time that all its threads have used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL for one that does not end. May be called twice."""
+        self._child.terminate()
+        try:
+            self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        if self._ready >= 0:
+            os.close(self._ready)
+            self._ready = -1
+
+    def _status(self, name: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+        raise BenchError(f"{self.name} has ended")
+
+
+class Group:
+    """Processes that serve together, with a private directory for what they leave behind. A context manager."""
+
+    def __init__(self) -> None:
+        self.run_dir = Path(tempfile.mkdtemp(prefix="fanmail-bench-"))  # mode 0700
+        self.processes: list[Process] = []
+        self.ports: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in reversed(self.processes):  # fronts before brokers
+            process.stop()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def start(self, module: str, *arguments: str) -> Process:
+        """One more process of the group."""
+        process = Process(module, *arguments, log=self.run_dir / f"{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
+    def start_http(self, module: str, path: str, *arguments: str) -> Process:
+        """One more process that listens on a free port; returns when `GET path` is answered below 400."""
+        port = free_port()
+        process = self.start(module, f"--port={port}", *arguments)
+        self.ports.append(port)
+        wait_until(lambda: _answers(port, path), process)
+        return process
+
+    def start_program(self, port: int, *command: str) -> Process:
+        """One more process, of any program, that is to listen on a port; returns when it does."""
+        process = self.start("bench.harness.program", *command)
+        self.ports.append(port)
+        wait_until(lambda: _listens(port), process)
+        return process
+
+
+class Cluster(Group):
+    """Brokers and, where wanted, fronts."""
+
+    def __init__(
+        self,
+        brokers: int,
+        fronts: int = 0,
+        *,
+        access_log: bool = False,
+        broker_flags: tuple[str, ...] = (),
+        wire: str = IPC,
+    ) -> None:
+        super().__init__()
+        description = self.run_dir / "cluster.toml"
+        text, self.keys = describe(brokers, self.run_dir, wire)
+        description.write_text(text)
+        self.map: ClusterMap = load_cluster(description, insecure=True)
+        secured = f"--curve-dir={self.run_dir}" if self.keys else "--insecure"
+        place = (f"--run-dir={self.run_dir}", secured)
+        self._broker_flags = (*place, *broker_flags)
+        try:
+            self.brokers = [self.start("broker", f"--id=b{n}", *self._broker_flags) for n in range(brokers)]
+            log = f"--access-log={'on' if access_log else 'off'}"
+            self.ops_ports = [free_port() for _ in range(fronts)]
+            self.fronts = [
+                self.start_http("httpfront", READY_PATH, *place, log, f"--ops-port={port}") for port in self.ops_ports
+            ]
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def restart(self, number: int, seconds: float) -> float:
+        """Stops a broker and starts it again; the seconds from its start until it is ready, at most so many."""
+        stopped = self.brokers[number]
+        stopped.stop()
+        fresh = Process("broker", f"--id=b{number}", *self._broker_flags, log=stopped.log)
+        self.brokers[number] = self.processes[self.processes.index(stopped)] = fresh
+        return fresh.ready(seconds)
+
+
+def wait_until(ready: Callable[[], bool], process: Process) -> None:
+    """Looks again and again; `BenchError` after `START_SECONDS` or when the process has ended."""
+    ends = time.monotonic() + START_SECONDS
+    while not ready():
+        process.check()
+        if time.monotonic() > ends:
+            raise BenchError(f"{process.name} was not ready after {START_SECONDS:g} s")
+        time.sleep(0.02)
+
+
+def wait_for_front(port: int, front: Process) -> None:
+    """Until a front has found its brokers ready. Raises `BenchError` after `START_SECONDS`."""
+    wait_until(lambda: _answers(port, READY_PATH), front)
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 400
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,20 @@
+"""`python -m bench.harness.program COMMAND ...`: becomes another program, which ends with whoever started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from common.process.start import die_with_parent
+
+
+def main() -> None:
+    """Does not return."""
+    die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

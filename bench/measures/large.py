@@ -1,0 +1,153 @@
+"""1,000 messages of 64 KiB published and read through one front: MB a second, and what stays of the memory."""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from statistics import median
+
+from bench.harness.measurement import Options, Row, Section, at_most, ratio, say, turns
+from bench.harness.processes import BenchError, Cluster, Group, Process
+
+MESSAGES = 1000
+SIZE = 64 * 1024
+CONNECTIONS = 4
+BODY = bytes(range(256)) * (SIZE // 256)
+SETTLE = 1.0
+"""Seconds after the last answer until the memory is looked at."""
+KEPT_AIM = 0.1
+"""Of the bytes published, what may still be held when all is read."""
+MIB = 1024 * 1024
+
+_PUBLISH = b"POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % SIZE + BODY
+_READ = b"GET /large/user HTTP/1.1\r\nHost: localhost\r\n\r\n"
+_SUBSCRIBE = b"POST /large/user HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+
+
+def measure(options: Options) -> Section:
+    """Interleaved with a bare application on waitress that reads and answers as much."""
+    speeds: dict[str, list[float]] = {}
+    costs: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        ours = stack.enter_context(Cluster(1, 1))
+        bare = stack.enter_context(Group())
+        bare.start_http("bench.rivals.bare", "/", "--server=waitress", f"--size={SIZE}")
+        servers = {"Fanmail": ours.ports[0], "waitress": bare.ports[0]}
+        subscribe(ours.ports[0])
+        watched = {"broker": ours.brokers[0], "front": ours.fronts[0]}
+        memory = {name: _Memory(process) for name, process in watched.items()}
+
+        def load(name: str, kind: str, request: bytes, size: int) -> None:
+            processes = watched if name == "Fanmail" else {"bare": bare.processes[0]}
+            before = {each: process.cpu() for each, process in processes.items()}
+            speeds.setdefault(f"{name} {kind}", []).append(_load(servers[name], request, MESSAGES, size))
+            for each, process in processes.items():
+                cost = (process.cpu() - before[each]) / MESSAGES * 1e6
+                costs.setdefault(f"{each} {kind}", []).append(cost)
+
+        for number in range(options.rounds):
+            for name in turns(servers, number):
+                load(name, "publish", _PUBLISH, 0)
+                load(name, "read", _READ, SIZE)
+            time.sleep(SETTLE)
+            for each in memory.values():
+                each.look()
+            say(f"large bodies, round {number + 1}/{options.rounds}")
+    title = f"{MESSAGES:,} messages of 64 KiB through one front, {CONNECTIONS} connections"
+    section = Section(title, "bare Falcon application on", "µs of cpu a message")
+    section.rows = [_speed_row(kind, speeds, costs) for kind in ("publish", "read")]
+    section.rows += [_memory_row(name, each) for name, each in memory.items()]
+    section.data = {
+        "mb_per_second": speeds,
+        "cpu": costs,
+        "memory": {name: vars(each) for name, each in memory.items()},
+    }
+    for each in section.data["memory"].values():
+        del each["process"]
+    return section
+
+
+class _Memory:
+    """Resident memory of one process, in bytes."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        process.reset_peak()
+        self.before = process.rss()
+        self.peak = 0
+        self.after: list[int] = []
+        """When everything of a round is read."""
+
+    def look(self) -> None:
+        """Once more."""
+        self.peak = self.process.peak()
+        self.after.append(self.process.rss())
+
+
+def _speed_row(kind: str, speeds: dict[str, list[float]], costs: dict[str, list[float]]) -> Row:
+    ours, bare = speeds[f"Fanmail {kind}"], speeds[f"waitress {kind}"]
+    cost = ", ".join(f"{name} {median(costs[f'{name} {kind}']):.0f}" for name in ("front", "broker", "bare"))
+    against = f"waitress {median(bare):.0f} MB/s"
+    return Row(kind, f"{median(ours):.0f} MB/s", against, ratio(ours, bare), remark=cost)
+
+
+def _memory_row(name: str, memory: _Memory) -> Row:
+    shown = f"{memory.before / MIB:.0f} MiB, peak {memory.peak / MIB:.0f}, all read {memory.after[-1] / MIB:.0f}"
+    published = MESSAGES * SIZE
+    kept = max(0, memory.after[-1] - memory.before) / published
+    aim, met = at_most(kept, KEPT_AIM)
+    against = f"all that was published {published / MIB:.0f} MiB"
+    return Row(f"memory of the {name}", shown, against, kept, aim, met, "the ratio is what is still held of it")
+
+
+def subscribe(port: int) -> None:
+    """The reader of `publish` and `read`."""
+    _load(port, _SUBSCRIBE, 1, 0)
+
+
+def publish(port: int, count: int) -> float:
+    """MB a second of so many bodies."""
+    return _load(port, _PUBLISH, count, 0)
+
+
+def read(port: int, count: int) -> float:
+    """MB a second of so many that have been published."""
+    return _load(port, _READ, count, SIZE)
+
+
+def _load(port: int, request: bytes, count: int, size: int) -> float:
+    """MB a second of `SIZE` each, over `CONNECTIONS` connections. Raises `BenchError` for another answer than 200
+    with `size` bytes."""
+
+    def share(number: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(number, count, CONNECTIONS):
+                connection.sendall(request)
+                _expect(connection, size)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(share, range(CONNECTIONS)))
+    return count * SIZE / 1e6 / (time.perf_counter() - began)
+
+
+def _expect(connection: socket.socket, size: int) -> None:
+    head, body = b"", 0
+    while b"\r\n\r\n" not in head:
+        head += _some(connection)
+    head, _, rest = head.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200") or b"content-length: %d\r\n" % size not in head.lower() + b"\r\n":
+        raise BenchError(f"not a 200 of {size} bytes: {head[:200].decode('latin-1')!r}")
+    body = len(rest)
+    while body < size:
+        body += len(_some(connection))
+
+
+def _some(connection: socket.socket) -> bytes:
+    data = connection.recv(256 * 1024)
+    if not data:
+        raise BenchError("the server closed the connection")
+    return data

@@ -1,0 +1,156 @@
+"""How long a broker takes to start from a store with a million messages or subscriptions, and its memory then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from bench.harness.disk import data_folder, out_of_memory, size_of, sqlite_flags
+from bench.harness.measurement import Options, Row, Section, at_most, say
+from bench.harness.processes import BenchError, Group
+from bench.loads.broker_client import BrokerClient
+from bench.loads.scripts import make_batch
+from bench.measures.http import BROKER_FLAGS
+from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.store import Owner, SqliteStore
+from common.clock import NEW
+from common.cluster.description import describe_local, load_cluster
+
+AIM = 5.0
+"""Seconds for each million."""
+MILLION = 1_000_000
+TOPICS = 100
+PATIENCE = 120.0
+"""Seconds until a broker must be ready."""
+COMMIT = 10_000
+"""Records of one commit while a store is filled."""
+USER = b"user%08d"
+MIB = 1024 * 1024
+
+
+class Case(NamedTuple):
+    """A store full of one thing."""
+
+    name: str
+    records: Callable[[int], Iterator[Record]]
+    """What fills it with so many."""
+    gauge: str
+    """What of `Loaded` counts them."""
+
+
+def measure(options: Options) -> Section:
+    """Each store is loaded once a round from the system's memory, and once from the disk."""
+    section = Section("Start of a broker on its store: s until it is ready", "an empty store", "memory; store file")
+    count = options.amount(MILLION)
+    with data_folder() as empty, Loader(empty) as loader:
+        nothing = [loader.load().seconds for _ in range(options.rounds)]
+    section.data = {"count": count, "empty": nothing, "cases": []}
+    for case in CASES:
+        with data_folder() as folder, Loader(folder) as loader:
+            loader.fill(case.records(count))
+            rounds = [(loader.load(), loader.load(from_disk=True)) for _ in range(options.rounds)]
+            for each in (each for pair in rounds for each in pair):
+                if getattr(each, case.gauge) < count:
+                    raise BenchError(f"of {count} {case.name} the broker has {getattr(each, case.gauge)}")
+            size = size_of(folder)
+        seconds, cold = (median(pair[which].seconds for pair in rounds) for which in (0, 1))
+        rss = int(median(pair[0].rss for pair in rounds))
+        say(f"loading, {count:,} {case.name}: {seconds:.2f} s, from the disk {cold:.2f} s")
+        aim, met = at_most(seconds, AIM * count / MILLION)
+        shown = f"{seconds:.2f}, from the disk {cold:.2f}"
+        remark = f"{rss / MIB:,.0f} MiB; {size / MIB:,.0f} MiB"
+        section.rows.append(Row(f"{count:,} {case.name}", shown, f"{median(nothing):.2f}", None, aim, met, remark))
+        raw = {"name": case.name, "seconds": [warm.seconds for warm, _ in rounds], "rss": rss, "file": size}
+        section.data["cases"].append(raw | {"from_disk": [each.seconds for _, each in rounds]})
+    return section
+
+
+class Loaded(NamedTuple):
+    """One start of a broker."""
+
+    seconds: float
+    rss: int
+    """Bytes in memory once it is ready."""
+    messages: int
+    subscriptions: int
+
+
+class Loader(Group):
+    """Brokers that start one after the other from the same store. A context manager."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__()
+        self._data = data
+        description = self.run_dir / "cluster.toml"
+        description.write_text(describe_local(1, self.run_dir))
+        self._map = load_cluster(description)
+
+    def fill(self, records: Iterator[Record]) -> None:
+        """A new store with what these come to."""
+        folder = self._data / self._map.brokers[0].id
+        folder.mkdir(0o700)
+        store = SqliteStore(folder, Owner(self._map.name, folder.name, folder.name), "00000000", 0)
+        for _ in store.load():
+            pass
+        while burst := list(islice(records, COMMIT)):
+            store.commit(burst, NEW)
+        store.close()
+
+    def load(self, from_disk: bool = False) -> Loaded:
+        """Starts a broker, and stops it when it is ready. Raises `BenchError` where it cannot be ready."""
+        file = self._data / self._map.brokers[0].id / FILE
+        if from_disk:
+            out_of_memory(file)
+        flags = (f"--run-dir={self.run_dir}", *BROKER_FLAGS, *sqlite_flags(self._data))
+        process = self.start("broker", f"--id={file.parent.name}", *flags)
+        seconds, rss = process.ready(PATIENCE), process.rss()
+        with BrokerClient(self._map, self._map.brokers[0]) as client:
+            gauges = client.stats()
+        process.stop()
+        return Loaded(seconds, rss, gauges["messages"], gauges["subscriptions"])
+
+
+def _singles(count: int) -> Iterator[Record]:
+    """Each a publish of its own, spread over some topics."""
+    now = time.time_ns() // 1_000_000
+    yield from _topics()
+    for n in range(count):
+        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, b"", b"%0100d" % n, piece=n + 1)
+
+
+def _batches(count: int) -> Iterator[Record]:
+    """In batches of 1,000."""
+    now = time.time_ns() // 1_000_000
+    batch = make_batch(1000, 100)
+    step = 4 + batch.size
+    offsets = b"".join((n * step).to_bytes(4, "little") for n in range(batch.messages + 1))
+    yield from _topics()
+    for n in range(count // batch.messages):
+        seq = n // TOPICS * batch.messages + 1
+        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, b"", batch.frames, batch.messages, offsets, 0, n + 1)
+
+
+def _subscriptions(count: int) -> Iterator[Record]:
+    """Spread over some topics, of users of their own."""
+    yield from _topics()
+    for n in range(count):
+        yield SubscriptionSet(b"topic%d" % (n % TOPICS), USER % n, 1)
+
+
+def _topics() -> Iterator[Record]:
+    """Each with one subscriber."""
+    for n in range(TOPICS):
+        yield TopicBegan(b"topic%d" % n, n + 1, 1)
+        yield SubscriptionSet(b"topic%d" % n, b"u", 1)
+
+
+CASES = (
+    Case("messages of 100 bytes", _singles, "messages"),
+    Case("messages in batches of 1,000", _batches, "messages"),
+    Case("subscriptions", _subscriptions, "subscriptions"),
+)

@@ -1,0 +1,92 @@
+"""Other servers that carry messages, where they are installed, beside one front and one broker in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench.harness.measurement import Options, Row, Section, say, turns
+from bench.loads.scripts import fetch_batches, get_each, make_batch, publish_batches, publish_each
+from bench.loads.station import CONNECTIONS, Figures, Station, mailbox
+from bench.rivals import nchan, redis_streams
+from bench.rivals.nchan import NchanPeer
+from bench.rivals.redis_streams import RedisPeer
+
+BATCH = make_batch(1000, 100)
+BATCHES = 200
+"""Of each connection in one round; redis-py has a quarter of it on its only one."""
+SINGLES = 4000
+"""Messages of each connection in one round; Nchan has five times as many."""
+OURS = "Fanmail"
+OUR_BATCHES = f"{OURS} in batches"
+OUR_SINGLES = f"{OURS} one at a time"
+
+Run = Callable[[], None]
+
+
+def measure(options: Options) -> Section:
+    """A line that says so for a peer that is not installed."""
+    figures = Figures()
+    batches, singles = options.amount(BATCHES), options.amount(SINGLES)
+    absent = {"Redis": redis_streams.missing(), "Nchan": nchan.missing()}
+    with ExitStack() as stack:
+        runs: dict[str, Run] = {}
+        if not all(absent.values()):
+            ours = stack.enter_context(Station())
+            ours.figures = figures
+        if not absent["Redis"]:
+            redis = RedisPeer(stack)
+            runs[OUR_BATCHES] = lambda: _batches(ours, batches)
+            runs["Redis"] = lambda: redis.run(figures, BATCH, batches)
+            runs["redis-py"] = lambda: redis.run_library(figures, BATCH, -(-batches // 4))
+        if not absent["Nchan"]:
+            nchan = NchanPeer(stack)
+            runs[OUR_SINGLES] = lambda: _singles(ours, singles)
+            runs["Nchan"] = lambda: nchan.run(figures, BATCH.size, singles * 5)
+        for run in runs.values():
+            run()  # warm
+        figures.forget()
+        for number in range(options.rounds if runs else 0):
+            for name in turns(runs, number):
+                runs[name]()
+            shown = ", ".join(f"{kind} {rates[-1]:,.0f}" for kind, rates in figures.rates.items())
+            say(f"peers, round {number + 1}/{options.rounds}: {shown}")
+    title = f"Other servers, {BATCH.size}-byte messages, {CONNECTIONS} connections: messages a second"
+    section = Section(title, "the other", "µs of cpu a message", data=figures.raw())
+    section.rows = [row for name in absent for row in _rows(name, absent[name], figures)]
+    return section
+
+
+def _batches(ours: Station, batches: int) -> None:
+    ours.subscribe(ours.topics)
+    total = batches * BATCH.messages * CONNECTIONS
+    ours.timed(f"{OUR_BATCHES} publish", total, lambda topic: publish_batches(topic, BATCH, batches))
+    ours.timed(f"{OUR_BATCHES} fetch", total, lambda topic: fetch_batches(mailbox(topic), BATCH, batches))
+
+
+def _singles(ours: Station, singles: int) -> None:
+    ours.subscribe(ours.topics)
+    total = singles * CONNECTIONS
+    ours.timed(f"{OUR_SINGLES} publish", total, lambda topic: publish_each(topic, BATCH.size, singles))
+    ours.timed(f"{OUR_SINGLES} read", total, lambda topic: get_each(mailbox(topic), BATCH.size, singles))
+
+
+def _rows(peer: str, absent: str, figures: Figures) -> list[Row]:
+    if absent:
+        return [Row(peer, "", f"skipped: {absent}")]
+    if peer == "Nchan":
+        return [
+            _row("publish one at a time", f"{OUR_SINGLES} publish", "Nchan publish", "Nchan", figures),
+            _row("read one at a time", f"{OUR_SINGLES} read", "Nchan read", "Nchan, long poll", figures),
+        ]
+    return [
+        _row(f"{way} in batches of {BATCH.messages:,}", f"{OUR_BATCHES} {way}", f"{program} {way}", shown, figures)
+        for program, shown in (("Redis", "Redis Streams"), ("redis-py", "Redis Streams through redis-py"))
+        for way in ("publish", "fetch")
+    ]
+
+
+def _row(name: str, kind: str, other: str, peer: str, figures: Figures) -> Row:
+    against = f"{peer} {figures.rate(other):,.0f}/s"
+    cost = f"{figures.cost(kind)}; {figures.cost(other)}"
+    return Row(name, f"{figures.rate(kind):,.0f}/s", against, figures.ratio(kind, other), remark=cost)

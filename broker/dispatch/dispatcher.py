@@ -1,0 +1,299 @@
+"""The chokepoint: everything that holds for all operations is checked, counted and answered here, once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+
+from broker.dispatch.gauges import gauges
+from broker.dispatch.identity import Identity as Identity
+from broker.dispatch.request_log import RequestLog
+from broker.dispatch.scheduled import DueWork
+from broker.dispatch.traffic import Traffic
+from broker.dispatch.waiters import Waiter, Waiters
+from broker.operations import admin_delayed
+from broker.operations.admin_topics import list_topics
+from broker.operations.context import BrokenInvariantError, Core
+from broker.operations.handlers import HANDLERS
+from broker.server.peers import Outgoing
+from broker.store.backup_job import Backups
+from broker.store.base import StoreError
+from common.clock import Now
+from common.cluster.description import ClusterMap
+from common.errors import FanmailError
+from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
+from common.protocol.wire import BrokerState, Request, RequestFrame, WireError
+
+log = logging.getLogger("fanmail.broker")
+
+_KNOWN = {int(op): (op, op.name, OPS[op], HANDLERS.get(op)) for op in Op}
+_BIGGEST_NAME = 1024
+_NOTHING = ops.Nothing()
+_NO_BODY = ops.Run(0, 0, 0, b"", b"")
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What one message from a front came to."""
+
+    replies: list[Outgoing]
+    """Of the requests that are answered at once; a WAIT is answered by `turn`."""
+    goodbye: bool = False
+    """The front will send nothing more to this incarnation."""
+
+
+class Dispatcher:
+    """Turns one message into replies; changes state through the handlers only."""
+
+    def __init__(
+        self,
+        core: Core,
+        identity: Identity,
+        cluster_map: ClusterMap,
+        backups: Backups | None = None,
+        request_log: RequestLog | None = None,
+        traffic: Traffic | None = None,
+    ) -> None:
+        """`backups` makes copies of the store, where there is any; `traffic` bounds what is under way."""
+        self.request_log = request_log or RequestLog()
+        self._work = self._watched if self.request_log.every else self._answer
+        self.core = core
+        self.identity = identity
+        self.map = cluster_map
+        self.state = BrokerState.READY
+        self.newest_map_seen = cluster_map.epoch
+        """The greatest map epoch that a front has named; above `map.epoch` the description is read again."""
+        self.counters: Counter[str] = core.counters
+        self.waiters = Waiters(self._pending, core.thresholds)
+        self._due = DueWork(core, self.waiters)
+        self._backups = backups
+        self.traffic = traffic or Traffic()
+
+    def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
+        """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
+        if self.state is not BrokerState.READY:
+            self.waiters.end_some()
+        answers = []
+        for wake in self.waiters.turn(now.mono):
+            self._call_ended(wake.topic, wake.user, now)
+            answers.append((wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket)))))
+        return answers
+
+    def run_due(self, now: Now) -> None:
+        """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
+        if self.core.looks != self.core.thresholds.looks:
+            self.core.turn_begins()
+        if self.state is BrokerState.READY:
+            self._due.run(now)
+            self._tell_awake()
+
+    def patience(self, now: Now) -> float | None:
+        """Milliseconds until something is due, 0 or less for now; None where nothing is."""
+        if self.waiters.busy or (self.waiters.count and self.state is not BrokerState.READY):
+            return 0
+        due = self.waiters.next_due()
+        waits = [(due - now.mono) / 1000] if due is not None else []
+        if self.state is BrokerState.READY and (wait := self._due.wait(now)) is not None:
+            waits.append(wait)
+        return min(waits, default=None)
+
+    def handle(
+        self, frames: list[bytes], now: Now, peer_id: bytes = b"", spill: Callable[[list[Outgoing]], Now] | None = None
+    ) -> Arrived:
+        """Raises nothing but `StoreError` and `BrokenInvariantError`, whatever the bytes. `peer_id` is whom parked
+        requests are answered. `spill` takes replies early, where there are very many bytes of them; that takes
+        its time, so it says what the time is then.
+        """
+        try:
+            frame = wire.unpack_requests(frames)
+        except WireError as error:
+            return self._refuse(error)
+        self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
+        self.traffic.taken(peer_id, frame.taken)
+        arrived, size, most = Arrived([]), 0, self.core.thresholds.spilled_bytes
+        body = frames[1] if len(frames) == 2 else None
+        for request in frame.requests:
+            answer = self._work(frame, request, body, now, peer_id)
+            if answer is not None:
+                arrived.replies.append(answer)
+                size += len(answer.packed) + len(answer.body or b"")
+                if size > most and spill is not None:
+                    now = spill(arrived.replies)
+                    arrived.replies, size = [], 0
+            arrived.goodbye |= request.op == Op.GOODBYE and frame.incarnation == self.identity.incarnation
+        return arrived
+
+    def _refuse(self, error: WireError) -> Arrived:
+        self.counters["errors.wire"] += 1
+        log.warning("message not understood", extra={"reason": str(error), "answered": len(error.ids)})
+        return Arrived([Outgoing(wire.pack_error(each, "bad-request", str(error))) for each in error.ids])
+
+    def _watched(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Outgoing | None:
+        """The same as `_answer`, and the log is told."""
+        began = self.request_log.read()
+        answer = self._answer(frame, request, body, now, peer_id)
+        self.request_log.operation(request, answer and answer.packed, self.request_log.read() - began)
+        return answer
+
+    def _answer(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Outgoing | None:
+        """The reply, None for a request that is parked."""
+        of = request.request_id
+        try:
+            result: Any = self._execute(frame, request, body, now, peer_id)
+            kind = type(result)
+            if kind is ops.Wait:
+                waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
+                self.waiters.park(request.topic, request.user, waiter)
+                return None
+            if kind is ops.Cancel:
+                self.waiters.cancel(request.topic, request.user, peer_id, result.id)
+                result = _NOTHING
+        except FanmailError as error:
+            self.counters[f"errors.{error.code}"] += 1
+            return Outgoing(wire.pack_error(request.id, error.code, error.detail, error.fields), None, of)
+        except WireError as error:
+            self.counters["errors.wire"] += 1
+            return Outgoing(wire.pack_error(request.id, "bad-request", str(error)), None, of)
+        except StoreError:
+            raise  # the state may be half-way: nobody is answered
+        except Exception as error:
+            self.counters["errors.internal"] += 1
+            self.request_log.failed(request)
+            if self.core.changed:
+                raise BrokenInvariantError(f"{Op(request.op).name} failed after a change of state") from error
+            return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"), None, of)
+        if kind is ops.Message or kind is ops.Batch:
+            return self._hand_out(request, result)
+        return Outgoing(wire.pack_reply(request.id, result), None, of)
+
+    def _hand_out(self, request: Request, result: Any) -> Outgoing:
+        """The reply with a `Message` or a `Batch`; what leaves is counted."""
+        holder: ops.Message | ops.Run
+        if type(result) is ops.Message:
+            holder, count, again = result, 1, int(result.attempt > 1)
+        else:
+            holder = result.runs[0] if len(result.runs) == 1 else _NO_BODY
+            count = sum(run.count for run in result.runs)
+            again = sum(run.count for run in result.runs if run.attempt > 1)
+        self.counters["delivered"] += count
+        if again:
+            self.counters["redelivered"] += again
+        if len(holder.body) < wire.LARGE_BODY:
+            return Outgoing(wire.pack_reply(request.id, result), None, request.request_id)
+        large, holder.body = holder.body, b""
+        return Outgoing(wire.pack_reply(request.id, result), large, request.request_id)
+
+    def _execute(
+        self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
+    ) -> Struct | None:
+        known = _KNOWN.get(request.op)
+        if known is None:
+            raise WireError(f"operation {request.op} is not known here")
+        op, name, spec, handler = known
+        args = wire.unpack_args(request)
+        if handler is None:
+            return self._control(op, args, now)
+        if not 0 < len(request.topic) <= _BIGGEST_NAME or len(request.user) > _BIGGEST_NAME:
+            raise WireError("a topic has 1 to 1024 bytes, a user at most as many")
+        self._check(frame, request, now)
+        if spec.on_user != bool(request.user):
+            raise WireError(f"operation {name} {'needs a' if spec.on_user else 'takes no'} user")
+        if body is not None:
+            if not isinstance(args, ops.Publish) or args.body:
+                raise WireError(f"operation {name} takes no body")
+            args.body = body
+        self.traffic.check(peer_id, args)
+        self.counters[name] += 1
+        try:
+            return self.core.state.calendar.dated(handler(self.core, request, args, now))
+        finally:
+            self._tell_waiters(op, request)
+
+    def _tell_waiters(self, op: Op, request: Request) -> None:
+        if op is Op.PUBLISH:
+            self.waiters.published(request.topic)
+        elif op is Op.TAKE or op is Op.FETCH or op is Op.PASS:
+            self.waiters.followed(request.topic, request.user)
+        elif op is Op.UNSUBSCRIBE:
+            self.waiters.ended(request.topic, request.user)
+        if self.core.awake or self.core.ended:
+            self._tell_awake()
+
+    def _tell_awake(self) -> None:
+        ended, self.core.ended = self.core.ended, []
+        for topic, user in ended:
+            self.waiters.ended(topic, user)
+        awake, self.core.awake = self.core.awake, []
+        for topic, user in awake:
+            self.waiters.available(topic, user)
+
+    def _pending(self, name: bytes, user: bytes) -> int | None:
+        topic = self.core.state.topics.get(name)
+        subscription = topic.subscriptions.get(user) if topic else None
+        return topic.pending(subscription) if topic and subscription else None
+
+    def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
+        """A parked request of this user is answered: the idle clock starts now."""
+        topic = self.core.state.topics.get(name)
+        subscription = topic.subscriptions.get(user) if topic else None
+        if subscription is not None and subscription.ledger is not None:
+            subscription.ledger.last_call = now.mono
+
+    def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
+        """Whether a request may be executed at all; what is refused here provably was not."""
+        if frame.incarnation != self.identity.incarnation:
+            raise FanmailError("wrong-incarnation", "the request was meant for an earlier process of this broker")
+        if request.deadline <= now.mono:
+            raise FanmailError("expired", "the request arrived after its deadline")
+        if self.state is BrokerState.LOADING:
+            raise FanmailError("loading", f"broker {self.identity.broker} is reading its store")
+        if self.state is not BrokerState.READY:
+            raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
+        if self.map.owner(request.topic) != self.identity.broker:
+            raise FanmailError("not-owner", f"broker {self.identity.broker} does not own this topic")
+
+    def _control(self, op: Op, args: Struct, now: Now) -> Struct:
+        if op is Op.STATS:
+            return ops.Stats(self.stats(now))
+        if isinstance(args, ops.ListTopics):
+            return list_topics(self.core, args, now)
+        if isinstance(args, ops.ListDelayedTopics):
+            return admin_delayed.list_topics(self.core, args)
+        if isinstance(args, ops.Drain):
+            self.core.refusing = args.on
+            log.warning("drained by the operator" if args.on else "drain ended by the operator")
+            return _NOTHING
+        if isinstance(args, ops.Backup):
+            if self._backups is None:
+                raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
+            return self._backups.ask(args.name)
+        if isinstance(args, ops.Ping):
+            me = self.identity
+            if (args.cluster, args.broker) != (me.cluster, me.broker):
+                self.counters["errors.wrong-peer"] += 1
+            return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows())
+        return ops.Nothing()
+
+    def change_map(self, newer: ClusterMap) -> bool:
+        """Takes a newer map, unless it gives away a slot in which this broker holds topics: then False."""
+        lost = [name for name in self.core.state.names if newer.owner(name) != self.identity.broker]
+        if lost:
+            log.error("newer map refused: it gives away topics that are held here", extra={"topics": len(lost)})
+            return False
+        log.info("newer map taken", extra={"epoch": newer.epoch})
+        self.map = newer
+        return True
+
+    def stats(self, now: Now) -> dict[str, int]:
+        """Gauges of the state and all counters. Nothing is counted anew for it."""
+        return gauges(self.core, self.traffic, now) | {"waiters": self.waiters.count} | dict(self.counters)

@@ -1,0 +1,72 @@
+"""What the operator asks of publishes that wait aside, and how they are removed. Listings look at no more than
+`Core.looks` entries in a turn of the loop.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from broker.operations.context import Core
+from broker.records import DelayEnded, PublishDelayed
+from broker.state.delayed import content_of
+from common.clock import Now
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.wire import Request
+
+
+def list_topics(core: Core, args: ops.ListDelayedTopics) -> ops.DelayedTopicPage:
+    """Some topics for which publishes wait, in order, whether anybody is subscribed to them or not."""
+    delayed, most = core.state.delayed, core.may_look(args.max)
+    names = list(islice(delayed.names.behind(args.after), most))
+    core.looks -= len(names)
+    rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.shares.of(name)) for name in names]
+    return ops.DelayedTopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
+
+
+def list_delayed(core: Core, request: Request, args: ops.ListDelayed, now: Now) -> ops.DelayedPage:
+    """Some of a topic's delayed publishes in the order in which they were accepted."""
+    numbers, most = core.state.delayed.topics.get(request.topic), core.may_look(args.max)
+    found = list(islice(numbers.behind(args.after), most)) if numbers else []
+    core.looks -= len(found)
+    rows: list[ops.DelayedRow] = []
+    room = args.max_bytes
+    for number in found:
+        rows.append(_row(core.state.delayed.publishes[number], room))
+        room -= len(rows[-1].body)
+    return ops.DelayedPage(rows, found[-1] if found else args.after, most > 0 and len(found) < most)
+
+
+def end_delayed(core: Core, request: Request, args: ops.EndDelayed, now: Now) -> ops.Counted:
+    """One of them will not be published: how many messages that were. Raises `no-delayed`. Its idempotency key stays
+    remembered: a client that repeats the publish must not bring back what the operator has removed.
+    """
+    waiting = core.state.delayed.publishes.get(args.number)
+    if waiting is None or (waiting.topic, waiting.due) != (request.topic, args.due):
+        raise FanmailError("no-delayed", "no publish of this id waits for this topic: it was published, or removed")
+    return ops.Counted(_remove(core, waiting))
+
+
+def clear_delayed(core: Core, request: Request, args: ops.ClearDelayed, now: Now) -> ops.Ended:
+    """None of them will be published: as many publishes as the turn allows."""
+    numbers = core.state.delayed.topics.get(request.topic)
+    found = list(islice(numbers.behind(0), core.may_look(args.max))) if numbers else []
+    core.looks -= len(found)
+    for number in found:
+        _remove(core, core.state.delayed.publishes[number])
+    return ops.Ended(len(found), core.state.delayed.count(request.topic))
+
+
+def _remove(core: Core, waiting: PublishDelayed) -> int:
+    core.counters["dropped.removed"] += waiting.count
+    core.emit(DelayEnded(waiting.number))
+    return waiting.count
+
+
+def _row(waiting: PublishDelayed, room: int) -> ops.DelayedRow:
+    """With no more than `room` bytes of its body."""
+    body = waiting.body[: max(0, room)]
+    return ops.DelayedRow(
+        waiting.number, waiting.due, waiting.count, content_of(waiting), waiting.ttl, waiting.headers, body,
+        bool(waiting.offsets),
+    )  # fmt: skip

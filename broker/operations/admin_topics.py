@@ -1,0 +1,137 @@
+"""What the operator asks of topics. Listings look at no more than `Core.looks` entries in a turn of the loop."""
+
+from __future__ import annotations
+
+from heapq import nlargest
+from itertools import islice
+
+from broker.operations.context import Core
+from broker.records import TopicChanged
+from broker.state.ledger import Ledger
+from broker.state.name_index import in_order
+from broker.state.piece import Piece
+from broker.state.subscription import Subscription
+from broker.state.topic import Topic
+from common.clock import Now
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.wire import Request
+
+_SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
+
+
+def list_topics(core: Core, args: ops.ListTopics, now: Now) -> ops.TopicPage:
+    """Some topics, in order; with `oldest` the worst of them."""
+    topics = core.state.topics
+    most = core.may_look(args.max)
+    names = list(islice(in_order(core.state.index, topics, args.after, args.prefix), most))
+    core.looks -= len(names)
+    rows = [_row(topics[name], now) for name in names]
+    if args.oldest > 0:
+        rows = nlargest(args.oldest, (row for row in rows if row.messages), key=lambda row: row.oldest)
+    return ops.TopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
+
+
+def describe_topic(core: Core, request: Request, args: ops.DescribeTopic, now: Now) -> ops.TopicInfo:
+    """A topic in full. Of its users so many are looked at as the turn allows."""
+    topic = find_topic(core, request.topic)
+    holders: list[bytes] = []
+    last, done = args.after, not topic.messages
+    if not done:
+        piece = topic.head_piece
+        most = core.may_look(core.looks)
+        looked = 0
+        for user in islice(in_order(topic.index, topic.subscriptions, args.after), most):
+            looked, last = looked + 1, user
+            if piece is not None and max(topic.subscriptions[user].floor, topic.head_seq) < piece.end:
+                holders.append(user)
+                if len(holders) >= args.max:
+                    break
+        core.looks -= looked
+        done = looked < most or len(holders) >= args.max
+    own = topic.changed or TopicChanged(topic.name)
+    return ops.TopicInfo(
+        _row(topic, now),
+        topic.next_seq,
+        topic.head_seq,
+        ops.TopicSettings(*topic.settings),
+        ops.TopicSettings(*(getattr(own, name) for name in _SETTINGS)),
+        holders,
+        last,
+        done,
+    )
+
+
+def change_topic(core: Core, request: Request, args: ops.ChangeTopic, now: Now) -> ops.Nothing:
+    """Sets the settings that are named; they are kept until the topic ends."""
+    topic = find_topic(core, request.topic)
+    own = topic.changed
+    values = {name: getattr(own, name) if own else None for name in _SETTINGS}
+    for name in args.names:
+        if name not in values:
+            raise FanmailError("bad-request", "no such setting of a topic")
+        values[name] = getattr(args.values, name)
+    changed = TopicChanged(topic.name, **values)
+    if changed != (own or TopicChanged(topic.name)):
+        core.emit(changed)
+    return ops.Nothing()
+
+
+def end_topic(core: Core, request: Request, args: ops.EndTopic, now: Now) -> ops.Ended:
+    """Ends subscriptions, as many as the turn allows; the topic ends with the last."""
+    topic = find_topic(core, request.topic)
+    users = list(islice(topic.subscriptions, core.may_look(args.max)))
+    core.looks -= len(users)
+    for user in users:
+        core.end_subscription(topic, user)
+        core.ended.append((topic.name, user))
+    return ops.Ended(len(users), len(topic.subscriptions))
+
+
+def list_users(core: Core, request: Request, args: ops.ListUsers, now: Now) -> ops.UserPage:
+    """Some subscriptions of a topic, in order."""
+    topic = find_topic(core, request.topic)
+    most = core.may_look(args.max)
+    users = list(islice(in_order(topic.index, topic.subscriptions, args.after), most))
+    core.looks -= len(users)
+    rows = [user_row(topic, user, topic.subscriptions[user], now) for user in users]
+    return ops.UserPage(rows, users[-1] if users else args.after, most > 0 and len(users) < most)
+
+
+def user_row(topic: Topic, user: bytes, subscription: Subscription, now: Now) -> ops.UserRow:
+    """A subscription as it stands."""
+    ledger = subscription.ledger or _NONE
+    floor = max(subscription.floor, topic.head_seq)
+    oldest = topic.piece(floor) if floor < topic.next_seq else None
+    return ops.UserRow(
+        user,
+        topic.pending(subscription),
+        ledger.leases.open,
+        len(ledger.dead.letters),
+        floor,
+        _age(oldest, now),
+        ledger.expires_after,
+        ledger.max_deliveries,
+    )
+
+
+def find_topic(core: Core, name: bytes) -> Topic:
+    """Raises `no-topic`."""
+    topic = core.state.topics.get(name)
+    if topic is None:
+        raise FanmailError("no-topic", "nobody is subscribed to this topic")
+    return topic
+
+
+def _row(topic: Topic, now: Now) -> ops.TopicRow:
+    return ops.TopicRow(
+        topic.name, topic.epoch, topic.messages, topic.bytes, len(topic.subscriptions), _age(topic.head_piece, now)
+    )
+
+
+def _age(piece: Piece | None, now: Now) -> int:
+    return 0 if piece is None else max(0, now.time - piece.time)
+
+
+_NONE = Ledger()
+"""Of who has none; never changed."""

@@ -1,0 +1,147 @@
+"""What the handlers of all operations work on: the state, its ceilings, and the records of the burst."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from broker.operations.limits import Limits
+from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
+from broker.state.piece import Piece
+from broker.state.state import State, UserOf
+from broker.state.subscription import Subscription
+from broker.state.topic import Topic
+from broker.store.base import DamagedError
+from broker.thresholds import Thresholds
+from common.clock import Now
+from common.errors import FanmailError
+from common.protocol.wire import Request
+
+log = logging.getLogger("fanmail.broker")
+
+
+class BrokenInvariantError(Exception):
+    """An unforeseen error when the state may be half-way. Nobody of the turn is answered: the process ends, and goes on
+    with what is stored.
+    """
+
+
+@dataclass(slots=True)
+class Core:
+    """Passed to every handler. A handler that raises `FanmailError` has emitted nothing that the request asked for."""
+
+    state: State
+    limits: Limits
+    counters: Counter[str] = field(default_factory=Counter)
+    """What happened, by name, since the broker began."""
+    records: list[Record] = field(default_factory=list)
+    awake: list[UserOf] = field(default_factory=list)
+    """Users of whom a message may be handed out again; taken by who knows the waiters."""
+    ended: list[UserOf] = field(default_factory=list)
+    """Users whose subscriptions the operator has ended; likewise."""
+    looks: int = field(init=False)
+    """Entries that may still be looked at in this turn."""
+    most_looks: int = 0
+    """The most entries that were looked at in one turn so far."""
+    changed: bool = False
+    """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
+    refusing: bool = False
+    """The operator drains this broker: it takes no publishes and no new subscriptions. Forgotten with the process."""
+
+    def __post_init__(self) -> None:
+        self.looks = self.thresholds.looks
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """At which this broker takes another path."""
+        return self.state.thresholds
+
+    def turn_begins(self) -> None:
+        """As many entries as ever may be looked at again."""
+        self.most_looks = max(self.most_looks, self.thresholds.looks - self.looks)
+        self.looks = self.thresholds.looks
+
+    def may_look(self, wanted: int) -> int:
+        """At how many of so many entries this turn may still look. Who has looked takes them off `looks`."""
+        return max(0, min(wanted, self.looks))
+
+    def check_open(self) -> None:
+        """Raises `draining` (503) where the operator drains this broker."""
+        if self.refusing:
+            raise FanmailError("draining", "the operator drains this broker: it goes on serving what it has")
+
+    def emit(self, record: Record) -> None:
+        """Changes the state and remembers the change for the store. Raises `MisfitError`, which ends the broker."""
+        self.changed = True
+        self.state.apply(record)
+        self.records.append(record)
+
+    def whole(self, topic: Topic, piece: Piece) -> Piece | None:
+        """The piece with its content. None where that is damaged: then the piece is set aside for all readers, and the
+        next one can be handed out. Raises `StoreError`.
+        """
+        try:
+            return self.state.contents.whole(piece)
+        except DamagedError as error:
+            self.set_aside(f"{topic.epoch}-{piece.first}", piece.count, str(error))
+            self.emit(PieceDamaged(topic.name, piece.first))
+            return None
+
+    def set_aside(self, message: str, count: int, reason: str) -> None:
+        """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
+        self.counters["dropped.damaged"] += count
+        about = {"id": message, "count": count, "reason": reason}
+        log.error("a stored message is damaged and set aside", extra=about)
+
+    def take_records(self) -> list[Record]:
+        """What changed since the last call, in order, for one `store.commit`."""
+        self.changed = False
+        records = self.records + self.state.garbage.take_freed()
+        self.records = []
+        return records
+
+    def move_head(self, topic: Topic, head: int, reason: str) -> None:
+        """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
+        counted already.
+        """
+        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
+        self.emit(HeadMoved(topic.name, head))
+
+    def end_subscription(self, topic: Topic, user: bytes) -> None:
+        """The user's unread messages are let go; the topic ends with its last subscription."""
+        self.emit(SubscriptionEnded(topic.name, user))
+        if not topic.subscriptions:
+            self.emit(TopicEnded(topic.name))
+
+
+class Mailbox(Struct, gc=False):
+    """One user's subscription to one topic, as a handler finds it."""
+
+    core: Core
+    topic: Topic
+    user: bytes
+    subscription: Subscription
+
+    def emit(self, kind: type[Record], *fields: object) -> None:
+        """Emits a record about this subscription."""
+        self.core.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
+
+
+def find(core: Core, request: Request, now: Now) -> Mailbox:
+    """The subscription of a request; its idle clock starts anew. Raises `no-subscription`."""
+    box = peek(core, request)
+    if box.subscription.ledger is not None:
+        box.subscription.ledger.last_call = now.mono
+    return box
+
+
+def peek(core: Core, request: Request) -> Mailbox:
+    """The subscription of a request, whose idle clock goes on. Raises `no-subscription`."""
+    topic = core.state.topics.get(request.topic)
+    subscription = topic.subscriptions.get(request.user) if topic else None
+    if topic is None or subscription is None:
+        raise FanmailError("no-subscription", "this user has no subscription to this topic")
+    return Mailbox(core, topic, request.user, subscription)

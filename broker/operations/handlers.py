@@ -1,0 +1,93 @@
+"""The table of handlers: for each operation a short function that checks, emits records and says the result.
+
+Called by `broker.dispatch.dispatcher` only, after its checks. A handler that raises `FanmailError` has not done what it was
+asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
+from broker.operations.context import Core, Mailbox, find
+from broker.operations.limits import on_disk
+from broker.records import SettingsSet, SubscriptionSet, TopicBegan
+from broker.state.ledger import LEDGER_COST
+from common.clock import Now
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.protocol.wire import Request
+
+
+def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:
+    """The user gets what is published from now on; an existing subscription stays as it is, but for its settings."""
+    topic = core.state.topics.get(request.topic)
+    created = topic is None or request.user not in topic.subscriptions
+    if created:
+        core.check_open()
+        settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
+        core.limits.check_subscribe(core.state, request.topic, request.user, LEDGER_COST if settings else 0)
+        if topic is None:
+            core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
+            topic = core.state.topics[request.topic]
+        core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
+        core.state.room -= on_disk(len(request.user))
+    _set(find(core, request, now), args, now)
+    return ops.Subscribed(created)
+
+
+def configure(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
+    """Sets the settings that are named, and leaves the others."""
+    _set(find(core, request, now), args, now)
+    return ops.Nothing()
+
+
+def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+    """Lets go of the user's unread messages; the topic ends with its last subscription."""
+    box = find(core, request, now)
+    core.end_subscription(box.topic, request.user)
+    return ops.Nothing()
+
+
+def _set(box: Mailbox, args: ops.Settings, now: Now) -> None:
+    ledger = box.subscription.ledger
+    before = (ledger.expires_after, ledger.max_deliveries) if ledger else (0, 0)
+    expires_after = before[0] if args.expires_after is None else max(0, args.expires_after)
+    max_deliveries = before[1] if args.max_deliveries is None else max(0, args.max_deliveries)
+    if (expires_after, max_deliveries) != before:
+        if ledger is None:
+            box.core.limits.check_memory(box.core.state, LEDGER_COST)
+        box.emit(SettingsSet, expires_after, max_deliveries)
+        if box.subscription.ledger is not None:
+            box.subscription.ledger.last_call = now.mono
+
+
+HANDLERS: dict[Op, Callable[..., Struct | None]] = {
+    Op.SUBSCRIBE: subscribe,
+    Op.UNSUBSCRIBE: unsubscribe,
+    Op.CONFIGURE: configure,
+    Op.PUBLISH: publishing.publish,
+    Op.TAKE: reading.take,
+    Op.FETCH: reading.fetch,
+    Op.LOOK: reading.look,
+    Op.WAIT: reading.wait,
+    Op.PASS: reading.pass_on,
+    Op.CANCEL: reading.cancel,
+    Op.FINISH: receipts.finish,
+    Op.EXTEND: receipts.extend,
+    Op.DEAD_LIST: receipts.list_dead,
+    Op.DEAD_RETURN: receipts.return_dead,
+    Op.DEAD_CLEAR: receipts.clear_dead,
+    Op.TOPIC: admin_topics.describe_topic,
+    Op.TOPIC_CHANGE: admin_topics.change_topic,
+    Op.TOPIC_END: admin_topics.end_topic,
+    Op.USERS: admin_topics.list_users,
+    Op.USER: admin_subscriptions.describe_user,
+    Op.PEEK: admin_subscriptions.peek_messages,
+    Op.PURGE: admin_subscriptions.purge,
+    Op.DELAYED: admin_delayed.list_delayed,
+    Op.DELAYED_END: admin_delayed.end_delayed,
+    Op.DELAYED_CLEAR: admin_delayed.clear_delayed,
+}

@@ -1,0 +1,269 @@
+"""Leases: handing out, redelivery, and dead letters for what is handed out too often."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.letter import Letter
+from broker.operations.context import Core, Mailbox
+from broker.operations.lease_room import check_room, room_left
+from broker.operations.limits import on_disk
+from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
+from broker.state.leases import Leases
+from broker.state.piece import frame
+from broker.state.runs import cut_runs
+from common.clock import Now
+from common.protocol import ops
+
+RETRY = 1_000_000
+"""Microseconds until a message is buried again for which the disk had no room."""
+
+
+class Held(NamedTuple):
+    """A message that was handed out before, as it is kept."""
+
+    seq: int
+    attempt: int
+    time: int
+    headers: bytes
+    body: bytes
+    expires: int
+
+
+def next_position(box: Mailbox, now: Now) -> int:
+    """The first message of the log that may be handed out and never was; what has expired before it is passed over
+    for good.
+    """
+    position = box.subscription.position
+    if position >= box.topic.head_seq and not box.topic.ttls:
+        return position
+    start = max(position, box.topic.head_seq)
+    found = box.topic.next_unexpired(start, now.time)
+    if found != start:
+        damaged = box.topic.damaged_between(start, found)
+        box.core.counters["skipped.damaged"] += damaged
+        box.core.counters["skipped.ttl"] += found - start - damaged
+    box.core.counters["skipped.lost"] += start - position
+    if found != position:
+        box.emit(SubscriptionSet, found)
+    return found
+
+
+def take_returned(box: Mailbox, now: Now) -> ops.Message | None:
+    """A message that was handed out under a lease before, at most once now."""
+    held = next_returned(box, now)
+    if held is None:
+        return None
+    box.emit(Finished, (held.seq,))
+    return _message(box, held, 1)
+
+
+def take_many_returned(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
+    """The same for several; with `one_run` such whose numbers follow one another, with the same kept headers."""
+    runs: list[ops.Run] = []
+    room = meta = args.max_bytes
+    while len(runs) < args.max and (held := next_returned(box, now)) is not None:
+        run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
+        each = 0 if args.one_run else len(run.headers)
+        apart = runs and (run.first != runs[-1].first + 1 or run.headers != runs[0].headers)
+        if runs and (len(run.body) > room or each > meta or (args.one_run and apart)):
+            break
+        box.emit(Finished, (held.seq,))
+        runs.append(run)
+        room, meta = room - len(run.body), meta - each
+    if args.one_run and len(runs) > 1:
+        first = runs[0]
+        return [ops.Run(first.first, len(runs), first.time, first.headers, b"".join(run.body for run in runs))]
+    return runs
+
+
+def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
+    """Hands out one message for `lease` microseconds. Raises `too-many-leases` (429) where one waits in vain."""
+    held = next_returned(box, now)
+    if held is not None:
+        check_room(box)
+        box.emit(Leased, held.seq, 1, held.attempt + 1, now.mono + lease)
+        return _message(box, held, held.attempt + 1)
+    piece = None
+    while piece is None:
+        position = next_position(box, now)
+        if position == box.topic.next_seq:
+            return None
+        check_room(box, position)
+        piece = box.core.whole(box.topic, box.topic.piece(position))
+    _lease_fresh(box, position, 1, now.mono + lease)
+    message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
+    return _message(box, message, 1)
+
+
+def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
+    """Hands out several, those that were handed out before first. Raises as `lease_next`."""
+    until = now.mono + args.lease
+    runs: list[ops.Run] = []
+    room = meta = args.max_bytes
+    while len(runs) < args.max and (held := next_returned(box, now)) is not None:
+        body = frame(held.body)
+        if runs and (len(body) > room or len(held.headers) > meta or not room_left(box)):
+            return runs
+        check_room(box)
+        box.emit(Leased, held.seq, 1, held.attempt + 1, until)
+        runs.append(ops.Run(held.seq, 1, held.time, held.headers, body, held.attempt + 1))
+        room, meta = room - len(body), meta - len(held.headers)
+    if len(runs) == args.max:
+        return runs
+    while (position := next_position(box, now)) < box.topic.next_seq:
+        left = room_left(box, position)
+        if not left and not runs:
+            check_room(box, position)
+        if not left:
+            break
+        most = min(left, args.max - len(runs))
+        fresh = cut_runs(box.topic, position, most, room, now.time, box.core.whole, one_always=not runs, meta=meta)
+        if fresh:
+            _lease_fresh(box, position, sum(run.count for run in fresh), until)
+            return runs + fresh
+        if not box.topic.piece(position).damaged:
+            break
+    return runs
+
+
+def first_returned(box: Mailbox, now: Now) -> int | None:
+    """The sequence number of the message that would be handed out again first; None, too, where this turn may not look
+    at as many as it takes to find it. Changes nothing.
+    """
+    leases = _leases(box)
+    if leases is None or not leases.waiting:
+        return None
+    for seq in leases.ready():
+        if _may_go_out(box, seq, now):
+            return seq
+        if not box.core.may_look(1):
+            return None
+        box.core.looks -= 1
+    return None
+
+
+def forget_lost(box: Mailbox) -> None:
+    """What is held of messages that the topic has let go of is held no more."""
+    leases = _leases(box)
+    lost = leases.below(box.topic.head_seq) if leases else ()
+    if lost:
+        box.core.counters["skipped.lost"] += len(lost)
+        box.emit(Finished, lost)
+
+
+def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
+    """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
+    letters.
+    """
+    ledger = box.subscription.ledger
+    assert ledger is not None
+    most, leases = ledger.max_deliveries, ledger.leases
+    dead = {seq: None for seq in seqs if most and leases.held[seq].deliveries >= most}
+    for seq in dead:
+        _bury(box, seq, now)
+    again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
+    if again:
+        box.emit(Returned, again, due)
+        if not due:
+            box.core.awake.append((box.topic.name, box.user))
+
+
+def next_returned(box: Mailbox, now: Now) -> Held | None:
+    """The message that is to be handed out again first; what may not is put away."""
+    forget_lost(box)
+    while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
+        expired = _expired(box, leases, seq, now)
+        if expired and leases.held[seq].letter is None:
+            _pass_over(box, leases, seq)
+        elif expired or _handed_out_enough(box, leases.held[seq].deliveries):  # a letter that was put back stays one
+            _bury(box, seq, now)
+        elif (held := _held(box, leases, seq)) is not None:
+            return held
+    return None
+
+
+def _pass_over(box: Mailbox, leases: Leases, seq: int) -> None:
+    """A message that is held will not be handed out again: its time is up, or it is damaged."""
+    damaged = leases.held[seq].letter is None and box.topic.piece(seq).damaged
+    box.core.counters["skipped.damaged" if damaged else "skipped.ttl"] += 1
+    box.emit(Finished, (seq,))
+
+
+def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
+    leases = _leases(box)
+    assert leases is not None
+    if leases.held[seq].letter is None and seq < box.topic.head_seq:
+        return False
+    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].deliveries)
+
+
+def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
+    letter = leases.held[seq].letter
+    expires = letter.expires if letter is not None else box.topic.piece(seq).expires
+    return 0 < expires <= now.time
+
+
+def _handed_out_enough(box: Mailbox, deliveries: int) -> bool:
+    ledger = box.subscription.ledger
+    return ledger is not None and 0 < ledger.max_deliveries <= deliveries
+
+
+def _leases(box: Mailbox) -> Leases | None:
+    ledger = box.subscription.ledger
+    return ledger.leases if ledger else None
+
+
+def _held(box: Mailbox, leases: Leases, seq: int) -> Held | None:
+    """None where the message is damaged, which counts as expired from now on."""
+    held = leases.held[seq]
+    letter = held.letter
+    if letter is not None:
+        return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
+    piece = box.core.whole(box.topic, box.topic.piece(seq))
+    if piece is None:
+        return None
+    return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
+
+
+def _message(box: Mailbox, held: Held, attempt: int) -> ops.Message:
+    pending = box.topic.pending(box.subscription)
+    return ops.Message(box.topic.epoch, held.seq, held.time, attempt, pending, held.headers, held.body)
+
+
+def _lease_fresh(box: Mailbox, first: int, count: int, until: int) -> None:
+    box.emit(Leased, first, count, 1, until)  # first: so that the place in the log is held while the position moves
+    box.emit(SubscriptionSet, first + count)
+
+
+def _bury(box: Mailbox, seq: int, now: Now) -> None:
+    """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full. Where the
+    dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
+    tried again a little later.
+    """
+    core, ledger = box.core, box.subscription.ledger
+    assert ledger is not None
+    held = _held(box, ledger.leases, seq)
+    if held is None:
+        _pass_over(box, ledger.leases, seq)
+        return
+    room = on_disk(len(held.headers) + len(held.body))
+    if room > core.state.room:
+        box.emit(Returned, (seq,), now.mono + RETRY)
+        return
+    core.state.room -= room
+    core.counters["dead.letters"] += 1
+    box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
+    dead, limits = ledger.dead, core.limits
+    while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
+        _drop_oldest(core, box.topic.name, box.user)
+    while core.state.ledgers.dead.topics.total > limits.dead_memory:
+        _drop_oldest(core, *core.state.ledgers.dead.heaviest())
+
+
+def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:
+    """Of a user's dead letters."""
+    ledger = core.state.topics[topic].subscriptions[user].ledger
+    assert ledger is not None
+    core.counters["dropped.dead"] += 1
+    core.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))

@@ -1,0 +1,155 @@
+"""Every ceiling of a broker in one place. Reading, acknowledging and unsubscribing are allowed at all of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
+from broker.state.topic_settings import TopicSettings
+from common.errors import FanmailError
+from common.shares import room
+from common.units import MIB
+
+SECOND = 1_000_000
+ROW_BYTES = 1024
+"""What a row takes on the disk beside its content, and in the log in front of it: a guess on the safe side."""
+
+
+def on_disk(size: int) -> int:
+    """Bytes that content of this size takes on the disk while it is written: once in the log in front of the file, and
+    once in the file.
+    """
+    return 2 * (size + ROW_BYTES)
+
+
+class Limits(NamedTuple):
+    """Ceilings; a request that would go over one is refused and changes nothing."""
+
+    topics: int
+    subscriptions: int
+    topic_messages: int
+    """Stored messages of one topic, where the operator says nothing else of it."""
+    topic_bytes: int
+    """Stored content bytes of one topic, likewise."""
+    memory: int
+    """Estimated bytes of the whole broker."""
+    leases: int = 1000
+    """Open leases of one user."""
+    lease_window: int = 10_000
+    """How far beyond the oldest message that is not done others are leased to one user."""
+    dead: int = 1000
+    """Dead letters of one user; the oldest are dropped for new ones."""
+    dead_bytes: int = 64 * MIB
+    """Their content, likewise."""
+    delayed: int = 100_000
+    """Delayed publishes."""
+    keys: int = 100_000
+    """Idempotency keys of one topic; the oldest are forgotten for new ones."""
+    key_bytes: int = 64 * MIB
+    """Memory of all idempotency keys; the topic with most gives way."""
+    key_ttl: int = 600 * SECOND
+    """Microseconds that a key is remembered."""
+    topic_share: int = 25
+    """Percent that one topic may take of what other topics leave of the leases and delayed publishes of a broker."""
+    subscription_share: int = 50
+    """The same of the subscriptions."""
+
+    @property
+    def held_memory(self) -> int:
+        """Bytes for what is held under leases, of all users together."""
+        return self.memory // 4
+
+    @property
+    def dead_memory(self) -> int:
+        """Bytes for all dead letters; of the topic with most the user with most gives way."""
+        return self.memory // 4
+
+    @property
+    def delayed_memory(self) -> int:
+        """Bytes for all delayed publishes."""
+        return self.memory // 4
+
+    @property
+    def topic_settings(self) -> TopicSettings:
+        """Of topics of which the operator says nothing else."""
+        return TopicSettings(self.topic_messages, self.topic_bytes)
+
+    def check_size(self, settings: TopicSettings, size: int, count: int) -> None:
+        """Raises `topic-full` (429) for a publish that is over its topic's ceiling by itself."""
+        if count > settings.max_messages:
+            raise FanmailError(
+                "topic-full", f"the batch has {count} messages, the topic's ceiling is {settings.max_messages}"
+            )
+        if size > settings.max_bytes:
+            raise FanmailError("topic-full", f"this has {size} bytes, the topic's ceiling is {settings.max_bytes}")
+
+    def check_memory(self, state: State, more: int) -> None:
+        """Raises `memory-full` (503) where so many bytes more would be too much."""
+        if more > 0 and not self.make_room(state, more):
+            raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
+
+    def make_room(self, state: State, more: int) -> bool:
+        """Takes apart as much garbage as it takes to hold so many bytes of memory more. False where that is not to be
+        had; then nothing is done. It is work in proportion to `more`.
+        """
+        if state.memory + more <= self.memory:
+            return True
+        if state.memory - state.garbage.memory + more > self.memory:
+            return False
+        while state.garbage.any and state.memory + more > self.memory:
+            state.garbage.collect(1)
+        return True
+
+    def check_storage(self, state: State, more: int) -> None:
+        """Raises `storage-full` (503) where so many bytes more would leave the disk without its reserve."""
+        if more > state.room:
+            raise FanmailError("storage-full", "the broker's disk is nearly full; what is read makes room again")
+
+    def check_subscribe(self, state: State, name: bytes, user: bytes, settings: int) -> None:
+        """Raises `too-many-topics`, `too-many-subscriptions` (429) or `memory-full` (503) for a new subscription;
+        `settings` is how much memory those take that come with it.
+        """
+        if name not in state.topics and len(state.topics) >= self.topics:
+            raise FanmailError("too-many-topics", f"the broker holds {self.topics} topics, its ceiling")
+        if state.subscriptions >= self.subscriptions:
+            raise FanmailError(
+                "too-many-subscriptions", f"the broker holds {self.subscriptions} subscriptions, its ceiling"
+            )
+        own = len(state.topics[name].subscriptions) if name in state.topics else 0
+        if not room(self.subscriptions, state.subscriptions, own, self.subscription_share):
+            raise FanmailError(
+                "too-many-subscriptions",
+                f"the topic has {own} subscriptions, its share: {self.subscription_share} % of what other topics "
+                f"leave of the broker's {self.subscriptions}",
+            )
+        self.check_storage(state, on_disk(len(user)))
+        topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
+        self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost + settings)
+
+    def check_delay(self, state: State, topic: bytes, weight: int) -> None:
+        """Raises `too-many-delayed` (429) for one more delayed publish that takes so much memory."""
+        delayed = state.delayed
+        if len(delayed) >= self.delayed:
+            raise FanmailError("too-many-delayed", f"the broker holds {self.delayed} delayed publishes, its ceiling")
+        if delayed.weight + weight > self.delayed_memory:
+            raise FanmailError(
+                "too-many-delayed",
+                f"delayed publishes take {delayed.weight} bytes of the broker's memory and this is {weight} more; "
+                f"their ceiling is {self.delayed_memory}, a quarter of it",
+            )
+        own, share = delayed.count(topic), f"{self.topic_share} % of what other topics leave of the broker's"
+        if not room(self.delayed, len(delayed), own, self.topic_share):
+            raise FanmailError(
+                "too-many-delayed", f"the topic has {own} delayed publishes, its share: {share} {self.delayed}"
+            )
+        own = delayed.shares.of(topic)
+        if not room(self.delayed_memory, delayed.weight, own, self.topic_share, weight):
+            raise FanmailError(
+                "too-many-delayed",
+                f"delayed publishes of the topic take {own} bytes and this is {weight} more; its share is {share} "
+                f"{self.delayed_memory}",
+            )
+
+    def room_to_hold(self, state: State, topic: bytes, unit: int) -> int:
+        """How many more things of so many bytes each may be held under leases of a topic."""
+        return room(self.held_memory, state.ledgers.held.total, state.ledgers.held.of(topic), self.topic_share, unit)

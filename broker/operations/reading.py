@@ -1,0 +1,150 @@
+"""Reading: the next message, or several, taken, by cursor or under a lease; how a subscription stands; waiting."""
+
+from __future__ import annotations
+
+from broker.operations import leasing
+from broker.operations.context import Core, Mailbox, find, peek
+from broker.operations.fitting import check_fits
+from broker.records import SubscriptionSet
+from broker.state.runs import cut_runs
+from common.clock import Now
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.wire import Request
+
+
+def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
+    """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
+    box = find(core, request, now)
+    if args.room:
+        check_fits(box, args, now)
+    if args.lease > 0:
+        return leasing.lease_next(box, args.lease, now)
+    topic, subscription = box.topic, box.subscription
+    if args.after:
+        _confirm(box, args, now)
+    elif subscription.ledger is not None:
+        message = leasing.take_returned(box, now)
+        if message is not None:
+            return message
+    while True:
+        position = subscription.position
+        if position < topic.head_seq or topic.ttls:
+            position = leasing.next_position(box, now)
+        if position == topic.next_seq:
+            return None
+        piece = core.whole(topic, topic.piece(position))
+        if piece is not None:
+            break
+        if args.room:
+            check_fits(box, args, now)
+    if not args.after:
+        core.emit(SubscriptionSet(request.topic, request.user, position + 1))
+    pending = topic.next_seq - position - 1
+    if subscription.ledger is not None:
+        pending += subscription.returned
+    return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.single(position))
+
+
+def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
+    """The user's next messages together, None where none waits; as with `take` for each."""
+    box = find(core, request, now)
+    if args.max < 1:
+        return None
+    if args.room:
+        check_fits(box, args, now)
+    runs: list[ops.Run] = []
+    most, room, meta = args.max, args.max_bytes, args.max_bytes
+    if args.lease > 0:
+        runs = leasing.lease_many(box, args, now)
+    else:
+        if args.after:
+            _confirm(box, args, now)
+        elif box.subscription.ledger is not None:
+            runs = leasing.take_many_returned(box, args, now)
+            most -= sum(run.count for run in runs)
+            room -= sum(len(run.body) for run in runs)
+            meta -= sum(len(run.headers) for run in runs)
+        if not runs or (most > 0 and not args.one_run and not box.subscription.returned):
+            runs += _fresh(box, args, most, (room, meta), not runs, now)
+    if not runs:
+        return None
+    return ops.Batch(box.topic.epoch, _left(box, runs, args), runs)
+
+
+def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
+    """How the subscription stands; takes nothing."""
+    box = peek(core, request)
+    topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
+    fresh = topic.next_unexpired(subscription.position, now.time)
+    pending = topic.pending(subscription)
+    seq = fresh if fresh < topic.next_seq else 0
+    if ledger is None:
+        return ops.Status(pending, topic.epoch, seq)
+    ready = leasing.first_returned(box, now)
+    return ops.Status(pending, topic.epoch, ready or seq, ledger.leases.open, len(ledger.dead.letters))
+
+
+def wait(core: Core, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
+    """The subscription exists: the request may be parked."""
+    find(core, request, now)
+    return args
+
+
+def cancel(core: Core, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
+    """The subscription exists: there may be a parked request."""
+    find(core, request, now)
+    return args
+
+
+def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+    """The client of a woken waiter has gone: the wake goes to the next one."""
+    find(core, request, now)
+    return ops.Nothing()
+
+
+def _fresh(
+    box: Mailbox, args: ops.Fetch, most: int, left: tuple[int, int], one_always: bool, now: Now
+) -> list[ops.Run]:
+    """Messages that were never handed out; taken, but with `after`. `left`: bytes for frames and for kept headers."""
+    topic, whole = box.topic, box.core.whole
+    room, meta = left
+    runs: list[ops.Run] = []
+    while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
+        runs = cut_runs(
+            topic, position, most, room, now.time, whole, one_run=args.one_run, one_always=one_always, meta=meta
+        )
+        if not topic.piece(position).damaged:
+            break
+    if runs and not args.after:
+        box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
+    return runs
+
+
+def _left(box: Mailbox, runs: list[ops.Run], args: ops.Fetch) -> int:
+    """How many messages wait for this user after these."""
+    if not args.after:
+        return box.topic.pending(box.subscription)
+    return box.topic.next_seq - runs[-1].first - runs[-1].count
+
+
+def _confirm(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
+    """Everything up to the cursor is done; an older cursor changes nothing. Raises `leases-out`, `cursor-lost`."""
+    topic, subscription = box.topic, box.subscription
+    if subscription.ledger is not None:
+        leasing.next_returned(box, now)  # what will not be handed out again is no reason to refuse
+        held = subscription.ledger.leases.held if subscription.ledger else ()
+        if held:
+            raise FanmailError(
+                "leases-out", f"{len(held)} messages of this user are leased or await redelivery; nothing was confirmed"
+            )
+    if args.seq == 0:
+        return
+    if args.epoch != topic.epoch or not 0 < args.seq < topic.next_seq:
+        position = max(subscription.position, topic.head_seq)
+        oldest = {"oldest": f"{topic.epoch}-{position}"} if position < topic.next_seq else {}
+        raise FanmailError(
+            "cursor-lost", "this id was not published in this life of the topic; go on with after=0", **oldest
+        )
+    if args.seq >= subscription.position:
+        box.emit(SubscriptionSet, args.seq + 1)

@@ -1,0 +1,29 @@
+"""Rebuilds the state of a broker from its store, with a look at the socket now and then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from broker.records import MisfitError
+from broker.state.state import State
+from broker.store.base import Store, UnusableStoreError
+
+log = logging.getLogger("fanmail.broker")
+
+LOOK_EVERY, REPORT_EVERY = 5_000, 500_000
+"""Records between two looks, and between two lines in the log."""
+
+
+def load(store: Store, state: State, look: Callable[[], bool]) -> bool:
+    """Applies all that the store gives back; False where `look` said that it is to end. Raises `UnusableStoreError`."""
+    try:
+        for counted, record in enumerate(store.load(), 1):
+            state.apply(record)
+            if counted % LOOK_EVERY == 0 and not look():
+                return False
+            if counted % REPORT_EVERY == 0:
+                log.info("loading", extra={"records": counted})
+    except MisfitError as error:
+        raise UnusableStoreError(f"the store contradicts itself: {error}") from error
+    return True

@@ -1,0 +1,289 @@
+"""The loop: due work, poll, drain the burst, dispatch, commit, reply. One thread, one ROUTER socket."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import zmq
+
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.request_log import SLOW
+from broker.records import Record
+from broker.server.commit_times import count_commit
+from broker.server.listener import Listener
+from broker.server.loading import load
+from broker.server.peers import Outgoing, Peers, pack_groups
+from broker.store.backup_job import Backups
+from broker.store.base import Store
+from common.clock import Clock, Now
+from common.cluster.description import ClusterMap
+from common.process.log_queue import dropped_lines
+from common.process.start import drain_fd
+from common.protocol import wire
+from common.protocol.wire import BrokerState
+
+log = logging.getLogger("fanmail.broker")
+
+BURST = 256
+"""Messages taken in before they are answered: enough to share a commit, few enough not to let a front wait."""
+BURST_BYTES = 32 * 1024 * 1024
+TICK = 500
+"""Milliseconds between two looks at housekeeping when nothing happens."""
+UNTIDY_TICK = 100
+"""The same while the store has much to tidy up."""
+BLOCKED_TICK = 5
+"""The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
+
+
+class Server:
+    """Owns the socket. `run` returns after `stop`, when every front knows that this broker is going."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        dispatcher: Dispatcher,
+        store: Store,
+        clock: Clock,
+        wake_fd: int,
+        reload_map: Callable[[], ClusterMap | None],
+        backups: Backups | None = None,
+        goodbye_timeout: float = 0.0,
+        look_around: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `backups` makes
+        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye;
+        `look_around` is called every half second, and what it raises ends `run`.
+        """
+        self._listener = listener
+        self._socket = listener.socket
+        self._goodbye_timeout = goodbye_timeout
+        self._dispatcher = dispatcher
+        self._store = store
+        self._clock = clock
+        self._reload_map = reload_map
+        self._look_around = look_around
+        self._backups = backups
+        self._log = dispatcher.request_log
+        self._traffic = dispatcher.traffic
+        self._peers = Peers(self._log.dropped, self._traffic)
+        self._stopping = False
+        self._reloading = False
+        self._drain_ends = 0
+        self._next_housekeeping = 0
+        self._tick = TICK
+        self._refused_epoch = 0
+        self._committing = 0
+        """Microseconds in this turn of the loop."""
+        self._begun: list[int] = []
+        """When the messages of this turn were begun, and when the last was done."""
+        self._wake_fd = wake_fd
+        self._poller = zmq.Poller()
+        for source in (*listener.sockets, wake_fd):
+            self._poller.register(source, zmq.POLLIN)
+
+    def stop(self) -> None:
+        """Asks the loop to drain and return; safe in a signal handler that also makes `wake_fd` readable."""
+        self._stopping = True
+
+    def reload(self) -> None:
+        """Asks the loop to read the description again; safe in the same way."""
+        self._reloading = True
+
+    def run(self) -> None:
+        """Serves until stopped. Raises `StoreError`: then nobody of the burst is answered."""
+        while not self._finished():
+            self._store_work()
+            burst = self._receive()
+            if not burst:
+                self._wait()
+                burst = self._receive()
+            self._work(burst)
+            self._retry_blocked()
+            self._housekeeping()
+
+    def load(self) -> None:
+        """Reads the store, and tells who asks meanwhile that this broker is loading; ends early when it is to stop.
+        Raises `UnusableStoreError`.
+        """
+        self._dispatcher.state = BrokerState.LOADING
+        if load(self._store, self._dispatcher.core.state, self._look_while_loading):
+            for each in self._store.lost:
+                self._dispatcher.core.set_aside(each.id, each.messages, each.reason)
+            self._dispatcher.state = BrokerState.READY
+
+    def _look_while_loading(self) -> bool:
+        self._answer(self._receive())
+        self._retry_blocked()
+        return not self._stopping
+
+    def _wait(self) -> None:
+        for source, _ in self._poller.poll(self._patience()):
+            if source == self._wake_fd:
+                drain_fd(self._wake_fd)
+
+    def _patience(self) -> int:
+        """Milliseconds that the loop may wait."""
+        if self._backups is not None and self._backups.busy:
+            return 0
+        most = BLOCKED_TICK if self._peers.any_blocked else self._tick
+        wait = self._dispatcher.patience(self._clock.now())
+        return most if wait is None else max(0, min(most, math.ceil(wait)))
+
+    def _receive(self) -> list[list[bytes]]:
+        burst: list[list[bytes]] = []
+        size = 0
+        self._listener.turn()
+        try:
+            for _ in range(BURST):
+                parts = self._listener.receive()
+                if parts:
+                    size += sum(map(len, parts))
+                    burst.append(parts)
+                if size >= BURST_BYTES:
+                    break
+        except zmq.Again:
+            pass
+        return burst
+
+    def _store_work(self) -> None:
+        """What the store does between the bursts."""
+        self._dispatcher.core.state.room = self._store.room()
+        if self._backups is not None:
+            self._backups.turn()
+
+    def _work(self, burst: list[list[bytes]]) -> None:
+        began, self._committing = self._clock.now(), 0
+        self._dispatcher.run_due(began)
+        self._answer(burst)
+        took = self._clock.now().mono - began.mono
+        if took > SLOW:
+            for parts, begun, done in zip(burst, self._begun, self._begun[1:], strict=False):
+                if done - begun > SLOW:
+                    self._log.slow_message(parts[1:], done - begun)
+            self._log.slow_turn(len(burst), took, self._committing)
+
+    def _answer(self, burst: list[list[bytes]]) -> None:
+        """Dispatches, commits once, and only then replies; in parts where there are very many bytes of replies."""
+        replies: dict[bytes, list[Outgoing]] = {}
+        size, self._begun = 0, []
+
+        def spill(early: list[Outgoing]) -> Now:
+            replies.setdefault(peer_id, []).extend(early)
+            self._settle(replies)
+            return self._clock.now()
+
+        for peer_id, *frames in burst:
+            now = self._clock.now()
+            self._begun.append(now.mono)
+            arrived = self._dispatcher.handle(frames, now, peer_id, spill)
+            self._peers.heard(peer_id, now.mono, arrived.goodbye)
+            replies.setdefault(peer_id, []).extend(arrived.replies)
+            size += sum(len(each.body) for each in arrived.replies if each.body is not None)
+            if size > self._dispatcher.core.thresholds.spilled_bytes:
+                self._settle(replies)
+                size = 0
+        now = self._clock.now()
+        self._begun.append(now.mono)
+        for peer_id, answer in self._dispatcher.turn(now):
+            replies.setdefault(peer_id, []).append(answer)
+        self._settle(replies)
+
+    def _settle(self, replies: dict[bytes, list[Outgoing]]) -> None:
+        """Commits what has changed, and then sends the replies, which are taken out."""
+        records = self._dispatcher.core.take_records()
+        if records:
+            self._commit(records)
+        for peer_id, outgoing in replies.items():
+            self._reply(peer_id, outgoing)
+        replies.clear()
+
+    def _commit(self, records: list[Record]) -> None:
+        began = self._clock.mark()
+        self._store.commit(records, began)
+        took = self._clock.now().mono - began.mono
+        self._committing += took
+        count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
+        self._dispatcher.core.state.contents.shrink()
+
+    def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
+        for group in pack_groups(outgoing):
+            packed, body = [each.packed for each in group], group[0].body
+            head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
+            self._send(peer_id, [head] if body is None else [head, body], group)
+
+    def _head(self, packed: list[bytes], sent: int) -> bytes:
+        it = self._dispatcher
+        clock = self._clock.now().mono
+        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.map.epoch, packed, sent)
+
+    def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
+        """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
+        if not self._peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
+            return
+        if not self._peers.keep(peer_id, frames, [each.request_id for each in replies]):
+            self._dispatcher.counters["replies.dropped"] += 1
+
+    def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
+        """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
+        try:
+            self._socket.send_multipart([peer_id, *frames], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._log.dropped(each.request_id for each in replies)
+            self._dispatcher.counters["replies.dropped"] += self._peers.forget(peer_id) or 1
+        return True
+
+    def _retry_blocked(self) -> None:
+        for peer_id in self._peers.blocked():
+            while self._peers.is_blocked(peer_id) and self._try_send(peer_id, self._peers.first_waiting(peer_id)):
+                if self._peers.is_blocked(peer_id):
+                    self._peers.sent_first(peer_id)
+
+    def _housekeeping(self) -> None:
+        now = self._clock.now()
+        if self._stopping and self._dispatcher.state is not BrokerState.DRAINING:
+            self._start_drain(now.mono)
+        if self._reloading:
+            self._reloading = False
+            self._read_description()
+        if now.mono < self._next_housekeeping:
+            return
+        self._tick = UNTIDY_TICK if self._store.tidy() else TICK
+        self._next_housekeeping = now.mono + self._tick * 1000
+        self._look_around()
+        if self._backups is not None:
+            self._backups.tidy(now.mono)
+        self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
+        self._dispatcher.counters["log.dropped"] = dropped_lines()
+        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
+        self._listener.report(now.mono)
+        if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
+            self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+            self._read_description()
+
+    def _read_description(self) -> None:
+        """Who may connect is taken as it stands there, the map of topics only with a greater epoch."""
+        newer = self._reload_map()
+        if newer is None:
+            return
+        self._listener.admit(newer.fronts)
+        if newer.epoch > self._dispatcher.map.epoch and not self._dispatcher.change_map(newer):
+            self._refused_epoch = newer.epoch  # not looked at again every turn
+
+    def _start_drain(self, mono: int) -> None:
+        """From here on nothing is executed; every front is told, and says goodbye after its last request."""
+        self._dispatcher.state = BrokerState.DRAINING
+        self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
+        for peer_id in self._peers.expected():
+            self._send(peer_id, [self._head([], self._traffic.sent(peer_id, 0))])
+
+    def _finished(self) -> bool:
+        if self._dispatcher.state is not BrokerState.DRAINING:
+            return False
+        heard_all = not self._peers.expected() and not self._peers.any_blocked
+        return heard_all or self._clock.now().mono >= self._drain_ends

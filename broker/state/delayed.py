@@ -1,0 +1,76 @@
+"""Publishes that wait aside until they are due."""
+
+from __future__ import annotations
+
+from broker.records import PublishDelayed
+from broker.state.name_index import Sorted
+from broker.state.shares import Shares
+from broker.state.timers import Timers
+from broker.thresholds import DEFAULT, Thresholds
+
+DELAYED_COST = 500
+"""Bytes of memory of a delayed publish beside its content."""
+
+
+class Delayed:
+    """Of a whole broker, by number. Persists."""
+
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self._thresholds = thresholds
+        self.publishes: dict[int, PublishDelayed] = {}
+        self.due: Timers[int] = Timers(thresholds)
+        """Milliseconds of the broker's time, by number."""
+        self.last_number = 0
+        self.shares: Shares[bytes] = Shares()
+        """Estimated bytes of memory, by topic."""
+        self.topics: dict[bytes, Sorted[int]] = {}
+        """The numbers of each topic for which any waits."""
+        self.names: Sorted[bytes] = Sorted(thresholds)
+        """These topics."""
+
+    def __len__(self) -> int:
+        return len(self.publishes)
+
+    @property
+    def weight(self) -> int:
+        """Estimated bytes of memory."""
+        return self.shares.total
+
+    def count(self, topic: bytes) -> int:
+        """How many wait for a topic."""
+        return len(self.topics.get(topic, ()))
+
+    def add(self, publish: PublishDelayed) -> None:
+        """Waits from now on. Raises `ValueError` for a number that waits already."""
+        if publish.number in self.publishes:
+            raise ValueError(f"delayed publish {publish.number} waits already")
+        self.publishes[publish.number] = publish
+        self.last_number = max(self.last_number, publish.number)
+        self.due.set(publish.number, publish.due)
+        self.shares.add(publish.topic, weight_of(publish))
+        numbers = self.topics.get(publish.topic)
+        if numbers is None:
+            numbers = self.topics[publish.topic] = Sorted(self._thresholds)
+            self.names.add(publish.topic)
+        numbers.add(publish.number)
+
+    def end(self, number: int) -> None:
+        """Waits no more."""
+        publish = self.publishes.pop(number)
+        self.due.drop(number)
+        self.shares.add(publish.topic, -weight_of(publish))
+        numbers = self.topics[publish.topic]
+        numbers.remove(number)
+        if not numbers:
+            del self.topics[publish.topic]
+            self.names.remove(publish.topic)
+
+
+def content_of(publish: PublishDelayed) -> int:
+    """Bytes of content."""
+    return len(publish.headers) + len(publish.body) + len(publish.offsets)
+
+
+def weight_of(publish: PublishDelayed) -> int:
+    """Estimated bytes of memory."""
+    return DELAYED_COST + len(publish.topic) + content_of(publish)

@@ -1,0 +1,102 @@
+"""Pieces that nobody wants any more, and idempotency keys of topics that have ended.
+
+What is dropped from a log in whole blocks, or with a topic, counts as gone at once, for the topic and for all who read,
+and is still in memory; taking it apart is spread over many turns of the loop. Not a part of the state: nothing but
+memory depends on when it is done.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from broker.records import PiecesFreed, Record
+from broker.state.ages import SECOND, Seconds
+from broker.state.blocks import Block
+from broker.state.bodies import Contents
+from broker.state.idempotency import TopicKeys
+from broker.state.piece import MESSAGE_COST, Piece
+
+
+class Garbage:
+    """Of all logs of a broker."""
+
+    def __init__(self, contents: Contents | None = None, durable: bool = False) -> None:
+        """`contents` is told where `durable`: then a store wants to know, too."""
+        self.freed: list[Piece] | None = [] if durable else None
+        """Pieces that were freed one by one since the last `take_freed`, where `durable`."""
+        self.seconds: Seconds = {}
+        """All pieces in memory, the stored ones too, by age (`broker/state/ages.py`)."""
+        self.pieces = 0
+        """In the blocks that are not taken apart yet."""
+        self.bytes = 0
+        """Their content."""
+        self._contents = contents or Contents()
+        self._blocks: deque[Block] = deque()
+        self._collected: list[int] = []
+        self._keys: deque[TopicKeys] = deque()
+        self._key_bytes = 0
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes of what is not taken apart yet."""
+        return self.bytes + self.pieces * MESSAGE_COST + self._key_bytes
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something to take apart."""
+        return bool(self._blocks or self._keys)
+
+    def add(self, block: Block, size: int) -> None:
+        """A whole block that its log has dropped, with `size` bytes of content."""
+        self._blocks.append(block)
+        self.pieces += len(block.pieces)
+        self.bytes += size
+
+    def add_keys(self, keys: TopicKeys) -> None:
+        """All keys of a topic that has ended."""
+        self._keys.append(keys)
+        self._key_bytes += keys.weight
+
+    def collect(self, most: int) -> None:
+        """Takes apart at most `most` pieces and keys, the longest dropped first."""
+        pieces = min(most, self.pieces)
+        self._collect_pieces(pieces)
+        for _ in range(most - pieces):
+            if not self._keys:
+                return
+            of = self._keys[0]
+            each = of.weight // len(of.keys)
+            of.keys.popitem()
+            of.weight -= each
+            self._key_bytes -= each
+            if not of.keys:
+                self._keys.popleft()
+
+    def _collect_pieces(self, count: int) -> None:
+        for _ in range(count):
+            pieces = self._blocks[0].pieces
+            piece = pieces.pop()
+            if not pieces:
+                self._blocks.popleft()
+            self.pieces -= 1
+            self.bytes -= piece.size
+            second = piece.time // SECOND
+            self.seconds[second] -= 1
+            if not self.seconds[second]:
+                del self.seconds[second]
+            if self.freed is not None:
+                self._contents.freed(piece)
+                self._collected.append(piece.id)
+
+    def take_freed(self) -> list[Record]:
+        """One `PiecesFreed` for all that was freed or collected since the last call, where a store wants to know."""
+        if not self.freed and not self._collected:
+            return []
+        numbers, self._collected = self._collected, []
+        if self.freed:
+            freed = self._contents.freed
+            for piece in self.freed:
+                numbers.append(piece.id)
+                freed(piece)
+            self.freed.clear()
+        return [PiecesFreed(tuple(numbers))]

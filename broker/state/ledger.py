@@ -1,0 +1,123 @@
+"""What a user has beside his place in the log: leases, dead letters, settings. Most users have none of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+
+from broker.letter import LETTER_COST, Letter
+from broker.state.leases import Leases
+from broker.state.shares import Shares, UserShares
+from broker.thresholds import DEFAULT, Thresholds
+
+LEDGER_COST = 1000
+"""Bytes of memory of a ledger and its deadlines, measured by bench/measures/ceiling.py with all of its settings."""
+
+
+class Ledger:
+    """Of one subscription. Changed by `State.apply` only; persists but for `last_call`."""
+
+    __slots__ = ("dead", "expires_after", "last_call", "leases", "max_deliveries")
+
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self.leases = Leases(thresholds)
+        self.dead = DeadList()
+        self.expires_after = 0
+        """Microseconds without a call after which the subscription ends; 0: never."""
+        self.max_deliveries = 0
+        """A message that was handed out so often under a lease, since it was last put back, becomes a dead letter;
+        0: never.
+        """
+        self.last_call = 0
+        """When the user's last call ended, microseconds of the monotonic clock; 0: not since the broker began. Not
+        a part of the state: only the idle clock looks at it.
+        """
+
+    @property
+    def needed(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.leases.held or self.dead.letters or self.expires_after or self.max_deliveries)
+
+    @property
+    def weight(self) -> int:
+        """Estimated bytes of memory."""
+        return LEDGER_COST + self.leases.weight + self.dead.weight
+
+    @property
+    def held_weight(self) -> int:
+        """What of it is there for the sake of leases: settings take none of their room."""
+        if not self.leases.held:
+            return 0
+        return self.leases.weight + (0 if self.expires_after or self.max_deliveries else LEDGER_COST)
+
+
+class DeadList:
+    """The dead letters of one subscription, the longest dead first."""
+
+    __slots__ = ("_order", "bytes", "letters")
+
+    def __init__(self) -> None:
+        self.letters: dict[int, Letter] = {}
+        """By sequence number."""
+        self.bytes = 0
+        """Of content."""
+        self._order: list[int] = []
+        """The sequence numbers, sorted."""
+
+    @property
+    def weight(self) -> int:
+        """Estimated bytes of memory."""
+        return self.bytes + len(self.letters) * LETTER_COST
+
+    @property
+    def oldest(self) -> int:
+        """Sequence number of the longest dead; there must be one."""
+        return next(iter(self.letters))
+
+    def add(self, letter: Letter) -> None:
+        """The message died just now. Raises `ValueError` for one that is dead already."""
+        if letter.seq in self.letters:
+            raise ValueError(f"message {letter.seq} is dead already")
+        self.letters[letter.seq] = letter
+        insort(self._order, letter.seq)
+        self.bytes += letter.size
+
+    def remove(self, seq: int) -> Letter:
+        """Takes one out."""
+        letter = self.letters.pop(seq)
+        del self._order[bisect_right(self._order, seq) - 1]
+        self.bytes -= letter.size
+        return letter
+
+    def behind(self, seq: int, most: int) -> tuple[list[Letter], int]:
+        """At most `most` with a greater sequence number, in the order of the numbers, and how many there are."""
+        at = bisect_right(self._order, seq)
+        return [self.letters[each] for each in self._order[at : at + most]], len(self._order) - at
+
+
+class LedgerTotals:
+    """What all ledgers of a broker come to. Kept up rather than counted."""
+
+    __slots__ = ("bytes", "dead", "dead_bytes", "dead_letters", "held", "open_leases")
+
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+        self.bytes = 0
+        """Estimated memory of leases, dead letters and settings."""
+        self.open_leases = 0
+        self.dead_letters = 0
+        self.dead_bytes = 0
+        """Content of the dead letters."""
+        self.held: Shares[bytes] = Shares()
+        """Estimated memory of what is held under leases, by topic."""
+        self.dead = UserShares(thresholds)
+        """The same of dead letters, by user."""
+
+    def count(self, topic: bytes, user: bytes, ledger: Ledger, sign: int) -> None:
+        """With `sign` 1 a ledger as it stands comes to it, with -1 it goes, as it stood."""
+        self.bytes += sign * ledger.weight
+        self.open_leases += sign * ledger.leases.open
+        self.dead_letters += sign * len(ledger.dead.letters)
+        self.dead_bytes += sign * ledger.dead.bytes
+        if ledger.leases.held:
+            self.held.add(topic, sign * ledger.held_weight)
+        if ledger.dead.letters:
+            self.dead.add(topic, user, sign * ledger.dead.weight)

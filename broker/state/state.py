@@ -1,0 +1,275 @@
+"""All that a broker holds. `apply(record)` is the only thing that changes it.
+
+Deterministic: no clock, random, socket or disk. What a store gives back on `load()` rebuilds it through the
+same `apply`. Deadlines follow from the records; what is done when one is due is in `broker/dispatch/scheduled.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broker import records
+from broker.calendar import Calendar
+from broker.records import MisfitError, Record, must
+from broker.state.bodies import Contents
+from broker.state.delayed import Delayed
+from broker.state.garbage import Garbage
+from broker.state.idempotency import Keys, Remembered
+from broker.state.ledger import Ledger, LedgerTotals
+from broker.state.ledger_changes import LEDGER_CHANGES
+from broker.state.name_index import Index
+from broker.state.piece import MESSAGE_COST
+from broker.state.subscription import Subscription
+from broker.state.timers import Timers
+from broker.state.topic import Topic
+from broker.state.topic_settings import TopicRules, changed_settings
+from broker.store.base import ENDLESS
+from broker.thresholds import DEFAULT, Thresholds
+
+# Bytes of memory beside names and content, measured by bench/measures/memory.py on CPython 3.11 and rounded up.
+TOPIC_COST = 800
+SUBSCRIPTION_COST = 192
+
+UserOf = tuple[bytes, bytes]
+"""A topic and a user."""
+
+
+class State:
+    """Topics by name, and gauges that are kept up rather than counted."""
+
+    def __init__(
+        self,
+        rules: TopicRules | None = None,
+        contents: Contents | None = None,
+        durable: bool = False,
+        thresholds: Thresholds = DEFAULT,
+    ) -> None:
+        """`durable`: a store wants to be told which pieces are freed."""
+        self.thresholds = thresholds
+        self.rules = rules or TopicRules()
+        """The settings of topics, which are of the configuration and not stored."""
+        self.contents = contents or Contents()
+        """Where bodies are. Not a part of the state: who asks gets the same, whatever is in memory."""
+        self.store_id = ""
+        self.topics_begun = 0
+        self.topics: dict[bytes, Topic] = {}
+        self.index: Index[bytes] | None = None
+        """Of many topics the names in order."""
+        self.keys = Keys(thresholds)
+        self.delayed = Delayed(thresholds)
+        self.calendar = Calendar()
+        self.garbage = Garbage(self.contents, durable)
+        """What is gone, and still in memory. Not a part of the state."""
+        self.subscriptions = self.messages = 0
+        self.pieces = 0
+        """Single messages and batches."""
+        self.last_piece = 0
+        """The greatest number of a piece so far."""
+        self.room = ENDLESS
+        """Bytes that may be written to the store before publishing is refused; told anew in every turn."""
+        self.content_bytes = 0
+        """Bodies and kept headers in the logs."""
+        self.name_bytes = 0
+        """Names of topics and users."""
+        self.ledgers = LedgerTotals(thresholds)
+        self.leases_due: Timers[UserOf] = Timers(thresholds)
+        """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
+        self.idle_due: Timers[UserOf] = Timers(thresholds)
+        """When to look whether a subscription is idle for too long; the same clock."""
+        self.heads_due: Timers[bytes] = Timers(thresholds)
+        """When the oldest message of a topic is too old, or earlier; milliseconds of the broker's time."""
+        self._apply = self._changes()
+
+    def _changes(self) -> dict[type[Record], Callable[..., None]]:
+        """How each kind of record is applied."""
+        return {
+            records.StoreOpened: self._store_opened,
+            records.CalendarSet: lambda record: self.calendar.set(record.steps),
+            records.TopicBegan: self._topic_began,
+            records.TopicChanged: self._topic_changed,
+            records.TopicEnded: self._topic_ended,
+            records.MessageStored: self._message_stored,
+            records.HeadMoved: self._head_moved,
+            records.PieceDamaged: self._piece_damaged,
+            records.SubscriptionSet: self._subscription_set,
+            records.SubscriptionEnded: self._subscription_ended,
+            records.PublishDelayed: self.delayed.add,
+            records.DelayEnded: lambda record: self.delayed.end(record.number),
+            records.KeyRemembered: self._key_remembered,
+            records.KeyForgotten: lambda record: self.keys.forget(record.topic, record.key),
+            **dict.fromkeys(LEDGER_CHANGES, self._of_user),
+        }
+
+    @property
+    def names(self) -> set[bytes]:
+        """All topics of which there is anything: live ones, and those for which publishes wait."""
+        return {*self.topics, *self.delayed.topics}
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes in memory; what the `memory` setting limits."""
+        return (
+            self.content_bytes
+            - self.contents.away_bytes
+            + self.name_bytes
+            + self.pieces * MESSAGE_COST
+            + self.garbage.memory
+            + self.subscriptions * SUBSCRIPTION_COST
+            + len(self.topics) * TOPIC_COST
+            + self.ledgers.bytes
+            + self.keys.weight
+            + self.delayed.weight
+        )
+
+    def apply(self, record: Record) -> None:
+        """Makes the change that the record describes. Raises `MisfitError` for one that does not fit the state, which
+        is of no use then.
+        """
+        try:
+            self._apply[type(record)](record)
+        except (LookupError, TypeError, ValueError) as error:
+            raise MisfitError(f"{type(record).__name__}: {error!r}") from error
+
+    def _store_opened(self, record: records.StoreOpened) -> None:
+        must(not self.store_id, "a store is opened once")
+        self.store_id = record.store_id
+        self.topics_begun = record.topics_begun
+        self.last_piece = record.last_piece
+
+    def _topic_began(self, record: records.TopicBegan) -> None:
+        must(record.topic not in self.topics, "a topic begins once")
+        must(record.next_seq > 0, "sequence numbers begin with 1")
+        epoch, settings = f"{self.store_id}{record.number:x}", self.rules.of(record.topic)
+        about = (record.topic, record.number, epoch, record.next_seq, settings)
+        self.topics[record.topic] = Topic(*about, self.garbage, self.thresholds)
+        if self.index is not None:
+            self.index.add(record.topic)
+        elif len(self.topics) > self.thresholds.few:
+            self.index = Index(self.topics, self.thresholds)
+        self.topics_begun = max(self.topics_begun, record.number)
+        self.name_bytes += len(record.topic)
+
+    def _topic_ended(self, record: records.TopicEnded) -> None:
+        must(not self.topics[record.topic].subscriptions, "a topic ends with its last subscription")
+        del self.topics[record.topic]
+        if self.index is not None:
+            self.index.remove(record.topic)
+        self.heads_due.drop(record.topic)
+        keys = self.keys.forget_topic(record.topic)
+        if keys is not None:
+            self.garbage.add_keys(keys)
+        self.name_bytes -= len(record.topic)
+
+    def _topic_changed(self, record: records.TopicChanged) -> None:
+        topic = self.topics[record.topic]
+        topic.changed = None if record == records.TopicChanged(record.topic) else record
+        topic.settings = changed_settings(self.rules.of(record.topic), record)
+        self.watch_head(topic)
+
+    def _message_stored(self, record: records.MessageStored) -> None:
+        topic = self.topics[record.topic]
+        if record.seq != topic.next_seq:
+            raise MisfitError(f"message {record.seq} where {topic.next_seq} is the next of topic {topic.number}")
+        must(record.count > 0, "a piece holds a message")
+        content = (record.headers, record.body, record.count, record.offsets)
+        piece = topic.append(record.time, *content, record.expires, record.piece, record.stored)
+        self.messages += record.count
+        self.pieces += 1
+        self.last_piece = max(self.last_piece, record.piece)
+        self.content_bytes += piece.size
+        if self.garbage.freed is not None:
+            self.contents.stored(piece)
+        if topic.ttls or topic.settings.max_age:
+            self.watch_head(topic)
+
+    def _head_moved(self, record: records.HeadMoved) -> None:
+        topic = self.topics[record.topic]
+        must(topic.head_seq < record.head <= topic.next_seq, "a head moves forward, within the log")
+        must(record.head == topic.next_seq or topic.piece(record.head).first == record.head, "pieces go as a whole")
+        before = (topic.bytes, topic.pieces_stored)
+        self._freed(topic, before, topic.move_head(record.head))
+
+    def _piece_damaged(self, record: records.PieceDamaged) -> None:
+        topic = self.topics[record.topic]
+        must(topic.spoil(record.seq), "a piece is damaged as a whole")
+        self.watch_head(topic)
+
+    def _subscription_set(self, record: records.SubscriptionSet) -> None:
+        topic = self.topics[record.topic]
+        if not 0 < record.position <= topic.next_seq:
+            raise MisfitError(f"position {record.position} in topic {topic.number}, whose next is {topic.next_seq}")
+        if record.user not in topic.subscriptions:
+            self.subscriptions += 1
+            self.name_bytes += len(record.user)
+        before = (topic.bytes, topic.pieces_stored)
+        self._freed(topic, before, topic.place(record.user, record.position))
+
+    def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
+        topic = self.topics[record.topic]
+        ledger = topic.subscriptions[record.user].ledger
+        before = (topic.bytes, topic.pieces_stored)
+        self._freed(topic, before, topic.remove(record.user))
+        self.subscriptions -= 1
+        self.name_bytes -= len(record.user)
+        if ledger is not None:
+            self.ledgers.count(record.topic, record.user, ledger, -1)
+            self.leases_due.drop((record.topic, record.user))
+            self.idle_due.drop((record.topic, record.user))
+
+    def _of_user(self, record: records.OfUser) -> None:
+        topic = self.topics[record.topic]
+        subscription = topic.subscriptions[record.user]
+        if type(record) is records.Leased:
+            must(0 < record.first < record.first + record.count <= topic.next_seq, "what is leased was published")
+        floor, before = subscription.floor, (topic.bytes, topic.pieces_stored)
+        if subscription.ledger is None:
+            subscription.ledger = Ledger(self.thresholds)
+        else:
+            self.ledgers.count(record.topic, record.user, subscription.ledger, -1)
+        LEDGER_CHANGES[type(record)](subscription.ledger, record)
+        if type(record) is records.SettingsSet:
+            self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
+        self._watch_user((record.topic, record.user), subscription.ledger)
+        if subscription.ledger.needed:
+            self.ledgers.count(record.topic, record.user, subscription.ledger, 1)
+        else:
+            subscription.ledger = None
+        self._freed(topic, before, topic.stand(subscription, floor))
+
+    def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
+        due = ledger.leases.deadlines.next_due()
+        if due is None:
+            self.leases_due.drop(key)
+        else:
+            self.leases_due.set_earlier(key, due)
+        if not ledger.expires_after:
+            self.idle_due.drop(key)
+        elif self.idle_due.get(key) is None:
+            self.idle_due.set(key, 0)  # looked at soon, by who knows the time
+
+    def watch_head(self, topic: Topic) -> None:
+        """The deadline of the topic's oldest message."""
+        deadline = topic.head_deadline
+        if deadline is None:
+            self.heads_due.drop(topic.name)
+        else:
+            self.heads_due.set_earlier(topic.name, deadline)
+
+    def watch_leases(self, key: UserOf, subscription: Subscription) -> None:
+        """The deadline of a user's leases, after the last one was taken out."""
+        if subscription.ledger is not None:
+            self._watch_user(key, subscription.ledger)
+
+    def _key_remembered(self, record: records.KeyRemembered) -> None:
+        must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
+        remembered = Remembered(record.digest, record.at, record.subscribers, record.seq, record.due)
+        self.keys.remember(record.topic, record.key, remembered)
+
+    def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:
+        """`before` are the topic's bytes and pieces."""
+        if messages:
+            self.messages -= messages
+            self.content_bytes -= before[0] - topic.bytes
+            self.pieces -= before[1] - topic.pieces_stored
+            if topic.ttls or topic.settings.max_age:
+                self.watch_head(topic)

@@ -1,0 +1,96 @@
+"""A topic: one log of messages and the positions of its subscribers in it.
+
+One body is stored however many subscribers there are. Publishing costs the same for any number of subscribers, and
+whoever reads, jumps or leaves costs a bounded number of steps, however much that frees.
+
+A reader stands at `Subscription.floor`. Where the head is moved over readers (a ceiling, an end of life), they
+count at the new head: a place below the head means the head.
+"""
+
+from __future__ import annotations
+
+from broker.records import TopicChanged
+from broker.state.garbage import Garbage
+from broker.state.message_log import MessageLog
+from broker.state.name_index import Index
+from broker.state.subscription import Subscription
+from broker.state.topic_settings import TopicSettings
+from broker.thresholds import DEFAULT, Thresholds
+
+
+class Topic(MessageLog):
+    """The log and the subscriptions of one topic. Changed by `State.apply` only."""
+
+    __slots__ = ("_peak", "changed", "epoch", "index", "name", "number", "settings", "subscriptions")
+
+    def __init__(
+        self,
+        name: bytes,
+        number: int,
+        epoch: str,
+        next_seq: int,
+        settings: TopicSettings,
+        garbage: Garbage | None = None,
+        thresholds: Thresholds = DEFAULT,
+    ) -> None:
+        super().__init__(next_seq, garbage, thresholds)
+        self.name = name
+        self.settings = settings
+        self.changed: TopicChanged | None = None
+        """What the operator has set for this topic alone; a part of `settings`. Persists."""
+        self.number = number
+        self.epoch = epoch
+        self.subscriptions: dict[bytes, Subscription] = {}
+        self.index: Index[bytes] | None = None
+        """Of many subscriptions the users in order."""
+        self._peak = 0
+        """The most subscriptions since their dictionary was made."""
+
+    @property
+    def head_deadline(self) -> int | None:
+        """When the oldest piece is too old, milliseconds of the broker's time; None where it never is."""
+        piece, max_age = self.head_piece, self.settings.max_age
+        if piece is None or not (piece.expires or max_age):
+            return None
+        ends = piece.time + max_age if max_age else piece.expires
+        return min(ends, piece.expires) if piece.expires else ends
+
+    def pending(self, subscription: Subscription) -> int:
+        """How many messages may be handed out to a user; expired ones may be among them."""
+        return self.next_seq - max(subscription.position, self.head_seq) + subscription.returned
+
+    def place(self, user: bytes, position: int) -> int:
+        """Puts a user's subscription at a position, new or moved. Returns how many messages that freed."""
+        subscription = self.subscriptions.get(user)
+        if subscription is None:
+            self.enter(position)
+            self.subscriptions[user] = Subscription(position)
+            if self.index is not None:
+                self.index.add(user)
+            elif len(self.subscriptions) > self.thresholds.few:
+                self.index = Index(self.subscriptions, self.thresholds)
+            self._peak = max(self._peak, len(self.subscriptions))
+            return 0
+        if subscription.ledger is None:  # most are so, and this is done for every message that is read
+            before, subscription.position = subscription.position, position
+            return self.move(before, position)
+        before = subscription.floor
+        subscription.position = position
+        return self.stand(subscription, before)
+
+    def stand(self, subscription: Subscription, before: int) -> int:
+        """The subscription's floor was at `before`. Returns how many messages its moving freed."""
+        floor = subscription.floor
+        if floor == before:
+            return 0
+        return self.move(before, floor)
+
+    def remove(self, user: bytes) -> int:
+        """Ends a user's subscription. Returns how many messages that freed."""
+        position = self.subscriptions.pop(user).floor
+        if self.index is not None:
+            self.index.remove(user)
+        if len(self.subscriptions) * 8 < self._peak and self._peak > self.thresholds.compact:
+            self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks by itself
+            self._peak = len(self.subscriptions)
+        return self.leave(position)

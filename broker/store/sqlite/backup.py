@@ -1,0 +1,94 @@
+"""A copy of a SQLite store, made through the store's own connection while it is in use."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+
+from broker.store.base import StoreError
+from broker.store.sqlite.files import remove_family, sync
+from broker.store.sqlite.pages import Pages, trusting
+
+PART = ".part"
+"""How the names of copies end that are not complete."""
+is_copy = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
+"""Whether a file's name is that of a copy."""
+
+
+class SqliteBackup:
+    """A copy that is being made. What the broker commits meanwhile goes into it, too
+    (https://www.sqlite.org/c3ref/backup_finish.html): the source is written by the same connection.
+    """
+
+    def __init__(self, source: apsw.Connection, pages: Pages, target: Path, step: int) -> None:
+        """`pages` is the layer under the source; `step` pages are copied at a time. Raises `StoreError` where the copy
+        cannot be made.
+        """
+        self._source = source
+        self._source_pages = pages
+        self._step = step
+        self._layer = Pages(source=pages)
+        self._target = target
+        self._part = target.with_name(target.name + PART)
+        self._pages = (0, 0)
+        try:
+            os.close(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            self._db = apsw.Connection(str(self._part), vfs=self._layer.name)
+            self._backup = self._db.backup("main", source, "main")
+        except OSError as error:
+            raise StoreError(f"{self._part}: {error.strerror}") from None
+        except apsw.Error as error:
+            remove_copy(target)
+            raise StoreError(f"{self._part}: {error}") from None
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """How many pages are copied, and of how many."""
+        return self._pages
+
+    def step(self) -> bool:
+        """Copies some more; whether it is complete, and synced. Raises `StoreError`, and the copy is of no use then."""
+        try:
+            # What is damaged is copied as it is, and is damaged in the copy: the rest of it can be restored.
+            with trusting(self._source, self._source_pages):
+                done: bool = self._backup.step(self._step)
+            total = self._backup.page_count
+            self._pages = (total - self._backup.remaining, total)
+            if done:
+                self._backup.finish()
+                self._db.close()
+                sync(self._part)
+                self._part.replace(self._target)
+                sync(self._target)
+            return done
+        except OSError as error:
+            raise StoreError(f"{self._part}: {error.strerror}") from None
+        except apsw.Error as error:
+            raise StoreError(f"{self._part}: {type(error).__name__}: {error}") from None
+
+    def cancel(self) -> None:
+        """No copy is wanted any more, a complete one neither. Never raises."""
+        with suppress(apsw.Error):
+            self._backup.close(True)
+        with suppress(apsw.Error):
+            self._db.close()
+        remove_copy(self._target)
+
+
+def remove_copies(folder: Path) -> None:
+    """Removes the copies that nobody has fetched, and what those that were not completed have left. Never raises."""
+    with suppress(OSError):
+        for name in {re.sub(r"(\.part)?(-wal|-shm|-journal)?$", "", each.name) for each in folder.iterdir()}:
+            if is_copy(name):
+                remove_copy(folder / name)
+
+
+def remove_copy(copy: Path) -> None:
+    """Removes one, complete or not. Never raises."""
+    for each in (copy, copy.with_name(copy.name + PART)):
+        with suppress(OSError):
+            remove_family(each)

@@ -1,0 +1,124 @@
+"""What is in a store that no broker uses just now, and whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+from broker.calendar import Calendar
+from broker.store.base import Content
+from broker.store.sqlite.clock_facts import read_calendar
+from broker.store.sqlite.contents import Contents
+from broker.store.sqlite.looking import check_pages, facts_of, look_at
+from broker.store.sqlite.pages import Pages
+from broker.store.sqlite.rows import HEADS, Rows
+from broker.store.sqlite.schema import VERSION
+
+
+class TopicRow(NamedTuple):
+    """A stored topic."""
+
+    name: bytes
+    epoch: str
+    messages: int
+    bytes: int
+    """Content, with kept headers and the offsets of batches."""
+    subscriptions: int
+    deepest: int
+    """Messages that wait for the user who is furthest behind; what is leased to him may not be counted."""
+    oldest: int | None
+    """When the oldest message was published, milliseconds since 1970 UTC."""
+
+
+class Summary(NamedTuple):
+    """A whole store."""
+
+    cluster: str
+    broker: str
+    topics: int
+    messages: int
+    subscriptions: int
+    held: int
+    """Messages that are leased or wait to be handed out again."""
+    dead: int
+    delayed: int
+    keys: int
+
+
+@contextmanager
+def inspect(path: Path) -> Iterator[Inspection]:
+    """The store, which nobody writes meanwhile; it is not changed. Raises `UnusableStoreError`, also for what fails
+    while it is used.
+    """
+    with look_at(path) as (db, pages):
+        yield Inspection(db, pages, path)
+
+
+class Inspection:
+    """What can be asked of a store that is looked at, of whatever schema."""
+
+    def __init__(self, db: apsw.Connection, pages: Pages, path: Path) -> None:
+        self._db = db
+        self._contents = Contents(db, pages)
+        self.path = path
+
+    def check(self) -> None:
+        """Looks at every page."""
+        check_pages(self._db, self.path)
+
+    def rows(self) -> Rows | None:
+        """What a broker would load; None for an older schema."""
+        return Rows(self.path, self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
+
+    def read(self, piece: int) -> Content:
+        """What a piece says. Raises `DamagedError`."""
+        return self._contents.read_piece(piece)
+
+    def summary(self) -> Summary:
+        """What there is, counted."""
+        meta = facts_of(self._db)
+        return Summary(
+            str(meta["cluster"]),
+            str(meta["broker"]),
+            self._number("count(*) FROM topics"),
+            self._number(f"total(count) FROM pieces JOIN ({HEADS}) USING (topic) WHERE first >= head"),
+            self._number("count(*) FROM subscriptions"),
+            self._number("count(*) FROM held"),
+            self._number("count(*) FROM letters WHERE dead"),
+            self._number("count(*) FROM delayed"),
+            self._number("count(*) FROM keys"),
+        )
+
+    def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
+        """Those with the most messages first."""
+        meta, calendar = facts_of(self._db), Calendar()
+        for record in read_calendar(self.path, meta):
+            calendar.set(record.steps)
+        for row in self._db.execute(_TOPICS.format(HEADS), (len(prefix), prefix, most)):
+            name, number, messages, size, subscriptions, end, position, oldest = row
+            date = None if oldest is None else calendar.date(oldest)
+            yield TopicRow(name, f"{meta['store_id']}{number:x}", messages, size, subscriptions, end - position, date)
+
+    def _number(self, what: str) -> int:
+        found: Any = self._db.execute(f"SELECT {what}").fetchall()[0][0]
+        return int(found)
+
+
+_TOPICS = """
+WITH logs AS (
+    SELECT topic, sum(count) AS messages, sum(size) AS size, max(first + count) AS ending, min(time) AS oldest,
+        min(first) AS oldest_seq
+    FROM pieces JOIN ({}) USING (topic) WHERE first >= head GROUP BY topic
+), readers AS (
+    SELECT topic, count(*) AS subscriptions, min(position) AS behind, max(position) AS ahead
+    FROM subscriptions GROUP BY topic
+)
+SELECT name, number, coalesce(messages, 0), coalesce(size, 0), coalesce(subscriptions, 0),
+    coalesce(ending, max(topics.head, ahead)), max(behind, coalesce(oldest_seq, topics.head)), oldest
+FROM topics LEFT JOIN logs ON logs.topic = number LEFT JOIN readers ON readers.topic = number
+WHERE substr(name, 1, ?) = ? ORDER BY 3 DESC, name LIMIT ?
+"""

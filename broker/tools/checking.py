@@ -1,0 +1,57 @@
+"""Whether a store that no broker uses just now is whole: would a broker start on it, and could it read everything."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.records import MisfitError
+from broker.state.state import State
+from broker.state.topic import Topic
+from broker.store.base import DamagedError, Lost, UnusableStoreError
+from broker.store.sqlite.inspection import Inspection
+
+NAMED = 5
+"""Messages that are named where some are damaged."""
+
+
+class Damage(NamedTuple):
+    """Messages that cannot be read. A broker sets them aside and serves the rest."""
+
+    messages: int
+    named: list[str]
+    """The ids of the first."""
+
+    def __str__(self) -> str:
+        more = ", ..." if self.messages > len(self.named) else ""
+        return f"{self.messages} messages cannot be read ({', '.join(self.named)}{more})"
+
+
+def check(inspection: Inspection) -> Damage | None:
+    """Reads all of a store. Raises `UnusableStoreError` for one on which a broker would not start. One of an older
+    schema is looked at page by page only.
+    """
+    rows = inspection.rows()
+    if rows is None:
+        inspection.check()
+        return None
+    state = State()
+    try:
+        for record in rows.read():
+            state.apply(record)
+    except MisfitError as error:
+        raise UnusableStoreError(f"{inspection.path}: it contradicts itself: {error}") from None
+    lost = [*rows.lost, *(each for topic in state.topics.values() for each in _lost(inspection, topic))]
+    if lost:
+        return Damage(sum(each.messages for each in lost), [each.id for each in lost[:NAMED]])
+    inspection.check()
+    return None
+
+
+def _lost(inspection: Inspection, topic: Topic) -> list[Lost]:
+    lost = []
+    for piece in topic.pieces(topic.head_seq) if topic.messages else ():
+        try:
+            inspection.read(piece.id)
+        except DamagedError as error:
+            lost.append(Lost(f"{topic.epoch}-{piece.first}", piece.count, str(error)))
+    return lost

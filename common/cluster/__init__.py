@@ -1,0 +1,1 @@
+"""Which brokers there are, and which of them owns the slot of a topic."""

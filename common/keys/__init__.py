@@ -1,0 +1,1 @@
+"""API keys with their rights, and the key pairs of CURVE."""

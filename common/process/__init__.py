@@ -1,0 +1,1 @@
+"""What every process does around its main function: run directory, readiness, sockets, logs, supervision."""

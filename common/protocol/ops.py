@@ -1,0 +1,287 @@
+"""The operation table: what a front can ask of a broker, with which arguments, and what comes back.
+
+Everything travels as a MessagePack array in the order of the fields; a field is only ever added at the end,
+with a default, so that neighbours one version apart understand each other.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct
+
+from common.protocol.admin_ops import ChangeTopic as ChangeTopic
+from common.protocol.admin_ops import DescribeTopic as DescribeTopic
+from common.protocol.admin_ops import Drain as Drain
+from common.protocol.admin_ops import Ended as Ended
+from common.protocol.admin_ops import EndTopic as EndTopic
+from common.protocol.admin_ops import ListTopics as ListTopics
+from common.protocol.admin_ops import ListUsers as ListUsers
+from common.protocol.admin_ops import Peek as Peek
+from common.protocol.admin_ops import Peeked as Peeked
+from common.protocol.admin_ops import PeekedAll as PeekedAll
+from common.protocol.admin_ops import TopicInfo as TopicInfo
+from common.protocol.admin_ops import TopicPage as TopicPage
+from common.protocol.admin_ops import TopicRow as TopicRow
+from common.protocol.admin_ops import TopicSettings as TopicSettings
+from common.protocol.admin_ops import UserPage as UserPage
+from common.protocol.admin_ops import UserRow as UserRow
+from common.protocol.control_ops import Backup as Backup
+from common.protocol.control_ops import BackupProgress as BackupProgress
+from common.protocol.control_ops import Ping as Ping
+from common.protocol.control_ops import Pong as Pong
+from common.protocol.control_ops import Stats as Stats
+from common.protocol.delayed_ops import ClearDelayed as ClearDelayed
+from common.protocol.delayed_ops import DelayedPage as DelayedPage
+from common.protocol.delayed_ops import DelayedRow as DelayedRow
+from common.protocol.delayed_ops import DelayedTopicPage as DelayedTopicPage
+from common.protocol.delayed_ops import DelayedTopicRow as DelayedTopicRow
+from common.protocol.delayed_ops import EndDelayed as EndDelayed
+from common.protocol.delayed_ops import ListDelayed as ListDelayed
+from common.protocol.delayed_ops import ListDelayedTopics as ListDelayedTopics
+from common.protocol.lease_ops import Amount as Amount
+from common.protocol.lease_ops import Counted as Counted
+from common.protocol.lease_ops import DeadLetter as DeadLetter
+from common.protocol.lease_ops import DeadLetters as DeadLetters
+from common.protocol.lease_ops import Extend as Extend
+from common.protocol.lease_ops import Finish as Finish
+from common.protocol.lease_ops import Finished as Finished
+from common.protocol.lease_ops import ListDead as ListDead
+from common.protocol.lease_ops import Receipt as Receipt
+
+
+class Op(IntEnum):
+    """Numbers are never given out again."""
+
+    PING = 1
+    GOODBYE = 2
+    STATS = 3
+    BACKUP = 4
+    SUBSCRIBE = 10
+    UNSUBSCRIBE = 11
+    PUBLISH = 12
+    TAKE = 13
+    LOOK = 14
+    WAIT = 15
+    PASS = 16
+    FETCH = 17
+    CONFIGURE = 18
+    FINISH = 19
+    EXTEND = 20
+    DEAD_LIST = 21
+    DEAD_RETURN = 22
+    DEAD_CLEAR = 23
+    CANCEL = 24
+    TOPICS = 30
+    TOPIC = 31
+    TOPIC_CHANGE = 32
+    TOPIC_END = 33
+    USERS = 34
+    USER = 35
+    PEEK = 36
+    PURGE = 37
+    DRAIN = 38
+    DELAYED_TOPICS = 39
+    DELAYED = 40
+    DELAYED_END = 41
+    DELAYED_CLEAR = 42
+
+
+class Nothing(Struct, array_like=True):
+    """No arguments, or nothing to say."""
+
+
+class Settings(Struct, array_like=True):
+    """Settings of a subscription; None leaves one as it is."""
+
+    expires_after: Amount | None = None
+    """Microseconds without a request after which it ends; 0: never."""
+    max_deliveries: Amount | None = None
+    """How many times a message is handed out under a lease before it becomes a dead letter; 0: without limit."""
+
+
+class Subscribed(Struct, array_like=True):
+    """`created` is false where the subscription was there already."""
+
+    created: bool
+
+
+class Publish(Struct, array_like=True):
+    """One message, or a batch of `count`. `headers` is opaque to the broker: the front packs and unpacks it.
+
+    The body of a batch is frames (4 bytes of big-endian length, then the bytes, each); `offsets` says where each
+    begins, and the end: `count` + 1 little-endian unsigned numbers of 4 bytes. Both are empty of meaning for one.
+    `ttl`, `delay` and `key` hold for the whole batch.
+    """
+
+    headers: bytes
+    body: bytes
+    count: int = 1
+    offsets: bytes = b""
+    ttl: Amount = 0
+    """Milliseconds after which it is not handed out any more; 0: never."""
+    delay: Amount = 0
+    """Milliseconds that it waits aside before it is published; 0: now."""
+    key: Annotated[bytes, Meta(max_length=255)] = b""
+    """Idempotency key, 1 to 255 bytes; empty: none."""
+    digest: Annotated[bytes, Meta(max_length=16)] = b""
+    """With a key: 16 bytes that are the same for the same request only."""
+
+
+class Published(Struct, array_like=True):
+    """`subscribers` will get it; with none nothing was stored, and `epoch` is "" and `seq` 0. `seq` is of the first."""
+
+    subscribers: int
+    epoch: str
+    seq: int
+    due: int = 0
+    """Of a delayed one milliseconds since 1970 UTC at which it will be published; its other fields say nothing."""
+    replayed: bool = False
+    """The key is known: nothing was done, and this is the first answer again."""
+
+
+class Take(Struct, array_like=True):
+    """Which message, and whether it is done with its handing out.
+
+    Without `after`: the next one, at most once. With it: everything up to and with `epoch`-`seq` is done (`seq` 0:
+    nothing yet), and the next one is handed out without being taken.
+    """
+
+    after: bool = False
+    epoch: str = ""
+    seq: int = 0
+    lease: Amount = 0
+    """Microseconds that it is leased for; 0: it is taken. Not together with `after`."""
+    room: Amount = 0
+    """Bytes of content that the asker can take; a larger message is `answer-too-large`, and nothing is done. 0: any."""
+
+
+class Fetch(Struct, array_like=True):
+    """Several at once; the first fields as in `Take`."""
+
+    after: bool
+    epoch: str
+    seq: int
+    max: int
+    """Messages, at least 1."""
+    max_bytes: int
+    """Bytes of frames, and likewise of all messages' kept headers, but one message always fits."""
+    one_run: bool
+    """Only messages with the same kept headers, all in one run."""
+    lease: Amount = 0
+    """As in `Take`; not together with `one_run`."""
+    room: Amount = 0
+    """As in `Take`, of the first message."""
+
+
+class Message(Struct, array_like=True):
+    """A message handed out."""
+
+    epoch: str
+    seq: int
+    time: int
+    """Milliseconds since 1970 UTC at publish."""
+    attempt: int
+    pending: int
+    """Messages that wait for this user after this one."""
+    headers: bytes
+    body: bytes
+
+
+class Run(Struct, array_like=True):
+    """Messages with consecutive numbers, the same kept headers and attempt, as frames; with their own time each, a
+    run each.
+    """
+
+    first: int
+    count: int
+    time: int
+    headers: bytes
+    body: bytes
+    attempt: int = 1
+
+
+class Batch(Struct, array_like=True):
+    """Messages handed out together. In a reply with a second frame, that is the body of the only run."""
+
+    epoch: str
+    pending: int
+    """Messages that wait for this user after these."""
+    runs: list[Run]
+
+
+class Status(Struct, array_like=True):
+    """A subscription as it stands. `seq` is of the next message, 0 where none waits."""
+
+    pending: int
+    epoch: str
+    seq: int
+    leased: int = 0
+    dead: int = 0
+
+
+class Wait(Struct, array_like=True):
+    """Until the request's deadline. `ticket` is that of an earlier wait whose place in the queue it keeps, else 0."""
+
+    ticket: int = 0
+
+
+class Cancel(Struct, array_like=True):
+    """The WAIT with this request id, of the same front, is answered now, with nothing: its client has gone."""
+
+    id: int
+
+
+class Look(Struct, array_like=True):
+    """`now`: there may be a message, take it; else the time is up, or the wait was ended."""
+
+    now: bool
+    ticket: int
+
+
+class OpSpec(NamedTuple):
+    """One row of the table."""
+
+    args: type[Struct]
+    result: type[Struct]
+    on_topic: bool = True
+    """Names a topic: the broker checks that it owns it."""
+    on_user: bool = False
+    """Names a user too."""
+
+
+OPS: dict[Op, OpSpec] = {
+    Op.PING: OpSpec(Ping, Pong, on_topic=False),
+    Op.GOODBYE: OpSpec(Nothing, Nothing, on_topic=False),
+    Op.BACKUP: OpSpec(Backup, BackupProgress, on_topic=False),
+    Op.STATS: OpSpec(Nothing, Stats, on_topic=False),
+    Op.SUBSCRIBE: OpSpec(Settings, Subscribed, on_user=True),
+    Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),
+    Op.PUBLISH: OpSpec(Publish, Published),
+    Op.TAKE: OpSpec(Take, Message, on_user=True),
+    Op.FETCH: OpSpec(Fetch, Batch, on_user=True),
+    Op.LOOK: OpSpec(Nothing, Status, on_user=True),
+    Op.WAIT: OpSpec(Wait, Look, on_user=True),
+    Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
+    Op.CANCEL: OpSpec(Cancel, Nothing, on_user=True),
+    Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),
+    Op.FINISH: OpSpec(Finish, Finished, on_user=True),
+    Op.EXTEND: OpSpec(Extend, Nothing, on_user=True),
+    Op.DEAD_LIST: OpSpec(ListDead, DeadLetters, on_user=True),
+    Op.DEAD_RETURN: OpSpec(Nothing, Counted, on_user=True),
+    Op.DEAD_CLEAR: OpSpec(Nothing, Counted, on_user=True),
+    Op.TOPICS: OpSpec(ListTopics, TopicPage, on_topic=False),
+    Op.TOPIC: OpSpec(DescribeTopic, TopicInfo),
+    Op.TOPIC_CHANGE: OpSpec(ChangeTopic, Nothing),
+    Op.TOPIC_END: OpSpec(EndTopic, Ended),
+    Op.USERS: OpSpec(ListUsers, UserPage),
+    Op.USER: OpSpec(Nothing, UserRow, on_user=True),
+    Op.PEEK: OpSpec(Peek, PeekedAll, on_user=True),
+    Op.PURGE: OpSpec(Nothing, Counted, on_user=True),
+    Op.DRAIN: OpSpec(Drain, Nothing, on_topic=False),
+    Op.DELAYED_TOPICS: OpSpec(ListDelayedTopics, DelayedTopicPage, on_topic=False),
+    Op.DELAYED: OpSpec(ListDelayed, DelayedPage),
+    Op.DELAYED_END: OpSpec(EndDelayed, Counted),
+    Op.DELAYED_CLEAR: OpSpec(ClearDelayed, Ended),
+}

@@ -1,0 +1,1 @@
+"""Commands that need neither a broker nor a front: the quickstart, keys, the page of settings."""

@@ -1,0 +1,82 @@
+"""`bin/keys curve DIR NAME...`: makes key pairs for brokers and fronts, and never replaces one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from common.cluster.description import FRONT, is_id
+from common.errors import StartError
+from common.keys.curve import SECRET, new_pair, read_pair, secret_path
+
+SUMMARY = "make keys for the connections between fronts and brokers"
+
+
+def add_command(commands: Any) -> None:
+    """Adds `curve` to the subcommands of `bin/keys`."""
+    parser = commands.add_parser(
+        "curve",
+        help=SUMMARY,
+        description="Makes DIR/NAME.key with a secret key for each NAME, and prints the public keys as the tables that "
+        "go into the cluster description. A file that is there is never replaced.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="folder for the secret keys; made (0700) where it is missing")
+    parser.add_argument("names", metavar="NAME", nargs="*", default=[], help=f"id of a broker, or {FRONT!r}")
+    parser.add_argument(
+        "--front",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"name of a front, where several have keys of their own: DIR/NAME.key is to be its {FRONT}.key",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Any) -> int:
+    """Raises `StartError`: then the names before the one that it is about have their keys, and no other."""
+    brokers = [name for name in arguments.names if name != FRONT]
+    fronts = [*([FRONT] if FRONT in arguments.names else []), *arguments.front]
+    names = [*brokers, *fronts]
+    if not names:
+        raise StartError("give the names of brokers or fronts")
+    for name in names:
+        if not is_id(name):
+            raise StartError(f"{name!r} is not a name: 1 to 63 letters, digits, '-' or '_'")
+    if len(set(names)) != len(names):
+        raise StartError("a name was given twice")
+    folder = Path(arguments.folder)
+    for name in names:
+        path = secret_path(folder, name)
+        if path.exists():
+            public = read_pair(path).public.decode()
+            raise StartError(f"{path}: is there already and is not replaced; its public key is {public}")
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"{folder}: {error.strerror}") from None
+    for name in names:
+        public = _make(secret_path(folder, name))
+        table, field = ("fronts", "name") if name in fronts else ("brokers", "id")
+        print(f'[[{table}]]\n{field} = "{name}"\nkey = "{public}"\n', flush=True)
+    return 0
+
+
+def _make(path: Path) -> str:
+    """The public key of a new pair whose secret key is in a new file."""
+    pair = new_pair()
+    text = f'# A secret: who can read this can pass for its owner.\n{SECRET} = "{pair.secret.decode()}"\n'
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+        except OSError:
+            path.unlink()
+            raise
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from None
+    return pair.public.decode()

@@ -1,0 +1,139 @@
+"""`python -m common.tools.quickstart`, which is `bin/quickstart`: brokers, fronts and a tour to paste."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, NoReturn
+
+import configargparse
+
+from common.config import FrontSettings, Settings
+from common.errors import StartError
+from common.process.log import setup_logging
+from common.process.log_queue import LogQueue
+from common.process.start import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
+from common.process.supervise import Child, Supervisor
+from common.version import add_version
+
+PROG = "quickstart"
+HOST = "127.0.0.1"
+STOP_TIMEOUT = 60.0
+"""Seconds that all fronts, and then all brokers, have to stop; each of them has its own, shorter limit."""
+
+log = logging.getLogger("fanmail.supervise")
+
+TOUR = """
+Fanmail is ready: {brokers} and {fronts} on {host}:{ports}. Ctrl-C stops it.
+{operations}
+Try this in another terminal:
+
+  # alice and bob subscribe to the topic "news"
+  curl -i -X POST {first}/news/alice
+  curl -i -X POST {first}/news/bob
+
+  # publish through one front, read through another
+  curl -i -d 'hello, world' -H 'Content-Type: text/plain' {first}/news
+  curl -i {last}/news/alice
+
+  # alice has read it: 204, nothing more; bob still has his copy
+  curl -w '%{{http_code}}\\n' {last}/news/alice
+  curl -w '\\n' {last}/news/bob
+
+  # a slash inside a name is written %2F: the topic "rooms/blue", the user "alice"
+  curl -i -X POST {first}/rooms%2Fblue/alice
+
+  # unsubscribe; reading is then 404
+  curl -i -X DELETE {first}/news/bob
+  curl -i {first}/news/bob
+"""
+
+
+class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        raise StartError(message)
+
+
+def main() -> int:
+    """Runs everything until Ctrl-C or SIGTERM. Raises `StartError`."""
+    die_with_parent()
+    options = _options(sys.argv[1:])
+    ports = ports_of(options.port, options.fronts)
+    await_fronts(options.run_dir, [HOST], ports, Settings.start_timeout)
+    check_ports([HOST], ports)
+    check_ports([HOST], ports_of(options.ops_port, options.fronts, "--ops-port"))
+    setup_logging("auto", "info", PROG)
+    shared = [f"--run-dir={options.run_dir}"]
+    durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
+    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
+    listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
+    keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
+    children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
+    out = LogQueue(sys.stdout.fileno())
+    out.write("Starting Fanmail ...\n")
+    ready = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
+    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: out.write(ready + "\n")).run()
+    out.write("Fanmail is stopped.\n" if code == 0 else "Fanmail could not be started.\n")
+    out.close_within()
+    return code
+
+
+def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = False) -> str:
+    """What a new user can paste into a terminal; with `keys` each call sends the one in FANMAIL_API_KEY."""
+    last = port + fronts - 1
+    operations = f"Its dashboard: http://{HOST}:{ops_port}/" if ops_port else ""
+    text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if keys else TOUR
+    return text.format(
+        brokers=_plural(brokers, "broker"),
+        fronts=_plural(fronts, "front"),
+        host=HOST,
+        operations=operations,
+        ports=f"{port} to {last}" if fronts > 1 else port,
+        first=f"http://{HOST}:{port}",
+        last=f"http://{HOST}:{last}",
+    )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
+
+
+def _options(argv: list[str]) -> Any:
+    parser = _Parser(
+        prog=PROG, add_env_var_help=False, allow_abbrev=False,
+        description="Starts brokers and fronts on this host and shows how to use them. Ctrl-C stops them. "
+        "FANMAIL_* variables reach both; bin/start-brokers --help and bin/start-fronts --help list them.",
+    )  # fmt: skip
+    add_version(parser)
+    parser.add_argument(
+        "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
+        help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ops-port", type=how_many(0, 65535), default=FrontSettings.ops_port, env_var="FANMAIL_OPS_PORT",
+        help="operations port of the first front; the others follow, 0 picks free ones "
+        "[port, default %(default)s, FANMAIL_OPS_PORT]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run-dir", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",
+        help="private directory for sockets and locks [path, default %(default)s, FANMAIL_RUN_DIR]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--durable", action="store_true", help="keep messages on disk: they outlive a restart and a crash"
+    )
+    parser.add_argument(
+        "--data", default="fanmail-data", env_var="FANMAIL_DATA",
+        help="with --durable: directory of the stores [path, default %(default)s here, FANMAIL_DATA]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--api-keys-file", default="", env_var="FANMAIL_API_KEYS_FILE",
+        help="TOML file of API keys; then the fronts ask for one [path, FANMAIL_API_KEYS_FILE]",
+    )  # fmt: skip
+    parser.add_argument("--brokers", type=how_many(1, 64), default=4, help="[brokers, default %(default)s]")
+    parser.add_argument("--fronts", type=how_many(1, 64), default=4, help="[fronts, default %(default)s]")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_service(main, PROG)

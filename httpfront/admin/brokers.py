@@ -1,0 +1,93 @@
+"""`/-/v1/brokers` and `/-/v1/config`: how the cluster stands, and with what this front was started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import falcon
+
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.ops import Op
+from common.version import VERSION
+from httpfront.admin.metrics import SCRAPE_TIMEOUT, broker_stats
+from httpfront.api.health import render
+from httpfront.formats.params import read_parameters
+from httpfront.gateway.gateway import Gateway
+
+MASKED = "***"
+_SECRET = ("key", "secret", "token", "password")
+
+
+class BrokersResource:
+    """All brokers of the description."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Each with its gauges and counters (`stats`), empty where it does not answer."""
+        read_parameters(req, {})
+        stats = broker_stats(self._gateway, SCRAPE_TIMEOUT)
+        slots = self._gateway.slots()
+        render(
+            resp,
+            {
+                "brokers": [
+                    {
+                        "id": link.broker,
+                        "up": link.broker in stats,
+                        "loading": link.loading,
+                        "draining": bool(stats.get(link.broker, {}).get("refusing", 0)),
+                        "slots": slots.get(link.broker, 0),
+                        "round_trip": link.round_trip,
+                        "stats": stats.get(link.broker, {}),
+                    }
+                    for link in self._gateway.links()
+                ]
+            },
+        )
+
+    on_head = on_get
+
+
+class DrainResource:
+    """PUT: a broker takes no publishes and no new subscriptions, and goes on serving the rest; DELETE ends that. A
+    broker that starts again has forgotten it.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, broker: bytes) -> None:
+        self._tell(req, resp, broker.decode(), True)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, broker: bytes) -> None:
+        self._tell(req, resp, broker.decode(), False)
+
+    def _tell(self, req: falcon.Request, resp: falcon.Response, broker: str, on: bool) -> None:
+        read_parameters(req, {})
+        if broker not in self._gateway.brokers():
+            raise FanmailError("no-broker", "the cluster has no broker of this id")
+        answer = self._gateway.ask_all(Op.DRAIN, ops.Drain(on), 2.0, [broker])[broker]
+        if isinstance(answer, FanmailError):
+            raise answer
+        render(resp, {"id": broker, "draining": on})
+
+
+class ConfigResource:
+    """The settings of this front."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """`settings` by name; what sounds like a secret is masked."""
+        self._shown = {
+            name: MASKED if value and any(word in name for word in _SECRET) else value
+            for name, value in settings.items()
+        }
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_parameters(req, {})
+        render(resp, {"version": VERSION, "settings": self._shown})
+
+    on_head = on_get

@@ -1,0 +1,41 @@
+"""Listings of what several brokers hold, each in an order of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from msgspec import Struct
+
+from common.errors import FanmailError
+from common.protocol.ops import Op
+from httpfront.gateway.gateway import Gateway
+
+TIMEOUT = 2.0
+"""Seconds that a broker has for its part of a listing."""
+
+Page = tuple[list[Any], bytes, bool]
+"""Rows, the name that was looked at last, whether that is all."""
+Ask = Callable[[bytes, int], Struct]
+"""The arguments for at most so many rows behind a name."""
+
+
+def pages_of(
+    gateway: Gateway, op: Op, ask: Ask, after: bytes, limit: int, brokers: Collection[str] = (), whole: bool = True
+) -> tuple[dict[str, Page], list[str]]:
+    """A page of each of these brokers, or of every one, and who gave none. With `whole` what a turn's allowance has cut
+    short is asked for.
+    """
+    answers = gateway.ask_all(op, ask(after, limit), TIMEOUT, brokers)
+    missing = sorted(broker for broker, each in answers.items() if isinstance(each, FanmailError))
+    pages: dict[str, Page] = {}
+    for broker, each in answers.items():
+        if broker not in missing:
+            rows, last, done = each.rows, each.last, each.done
+            while whole and not done and len(rows) < limit:
+                more = gateway.ask_all(op, ask(last, limit - len(rows)), TIMEOUT, [broker])[broker]
+                if isinstance(more, FanmailError):
+                    raise more
+                rows, last, done = rows + more.rows, more.last, more.done
+            pages[broker] = rows, last, done
+    return pages, missing

@@ -1,0 +1,79 @@
+"""`/<topic>/<user>/dead`: the messages that were leased too often without being acknowledged."""
+
+from __future__ import annotations
+
+import falcon
+
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.api.leases import path_to
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import HARMLESS
+from httpfront.formats.ndjson import NDJSON, as_lines, content, described
+from httpfront.formats.params import cursor, number, read_parameters
+from httpfront.gateway.gateway import Gateway
+from httpfront.gateway.rooms import call_with_room
+from httpfront.middleware.guards import refuse_streams
+
+_NOTHING = ops.Nothing()
+
+
+class DeadResource:
+    """One user's dead letters."""
+
+    def __init__(self, gateway: Gateway, limits: MessageLimits) -> None:
+        self._gateway = gateway
+        self._limits = limits
+        self._known = {"after": cursor, "max": number(limits.fetch)}
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """Lists them, a page at a time; takes nothing."""
+        resp.set_header("Cache-Control", "no-store")
+        refuse_streams(req.env)
+        values = read_parameters(req, self._known)
+        epoch, seq = values.get("after", ("", 0))
+        args = ops.ListDead(seq, values.get("max", self._limits.fetch), self._limits.fetch_bytes)
+        found: ops.DeadLetters = call_with_room(self._gateway, req.env, Op.DEAD_LIST, topic, user, args)
+        if epoch not in ("", found.epoch):
+            raise FanmailError("cursor-lost", f"after is of the life {epoch} of the topic, which is now {found.epoch}")
+        present_letters(found, topic, user, resp)
+
+    on_head = on_get
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """Those whose ttl is not over are waiting again."""
+        self._do_to_all(Op.DEAD_RETURN, req, resp, topic, user)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """All are dropped."""
+        self._do_to_all(Op.DEAD_CLEAR, req, resp, topic, user)
+
+    def _do_to_all(self, op: Op, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        read_parameters(req, {})
+        counted: ops.Counted = self._gateway.call(op, topic, user, _NOTHING)
+        resp.data = b""
+        resp.set_header("Msg-Count", str(counted.count))
+
+
+def present_letters(found: ops.DeadLetters, topic: bytes, user: bytes, resp: falcon.Response) -> None:
+    """A page of letters, a line each, with the path of the next page where there is one."""
+    letters = found.letters
+    resp.content_type = NDJSON
+    resp.data = as_lines(
+        {"id": f"{found.epoch}-{each.seq}"}
+        | described(each.time, each.attempt, each.headers)
+        | ({"expired": True} if each.expired else {})
+        | content(each.body)
+        for each in letters
+    )
+    resp.set_headers(
+        (
+            ("Msg-Count", str(len(letters))),
+            ("Msg-Pending", str(found.left)),
+            *HARMLESS,
+        )
+    )
+    if letters and found.left:
+        last = f"{found.epoch}-{letters[-1].seq}"
+        resp.set_header("Link", f'<{path_to(topic, user, "dead")}?after={last}>; rel="next"')

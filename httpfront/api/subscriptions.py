@@ -1,0 +1,117 @@
+"""`/<topic>/<user>`: subscribe, its settings, unsubscribe, next message, how it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.api.leases import LEASE, present_receipt
+from httpfront.delivery.long_poll import Ask, LongPoll, applied, client_gone, is_gone
+from httpfront.formats.batch import FRAMES, choose_format, present_batch
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import present_message
+from httpfront.formats.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
+from httpfront.gateway.gateway import Gateway
+from httpfront.gateway.rooms import call_with_room
+from httpfront.middleware.guards import refuse_streams
+
+MAX_DELIVERIES = 1_000_000
+_NOTHING = ops.Nothing()
+_SETTINGS = {"expires_after": span(1, YEAR, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
+
+
+class SubscriptionResource:
+    """One user's subscription to one topic."""
+
+    def __init__(self, gateway: Gateway, polls: LongPoll, limits: MessageLimits) -> None:
+        self._gateway = gateway
+        self._polls = polls
+        self._limits = limits
+        self._known = {"after": cursor, "wait": duration(polls.max_wait), "max": number(limits.fetch), "lease": LEASE}
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """Subscribes; sets the settings that are named; the body is ignored."""
+        settings = ops.Settings(**read_parameters(req, _SETTINGS))
+        result: ops.Subscribed = self._gateway.call(Op.SUBSCRIBE, topic, user, settings)
+        resp.data = b""
+        resp.set_header("Subscription-Created", "true" if result.created else "false")
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """Sets the settings that are named, of a subscription that is there."""
+        values = read_parameters(req, _SETTINGS)
+        if not values:
+            raise FanmailError("bad-parameter", f"nothing is to be set; the settings are {', '.join(_SETTINGS)}")
+        self._gateway.call(Op.CONFIGURE, topic, user, ops.Settings(**values))
+        resp.data = b""
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """Unsubscribes."""
+        read_parameters(req, {})
+        self._gateway.call(Op.UNSUBSCRIBE, topic, user, _NOTHING)
+        resp.data = b""
+
+    def on_head(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """How the subscription stands; takes nothing."""
+        read_parameters(req, {})
+        resp.set_header("Cache-Control", "no-store")
+        status: ops.Status = self._gateway.call(Op.LOOK, topic, user, _NOTHING)
+        resp.data = b""
+        resp.set_header("Msg-Pending", str(status.pending))
+        resp.set_header("Msg-Leased", str(status.leased))
+        resp.set_header("Msg-Dead", str(status.dead))
+        if status.seq:
+            resp.set_header("Msg-Id", f"{status.epoch}-{status.seq}")
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
+        """The next message, or with `max` several; for a client that is known to be gone nothing is taken."""
+        resp.set_header("Cache-Control", "no-store")
+        refuse_streams(req.env)
+        values = read_parameters(req, self._known)
+        leased = "lease" in values
+        form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""
+        ask = self._ask(req, values, form)
+        wait = values.get("wait", self._polls.preferred(req))
+        if is_gone(req):
+            raise client_gone()
+        found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
+        if found is None and wait:
+            found = self._polls.poll(req, resp, topic, user, ask, wait)
+        elif wait is not None:
+            resp.set_header("Preference-Applied", applied(wait))
+        if found is None:
+            resp.status = falcon.HTTP_204
+        elif form:
+            present_batch(found, form, resp, leased)
+        else:
+            present_message(found, resp)
+            if leased:
+                present_receipt(found, topic, user, resp)
+
+    def _ask(self, req: falcon.Request, values: dict[str, Any], form: str) -> Ask:
+        after = read_cursor(req, values)
+        lease = values.get("lease", 0)
+        if lease and after is not None:
+            raise refused("lease", "does not go with after or Last-Event-ID")
+        cursor_args = (after is not None, *(after or ("", 0)))
+        if not form:
+            return Ask(Op.TAKE, ops.Take(*cursor_args, lease), self._limits.body)
+        return Ask(Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES, lease))
+
+
+def read_cursor(req: falcon.Request, values: dict[str, Any]) -> tuple[str, int] | None:
+    """What `after` or `Last-Event-ID` says. Raises `bad-parameter` where they differ."""
+    given = req.env.get("HTTP_LAST_EVENT_ID")
+    after: tuple[str, int] | None = values.get("after")
+    if given is None:
+        return after
+    try:
+        header = cursor(given)
+    except ValueError as error:
+        raise FanmailError("bad-parameter", f"header Last-Event-ID {error}", parameter="Last-Event-ID") from None
+    if after is not None and after != header:
+        raise FanmailError("bad-parameter", "after and Last-Event-ID differ", parameter="after")
+    return header

@@ -1,0 +1,98 @@
+"""`/<topic>`: publish."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import falcon
+
+from common.errors import FanmailError
+from common.protocol import ops, wire
+from common.protocol.ops import Op
+from httpfront.formats.batch import FORMATS, read_batch
+from httpfront.formats.coding import check_lines, decoded
+from httpfront.formats.idempotency import digest, read_key
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import pack_headers, rfc3339
+from httpfront.formats.params import MILLISECOND, YEAR, one_of, read_parameters, span
+from httpfront.gateway.gateway import Gateway
+from httpfront.hub import give_way
+
+_KNOWN = {
+    "batch": one_of(*FORMATS),
+    "ttl": span(0, YEAR, MILLISECOND),
+    "delay": span(0, YEAR, MILLISECOND, zero=True),
+}
+
+
+class Prepared(NamedTuple):
+    """A publish ready for `Gateway.call`."""
+
+    args: ops.Publish
+    body: bytes | None
+    """The body where it is large enough to travel beside `args`."""
+
+
+class TopicResource:
+    """POST publishes the request's body, or with `batch` the messages in it, all or nothing."""
+
+    def __init__(self, gateway: Gateway, limits: MessageLimits) -> None:
+        self._gateway = gateway
+        self._limits = limits
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
+        values = read_parameters(req, _KNOWN)
+        prepared = prepare_publish(req, req.stream.read(), values, self._limits)
+        result = self._gateway.call(Op.PUBLISH, topic, b"", prepared.args, prepared.body)
+        present_published(result, resp)
+        if "batch" in values:
+            resp.set_header("Msg-Count", str(prepared.args.count))
+
+
+def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], limits: MessageLimits) -> Prepared:
+    """Checks a publish. `values` are its parameters.
+
+    Raises `body-too-large`, `headers-too-large`, of a batch `bad-batch`, `unsupported-coding` and
+    `unsupported-charset`, and `bad-parameter` for its key.
+    """
+    form = values.get("batch")
+    most = limits.batch if form else limits.body
+    if len(body) > most:
+        raise FanmailError("body-too-large", f"the body has {len(body)} bytes, at most {most} are allowed")
+    if form:
+        body = _understood(form, body, req.env, limits)
+        args = read_batch(form, body, limits.body, limits.batch_messages)
+        args.headers = pack_headers(req.env | {"HTTP_CONTENT_ENCODING": req.env.get("HTTP_MSG_ENCODING", "")})
+    else:
+        args = ops.Publish(pack_headers(req.env), body)
+    if values:
+        args.ttl, args.delay = values.get("ttl", 0), values.get("delay", 0)
+    key = req.env.get("HTTP_IDEMPOTENCY_KEY")
+    if key is not None:
+        args.key = read_key(key)
+        args.digest = digest(body, args.headers, form or "", args.ttl, args.delay)
+    if len(args.body) < wire.LARGE_BODY:
+        return Prepared(args, None)
+    body, args.body = args.body, b""
+    return Prepared(args, body)
+
+
+def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimits) -> bytes:
+    """The batch as it was before it was coded for its way here."""
+    body = decoded(body, env.get("HTTP_CONTENT_ENCODING", ""), limits.batch, give_way)
+    if form == "lines":
+        check_lines(body, env.get("CONTENT_TYPE", ""))
+    return body
+
+
+def present_published(result: ops.Published, resp: falcon.Response) -> None:
+    """200 with an empty body; the id is of the first message. What is delayed has neither id nor subscribers yet."""
+    resp.data = b""
+    if result.replayed:
+        resp.set_header("Idempotency-Replayed", "true")
+    if result.due:
+        resp.set_header("Msg-Due", rfc3339(result.due))
+        return
+    resp.set_header("Msg-Subscribers", str(result.subscribers))
+    if result.subscribers:
+        resp.set_header("Msg-Id", f"{result.epoch}-{result.seq}")

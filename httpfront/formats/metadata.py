@@ -1,0 +1,93 @@
+"""What travels with a message: the kept headers, and `Msg-*` on the way out (section 3 of `docs/http-api.md`).
+
+The broker stores the kept headers as one opaque piece of bytes: "" for none, else a MessagePack array of
+[name, value] in the order of their names, values as latin-1 text, which gives the bytes back unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import falcon
+import msgspec
+
+from common.errors import FanmailError
+from common.protocol import ops
+
+MAX_FIELDS = 32
+MAX_BYTES = 8 * 1024
+"""Names and values together."""
+DEFAULT_TYPE = "application/octet-stream"
+
+HARMLESS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
+"""With every message: a browser that shows it takes it for what its publisher said, in an origin of its own and without
+scripts.
+"""
+
+_EXACT = {
+    "CONTENT_TYPE": "content-type",
+    "HTTP_CONTENT_ENCODING": "content-encoding",
+    "HTTP_CONTENT_LANGUAGE": "content-language",
+    "HTTP_TRACEPARENT": "traceparent",
+    "HTTP_TRACESTATE": "tracestate",
+}
+_PREFIXES = ("HTTP_META_", "HTTP_CE_")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
+
+
+def pack_headers(env: Mapping[str, Any]) -> bytes:
+    """The kept headers of a request's WSGI environment. Raises `headers-too-large` (431)."""
+    kept = [(name, env[key]) for key, name in _EXACT.items() if env.get(key)]
+    kept += [(_name(key), env[key]) for key in env if key.startswith(_PREFIXES)]
+    if not kept:
+        return b""
+    size = sum(len(name) + len(value) for name, value in kept)
+    if len(kept) > MAX_FIELDS or size > MAX_BYTES:
+        raise FanmailError(
+            "headers-too-large",
+            f"{len(kept)} kept header fields of {size} bytes; at most {MAX_FIELDS} of {MAX_BYTES} bytes together",
+        )
+    return _encode(sorted(kept))
+
+
+def _name(key: str) -> str:
+    return key.removeprefix("HTTP_").replace("_", "-").lower()
+
+
+@lru_cache(maxsize=1024)
+def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
+    """What `pack_headers` packed, `content-type` among them always."""
+    kept = tuple(_decode(headers)) if headers else ()
+    if any(name == "content-type" for name, _ in kept):
+        return kept
+    return (("content-type", DEFAULT_TYPE), *kept)
+
+
+def present_message(message: ops.Message, resp: falcon.Response) -> None:
+    """Renders a message handed out."""
+    resp.data = message.body
+    for name, value in unpack_headers(message.headers):
+        resp.set_header(name, value)
+    resp.set_headers(
+        (
+            ("Msg-Id", f"{message.epoch}-{message.seq}"),
+            ("Msg-Time", rfc3339(message.time)),
+            ("Msg-Attempt", str(message.attempt)),
+            ("Msg-Pending", str(message.pending)),
+            *HARMLESS,
+        )
+    )
+
+
+def rfc3339(milliseconds: int) -> str:
+    """A time since 1970 as RFC 3339 in UTC with milliseconds."""
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

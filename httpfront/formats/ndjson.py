@@ -1,0 +1,73 @@
+"""Messages as JSON, one object a line (section 7 of `docs/http-api.md`). No I/O here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from httpfront.formats.metadata import rfc3339, unpack_headers
+from httpfront.hub import give_way
+
+NDJSON = "application/x-ndjson"
+
+BYTES_PER_TURN = 1024 * 1024
+"""Rendered; then others get their turn. A byte of a body may become six of JSON."""
+_encode = msgspec.json.Encoder().encode
+
+
+def as_lines(objects: Iterable[dict[str, Any]]) -> bytes:
+    """Objects to lines, each with its end; nothing to nothing."""
+    lines: list[bytes] = []
+    since = 0
+    for each in objects:
+        line = _encode(each)
+        lines.append(line)
+        since += len(line)
+        if since >= BYTES_PER_TURN:
+            since = 0
+            give_way()
+    lines.append(b"")
+    return b"\n".join(lines)
+
+
+def described(time: int, attempt: int, headers: bytes) -> dict[str, Any]:
+    """The members that tell of a message: `time`, `attempt`, `type`, where there are more kept headers `meta`, and
+    `headers_base64` of those whose values are not UTF-8.
+    """
+    return {"time": rfc3339(time), "attempt": attempt} | _of_headers(headers)
+
+
+@lru_cache(maxsize=1024)
+def _of_headers(headers: bytes) -> dict[str, Any]:
+    """`type`, `meta` and `headers_base64`; not to be changed.
+
+    A value is bytes that most publishers mean as UTF-8. One that is not is shown as ISO-8859-1, which header fields
+    were once said to be, and is in base64 too, so that whoever needs its bytes has them.
+    """
+    kept: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for name, value in unpack_headers(headers):
+        raw = value.encode("latin-1")
+        try:
+            kept[name] = raw.decode()
+        except UnicodeDecodeError:
+            kept[name] = value
+            others[name] = base64.b64encode(raw).decode()
+    members: dict[str, Any] = {"type": kept.pop("content-type")}
+    if kept:
+        members["meta"] = kept
+    if others:
+        members["headers_base64"] = others
+    return members
+
+
+def content(body: bytes) -> dict[str, str]:
+    """The member that holds a body: `text`, or `base64` of what is not UTF-8."""
+    try:
+        return {"text": body.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}

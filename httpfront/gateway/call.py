@@ -1,0 +1,58 @@
+"""A request to a broker that is under way, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import greenlet
+
+from common.errors import FanmailError
+from common.protocol import ops
+
+
+class Waiting(Protocol):
+    """What goes on with the answer: a greenlet, or what collects for one."""
+
+    def switch(self, answer: Answer) -> object: ...
+
+
+class Call:
+    """One request under way, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
+
+    __slots__ = ("body", "expires", "id", "incarnation", "packed", "room", "waiting", "waits")
+
+    def __init__(
+        self, call_id: int, packed: bytes, body: bytes | None, expires: float, incarnation: int = 0, room: int = 0
+    ) -> None:
+        self.id = call_id
+        self.packed = packed
+        self.body = body
+        self.incarnation = incarnation
+        """Of the broker that it is meant for."""
+        self.room = room
+        """Bytes that its answer may have."""
+        self.expires = expires
+        """Monotonic seconds; then the outcome counts as unknown."""
+        self.waiting: Waiting = greenlet.getcurrent()
+        self.waits = False
+
+
+def room_of(args: Any) -> int:
+    """Bytes of content that the answer to these arguments may have; 0 where it is never large, or not bounded."""
+    kind = type(args)
+    if kind is ops.Take:
+        return int(args.room)
+    if kind is ops.Fetch:
+        return int(max(args.room, args.max_bytes))
+    return int(args.max_bytes) if kind is ops.ListDead or kind is ops.Peek else 0
+
+
+class Answer:
+    """What came of a call: a result still packed, or an error of the table."""
+
+    __slots__ = ("body", "error", "result")
+
+    def __init__(self, error: FanmailError | None, result: Any = None, body: bytes | None = None) -> None:
+        self.error = error
+        self.result = result
+        self.body = body

@@ -1,0 +1,49 @@
+"""Asking a broker for messages, with room for the answer that is there before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from common.errors import FanmailError
+from common.protocol.ops import Op
+from httpfront.budget import ACCOUNT, Account, front_busy
+from httpfront.gateway.gateway import Gateway
+
+TRIES = 3
+"""Requests to the broker, where the next message is another and larger one each time."""
+
+
+def call_with_room(
+    gateway: Gateway, env: Mapping[str, Any], op: Op, topic: bytes, user: bytes, args: Struct, usual: int = 0
+) -> Any:
+    """`Gateway.call` for an operation that hands out messages. Raises as it does, and `front-busy`: nothing was done.
+
+    Room for the answer is reserved first, for one message as much as `usual` bytes. The broker hands out fewer messages
+    where there is less, and says how large the first is where it does not fit.
+    """
+    account: Account | None = env.get(ACCOUNT)
+    if account is None or not account.bounded:
+        return gateway.call(op, topic, user, args)
+    wanted = 0 if op is Op.TAKE else int(args.max_bytes)  # type: ignore[attr-defined]
+    room = account.reserve(wanted) if wanted else account.reserve_one(usual)
+    for _ in range(TRIES):
+        if op is Op.TAKE or op is Op.FETCH:
+            args.room = room  # type: ignore[attr-defined]
+        if wanted:
+            args.max_bytes = min(wanted, room)  # type: ignore[attr-defined]
+        try:
+            found = gateway.call(op, topic, user, args)
+        except FanmailError as error:
+            account.release()
+            if error.code != "answer-too-large":
+                raise
+            room = account.reserve_exactly(int(str(error.fields.get("size", 0))))
+        else:
+            if found is None:
+                account.release()
+            return found
+    account.release()
+    raise front_busy("the next message is larger than the room for it")

@@ -1,0 +1,75 @@
+"""What of one front is under way to one broker, and what has to wait until there is room. No sockets here."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from httpfront.gateway.call import Call
+from httpfront.gateway.link import Link
+
+
+class Windows:
+    """The broker says how many bytes of bodies, and of answers, it will have under way for this front; one request is
+    always let through. What is neither large itself nor asks for much never waits.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.bodies = self.answers = 0
+        """Bytes under way."""
+        self._held: deque[Call] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for room."""
+        return len(self._held)
+
+    def admit(self, call: Call) -> bool:
+        """Whether the call may leave now, which is then counted; else it waits its turn."""
+        if call.body is None and not call.room:
+            return True
+        body, room = len(call.body or b""), call.room
+        if self._held or not self._fits(body, room):
+            self._held.append(call)
+            return False
+        self._count(body, room)
+        return True
+
+    def over(self, call: Call) -> None:
+        """The call is answered, or given up."""
+        if call.body is None and not call.room:
+            return
+        self._count(-len(call.body or b""), -call.room)
+
+    def next(self) -> list[Call]:
+        """Those that waited and may leave now."""
+        ready = []
+        while self._held:
+            body, room = len(self._held[0].body or b""), self._held[0].room
+            if not self._fits(body, room):
+                break
+            self._count(body, room)
+            ready.append(self._held.popleft())
+        return ready
+
+    def overdue(self, now: float) -> list[Call]:
+        """Those whose time is over before they could leave."""
+        late = [call for call in self._held if call.expires <= now]
+        if late:
+            self._held = deque(call for call in self._held if call.expires > now)
+        return late
+
+    def give_up(self) -> list[Call]:
+        """All that wait; they do not any more."""
+        held, self._held = self._held, deque()
+        return list(held)
+
+    def _fits(self, body: int, room: int) -> bool:
+        most_bodies, most_answers = self._link.windows
+        return (not body or not self.bodies or not most_bodies or self.bodies + body <= most_bodies) and (
+            not room or not self.answers or not most_answers or self.answers + room <= most_answers
+        )
+
+    def _count(self, body: int, room: int) -> None:
+        self.bodies += body
+        self.answers += room

@@ -1,0 +1,164 @@
+"""Who is it, and may they? A key comes as `Authorization: Bearer fm_<id>_<secret>` (RFC 6750).
+
+Who it is, is found before the path is looked at, so that a stranger learns nothing of the paths; what the key may do,
+when the call and its names are known and before anything else is read of the request.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+
+from common.clock import Clock, Dates
+from common.errors import FanmailError, StartError
+from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
+from httpfront.api.router import OPTIONS, SERVER, raw_path
+from httpfront.budget import ACCOUNT, Account
+from httpfront.middleware.rights import ANY_KEY, OPEN, Needs
+
+NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
+    "no-key",
+    "other-scheme",
+    "malformed",
+    "unknown-key",
+    "wrong-secret",
+    "expired",
+)
+"""Why somebody is a stranger. For the operator: who asks is told no more than whether a key came."""
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr]( +(.*))?", re.DOTALL).fullmatch
+_CHALLENGE = 'Bearer realm="fanmail"'
+
+log = logging.getLogger("fanmail.front")
+
+
+class UnknownCallerError(Exception):
+    """No key in force was given; `reason` is one of `REASONS`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class KeyRing:
+    """The keys in force: those of the file when it was last read and could be used."""
+
+    def __init__(self, path: str, clock: Clock) -> None:
+        """Raises `StartError` where the file cannot be used."""
+        self._path = path
+        self._dates = Dates(clock)
+        self._keys = read_keys(path)
+        self._nobody = secrets.token_bytes(32)
+        """The digest that a token of no known id is held against, so that it takes as long."""
+
+    def look_at_clock(self) -> None:
+        """Every second or so: where the system's clock was set, that counts once it has held."""
+        self._dates.now()
+
+    def reload(self) -> None:
+        """Reads the file again. All at once; where it cannot be used, the keys stay and the log says so."""
+        try:
+            keys = read_keys(self._path)
+        except StartError as error:
+            log.error("the API keys stay as they were", extra={"reason": str(error)})
+            return
+        gone, new = sorted(self._keys.keys() - keys.keys()), sorted(keys.keys() - self._keys.keys())
+        self._keys = keys
+        log.info("API keys read again", extra={"keys": len(keys), "gone": gone, "new": new})
+
+    def find(self, authorization: str | None) -> ApiKey:
+        """The key that an Authorization header names and proves. Raises `UnknownCallerError`."""
+        token = find_token(authorization)
+        key = self._keys.get(token[1])
+        same = hmac.compare_digest(digest(token[0]), key.digest if key else self._nobody)
+        if key is None:
+            raise UnknownCallerError(UNKNOWN)
+        if not same:
+            raise UnknownCallerError(WRONG)
+        if key.expires is not None and self._dates.now() >= key.expires:
+            raise UnknownCallerError(EXPIRED)
+        return key
+
+
+def find_token(authorization: str | None) -> re.Match[str]:
+    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnknownCallerError`."""
+    if authorization is None:
+        raise UnknownCallerError(NO_KEY)
+    bearer = _BEARER(authorization)
+    if not bearer:
+        raise UnknownCallerError(OTHER_SCHEME)
+    token = TOKEN(bearer[2] or "")
+    if not token:
+        raise UnknownCallerError(MALFORMED)
+    return token
+
+
+class Auth:
+    """Falcon middleware. The environ's `fanmail.key` is then the key's id, and `fanmail.stranger` is true for somebody
+    without a key at a path that needs none.
+    """
+
+    def __init__(self, ring: KeyRing, needs: Needs, refused: Callable[[str], None]) -> None:
+        """`needs` is the table of the app's routes; `refused` is told the reason of every 401."""
+        self._ring = ring
+        self._needs = needs
+        self._open = {(OPTIONS, SERVER)}
+        for (path, method), need in needs.items():
+            if need == OPEN:
+                self._open |= {(method, path), (OPTIONS, path)}
+        self._refused = refused
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Who is it? Raises `unauthorized`."""
+        try:
+            key = self._ring.find(req.env.get("HTTP_AUTHORIZATION"))
+        except UnknownCallerError as stranger:
+            if not self._is_open(req):
+                raise self._unauthorized(req, resp, stranger.reason) from None
+            req.env["fanmail.stranger"] = True
+        else:
+            req.env["fanmail.key"] = key.id
+            account: Account | None = req.env.get(ACCOUNT)
+            if account is not None:
+                account.belongs_to(key.id)
+            req.env["fanmail.api_key"] = key
+
+    def process_resource(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """May they? Raises `forbidden`."""
+        if not hasattr(resource, f"on_{req.method.lower()}"):
+            return  # 405; OPTIONS, for which any key will do
+        need = self._needs.get((req.uri_template or "", req.method))
+        if need == OPEN:
+            return
+        key: ApiKey | None = req.env.get("fanmail.api_key")
+        if key is None:
+            raise self._unauthorized(req, resp, NO_KEY)
+        if need == ANY_KEY:
+            return
+        topic, user = params.get("topic", b"").decode(), params.get("user", b"").decode()
+        if need is None or not key.may(need, topic, user):
+            resp.set_header("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')
+            about = " here" if need is None else f": the right is {need}"
+            raise FanmailError("forbidden", f"no rule of the key {key.id} allows this{about}")
+
+    def _is_open(self, req: falcon.Request) -> bool:
+        try:
+            return (req.method, raw_path(req.env["REQUEST_URI"])) in self._open
+        except FanmailError:
+            return False
+
+    def _unauthorized(self, req: falcon.Request, resp: falcon.Response, reason: str) -> FanmailError:
+        self._refused(reason)
+        req.env["fanmail.route"] = "none"
+        given = reason not in (NO_KEY, OTHER_SCHEME)
+        resp.set_header("WWW-Authenticate", _CHALLENGE + (', error="invalid_token"' if given else ""))
+        if given:
+            return FanmailError("unauthorized", "this key is not known, or not any more")
+        return FanmailError("unauthorized", "send a key as Authorization: Bearer KEY")

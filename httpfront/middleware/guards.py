@@ -1,0 +1,120 @@
+"""What is looked at first of every request, on both ports: by which name it comes, and from which page.
+
+A browser sends `GET http://host/topic/user` for every `<img src>` of any page, and that the page does not see the
+answer brings no message back. So what a page of another origin sends is refused before anything happens, and so is what
+a browser fetches ahead of its use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import falcon
+
+from common.errors import FanmailError
+from httpfront.middleware.host_names import HostNames
+
+PROBES = ("/livez", "/readyz")
+"""They answer to any name: who asks is a machine with a list of targets."""
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_OWN_SITE = ("same-origin", "none")
+"""Values of Sec-Fetch-Site; "none": a person typed the address."""
+_AHEAD = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ")
+"""Where browsers say that nobody has asked for it yet; the last two are those of older ones."""
+_EVENTS = "text/event-stream"
+_UNWANTED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*").fullmatch
+_SHOWN = 60
+"""Characters of a client's own text that are repeated in an error."""
+
+
+class Guards:
+    """Falcon middleware, before the one that asks for keys."""
+
+    def __init__(self, hosts: HostNames) -> None:
+        self._takes = hosts.takes
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order."""
+        env = req.env
+        target = env["REQUEST_URI"]
+        host = env.get("HTTP_HOST") if target[:1] == "/" else _asked_host(target, env.get("HTTP_HOST"))
+        if not self._takes(host or "") and not _is_probe(req.method, target):
+            raise _refused(
+                env,
+                "wrong-host",
+                f"this port answers to localhost, to addresses and to the names in --allowed-hosts, and "
+                f"{(host or '')[:_SHOWN]!r} is none of them",
+            )
+        # Spelled out: most requests have none of them, and a loop would cost as much as all the rest.
+        if (
+            "HTTP_ORIGIN" in env
+            or "HTTP_SEC_FETCH_SITE" in env
+            or "HTTP_SEC_PURPOSE" in env
+            or "HTTP_PURPOSE" in env
+            or "HTTP_X_MOZ" in env
+        ):
+            _check_page(env, host)
+
+
+def _check_page(env: dict[str, Any], host: str | None) -> None:
+    origin = env.get("HTTP_ORIGIN")
+    if env.get("HTTP_SEC_FETCH_SITE", "none") not in _OWN_SITE or (origin is not None and not same_host(origin, host)):
+        raise _refused(
+            env,
+            "foreign-origin",
+            "a page of another origin has sent this; only pages of this host and port may (a person may: by typing "
+            "the address, not by a link from elsewhere)",
+        )
+    if any("prefetch" in env.get(name, "").lower() for name in _AHEAD):
+        raise _refused(env, "prefetch", "it is fetched ahead of its use, and might be taken for nobody")
+
+
+def same_host(origin: str, host: str | None) -> bool:
+    """Does an Origin header name the host and port of a Host header? Whatever the scheme: a proxy may have ended TLS,
+    so that no port, 80 and 443 are the same.
+    """
+    authority = origin.lower().partition("://")[2]
+    return bool(authority) and host is not None and _folded(authority) == _folded(host.lower())
+
+
+def _folded(authority: str) -> str:
+    return authority.removesuffix(":80").removesuffix(":443")
+
+
+def refuse_streams(env: Mapping[str, Any]) -> None:
+    """Raises `not-acceptable` for a GET whose client reads server-sent events or WebSocket only: a message would be
+    lost on it. `Upgrade` may be gone behind a proxy, the key of the handshake is not.
+    """
+    accept = env.get("HTTP_ACCEPT")
+    if accept is not None and accept != "*/*" and _names_events(accept.lower()):
+        raise FanmailError("not-acceptable", f"there are no streams here: {_EVENTS} cannot be given")
+    if "HTTP_SEC_WEBSOCKET_KEY" in env or ("HTTP_UPGRADE" in env and _names_websocket(env["HTTP_UPGRADE"].lower())):
+        raise FanmailError("not-acceptable", "there are no streams here: WebSocket is not spoken")
+
+
+def _names_events(accept: str) -> bool:
+    if _EVENTS not in accept:
+        return False
+    parts = [part.split(";") for part in accept.split(",")]
+    return any(kind.strip() == _EVENTS and not any(map(_UNWANTED, more)) for kind, *more in parts)
+
+
+def _names_websocket(upgrade: str) -> bool:
+    return any(part.partition("/")[0].strip() == "websocket" for part in upgrade.split(","))
+
+
+def _asked_host(target: str, host: str | None) -> str | None:
+    """A target in absolute-form goes before the Host header (RFC 9112, section 3.2.2)."""
+    _, separator, rest = target.partition("://")
+    return re.split(r"[/?]", rest, maxsplit=1)[0].rpartition("@")[2] if separator else host
+
+
+def _is_probe(method: str, target: str) -> bool:
+    return method in _SAFE and target.partition("?")[0] in PROBES
+
+
+def _refused(env: dict[str, Any], code: str, detail: str) -> FanmailError:
+    env["fanmail.route"] = "none"
+    return FanmailError(code, detail)

@@ -1,0 +1,50 @@
+"""What names a request in logs: `X-Request-Id`, and the trace that a `traceparent` belongs to.
+
+The id is taken from the request where it is usable, else made; it is echoed, logged, and told to the brokers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+
+import falcon
+
+from common.protocol.wire import MAX_REQUEST_ID
+from httpfront.hub import works_for
+
+_USABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_REQUEST_ID}}}").fullmatch
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?"
+).fullmatch
+"""W3C Trace Context, section 3.2: a later version than 00 may have more behind a dash."""
+
+
+class RequestId:
+    """Falcon middleware."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(5)
+        self._numbers = itertools.count(1)
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Puts the id into the environment (`fanmail.request_id`) and the answer, and the id of the trace into the
+        environment (`fanmail.trace_id`) where there is one.
+        """
+        env = req.env
+        given = env.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if given and _USABLE(given) else f"{self._prefix}-{next(self._numbers):x}"
+        env["fanmail.request_id"] = request_id
+        resp.set_header("X-Request-Id", request_id)
+        works_for(request_id)
+        if traceparent := env.get("HTTP_TRACEPARENT"):
+            env["fanmail.trace_id"] = trace_id(traceparent)
+
+
+def trace_id(traceparent: str) -> str:
+    """The id of the trace, "" where the header is not well-formed."""
+    found = _TRACEPARENT(traceparent)
+    if found is None or (found["version"] == "00" and found["more"]):
+        return ""
+    return found["trace"]

@@ -1,0 +1,119 @@
+"""Parameters in the OpenAPI description, with the ranges that the parsers have."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from httpfront.api.leases import MAX_LEASE, RECEIPT
+from httpfront.api.subscriptions import MAX_DELIVERIES
+from httpfront.formats.batch import FORMATS
+from httpfront.formats.idempotency import HEADER, KEY
+from httpfront.formats.limits import MessageLimits
+from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR
+from httpfront.openapi.answers import Json, pattern, ref
+
+RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")
+"""Receipts, one a line; a last line without an end counts."""
+_CURSOR = pattern(f"0|{MESSAGE_ID}") | {"examples": ["0"]}
+
+
+class Bounds(NamedTuple):
+    """The settings that the description names."""
+
+    limits: MessageLimits
+    max_name: int
+    """Bytes."""
+    max_wait: float
+    """Seconds."""
+
+
+def parameters(bounds: Bounds) -> Json:
+    """Components: every parameter. One of the query is refused outside its range, except where it says "cut"."""
+    return _of_path(bounds.max_name) | _of_reading(bounds) | _of_writing() | _of_the_head()
+
+
+def _of_path(max_name: int) -> Json:
+    return {
+        "topic": _parameter("path", "topic", "The topic.", _name(max_name)),
+        "user": _parameter("path", "user", "The user.", _name(max_name)),
+        "receipt": _parameter("path", "receipt", "The `Msg-Receipt` of a lease.", ref("schemas", "Receipt")),
+    }
+
+
+def _name(max_name: int) -> Json:
+    """Length counts in bytes of UTF-8, which a schema cannot say."""
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": max_name,
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+        "not": {"enum": [".", ".."]},
+        "description": f"1 to {max_name} bytes of UTF-8, percent-encoded once; no control characters.",
+    }
+
+
+def _of_reading(bounds: Bounds) -> Json:
+    most = f"{bounds.max_wait:g}"
+    return {
+        "after": _query("after", "Everything up to and with this id is done; 0: nothing yet.", _CURSOR),
+        "wait": _query("wait", f"Wait so long for a message; cut to {most}.", _seconds(0)),
+        "max": _query("max", f"Several messages, at most so many; cut to {bounds.limits.fetch}.", _whole(1)),
+        "lease": _query("lease", "Not taken, but leased for so long, for a receipt.", _seconds(1, MAX_LEASE)),
+        "letters_after": _query("after", "Only letters behind this id; 0: from the first.", _CURSOR),
+        "letters": _query("max", f"At most so many letters; cut to {bounds.limits.fetch}.", _whole(1)),
+    }
+
+
+def _of_writing() -> Json:
+    often = "A message handed out so often under a lease becomes a dead letter; 0: no limit."
+    never = f"Unsubscribed after so long without a request, 1 to {YEAR}; 0: never."
+    return {
+        "batch": _query("batch", "The body is a batch in this format.", {"type": "string", "enum": list(FORMATS)}),
+        "ttl": _query("ttl", "Not handed out after so long.", _seconds(None, YEAR)),
+        "delay": _query("delay", "Published so much later.", _seconds(0, YEAR)),
+        "expires_after": _query("expires_after", never, _zero_or(_seconds(1, YEAR))),
+        "max_deliveries": _query("max_deliveries", often, _whole(0, MAX_DELIVERIES)),
+        "extend": _query("lease", "Leased for so long from now; 0: it is given back.", _zero_or(_seconds(1, MAX_LEASE)))
+        | {"required": True},
+        "return_delay": _query("delay", "With `lease=0`: handed out again so much later.", _seconds(0, MAX_LEASE)),
+        "strict": _query("strict", "1: every broker must answer.", {"type": "integer", "enum": [0, 1]}),
+    }
+
+
+def _of_the_head() -> Json:
+    key = pattern(KEY) | {"not": {"const": '""'}}
+    return {
+        "idempotency_key": _parameter("header", HEADER, "A repeat with it does nothing.", key),
+        "last_event_id": _parameter("header", "Last-Event-ID", "As `after`; both, and different: 400.", _CURSOR),
+        "msg_encoding": _parameter(
+            "header", "Msg-Encoding", "Of a batch: Content-Encoding of each message.", {"type": "string"}
+        ),
+        "prefer": _parameter("header", "Prefer", "`wait=20`, where there is no such parameter.", {"type": "string"}),
+        "request_id": _parameter(
+            "header", "X-Request-Id", "Echoed, where it is 1 to 128 visible ASCII characters.", {"type": "string"}
+        ),
+    }
+
+
+def _zero_or(schema: Json) -> Json:
+    return {"anyOf": [{"const": 0}, schema]}
+
+
+def _seconds(least: int | None, most: int | None = None) -> Json:
+    """`least` None: above 0. In plain decimal notation: the parsers know no exponents."""
+    low: Json = {"exclusiveMinimum": 0} if least is None else {"minimum": least}
+    high: Json = {"exclusiveMaximum": 10**MAX_DIGITS} if most is None else {"maximum": most}
+    return {"type": "number", **low, **high, "multipleOf": 1e-6}
+
+
+def _whole(least: int, most: int = 10**MAX_DIGITS - 1) -> Json:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def _query(name: str, text: str, schema: Json) -> Json:
+    return _parameter("query", name, text, schema)
+
+
+def _parameter(where: str, name: str, text: str, schema: Json) -> dict[str, Any]:
+    needed = {"required": True} if where == "path" else {}
+    return {"name": name, "in": where, "description": text, **needed, "schema": schema}

@@ -1,0 +1,45 @@
+"""What the OpenAPI description says besides where keys are needed: how one is sent, and which right each call needs."""
+
+from __future__ import annotations
+
+from httpfront.middleware.rights import ANY_KEY, OPEN, PUBLIC
+from httpfront.openapi.answers import Json, problem, ref
+
+_SCHEME = "apiKey"
+_ABOUT = "`Authorization: Bearer KEY`. What a key may do, the operator says by rules over names; denying wins."
+
+
+def secured(document: Json) -> Json:
+    """The description `document` of a front that asks for keys; changed in place."""
+    components = document["components"]
+    components["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer", "description": _ABOUT}}
+    components["responses"] |= {
+        "Unauthorized": _challenged(problem(401, ["unauthorized"])),
+        "Forbidden": _challenged(problem(403, ["foreign-origin", "prefetch", "forbidden"]), always=False),
+    }
+    document["security"] = [{_SCHEME: []}]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                _secure(operation, PUBLIC[path, method.upper()])
+    return document
+
+
+def _secure(operation: Json, need: str) -> None:
+    if need == OPEN:
+        operation["security"] = [{}, {_SCHEME: []}]
+        return
+    operation["responses"]["401"] = ref("responses", "Unauthorized")
+    if need != ANY_KEY:
+        operation["responses"]["403"] = ref("responses", "Forbidden")
+        text = operation.get("description", "")
+        operation["description"] = f"{text} Needs the right `{need}`.".strip()
+
+
+def _challenged(response: Json, always: bool = True) -> Json:
+    response["headers"]["WWW-Authenticate"] = {
+        "description": "How to ask (RFC 6750).",
+        "schema": {"type": "string"},
+        "required": always,
+    }
+    return response
