@@ -1,1 +1,1 @@
-"""TODO"""
+"""Starting servers, measuring them, private folders."""

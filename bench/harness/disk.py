@@ -21,7 +21,7 @@ def data_folder(needed: int = 0) -> Iterator[Path]:
     """A new folder for its owner only, removed afterwards: in the temporary directory, or where that is in memory in
     /var/tmp or bench/out. Raises `BenchError` where none is on a disk, or has less than `needed` bytes free.
     """
-    places = (Path(tempfile.gettempdir()), Path("/var/tmp"), Path(__file__).with_name("out"))
+    places = (Path(tempfile.gettempdir()), Path("/var/tmp"), Path(__file__).parents[1] / "out")
     on_disk = [each for each in places if each.is_dir() and _file_system(each) not in IN_MEMORY]
     if not on_disk:
         raise BenchError(f"there is no disk under {', '.join(map(str, places))}: name one with TMPDIR")

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Clients that put servers under load."""

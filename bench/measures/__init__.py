@@ -1,1 +1,1 @@
-"""TODO"""
+"""A measurement per file."""

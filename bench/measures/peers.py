@@ -40,9 +40,9 @@ def measure(options: Options) -> Section:
             runs["Redis"] = lambda: redis.run(figures, BATCH, batches)
             runs["redis-py"] = lambda: redis.run_library(figures, BATCH, -(-batches // 4))
         if not absent["Nchan"]:
-            nchan = NchanPeer(stack)
+            nchan_peer = NchanPeer(stack)
             runs[OUR_SINGLES] = lambda: _singles(ours, singles)
-            runs["Nchan"] = lambda: nchan.run(figures, BATCH.size, singles * 5)
+            runs["Nchan"] = lambda: nchan_peer.run(figures, BATCH.size, singles * 5)
         for run in runs.values():
             run()  # warm
         figures.forget()

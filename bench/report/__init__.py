@@ -1,1 +1,1 @@
-"""TODO"""
+"""The table, `results.json` and `results.png`."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What this server is compared with: bare programs and other servers."""

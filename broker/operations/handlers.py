@@ -1,7 +1,6 @@
 """The table of handlers: for each operation a short function that checks, emits records and says the result.
 
-Called by `broker.dispatch.dispatcher` only, after its checks. A handler that raises `FanmailError` has not done what it was
-asked for.
+Called by the dispatcher only, after its checks. A handler that raises `FanmailError` has changed nothing.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The way in and out: the loop, the ROUTER and its Unix socket, ZAP, peers, loading."""

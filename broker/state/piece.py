@@ -8,7 +8,7 @@ from struct import Struct as Layout
 from msgspec import Struct
 
 MESSAGE_COST = 288
-"""Bytes of memory of a piece beside its content, measured by bench/measures/memory.py on CPython 3.11 and rounded up."""
+"""Bytes of memory of a piece beside its content, measured by bench/measures/memory.py, rounded up."""
 _LENGTH = Layout(">I")
 _OFFSET = 4
 """Bytes of one entry of `offsets`, a little-endian unsigned number."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The operations port: metrics, the admin API, the dashboard."""

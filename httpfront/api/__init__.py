@@ -1,1 +1,1 @@
-"""TODO"""
+"""The public port: the HTTP API, a file per resource."""

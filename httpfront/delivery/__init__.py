@@ -1,1 +1,1 @@
-"""TODO"""
+"""How messages reach a reader who waits for them."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What requests say and responses show, without I/O: parameters, headers, batches, NDJSON."""

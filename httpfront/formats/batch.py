@@ -90,7 +90,7 @@ def bodies(frames: bytes) -> Iterator[bytes]:
 
 
 def as_ndjson(batch: ops.Batch, leased: bool = False) -> bytes:
-    """One JSON object a line: `id`, with `leased` the `receipt`, and what `httpfront.formats.ndjson` makes of a message."""
+    """One JSON object a line: `id`, with `leased` the `receipt`, and what `formats.ndjson` makes of a message."""
     return as_lines(_objects(batch, leased))
 
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The OpenAPI description of the HTTP API."""

@@ -1,4 +1,4 @@
-"""A broker: its place in the cluster, and the process that is there just now, which runs the real `broker.server.loop`."""
+"""A broker: its place in the cluster, and its present process, which runs the real `broker.server.loop`."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def forget_keys() -> Iterator[None]:
     def flawed(core: Core, topic: bytes, args: Any, now: Now) -> None:
         return None
 
-    with patch.object(broker.publishing, "_known", flawed):
+    with patch.object(broker.operations.publishing, "_known", flawed):
         yield
 
 
@@ -119,9 +119,10 @@ def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
         return record
 
     stack = ExitStack()
-    message = broker.leasing._message
+    message = broker.operations.leasing._message
     stack.enter_context(_emitting(change))
-    stack.enter_context(patch.object(broker.leasing, "_message", lambda box, held, attempt: message(box, held, 1)))
+    flawed = patch.object(broker.operations.leasing, "_message", lambda box, held, attempt: message(box, held, 1))
+    stack.enter_context(flawed)
     return stack
 
 

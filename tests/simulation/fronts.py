@@ -27,7 +27,12 @@ from tests.simulation.network import Network
 from tests.simulation.sockets import Epoll, FrontContext
 from tests.simulation.world import Task, World
 
-TIMED = (httpfront.hub, httpfront.gateway, httpfront.line, httpfront.polling)
+TIMED = (
+    httpfront.hub,
+    httpfront.gateway.gateway,
+    httpfront.gateway.dealer,
+    httpfront.delivery.long_poll,
+)
 """Modules of a front that read a clock."""
 MOST_WAITERS = 6
 LOST, REFUSED = "lost", "refused"
@@ -117,7 +122,7 @@ class FrontProcess:
         with patch("httpfront.hub.select.epoll", lambda: self._epoll):
             self.hub = Hub()
         self._context = FrontContext(network, self)
-        with patch.object(httpfront.gateway, "new_context", lambda: self._context):
+        with patch.object(httpfront.gateway.gateway, "new_context", lambda: self._context):
             self.gateway = WatchedGateway(self, self.hub, self._load_map, timeout)
         self._polls = LongPoll(self.gateway, 60.0, MOST_WAITERS)
 
@@ -269,5 +274,5 @@ def virtual_time() -> Iterator[None]:
     with ExitStack() as stack:
         for module in TIMED:
             stack.enter_context(patch.object(module, "time", _current))
-        stack.enter_context(patch.object(broker.loading, "LOOK_EVERY", 3))
+        stack.enter_context(patch.object(broker.server.loading, "LOOK_EVERY", 3))
         yield

@@ -15,7 +15,8 @@ import pytest
 from broker import start
 from broker.records import SubscriptionEnded
 from broker.store.base import UnusableStoreError
-from broker.store.sqlite import files, pages, store
+from broker.store.sqlite import files, pages
+from broker.store.sqlite import store as sqlite_store
 from broker.store.sqlite.copying import copy_anew
 from broker.store.sqlite.files import FILE, LOCK, marked
 from broker.store.sqlite.inspection import inspect
@@ -182,7 +183,7 @@ def test_a_first_start_that_is_killed_at_any_step_is_followed_by_one_that_works(
             watched(pages.Pages, name)
         for name in ("xWrite", "xSync", "xTruncate"):
             watched(pages._File, name)
-        for owner, name in ((store, "mark"), (files.os, "pwrite"), (files.os, "fsync")):
+        for owner, name in ((sqlite_store, "mark"), (files.os, "pwrite"), (files.os, "fsync")):
             watched(owner, name)
         lock = lock_file(folder / LOCK)
         store = open_store(folder)
