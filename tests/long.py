@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from tests.unit.test_damage import spoil
-from tests.unit.test_reopening import REOPENINGS, reopen
+from tests.unit.broker.store.test_damage import spoil
+from tests.unit.broker.store.test_reopening import REOPENINGS, reopen
 
 
 def reopened(seed: int) -> str:

@@ -36,7 +36,7 @@ UNRUN = {
 
 INSTEAD = {
     "README.md": {
-        "bin/test": "bin/test -q --collect-only tests/unit/test_names.py",
+        "bin/test": "bin/test -q --collect-only tests/unit/common/test_names.py",
         "bin/soak 600 --durable": "bin/soak 2 --durable",
         "fanmail top": "fanmail top -n 1",
     },

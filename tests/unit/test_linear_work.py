@@ -39,8 +39,8 @@ from httpfront.middleware.auth import UnknownCallerError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id
 from httpfront.server.response import keeps_alive
-from tests.unit import test_body, test_parser
-from tests.unit.test_parser import Limits, new_parser
+from tests.unit.httpfront.server import test_body, test_parser
+from tests.unit.httpfront.server.test_parser import Limits, new_parser
 
 Parse = Callable[[Any], object]
 Make = Callable[[int], Any]

@@ -24,7 +24,7 @@ from common.tools.quickstart import tour
 from httpfront import start as fronts
 from tests.e2e.cluster import free_ports
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 CLUSTER = '[[brokers]]\nid = "x"\nendpoint = "ipc:///tmp/x"\n[[brokers]]\nid = "y"\nendpoint = "ipc:///tmp/y"\n'
 
 

@@ -11,7 +11,7 @@ from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, BrokerDriver
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges
-from tests.unit.test_leases import finished, leased, receipt
+from tests.unit.broker.operations.test_leases import finished, leased, receipt
 
 MINUTE = 60
 LITTLE = 0.001

@@ -71,7 +71,7 @@ def test_without_settings_a_broker_has_the_ceilings_of_the_core() -> None:
 
 
 def test_the_page_of_settings_is_the_table() -> None:
-    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    page = Path(__file__).parents[4] / "docs" / "settings.md"
     assert page.read_text(encoding="utf-8") == settings_page()
 
 

@@ -7,7 +7,7 @@ import pytest
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, SECOND, BrokerDriver, Told
-from tests.unit.test_leases import finished, leased, receipt
+from tests.unit.broker.operations.test_leases import finished, leased, receipt
 
 LITTLE = 0.001
 """Seconds."""

@@ -9,7 +9,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, gauges
-from tests.unit.test_leases import EPOCH, finished, leased, receipt
+from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, receipt
 
 
 def deadly(max_deliveries: int = 2, **ceilings: int) -> BrokerDriver:

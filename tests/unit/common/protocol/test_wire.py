@@ -18,7 +18,7 @@ from common.protocol.ops import OPS, Op
 from common.protocol.wire import WireError
 from tests.support import hostile
 from tests.support.driver import NOTHING
-from tests.unit.test_wire_bytes import GOLDEN_REPLIES
+from tests.unit.common.protocol.test_wire_bytes import GOLDEN_REPLIES
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 FUZZED = 1_000_000 if LONG else 10_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 PYTHON = """#!/bin/sh
 case "$*" in *"pip install"*) echo "$*" >>"$(dirname "$0")/../installed" ;; esac
 """

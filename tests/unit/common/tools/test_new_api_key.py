@@ -13,7 +13,7 @@ import pytest
 
 from common.keys.api_keys import TOKEN, digest, parse_keys, read_keys
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def keys(*arguments: str) -> subprocess.CompletedProcess[str]:

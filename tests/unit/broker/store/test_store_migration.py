@@ -25,7 +25,7 @@ from tests.support.life import BATCH, OFFSETS
 from tests.support.snapshot import check_state, pieces_of, snapshot
 from tests.support.tiny import TINY_STORE
 
-STORES = {int(path.name.split(".")[0]): path for path in (Path(__file__).parents[1] / "support/stores").glob("*.gz")}
+STORES = {int(path.name.split(".")[0]): path for path in (Path(__file__).parents[3] / "support/stores").glob("*.gz")}
 CHANGED = {1: None, 2: (b"t", None, 2**40, None, False)}
 """What the operator has changed of the topic, by schema; those that follow have what the last one here has."""
 OWNER = Owner("fanmail", "b0", "b0")

@@ -15,7 +15,7 @@ from common.protocol.ops import Op
 from tests.support.counting import calls_of
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, snapshot
-from tests.unit.test_leases import EPOCH, finished, leased, receipt
+from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, receipt
 
 DEFAULT = TopicSettings(max_messages=10, max_bytes=100)
 

@@ -17,7 +17,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState
 from tests.support.driver import SECOND, Asked, BrokerDriver, Told
-from tests.unit.test_topic import calls_of
+from tests.unit.broker.state.test_topic import calls_of
 
 LITTLE = 0.001
 """Seconds."""

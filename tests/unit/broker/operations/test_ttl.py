@@ -10,7 +10,7 @@ from common.protocol.ops import Op
 from tests.support.counting import calls_of
 from tests.support.driver import BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, gauges
-from tests.unit.test_leases import EPOCH, finished, leased, receipt
+from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, receipt
 
 LITTLE = 0.001
 """Seconds; the millisecond that a ttl counts in."""

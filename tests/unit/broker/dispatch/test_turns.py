@@ -22,7 +22,7 @@ from tests.support.tiny import TINY
 FEW, MANY = 400, 1600
 STEP = 2
 """Instructions for each further entry that are no walk over all of them: a block of 128 pieces takes a few."""
-BROKER = str(Path(__file__).parents[2] / "broker")
+BROKER = str(Path(__file__).parents[4] / "broker")
 HOUR = 3600 * 1_000_000
 
 Scene = Callable[[BrokerDriver, int], Asked | list[Asked] | None]

@@ -8,7 +8,7 @@ from broker.state.leases import HELD_COST, Leases
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, batch, bodies_of, receipt_of
 from tests.support.snapshot import check_state, gauges
-from tests.unit.test_leases import EPOCH, broker_with, finished, leased, receipt
+from tests.unit.broker.operations.test_leases import EPOCH, broker_with, finished, leased, receipt
 
 
 @pytest.fixture

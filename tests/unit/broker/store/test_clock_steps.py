@@ -21,7 +21,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.mirror import MirrorStore
-from tests.unit.test_leases import receipt
+from tests.unit.broker.operations.test_leases import receipt
 
 HOUR = 3600.0
 STEPS = [-30 * 365 * 24 * HOUR, -HOUR, -2.0, 2.0, HOUR, 30 * 365 * 24 * HOUR]

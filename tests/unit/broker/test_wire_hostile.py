@@ -20,7 +20,7 @@ from tests.support import hostile
 from tests.support.driver import IDENTITY, NOTHING, STORE_ID, BrokerDriver, batch, loaded, receipt_of
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, snapshot
-from tests.unit.test_wire import FUZZED
+from tests.unit.common.protocol.test_wire import FUZZED
 
 request = wire.pack_request
 

@@ -19,7 +19,7 @@ import pytest
 
 from common.process.supervise import Backoff
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 SUPERVISOR = """
 import json, logging, os, signal, sys

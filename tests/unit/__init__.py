@@ -1,0 +1,1 @@
+"""Tests that start no process, in folders as the sources are."""
