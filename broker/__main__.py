@@ -32,21 +32,17 @@ from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore
 from common import config
 from common.clock import SystemClock, stopwatch
-from common.cluster.description import ClusterMap, load_cluster
+from common.cluster.description import description_path, load_cluster
+from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
 from common.process.descriptors import free_descriptors, lower_limit, raise_limit
+from common.process.folders import private_dir
+from common.process.locks import LostLockError, hold_lock
 from common.process.log import setup_logging
-from common.process.run_dir import LostLockError, hold_lock, private_dir
-from common.process.start import (
-    announce_ready,
-    announce_stopping,
-    description_path,
-    die_with_parent,
-    on_hangup,
-    run_service,
-)
+from common.process.readiness import announce_ready, announce_stopping, die_with_parent, on_hangup
+from common.process.start import run_service
 from common.toml_file import read_toml
 from common.units import MIB
 

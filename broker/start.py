@@ -16,13 +16,24 @@ from broker.store.sqlite.looking import look_for
 from broker.store.sqlite.schema import other_brokers
 from common import config
 from common.clock import SystemClock
-from common.cluster.description import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster
+from common.cluster.description import (
+    DESCRIPTION,
+    describe_local,
+    description_path,
+    has_brokers,
+    load_cluster,
+    parse_cluster,
+)
+from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings, StartBrokersSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
+from common.process.folders import private_dir, write_file
+from common.process.locks import await_lock, hold_lock, lock_to_look
 from common.process.log import setup_logging
-from common.process.run_dir import Keeper, await_lock, hold_lock, lock_to_look, private_dir, write_file
-from common.process.start import description_path, die_with_parent, has_brokers, how_many, run_service
+from common.process.readiness import die_with_parent
+from common.process.run_dir import Keeper
+from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-brokers"

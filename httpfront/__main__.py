@@ -11,23 +11,19 @@ from typing import Any
 
 from common import config
 from common.clock import SystemClock
-from common.cluster.description import ClusterMap, DescriptionFile, load_cluster
+from common.cluster.description import DescriptionFile, description_path, load_cluster
+from common.cluster.slots import ClusterMap
 from common.config import FrontSettings
 from common.errors import StartError
 from common.keys.curve import KeyPair, check_front, front_pair
 from common.process.descriptors import raise_limit
+from common.process.folders import private_dir
+from common.process.front_ports import front_lock
+from common.process.locks import hold_lock
 from common.process.log import setup_logging
 from common.process.log_queue import queue_standard_error
-from common.process.run_dir import hold_lock, private_dir
-from common.process.start import (
-    announce_ready,
-    announce_stopping,
-    description_path,
-    die_with_parent,
-    front_lock,
-    on_hangup,
-    run_service,
-)
+from common.process.readiness import announce_ready, announce_stopping, die_with_parent, on_hangup
+from common.process.start import run_service
 from httpfront.admin.app import create_ops_app
 from httpfront.admin.front_metrics import FrontMetrics
 from httpfront.api.app import create_app

@@ -8,21 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from common import config
-from common.cluster.description import load_cluster
+from common.cluster.description import has_brokers, load_cluster
 from common.config import FrontSettings
 from common.keys.api_keys import read_keys
 from common.keys.curve import check_front, front_pair
+from common.process.folders import private_dir
+from common.process.front_ports import await_fronts, check_ports, ports_of
 from common.process.log import setup_logging
-from common.process.run_dir import private_dir
-from common.process.start import (
-    await_fronts,
-    check_ports,
-    die_with_parent,
-    has_brokers,
-    how_many,
-    ports_of,
-    run_service,
-)
+from common.process.readiness import die_with_parent
+from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-fronts"

@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Self
 
 from bench.harness.wires import IPC, describe, free_port
-from common.cluster.description import ClusterMap, load_cluster
-from common.process.start import READY_FD, SUPERVISOR
+from common.cluster.description import load_cluster
+from common.cluster.slots import ClusterMap
+from common.process.environment import READY_FD, SUPERVISOR
 
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 
 
 def main() -> None:

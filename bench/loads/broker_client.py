@@ -12,7 +12,7 @@ import msgspec
 import zmq
 
 from bench.harness.processes import BenchError
-from common.cluster.description import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op

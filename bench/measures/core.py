@@ -9,7 +9,7 @@ from bench.harness.measurement import Options, Row, Section, at_least, ratio, sa
 from bench.harness.processes import BenchError, Cluster, Process
 from bench.loads.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, Item
 from bench.measures.http import BROKER_FLAGS
-from common.cluster.description import BrokerAddress
+from common.cluster.slots import BrokerAddress
 from common.protocol import ops
 from common.protocol.ops import Op
 

@@ -13,7 +13,7 @@ from typing import Any
 import falcon
 import waitress  # type: ignore[import-untyped]
 
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 from httpfront.hub import Hub
 from httpfront.server.server import FrontServer, ServerOptions
 

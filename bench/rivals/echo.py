@@ -10,7 +10,7 @@ from collections import defaultdict
 
 import zmq
 
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 from common.protocol import wire
 
 BURST = 256

@@ -24,7 +24,7 @@ from broker.server.peers import Outgoing
 from broker.store.backup_job import Backups
 from broker.store.base import StoreError
 from common.clock import Now
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op

@@ -18,9 +18,9 @@ from broker.server.peers import Outgoing, Peers, pack_groups
 from broker.store.backup_job import Backups
 from broker.store.base import Store
 from common.clock import Clock, Now
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
+from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
-from common.process.start import drain_fd
 from common.protocol import wire
 from common.protocol.wire import BrokerState
 

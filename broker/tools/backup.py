@@ -20,11 +20,12 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from broker.store.sqlite.files import FILE, family, remove_family, sync
 from broker.tools.control import Control
 from common import config
-from common.cluster.description import ClusterMap, load_cluster
+from common.cluster.description import description_path, load_cluster
+from common.cluster.slots import ClusterMap
 from common.config import StartBrokersSettings
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair, check_front, front_pair
-from common.process.start import INTERRUPTED, description_path, run_main
+from common.process.start import INTERRUPTED, run_main
 from common.protocol import ops
 from common.protocol.ops import Op
 

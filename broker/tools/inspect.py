@@ -15,7 +15,7 @@ from broker.store.sqlite.files import FILE, LOCK, traces
 from broker.store.sqlite.inspection import TopicRow, inspect
 from broker.tools.checking import Damage, check
 from common.errors import StartError
-from common.process.run_dir import lock_to_look
+from common.process.locks import lock_to_look
 from common.process.start import INTERRUPTED, how_many, run_main
 from common.version import add_version
 

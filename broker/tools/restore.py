@@ -20,7 +20,8 @@ from broker.store.sqlite.files import FILE, LOCK, MARKER, family, mark, nothing_
 from broker.store.sqlite.inspection import inspect
 from broker.tools.checking import check as check_store
 from common.errors import StartError
-from common.process.run_dir import lock_file, lock_to_look, private_dir
+from common.process.folders import private_dir
+from common.process.locks import lock_file, lock_to_look
 from common.process.start import INTERRUPTED, run_main
 from common.version import add_version
 

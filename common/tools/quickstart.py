@@ -10,9 +10,11 @@ import configargparse
 
 from common.config import FrontSettings, Settings
 from common.errors import StartError
+from common.process.front_ports import await_fronts, check_ports, ports_of
 from common.process.log import setup_logging
 from common.process.log_queue import LogQueue
-from common.process.start import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
+from common.process.readiness import die_with_parent
+from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 from common.version import add_version
 

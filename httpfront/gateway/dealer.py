@@ -15,7 +15,7 @@ import zmq
 from msgspec import Raw
 from zmq.utils.monitor import recv_monitor_message
 
-from common.cluster.description import BrokerAddress
+from common.cluster.slots import BrokerAddress
 from common.errors import FanmailError
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair
 from common.protocol import ops, wire

@@ -19,7 +19,7 @@ from broker.state.topic_settings import TopicRules
 from broker.store.base import StoreError
 from broker.thresholds import DEFAULT
 from common.clock import Mark, Now
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
 from common.protocol import wire
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState, WireError

@@ -16,7 +16,7 @@ import httpfront.delivery.long_poll
 import httpfront.gateway.dealer
 import httpfront.gateway.gateway
 import httpfront.hub
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol.ops import Op
 from httpfront.delivery.long_poll import Ask, LongPoll

@@ -21,7 +21,7 @@ from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.thresholds import DEFAULT, Thresholds
 from common.clock import ManualClock
-from common.cluster.description import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from broker.store.base import UnusableStoreError
-from common.process.run_dir import HOLDER_BYTES
+from common.process.locks import HOLDER_BYTES
 
 FILE, LOCK, MARKER = "store.db", "lock", "damaged"
 """In the folder of one broker; the last is there where the store was found damaged when it was written."""

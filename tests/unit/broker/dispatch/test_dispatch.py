@@ -11,7 +11,7 @@ from msgspec import Raw
 from broker.dispatch import dispatcher
 from broker.operations.context import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
-from common.cluster.description import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
 from common.protocol.wire import BrokerState
@@ -603,7 +603,7 @@ def test_a_goodbye_to_an_earlier_process_is_not_meant_for_this_one(broker: Broke
 
 
 def test_a_name_that_is_too_long_is_refused_before_anything_remembers_it(broker: BrokerDriver) -> None:
-    from common.cluster.description import slot_of
+    from common.cluster.slots import slot_of
 
     before = slot_of.cache_info().currsize
     for number in range(5):

@@ -22,10 +22,10 @@ from broker.store.sqlite.files import FILE, LOCK, marked
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.tools import restore
-from common.cluster.description import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.config import StartBrokersSettings
 from common.errors import StartError
-from common.process.run_dir import lock_file, lock_to_look
+from common.process.locks import lock_file, lock_to_look
 from tests.support.driver import STORE_ID, BrokerDriver, loaded
 from tests.support.life import LIFE, live
 from tests.support.snapshot import snapshot
