@@ -25,7 +25,7 @@ from broker.server.place import Place
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
-from broker.store.backup_job import Backups
+from broker.store.backup_job import BackupJobs
 from broker.store.base import Store, StoreError, UnusableStoreError
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
@@ -72,7 +72,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
     endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
     place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
-    backups = Backups(store)
+    backups = BackupJobs(store)
     if endpoint.startswith("tcp://") and not pair:
         log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
     if pair:
@@ -171,7 +171,7 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: Backups, place: Place
+    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: BackupJobs, place: Place
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)

@@ -12,8 +12,8 @@ from typing import Any
 
 from broker.store.base import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
-from broker.store.sqlite.looking import look_for
-from broker.store.sqlite.schema import other_brokers
+from broker.store.sqlite.read_only import probe_store
+from broker.store.sqlite.schema import describe_other_brokers
 from common import config
 from common.clock import SystemClock
 from common.cluster.description import (
@@ -123,13 +123,13 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
             if made_for is None:
                 continue
             if path.parent.name not in wanted.split(",") or made_for not in ("", wanted):
-                raise StartError(other_brokers(path, made_for, wanted))
+                raise StartError(describe_other_brokers(path, made_for, wanted))
 
 
 def _made_for(path: Path) -> str | None:
     lock = lock_to_look(path.with_name(LOCK))
     try:
-        found = look_for(path)
+        found = probe_store(path)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     finally:

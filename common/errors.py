@@ -59,6 +59,7 @@ _TABLE = (
     ErrorSpec("loading", 503, "The broker is reading its store", 1),
     ErrorSpec("broker-down", 503, "The broker of this topic is not reachable", 1),
     ErrorSpec("draining", 503, "The broker is stopping", 1),
+    ErrorSpec("paused", 503, "The operator has paused the broker", 1),
     ErrorSpec("not-owner", 503, "The broker does not own this topic", 1),
     ErrorSpec("wrong-incarnation", 503, "The broker was restarted", 1),
     ErrorSpec("expired", 503, "The request lay past its deadline and was not executed", 1),

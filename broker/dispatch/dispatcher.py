@@ -21,7 +21,7 @@ from broker.operations.admin_topics import list_topics
 from broker.operations.context import BrokenInvariantError, Core
 from broker.operations.handlers import HANDLERS
 from broker.server.peers import Outgoing
-from broker.store.backup_job import Backups
+from broker.store.backup_job import BackupJobs
 from broker.store.base import StoreError
 from common.clock import Now
 from common.cluster.slots import ClusterMap
@@ -56,7 +56,7 @@ class Dispatcher:
         core: Core,
         identity: Identity,
         cluster_map: ClusterMap,
-        backups: Backups | None = None,
+        backups: BackupJobs | None = None,
         request_log: RequestLog | None = None,
         traffic: Traffic | None = None,
     ) -> None:
@@ -269,9 +269,9 @@ class Dispatcher:
             return list_topics(self.core, args, now)
         if isinstance(args, ops.ListDelayedTopics):
             return admin_delayed.list_topics(self.core, args)
-        if isinstance(args, ops.Drain):
-            self.core.refusing = args.on
-            log.warning("drained by the operator" if args.on else "drain ended by the operator")
+        if isinstance(args, ops.Pause):
+            self.core.paused = args.on
+            log.warning("paused by the operator" if args.on else "resumed by the operator")
             return _NOTHING
         if isinstance(args, ops.Backup):
             if self._backups is None:

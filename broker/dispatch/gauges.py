@@ -27,7 +27,7 @@ def gauges(core: Core, traffic: Traffic, now: Now) -> dict[str, int]:
         "delayed_bytes": state.delayed.weight,
         "held_bytes": state.ledgers.held.total,
         "idempotency_keys": len(state.keys),
-        "refusing": int(core.refusing),
+        "refusing": int(core.paused),
         "most_looks": core.most_looks,
         "oldest_age_ms": oldest_age(state.garbage.seconds, now.time),
     }

@@ -48,8 +48,8 @@ class Core:
     """The most entries that were looked at in one turn so far."""
     changed: bool = False
     """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
-    refusing: bool = False
-    """The operator drains this broker: it takes no publishes and no new subscriptions. Forgotten with the process."""
+    paused: bool = False
+    """The operator has paused this broker: publishes and new subscriptions are refused. Not kept over a restart."""
 
     def __post_init__(self) -> None:
         self.looks = self.thresholds.looks
@@ -69,9 +69,9 @@ class Core:
         return max(0, min(wanted, self.looks))
 
     def check_open(self) -> None:
-        """Raises `draining` (503) where the operator drains this broker."""
-        if self.refusing:
-            raise FanmailError("draining", "the operator drains this broker: it goes on serving what it has")
+        """Raise `paused` (503) where the operator has paused this broker."""
+        if self.paused:
+            raise FanmailError("paused", "the operator has paused this broker: it serves only what it has")
 
     def emit(self, record: Record) -> None:
         """Changes the state and remembers the change for the store. Raises `MisfitError`, which ends the broker."""

@@ -28,7 +28,7 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     if known is not None:
         epoch = topic.epoch if topic and not known.due else ""
         return ops.Published(known.subscribers, epoch, known.seq, known.due, replayed=True)
-    if core.refusing:
+    if core.paused:
         core.check_open()
     if args.delay > 0:
         return _delay(core, request, args, now)

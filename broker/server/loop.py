@@ -15,7 +15,7 @@ from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
 from broker.server.peers import Outgoing, Peers, pack_groups
-from broker.store.backup_job import Backups
+from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
 from common.cluster.slots import ClusterMap
@@ -31,8 +31,8 @@ BURST = 256
 BURST_BYTES = 32 * 1024 * 1024
 TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
-UNTIDY_TICK = 100
-"""The same while the store has much to tidy up."""
+RECLAIM_TICK = 100
+"""The same while the store has much space to reclaim."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
@@ -48,7 +48,7 @@ class Server:
         clock: Clock,
         wake_fd: int,
         reload_map: Callable[[], ClusterMap | None],
-        backups: Backups | None = None,
+        backups: BackupJobs | None = None,
         goodbye_timeout: float = 0.0,
         look_around: Callable[[], object] = lambda: None,
     ) -> None:
@@ -149,9 +149,9 @@ class Server:
 
     def _store_work(self) -> None:
         """What the store does between the bursts."""
-        self._dispatcher.core.state.room = self._store.room()
+        self._dispatcher.core.state.room = self._store.writable_bytes()
         if self._backups is not None:
-            self._backups.turn()
+            self._backups.step()
 
     def _work(self, burst: list[list[bytes]]) -> None:
         began, self._committing = self._clock.now(), 0
@@ -253,11 +253,11 @@ class Server:
             self._read_description()
         if now.mono < self._next_housekeeping:
             return
-        self._tick = UNTIDY_TICK if self._store.tidy() else TICK
+        self._tick = RECLAIM_TICK if self._store.reclaim() else TICK
         self._next_housekeeping = now.mono + self._tick * 1000
         self._look_around()
         if self._backups is not None:
-            self._backups.tidy(now.mono)
+            self._backups.expire(now.mono)
         self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
         self._dispatcher.counters["log.dropped"] = dropped_lines()
         self._log.report_dropped(self._dispatcher.counters["replies.dropped"])

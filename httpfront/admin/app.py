@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import falcon
 
-from httpfront.admin.brokers import BrokersResource, ConfigResource, DrainResource
+from httpfront.admin.brokers import BrokersResource, ConfigResource, PauseResource
 from httpfront.admin.dashboard import DashboardResource
 from httpfront.admin.delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin.front_metrics import FrontMetrics
@@ -66,7 +66,9 @@ def create_ops_app(
     app.add_route("/-/v1/topics/{topic}/subscriptions/{user}/messages", MessagesResource(gateway))
     app.add_route("/-/v1/delayed", DelayedTopicsResource(gateway))
     app.add_route("/-/v1/brokers", BrokersResource(gateway))
-    app.add_route("/-/v1/brokers/{broker}/drain", DrainResource(gateway))
+    pause = PauseResource(gateway)
+    app.add_route("/-/v1/brokers/{broker}/pause", pause)
+    app.add_route("/-/v1/brokers/{broker}/drain", pause)  # its name before 0.2.0
     app.add_route("/-/v1/config", ConfigResource(settings or {}))
     add_error_handlers(app)
     return app

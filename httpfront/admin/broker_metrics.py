@@ -47,7 +47,7 @@ GAUGES = (
     Row("fanmail_delayed_bytes", "Estimated memory of these, which may be a quarter of it.", "delayed_bytes"),
     Row("fanmail_held_bytes", "Estimated memory of leases and what awaits redelivery, likewise.", "held_bytes"),
     Row("fanmail_idempotency_keys", "Idempotency keys that are remembered.", "idempotency_keys"),
-    Row("fanmail_broker_draining", "Whether the operator drains it: no publishes, no subscriptions.", "refusing"),
+    Row("fanmail_broker_draining", "1 while the operator has paused the broker.", "refusing"),
     Row("fanmail_waiters", "Long polls of all fronts that are parked at the broker.", "waiters"),
 )
 COUNTERS = (

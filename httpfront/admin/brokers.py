@@ -39,7 +39,8 @@ class BrokersResource:
                         "id": link.broker,
                         "up": link.broker in stats,
                         "loading": link.loading,
-                        "draining": bool(stats.get(link.broker, {}).get("refusing", 0)),
+                        "paused": (paused := bool(stats.get(link.broker, {}).get("refusing", 0))),
+                        "draining": paused,  # the name of `paused` before 0.2.0
                         "slots": slots.get(link.broker, 0),
                         "round_trip": link.round_trip,
                         "stats": stats.get(link.broker, {}),
@@ -52,9 +53,9 @@ class BrokersResource:
     on_head = on_get
 
 
-class DrainResource:
-    """PUT: a broker takes no publishes and no new subscriptions, and goes on serving the rest; DELETE ends that. A
-    broker that starts again has forgotten it.
+class PauseResource:
+    """PUT pauses a broker: it refuses publishes and new subscriptions, and serves everything else. DELETE resumes it. A
+    restart of the broker resumes it too.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -70,10 +71,10 @@ class DrainResource:
         read_parameters(req, {})
         if broker not in self._gateway.brokers():
             raise FanmailError("no-broker", "the cluster has no broker of this id")
-        answer = self._gateway.ask_all(Op.DRAIN, ops.Drain(on), 2.0, [broker])[broker]
+        answer = self._gateway.ask_all(Op.PAUSE, ops.Pause(on), 2.0, [broker])[broker]
         if isinstance(answer, FanmailError):
             raise answer
-        render(resp, {"id": broker, "draining": on})
+        render(resp, {"id": broker, "paused": on, "draining": on})
 
 
 class ConfigResource:

@@ -78,6 +78,8 @@ OPERATIONS: Needs = {
     (_USERS + "/{user}/messages", "DELETE"): ADMIN,
     ("/-/v1/brokers", "GET"): ADMIN,
     ("/-/v1/brokers", "HEAD"): ADMIN,
+    ("/-/v1/brokers/{broker}/pause", "PUT"): ADMIN,
+    ("/-/v1/brokers/{broker}/pause", "DELETE"): ADMIN,
     ("/-/v1/brokers/{broker}/drain", "PUT"): ADMIN,
     ("/-/v1/brokers/{broker}/drain", "DELETE"): ADMIN,
     ("/-/v1/config", "GET"): ADMIN,

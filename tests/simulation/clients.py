@@ -23,7 +23,18 @@ LOSES_ANSWER = 0.01
 VANISHES = 0.1
 """How often the client of a long poll closes its connection while it waits."""
 EXPECTED = {
-    *("", LOST, REFUSED, "outcome-unknown", "broker-down", "loading", "draining", "wrong-incarnation", "expired"),
+    *(
+        "",
+        LOST,
+        REFUSED,
+        "outcome-unknown",
+        "broker-down",
+        "loading",
+        "draining",
+        "paused",
+        "wrong-incarnation",
+        "expired",
+    ),
     *("topic-full", "too-many-leases", "lease-lost", "no-subscription"),
 }
 """Answers that a client may get at all."""

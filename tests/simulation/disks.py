@@ -232,11 +232,11 @@ class DyingStore:
     def read(self, piece: int) -> Content:
         return self.store.read(piece)
 
-    def room(self) -> int:
-        return self.store.room()
+    def writable_bytes(self) -> int:
+        return self.store.writable_bytes()
 
-    def tidy(self) -> bool:
-        return self.store.tidy()
+    def reclaim(self) -> bool:
+        return self.store.reclaim()
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         return self.store.backup(name)

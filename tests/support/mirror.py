@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from broker import records as rec
 from broker.letter import Letter
 from broker.records import Record
-from broker.store.base import ENDLESS, Backup, Content, StoreError
+from broker.store.base import UNLIMITED_BYTES, Backup, Content, StoreError
 from common.clock import NEW, Mark
 
 
@@ -109,10 +109,10 @@ class MirrorStore:
         kept = self._pieces[piece]
         return Content(kept.headers, kept.offsets, kept.body)
 
-    def room(self) -> int:
-        return ENDLESS
+    def writable_bytes(self) -> int:
+        return UNLIMITED_BYTES
 
-    def tidy(self) -> bool:
+    def reclaim(self) -> bool:
         """Nothing is left over."""
         return False
 

@@ -450,7 +450,7 @@ def test_what_an_ended_topic_left_behind_is_never_taken_for_a_later_message(long
         again.publish(b"new", b"%d" % number)
     again.commit()
     for _ in range(10):
-        long_logs.opened[-1].tidy()
+        long_logs.opened[-1].reclaim()
     assert pieces_stored(long_logs) == 6
     assert long_logs.restarted(again).bodies(b"new", b"u") == [b"%d" % number for number in range(6)]
 
@@ -482,7 +482,7 @@ def test_what_was_read_and_is_still_to_be_deleted_is_let_go_of_after_a_restart(l
     again = long_logs.restarted(broker)
     assert again.state.messages == 1
     for _ in range(10):
-        long_logs.opened[-1].tidy()
+        long_logs.opened[-1].reclaim()
     assert pieces_stored(long_logs) == 1
     assert again.bodies(b"t", b"u") == [b"9"]
 
@@ -496,13 +496,13 @@ def test_a_commit_deletes_at_least_twice_as_much_as_it_writes(long_logs: Stores)
     broker.bodies(b"t", b"u")
     broker.commit()
     assert pieces_stored(long_logs) == 38
-    assert long_logs.opened[-1].tidy(), "there is much more"
+    assert long_logs.opened[-1].reclaim(), "there is much more"
     assert pieces_stored(long_logs) == 36
     for number in range(5):
         broker.publish(b"t", b"%d" % number)
     broker.commit()
     assert pieces_stored(long_logs) == 36 + 5 - 2 * 5
-    while long_logs.opened[-1].tidy():
+    while long_logs.opened[-1].reclaim():
         pass
     assert pieces_stored(long_logs) <= 5 + 2
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 
 from broker.calendar import Calendar, Step
@@ -16,12 +17,18 @@ from common.clock import NEW, Mark
 FACT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
-def mark_fact(mark: Mark) -> tuple[str, str]:
+def read_meta(db: apsw.Connection) -> dict[str, Any]:
+    """What the store says of itself: its id, its broker, its clock."""
+    rows: list[Any] = db.execute("SELECT name, value FROM meta").fetchall()
+    return dict(rows)
+
+
+def mark_entry(mark: Mark) -> tuple[str, str]:
     """The row of a mark, but for `mono`, which is in `clock`, and `shift`, which follows from the calendar."""
     return "mark", msgspec.json.encode((mark.time, mark.boot, mark.boottime)).decode()
 
 
-def calendar_fact(steps: tuple[Step, ...]) -> tuple[str, str]:
+def calendar_entry(steps: tuple[Step, ...]) -> tuple[str, str]:
     """The row of a calendar."""
     return "calendar", msgspec.json.encode(steps).decode()
 

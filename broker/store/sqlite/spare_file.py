@@ -19,7 +19,7 @@ FULL_BYTES = 1024 * 1024
 """With less than this free the disk is called full."""
 
 
-class Spare:
+class SpareFile:
     """A file of zeros in the store's folder, which becomes shorter when a write finds the disk full, and is made whole
     again when there is room.
     """

@@ -20,7 +20,7 @@ MessageKey = tuple[int, bytes, int]
 """Number of a topic, user, sequence number."""
 
 
-class Burst:
+class RowChanges:
     """Collects records; None stands for a row that is gone. `numbers` are those of the live topics by name, `apart` the
     letters that are held and not dead; both are kept up here.
     """
@@ -223,28 +223,28 @@ class Burst:
         self.keys[record.topic, record.key] = None
 
 
-_TAKE: dict[type[Record], Callable[[Burst, Any], None]] = {
-    records.CalendarSet: Burst._calendar_set,
-    records.TopicBegan: Burst._topic_began,
-    records.TopicChanged: Burst._topic_changed,
-    records.TopicEnded: Burst._topic_ended,
-    records.MessageStored: Burst._message_stored,
-    records.HeadMoved: Burst._head_moved,
+_TAKE: dict[type[Record], Callable[[RowChanges, Any], None]] = {
+    records.CalendarSet: RowChanges._calendar_set,
+    records.TopicBegan: RowChanges._topic_began,
+    records.TopicChanged: RowChanges._topic_changed,
+    records.TopicEnded: RowChanges._topic_ended,
+    records.MessageStored: RowChanges._message_stored,
+    records.HeadMoved: RowChanges._head_moved,
     records.PieceDamaged: lambda burst, record: None,
-    records.PiecesFreed: Burst._pieces_freed,
-    records.SubscriptionSet: Burst._subscription_set,
-    records.SubscriptionEnded: Burst._subscription_ended,
-    records.SettingsSet: Burst._settings_set,
-    records.Leased: Burst._leased,
-    records.Returned: Burst._returned,
-    records.Finished: Burst._finished,
-    records.DeadLettered: Burst._dead_lettered,
-    records.DeadEnded: Burst._dead_ended,
-    records.DeadReturned: Burst._dead_returned,
-    records.PublishDelayed: Burst._publish_delayed,
-    records.DelayEnded: Burst._delay_ended,
-    records.KeyRemembered: Burst._key_remembered,
-    records.KeyForgotten: Burst._key_forgotten,
+    records.PiecesFreed: RowChanges._pieces_freed,
+    records.SubscriptionSet: RowChanges._subscription_set,
+    records.SubscriptionEnded: RowChanges._subscription_ended,
+    records.SettingsSet: RowChanges._settings_set,
+    records.Leased: RowChanges._leased,
+    records.Returned: RowChanges._returned,
+    records.Finished: RowChanges._finished,
+    records.DeadLettered: RowChanges._dead_lettered,
+    records.DeadEnded: RowChanges._dead_ended,
+    records.DeadReturned: RowChanges._dead_returned,
+    records.PublishDelayed: RowChanges._publish_delayed,
+    records.DelayEnded: RowChanges._delay_ended,
+    records.KeyRemembered: RowChanges._key_remembered,
+    records.KeyForgotten: RowChanges._key_forgotten,
 }
 """Not an attribute of each burst: bound methods would make a cycle, and what it holds would wait for the collector."""
 

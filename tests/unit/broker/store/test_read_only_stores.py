@@ -15,10 +15,10 @@ import pytest
 from broker import start
 from broker.records import SubscriptionEnded
 from broker.store.base import UnusableStoreError
-from broker.store.sqlite import files, pages
+from broker.store.sqlite import files, vfs
 from broker.store.sqlite import store as sqlite_store
-from broker.store.sqlite.copying import copy_anew
-from broker.store.sqlite.files import FILE, LOCK, marked
+from broker.store.sqlite.clone import clone_store
+from broker.store.sqlite.files import FILE, LOCK, read_store_id
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.tools import restore
@@ -70,7 +70,7 @@ def test_looking_changes_nothing_and_sees_what_is_in_the_log(left: Folders, how:
     check_data(folder, CLUSTER)
     target = tmp_path / "copy"
     target.mkdir()
-    copy_anew(folder / FILE, target / FILE, OTHER_ID)
+    clone_store(folder / FILE, target / FILE, OTHER_ID)
     assert contents(folder) == before
     assert list(contents(target)) == [FILE]
     copied, stored = open_store(target), open_store(folder)
@@ -155,9 +155,9 @@ def test_the_lock_file_names_the_store_through_starts(tmp_path: Path) -> None:
         handle = lock_file(tmp_path / LOCK)
         open_store(tmp_path).close()
         os.close(handle)
-        assert marked(tmp_path) == STORE_ID
+        assert read_store_id(tmp_path) == STORE_ID
     (tmp_path / LOCK).write_text("4711\n")  # as an older version leaves it
-    assert marked(tmp_path) == ""
+    assert read_store_id(tmp_path) == ""
     open_store(tmp_path, OTHER_ID).close()
     assert (tmp_path / LOCK).read_text() == f"{4711:<19}\nstore {STORE_ID}\n"
 
@@ -180,10 +180,10 @@ def test_a_first_start_that_is_killed_at_any_step_is_followed_by_one_that_works(
     steps.mkdir()
     with monkeypatch.context() as patched:
         for name in ("xOpen", "xDelete"):
-            watched(pages.Pages, name)
+            watched(vfs.StoreVfs, name)
         for name in ("xWrite", "xSync", "xTruncate"):
-            watched(pages._File, name)
-        for owner, name in ((sqlite_store, "mark"), (files.os, "pwrite"), (files.os, "fsync")):
+            watched(vfs._File, name)
+        for owner, name in ((sqlite_store, "write_store_id"), (files.os, "pwrite"), (files.os, "fsync")):
             watched(owner, name)
         lock = lock_file(folder / LOCK)
         store = open_store(folder)
@@ -192,14 +192,14 @@ def test_a_first_start_that_is_killed_at_any_step_is_followed_by_one_that_works(
     os.close(lock)
     taken = sorted(steps.iterdir())
     kinds = {each.name.split("-")[1] for each in taken}
-    assert kinds == {"xOpen", "xDelete", "xWrite", "xSync", "mark", "pwrite", "fsync"}
-    assert {bool(marked(each)) for each in taken} == {True, False}
+    assert kinds == {"xOpen", "xDelete", "xWrite", "xSync", "write_store_id", "pwrite", "fsync"}
+    assert {bool(read_store_id(each)) for each in taken} == {True, False}
     for each in taken:
         check_data_of(each, tmp_path / "data")
         store = open_store(each, OTHER_ID)
         assert loaded(store).store_id in (STORE_ID, OTHER_ID)
         store.close()
-        assert marked(each)
+        assert read_store_id(each)
 
 
 def check_data_of(folder: Path, data: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_broker_does_not_begin_anew_where_a_restore_was_killed(
 
     with monkeypatch.context() as patched:
         patched.setattr(restore, "lock_file", lambda path: None)
-        for owner, name in ((restore, "copy_anew"), (Path, "replace"), (restore, "sync")):
+        for owner, name in ((restore, "clone_store"), (Path, "replace"), (restore, "sync")):
             patched.setattr(owner, name, killing(getattr(owner, name)))
         with pytest.raises(Killed):
             restoring()

@@ -1,4 +1,4 @@
-"""One front and one broker under the load of scripts, and what that came to."""
+"""One front and one broker under scripted load, and the figures of each load."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.harness.measurement import ratio
-from bench.harness.processes import Cluster, Process
+from bench.harness.processes import BROKER_FLAGS, Cluster, Process
 from bench.loads.broker_client import NOTHING, ClusterClient
 from bench.loads.client import Connection, HttpConnection, Script, play
-from bench.measures.http import BROKER_FLAGS
 from common.protocol.ops import Op
 
 CONNECTIONS = 4
-"""Each with a topic of its own, where nothing else is said."""
+"""The default number; each connection has its own topic."""
 USER = b"u"
 
 
 class Figures:
-    """Of each kind of load one figure for each round."""
+    """One figure per kind of load and round."""
 
     def __init__(self) -> None:
         self.rates: dict[str, list[float]] = {}
-        """Messages a second."""
+        """Messages per second."""
         self.cpu: dict[str, dict[str, list[float]]] = {}
-        """Microseconds of processor time a message, by the names of the loaded processes, and of the load itself."""
+        """Microseconds of CPU time per message, by the name of the server process, and of the load itself."""
 
     def timed(self, kind: str, messages: int, watched: Mapping[str, Process], load: Callable[[], float]) -> None:
-        """Runs a load, which returns its seconds, and notes it."""
+        """Run a load, which returns its seconds, and record its figures."""
         clocks: dict[str, Callable[[], float]] = {name: process.cpu for name, process in watched.items()}
         clocks["load"] = time.process_time
         before = {name: clock() for name, clock in clocks.items()}
@@ -39,36 +38,36 @@ class Figures:
         self.note(kind, rate, {name: (clock() - before[name]) / messages * 1e6 for name, clock in clocks.items()})
 
     def note(self, kind: str, rate: float, cpu: Mapping[str, float]) -> None:
-        """One round of a kind of load that was timed by another."""
+        """Record one round of a load that was timed elsewhere."""
         self.rates.setdefault(kind, []).append(rate)
         costs = self.cpu.setdefault(kind, {})
         for name, cost in cpu.items():
             costs.setdefault(name, []).append(cost)
 
-    def forget(self) -> None:
-        """What was noted is of a warming."""
+    def clear(self) -> None:
+        """Discard the figures of the warm-up."""
         self.rates.clear()
         self.cpu.clear()
 
     def rate(self, kind: str) -> float:
-        """The median over the rounds."""
+        """Return the median rate over the rounds."""
         return median(self.rates[kind])
 
     def ratio(self, kind: str, other: str) -> float:
-        """Of the rates, round by round."""
+        """Return the median of the per-round ratios of two rates."""
         return ratio(self.rates[kind], self.rates[other])
 
     def cost(self, *kinds: str) -> str:
-        """Processor time for the table."""
+        """Return the CPU time per message as text for the table."""
         return ", ".join(f"{name} {median(each):.3g}" for kind in kinds for name, each in self.cpu[kind].items())
 
     def raw(self) -> dict[str, Any]:
-        """For `results.json`."""
+        """Return the raw figures for `results.json`."""
         return {"rates": self.rates, "cpu": self.cpu}
 
 
-class Station:
-    """One front, one broker, kept connections. A context manager."""
+class Testbed:
+    """One front, one broker and persistent connections to the front. A context manager."""
 
     def __init__(self, connections: int = CONNECTIONS, broker_flags: tuple[str, ...] = BROKER_FLAGS) -> None:
         self.figures = Figures()
@@ -90,26 +89,26 @@ class Station:
         self._stack.close()
 
     def connect(self, count: int) -> list[Connection]:
-        """So many more connections, closed with the rest."""
+        """Open `count` more connections; they are closed with the others."""
         return [self._connect(self._stack) for _ in range(count)]
 
     def reconnect(self) -> None:
-        """The kept connections anew: a front closes those that say nothing for a while."""
+        """Reopen the connections: a front closes idle ones."""
         for each in self.connections:
             each.close()
         self.connections = self.connect(len(self.connections))
 
     def subscribe(self, topics: Sequence[bytes], users: Sequence[bytes] = (USER,)) -> None:
-        """Every topic begins anew with these users and without messages."""
+        """Recreate every topic with these users and no messages."""
         for op in (Op.SUBSCRIBE, Op.UNSUBSCRIBE, Op.SUBSCRIBE):
             self.broker.run((op, topic, user, NOTHING) for topic in topics for user in users)
 
     def play(self, script: Callable[[bytes], Script]) -> float:
-        """The script of every connection, made for its topic; seconds."""
+        """Run one script per connection, made for its topic; return the seconds."""
         return play(self.connections, map(script, self.topics))
 
     def timed(self, kind: str, messages: int, script: Callable[[bytes], Script]) -> None:
-        """As `play`, and noted as so many messages of a kind of load."""
+        """Run `play` and record it as `messages` messages of a kind of load."""
         self.figures.timed(kind, messages, self.watched, lambda: self.play(script))
 
     def _connect(self, stack: ExitStack) -> Connection:
@@ -118,6 +117,6 @@ class Station:
         return connection
 
 
-def mailbox(topic: bytes, user: bytes = USER) -> bytes:
-    """The target of a subscription."""
+def subscription_path(topic: bytes, user: bytes = USER) -> bytes:
+    """Return the path of a subscription."""
     return b"/%s/%s" % (topic, user)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from broker.store.sqlite import spare
-from broker.store.sqlite.spare import FULL_BYTES, Spare
+from broker.store.sqlite import spare_file
+from broker.store.sqlite.spare_file import FULL_BYTES, SpareFile
 
 STEP = 3
 ROOMY = 2**40
@@ -24,7 +24,7 @@ def test_it_is_given_in_steps_and_is_whole_again_when_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    kept = Spare(tmp_path, 8, STEP)
+    kept = SpareFile(tmp_path, 8, STEP)
     sizes = [kept.size]
     while kept.give():
         sizes.append(kept.size)
@@ -43,14 +43,16 @@ def test_it_is_given_in_steps_and_is_whole_again_when_there_is_room(
 
 
 def test_what_is_left_of_it_is_found_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Spare(tmp_path, 8, STEP).give()
-    monkeypatch.setattr(spare.os, "statvfs", lambda path: os.statvfs_result((4096, 4096, 9, 0, 0, 9, 9, 9, 0, 255)))
-    kept = Spare(tmp_path, 8, STEP)
+    SpareFile(tmp_path, 8, STEP).give()
+    monkeypatch.setattr(
+        spare_file.os, "statvfs", lambda path: os.statvfs_result((4096, 4096, 9, 0, 0, 9, 9, 9, 0, 255))
+    )
+    kept = SpareFile(tmp_path, 8, STEP)
     assert (kept.size, kept.short) == (5, True)
 
 
 def test_none_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
-    kept = Spare(tmp_path, -7)
+    kept = SpareFile(tmp_path, -7)
     kept.keep_up(ROOMY)
     assert (kept.give(), list(tmp_path.iterdir())) == (False, [])
 
@@ -59,5 +61,5 @@ def test_a_spare_that_cannot_be_made_harms_nothing(tmp_path: Path, monkeypatch: 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spare.os, "posix_fallocate", full)
-    assert Spare(tmp_path, 8).size == 0
+    monkeypatch.setattr(spare_file.os, "posix_fallocate", full)
+    assert SpareFile(tmp_path, 8).size == 0

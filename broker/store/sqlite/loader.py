@@ -11,12 +11,12 @@ import apsw
 from broker import records
 from broker.letter import Letter
 from broker.records import Record
-from broker.store.base import Content, DamagedError, Lost
-from broker.store.sqlite.clock_facts import read_calendar
-from broker.store.sqlite.contents import Contents, of_delayed, of_letter
+from broker.store.base import Content, DamagedError, LostMessage
+from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
+from broker.store.sqlite.meta import read_calendar
 
 
-class Rows:
+class Loader:
     """Reads one store, once. Raises `apsw.Error` and `UnusableStoreError`. What it finds beside the records is there
     when it is done.
     """
@@ -32,7 +32,7 @@ class Rows:
         """Which letters of a user were put back."""
         self.unwanted: list[int] = []
         """Pieces that are still to be deleted."""
-        self.lost: list[Lost] = []
+        self.lost: list[LostMessage] = []
         self._before: dict[tuple[int, bytes, int], int] = {}
         """Attempts of the letters that were put back, when they were."""
         self._unread: set[tuple[int, bytes, int]] = set()
@@ -82,7 +82,7 @@ class Rows:
             "SELECT id, topic, user, seq, dead, time, attempt, expires, digest FROM letters ORDER BY id"
         ):
             self.last_letter = id_
-            content = self._content(of_letter(id_), digest, f"{self._epochs[number]}-{seq}", 1)
+            content = self._content(letter_content_id(id_), digest, f"{self._epochs[number]}-{seq}", 1)
             if content is None:
                 self._unread.add((number, user, seq))
                 continue
@@ -114,7 +114,7 @@ class Rows:
         ):
             yield records.KeyRemembered(topic, key, digest, at, subscribers, seq, due)
         for number, topic, due, ttl, count, digest in rows("SELECT * FROM delayed ORDER BY number"):
-            content = self._content(of_delayed(number), digest, f"delayed {number}", count)
+            content = self._content(delayed_content_id(number), digest, f"delayed {number}", count)
             if content is not None:
                 headers, offsets, body = content
                 yield records.PublishDelayed(number, topic, due, headers, body, count, offsets, ttl)
@@ -123,7 +123,7 @@ class Rows:
         try:
             return self._contents.read(number, digest)
         except DamagedError as error:
-            self.lost.append(Lost(message, count, str(error)))
+            self.lost.append(LostMessage(message, count, str(error)))
             return None
 
 

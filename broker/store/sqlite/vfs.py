@@ -28,7 +28,7 @@ class DamagedPageError(apsw.CorruptError):
     """A page is not what was written. SQLite's caller sees this error as it is raised here."""
 
 
-class Pages(apsw.VFS):
+class StoreVfs(apsw.VFS):
     """The platform's layer under a name of its own (https://www.sqlite.org/vfs.html); belongs to one connection. Each
     read and write passes through Python, which costs one to two microseconds.
     """
@@ -37,7 +37,7 @@ class Pages(apsw.VFS):
         self,
         read: Callable[[], int] = lambda: 0,
         make_room: Callable[[], bool] = lambda: False,
-        source: Pages | None = None,
+        source: StoreVfs | None = None,
         base: str = "",
     ) -> None:
         """`read` gives nanoseconds of a clock that only measures. `make_room` is called when the disk is full, and says
@@ -74,14 +74,14 @@ class Pages(apsw.VFS):
 
 
 @contextmanager
-def trusting(db: apsw.Connection, pages: Pages) -> Iterator[None]:
+def damage_allowed(db: apsw.Connection, vfs: StoreVfs) -> Iterator[None]:
     """Damaged pages can be read for a while. None of them stays in SQLite's cache, from where it could be written."""
-    pages.trusting, pages.trusted = True, False
+    vfs.trusting, vfs.trusted = True, False
     try:
         yield
     finally:
-        pages.trusting = False
-        if pages.trusted:
+        vfs.trusting = False
+        if vfs.trusted:
             db.release_memory()
 
 
@@ -91,9 +91,9 @@ def checksum(page: bytes | memoryview, number: int) -> bytes:
 
 
 class _File(apsw.VFSFile):
-    def __init__(self, pages: Pages, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
-        super().__init__(pages.base, name, flags)
-        self._pages = pages
+    def __init__(self, vfs: StoreVfs, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        super().__init__(vfs.base, name, flags)
+        self._vfs = vfs
         self._checked = bool(flags[0] & apsw.SQLITE_OPEN_MAIN_DB)
         """Pages may have checksums: this is the file itself, not its log or journal."""
         if self._checked:
@@ -108,9 +108,9 @@ class _File(apsw.VFSFile):
         content = memoryview(page)[:-CHECKSUM_BYTES]
         number = offset // PAGE_BYTES + 1
         if len(page) != PAGE_BYTES or checksum(content, number) != page[-CHECKSUM_BYTES:]:
-            self._pages.damaged.add(number)
-            self._pages.trusted = True
-            if not self._pages.trusting:
+            self._vfs.damaged.add(number)
+            self._vfs.trusted = True
+            if not self._vfs.trusting:
                 raise DamagedPageError(f"page {number} is damaged")
         return page if amount == PAGE_BYTES else page[:amount]
 
@@ -120,19 +120,19 @@ class _File(apsw.VFSFile):
             content = memoryview(data)[:-CHECKSUM_BYTES]
             number = offset // PAGE_BYTES + 1
             found = checksum(content, number)
-            if number in self._pages.spoilt:
+            if number in self._vfs.spoilt:
                 found = bytes(each ^ 0xFF for each in found)
-            self._pages.damaged.discard(number)
+            self._vfs.damaged.discard(number)
             data = bytes(content) + found
         while True:
             try:
                 return super().xWrite(data, offset)
             except apsw.FullError:
-                if not self._pages.make_room():
+                if not self._vfs.make_room():
                     raise
 
     def xSync(self, flags: int) -> None:
         """Raises what the platform's raises; SQLite sees it as such."""
-        began = self._pages.read()
+        began = self._vfs.read()
         super().xSync(flags)
-        self._pages.add(self._pages.read() - began)
+        self._vfs.add(self._vfs.read() - began)

@@ -6,8 +6,8 @@ from typing import Any
 
 import apsw
 
-from broker.store.sqlite.burst import Burst, Row
-from broker.store.sqlite.contents import Contents, digest_of, of_delayed, of_letter
+from broker.store.sqlite.changes import Row, RowChanges
+from broker.store.sqlite.contents import Contents, content_digest, delayed_content_id, letter_content_id
 
 Table = tuple[str, str, str]
 
@@ -53,7 +53,7 @@ class Writer:
         self._contents = contents
         self._last_letter = last_letter
 
-    def write(self, writes: Burst) -> None:
+    def write(self, writes: RowChanges) -> None:
         """All rows of the burst but those that are only deleted, of pieces."""
         many = self._db.executemany
         if writes.users_gone:
@@ -66,7 +66,7 @@ class Writer:
             fresh += self._write_delayed(writes.delayed)
         pieces = [row for row in writes.pieces.values() if row is not None]
         if pieces:
-            rows = [(*row[:7], digest_of(row[0], *row[7:])) for row in pieces]
+            rows = [(*row[:7], content_digest(row[0], *row[7:])) for row in pieces]
             many("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             fresh += [(row[0], *row[7:]) for row in pieces]
         if fresh:
@@ -96,8 +96,8 @@ class Writer:
                 continue
             *fields, headers, body = row
             self._last_letter += 1
-            content = (of_letter(self._last_letter), headers, b"", body)
-            rows.append((self._last_letter, *fields, digest_of(*content)))
+            content = (letter_content_id(self._last_letter), headers, b"", body)
+            rows.append((self._last_letter, *fields, content_digest(*content)))
             contents.append(content)
         self._db.executemany("INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         return contents
@@ -105,20 +105,22 @@ class Writer:
     def _end_letters(self, which: str, keys: list[Row]) -> None:
         ended: list[int] = []
         for key in keys:
-            ended += [of_letter(id_) for (id_,) in self._db.execute(f"SELECT id FROM letters WHERE {which}", key)]
+            ended += [
+                letter_content_id(id_) for (id_,) in self._db.execute(f"SELECT id FROM letters WHERE {which}", key)
+            ]
         if ended:
             self._contents.delete(ended)
             self._db.executemany(f"DELETE FROM letters WHERE {which}", keys)
 
     def _write_delayed(self, delayed: dict[int, Row | None]) -> list[Row]:
         ended = [number for number, row in delayed.items() if row is None]
-        self._contents.delete(map(of_delayed, ended))
+        self._contents.delete(map(delayed_content_id, ended))
         self._db.executemany("DELETE FROM delayed WHERE number = ?", [(number,) for number in ended])
         rows, contents = [], []
         for row in delayed.values():
             if row is not None:
-                content = (of_delayed(row[0]), *row[5:])
-                rows.append((*row[:5], digest_of(*content)))
+                content = (delayed_content_id(row[0]), *row[5:])
+                rows.append((*row[:5], content_digest(*content)))
                 contents.append(content)
         self._db.executemany("INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?)", rows)
         return contents

@@ -8,9 +8,9 @@ from pathlib import Path
 import apsw
 
 from broker.store.sqlite.files import WAL
-from broker.store.sqlite.pages import PAGE_BYTES
-from broker.store.sqlite.spare import SPARE_BYTES, Spare
+from broker.store.sqlite.spare_file import SPARE_BYTES, SpareFile
 from broker.store.sqlite.thresholds import StoreThresholds
+from broker.store.sqlite.vfs import PAGE_BYTES
 
 _LOG_PAGES, _SCARCE_LOG_PAGES = 1000, 64
 """Pages in the log after which it goes into the file; and where the disk is full."""
@@ -18,14 +18,14 @@ _SCARCE_PAGES, _SCARCE_ROUNDS = 32, 8
 """Free pages that are given back at a time where the disk is full, and how many times."""
 
 
-class Space:
+class DiskSpace:
     """Of one store. `make_room` is for writes that find the disk full."""
 
     def __init__(self, folder: Path, reserve: int, thresholds: StoreThresholds) -> None:
         """`reserve` in bytes is what stays free on the disk."""
         self._reserve = reserve
         self._most = thresholds
-        self._spare = Spare(folder, min(SPARE_BYTES, reserve // 2))
+        self._spare = SpareFile(folder, min(SPARE_BYTES, reserve // 2))
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def make_room(self) -> bool:
@@ -41,7 +41,7 @@ class Space:
         """Where the disk is full, the log stays when the store is closed, and the room that it has."""
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(self._spare.short))
 
-    def room(self) -> int:
+    def writable_bytes(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
         return self._free() - self._reserve
 
@@ -57,10 +57,10 @@ class Space:
     def shrink(self, db: apsw.Connection) -> None:
         """Gives free pages back to the file system where that is worth it. Raises `apsw.Error`."""
         most, short = self._most, self._spare.short
-        if db.pragma("freelist_count") <= (most.tidy_above if self.room() > most.scarce_bytes else 0):
+        if db.pragma("freelist_count") <= (most.vacuum_above if self.writable_bytes() > most.scarce_bytes else 0):
             return
         # Each takes up to two pages in the log first.
-        pages = min(most.tidied_pages, max(_SCARCE_PAGES, self._free() // (4 * PAGE_BYTES)))
+        pages = min(most.vacuumed_pages, max(_SCARCE_PAGES, self._free() // (4 * PAGE_BYTES)))
         # The file becomes shorter only with the checkpoint (https://www.sqlite.org/wal.html#ckpt), and so does the log.
         if not short:
             db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
