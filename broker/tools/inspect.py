@@ -10,7 +10,7 @@ from typing import Any
 import configargparse
 import msgspec
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK, traces
 from broker.store.sqlite.inspection import TopicRow, inspect
 from broker.tools.checking import Damage, check

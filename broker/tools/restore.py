@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import configargparse
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.clone import clone_store
 from broker.store.sqlite.files import (
     DAMAGE_MARKER,
