@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.dispatch.dispatcher import Dispatcher, Identity
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
+from broker.errors import StoreError, UnusableStoreError
 from broker.operations.context import Core
 from broker.operations.limits import Limits
 from broker.server.door import NEEDED
@@ -26,7 +28,7 @@ from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
-from broker.store.base import Store, StoreError, UnusableStoreError
+from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore

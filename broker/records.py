@@ -12,22 +12,12 @@ outlives its process makes go on where it stood; so does the broker's time (`Now
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 from broker.calendar import Step
-from broker.letter import Letter
-
-
-class MisfitError(Exception):
-    """A record does not fit the state: a bug, or a store that contradicts itself. The state may be half-way: it is of
-    no use any more.
-    """
-
-
-def must(fits: bool, rule: str) -> None:
-    """Raises `MisfitError` where a record is against a rule of the state."""
-    if not fits:
-        raise MisfitError(f"against a rule of the state: {rule}")
+from common.clock import Now
 
 
 class StoreOpened(Struct, gc=False):
@@ -71,6 +61,14 @@ class TopicEnded(Struct, gc=False):
     """The last subscription is gone: the topic leaves nothing behind."""
 
     topic: bytes
+
+
+class Content(NamedTuple):
+    """What a piece says, as `Piece` has it."""
+
+    headers: bytes
+    offsets: bytes
+    body: bytes
 
 
 class MessageStored(Struct, gc=False):
@@ -154,6 +152,29 @@ class Finished(Struct, gc=False):
     topic: bytes
     user: bytes
     seqs: tuple[int, ...]
+
+
+class Letter(Struct, gc=False):
+    """A message that a subscription keeps for itself, apart from the log: a dead letter, or one that was put back."""
+
+    seq: int
+    time: int
+    """Milliseconds of the broker's time at publish."""
+    attempt: int
+    """How many times it had been handed out when it died."""
+    headers: bytes
+    body: bytes
+    expires: int
+    """Milliseconds of the broker's time after which it is not handed out; 0: never."""
+
+    def has_expired(self, now: Now) -> bool:
+        """Whether it may not be handed out any more."""
+        return 0 < self.expires <= now.time
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.headers) + len(self.body)
 
 
 class DeadLettered(Struct, gc=False):

@@ -11,18 +11,18 @@ from typing import Any
 from msgspec import Struct
 
 from broker.dispatch.gauges import gauges
-from broker.dispatch.identity import Identity as Identity
+from broker.dispatch.identity import Identity
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.scheduled import DueWork
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
+from broker.errors import BrokenInvariantError, StoreError
 from broker.operations import admin_delayed
 from broker.operations.admin_topics import list_topics
-from broker.operations.context import BrokenInvariantError, Core
+from broker.operations.context import Core
 from broker.operations.handlers import HANDLERS
-from broker.server.peers import Outgoing
 from broker.store.backup_job import BackupJobs
-from broker.store.base import StoreError
 from common.clock import Now
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError

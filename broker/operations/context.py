@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from broker.errors import DamagedError
 from broker.operations.limits import Limits
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf
 from broker.state.subscription import Subscription
 from broker.state.topic import Topic
-from broker.store.base import DamagedError
 from broker.thresholds import Thresholds
 from common.clock import Now
 from common.errors import FanmailError
@@ -22,12 +22,6 @@ from common.protocol import stats
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
-
-
-class BrokenInvariantError(Exception):
-    """An unforeseen error when the state may be half-way. Nobody of the turn is answered: the process ends, and goes on
-    with what is stored.
-    """
 
 
 @dataclass(slots=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.letter import Letter
 from broker.operations.context import Core, Mailbox
 from broker.operations.lease_room import check_room, room_left
 from broker.operations.limits import on_disk
-from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
+from broker.records import DeadEnded, DeadLettered, Finished, Leased, Letter, Returned, SubscriptionSet
 from broker.state.leases import Leases
 from broker.state.piece import frame
 from broker.state.runs import cut_runs

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 import zmq
 
 from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import SLOW
 from broker.records import Record
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
-from broker.server.peers import Outgoing, Peers, pack_groups
+from broker.server.peers import Peers
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -208,7 +209,7 @@ class Server:
         self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
-        for group in pack_groups(outgoing):
+        for group in wire.group_messages(outgoing):
             packed, body = [each.packed for each in group], group[0].body
             head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
             self._send(peer_id, [head] if body is None else [head, body], group)

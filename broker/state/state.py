@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from broker import records
 from broker.calendar import Calendar
-from broker.records import MisfitError, Record, must
+from broker.errors import MisfitError, must
+from broker.records import Record
 from broker.state.bodies import Contents
 from broker.state.delayed import Delayed
 from broker.state.garbage import Garbage

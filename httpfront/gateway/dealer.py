@@ -113,18 +113,7 @@ class Line:
 
     def _leave(self, calls: list[Call]) -> None:
         """Sends calls, as few messages as they fit in."""
-        group: list[Call] = []
-        size = 0
-        for call in calls:
-            if call.body is not None:
-                self._send_calls([call], call.body)
-                continue
-            if group and (len(group) == wire.MAX_REQUESTS or size + len(call.packed) > wire.MAX_PACKED):
-                self._send_calls(group)
-                group, size = [], 0
-            group.append(call)
-            size += len(call.packed)
-        if group:
+        for group in wire.group_messages(calls):
             self._send_calls(group)
 
     def _leave_late(self) -> None:
@@ -191,8 +180,8 @@ class Line:
         self._end_all(outgoing, "broker-down", why)
         self._give_up_pending(why)
 
-    def _send_calls(self, calls: list[Call], body: bytes | None = None) -> None:
-        if self._send(self.link.incarnation, [call.packed for call in calls], body):
+    def _send_calls(self, calls: list[Call]) -> None:
+        if self._send(self.link.incarnation, [call.packed for call in calls], calls[0].body):
             self._pending.update((call.id, call) for call in calls)
         else:
             self._over(calls)

@@ -10,7 +10,8 @@ from unittest.mock import patch
 import broker.dispatch.dispatcher
 import broker.operations.leasing
 import broker.operations.publishing
-from broker.dispatch.dispatcher import Dispatcher, Outgoing
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Core
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from broker import records as rec
 from broker.calendar import Step
-from broker.letter import Letter
-from broker.records import Record
+from broker.records import Letter, Record
 from tests.support.driver import BrokerDriver
 
 T, U, V = b"t", b"u", b"v"

@@ -9,9 +9,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from broker import records as rec
-from broker.letter import Letter
-from broker.records import Record
-from broker.store.base import UNLIMITED_BYTES, Backup, Content, StoreError
+from broker.errors import StoreError
+from broker.records import Content, Letter, Record
+from broker.store.base import UNLIMITED_BYTES, Backup
 from common.clock import NEW, Mark
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from broker.letter import LETTER_COST, Letter
+from broker.records import Letter
 from broker.state.ages import SECOND
 from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
 from broker.state.idempotency import KEY_COST, key_weight
-from broker.state.leases import HELD_COST
+from broker.state.leases import HELD_COST, LETTER_COST
 from broker.state.ledger import LEDGER_COST, Ledger
 from broker.state.name_index import in_order
 from broker.state.piece import MESSAGE_COST, Piece

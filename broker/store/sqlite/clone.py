@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import remove_database, sync
 from broker.store.sqlite.read_only import open_read_only
 from broker.store.sqlite.vfs import CHECKSUM_BYTES, StoreVfs, damage_allowed

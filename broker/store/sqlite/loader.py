@@ -9,9 +9,9 @@ from typing import Any
 import apsw
 
 from broker import records
-from broker.letter import Letter
-from broker.records import Record
-from broker.store.base import Content, DamagedError, LostMessage
+from broker.errors import DamagedError
+from broker.records import Content, Letter, Record
+from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
 from broker.store.sqlite.meta import read_calendar
 

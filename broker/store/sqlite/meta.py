@@ -10,8 +10,8 @@ import apsw
 import msgspec
 
 from broker.calendar import Calendar, Step
+from broker.errors import UnusableStoreError
 from broker.records import CalendarSet
-from broker.store.base import UnusableStoreError
 from common.clock import NEW, Mark
 
 FACT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import sync
 from broker.store.sqlite.vfs import CHECKSUM_BYTES, PAGE_BYTES, StoreVfs
 

@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from broker import records as rec
-from broker.letter import Letter
+from broker.records import Letter
 from broker.store.sqlite.store import Owner, SqliteStore
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.life import BATCH, LIFE, OFFSETS, T, V, live

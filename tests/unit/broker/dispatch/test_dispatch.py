@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from broker.dispatch import dispatcher
-from broker.operations.context import BrokenInvariantError
+from broker.errors import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import ops, wire

@@ -17,6 +17,7 @@ from typing import get_args
 import apsw
 import pytest
 
+from broker.errors import StoreError
 from broker.records import (
     MessageStored,
     PiecesFreed,
@@ -27,7 +28,7 @@ from broker.records import (
     TopicBegan,
     TopicEnded,
 )
-from broker.store.base import Store, StoreError
+from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
