@@ -15,7 +15,7 @@ from common.protocol import ops
 from common.protocol.wire import Request
 
 
-def list_topics(core: Core, args: ops.ListDelayedTopics) -> ops.DelayedTopicPage:
+def list_topics(core: Core, args: ops.ListDelayedTopics, now: Now) -> ops.DelayedTopicPage:
     """Some topics for which publishes wait, in order, whether anybody is subscribed to them or not."""
     delayed, most = core.state.delayed, core.may_look(args.max)
     names = list(islice(delayed.names.behind(args.after), most))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from broker.operations.context import Core
-from broker.operations.limits import on_disk
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
 from broker.state.delayed import content_of, weight_of
 from broker.state.idempotency import Remembered, key_weight
@@ -36,13 +35,13 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
         core.counters["dropped.no-subscribers"] += args.count
         return ops.Published(subscribers=0, epoch="", seq=0)
     size = len(args.headers) + len(args.body) + len(args.offsets)
-    core.limits.check_storage(core.state, on_disk(size))
+    core.check_storage(size)
     _make_room(core, topic, size, args.count, size + MESSAGE_COST + _key_cost(request.topic, args))
     seq = topic.next_seq
     expires = now.time + args.ttl if args.ttl > 0 else 0
     content = (args.headers, args.body, args.count, args.offsets)
     core.emit(MessageStored(request.topic, seq, now.time, *content, expires, core.state.last_piece + 1))
-    core.state.room -= on_disk(size)
+    core.reserve(size)
     core.counters["published"] += args.count
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
@@ -61,7 +60,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
             core.emit(DelayEnded(number))
             return True
         try:
-            core.limits.check_storage(core.state, on_disk(size))
+            core.check_storage(size)
             _make_room(core, topic, size, waiting.count)
         except FanmailError:
             core.state.delayed.due.set(number, now.time + RETRY)
@@ -74,7 +73,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     expires = now.time + waiting.ttl if waiting.ttl else 0
     content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
     core.emit(MessageStored(waiting.topic, topic.next_seq, now.time, *content, expires, core.state.last_piece + 1))
-    core.state.room -= on_disk(size)
+    core.reserve(size)
     return True
 
 
@@ -116,14 +115,14 @@ def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pub
     size = len(args.headers) + len(args.body) + len(args.offsets)
     topic = core.state.topics.get(request.topic)
     core.limits.check_size(topic.settings if topic else core.state.rules.of(request.topic), size, args.count)
-    core.limits.check_storage(core.state, on_disk(size))
+    core.check_storage(size)
     number, due = core.state.delayed.last_number + 1, now.time + args.delay
     content = (args.headers, args.body, args.count, args.offsets)
     waiting = PublishDelayed(number, request.topic, due, *content, max(0, args.ttl))
     core.limits.check_delay(core.state, request.topic, weight_of(waiting))
     core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(request.topic, args))
     core.emit(waiting)
-    core.state.room -= on_disk(size)
+    core.reserve(size)
     published = ops.Published(0, "", 0, due)
     if args.key:
         _remember(core, request.topic, args, published, now)

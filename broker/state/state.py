@@ -24,7 +24,6 @@ from broker.state.subscription import Subscription
 from broker.state.timers import Timers
 from broker.state.topic import Topic
 from broker.state.topic_settings import TopicRules, changed_settings
-from broker.store.base import UNLIMITED_BYTES
 from broker.thresholds import DEFAULT, Thresholds
 
 # Bytes of memory beside names and content, measured by bench/measures/memory.py on CPython 3.11 and rounded up.
@@ -66,8 +65,6 @@ class State:
         """Single messages and batches."""
         self.last_piece = 0
         """The greatest number of a piece so far."""
-        self.room = UNLIMITED_BYTES
-        """Bytes that may be written to the store before publishing is refused; told anew in every turn."""
         self.content_bytes = 0
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
