@@ -25,8 +25,6 @@ SHARE = 4
 """One API key holds at most this part of the budget, or one request."""
 UNBOUNDED = 2**62
 """The limit of a budget that only counts."""
-ACCOUNT = "fanmail.account"
-"""Where a request's environment has the `Account` of its connection."""
 
 
 class Budget:

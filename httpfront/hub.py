@@ -30,23 +30,9 @@ TURN = 0.1
 class Worker(greenlet):
     """A greenlet that works on one request after another."""
 
-    request_id = ""
-    """Of the HTTP request that it works for just now."""
-
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub._serve)
         self.hub = hub
-
-
-def works_for(request_id: str) -> None:
-    """From here on the current greenlet works for this HTTP request: what it asks of brokers is logged under its id."""
-    getcurrent().request_id = request_id
-
-
-def worked_for() -> str:
-    """The id of the HTTP request that the current greenlet works for, "" for none."""
-    request_id: str = getattr(getcurrent(), "request_id", "")
-    return request_id
 
 
 def give_way() -> None:
@@ -182,9 +168,10 @@ class Hub:
         """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""
         me = getcurrent()
         hub = me.parent
+        assert hub is not None
         while True:
             _guarded(work)
-            me.request_id = ""
+            me.gr_context = None
             if len(self._idle) >= MAX_IDLE:
                 return
             self._idle.append(me)

@@ -63,7 +63,14 @@ COUNTERS = (
     Row("fanmail_broker_log_lines_dropped", "Lines of its log that nobody took in time.", "log.dropped"),
 )
 DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "removed", "damaged")
-REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
+REJECTED: tuple[str, ...] = (
+    "topic-full",
+    "memory-full",
+    "storage-full",
+    "too-many-topics",
+    "too-many-subscriptions",
+    "too-many-leases",
+)
 REJECTED += ("broker-busy", "too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost", "damaged")
 REFUSED = ("key", "handshake", "removed", "descriptors")

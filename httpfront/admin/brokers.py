@@ -12,7 +12,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from common.version import VERSION
 from httpfront.admin.metrics import SCRAPE_TIMEOUT, broker_stats
-from httpfront.api.health import render
+from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 

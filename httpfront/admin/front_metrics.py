@@ -19,15 +19,16 @@ from prometheus_client.registry import Collector
 from common.process.log_queue import dropped_lines
 from common.version import VERSION
 from httpfront.budget import Budget
+from httpfront.environ import NO_ROUTE
 from httpfront.middleware.auth import REASONS
-from httpfront.server.answered import Answered
+from httpfront.server.request_summary import RequestSummary
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency buckets, seconds. Long polls are answered when there is something, or at their end."""
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 """Methods with a series of their own; a client may send any word."""
-OTHER_METHOD, NO_ROUTE = "other", "none"
+OTHER_METHOD = "other"
 
 
 class FrontMetrics:
@@ -44,9 +45,9 @@ class FrontMetrics:
         """A request came without a key in force; `reason` is one of `auth.REASONS`."""
         self._refused[reason] += 1
 
-    def record(self, answered: Answered) -> None:
+    def record(self, summary: RequestSummary) -> None:
         """The hook of `FrontServer`."""
-        method, route, status, duration = answered[:4]
+        method, route, status, duration = summary[:4]
         answer = (route, method, status)
         try:
             self._requests[answer] += 1

@@ -9,7 +9,7 @@ import falcon
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin.documents import PAGE, USUAL, cursor_of, text, user_members
-from httpfront.api.health import render
+from httpfront.formats.documents import render
 from httpfront.formats.ndjson import content, described
 from httpfront.formats.params import number, read_parameters
 from httpfront.gateway.gateway import Gateway

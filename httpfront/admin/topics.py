@@ -12,7 +12,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
 from httpfront.admin.listings import pages_of
-from httpfront.api.health import render
+from httpfront.formats.documents import render
 from httpfront.formats.params import MILLISECOND, YEAR, count, number, one_of, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
 

@@ -7,11 +7,11 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.api.leases import path_to
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import HARMLESS
 from httpfront.formats.ndjson import NDJSON, as_lines, content, described
 from httpfront.formats.params import cursor, number, read_parameters
+from httpfront.formats.paths import path_to
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.middleware.guards import refuse_streams

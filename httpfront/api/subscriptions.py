@@ -9,17 +9,16 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.api.leases import LEASE, present_receipt
 from httpfront.delivery.long_poll import Ask, LongPoll, applied, client_gone, is_gone
 from httpfront.formats.batch import FRAMES, choose_format, present_batch
-from httpfront.formats.limits import MessageLimits
+from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
 from httpfront.formats.metadata import present_message
 from httpfront.formats.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
+from httpfront.formats.receipts import LEASE, present_receipt
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.middleware.guards import refuse_streams
 
-MAX_DELIVERIES = 1_000_000
 _NOTHING = ops.Nothing()
 _SETTINGS = {"expires_after": span(1, YEAR, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
 

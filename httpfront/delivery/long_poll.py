@@ -13,9 +13,10 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.shares import room
+from httpfront.environ import WHEN_GONE, unwatched
 from httpfront.formats.header_lists import elements, is_too_long, parameters
 from httpfront.formats.params import duration
-from httpfront.gateway.gateway import WHEN_GONE, Gateway, unwatched
+from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 
 

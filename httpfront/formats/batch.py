@@ -17,10 +17,10 @@ import falcon
 
 from common.errors import FanmailError
 from common.protocol import ops
-from httpfront.api.leases import receipt_text
 from httpfront.formats.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
 from httpfront.formats.metadata import HARMLESS, unpack_headers
 from httpfront.formats.ndjson import NDJSON, as_lines, content, described
+from httpfront.formats.receipts import receipt_text
 
 FRAMES = "application/vnd.fanmail.frames"
 _RENAMED = {"content-type": "Msg-Type", "content-encoding": "Msg-Encoding", "content-language": "Msg-Language"}

@@ -22,11 +22,13 @@ from common.keys.curve import KeyPair
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
+from httpfront.environ import WhenGone, unwatched
 from httpfront.gateway.call import Answer, Call, room_of
 from httpfront.gateway.dealer import FIRST_CALL, Line, new_context
 from httpfront.gateway.gather import Gather
 from httpfront.gateway.link import Link
-from httpfront.hub import Hub, worked_for, works_for
+from httpfront.hub import Hub
+from httpfront.request_context import request_id
 
 log = logging.getLogger("fanmail.front")
 
@@ -34,16 +36,6 @@ GRACE = 0.25
 """Seconds that an answer may come after its deadline: what a broker began in time is worth waiting for."""
 TICK = 0.1
 """Seconds between two looks at the description, pings, silent brokers and overdue calls."""
-
-
-WHEN_GONE = "fanmail.when_gone"
-"""Where a request's environment has a `WhenGone`."""
-WhenGone = Callable[[Callable[[], None] | None], None]
-"""Takes what is to be done when a client goes away, None for nothing."""
-
-
-def unwatched(work: Callable[[], None] | None) -> None:
-    """Of a client that is not watched."""
 
 
 class Gateway:
@@ -87,7 +79,7 @@ class Gateway:
         A `body` of at least `wire.LARGE_BODY` bytes goes beside `args`, whose own stays empty. Parks the
         request's greenlet for at most the timeout. Raises `FanmailError`: what the broker answered,
         `broker-down` where it was not sent, `outcome-unknown` where it was and no answer came. The broker is told
-        for which HTTP request it is, as `works_for` has said.
+        the id of the HTTP request (`request_context.py`).
         """
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
@@ -142,8 +134,8 @@ class Gateway:
             return ops.Look(False, ticket)
         call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
         call.waits = True
-        request_id = worked_for()
-        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, request_id)))
+        of_request = request_id.get()
+        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, of_request)))
         try:
             look: ops.Look = self._outcome(Op.WAIT)
         except FanmailError as error:
@@ -162,9 +154,9 @@ class Gateway:
         for line in list(self._lines.values()):
             line.end_waits()
 
-    def _cancel(self, topic: bytes, user: bytes, call: Call, request_id: str) -> None:
+    def _cancel(self, topic: bytes, user: bytes, call: Call, of_request: str) -> None:
         """The broker answers a wait; where it cannot be told, the wait ends at its time."""
-        works_for(request_id)
+        request_id.set(of_request)
         with suppress(FanmailError):
             self.call(Op.CANCEL, topic, user, ops.Cancel(call.id))
 
@@ -185,7 +177,7 @@ class Gateway:
             most = line.link.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
         call_id = next(self._ids)
-        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args, worked_for())
+        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args, request_id.get())
         call = Call(call_id, packed, body, until + GRACE, line.link.incarnation, room_of(args))
         line.post(call)
         self._touched[line] = None

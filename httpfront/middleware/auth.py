@@ -18,9 +18,10 @@ import falcon
 from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
-from httpfront.api.router import OPTIONS, SERVER, raw_path
-from httpfront.budget import ACCOUNT, Account
-from httpfront.middleware.rights import ANY_KEY, OPEN, Needs
+from httpfront.budget import Account
+from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, NO_ROUTE, ROUTE
+from httpfront.formats.paths import OPTIONS, SERVER, raw_path
+from httpfront.routes import ANY_KEY, OPEN, Routes
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",
@@ -103,14 +104,15 @@ class Auth:
     without a key at a path that needs none.
     """
 
-    def __init__(self, ring: KeyRing, needs: Needs, refused: Callable[[str], None]) -> None:
-        """`needs` is the table of the app's routes; `refused` is told the reason of every 401."""
+    def __init__(self, ring: KeyRing, routes: Routes, refused: Callable[[str], None]) -> None:
+        """`routes` are those of the port; `refused` is told the reason of every 401."""
         self._ring = ring
-        self._needs = needs
+        self._routes = routes
         self._open = {(OPTIONS, SERVER)}
-        for (path, method), need in needs.items():
-            if need == OPEN:
-                self._open |= {(method, path), (OPTIONS, path)}
+        for path, rights in routes.items():
+            for method, right in rights.items():
+                if right == OPEN:
+                    self._open |= {(method, path), (OPTIONS, path)}
         self._refused = refused
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -120,13 +122,13 @@ class Auth:
         except UnknownCallerError as stranger:
             if not self._is_open(req):
                 raise self._unauthorized(req, resp, stranger.reason) from None
-            req.env["fanmail.stranger"] = True
+            req.env[ANONYMOUS] = True
         else:
-            req.env["fanmail.key"] = key.id
+            req.env[KEY_ID] = key.id
             account: Account | None = req.env.get(ACCOUNT)
             if account is not None:
                 account.belongs_to(key.id)
-            req.env["fanmail.api_key"] = key
+            req.env[API_KEY] = key
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
@@ -134,10 +136,10 @@ class Auth:
         """May they? Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
             return  # 405; OPTIONS, for which any key will do
-        need = self._needs.get((req.uri_template or "", req.method))
+        need = self._routes.get(req.uri_template or "", {}).get(req.method)
         if need == OPEN:
             return
-        key: ApiKey | None = req.env.get("fanmail.api_key")
+        key: ApiKey | None = req.env.get(API_KEY)
         if key is None:
             raise self._unauthorized(req, resp, NO_KEY)
         if need == ANY_KEY:
@@ -156,7 +158,7 @@ class Auth:
 
     def _unauthorized(self, req: falcon.Request, resp: falcon.Response, reason: str) -> FanmailError:
         self._refused(reason)
-        req.env["fanmail.route"] = "none"
+        req.env[ROUTE] = NO_ROUTE
         given = reason not in (NO_KEY, OTHER_SCHEME)
         resp.set_header("WWW-Authenticate", _CHALLENGE + (', error="invalid_token"' if given else ""))
         if given:

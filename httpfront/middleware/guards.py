@@ -14,10 +14,10 @@ from typing import Any
 import falcon
 
 from common.errors import FanmailError
+from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.middleware.host_names import HostNames
+from httpfront.routes import PROBES
 
-PROBES = ("/livez", "/readyz")
-"""They answer to any name: who asks is a machine with a list of targets."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN_SITE = ("same-origin", "none")
 """Values of Sec-Fetch-Site; "none": a person typed the address."""
@@ -112,9 +112,10 @@ def _asked_host(target: str, host: str | None) -> str | None:
 
 
 def _is_probe(method: str, target: str) -> bool:
+    """Probes answer to any name: who asks is a machine with a list of targets."""
     return method in _SAFE and target.partition("?")[0] in PROBES
 
 
 def _refused(env: dict[str, Any], code: str, detail: str) -> FanmailError:
-    env["fanmail.route"] = "none"
+    env[ROUTE] = NO_ROUTE
     return FanmailError(code, detail)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from httpfront.api.leases import MAX_LEASE, RECEIPT
-from httpfront.api.subscriptions import MAX_DELIVERIES
 from httpfront.formats.batch import FORMATS
 from httpfront.formats.idempotency import HEADER, KEY
-from httpfront.formats.limits import MessageLimits
+from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
 from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR
+from httpfront.formats.receipts import MAX_LEASE, RECEIPT
 from httpfront.openapi.answers import Json, pattern, ref
 
 RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")

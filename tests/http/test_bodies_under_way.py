@@ -9,9 +9,9 @@ import pytest
 
 from common.config import FrontSettings
 from common.errors import FanmailError, StartError
-from httpfront.__main__ import _budget
 from httpfront.budget import Budget
 from httpfront.server.server import FrontServer
+from httpfront.settings import new_budget
 from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
 LARGE = 1_000_000
@@ -151,6 +151,6 @@ def test_further_requests_for_which_there_is_no_room_are_left_to_be_sent_again()
 
 
 def test_a_front_that_could_not_take_one_request_does_not_start() -> None:
-    assert _budget(FrontSettings()).limit == 2**28
+    assert new_budget(FrontSettings()).limit == 2**28
     with pytest.raises(StartError, match="--buffer-memory 33554431 must be at least 33554432"):
-        _budget(FrontSettings(buffer_memory=2**25 - 1))
+        new_budget(FrontSettings(buffer_memory=2**25 - 1))

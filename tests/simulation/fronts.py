@@ -20,8 +20,9 @@ from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol.ops import Op
 from httpfront.delivery.long_poll import Ask, LongPoll
+from httpfront.environ import WHEN_GONE, WhenGone
 from httpfront.gateway.call import Call
-from httpfront.gateway.gateway import WHEN_GONE, Gateway, WhenGone
+from httpfront.gateway.gateway import Gateway
 from httpfront.hub import Hub
 from tests.simulation.network import Network
 from tests.simulation.sockets import Epoll, FrontContext

@@ -28,13 +28,13 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.units import size
 from httpfront.admin.documents import read_cursor
-from httpfront.api.leases import parse_receipt, read_receipts
-from httpfront.api.router import raw_path
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.batch import as_ndjson, choose_format, read_batch
 from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import read_key
 from httpfront.formats.params import cursor, duration, number, read_parameters, span
+from httpfront.formats.paths import raw_path
+from httpfront.formats.receipts import parse_receipt, read_receipts
 from httpfront.middleware.auth import UnknownCallerError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id

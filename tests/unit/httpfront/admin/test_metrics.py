@@ -17,7 +17,7 @@ from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
 from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
 from httpfront.gateway.link import Link
-from httpfront.server.answered import Answered
+from httpfront.server.request_summary import RequestSummary
 from tests.support.driver import BrokerDriver, batch
 
 
@@ -39,10 +39,10 @@ def samples(*families: Metric) -> dict[tuple[str, ...], float]:
 def test_requests_are_counted_by_route_method_and_code() -> None:
     metrics = FrontMetrics()
     for status in (200, 200, 429):
-        metrics.record(Answered("POST", "/{topic}", status, 0.001, "id", 10))
-    metrics.record(Answered("", "", 400, 0.0, "", 0))
+        metrics.record(RequestSummary("POST", "/{topic}", status, 0.001, "id", 10))
+    metrics.record(RequestSummary("", "", 400, 0.0, "", 0))
     for word in ("BREW", "BREW", "SHOUT"):
-        metrics.record(Answered(word, "/{topic}", 405, 0.1, "", 0))
+        metrics.record(RequestSummary(word, "/{topic}", 405, 0.1, "", 0))
     seen = samples(*metrics.collect())
     name = "fanmail_http_requests_total"
     assert {key[1:]: n for key, n in seen.items() if key[0] == name} == {
@@ -56,7 +56,7 @@ def test_requests_are_counted_by_route_method_and_code() -> None:
 def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() -> None:
     metrics = FrontMetrics()
     for duration in (BOUNDS[0], BOUNDS[0] + 1e-9, 1e9):
-        metrics.record(Answered("GET", "/livez", 200, duration, "", 0))
+        metrics.record(RequestSummary("GET", "/livez", 200, duration, "", 0))
     seen = samples(*metrics.collect())
     name = "fanmail_http_request_duration_seconds"
     assert [seen[f"{name}_bucket", repr(bound), "/livez"] for bound in BOUNDS] == [1] + [2] * (len(BOUNDS) - 1)
@@ -100,7 +100,7 @@ def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
 
 def test_every_family_is_there_once_and_says_what_it_is() -> None:
     metrics = FrontMetrics()
-    metrics.record(Answered("GET", "/livez", 200, 0.1, "", 0))
+    metrics.record(RequestSummary("GET", "/livez", 200, 0.1, "", 0))
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
