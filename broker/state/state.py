@@ -168,10 +168,9 @@ class State:
         topic = self.topics[record.topic]
         if record.seq != topic.next_seq:
             raise MisfitError(f"message {record.seq} where {topic.next_seq} is the next of topic {topic.number}")
-        must(record.count > 0, "a piece holds a message")
-        content = (record.headers, record.body, record.count, record.offsets)
-        piece = topic.append(record.time, *content, record.expires, record.piece, record.stored)
-        self.messages += record.count
+        must(record.payload.count > 0, "a piece holds a message")
+        piece = topic.append(record.time, record.payload, record.expires, record.piece, record.stored)
+        self.messages += piece.count
         self.pieces += 1
         self.last_piece = max(self.last_piece, record.piece)
         self.content_bytes += piece.size
