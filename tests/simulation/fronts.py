@@ -1,4 +1,4 @@
-"""A front: the process that is there just now runs the real hub, gateway, lines and long polls."""
+"""A front: the process that is there just now runs the real hub, gateway, sockets and long polls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 import broker.server.loading
 import httpfront.delivery.long_poll
-import httpfront.gateway.dealer
+import httpfront.gateway.broker_socket
 import httpfront.gateway.gateway
 import httpfront.hub
 from common.cluster.slots import ClusterMap
@@ -31,7 +31,7 @@ from tests.simulation.world import Task, World
 TIMED = (
     httpfront.hub,
     httpfront.gateway.gateway,
-    httpfront.gateway.dealer,
+    httpfront.gateway.broker_socket,
     httpfront.delivery.long_poll,
 )
 """Modules of a front that read a clock."""
