@@ -9,7 +9,7 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.delivery.long_poll import Ask, LongPoll, applied, client_gone, is_gone
+from httpfront.delivery.long_poll import Ask, LongPoll, applied, disconnected_error, is_disconnected
 from httpfront.formats.batch import FRAMES, choose_format, present_batch
 from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
 from httpfront.formats.metadata import present_message
@@ -74,8 +74,8 @@ class SubscriptionResource:
         form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""
         ask = self._ask(req, values, form)
         wait = values.get("wait", self._polls.preferred(req))
-        if is_gone(req):
-            raise client_gone()
+        if is_disconnected(req):
+            raise disconnected_error()
         found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
         if found is None and wait:
             found = self._polls.poll(req, resp, topic, user, ask, wait)

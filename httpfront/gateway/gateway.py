@@ -22,7 +22,7 @@ from common.keys.curve import KeyPair
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
-from httpfront.environ import WhenGone, unwatched
+from httpfront.environ import OnDisconnect, unwatched
 from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket, new_context
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.gateway.call import Answer, Call, room_of
@@ -124,10 +124,12 @@ class Gateway:
         except WireError as error:
             return FanmailError("internal", str(error))
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: WhenGone = unwatched) -> ops.Look:
+    def wait(
+        self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
+    ) -> ops.Look:
         """Parks until the broker says that there may be a message for the user, or that there is none by `until`
         (monotonic seconds). Takes nothing, so whatever ends it otherwise is a `broker-down`. `ticket` is 0, or that
-        of an earlier wait, whose place it keeps. It ends early when the client goes: `when_gone` takes what is to be
+        of an earlier wait, whose place it keeps. It ends early when the client goes: `on_disconnect` takes what is to be
         done then, and None afterwards.
         """
         if self._waits_ended:
@@ -135,7 +137,7 @@ class Gateway:
         call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
         call.waits = True
         of_request = request_id.get()
-        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, of_request)))
+        on_disconnect(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, of_request)))
         try:
             look: ops.Look = self._outcome(Op.WAIT)
         except FanmailError as error:
@@ -145,7 +147,7 @@ class Gateway:
                 return ops.Look(False, ticket)
             raise
         finally:
-            when_gone(None)
+            on_disconnect(None)
         return look
 
     def end_waits(self) -> None:

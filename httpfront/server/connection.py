@@ -95,7 +95,7 @@ class Connection(ClientSocket):
 
     def _react(self, events: int) -> None:
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-            self.departure.happens()
+            self.disconnect.notify()
         if self.state == State.BUSY:
             self._pause(events)
         elif self.state in _REACTIONS:
@@ -110,7 +110,7 @@ class Connection(ClientSocket):
 
     def _ended(self) -> None:
         if self.state == State.READING:
-            self.departure.happens()
+            self.disconnect.notify()
             self._body_over(BodyRefused(None))
         else:
             self.close()

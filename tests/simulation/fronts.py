@@ -20,7 +20,7 @@ from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol.ops import Op
 from httpfront.delivery.long_poll import Ask, LongPoll
-from httpfront.environ import WHEN_GONE, WhenGone
+from httpfront.environ import ON_DISCONNECT, OnDisconnect
 from httpfront.gateway.call import Call
 from httpfront.gateway.gateway import Gateway
 from httpfront.hub import Hub
@@ -63,17 +63,17 @@ class Visit:
     answered: Callable[[Answer], object]
     gone: bool = False
     """The client has closed its connection."""
-    when_gone: Callable[[], None] | None = None
+    on_disconnect: Callable[[], None] | None = None
     last_call: int | None = None
     over: bool = False
 
     @property
     def env(self) -> dict[str, Any]:
         def watch(work: Callable[[], None] | None) -> None:
-            self.when_gone = work
+            self.on_disconnect = work
 
-        when_gone: WhenGone = watch
-        return {WHEN_GONE: when_gone, "waitress.client_disconnected": lambda: self.gone}
+        on_disconnect: OnDisconnect = watch
+        return {ON_DISCONNECT: on_disconnect, "waitress.client_disconnected": lambda: self.gone}
 
     def set_header(self, name: str, value: str) -> None:
         """Nobody reads them."""
@@ -151,8 +151,8 @@ class FrontProcess:
     def vanish(self, visit: Visit) -> None:
         """The client of a request that is worked on closes its connection."""
         visit.gone = True
-        if not visit.over and not self.task.ended and visit.when_gone is not None:
-            visit.when_gone()
+        if not visit.over and not self.task.ended and visit.on_disconnect is not None:
+            visit.on_disconnect()
             self.task.wake()
 
     def end_waits(self) -> None:
