@@ -20,7 +20,7 @@ from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 
 
-class Ask(NamedTuple):
+class ReadCall(NamedTuple):
     """How the messages are asked for."""
 
     op: Op
@@ -58,13 +58,15 @@ class LongPoll:
         except ValueError:
             return None
 
-    def poll(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: Ask, wait: float) -> Any:
+    def poll(
+        self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: ReadCall, wait: float
+    ) -> Any:
         """What comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
         who = (topic, user)
         if not room(self._max_waiters, self.waiting, self._of[who], self._share):
             resp.set_header("Retry-After", "1")
             return None
-        resp.set_header("Preference-Applied", applied(wait))
+        resp.set_header("Preference-Applied", preference_applied(wait))
         self.waiting += 1
         self._of[who] += 1
         try:
@@ -75,7 +77,7 @@ class LongPoll:
             if not self._of[who]:
                 del self._of[who]
 
-    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: Ask, until: float) -> Any:
+    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: ReadCall, until: float) -> Any:
         ticket = 0
         while True:
             look = self._gateway.wait(topic, user, until, ticket, req.env.get(ON_DISCONNECT) or unwatched)
@@ -92,7 +94,7 @@ class LongPoll:
                 return found
 
 
-def applied(wait: float) -> str:
+def preference_applied(wait: float) -> str:
     """The value of Preference-Applied, at most milliseconds of it."""
     return f"wait={wait:.3f}".rstrip("0").rstrip(".")
 

@@ -30,13 +30,13 @@ log = logging.getLogger("fanmail.front")
 
 HIGH_WATER = 10_000
 """Messages queued inside ZeroMQ: a fuse; the front's connections bound what is under way."""
-HANDSHAKE, CONNECT = 5000, 2000
+HANDSHAKE_MS, CONNECT_MS = 5000, 2000
 """Milliseconds that a handshake, and before it a connection of TCP, may take: a path that was cut and is whole again is
 not waited for until the system sends its next packet.
 """
-RETRY = 1.0
+RETRY_S = 1.0
 """Seconds until a broker that has refused this front is asked again."""
-REFUSED_EVERY = 60.0
+REFUSAL_LOG_S = 60.0
 """Seconds between two log entries about one broker that refuses this front."""
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
@@ -78,8 +78,8 @@ class BrokerSocket:
             (zmq.RECONNECT_IVL_MAX, 2000),
             (zmq.HEARTBEAT_IVL, 1000),
             (zmq.HEARTBEAT_TIMEOUT, 3000),
-            (zmq.HANDSHAKE_IVL, HANDSHAKE),
-            (zmq.CONNECT_TIMEOUT, CONNECT),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+            (zmq.CONNECT_TIMEOUT, CONNECT_MS),
         ):
             self._socket.setsockopt(option, value)
         prepare(self._socket, address, keys)
@@ -246,9 +246,9 @@ class BrokerSocket:
         if self._connect_at is None:
             with suppress(zmq.ZMQError):  # it has given up already
                 self._socket.disconnect(self.address.endpoint)
-            self._connect_at = now + RETRY
+            self._connect_at = now + RETRY_S
         if now >= self._next_refusal:
-            self._next_refusal = now + REFUSED_EVERY
+            self._next_refusal = now + REFUSAL_LOG_S
             listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
             why = "it does not admit the key of this front" if listed else "no handshake: does the broker's key fit?"
             log.error("connection refused", extra={"broker": self.name, "why": why})

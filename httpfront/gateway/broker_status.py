@@ -21,9 +21,9 @@ from common.protocol.wire import BrokerState, ReplyFrame
 
 log = logging.getLogger("fanmail.front")
 
-PING_EVERY = 1.0
+PING_INTERVAL_S = 1.0
 """Seconds between two PINGs to one broker."""
-SILENT_AFTER = 3.0
+SILENCE_S = 3.0
 """Seconds that a PING may stay without any answer; then the broker's loop is stuck, or the path is cut."""
 HUNG_UP = "this front let go of it"
 CLOCK_SAMPLES = 16
@@ -86,7 +86,7 @@ class BrokerStatus:
             self._asked_at = now
         if self._pinged_at is None:
             self._pinged_at = now
-        self._next_ping = now + PING_EVERY
+        self._next_ping = now + PING_INTERVAL_S
 
     def heard(self, frame: ReplyFrame, now: float) -> None:
         """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
@@ -123,7 +123,7 @@ class BrokerStatus:
 
     def look(self, now: float) -> None:
         """Notices a broker that is connected and does not answer; not a front that was too busy to ask."""
-        if self.up and self._asked_at is not None and now > self._asked_at + SILENT_AFTER:
+        if self.up and self._asked_at is not None and now > self._asked_at + SILENCE_S:
             self._change(False, "no answer")
 
     def deadline(self, at: float) -> int:

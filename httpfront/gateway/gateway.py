@@ -25,16 +25,16 @@ from common.protocol.wire import WireError
 from httpfront.environ import OnDisconnect, unwatched
 from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket, new_context
 from httpfront.gateway.broker_status import BrokerStatus
-from httpfront.gateway.call import Answer, Call, room_of
+from httpfront.gateway.call import Answer, Call, answer_room
 from httpfront.gateway.gather import Gather
 from httpfront.hub import Hub
 from httpfront.request_context import request_id
 
 log = logging.getLogger("fanmail.front")
 
-GRACE = 0.25
+GRACE_S = 0.25
 """Seconds that an answer may come after its deadline: what a broker began in time is worth waiting for."""
-TICK = 0.1
+TICK_S = 0.1
 """Seconds between two looks at the description, pings, silent brokers and overdue calls."""
 
 
@@ -60,7 +60,7 @@ class Gateway:
         self._context = new_context()
         self._waits_ended = False
         hub.each_turn(self._flush)
-        hub.every(TICK, self._look)
+        hub.every(TICK_S, self._look)
 
     def close(self) -> None:
         """Closes all sockets; calls under way end as `outcome-unknown`."""
@@ -127,10 +127,11 @@ class Gateway:
     def wait(
         self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
     ) -> ops.Look:
-        """Parks until the broker says that there may be a message for the user, or that there is none by `until`
-        (monotonic seconds). Takes nothing, so whatever ends it otherwise is a `broker-down`. `ticket` is 0, or that
-        of an earlier wait, whose place it keeps. It ends early when the client goes: `on_disconnect` takes what is to be
-        done then, and None afterwards.
+        """Park until the broker says that there may be a message for the user, or that there is none by `until`
+        (monotonic seconds). Takes no message, so any other end is a `broker-down`.
+
+        `ticket` is 0, or that of an earlier wait, to keep its place. `on_disconnect` is given what ends the wait when
+        the client disconnects, and None afterwards.
         """
         if self._waits_ended:
             return ops.Look(False, ticket)
@@ -180,7 +181,7 @@ class Gateway:
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, socket.status.deadline(until), args, request_id.get())
-        call = Call(call_id, packed, body, until + GRACE, socket.status.incarnation, room_of(args))
+        call = Call(call_id, packed, body, until + GRACE_S, socket.status.incarnation, answer_room(args))
         socket.post(call)
         self._touched[socket] = None
         return call

@@ -1,4 +1,4 @@
-"""The socket of one client connection: its events, whether the client has disconnected, its end. Knows nothing of HTTP."""
+"""The socket of one client connection: events, disconnect, lingering, end. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from httpfront.server.disconnect import ClientDisconnect
 from httpfront.server.pace import Pace
 
 RECEIVE_BYTES = 65536
-LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 1024 * 1024
+LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024
 INCOMING = EPOLLIN | EPOLLRDHUP
 
 log = logging.getLogger("fanmail.http")
@@ -151,7 +151,7 @@ class ClientSocket:
             self.close()
             return
         self.state = State.LINGERING
-        self.deadline = time.monotonic() + LINGER_SECONDS
+        self.deadline = time.monotonic() + LINGER_S
         self._want(INCOMING)
         if not self.server.may_linger(self._sock.fileno()):
             self.close()

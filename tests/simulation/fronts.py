@@ -19,7 +19,7 @@ import httpfront.hub
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.delivery.long_poll import Ask, LongPoll
+from httpfront.delivery.long_poll import LongPoll, ReadCall
 from httpfront.environ import ON_DISCONNECT, OnDisconnect
 from httpfront.gateway.call import Call
 from httpfront.gateway.gateway import Gateway
@@ -214,7 +214,7 @@ class FrontProcess:
         if not visit.wait:
             return self.gateway.call(visit.op, visit.topic, visit.user, visit.args, visit.body)
         request: Any = visit
-        return self._polls.poll(request, request, visit.topic, visit.user, Ask(visit.op, visit.args), visit.wait)
+        return self._polls.poll(request, request, visit.topic, visit.user, ReadCall(visit.op, visit.args), visit.wait)
 
 
 class Front:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.protocol import ops
 from common.protocol.wire import BrokerState, ReplyFrame
-from httpfront.gateway.broker_status import CLOCK_SAMPLES, PING_EVERY, SILENT_AFTER, BrokerStatus
+from httpfront.gateway.broker_status import CLOCK_SAMPLES, PING_INTERVAL_S, SILENCE_S, BrokerStatus
 
 RIGHT = ops.Pong("fanmail", "b0")
 READY, LOADING, DRAINING = BrokerState.READY, BrokerState.LOADING, BrokerState.DRAINING
@@ -63,10 +63,10 @@ def test_pings_go_out_every_second() -> None:
     status = connected(100.0)
     assert status.ping_due(100.0)
     status.pinged(100.0)
-    assert not status.ping_due(100.0 + PING_EVERY - 0.001)
-    assert status.ping_due(100.0 + PING_EVERY)
-    status.pinged(100.0 + PING_EVERY)
-    assert not status.ping_due(100.0 + PING_EVERY)
+    assert not status.ping_due(100.0 + PING_INTERVAL_S - 0.001)
+    assert status.ping_due(100.0 + PING_INTERVAL_S)
+    status.pinged(100.0 + PING_INTERVAL_S)
+    assert not status.ping_due(100.0 + PING_INTERVAL_S)
     status.connection_lost()
     assert not status.ping_due(200.0)
     status.connection_made(200.0)
@@ -157,9 +157,9 @@ def test_a_broker_that_says_nothing_for_long_is_down_until_its_next_pong() -> No
     assert status.up, "nothing was asked: a front that was held up does not blame the broker"
     status.pinged(100.0)
     status.pinged(101.0)
-    status.look(100.0 + SILENT_AFTER)
+    status.look(100.0 + SILENCE_S)
     assert status.up
-    status.look(100.001 + SILENT_AFTER)
+    status.look(100.001 + SILENCE_S)
     assert not status.up
     assert status.connected
     assert status.ping_due(104.0), "it is still asked"
@@ -173,7 +173,7 @@ def test_any_reply_is_a_sign_of_life() -> None:
     status = up(100.0)
     for now in (102.0, 104.0, 106.0):
         status.heard(frame(), now)
-        status.look(now + SILENT_AFTER)
+        status.look(now + SILENCE_S)
         assert status.up
 
 
