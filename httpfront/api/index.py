@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import falcon
 
+from common.version import VERSION
 from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
 from httpfront.middleware.guards import refuse_streams
@@ -30,6 +31,6 @@ class IndexResource:
             "GET /livez": "this process is alive",
             "GET /readyz": "200 while any broker answers; ?strict=1 wants all",
         }
-        render(resp, {"name": "fanmail", "calls": calls})
+        render(resp, {"name": "fanmail", "version": VERSION, "calls": calls})
 
     on_head = on_get

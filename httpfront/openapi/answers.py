@@ -171,7 +171,13 @@ def schemas() -> Json:
         ),
         "Description": {"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."},
         "Live": _closed({"live": {"const": True}}),
-        "Index": _closed({"name": {"const": "fanmail"}, "calls": {"type": "object", "additionalProperties": _TEXT}}),
+        "Index": _closed(
+            {
+                "name": {"const": "fanmail"},
+                "version": _TEXT,
+                "calls": {"type": "object", "additionalProperties": _TEXT},
+            }
+        ),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import falcon
 import msgspec
 
+from common.version import VERSION
 from httpfront import routes
 from httpfront.formats.params import read_parameters
 from httpfront.openapi.answers import JSON, Json, answer, body, problem, problems, responses, schemas
@@ -42,7 +43,7 @@ def describe(bounds: Bounds) -> Json:
     """The whole description, as JSON has it."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Fanmail", "version": "1", "summary": "Publish and subscribe", "description": _ABOUT},
+        "info": {"title": "Fanmail", "version": VERSION, "summary": "Publish and subscribe", "description": _ABOUT},
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths(bounds.limits) | _service(),
