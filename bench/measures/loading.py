@@ -19,6 +19,7 @@ from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
 from common.cluster.description import describe_local, load_cluster
+from common.units import MIB
 
 AIM = 5.0
 """Seconds per million."""
@@ -29,7 +30,6 @@ READY_TIMEOUT_S = 120.0
 COMMIT = 10_000
 """Records per commit while a store is filled."""
 USER = b"user%08d"
-MIB = 1024 * 1024
 
 
 class Case(NamedTuple):

@@ -15,12 +15,12 @@ from bench.loads.scripts import make_batch
 from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
+from common.units import KIB
 
 TOPIC = b"topic"
 TIME = 1_700_000_000_000
 BATCH = make_batch(1000, 100)
 STORE, BARE = "store", "append, fdatasync"
-KIB = 1024
 WARM = 100
 """Commits of the warm-up: the log of the store restarts after some."""
 Times = dict[str, dict[str, list[list[float]]]]

@@ -11,7 +11,7 @@ import signal
 from typing import Any
 
 import falcon
-import waitress  # type: ignore[import-untyped]
+import waitress
 
 from common.process.readiness import die_with_parent
 from httpfront.hub import Hub

@@ -127,9 +127,9 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     """What a front has under way. `brokers` has the bytes of bodies and of room for answers of each."""
     yield gauge("fanmail_front_buffer_bytes", "Bodies and answers under way, and room for answers.", budget.used)
     yield gauge("fanmail_front_buffer_limit_bytes", "What the setting buffer_memory allows.", budget.limit)
-    given_way = CounterMetricFamily("fanmail_front_connections_given_way", "Connections that made room for others.")
-    given_way.add_metric((), budget.given_way)
-    yield given_way
+    evicted = CounterMetricFamily("fanmail_front_connections_given_way", "Connections that made room for others.")
+    evicted.add_metric((), budget.evicted)
+    yield evicted
     under_way = GaugeMetricFamily(
         "fanmail_front_broker_bytes", "Bodies under way to a broker, and room for its answers.", labels=("broker", "of")
     )

@@ -16,7 +16,7 @@ from common.protocol.stats import TIME_BOUNDS
 from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
 from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
-from httpfront.gateway.link import Link
+from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.server.request_summary import RequestSummary
 from tests.support.driver import BrokerDriver, batch
 
@@ -65,27 +65,27 @@ def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() ->
 
 
 def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
-    link = Link("fanmail", "b0")
-    link.connection_made(1.0)
-    assert link.round_trip is None
-    link.pinged(1.0)
-    link.pinged(2.0)  # the first is not answered yet: what comes is its answer
-    link.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.connection_lost()
-    assert link.round_trip is None
+    status = BrokerStatus("fanmail", "b0")
+    status.connection_made(1.0)
+    assert status.round_trip is None
+    status.pinged(1.0)
+    status.pinged(2.0)  # the first is not answered yet: what comes is its answer
+    status.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.connection_lost()
+    assert status.round_trip is None
 
 
 def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
-    links = [Link("fanmail", "b0"), Link("fanmail", "b1")]
-    links[0].round_trip = links[1].round_trip = 0.25
+    statuses = [BrokerStatus("fanmail", "b0"), BrokerStatus("fanmail", "b1")]
+    statuses[0].round_trip = statuses[1].round_trip = 0.25
     commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{TIME_BOUNDS[1]}": 4}
     syncs = {"syncs": 5, "sync_us": 1_500_000, f"sync_le_us.{TIME_BOUNDS[0]}": 2, f"sync_le_us.{TIME_BOUNDS[1]}": 2}
     stats = {"b0": {"topics": 3} | commits | syncs}
-    seen = samples(*broker_metrics(links, stats))
+    seen = samples(*broker_metrics(statuses, stats))
     assert {key: n for key, n in seen.items() if "b1" in key} == {("fanmail_broker_up", "b1"): 0}
     assert seen["fanmail_broker_up", "b0"] == 1
     assert seen["fanmail_broker_round_trip_seconds", "b0"] == 0.25
@@ -104,7 +104,7 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
-    text = Exposition(metrics.collect, lambda: broker_metrics([Link("fanmail", "b0")], stats)).render().decode()
+    text = Exposition(metrics.collect, lambda: broker_metrics([BrokerStatus("fanmail", "b0")], stats)).render().decode()
     named = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
     assert len(named) == len(set(named))
     assert {"fanmail_build_info", "process_cpu_seconds_total", "fanmail_topics"} <= set(named)
