@@ -15,16 +15,16 @@ KEY_ID = "fanmail.key"
 """Id of the API key that the client has proved."""
 API_KEY = "fanmail.api_key"
 """The `ApiKey` itself."""
-ANONYMOUS = "fanmail.stranger"
+ANONYMOUS = "fanmail.anonymous"
 """True where keys are required and the client has none in force."""
 ACCOUNT = "fanmail.account"
 """The `Account` of the connection (`budget.py`)."""
-WHEN_GONE = "fanmail.when_gone"
-"""A `WhenGone`."""
+ON_DISCONNECT = "fanmail.on_disconnect"
+"""A `OnDisconnect`."""
 
-WhenGone = Callable[[Callable[[], None] | None], None]
+OnDisconnect = Callable[[Callable[[], None] | None], None]
 """Sets what is called when the client disconnects; None for nothing."""
 
 
 def unwatched(callback: Callable[[], None] | None) -> None:
-    """Do nothing: the `WhenGone` of a client that is not watched."""
+    """Do nothing: the `OnDisconnect` of a client that is not watched."""

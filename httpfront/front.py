@@ -70,7 +70,7 @@ class Front:
         """Handle SIGTERM and SIGINT, and SIGHUP where there are API keys to read again."""
         handlers: dict[int, Callable[[], None]] = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop}
         if self._ring is not None:
-            self._hub.every(1.0, self._ring.look_at_clock)
+            self._hub.every(1.0, self._ring.read_clock)
             handlers[signal.SIGHUP] = on_hangup(self._ring.reload, self._stop)
         self._hub.take_signals(handlers)
 

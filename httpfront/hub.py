@@ -23,7 +23,7 @@ log = logging.getLogger("fanmail.front")
 
 MAX_IDLE = 256
 """Greenlets that are kept for later."""
-TURN = 0.1
+TURN_S = 0.1
 """Seconds that the loop waits at the most."""
 
 
@@ -35,11 +35,11 @@ class Worker(greenlet):
         self.hub = hub
 
 
-def give_way() -> None:
+def yield_turn() -> None:
     """Lets all others have their turn before the current greenlet goes on, where a hub runs it: in long work."""
     hub = getattr(getcurrent(), "hub", None)
     if hub is not None:
-        hub.give_way()
+        hub.yield_turn()
 
 
 class Hub:
@@ -92,7 +92,7 @@ class Hub:
         """
         parked.switch(value)
 
-    def give_way(self) -> None:
+    def yield_turn(self) -> None:
         """Parks until the next turn. Only in a greenlet that `spawn` started."""
         self._waiting.append(getcurrent())
         self.park()
@@ -106,7 +106,7 @@ class Hub:
         self._turns.append(work)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
-        """Calls `work` about so often, `TURN` at the most precise below it."""
+        """Calls `work` about so often, `TURN_S` at the most precise below it."""
         self._periodic.append(_Periodic(seconds, work))
 
     def take_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
@@ -151,7 +151,7 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN)
+            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN_S)
         except InterruptedError:
             return []
 

@@ -246,11 +246,11 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     if held is None:
         _pass_over(box, ledger.leases, seq)
         return
-    room = on_disk(len(held.headers) + len(held.body))
-    if room > core.state.room:
+    size = len(held.headers) + len(held.body)
+    if on_disk(size) > core.room:
         box.emit(Returned, (seq,), now.mono + RETRY)
         return
-    core.state.room -= room
+    core.reserve(size)
     core.counters[stats.DEAD_LETTERED] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     dead, limits = ledger.dead, core.limits

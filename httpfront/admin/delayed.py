@@ -15,7 +15,7 @@ from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, read_cursor,
 from httpfront.admin.listings import pages_of
 from httpfront.formats.documents import render
 from httpfront.formats.metadata import rfc3339, unpack_headers
-from httpfront.formats.ndjson import content
+from httpfront.formats.ndjson import body_member
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 
@@ -96,7 +96,7 @@ class DelayedOneResource:
         row = page.rows[0] if page.rows else None
         if row is None or (row.number, row.due) != (number, due):
             raise _unknown()
-        shown = [{"bytes": len(body)} | content(body) for body in _bodies(row)]
+        shown = [{"bytes": len(body)} | body_member(body) for body in _bodies(row)]
         render(resp, _members(row) | {"first": shown})
 
     on_head = on_get

@@ -18,7 +18,7 @@ from httpfront.admin import metric_table
 from httpfront.admin.exposition import cumulative
 from httpfront.budget import Budget
 from httpfront.environ import NO_ROUTE
-from httpfront.gateway.link import Link
+from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
 
@@ -110,7 +110,7 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     """Return the metrics of bytes under way. `brokers` has those of bodies, and of room for answers, by broker."""
     yield _single(metric_table.BUFFER_BYTES(), budget.used)
     yield _single(metric_table.BUFFER_LIMIT_BYTES(), budget.limit)
-    yield _single(metric_table.GIVEN_WAY(), budget.given_way)
+    yield _single(metric_table.GIVEN_WAY(), budget.evicted)
     under_way = metric_table.BROKER_BYTES()
     for broker, (bodies, answers) in brokers.items():
         under_way.add_metric((broker, "bodies"), bodies)
@@ -118,13 +118,13 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     yield under_way
 
 
-def link_metrics(links: Iterable[Link]) -> Iterator[Metric]:
+def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:
     """Return what this front knows of its connections to brokers. No broker is asked."""
     up, round_trip = metric_table.BROKER_UP(), metric_table.ROUND_TRIP()
-    for link in links:
-        up.add_metric((link.broker,), float(link.up))
-        if link.up and link.round_trip is not None:
-            round_trip.add_metric((link.broker,), link.round_trip)
+    for status in statuses:
+        up.add_metric((status.broker,), float(status.up))
+        if status.up and status.round_trip is not None:
+            round_trip.add_metric((status.broker,), status.round_trip)
     yield from (up, round_trip)
 
 

@@ -14,7 +14,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin.broker_metrics import broker_metrics
 from httpfront.admin.exposition import CONTENT_TYPE, exposition
-from httpfront.admin.front_metrics import FrontMetrics, budget_metrics, build_info, link_metrics, port_metrics
+from httpfront.admin.front_metrics import FrontMetrics, budget_metrics, build_info, port_metrics, status_metrics
 from httpfront.budget import Budget
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import read_parameters
@@ -50,7 +50,7 @@ class MetricsResource:
             self._metrics.collect(),
             port_metrics(self._connections(), self._polls.waiting),
             budget_metrics(self._budget, self._gateway.under_way()),
-            link_metrics(self._gateway.links()),
+            status_metrics(self._gateway.statuses()),
             build_info(),
             _process.collect(),
         )

@@ -10,11 +10,14 @@ from common.protocol.ops import Op, Receipt
 from httpfront.formats.coding import decoded
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.params import MICROSECOND, read_parameters, refused, span
-from httpfront.formats.receipts import MAX_LEASE, named_receipt, present_finished, read_receipts
+from httpfront.formats.receipts import MAX_LEASE_S, named_receipt, present_finished, read_receipts
 from httpfront.gateway.gateway import Gateway
-from httpfront.hub import give_way
+from httpfront.hub import yield_turn
 
-_EXTENSION = {"lease": span(1, MAX_LEASE, MICROSECOND, zero=True), "delay": span(0, MAX_LEASE, MICROSECOND, zero=True)}
+_EXTENSION = {
+    "lease": span(1, MAX_LEASE_S, MICROSECOND, zero=True),
+    "delay": span(0, MAX_LEASE_S, MICROSECOND, zero=True),
+}
 
 
 class ReceiptResource:
@@ -51,7 +54,7 @@ class AcksResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         read_parameters(req, {})
-        body = decoded(req.stream.read(), req.env.get("HTTP_CONTENT_ENCODING", ""), self._limits.body, give_way)
+        body = decoded(req.stream.read(), req.env.get("HTTP_CONTENT_ENCODING", ""), self._limits.body, yield_turn)
         receipts = read_receipts(body, self._limits.batch_messages)
         codes = finish(self._gateway, topic, user, receipts)
         present_finished(receipts, codes, resp)

@@ -13,9 +13,9 @@ from httpfront.formats.ndjson import NDJSON, as_lines
 from httpfront.formats.params import MESSAGE_ID, MICROSECOND, refused, span
 from httpfront.formats.paths import path_to
 
-MAX_LEASE = 43_200
+MAX_LEASE_S = 43_200
 """Seconds, also of the delay with which a message is given back."""
-LEASE = span(1, MAX_LEASE, MICROSECOND)
+parse_lease = span(1, MAX_LEASE_S, MICROSECOND)
 RECEIPT = MESSAGE_ID + r"\.([1-9][0-9]{0,17})"
 """The id of a message and which handing out it was, as a pattern."""
 _RECEIPT = re.compile(RECEIPT).fullmatch

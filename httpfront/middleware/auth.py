@@ -38,7 +38,7 @@ _CHALLENGE = 'Bearer realm="fanmail"'
 log = logging.getLogger("fanmail.front")
 
 
-class UnknownCallerError(Exception):
+class UnauthenticatedError(Exception):
     """No key in force was given; `reason` is one of `REASONS`."""
 
     def __init__(self, reason: str) -> None:
@@ -54,10 +54,10 @@ class KeyRing:
         self._path = path
         self._dates = Dates(clock)
         self._keys = read_keys(path)
-        self._nobody = secrets.token_bytes(32)
+        self._dummy_digest = secrets.token_bytes(32)
         """The digest that a token of no known id is held against, so that it takes as long."""
 
-    def look_at_clock(self) -> None:
+    def read_clock(self) -> None:
         """Every second or so: where the system's clock was set, that counts once it has held."""
         self._dates.now()
 
@@ -73,29 +73,29 @@ class KeyRing:
         log.info("API keys read again", extra={"keys": len(keys), "gone": gone, "new": new})
 
     def find(self, authorization: str | None) -> ApiKey:
-        """The key that an Authorization header names and proves. Raises `UnknownCallerError`."""
+        """The key that an Authorization header names and proves. Raises `UnauthenticatedError`."""
         token = find_token(authorization)
         key = self._keys.get(token[1])
-        same = hmac.compare_digest(digest(token[0]), key.digest if key else self._nobody)
+        same = hmac.compare_digest(digest(token[0]), key.digest if key else self._dummy_digest)
         if key is None:
-            raise UnknownCallerError(UNKNOWN)
+            raise UnauthenticatedError(UNKNOWN)
         if not same:
-            raise UnknownCallerError(WRONG)
+            raise UnauthenticatedError(WRONG)
         if key.expires is not None and self._dates.now() >= key.expires:
-            raise UnknownCallerError(EXPIRED)
+            raise UnauthenticatedError(EXPIRED)
         return key
 
 
 def find_token(authorization: str | None) -> re.Match[str]:
-    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnknownCallerError`."""
+    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnauthenticatedError`."""
     if authorization is None:
-        raise UnknownCallerError(NO_KEY)
+        raise UnauthenticatedError(NO_KEY)
     bearer = _BEARER(authorization)
     if not bearer:
-        raise UnknownCallerError(OTHER_SCHEME)
+        raise UnauthenticatedError(OTHER_SCHEME)
     token = TOKEN(bearer[2] or "")
     if not token:
-        raise UnknownCallerError(MALFORMED)
+        raise UnauthenticatedError(MALFORMED)
     return token
 
 
@@ -119,9 +119,9 @@ class Auth:
         """Who is it? Raises `unauthorized`."""
         try:
             key = self._ring.find(req.env.get("HTTP_AUTHORIZATION"))
-        except UnknownCallerError as stranger:
+        except UnauthenticatedError as error:
             if not self._is_open(req):
-                raise self._unauthorized(req, resp, stranger.reason) from None
+                raise self._unauthorized(req, resp, error.reason) from None
             req.env[ANONYMOUS] = True
         else:
             req.env[KEY_ID] = key.id

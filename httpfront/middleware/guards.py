@@ -33,14 +33,14 @@ class Guards:
     """Falcon middleware, before the one that asks for keys."""
 
     def __init__(self, hosts: HostNames) -> None:
-        self._takes = hosts.takes
+        self._allows = hosts.allows
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order."""
         env = req.env
         target = env["REQUEST_URI"]
         host = env.get("HTTP_HOST") if target[:1] == "/" else _asked_host(target, env.get("HTTP_HOST"))
-        if not self._takes(host or "") and not _is_probe(req.method, target):
+        if not self._allows(host or "") and not _is_probe(req.method, target):
             raise _refused(
                 env,
                 "wrong-host",

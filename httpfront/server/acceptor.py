@@ -17,7 +17,7 @@ from typing import Any
 from httpfront.hub import Hub
 
 ACCEPTS_PER_TURN = 128
-PAUSE_SECONDS = 1.0
+PAUSE_S = 1.0
 """Time without accepting after descriptors or memory have run out."""
 _SO_ATTACH_FILTER = 26
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -99,7 +99,7 @@ class Acceptor:
     def _pause(self, error: OSError) -> None:
         """Stop accepting for a while: trying again at once would only spin."""
         log.error("cannot accept connections", extra={"reason": error.strerror})
-        self._pause_until = time.monotonic() + PAUSE_SECONDS
+        self._pause_until = time.monotonic() + PAUSE_S
         self._unwatch()
 
 

@@ -14,7 +14,7 @@ from httpfront.server.parser import StrictParser
 
 COPIES = 2
 """Of a body on its way to a broker: ours, and ZeroMQ's until the broker has taken it."""
-TAKEN_AWAY = "the room for this body was needed by others"
+_EVICTED = "the room for this body was needed by others"
 
 
 class BodyRefused(BaseException):
@@ -69,7 +69,7 @@ class BodyStream:
                 self._fault = self._connection.hub.park()  # type: ignore[assignment]
             else:
                 self._fault = BodyRefused(None)
-        self._connection.account.at_work()
+        self._connection.account.stop_waiting()
         if self._fault is not None:
             raise self._fault
         return self._parser.body.getfile().read()
@@ -85,12 +85,12 @@ class BodyStream:
             self._count()
         return rest if parser.completed or self._fault is not None else None
 
-    def go_on(self, fault: Fault | None = None) -> None:
+    def resume(self, fault: Fault | None = None) -> None:
         """The application gets its body, or is told why not. From the hub only."""
         parked, self._parked = self._parked, None
         self._connection.hub.resume(parked, fault or self._fault)
 
-    def give_way(self, fault: Fault) -> None:
+    def abandon(self, fault: Fault) -> None:
         """The body is not to be had any more. From any greenlet."""
         self._fault = self._fault or fault
         self._parser.body.drop()
@@ -109,6 +109,6 @@ class BodyStream:
             self._fault = busy
 
 
-def taken_away() -> FanmailError:
+def evicted_error() -> FanmailError:
     """Why a body is gone that was given up for others."""
-    return front_busy(TAKEN_AWAY)
+    return front_busy(_EVICTED)

@@ -1,4 +1,4 @@
-"""The socket of one client connection: its events, its departure, its end. Knows nothing of HTTP."""
+"""The socket of one client connection: events, disconnect, lingering, end. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP
 from typing import Any
 
 from httpfront.server.context import ServerContext
-from httpfront.server.disconnect import Departure
+from httpfront.server.disconnect import ClientDisconnect
 from httpfront.server.pace import Pace
 
 RECEIVE_BYTES = 65536
-LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 1024 * 1024
+LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024
 INCOMING = EPOLLIN | EPOLLRDHUP
 
 log = logging.getLogger("fanmail.http")
@@ -39,7 +39,7 @@ class ClientSocket:
         self.state = State.IDLE
         self.deadline = inf
         self._mask: int | None = None  # events asked of the hub; None when not watched
-        self.departure = Departure()
+        self.disconnect = ClientDisconnect()
         self.broken = False
         """The kernel takes nothing more for the client."""
         self._pace = Pace()  # of the body that arrives, or of the answer that leaves
@@ -47,7 +47,7 @@ class ClientSocket:
 
     def check_client_disconnected(self) -> bool:
         """For the application (`waitress.client_disconnected`): whether the client has sent its last byte."""
-        return self.departure.happened
+        return self.disconnect.happened
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -127,7 +127,7 @@ class ClientSocket:
             return data
         except OSError:
             self.broken = True
-            self.departure.happens()
+            self.disconnect.notify()
             return b""
         return memoryview(data)[sent:] if sent < len(data) else b""
 
@@ -136,7 +136,7 @@ class ClientSocket:
         if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
             self._unwatch()
         else:
-            self._want(0 if self.departure.happened else EPOLLRDHUP)
+            self._want(0 if self.disconnect.happened else EPOLLRDHUP)
 
     def _linger(self) -> None:
         """Closes so that the client can read the last answer.
@@ -151,7 +151,7 @@ class ClientSocket:
             self.close()
             return
         self.state = State.LINGERING
-        self.deadline = time.monotonic() + LINGER_SECONDS
+        self.deadline = time.monotonic() + LINGER_S
         self._want(INCOMING)
         if not self.server.may_linger(self._sock.fileno()):
             self.close()

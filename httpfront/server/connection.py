@@ -23,8 +23,8 @@ from typing import Any
 
 from httpfront.budget import Account
 from httpfront.server.body import Refusal
-from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, taken_away
-from httpfront.server.client_socket import INCOMING, LINGER_SECONDS, ClientSocket, State
+from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted_error
+from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
 from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
 from httpfront.server.parser import StrictParser
@@ -43,12 +43,12 @@ class Connection(ClientSocket):
         """`refused`: over the ceiling; whatever it asks, the answer is 503."""
         super().__init__(server, sock, addr)
         self.refused = refused
-        self.deadline = time.monotonic() + (LINGER_SECONDS if refused else server.idle_limit)
+        self.deadline = time.monotonic() + (LINGER_S if refused else server.idle_limit)
         self._parser: StrictParser | None = None
         self._receiving = False  # a part of a request has arrived
         self._body_due = inf  # when the whole request must have arrived
         self._stream: BodyStream | None = None
-        self.account = Account(server.budget, self._give_way)
+        self.account = Account(server.budget, self._evict)
         self._began = 0.0  # when the request being served had arrived
         self._data = b""  # what arrived behind the request that is BUSY
         self._out: bytes | memoryview = b""
@@ -89,13 +89,13 @@ class Connection(ClientSocket):
     def _drop(self) -> None:
         self._parser, self._data, self._out = None, b"", b""
         if self._stream is not None:
-            self._stream.give_way(BodyRefused(None))
+            self._stream.abandon(BodyRefused(None))
             self._stream = None
         self.account.clear()
 
     def _react(self, events: int) -> None:
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-            self.departure.happens()
+            self.disconnect.notify()
         if self.state == State.BUSY:
             self._pause(events)
         elif self.state in _REACTIONS:
@@ -110,7 +110,7 @@ class Connection(ClientSocket):
 
     def _ended(self) -> None:
         if self.state == State.READING:
-            self.departure.happens()
+            self.disconnect.notify()
             self._body_over(BodyRefused(None))
         else:
             self.close()
@@ -147,7 +147,7 @@ class Connection(ClientSocket):
 
     def _put_aside(self, rest: bytes) -> None:
         """Keeps what came behind a request; a client for whose further ones there is no room has to send them again."""
-        if rest and not self.account.keep_behind(len(rest)):
+        if rest and not self.account.hold_pipelined(len(rest)):
             rest, self._last = b"", True
         self._data = rest
 
@@ -176,15 +176,15 @@ class Connection(ClientSocket):
     def _body_over(self, fault: Fault | None = None) -> None:
         self.state, self.deadline = State.BUSY, inf
         if self._stream is not None:
-            self._stream.go_on(fault)
+            self._stream.resume(fault)
 
-    def _give_way(self) -> None:
+    def _evict(self) -> None:
         """Others need the room. From any greenlet."""
         if self.state == State.FLUSHING:
             self._reset()
         elif self._stream is not None and self.state in (State.READING, State.BUSY):
             self.state, self.deadline = State.BUSY, inf
-            self._stream.give_way(taken_away())
+            self._stream.abandon(evicted_error())
 
     def _skip(self) -> None:
         """Passes over the rest of a body that nobody wanted."""

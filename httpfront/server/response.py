@@ -15,7 +15,7 @@ from typing import Any
 
 from waitress.task import WSGITask
 
-from httpfront.environ import ACCOUNT, WHEN_GONE
+from httpfront.environ import ACCOUNT, ON_DISCONNECT
 
 CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -37,7 +37,7 @@ class FrontTask(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         """The WSGI environment, what the connection holds, and how to be told when the client goes away."""
         environ: dict[str, Any] = super().get_environment()
-        environ[WHEN_GONE] = self.channel.departure.when
+        environ[ON_DISCONNECT] = self.channel.disconnect.call
         environ[ACCOUNT] = self.channel.account
         if self._stream is not None:
             environ["wsgi.input"] = self._stream

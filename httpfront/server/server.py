@@ -14,7 +14,7 @@ from waitress.adjustments import Adjustments
 from common.process.listeners import open_listeners
 from httpfront.budget import UNBOUNDED, Budget
 from httpfront.environ import KEY_ID, REQUEST_ID, ROUTE, TRACE_ID
-from httpfront.hub import TURN, Hub
+from httpfront.hub import TURN_S, Hub
 from httpfront.server.acceptor import Acceptor
 from httpfront.server.connection import Connection
 from httpfront.server.options import ServerOptions
@@ -25,7 +25,7 @@ from httpfront.server.response import kept_alive
 SURPLUS = 64
 """Connections over the ceiling that are answered 503, or a tenth of the ceiling where that is more; beyond these,
 connections are closed without an answer."""
-HANDSHAKE_SECONDS = 0.1
+HANDSHAKE_S = 0.1
 """While draining: time for handshakes under way to end before the listening sockets are closed."""
 
 log = logging.getLogger("fanmail.http")
@@ -68,7 +68,7 @@ class FrontServer:
         self.adj = _adjustments(options)
         self.server_name = self.adj.server_name
         self.effective_port = self._acceptor.port
-        hub.every(TURN, self._look)
+        hub.every(TURN_S, self._look)
 
     @property
     def port(self) -> int:
@@ -102,8 +102,8 @@ class FrontServer:
         self.draining = True
         self.idle_limit = idle
         now = time.monotonic()
-        self._drain_ends = now + max(timeout, HANDSHAKE_SECONDS)
-        self._accept_until = now + HANDSHAKE_SECONDS
+        self._drain_ends = now + max(timeout, HANDSHAKE_S)
+        self._accept_until = now + HANDSHAKE_S
         self._acceptor.hold_back()
         for connection in list(self.connections.values()):
             connection.limit_idle(now + idle)

@@ -45,7 +45,7 @@ class AnsweringGateway:
             raise answer
         return answer
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: object = None) -> ops.Look:
+    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
         self.calls.append(Called(Op.WAIT, topic, user, ops.Wait(ticket)))
         return ops.Look(False, ticket)
 

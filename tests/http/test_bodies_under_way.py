@@ -117,7 +117,7 @@ def test_the_upload_that_has_stopped_gives_way_and_is_told_so() -> None:
         for each in stopped:
             each.close()
         wait_for(lambda: held(server) == 0)
-    assert server.budget.given_way >= 1
+    assert server.budget.evicted >= 1
 
 
 def test_a_body_for_which_there_is_no_room_is_refused_and_its_connection_goes_on() -> None:
@@ -131,7 +131,7 @@ def test_a_body_for_which_there_is_no_room_is_refused_and_its_connection_goes_on
 def test_answers_that_nobody_reads_give_way_to_new_ones_the_oldest_first() -> None:
     with running(Echo(), budget=Budget(30 * LARGE), write_timeout=60) as server:
         slow = [Client(server.port, tiny=True).send(get(f"/big?{9 * LARGE}")) for _ in range(5)]
-        wait_for(lambda: server.budget.given_way == 2)
+        wait_for(lambda: server.budget.evicted == 2)
         assert held(server) <= 30 * LARGE
         with pytest.raises((EOFError, ConnectionError)):
             slow[0].answer()

@@ -61,7 +61,7 @@ class PlayedGateway:
             return found
         return ops.Status(2, "abc1", 7) if op is Op.LOOK else ops.Nothing()
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: object = None) -> ops.Look:
+    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
         if self.ended:
             return ops.Look(False, ticket)
         assert self.server is not None

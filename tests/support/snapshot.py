@@ -132,9 +132,7 @@ def counted(state: State) -> dict[str, int]:
         "keys": len(keys),
         "key_bytes": sum(KEY_COST + len(topic) + len(key) for topic, key, *_ in keys),
         "delayed": len(delayed),
-        "delayed_bytes": sum(
-            DELAYED_COST + sum(map(len, (each.topic, each.headers, each.body, each.offsets))) for each in delayed
-        ),
+        "delayed_bytes": sum(DELAYED_COST + len(each.topic) + each.payload.size for each in delayed),
     }
     costs = values["pieces"] * MESSAGE_COST + values["subscriptions"] * SUBSCRIPTION_COST + len(topics) * TOPIC_COST
     weights = ("content_bytes", "name_bytes", "ledger_bytes", "key_bytes", "delayed_bytes")

@@ -15,10 +15,10 @@ from common.protocol.stats import TIME_BOUNDS_US as BOUNDS_US
 from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
 from httpfront.admin.exposition import exposition
-from httpfront.admin.front_metrics import BOUNDS, FrontMetrics, budget_metrics, build_info, link_metrics, port_metrics
+from httpfront.admin.front_metrics import BOUNDS, FrontMetrics, budget_metrics, build_info, port_metrics, status_metrics
 from httpfront.admin.metric_table import FRONT_METRICS
 from httpfront.budget import Budget
-from httpfront.gateway.link import Link
+from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.server.request_summary import RequestSummary
 from tests.support.driver import BrokerDriver, batch
 
@@ -63,25 +63,25 @@ def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() ->
 
 
 def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
-    link = Link("fanmail", "b0")
-    link.connection_made(1.0)
-    assert link.round_trip is None
-    link.pinged(1.0)
-    link.pinged(2.0)  # the first is not answered yet: what comes is its answer
-    link.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.connection_lost()
-    assert link.round_trip is None
+    status = BrokerStatus("fanmail", "b0")
+    status.connection_made(1.0)
+    assert status.round_trip is None
+    status.pinged(1.0)
+    status.pinged(2.0)  # the first is not answered yet: what comes is its answer
+    status.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.connection_lost()
+    assert status.round_trip is None
 
 
 def test_a_front_says_of_each_broker_whether_it_is_up() -> None:
-    links = [Link("fanmail", "b0"), Link("fanmail", "b1")]
-    links[0].up = True
-    links[0].round_trip = links[1].round_trip = 0.25
-    assert samples(*link_metrics(links)) == {
+    statuses = [BrokerStatus("fanmail", "b0"), BrokerStatus("fanmail", "b1")]
+    statuses[0].up = True
+    statuses[0].round_trip = statuses[1].round_trip = 0.25
+    assert samples(*status_metrics(statuses)) == {
         ("fanmail_broker_up", "b0"): 1,
         ("fanmail_broker_up", "b1"): 0,
         ("fanmail_broker_round_trip_seconds", "b0"): 0.25,
@@ -115,7 +115,7 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
     front = [*metrics.collect(), *port_metrics(1, 2), *budget_metrics(Budget(1), {"b0": (1, 2)})]
-    front += [*link_metrics([Link("fanmail", "b0")]), *build_info()]
+    front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *build_info()]
     named = [family.name for family in (*front, *broker_metrics(stats))]
     assert len(named) == len(set(named))
     assert {family.name for family in front} == {row.name for row in FRONT_METRICS}

@@ -21,7 +21,7 @@ from httpfront.api.parts import AppParts
 from httpfront.api.router import ShapeRouter
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
-from httpfront.middleware.auth import REASONS, KeyRing, UnknownCallerError
+from httpfront.middleware.auth import REASONS, KeyRing, UnauthenticatedError
 from httpfront.middleware.stack import new_app
 from httpfront.routes import ANY_KEY, OPEN, OPERATIONS, PUBLIC, Routes, add_routes
 
@@ -46,7 +46,7 @@ def clock() -> ManualClock:
 
 
 def reason(ring: KeyRing, header: str | None) -> str:
-    with pytest.raises(UnknownCallerError) as caught:
+    with pytest.raises(UnauthenticatedError) as caught:
         ring.find(header)
     assert caught.value.reason in REASONS
     return caught.value.reason
@@ -94,7 +94,7 @@ def test_an_unknown_id_costs_the_same_comparison(
     monkeypatch.setattr("httpfront.middleware.auth.hmac.compare_digest", compare)
     ring = KeyRing(str(path), clock)
     for token in (TOKEN, f"fm_b_{'s' * 43}", f"fm_a_{'t' * 43}"):
-        with suppress(UnknownCallerError):
+        with suppress(UnauthenticatedError):
             ring.find("Bearer " + token)
     assert compared == [(32, 32)] * 3
 
@@ -121,7 +121,7 @@ def test_a_clock_that_is_wrong_for_a_moment_ends_no_key_and_one_that_was_set_doe
     clock.advance(HOLD / 1000)
     assert ring.find("Bearer " + TOKEN).id == "a"
     clock.set_wall(3600)
-    ring.look_at_clock()
+    ring.read_clock()
     clock.advance(HOLD / 1000)
     assert reason(ring, "Bearer " + TOKEN) == "expired"
     clock.set_wall(-3600)
