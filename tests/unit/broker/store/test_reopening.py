@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from random import Random
 
+import pytest
+
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
 from broker.tools.checking import check
@@ -31,7 +33,7 @@ def reopen(seed: int, reopenings: int = REOPENINGS) -> None:
                     history.broker.commit()
                     committed = snapshot(history.broker.state)
                 if rng.random() < 0.3:
-                    history.broker.store.tidy()
+                    history.broker.store.reclaim()
             if rng.random() < 0.3:
                 copy_is_whole(history, committed)
             clock = history.broker.clock
