@@ -32,6 +32,7 @@ from bench.measures import (
 )
 from bench.report import plot, table
 from common.errors import StartError
+from common.version import add_version
 
 OUT = Path(__file__).with_name("out")
 MEASUREMENTS: dict[str, Measure] = {
@@ -51,19 +52,19 @@ MEASUREMENTS: dict[str, Measure] = {
     "sync": sync.measure,
     "loading": loading.measure,
 }
-ASKED_FOR: dict[str, Measure] = {"backlog": backlog.measure, "ceiling": ceiling.measure}
-"""Made only where `--only` names them: they take long, or much of the disk."""
+OPT_IN: dict[str, Measure] = {"backlog": backlog.measure, "ceiling": ceiling.measure}
+"""Run only if named by `--only`: they take long or need much disk space."""
 
 
 def main() -> int:
-    """0 when everything was measured, 1 when something could not be; missed aims are shown and change nothing."""
+    """Return 0 if everything was measured, 1 if a measurement failed. Missed aims do not change the exit code."""
     arguments = _parse(sys.argv[1:])
     options = Options(arguments.seconds or (1 if arguments.quick else 4), arguments.rounds, arguments.quick)
     OUT.mkdir(exist_ok=True)
-    gc.disable()  # the load processes make no cycles, and a collection in the middle of a load would be measured
+    gc.disable()  # the load creates no cycles, and a collection would be measured with it
     sections: dict[str, Section] = {}
     failed = False
-    for name, measure in _wanted(arguments.only, arguments.profile).items():
+    for name, measure in _selected(arguments.only, arguments.profile).items():
         print(f"{name} ...", file=sys.stderr)
         began = time.monotonic()
         try:
@@ -75,26 +76,27 @@ def main() -> int:
     print(table.table(list(sections.values())))
     table.write_json(OUT / "results.json", vars(options), sections)
     plot.draw(OUT / "results.png", sections)
-    print(f"\nwritten: {OUT / 'results.json'} and {OUT / 'results.png'}", file=sys.stderr)
+    print(f"\nwrote {OUT / 'results.json'} and {OUT / 'results.png'}", file=sys.stderr)
     return int(failed)
 
 
-def _wanted(only: list[str], profile: bool) -> dict[str, Measure]:
-    wanted = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
-    wanted |= {name: measure for name, measure in ASKED_FOR.items() if name in only}
+def _selected(only: list[str], profile: bool) -> dict[str, Measure]:
+    selected = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
+    selected |= {name: measure for name, measure in OPT_IN.items() if name in only}
     if profile or "profile" in only:
-        wanted["profile"] = lambda options: hotspots.measure(options, OUT)
-    return wanted
+        selected["profile"] = lambda options: hotspots.measure(options, OUT)
+    return selected
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/run", description="Measures this checkout; see bench/README.md.")
-    names = [*MEASUREMENTS, *ASKED_FOR, "profile"]
-    parser.add_argument("--quick", action="store_true", help="short runs and small numbers: for a first look")
+    parser = argparse.ArgumentParser(prog="bench/run", description="Measure this checkout; see bench/README.md.")
+    add_version(parser)
+    names = [*MEASUREMENTS, *OPT_IN, "profile"]
+    parser.add_argument("--quick", action="store_true", help="short runs and small numbers, for a first look")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))
-    parser.add_argument("--rounds", type=int, help="interleaved rounds; default 5, 2 with --quick")
-    parser.add_argument("--seconds", type=int, help="of each HTTP load; default 4, 1 with --quick")
-    parser.add_argument("--profile", action="store_true", help="profile a front and a broker too (py-spy)")
+    parser.add_argument("--rounds", type=int, help="number of interleaved rounds; default 5, 2 with --quick")
+    parser.add_argument("--seconds", type=int, help="seconds per HTTP load; default 4, 1 with --quick")
+    parser.add_argument("--profile", action="store_true", help="also profile a front and a broker (py-spy)")
     arguments = parser.parse_args(argv)
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
     if arguments.rounds < 1 or (arguments.seconds or 1) < 1:

@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.dispatch.dispatcher import Dispatcher, Identity
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
+from broker.errors import StoreError, UnusableStoreError
 from broker.operations.context import Core
 from broker.operations.limits import Limits
+from broker.ownership import count_foreign
 from broker.server.door import NEEDED
 from broker.server.listener import Listener
 from broker.server.loop import Server
@@ -25,28 +28,24 @@ from broker.server.place import Place
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
-from broker.store.backup_job import Backups
-from broker.store.base import Store, StoreError, UnusableStoreError
+from broker.store.backup_job import BackupJobs
+from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore
 from common import config
 from common.clock import SystemClock, stopwatch
-from common.cluster.description import ClusterMap, load_cluster
+from common.cluster.description import description_path, load_cluster
+from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
 from common.process.descriptors import free_descriptors, lower_limit, raise_limit
+from common.process.folders import private_dir
+from common.process.locks import LostLockError, hold_lock
 from common.process.log import setup_logging
-from common.process.run_dir import LostLockError, hold_lock, private_dir
-from common.process.start import (
-    announce_ready,
-    announce_stopping,
-    description_path,
-    die_with_parent,
-    on_hangup,
-    run_service,
-)
+from common.process.readiness import announce_ready, announce_stopping, die_with_parent, on_hangup
+from common.process.start import run_service
 from common.toml_file import read_toml
 from common.units import MIB
 
@@ -76,7 +75,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
     endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
     place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
-    backups = Backups(store)
+    backups = BackupJobs(store)
     if endpoint.startswith("tcp://") and not pair:
         log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
     if pair:
@@ -166,7 +165,7 @@ def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
 
 def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
     """Raises `StartError` where the store has topics that the cluster's map gives to another broker."""
-    foreign = sum(cluster.owner(name) != settings.id for name in state.names)
+    foreign = count_foreign(cluster, settings.id, state.names)
     if foreign:
         raise StartError(
             f"{settings.data}: broker {settings.id} has {foreign} topics stored that now belong to other brokers; "
@@ -175,16 +174,16 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: Backups, place: Place
+    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: BackupJobs, place: Place
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    core = Core(state, limits, counters=listener.counters)
+    core = Core(state, limits, counters=listener.counters, backup=backups.ask)
     traffic = Traffic(max(LEAST_WINDOW, limits.memory // WINDOW_PART))
-    dispatcher = Dispatcher(core, identity, cluster, backups, RequestLog(stopwatch), traffic)
+    dispatcher = Dispatcher(core, identity, cluster, RequestLog(stopwatch), traffic)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 

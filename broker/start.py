@@ -10,19 +10,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
-from broker.store.sqlite.looking import look_for
-from broker.store.sqlite.schema import other_brokers
+from broker.store.sqlite.read_only import probe_store
+from broker.store.sqlite.schema import describe_other_brokers
 from common import config
 from common.clock import SystemClock
-from common.cluster.description import DESCRIPTION, ClusterMap, describe_local, load_cluster, parse_cluster
+from common.cluster.description import (
+    DESCRIPTION,
+    describe_local,
+    description_path,
+    has_brokers,
+    load_cluster,
+    parse_cluster,
+)
+from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings, StartBrokersSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
+from common.process.folders import private_dir, write_file
+from common.process.locks import await_lock, hold_lock, lock_to_look
 from common.process.log import setup_logging
-from common.process.run_dir import Keeper, await_lock, hold_lock, lock_to_look, private_dir, write_file
-from common.process.start import description_path, die_with_parent, has_brokers, how_many, run_service
+from common.process.readiness import die_with_parent
+from common.process.run_dir import Keeper
+from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-brokers"
@@ -112,13 +123,13 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
             if made_for is None:
                 continue
             if path.parent.name not in wanted.split(",") or made_for not in ("", wanted):
-                raise StartError(other_brokers(path, made_for, wanted))
+                raise StartError(describe_other_brokers(path, made_for, wanted))
 
 
 def _made_for(path: Path) -> str | None:
     lock = lock_to_look(path.with_name(LOCK))
     try:
-        found = look_for(path)
+        found = probe_store(path)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     finally:

@@ -1,8 +1,8 @@
 """The one table of errors.
 
-An error is raised as `FanmailError(code, detail)` anywhere below `broker.dispatch.dispatcher`, travels to the front as
+An error is raised as `FanmailError(code, detail)` in or below `broker.dispatch.dispatcher`, travels to the front as
 its code and detail, is raised there as the same class again and rendered in one place
-(`httpfront/middleware/problems.py`). Codes are stable words of the HTTP API (section 10 of `docs/http-api.md`).
+(`httpfront/middleware/problems.py`). Codes are stable words of the HTTP API (`docs/http-api.md`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ _TABLE = (
     ErrorSpec("loading", 503, "The broker is reading its store", 1),
     ErrorSpec("broker-down", 503, "The broker of this topic is not reachable", 1),
     ErrorSpec("draining", 503, "The broker is stopping", 1),
+    ErrorSpec("paused", 503, "The operator has paused the broker", 1),
     ErrorSpec("not-owner", 503, "The broker does not own this topic", 1),
     ErrorSpec("wrong-incarnation", 503, "The broker was restarted", 1),
     ErrorSpec("expired", 503, "The request lay past its deadline and was not executed", 1),

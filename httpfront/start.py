@@ -8,26 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from common import config
-from common.cluster.description import load_cluster
+from common.cluster.description import has_brokers, load_cluster
 from common.config import FrontSettings
 from common.keys.api_keys import read_keys
 from common.keys.curve import check_front, front_pair
+from common.process.folders import private_dir
+from common.process.front_ports import await_fronts, check_ports, ports_of
 from common.process.log import setup_logging
-from common.process.run_dir import private_dir
-from common.process.start import (
-    await_fronts,
-    check_ports,
-    die_with_parent,
-    has_brokers,
-    how_many,
-    ports_of,
-    run_service,
-)
+from common.process.readiness import die_with_parent
+from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-fronts"
 DEFAULT_FRONTS = 4
-STOP_MARGIN = 4.0
+STOP_MARGIN_S = 4.0
 """Seconds that a front has beyond its drain before it is killed."""
 
 log = logging.getLogger("fanmail.supervise")
@@ -61,7 +55,7 @@ def main() -> int:
     check_ports(settings.host, ports)
     check_ports(settings.ops_host, ops_ports)
     children = [_child(settings, n, *each) for n, each in enumerate(zip(ports, ops_ports, strict=True))]
-    return Supervisor(children, log, settings.drain_timeout + settings.drain_idle + STOP_MARGIN).run()
+    return Supervisor(children, log, settings.drain_timeout + settings.drain_idle + STOP_MARGIN_S).run()
 
 
 def _child(settings: FrontSettings, number: int, port: int, ops_port: int) -> Child:

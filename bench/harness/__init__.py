@@ -1,1 +1,1 @@
-"""Starting servers, measuring them, private folders."""
+"""Start and measure server processes; temporary directories."""

@@ -1,4 +1,4 @@
-"""A private folder on a real disk: what is synced into memory costs nothing and would say nothing."""
+"""A private directory on a real disk: syncing to a file system in memory costs nothing."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 from bench.harness.processes import BenchError
 
 IN_MEMORY = ("tmpfs", "ramfs")
-"""File systems whose files are in memory only."""
+"""File systems that keep files in memory only."""
 GB = 1_000_000_000
 
 
 @contextmanager
 def data_folder(needed: int = 0) -> Iterator[Path]:
-    """A new folder for its owner only, removed afterwards: in the temporary directory, or where that is in memory in
-    /var/tmp or bench/out. Raises `BenchError` where none is on a disk, or has less than `needed` bytes free.
+    """Create a private directory and remove it afterwards.
+
+    It is in the temporary directory, or in /var/tmp or bench/out if that is in memory. Raises `BenchError` if none of
+    them is on a disk, or if fewer than `needed` bytes are free.
     """
     places = (Path(tempfile.gettempdir()), Path("/var/tmp"), Path(__file__).parents[1] / "out")
     on_disk = [each for each in places if each.is_dir() and _file_system(each) not in IN_MEMORY]
     if not on_disk:
-        raise BenchError(f"there is no disk under {', '.join(map(str, places))}: name one with TMPDIR")
+        raise BenchError(f"none of {', '.join(map(str, places))} is on a disk; set TMPDIR")
     free = shutil.disk_usage(on_disk[0]).free
     if free < needed:
-        raise BenchError(
-            f"{on_disk[0]} has {free / GB:.1f} GB free and this needs {needed / GB:.1f}: name another disk with TMPDIR"
-        )
+        raise BenchError(f"{on_disk[0]} has {free / GB:.1f} GB free, {needed / GB:.1f} GB are needed; set TMPDIR")
     folder = Path(tempfile.mkdtemp(prefix="fanmail-bench-data-", dir=on_disk[0]))
     try:
         yield folder
@@ -38,24 +38,24 @@ def data_folder(needed: int = 0) -> Iterator[Path]:
 
 
 def sqlite_flags(data: Path) -> tuple[str, ...]:
-    """Of a broker that keeps its store there."""
+    """Return the flags of a broker that keeps its store in `data`."""
     return ("--store=sqlite", f"--data={data}")
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder and below."""
+    """Return the size in bytes of all files below a directory."""
     total = 0
     for directory, _, names in os.walk(folder):
         for name in names:
             try:
                 total += (Path(directory) / name).stat().st_size
-            except FileNotFoundError:  # a log that has just been removed
+            except FileNotFoundError:  # a log file that was just removed
                 continue
     return total
 
 
-def out_of_memory(path: Path) -> None:
-    """The system forgets what it holds of a file in memory: the next who reads it reads the disk (Linux)."""
+def evict_from_page_cache(path: Path) -> None:
+    """Evict a file from the page cache, so that the next read comes from the disk (Linux)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -65,7 +65,7 @@ def out_of_memory(path: Path) -> None:
 
 
 def _file_system(path: Path) -> str:
-    """The kind of the file system that holds a path, "" where the system does not say."""
+    """Return the type of the file system of a path, or "" if unknown."""
     try:
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:

@@ -1,4 +1,4 @@
-"""What every measurement takes and gives."""
+"""Options and results shared by all measurements."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Options:
-    """How long to measure. `rounds` are interleaved: every contender has its turn in each."""
+    """How long to measure. `rounds` are interleaved: every contender runs once per round."""
 
     seconds: int
     rounds: int
     quick: bool
 
     def amount(self, full: int) -> int:
-        """How many operations where a measurement counts those and not seconds; an eighth with `--quick`."""
+        """Return the number of operations of a measurement of fixed size: `full`, or an eighth with `--quick`."""
         return -(-full // 8) if self.quick else full
 
 
@@ -29,9 +29,9 @@ class Row:
     name: str
     ours: str
     against: str
-    """What it is compared with, and that one's figure."""
+    """What it is compared with, and its figure."""
     ratio: float | None = None
-    """Ours to the other's; the median over the rounds of the ratios of each round."""
+    """Ours divided by the other; the median of the per-round ratios."""
     aim: str = ""
     met: bool | None = None
     remark: str = ""
@@ -39,13 +39,13 @@ class Row:
 
 @dataclass
 class Section:
-    """What one measurement came to: lines of the table, and figures for `results.json` and the plot."""
+    """The result of one measurement: lines of the table, and raw figures for `results.json` and the plot."""
 
     title: str
     against: str
-    """Head of the column with what it is compared with."""
+    """Heading of the comparison column."""
     remarks: str = ""
-    """Head of the column of remarks."""
+    """Heading of the remarks column."""
     rows: list[Row] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -53,28 +53,28 @@ class Section:
 Measure = Callable[[Options], Section]
 
 
-def say(text: str) -> None:
-    """Progress, on standard error."""
+def progress(text: str) -> None:
+    """Print a progress message to standard error."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def turns(names: Iterable[str], round_number: int) -> list[str]:
-    """The order of the contenders in a round: each round another one begins, so that drift favours nobody."""
+def round_order(names: Iterable[str], round_number: int) -> list[str]:
+    """Return the contenders in the order of a round; each round starts with another, so that drift favours none."""
     order = list(names)
     start = round_number % len(order)
     return order[start:] + order[:start]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios round by round: what slows a whole round cancels out."""
+    """Return the median of the per-round ratios: what slows down a whole round cancels out."""
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def at_least(value: float, aim: float) -> tuple[str, bool]:
-    """The aim as text, and whether it is met."""
+    """Return the aim as text, and whether it is met."""
     return f"≥ {aim:g}", value >= aim
 
 
 def at_most(value: float, aim: float) -> tuple[str, bool]:
-    """The aim as text, and whether it is met."""
+    """Return the aim as text, and whether it is met."""
     return f"≤ {aim:g}", value <= aim

@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, asked for their memory and processor time, stopped by their id."""
+"""Server processes: start and stop them, and read their memory and CPU time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from types import TracebackType
 from typing import Self
 
 from bench.harness.wires import IPC, describe, free_port
-from common.cluster.description import ClusterMap, load_cluster
-from common.process.start import READY_FD, SUPERVISOR
+from common.cluster.description import load_cluster
+from common.cluster.slots import ClusterMap
+from common.process.environment import READY_FD, SUPERVISOR
 
-START_SECONDS = 15.0
-STOP_SECONDS = 15.0
+BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
+"""Flags that raise every limit out of reach: loads measure the normal path, not refusals."""
+START_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 15.0
 READY_PATH = "/readyz?strict=1"
-"""What a front answers below 400 when all its brokers are ready."""
+"""A front answers this with a status below 400 once all brokers are ready."""
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """A measurement cannot be made, or would not mean what it says; one line for the person at the terminal."""
+    """A measurement failed or its result would be invalid. The message is one line for the user."""
 
 
 class Process:
-    """A child. It is told to end when this process dies, however that happens."""
+    """A child process. It is terminated when this process dies, for whatever reason."""
 
     def __init__(self, module: str, *arguments: str, log: Path) -> None:
-        """Starts `python -m module`; its standard error goes to the file `log`."""
+        """Start `python -m module`, with standard output and error appended to `log`."""
         self._ready, ready = os.pipe()
         env = {name: value for name, value in os.environ.items() if not name.startswith("FANMAIL_")}
         env |= {SUPERVISOR: str(os.getpid()), READY_FD: str(ready)}
@@ -54,46 +57,48 @@ class Process:
         self.pid = self._child.pid
 
     def ready(self, seconds: float) -> float:
-        """Waits until it says that it is ready, as brokers and fronts say to their supervisor; the seconds from its
-        start until then. Once. Raises `BenchError` after so many seconds, or when it has ended.
+        """Wait for the readiness message that brokers and fronts send to their supervisor; call it once.
+
+        Returns the seconds since the start of the process. Raises `BenchError` after `seconds`, or if the process
+        has ended.
         """
         heard = select.select([self._ready], [], [], seconds)[0]
         took = time.perf_counter() - self._began
         if not heard:
             raise BenchError(f"{self.name} was not ready after {seconds:g} s")
         if not os.read(self._ready, 1):
-            self._child.wait(STOP_SECONDS)
+            self._child.wait(STOP_TIMEOUT_S)
             self.check()
         return took
 
     def check(self) -> None:
-        """Raises `BenchError` with the last line of its log where the process has ended."""
+        """Raise `BenchError` with the last line of its log if the process has ended."""
         if self._child.poll() is not None:
             lines = self.log.read_text(errors="replace").splitlines() or ["(its log is empty)"]
             raise BenchError(f"{self.name} ended with {self._child.returncode}: {lines[-1]}")
 
     def rss(self) -> int:
-        """Bytes of memory in use now."""
+        """Return the resident memory in bytes."""
         return self._status("VmRSS")
 
     def peak(self) -> int:
-        """The most bytes of memory in use since `reset_peak`."""
+        """Return the peak resident memory in bytes since `reset_peak`."""
         return self._status("VmHWM")
 
     def reset_peak(self) -> None:
-        """Starts `peak` anew (Linux, proc(5))."""
+        """Reset `peak` (Linux, proc(5))."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def cpu(self) -> float:
-        """Seconds of processor time that all its threads have used."""
+        """Return the CPU time of all threads in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICK
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not end. May be called twice."""
+        """Send SIGTERM, then SIGKILL if the process does not end. May be called twice."""
         self._child.terminate()
         try:
-            self._child.wait(STOP_SECONDS)
+            self._child.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
@@ -109,7 +114,7 @@ class Process:
 
 
 class Group:
-    """Processes that serve together, with a private directory for what they leave behind. A context manager."""
+    """Processes that serve together, with a private directory for their files. A context manager."""
 
     def __init__(self) -> None:
         self.run_dir = Path(tempfile.mkdtemp(prefix="fanmail-bench-"))  # mode 0700
@@ -127,13 +132,13 @@ class Group:
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def start(self, module: str, *arguments: str) -> Process:
-        """One more process of the group."""
+        """Start a process of the group."""
         process = Process(module, *arguments, log=self.run_dir / f"{len(self.processes)}.log")
         self.processes.append(process)
         return process
 
     def start_http(self, module: str, path: str, *arguments: str) -> Process:
-        """One more process that listens on a free port; returns when `GET path` is answered below 400."""
+        """Start a process on a free port and wait until `GET path` has a status below 400."""
         port = free_port()
         process = self.start(module, f"--port={port}", *arguments)
         self.ports.append(port)
@@ -141,7 +146,7 @@ class Group:
         return process
 
     def start_program(self, port: int, *command: str) -> Process:
-        """One more process, of any program, that is to listen on a port; returns when it does."""
+        """Start any program and wait until it listens on `port`."""
         process = self.start("bench.harness.program", *command)
         self.ports.append(port)
         wait_until(lambda: _listens(port), process)
@@ -149,7 +154,7 @@ class Group:
 
 
 class Cluster(Group):
-    """Brokers and, where wanted, fronts."""
+    """Brokers and, optionally, fronts."""
 
     def __init__(
         self,
@@ -180,7 +185,7 @@ class Cluster(Group):
             raise
 
     def restart(self, number: int, seconds: float) -> float:
-        """Stops a broker and starts it again; the seconds from its start until it is ready, at most so many."""
+        """Restart a broker and return the seconds from its start until it is ready; at most `seconds`."""
         stopped = self.brokers[number]
         stopped.stop()
         fresh = Process("broker", f"--id=b{number}", *self._broker_flags, log=stopped.log)
@@ -189,17 +194,17 @@ class Cluster(Group):
 
 
 def wait_until(ready: Callable[[], bool], process: Process) -> None:
-    """Looks again and again; `BenchError` after `START_SECONDS` or when the process has ended."""
-    ends = time.monotonic() + START_SECONDS
+    """Poll until `ready()`. Raises `BenchError` after `START_TIMEOUT_S`, or if the process has ended."""
+    ends = time.monotonic() + START_TIMEOUT_S
     while not ready():
         process.check()
         if time.monotonic() > ends:
-            raise BenchError(f"{process.name} was not ready after {START_SECONDS:g} s")
+            raise BenchError(f"{process.name} was not ready after {START_TIMEOUT_S:g} s")
         time.sleep(0.02)
 
 
 def wait_for_front(port: int, front: Process) -> None:
-    """Until a front has found its brokers ready. Raises `BenchError` after `START_SECONDS`."""
+    """Wait until a front finds all its brokers ready. Raises `BenchError` after `START_TIMEOUT_S`."""
     wait_until(lambda: _answers(port, READY_PATH), front)
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.harness.program COMMAND ...`: becomes another program, which ends with whoever started it."""
+"""`python -m bench.harness.program COMMAND ...`: exec a program that ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 
 
 def main() -> None:
-    """Does not return."""
+    """Replace this process with the program; does not return."""
     die_with_parent()
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])

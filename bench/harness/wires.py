@@ -1,4 +1,4 @@
-"""Descriptions of clusters whose fronts and brokers talk over ipc, plain TCP on loopback, or TCP with CURVE."""
+"""Cluster descriptions for ipc, plain TCP on loopback, and TCP with CURVE."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IPC, TCP, CURVE = "ipc", "TCP", "TCP with CURVE"
 
 
 def describe(brokers: int, run_dir: Path, wire: str) -> tuple[str, KeyPair | None]:
-    """The description, and with CURVE the key of the fronts; the secret keys are in `run_dir` then."""
+    """Return the description and, with CURVE, the key pair of the fronts; secret keys are written to `run_dir`."""
     if wire == IPC:
         return describe_local(brokers, run_dir), None
     front = new_pair() if wire == CURVE else None
@@ -21,20 +21,20 @@ def describe(brokers: int, run_dir: Path, wire: str) -> tuple[str, KeyPair | Non
     for name in [f"b{n}" for n in range(brokers)]:
         rows.append(f'[[brokers]]\nid = "{name}"\nendpoint = "tcp://127.0.0.1:{free_port()}"')
         if front:
-            rows.append(f'key = "{_kept(run_dir, name, new_pair()).public.decode()}"')
+            rows.append(f'key = "{_save(run_dir, name, new_pair()).public.decode()}"')
     if front:
-        rows.append(f'[[fronts]]\nname = "{FRONT}"\nkey = "{_kept(run_dir, FRONT, front).public.decode()}"')
+        rows.append(f'[[fronts]]\nname = "{FRONT}"\nkey = "{_save(run_dir, FRONT, front).public.decode()}"')
     return "\n".join(rows), front
 
 
-def _kept(folder: Path, name: str, pair: KeyPair) -> KeyPair:
+def _save(folder: Path, name: str, pair: KeyPair) -> KeyPair:
     with open(os.open(secret_path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f'{SECRET} = "{pair.secret.decode()}"\n')
     return pair
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a TCP port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A raw client of the brokers: DEALER sockets, packed frames, many requests in flight. Loads and prepares."""
+"""A raw client of the brokers, for loads and preparation: DEALER sockets, packed frames, many requests in flight."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import msgspec
 import zmq
 
 from bench.harness.processes import BenchError
-from common.cluster.description import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 
 WINDOW = 2000
 """Requests in flight."""
-SILENCE = 20.0
-"""Seconds without a reply after which a load is given up."""
-FAR = 2**62
-"""A deadline that does not come."""
+ANSWER_TIMEOUT_S = 20.0
+"""Seconds without a reply after which a load fails."""
+NO_DEADLINE = 2**62
+"""A deadline that never passes."""
 NOTHING = ops.Nothing()
 
 Item = tuple[Op, bytes, bytes, msgspec.Struct]
@@ -30,22 +30,21 @@ Item = tuple[Op, bytes, bytes, msgspec.Struct]
 
 
 class Frame(NamedTuple):
-    """A request frame, and how many requests it holds."""
+    """A request frame and the number of its requests."""
 
     packed: bytes
     requests: int
 
 
 _parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-"""Nothing but the number of replies, or of requests that are echoed, is looked at under load: it must cost less than
-the broker does."""
+"""Under load only the number of replies (or echoed requests) is decoded: the client must cost less than the broker."""
 
 
 class Dealer:
-    """One connection to something that answers every request. A context manager."""
+    """A connection to a server that answers every request. A context manager."""
 
     def __init__(self, place: BrokerAddress, keys: KeyPair | None = None) -> None:
-        """`keys` must be there where the other side has a key."""
+        """Connect. `keys` are required if the other side has a key."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 100_000), (zmq.RCVHWM, 100_000)):
@@ -54,9 +53,9 @@ class Dealer:
         self._socket.connect(place.endpoint)
 
     def exchange(self, frames: Sequence[Frame], window: int = WINDOW) -> float:
-        """Sends all with at most `window` requests in flight; the seconds until the last is answered.
+        """Send all with at most `window` requests in flight; return the seconds until the last is answered.
 
-        What was answered is not looked at. Raises `BenchError` after `SILENCE`.
+        Results are not examined. Raises `BenchError` after `ANSWER_TIMEOUT_S` without a reply.
         """
         waiting = deque(frames)
         left = sum(frame.requests for frame in frames)
@@ -100,15 +99,15 @@ class Dealer:
             return answered
 
     def _wait(self) -> None:
-        if not self._socket.poll(int(SILENCE * 1000)):
-            raise BenchError(f"no answer to a request for {SILENCE:g} s")
+        if not self._socket.poll(int(ANSWER_TIMEOUT_S * 1000)):
+            raise BenchError(f"no answer to a request for {ANSWER_TIMEOUT_S:g} s")
 
 
 class BrokerClient(Dealer):
-    """Speaks to one broker. Everything it sends names the incarnation that answered its PING."""
+    """A connection to one broker. Requests name the incarnation that answered the PING."""
 
     def __init__(self, cluster: ClusterMap, place: BrokerAddress, keys: KeyPair | None = None) -> None:
-        """Raises `BenchError` where nobody answers."""
+        """Connect and send PING. Raises `BenchError` if there is no answer."""
         super().__init__(place, keys)
         self._epoch = cluster.epoch
         self._incarnation = 0
@@ -116,44 +115,46 @@ class BrokerClient(Dealer):
         self._incarnation = wire.unpack_replies(self._ask(self.frames(ping)[0])).incarnation
 
     def frames(self, items: Iterable[Item], per_frame: int = wire.MAX_REQUESTS) -> list[Frame]:
-        """Requests packed, `per_frame` of them in each frame."""
-        packed = [wire.pack_request(n, op, topic, user, FAR, args) for n, (op, topic, user, args) in enumerate(items)]
+        """Pack requests, `per_frame` of them per frame."""
+        packed = [
+            wire.pack_request(n, op, topic, user, NO_DEADLINE, args) for n, (op, topic, user, args) in enumerate(items)
+        ]
         groups = [packed[n : n + per_frame] for n in range(0, len(packed), per_frame)]
         return [Frame(wire.pack_requests(self._incarnation, self._epoch, group), len(group)) for group in groups]
 
     def run(self, items: Iterable[Item]) -> None:
-        """Sends all. Raises `BenchError` where one was refused."""
+        """Send all. Raises `BenchError` if the broker refuses one."""
         before = self.errors()
         self.exchange(self.frames(items))
         if self.errors() != before:
-            raise BenchError(f"the broker refused what a measurement needs: {self.stats()}")
+            raise BenchError(f"the broker refused requests: {self.stats()}")
 
     def stats(self) -> dict[str, int]:
-        """The broker's gauges and counters."""
+        """Return the gauges and counters of the broker."""
         reply = wire.unpack_replies(self._ask(self.frames([(Op.STATS, b"", b"", NOTHING)])[0])).replies[0]
         values: dict[str, int] = wire.unpack_result(Op.STATS, reply.result).values
         return values
 
     def errors(self) -> int:
-        """How many requests the broker has refused or failed since its start."""
+        """Return the number of requests refused or failed since the broker started."""
         return sum(value for name, value in self.stats().items() if name.startswith("errors."))
 
 
 def _count(packed: msgspec.Raw) -> int:
-    """The length of a packed MessagePack array."""
+    """Return the length of a packed MessagePack array."""
     view = memoryview(packed)
     return view[0] & 0x0F if view[0] != 0xDC else view[1] << 8 | view[2]
 
 
 class ClusterClient:
-    """Prepares state in all brokers of a cluster. A context manager."""
+    """Connections to all brokers of a cluster, to prepare state. A context manager."""
 
     def __init__(self, cluster: ClusterMap, keys: KeyPair | None = None) -> None:
         self._map = cluster
         self.brokers = {each.id: BrokerClient(cluster, each, keys) for each in cluster.brokers}
 
     def run(self, items: Iterable[Item]) -> None:
-        """Sends each item to the owner of its topic. Raises `BenchError` where one was refused."""
+        """Send each item to the owner of its topic. Raises `BenchError` if a broker refuses one."""
         shares: dict[str, list[Item]] = {broker: [] for broker in self.brokers}
         for item in items:
             shares[self._map.owner(item[1])].append(item)
@@ -161,11 +162,11 @@ class ClusterClient:
             self.brokers[broker].run(share)
 
     def total(self, name: str) -> int:
-        """The sum of a gauge or counter over all brokers."""
+        """Return the sum of a gauge or counter over all brokers."""
         return sum(client.stats().get(name, 0) for client in self.brokers.values())
 
     def errors(self) -> int:
-        """The sum over all brokers."""
+        """Return the number of errors of all brokers."""
         return sum(client.errors() for client in self.brokers.values())
 
     def __enter__(self) -> Self:

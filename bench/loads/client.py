@@ -1,7 +1,7 @@
-"""A cheap client for loads: prebuilt requests over kept connections, all in one thread with one epoll.
+"""A cheap load client: prebuilt requests over persistent connections, in one thread with one epoll.
 
-What a connection sends is told by a script, a generator that yields requests and is given their answers, so that
-there is one request under way on each connection. Answers are cut at their head; bodies are looked at by scripts only.
+A script, a generator that yields requests and receives their answers, decides what a connection sends: there is one
+request in flight per connection. Only the head of an answer is parsed; bodies are examined by scripts only.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from typing import NamedTuple
 
 from bench.harness.processes import BenchError
 
-SILENCE = 40.0
-"""Seconds without an answer after which a load is given up; a long poll may take 30."""
+ANSWER_TIMEOUT_S = 40.0
+"""Seconds without an answer after which a load fails; a long poll may take 30."""
 BUFFER = 64 * 1024
-"""Bytes that a connection's buffer begins with; it doubles when an answer needs more."""
+"""Initial buffer size in bytes of a connection; it doubles as needed."""
 
 
 class Answer(NamedTuple):
-    """An answer of a status below 400."""
+    """An answer with a status below 400."""
 
     status: int
     head: bytes
-    """The status line and the fields, each with its line's end."""
+    """The status line and the header fields, each with its line ending."""
     body: memoryview
-    """Good until the connection receives again."""
+    """Valid until the connection receives again."""
 
     def header(self, name: bytes) -> bytes:
-        """The value of a field, named in lower case. Raises `BenchError` where there is none."""
+        """Return the value of a header field, named in lower case. Raises `BenchError` if it is missing."""
         lower = self.head.lower()
         at = lower.find(b"\r\n" + name + b": ")
         if at < 0:
-            raise BenchError(f"an answer without {name.decode()}: {self.head[:300].decode('latin-1')!r}")
+            raise BenchError(f"answer without {name.decode()}: {self.head[:300].decode('latin-1')!r}")
         start = at + len(name) + 4
         return self.head[start : self.head.index(b"\r\n", start)]
 
     def number(self, name: bytes) -> int:
-        """The value of a field as a number."""
+        """Return the value of a header field as a number."""
         return int(self.header(name))
 
 
 Script = Generator[bytes, Answer, None]
-"""Yields the next request, or nothing (b"") to await the answer of one that is under way already."""
+"""Yields the next request, or b"" to await the answer of a request in flight."""
 
 
 class Connection(ABC):
-    """One kept connection. Not blocking; `play` waits for it."""
+    """A persistent, non-blocking connection; `play` waits for it."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self._unsent = memoryview(b"")
@@ -62,16 +62,16 @@ class Connection(ABC):
         self._filled = 0
 
     def fileno(self) -> int:
-        """For `select`."""
+        """Return the descriptor, for `select`."""
         return self._socket.fileno()
 
     def send(self, request: bytes) -> bool:
-        """Begins to send. False where something is left that `flush` sends when the socket takes more."""
+        """Start sending. Returns False if bytes are left for `flush`."""
         self._unsent = memoryview(request)
         return self.flush()
 
     def flush(self) -> bool:
-        """As `send`, of what is left. Raises `BenchError` where the connection is gone."""
+        """Send what is left, as `send`. Raises `BenchError` if the connection is lost."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent) :]
@@ -82,7 +82,7 @@ class Connection(ABC):
         return True
 
     def receive(self) -> Answer | None:
-        """Takes in what has come; None while the answer is not whole. Raises `BenchError` for a failed one."""
+        """Read; returns None while the answer is incomplete. Raises `BenchError` for an error status."""
         try:
             received = self._socket.recv_into(self._view[self._filled :])
         except ConnectionError as error:
@@ -103,7 +103,7 @@ class Connection(ABC):
 
     @abstractmethod
     def _cut(self, filled: int) -> Answer | None:
-        """The answer that the first bytes of the buffer are, None while they are not a whole one."""
+        """Parse the first `filled` bytes of the buffer; None while they are not a complete answer."""
 
 
 class HttpConnection(Connection):
@@ -113,7 +113,7 @@ class HttpConnection(Connection):
         super().__init__(port)
         self._head = b""
         self._needed = 0
-        """Bytes of the whole answer; 0 until its head is there."""
+        """Size of the whole answer in bytes; 0 until its head has arrived."""
 
     def _cut(self, filled: int) -> Answer | None:
         if not self._needed:
@@ -136,45 +136,45 @@ class HttpConnection(Connection):
 
 
 def request(method: str, target: bytes, body: bytes = b"", *fields: bytes) -> bytes:
-    """A request as bytes. Each of `fields` is a whole field line without its end."""
+    """Return a request as bytes. Each of `fields` is a header line without its line ending."""
     length = [b"Content-Length: %d" % len(body)] if body or method == "POST" else []
     head = [b"%s %s HTTP/1.1" % (method.encode(), target), b"Host: localhost", *length, *fields]
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
 def play(connections: Sequence[Connection], scripts: Iterable[Script]) -> float:
-    """Runs each script on its connection; the seconds until the last has ended.
+    """Run each script on its connection and return the seconds until the last one ends.
 
-    Raises `BenchError` for a failed answer, and after `SILENCE`; the connections are of no use then.
+    Raises `BenchError` for an error status and after `ANSWER_TIMEOUT_S`; the connections are unusable then.
     """
     with ExitStack() as stack:
-        stage = _Stage(stack.enter_context(select.epoll()))
+        player = _Player(stack.enter_context(select.epoll()))
         for connection, script in zip(connections, scripts, strict=True):
-            stage.add(connection, stack.enter_context(closing(script)))
-        return stage.play()
+            player.add(connection, stack.enter_context(closing(script)))
+        return player.play()
 
 
-class _Stage:
-    """The scripts that have not ended, by the descriptor of their connection."""
+class _Player:
+    """The scripts that are running, by the descriptor of their connection."""
 
     def __init__(self, poll: select.epoll) -> None:
         self._poll = poll
         self._playing: dict[int, tuple[Connection, Script]] = {}
 
     def add(self, connection: Connection, script: Script) -> None:
-        """One more, before `play`."""
+        """Add a script, before `play`."""
         self._playing[connection.fileno()] = connection, script
         self._poll.register(connection.fileno(), select.EPOLLIN)
 
     def play(self) -> float:
-        """Seconds from the first request until the last script has ended."""
+        """Run all scripts and return the seconds from the first request until the last script ends."""
         began = time.perf_counter()
         for descriptor in list(self._playing):
-            self._go_on(descriptor, None)
+            self._advance(descriptor, None)
         while self._playing:
-            events = self._poll.poll(SILENCE)
+            events = self._poll.poll(ANSWER_TIMEOUT_S)
             if not events:
-                raise BenchError(f"no answer for {SILENCE:g} s")
+                raise BenchError(f"no answer for {ANSWER_TIMEOUT_S:g} s")
             for descriptor, event in events:
                 self._step(descriptor, event)
         return time.perf_counter() - began
@@ -186,15 +186,15 @@ class _Stage:
         if event & ~select.EPOLLOUT:
             answer = connection.receive()
             if answer is not None:
-                self._go_on(descriptor, answer)
+                self._advance(descriptor, answer)
 
-    def _go_on(self, descriptor: int, answer: Answer | None) -> None:
+    def _advance(self, descriptor: int, answer: Answer | None) -> None:
         connection, script = self._playing[descriptor]
         try:
-            following = next(script) if answer is None else script.send(answer)
+            next_request = next(script) if answer is None else script.send(answer)
         except StopIteration:
             self._poll.unregister(descriptor)
             del self._playing[descriptor]
             return
-        if not connection.send(following):
+        if not connection.send(next_request):
             self._poll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)

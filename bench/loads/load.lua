@@ -1,6 +1,6 @@
--- wrk's side of a measurement: load.lua KIND TOPICS, with the ports in the variable BENCH_PORTS.
--- KIND get asks for the next message of /t<n>/u, post publishes 100 bytes to /t<n>; n goes round 0 .. TOPICS-1.
--- Thread k talks to the k-th port. The last line on standard output is one JSON object.
+-- Script of wrk: load.lua KIND TOPICS, with the ports in the variable BENCH_PORTS.
+-- KIND get reads the next message of /t<n>/u, post publishes 100 bytes to /t<n>; n cycles over 0 .. TOPICS-1.
+-- Thread k uses the k-th port. The last line on standard output is one JSON object.
 local threads = 0
 
 function setup(thread)

@@ -1,7 +1,7 @@
-"""What the connections of a load say to a front, and whether they were told the truth.
+"""Scripts that a load plays against a front, with checks of the answers.
 
-Every script checks that all it was to get has come and nothing else: ids follow each other without a gap, counts and
-sizes are right. Each reads or publishes alone in its topic, so that it knows what comes next.
+Every script checks that exactly the expected messages arrive: consecutive ids, counts, sizes. Each reads or publishes
+alone in its topic, so that the next id is known.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from bench.loads.client import Answer, Script, request
 
 FRAMES = b"Accept: application/vnd.fanmail.frames"
 LEASE = 30
-"""Seconds; no measurement leases anything for so long."""
+"""Seconds; longer than any measurement holds a lease."""
 _receipts = re.compile(rb'"receipt":\s*"([^"]+)"').findall
 
 
 class Batch(NamedTuple):
-    """Messages that are published together."""
+    """Messages that are published in one request."""
 
     messages: int
     size: int
-    """Bytes of each."""
+    """Bytes per message."""
     frames: bytes
 
 
 def make_batch(messages: int, size: int) -> Batch:
-    """Messages that differ."""
+    """Return a batch of `messages` different messages of `size` bytes."""
     return Batch(messages, size, b"".join(pack(">I", size) + b"%0*d" % (size, n) for n in range(messages)))
 
 
 class Ids:
-    """Ids of one topic in order. The first may be any."""
+    """Checks that the ids of a topic are consecutive. The first may be any."""
 
     def __init__(self) -> None:
         self._next = (b"", 0)
 
     def follow(self, first: bytes, count: int = 1) -> None:
-        """Raises `BenchError` where the messages from id `first` on are not those behind the last ones."""
+        """Take in `count` messages from id `first` on. Raises `BenchError` if they do not follow the last ones."""
         epoch, _, number = first.partition(b"-")
         if self._next[1] and self._next != (epoch, int(number)):
             expected = b"%s-%d" % self._next
-            raise BenchError(f"the message {expected.decode()} was expected, it is {first.decode()}")
+            raise BenchError(f"message {expected.decode()} was expected, got {first.decode()}")
         self._next = epoch, int(number) + count
 
 
 def ask(method: str, target: bytes) -> Script:
-    """One request that any good answer will do for."""
+    """Send one request and accept any answer below 400."""
     yield request(method, target)
 
 
 def publish_batches(topic: bytes, batch: Batch, times: int) -> Script:
-    """All batches of one topic that has subscribers."""
+    """Publish a batch `times` times to a topic that has subscribers."""
     sent = request("POST", b"/%s?batch=frames" % topic, batch.frames)
     ids = Ids()
     for _ in range(times):
@@ -64,7 +64,7 @@ def publish_batches(topic: bytes, batch: Batch, times: int) -> Script:
 
 
 def fetch_batches(target: bytes, batch: Batch, times: int, content: bool = False) -> Script:
-    """As many as were published and not one more. `content`: the bytes are compared too, which takes time."""
+    """Fetch exactly the messages that were published. `content`: compare the bytes too, which takes time."""
     asked = request("GET", b"%s?max=%d" % (target, batch.messages), b"", FRAMES)
     ids, left = Ids(), batch.messages * times
     while left > 0:
@@ -72,13 +72,13 @@ def fetch_batches(target: bytes, batch: Batch, times: int, content: bool = False
         count = _several(answer, ids)
         _expect(len(answer.body), count * (4 + batch.size), "bytes of frames")
         if content and bytes(answer.body) != batch.frames:
-            raise BenchError("what was fetched is not what was published")
+            raise BenchError("the fetched bytes differ from those published")
         left -= count
-        _expect(answer.number(b"msg-pending"), left, "messages that wait")
+        _expect(answer.number(b"msg-pending"), left, "waiting messages")
 
 
 def publish_each(topic: bytes, size: int, times: int) -> Script:
-    """Message by message."""
+    """Publish one message at a time."""
     sent = request("POST", b"/%s" % topic, b"x" * size)
     ids = Ids()
     for _ in range(times):
@@ -87,7 +87,7 @@ def publish_each(topic: bytes, size: int, times: int) -> Script:
 
 
 def get_each(target: bytes, size: int, times: int) -> Script:
-    """Message by message, each taken."""
+    """Read one message at a time, at per_request once."""
     asked = request("GET", target)
     ids = Ids()
     for _ in range(times):
@@ -96,7 +96,7 @@ def get_each(target: bytes, size: int, times: int) -> Script:
 
 
 def get_after(target: bytes, size: int, times: int) -> Script:
-    """Message by message, each acknowledged with the request for the next one; the last finds that none is left."""
+    """Read one message at a time with `after`, which acknowledges the one before; the last request finds none."""
     ids = Ids()
     last = b"0"
     for _ in range(times):
@@ -104,33 +104,33 @@ def get_after(target: bytes, size: int, times: int) -> Script:
         last = _one(answer, size)
         ids.follow(last)
     answer = yield request("GET", b"%s?after=%s" % (target, last))
-    _expect(answer.status, 204, "as status when everything is done")
+    _expect(answer.status, 204, "as the status when no message is left")
 
 
 def lease_each(target: bytes, size: int, times: int) -> Script:
-    """Message by message: leased, then acknowledged."""
+    """Lease and acknowledge one message at a time."""
     asked = request("GET", b"%s?lease=%d" % (target, LEASE))
     ids = Ids()
     for _ in range(times):
         answer = yield asked
         ids.follow(_one(answer, size))
         yield request("DELETE", b"%s/%s" % (target, answer.header(b"msg-receipt")))
-    yield from none_left(target)
+    yield from expect_empty(target)
 
 
-def fetch_lines(target: bytes, most: int, times: int) -> Script:
-    """`most` at a time as NDJSON, each taken."""
-    asked = request("GET", b"%s?max=%d" % (target, most))
+def fetch_lines(target: bytes, per_request: int, times: int) -> Script:
+    """Read up to `per_request` messages at a time as NDJSON, at per_request once."""
+    asked = request("GET", b"%s?max=%d" % (target, per_request))
     ids, left = Ids(), times
     while left > 0:
         answer = yield asked
         left -= _several(answer, ids)
-    _expect(left, 0, "messages that should not have come")
+    _expect(left, 0, "messages more than were published")
 
 
-def lease_batches(target: bytes, most: int, times: int) -> Script:
-    """`most` at a time as NDJSON: leased, then acknowledged together."""
-    asked = request("GET", b"%s?lease=%d&max=%d" % (target, LEASE, most))
+def lease_batches(target: bytes, per_request: int, times: int) -> Script:
+    """Lease up to `per_request` messages at a time as NDJSON and acknowledge them together."""
+    asked = request("GET", b"%s?lease=%d&max=%d" % (target, LEASE, per_request))
     ids, left = Ids(), times
     while left > 0:
         answer = yield asked
@@ -138,21 +138,21 @@ def lease_batches(target: bytes, most: int, times: int) -> Script:
         receipts = _receipts(answer.body)
         _expect(len(receipts), count, "receipts")
         answer = yield request("POST", target + b"/acks", b"\n".join(receipts) + b"\n")
-        _expect(answer.number(b"msg-count"), count, "messages acknowledged")
+        _expect(answer.number(b"msg-count"), count, "acknowledged messages")
         left -= count
-    _expect(left, 0, "messages that should not have come")
-    yield from none_left(target)
+    _expect(left, 0, "messages more than were published")
+    yield from expect_empty(target)
 
 
-def none_left(target: bytes) -> Script:
-    """Nothing waits, and nothing is leased."""
+def expect_empty(target: bytes) -> Script:
+    """Check that no message waits and none is leased."""
     answer = yield request("HEAD", target)
-    _expect(answer.number(b"msg-pending"), 0, "messages that wait")
+    _expect(answer.number(b"msg-pending"), 0, "waiting messages")
     _expect(answer.number(b"msg-leased"), 0, "leases")
 
 
 def _one(answer: Answer, size: int) -> bytes:
-    """The id of the only message."""
+    """Check the size of a single message and return its id."""
     _expect(len(answer.body), size, "bytes of a message")
     return answer.header(b"msg-id")
 
@@ -165,4 +165,4 @@ def _several(answer: Answer, ids: Ids) -> int:
 
 def _expect(found: int, expected: int, what: str) -> None:
     if found != expected:
-        raise BenchError(f"{found} {what}, {expected} were expected")
+        raise BenchError(f"got {found} {what}, expected {expected}")

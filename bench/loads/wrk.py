@@ -1,4 +1,4 @@
-"""Runs wrk and reads what it says."""
+"""Run wrk and parse its result."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bench.harness.processes import BenchError, Process
 
 CONNECTIONS = 32
 TIMEOUT = 10
-"""Seconds that a request may take: a busy machine must not end a measurement."""
+"""Seconds per request; long enough that a busy machine does not fail a measurement."""
 _SCRIPT = Path(__file__).with_name("load.lua")
 
 
 Watched = Mapping[str, Sequence[Process]]
-"""The processes that are loaded, under the names their processor time is reported by."""
+"""The loaded processes, by the names under which their CPU time is reported."""
 
 
 class Load(NamedTuple):
-    """What wrk sends: `kind` is get or post; the paths go round over so many topics."""
+    """What wrk sends: `kind` is get or post; requests cycle over `topics` topics."""
 
     kind: str
     topics: int
 
 
 class Run(msgspec.Struct):
-    """What one run of wrk came to. Latencies in milliseconds."""
+    """The result of one run of wrk. Latencies in milliseconds."""
 
     seconds: float
     requests: int
@@ -38,22 +38,22 @@ class Run(msgspec.Struct):
     p50: float
     p99: float
     status: int
-    """Answers of 400 and above."""
+    """Number of answers of 400 and above."""
     socket: int
     timeout: int
     cpu: dict[str, float] = {}
-    """Microseconds of processor time a request, by the names given for the loaded processes."""
+    """Microseconds of CPU time per request, by the names in `Watched`."""
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
 
 def run(load: Load, ports: Sequence[int], seconds: int, watched: Watched, connections: int = CONNECTIONS) -> Run:
-    """Loads all ports with so many connections in all, one thread of wrk for each port.
+    """Load all ports with `connections` connections in total, one wrk thread per port.
 
-    Raises `BenchError` for answers of 400 and above, for timeouts, and for a wrk that fails.
+    Raises `BenchError` for answers of 400 and above, for timeouts, and if wrk fails.
     """
     command = [
         "wrk",

@@ -1,20 +1,20 @@
-"""Messages published and fetched in batches of frames through one front, beside the same one at a time."""
+"""Messages published and fetched in batches of frames through one front, compared with one at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, at_least, say, turns
+from bench.harness.measurement import Options, Row, Section, at_least, progress, round_order
 from bench.loads.scripts import Batch, fetch_batches, get_each, make_batch, publish_batches, publish_each
-from bench.loads.station import CONNECTIONS, Station, mailbox
+from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 from common.protocol import ops
 from common.protocol.ops import Op
 
 AIM = 700_000
-"""Messages of 100 bytes a second, each way."""
+"""Messages of 100 bytes per second, in each direction."""
 WAYS = ("publish", "fetch")
-GATHERED = "fetch 1,000 that were published singly"
+GATHERED = "fetch 1,000 published one at a time"
 MB = 1_000_000
 
 
@@ -24,32 +24,32 @@ class Case(NamedTuple):
     name: str
     batch: Batch
     batches: int
-    """Of each connection in one round."""
+    """Per connection and round."""
     singles: int
-    """Messages of each connection in one round, one at a time."""
+    """Messages per connection and round, one at a time."""
 
 
 SMALL = Case("1,000 x 100 bytes", make_batch(1000, 100), 500, 2000)
 LARGE = Case("16 x 64 KiB", make_batch(16, 64 * 1024), 64, 256)
 GATHERED_BATCHES = 25
-"""Of each connection in one round, published over the wire beforehand."""
+"""Per connection and round, published directly to the broker in advance."""
 
 
 def measure(options: Options) -> Section:
-    """Each round: every case, in batches and one at a time, published by all connections and then fetched by them."""
-    with Station() as ours:
+    """Measure every case in batches and one at a time, published and then fetched by all connections."""
+    with Testbed() as ours:
         for case in (SMALL, LARGE):
             _batched(ours, case, 2, content=True)
             _single(ours, case, 10)
-        ours.figures.forget()
+        ours.figures.clear()
         runs = _runs(ours, options)
         for number in range(options.rounds):
-            for name in turns(runs, number):
+            for name in round_order(runs, number):
                 runs[name]()
             shown = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in ours.figures.rates.items())
-            say(f"batches, round {number + 1}/{options.rounds}: {shown}")
-    title = f"Batches of frames, one front, one broker, {CONNECTIONS} connections: messages a second"
-    section = Section(title, "one at a time", "µs of cpu a message", data=ours.figures.raw())
+            progress(f"batches, round {number + 1}/{options.rounds}: {shown}")
+    title = f"Batches of frames, one front, one broker, {CONNECTIONS} connections: messages per second"
+    section = Section(title, "one at a time", "µs of CPU per message", data=ours.figures.raw())
     single = kind(SMALL, "fetch", True)
     section.rows = [_row(ours, kind(SMALL, way), kind(SMALL, way, True), 100, AIM) for way in WAYS]
     section.rows += [_row(ours, GATHERED, single, 100)]
@@ -57,7 +57,7 @@ def measure(options: Options) -> Section:
     return section
 
 
-def _runs(ours: Station, options: Options) -> dict[str, Callable[[], None]]:
+def _runs(ours: Testbed, options: Options) -> dict[str, Callable[[], None]]:
     amount = options.amount
     return {
         "small": lambda: _batched(ours, SMALL, amount(SMALL.batches)),
@@ -68,36 +68,38 @@ def _runs(ours: Station, options: Options) -> dict[str, Callable[[], None]]:
     }
 
 
-def _batched(ours: Station, case: Case, batches: int, content: bool = False) -> None:
-    """`content`: every byte that was fetched is compared, which takes time."""
+def _batched(ours: Testbed, case: Case, batches: int, content: bool = False) -> None:
+    """Publish and fetch in batches. `content`: compare all bytes, which takes time."""
     ours.subscribe(ours.topics)
     batch, total = case.batch, batches * case.batch.messages * CONNECTIONS
     ours.timed(kind(case, "publish"), total, lambda topic: publish_batches(topic, batch, batches))
-    ours.timed(kind(case, "fetch"), total, lambda topic: fetch_batches(mailbox(topic), batch, batches, content))
+    ours.timed(
+        kind(case, "fetch"), total, lambda topic: fetch_batches(subscription_path(topic), batch, batches, content)
+    )
 
 
-def _single(ours: Station, case: Case, messages: int) -> None:
+def _single(ours: Testbed, case: Case, messages: int) -> None:
     ours.subscribe(ours.topics)
     size, total = case.batch.size, messages * CONNECTIONS
     ours.timed(kind(case, "publish", True), total, lambda topic: publish_each(topic, size, messages))
-    ours.timed(kind(case, "fetch", True), total, lambda topic: get_each(mailbox(topic), size, messages))
+    ours.timed(kind(case, "fetch", True), total, lambda topic: get_each(subscription_path(topic), size, messages))
 
 
-def _gathered(ours: Station, batches: int) -> None:
-    """The broker has a piece for each message and must put them together."""
+def _gathered(ours: Testbed, batches: int) -> None:
+    """Fetch batches of messages that the broker stores as one piece each and has to join."""
     ours.subscribe(ours.topics)
     batch = SMALL.batch
     message, each = ops.Publish(b"", b"x" * batch.size), batches * batch.messages
     ours.broker.run((Op.PUBLISH, topic, b"", message) for topic in ours.topics for _ in range(each))
-    ours.timed(GATHERED, each * CONNECTIONS, lambda topic: fetch_batches(mailbox(topic), batch, batches))
+    ours.timed(GATHERED, each * CONNECTIONS, lambda topic: fetch_batches(subscription_path(topic), batch, batches))
 
 
 def kind(case: Case, way: str, single: bool = False) -> str:
-    """The name of a load in the figures."""
+    """Return the name of a load in the figures."""
     return f"{way} {case.batch.size} bytes, one at a time" if single else f"{way} {case.name}"
 
 
-def _row(ours: Station, batched: str, single: str, size: int, aim: int = 0) -> Row:
+def _row(ours: Testbed, batched: str, single: str, size: int, aim: int = 0) -> Row:
     figures = ours.figures
     text, met = at_least(figures.rate(batched), aim) if aim else ("", None)
     shown, against = (_shown(figures.rate(each), size) for each in (batched, single))

@@ -1,6 +1,6 @@
-"""Resident memory of a broker that is filled up to its setting `memory`, in each way in which it can be filled.
+"""Resident memory of a broker filled up to its `memory` setting, for each kind of content.
 
-A broker estimates what it holds from constants; where an estimate is too low, it grows beyond the setting.
+A broker estimates its memory from constants; if an estimate is too low, it exceeds the setting.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, at_most, say
+from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from common.protocol import ops
@@ -17,11 +17,11 @@ from common.protocol.ops import Op
 from common.units import MIB
 
 MEMORY = 256 * MIB
-"""Of each broker; with `--quick` an eighth."""
+"""The `memory` setting in bytes; an eighth with `--quick`."""
 AIM = 1.25
-"""Of the setting, what a broker takes beyond an empty one."""
+"""Growth of a broker as a multiple of its estimate."""
 FULL = 0.97
-"""A broker that estimates this part of its setting is full."""
+"""A broker whose estimate reaches this fraction of the setting is full."""
 FLAGS = (
     "--max-messages=100000000", "--max-bytes=16GiB", "--max-topics=100000000", "--max-subscriptions=100000000",
     "--max-leases=1000000", "--lease-window=100000000", "--max-dead=1000000", "--max-dead-bytes=16GiB",
@@ -30,63 +30,63 @@ FLAGS = (
 HOUR = 3600 * 1_000_000
 """Microseconds."""
 CHURN = 2000
-"""Messages of one size between others."""
-PATIENCE = 5
-"""Looks at a broker that does not grow until it counts as full."""
+"""Messages of one size before the size grows."""
+STALLED_CHECKS = 5
+"""Checks without growth after which a broker counts as full."""
 USERS = 100
-"""Of whom each has many messages under a lease."""
+"""Users with many leased messages each."""
 
 Items = Callable[[], Iterator[Item]]
 
 
-class Way(NamedTuple):
+class Filling(NamedTuple):
     """One way to fill a broker."""
 
     name: str
     items: Items
-    """Requests without end."""
+    """An endless iterator of requests."""
     setup: Items = lambda: iter(())
-    """Requests before them; these do end."""
-    at_once: int = 4000
-    """Requests between two looks at the broker."""
+    """Requests before those; finite."""
+    per_check: int = 4000
+    """Requests between two checks of the estimate."""
     part: float = 1.0
-    """What of the setting it may take; a broker lets leases have half and dead letters a quarter."""
+    """Fraction of the setting that it may fill; a broker limits leases to half and dead letters to a quarter."""
 
 
 def measure(options: Options) -> Section:
-    """A fresh broker for each way."""
+    """Measure a fresh broker per filling."""
     memory = MEMORY // 8 if options.quick else MEMORY
-    section = Section("A broker at its ceiling of memory", "the setting", data={"ceiling": []})
-    for way in WAYS:
-        grown, estimate = _fill(way, memory)
-        say(f"ceiling, {way.name}: {grown / MIB:.0f} MiB, estimated {estimate / MIB:.0f}")
+    section = Section("A broker at its memory limit", "its estimate", data={"ceiling": []})
+    for filling in FILLINGS:
+        grown, estimate = _fill(filling, memory)
+        progress(f"ceiling, {filling.name}: {grown / MIB:.0f} MiB, estimated {estimate / MIB:.0f}")
         ratio = grown / estimate
         aim, met = at_most(ratio, AIM)
-        section.rows.append(Row(way.name, f"{grown / MIB:.0f} MiB", f"{estimate / MIB:.0f} MiB", ratio, aim, met))
-        section.data["ceiling"].append({"name": way.name, "bytes": grown, "estimate": estimate})
+        section.rows.append(Row(filling.name, f"{grown / MIB:.0f} MiB", f"{estimate / MIB:.0f} MiB", ratio, aim, met))
+        section.data["ceiling"].append({"name": filling.name, "bytes": grown, "estimate": estimate})
     return section
 
 
-def _fill(way: Way, memory: int) -> tuple[int, int]:
-    """How much a broker grew, and what it estimates that it holds."""
+def _fill(filling: Filling, memory: int) -> tuple[int, int]:
+    """Return how many bytes a broker grew, and its own estimate."""
     with (
         Cluster(1, broker_flags=(f"--memory={memory}", *FLAGS)) as ours,
         BrokerClient(ours.map, ours.map.brokers[0]) as client,
     ):
         before = ours.brokers[0].rss()
-        setup = list(way.setup())
+        setup = list(filling.setup())
         client.exchange(client.frames(setup), 256)
-        items, most, same = way.items(), -1, 0
+        items, highest, stalled = filling.items(), -1, 0
         while True:
-            client.exchange(client.frames(islice(items, way.at_once), 16 if way.at_once > 1000 else 1), 256)
+            client.exchange(client.frames(islice(items, filling.per_check), 16 if filling.per_check > 1000 else 1), 256)
             estimate = client.stats()["memory_bytes"]
-            most, same = max(most, estimate), same + 1 if estimate <= most else 0
-            if estimate >= FULL * way.part * memory or same == PATIENCE:
+            highest, stalled = max(highest, estimate), stalled + 1 if estimate <= highest else 0
+            if estimate >= FULL * filling.part * memory or stalled == STALLED_CHECKS:
                 return ours.brokers[0].rss() - before, estimate
 
 
 def _subscribe(topic: bytes, user: bytes) -> Items:
-    """Names may take a number."""
+    """Subscribe endlessly. The names may be formats of a number."""
     return lambda: (
         (Op.SUBSCRIBE, topic % n if b"%" in topic else topic, user % n if b"%" in user else user, NOTHING)
         for n in count()
@@ -97,12 +97,12 @@ def _one_reader() -> Iterator[Item]:
     return iter([(Op.SUBSCRIBE, b"topic", b"user", NOTHING)])
 
 
-def _publish(size: int, headers: int = 0, topic: bytes = b"topic", **args: int) -> Items:
+def _publish(size: int, headers: int = 0, topic: bytes = b"topic", *, ttl: int = 0, delay: int = 0) -> Items:
     def items() -> Iterator[Item]:
         for n in count():
             meta = (b"%d" % n).rjust(headers, b"h") if headers else b""
             body = (b"%d" % n).rjust(size, b"x")[:size]
-            yield Op.PUBLISH, topic % n if b"%" in topic else topic, b"", ops.Publish(meta, body, **args)
+            yield Op.PUBLISH, topic % n if b"%" in topic else topic, b"", ops.Publish(meta, body, ttl=ttl, delay=delay)
 
     return items
 
@@ -125,7 +125,7 @@ def _sizes() -> Iterator[Item]:
 
 
 def _churn() -> Iterator[Item]:
-    """Every second one is read and goes, and larger ones come, which do not fit between those that stay."""
+    """Publish ever larger messages, every other one to a reader: the freed gaps are too small for the next ones."""
     for n in count():
         body = b"%0*d" % (30 + n // CHURN * 8, n)
         yield Op.PUBLISH, b"stays", b"", ops.Publish(b"", body)
@@ -184,29 +184,29 @@ def _delayed_topics() -> Iterator[Item]:
 
 
 LONG = b"n" * 240
-WAYS = (
-    Way("subscriptions to one topic", _subscribe(b"topic", b"user%08d")),
-    Way("subscriptions with long names", _subscribe(b"topic", LONG + b"%08d")),
-    Way("topics with a subscription", _subscribe(b"topic%08d", b"user")),
-    Way("topics with long names", _subscribe(LONG + b"%08d", b"user")),
-    Way("empty messages", _publish(0), _one_reader),
-    Way("messages of 100 bytes", _publish(100), _one_reader),
-    Way("messages of 100 bytes with a ttl", _publish(100, ttl=HOUR // 1000), _one_reader),
-    Way("messages of all sizes to 4 KiB", _sizes, _one_reader),
-    Way("messages of 20 KiB", _publish(20_000), _one_reader, 500),
-    Way("messages of 1 MiB", _publish(1_000_000), _one_reader, 16),
-    Way("messages with 40 bytes of headers", _publish(0, 40), _one_reader),
-    Way("messages with 8 KiB of headers", _publish(0, 8000), _one_reader, 1000),
-    Way("a message a topic", _each_topic_publish),
-    Way("batches of 1,000 empty messages", _batches(1000, 0), _one_reader, 400),
-    Way("batches of 3 messages", _batches(3, 10), _one_reader),
-    Way("batches of 4 MiB", _batches(4, 1_000_000), _one_reader, 8),
-    Way("messages between others that went", _churn, _churn_readers),
-    Way("leases of 100 users", _lease, _workers, part=0.5),
-    Way("one lease a user", _one_lease_each, part=0.5),
-    Way("subscriptions with settings", _settings),
-    Way("dead letters", _dead, _dead_reader, part=0.25),
-    Way("idempotency keys", _keyed, _one_reader),
-    Way("delayed messages", _publish(100, delay=HOUR // 1000), _one_reader),
-    Way("delayed messages, a topic each", _delayed_topics),
+FILLINGS = (
+    Filling("subscriptions to one topic", _subscribe(b"topic", b"user%08d")),
+    Filling("subscriptions with long names", _subscribe(b"topic", LONG + b"%08d")),
+    Filling("topics with a subscription", _subscribe(b"topic%08d", b"user")),
+    Filling("topics with long names", _subscribe(LONG + b"%08d", b"user")),
+    Filling("empty messages", _publish(0), _one_reader),
+    Filling("messages of 100 bytes", _publish(100), _one_reader),
+    Filling("messages of 100 bytes with a ttl", _publish(100, ttl=HOUR // 1000), _one_reader),
+    Filling("messages of all sizes to 4 KiB", _sizes, _one_reader),
+    Filling("messages of 20 KiB", _publish(20_000), _one_reader, 500),
+    Filling("messages of 1 MiB", _publish(1_000_000), _one_reader, 16),
+    Filling("messages with 40 bytes of headers", _publish(0, 40), _one_reader),
+    Filling("messages with 8 KiB of headers", _publish(0, 8000), _one_reader, 1000),
+    Filling("one message per topic", _each_topic_publish),
+    Filling("batches of 1,000 empty messages", _batches(1000, 0), _one_reader, 400),
+    Filling("batches of 3 messages", _batches(3, 10), _one_reader),
+    Filling("batches of 4 MiB", _batches(4, 1_000_000), _one_reader, 8),
+    Filling("messages between freed ones", _churn, _churn_readers),
+    Filling("leases of 100 users", _lease, _workers, part=0.5),
+    Filling("one lease per user", _one_lease_each, part=0.5),
+    Filling("subscriptions with settings", _settings),
+    Filling("dead letters", _dead, _dead_reader, part=0.25),
+    Filling("idempotency keys", _keyed, _one_reader),
+    Filling("delayed messages", _publish(100, delay=HOUR // 1000), _one_reader),
+    Filling("delayed messages, one per topic", _delayed_topics),
 )

@@ -1,23 +1,22 @@
-"""Single operations a second of one broker alone over the wire, beside a bare ROUTER (bench/rivals/echo.py)."""
+"""Operations per second of a single broker over ZeroMQ, compared with a bare ROUTER (bench/rivals/echo.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
 
-from bench.harness.measurement import Options, Row, Section, at_least, ratio, say
-from bench.harness.processes import BenchError, Cluster, Process
+from bench.harness.measurement import Options, Row, Section, at_least, progress, ratio
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads.broker_client import NOTHING, WINDOW, BrokerClient, Dealer, Frame, Item
-from bench.measures.http import BROKER_FLAGS
-from common.cluster.description import BrokerAddress
+from common.cluster.slots import BrokerAddress
 from common.protocol import ops
 from common.protocol.ops import Op
 
 OPERATIONS = 100_000
-"""Of each kind in one round; the requests are packed beforehand."""
+"""Per kind and round; the requests are packed in advance."""
 TOPICS = 100
 PACKED = (64, 1)
-"""Requests in a frame."""
+"""Requests per frame."""
 AIM = 60_000
 MESSAGE = ops.Publish(b"", b"x" * 100)
 
@@ -39,11 +38,11 @@ KINDS: dict[str, Kind] = {
     "subscribe": _users(Op.SUBSCRIBE),
     "unsubscribe": _users(Op.UNSUBSCRIBE),
 }
-"""In this order each finds what the one before left: one user a topic reads what was published."""
+"""In this order each kind uses the state left by the one before: one user per topic reads what was published."""
 
 
 def measure(options: Options) -> Section:
-    """Every kind, with frames of 64 requests and of one."""
+    """Measure every kind with 64 requests per frame and with one."""
     count = options.amount(OPERATIONS)
     figures = Figures()
     with Cluster(1, broker_flags=BROKER_FLAGS) as ours:
@@ -56,27 +55,27 @@ def measure(options: Options) -> Section:
                     for name, kind in KINDS.items():
                         figures.add(name, packed, _timed(client, broker, client.frames(kind(count), packed)))
                     figures.add("bare", packed, _timed(dealer, echo, client.frames(KINDS["take"](count), packed)))
-                say(f"broker core, round {number + 1}/{options.rounds}")
+                progress(f"broker core, round {number + 1}/{options.rounds}")
             if client.errors():
                 raise BenchError(f"the broker refused requests: {client.stats()}")
-    title = f"Broker alone, {WINDOW:,} requests in flight: single operations a second"
-    section = Section(title, "ROUTER that decodes and answers nil", "µs of cpu an operation")
+    title = f"Broker alone, {WINDOW:,} requests in flight: single operations per second"
+    section = Section(title, "ROUTER that decodes and answers nil", "µs of CPU per operation")
     section.rows = [_row(figures, name, packed) for packed in PACKED for name in KINDS]
     section.data = {"rates": figures.rates, "cpu": figures.cpu}
     return section
 
 
 class Figures:
-    """By kind and packing, one for each round."""
+    """One figure per kind, requests per frame, and round."""
 
     def __init__(self) -> None:
         self.rates: dict[str, list[float]] = {}
-        """Operations a second."""
+        """Operations per second."""
         self.cpu: dict[str, list[float]] = {}
-        """Microseconds of the server's processor time an operation."""
+        """Microseconds of CPU time of the server per operation."""
 
     def add(self, name: str, packed: int, timed: tuple[float, float]) -> None:
-        """One round's."""
+        """Record one round."""
         self.rates.setdefault(f"{name}/{packed}", []).append(timed[0])
         self.cpu.setdefault(f"{name}/{packed}", []).append(timed[1])
 
@@ -93,7 +92,7 @@ def _row(figures: Figures, name: str, packed: int) -> Row:
     rate = median(figures.rates[key])
     aim, met = at_least(rate, AIM)
     return Row(
-        f"{name}, {packed} a frame",
+        f"{name}, {packed} per frame",
         f"{rate:,.0f}/s",
         f"{median(figures.rates[bare]):,.0f}/s",
         ratio(figures.rates[key], figures.rates[bare]),

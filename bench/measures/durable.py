@@ -1,4 +1,4 @@
-"""The durable store beside memory: the same loads on a front and a broker each, in turns."""
+"""The durable store compared with memory: the same loads on one front and one broker each, interleaved."""
 
 from __future__ import annotations
 
@@ -9,71 +9,81 @@ from statistics import median
 from typing import NamedTuple
 
 from bench.harness.disk import data_folder, sqlite_flags
-from bench.harness.measurement import Options, Row, Section, at_least, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, at_least, progress, ratio, round_order
+from bench.harness.processes import BROKER_FLAGS
 from bench.loads.client import Script, play
 from bench.loads.scripts import fetch_batches, get_after, make_batch, publish_batches
-from bench.loads.station import Station, mailbox
+from bench.loads.testbed import Testbed, subscription_path
 from bench.loads.wrk import Run
-from bench.measures.http import BROKER_FLAGS, GET, POST, Case, Contender, checked, emptied, expected, filled
+from bench.measures.http import (
+    GET,
+    POST,
+    Case,
+    Contender,
+    expected_requests,
+    fill_subscriptions,
+    reset_topics,
+    run_checked,
+)
 
 MEMORY, DURABLE = "memory", "durable"
 SINGLE_AIM, BATCH_AIM = 0.6, 0.8
-"""Of memory: single publishes with 32 connections, and batches."""
+"""Fractions of the rate in memory: single publishes with 32 connections, and batches."""
 BATCH = make_batch(1000, 100)
 FEW, MANY = 4, 32
-"""Connections with batches, each with a topic of its own: more of them share a commit."""
+"""Connections with batches, one topic each: more connections share a commit."""
 BATCHES = 2000
-"""Of all connections together in one round."""
+"""Total of all connections per round."""
 AFTER_BATCHES = 2
-"""The mailboxes that are read one by one are filled with so many each."""
+"""Per subscription that is read one message at a time."""
 
 
 class Load(NamedTuple):
     """One kind of load."""
 
     name: str
-    prepare: Callable[[Station], None]
-    run: Callable[[Station], Run | None]
-    """Notes its figures with the station under the name of the load."""
+    prepare: Callable[[Testbed], None]
+    run: Callable[[Testbed], Run | None]
+    """Records its figures in the testbed under the name of the load."""
     aim: float | None = None
 
 
 class Commits(NamedTuple):
-    """What the store of a broker did in one run."""
+    """Commits of the store of a broker in one run."""
 
     number: int
     us: int
-    """Microseconds of all of them."""
+    """Total microseconds."""
 
 
 class Side:
-    """One of the two: its servers, and what they came to."""
+    """One side of the comparison: its servers and their figures."""
 
-    def __init__(self, station: Station) -> None:
-        self.station = station
-        self.figures = station.figures
+    def __init__(self, testbed: Testbed) -> None:
+        self.testbed = testbed
+        self.figures = testbed.figures
         self.commits: dict[str, list[Commits]] = {}
         self.latencies: dict[str, list[tuple[float, float]]] = {}
-        """Milliseconds, p50 and p99, where wrk was the load."""
+        """p50 and p99 in milliseconds, for loads by wrk."""
 
     def turn(self, load: Load) -> None:
-        """One run."""
-        load.prepare(self.station)
+        """Run a load once."""
+        load.prepare(self.testbed)
         before = self._commits()
-        run = load.run(self.station)
+        run = load.run(self.testbed)
         after = self._commits()
         self.commits.setdefault(load.name, []).append(Commits(after.number - before.number, after.us - before.us))
         if run is not None:
             self.latencies.setdefault(load.name, []).append((run.p50, run.p99))
 
-    def forget(self) -> None:
-        """What was noted is of a warming."""
-        self.figures.forget()
+    def clear(self) -> None:
+        """Discard the figures of the warm-up."""
+        self.figures.clear()
         self.commits.clear()
         self.latencies.clear()
 
     def shown(self, name: str) -> str:
-        """Rate, and latencies where they are known."""
+        """Return the rate, and the latencies if known, as text."""
         rate = f"{self.figures.rate(name):,.0f}/s"
         if name not in self.latencies:
             return rate
@@ -81,29 +91,31 @@ class Side:
         return f"{rate} {p50:.1f}/{p99:.1f}"
 
     def _commits(self) -> Commits:
-        total = self.station.broker.total
+        total = self.testbed.broker.total
         return Commits(total("commits"), total("commit_us"))
 
 
 def measure(options: Options) -> Section:
-    """Each load on both in every round, the other one first each time."""
+    """Run each load on both sides in every round, with the order alternating."""
     loads = _loads(options)
-    with data_folder() as data, Station(MANY) as memory, Station(MANY, (*BROKER_FLAGS, *sqlite_flags(data))) as disk:
+    with data_folder() as data, Testbed(MANY) as memory, Testbed(MANY, (*BROKER_FLAGS, *sqlite_flags(data))) as disk:
         sides = {MEMORY: Side(memory), DURABLE: Side(disk)}
         for load in _loads(replace(options, seconds=1, quick=True)):  # warm
             for side in sides.values():
                 side.turn(load)
         for side in sides.values():
-            side.forget()
+            side.clear()
         for number in range(options.rounds):
             for load in loads:
-                for name in turns(sides, number):
+                for name in round_order(sides, number):
                     sides[name].turn(load)
                 rates = {name: side.figures.rates[load.name][-1] for name, side in sides.items()}
                 share = rates[DURABLE] / rates[MEMORY]
-                say(f"durable, round {number + 1}/{options.rounds}: {load.name} {rates[DURABLE]:,.0f}, {share:.2f}")
-    title = "Durable store, one front, one broker, by connections: messages a second, p50/p99 ms"
-    section = Section(title, "in memory", "commits of the store; µs of cpu a message")
+                progress(
+                    f"durable, round {number + 1}/{options.rounds}: {load.name} {rates[DURABLE]:,.0f}, {share:.2f}"
+                )
+    title = "Durable store, one front, one broker, by connections: messages per second, p50/p99 ms"
+    section = Section(title, "in memory", "commits of the store; µs of CPU per message")
     section.rows = [_row(load, sides[DURABLE], sides[MEMORY]) for load in loads]
     for name, side in sides.items():
         section.data[name] = {**side.figures.raw(), "commits": side.commits, "latencies": side.latencies}
@@ -129,16 +141,16 @@ def _loads(options: Options) -> list[Load]:
 def _wrk(kind: str, case: Case, connections: int, options: Options, aim: float | None) -> Load:
     name = f"{kind}, {connections}"
 
-    def prepare(station: Station) -> None:
-        emptied(station.broker, GET.load.topics)
+    def prepare(testbed: Testbed) -> None:
+        reset_topics(testbed.broker, GET.load.topics)
         if case is GET:
-            filled(station.broker, expected(options.seconds, 1))
+            fill_subscriptions(testbed.broker, expected_requests(options.seconds, 1))
 
-    def run(station: Station) -> Run:
-        watched = {process: [each] for process, each in station.watched.items()}
-        contender = Contender(station.ports, watched, station.broker)
-        came = checked(case, contender, station.broker, options.seconds, connections)
-        station.figures.note(name, came.rate, came.cpu)
+    def run(testbed: Testbed) -> Run:
+        watched = {process: [each] for process, each in testbed.watched.items()}
+        contender = Contender(testbed.ports, watched, testbed.broker)
+        came = run_checked(case, contender, testbed.broker, options.seconds, connections)
+        testbed.figures.note(name, came.rate, came.cpu)
         return came
 
     return Load(name, prepare, run, aim)
@@ -147,17 +159,17 @@ def _wrk(kind: str, case: Case, connections: int, options: Options, aim: float |
 def _after(connections: int, batches: int) -> Load:
     name, count = f"GET after, {connections}", batches * BATCH.messages
 
-    def run(station: Station) -> None:
-        _timed(station, connections, name, count, lambda topic: get_after(mailbox(topic), BATCH.size, count))
+    def run(testbed: Testbed) -> None:
+        _timed(testbed, connections, name, count, lambda topic: get_after(subscription_path(topic), BATCH.size, count))
 
-    return Load(name, lambda station: _fill(station, connections, batches), run)
+    return Load(name, lambda testbed: _fill(testbed, connections, batches), run)
 
 
 def _publish_batches(connections: int, batches: int) -> Load:
     name, count = f"publish {BATCH.messages:,} x {BATCH.size} bytes, {connections}", batches * BATCH.messages
 
-    def run(station: Station) -> None:
-        _timed(station, connections, name, count, lambda topic: publish_batches(topic, BATCH, batches))
+    def run(testbed: Testbed) -> None:
+        _timed(testbed, connections, name, count, lambda topic: publish_batches(topic, BATCH, batches))
 
     return Load(name, _clear, run, BATCH_AIM)
 
@@ -165,31 +177,31 @@ def _publish_batches(connections: int, batches: int) -> Load:
 def _fetch_batches(connections: int, batches: int) -> Load:
     name, count = f"fetch {BATCH.messages:,} x {BATCH.size} bytes, {connections}", batches * BATCH.messages
 
-    def run(station: Station) -> None:
-        _timed(station, connections, name, count, lambda topic: fetch_batches(mailbox(topic), BATCH, batches))
+    def run(testbed: Testbed) -> None:
+        _timed(testbed, connections, name, count, lambda topic: fetch_batches(subscription_path(topic), BATCH, batches))
 
-    return Load(name, lambda station: _fill(station, connections, batches), run, BATCH_AIM)
-
-
-def _clear(station: Station) -> None:
-    station.reconnect()
-    station.subscribe(station.topics)
+    return Load(name, lambda testbed: _fill(testbed, connections, batches), run, BATCH_AIM)
 
 
-def _fill(station: Station, connections: int, batches: int) -> None:
-    _clear(station)
-    _play(station, connections, lambda topic: publish_batches(topic, BATCH, batches))
+def _clear(testbed: Testbed) -> None:
+    testbed.reconnect()
+    testbed.subscribe(testbed.topics)
 
 
-def _play(station: Station, connections: int, script: Callable[[bytes], Script]) -> float:
-    """The script on the first so many connections, made for the topic of each; seconds."""
-    return play(station.connections[:connections], map(script, station.topics[:connections]))
+def _fill(testbed: Testbed, connections: int, batches: int) -> None:
+    _clear(testbed)
+    _play(testbed, connections, lambda topic: publish_batches(topic, BATCH, batches))
 
 
-def _timed(station: Station, connections: int, name: str, count: int, script: Callable[[bytes], Script]) -> None:
-    """As `_play`, and noted as so many messages of each connection."""
-    play_all = partial(_play, station, connections, script)
-    station.figures.timed(name, count * connections, station.watched, play_all)
+def _play(testbed: Testbed, connections: int, script: Callable[[bytes], Script]) -> float:
+    """Run one script per connection on the first `connections`, made for its topic; return the seconds."""
+    return play(testbed.connections[:connections], map(script, testbed.topics[:connections]))
+
+
+def _timed(testbed: Testbed, connections: int, name: str, count: int, script: Callable[[bytes], Script]) -> None:
+    """Run `_play` and record it as `count` messages per connection."""
+    play_all = partial(_play, testbed, connections, script)
+    testbed.figures.timed(name, count * connections, testbed.watched, play_all)
 
 
 def _row(load: Load, ours: Side, other: Side) -> Row:

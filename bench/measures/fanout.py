@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from statistics import median
 
-from bench.harness.measurement import Options, Row, Section, at_most, ratio, say, turns
-from bench.harness.processes import BenchError, Cluster
+from bench.harness.measurement import Options, Row, Section, at_most, progress, ratio, round_order
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
-from bench.measures.http import BROKER_FLAGS
 from common.protocol import ops
 from common.protocol.ops import Op
 
 SUBSCRIBERS = (1, 1_000, 100_000)
 PUBLISHES = 5_000
-"""To each topic in one turn, packed 64 a frame."""
+"""Per topic and turn, 64 per frame."""
 TURNS = 8
-"""Of each topic in one round."""
+"""Per topic and round."""
 AIM = 1.2
 MESSAGE = ops.Publish(b"", b"x" * 100)
 
 
 def measure(options: Options) -> Section:
-    """All topics live in one broker; nobody reads, so every message is kept for every subscriber."""
+    """Publish to topics of one broker; nobody reads, so every message is kept for every subscriber."""
     times: dict[str, list[float]] = {str(each): [] for each in SUBSCRIBERS}
     with Cluster(1, broker_flags=BROKER_FLAGS) as ours, BrokerClient(ours.map, ours.map.brokers[0]) as client:
         for subscribers in SUBSCRIBERS:
@@ -30,12 +29,12 @@ def measure(options: Options) -> Section:
         for load in loads.values():
             client.exchange(load)  # warm
         for number in range(options.rounds * TURNS):
-            for name in turns(times, number):
+            for name in round_order(times, number):
                 times[name].append(client.exchange(loads[name]) / PUBLISHES * 1e6)
-        say(f"fan-out, {options.rounds} rounds")
+        progress(f"fan-out, {options.rounds} rounds")
         if client.errors():
             raise BenchError(f"the broker refused requests: {client.stats()}")
-    section = Section("Publish to one topic, over the wire, 64 a frame", "1 subscriber", data={"us": times})
+    section = Section("Publish to one topic, over the wire, 64 per frame", "1 subscriber", data={"us": times})
     one = times[str(SUBSCRIBERS[0])]
     for name, values in times.items():
         value = ratio(values, one)

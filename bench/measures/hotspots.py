@@ -1,4 +1,4 @@
-"""Where the processor time of a front and of a broker goes under publish load, by py-spy's samples."""
+"""Where a front and a broker spend CPU time under publish load, sampled by py-spy."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bench.harness.measurement import Options, Row, Section, say
-from bench.harness.processes import BenchError, Cluster, Process
+from bench.harness.measurement import Options, Row, Section, progress
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Process
 from bench.loads import wrk
 from bench.loads.broker_client import NOTHING, ClusterClient
-from bench.measures.http import BROKER_FLAGS
 from common.protocol.ops import Op
 
 TOP = 20
 RATE = 250
-"""Samples a second."""
+"""Samples per second."""
 TOPICS = 64
 
 
 def measure(options: Options, out: Path) -> Section:
-    """Writes `profile-front.txt` and `.svg`, and the same of the broker, under `out`; the table has the top frames.
+    """Write `profile-front.txt` and `.svg` and those of the broker to `out`; the table lists the top functions.
 
-    A sample counts for the function it was taken in (own) and for everything that had called it (with callees).
+    A sample counts for the function it was taken in (own) and for all its callers (with callees).
     """
-    section = Section("Profile under publish load: share of the samples", "with what it calls")
+    section = Section("Profile under publish load: share of samples", "with callees")
     with Cluster(1, 1, broker_flags=BROKER_FLAGS) as ours, ClusterClient(ours.map) as client:
         client.run((Op.SUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(TOPICS))
         seconds = max(options.seconds, 3)
         for name, process in (("front", ours.fronts[0]), ("broker", ours.brokers[0])):
             raw = _record(process, seconds, ours.ports, out / f"profile-{name}")
             section.rows += _rows(name, raw)
-            say(f"profile of the {name}")
+            progress(f"profile of the {name}")
     return section
 
 
 def _record(process: Process, seconds: int, ports: list[int], path: Path) -> dict[str, int]:
-    """The stacks seen and how often. Raises `BenchError` where py-spy may not look."""
+    """Return the number of samples per stack. Raises `BenchError` if py-spy may not attach."""
     load = wrk.Load("post", TOPICS)
     stacks: dict[str, int] = {}
     for kind, suffix in (("flamegraph", ".svg"), ("raw", ".txt")):
@@ -71,7 +70,7 @@ def _rows(name: str, stacks: dict[str, int]) -> list[Row]:
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     for stack, count in stacks.items():
-        frames = stack.split(";") if stack else ["(not known)"]
+        frames = stack.split(";") if stack else ["(unknown)"]
         own[frames[-1]] += count
         for frame in set(frames):
             whole[frame] += count

@@ -1,4 +1,4 @@
-"""Requests a second and latencies through the fronts, beside the same number of bare Falcon processes."""
+"""HTTP requests per second and latencies of fronts, compared with as many bare Falcon processes."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.harness.measurement import Options, Row, Section, at_least, ratio, say, turns
-from bench.harness.processes import BenchError, Cluster, Group
+from bench.harness.measurement import Options, Row, Section, at_least, progress, ratio, round_order
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Group
 from bench.loads import wrk
 from bench.loads.broker_client import NOTHING, ClusterClient, Item
 from bench.loads.wrk import CONNECTIONS, Load, Run, Watched
 from common.protocol import ops
 from common.protocol.ops import Op
 
-BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
-"""No ceiling is met: what is measured is the way, not the refusal."""
 MESSAGE = ops.Publish(b"", b"x" * 100)
 FASTEST = 25_000
-"""Requests a second and front that the mailboxes are filled for; a run that takes more is refused."""
+"""Requests per second and front that subscriptions are filled for; a faster run fails."""
 AIM = 0.75
-TITLE = "HTTP, fronts+brokers, 32 connections: requests a second, p50/p99 ms"
+TITLE = "HTTP, fronts+brokers, 32 connections: requests per second, p50/p99 ms"
 OURS, LOGGED = "Fanmail", "Fanmail, access log on"
-WAITRESS, KEPT, OWN_SERVER = "waitress", "waitress, 200 without a body", "our server classes"
+WAITRESS, WAITRESS_200, OWN_SERVER = "waitress", "waitress, 200 without a body", "our server classes"
 
-Around = Callable[[ClusterClient, int], None]
+Prepare = Callable[[ClusterClient, int], None]
 
 
 class Contender(NamedTuple):
-    """Somebody who is loaded."""
+    """The servers of one side of a comparison."""
 
     ports: Sequence[int]
     watched: Watched
     client: ClusterClient | None = None
-    """To its brokers, where it is ours."""
+    """To the brokers, if it is ours."""
 
 
 class Case(NamedTuple):
@@ -45,16 +43,16 @@ class Case(NamedTuple):
     name: str
     load: Load
     bare: tuple[str, ...]
-    """Flags of the bare application that answer the same."""
-    prepare: Around
-    """Called before each of our runs with the number of requests to expect."""
+    """Flags with which the bare application gives the same answers."""
+    prepare: Prepare
+    """Called before each of our runs with the expected number of requests."""
     change: int
-    """What one request does to the number of stored messages; checked after each of our runs."""
+    """Change of the number of stored messages per request; checked after each of our runs."""
 
 
 def measure(options: Options) -> Section:
-    """All cases with one and with two fronts and brokers."""
-    section = Section(TITLE, "bare Falcon application on", "µs of cpu a request", data={"cases": []})
+    """Measure all cases with one and with two fronts and brokers."""
+    section = Section(TITLE, "bare Falcon application on", "µs of CPU per request", data={"cases": []})
     for size in (1, 2):
         for case in CASES:
             title = f"{case.name}, {size}+{size}"
@@ -82,7 +80,7 @@ def _ours(stack: ExitStack, size: int, *, access_log: bool = False) -> Contender
 def _bare(stack: ExitStack, case: Case, size: int) -> dict[str, Contender]:
     wanted = {WAITRESS: ("--server=waitress", *case.bare), OWN_SERVER: ("--server=fanmail", *case.bare)}
     if "--answer=204" in case.bare:
-        wanted[KEPT] = ("--server=waitress", "--answer=200", "--size=0")
+        wanted[WAITRESS_200] = ("--server=waitress", "--answer=200", "--size=0")
     contenders = {}
     for name, flags in wanted.items():
         group = stack.enter_context(Group())
@@ -97,10 +95,10 @@ def _rounds(case: Case, title: str, contenders: dict[str, Contender], options: O
     for contender in contenders.values():
         _run(case, contender, 1)  # warm
     for number in range(options.rounds):
-        for name in turns(contenders, number):
+        for name in round_order(contenders, number):
             runs[name].append(_run(case, contenders[name], options.seconds))
         shown = ", ".join(f"{name} {each[-1].rate:,.0f}" for name, each in runs.items())
-        say(f"{title}, round {number + 1}/{options.rounds}: {shown}")
+        progress(f"{title}, round {number + 1}/{options.rounds}: {shown}")
     return runs
 
 
@@ -108,25 +106,25 @@ def _run(case: Case, contender: Contender, seconds: int) -> Run:
     client = contender.client
     if client is None:
         return wrk.run(case.load, contender.ports, seconds, contender.watched)
-    case.prepare(client, expected(seconds, len(contender.ports)))
-    return checked(case, contender, client, seconds)
+    case.prepare(client, expected_requests(seconds, len(contender.ports)))
+    return run_checked(case, contender, client, seconds)
 
 
-def expected(seconds: int, fronts: int) -> int:
-    """Requests that mailboxes are filled for."""
+def expected_requests(seconds: int, fronts: int) -> int:
+    """Return the number of requests that subscriptions are filled for."""
     return FASTEST * (seconds + 1) * fronts
 
 
-def checked(
+def run_checked(
     case: Case, contender: Contender, client: ClusterClient, seconds: int, connections: int = CONNECTIONS
 ) -> Run:
-    """One run against a cluster that is prepared. Raises `BenchError` where the stored messages do not show it."""
+    """Load a prepared cluster. Raises `BenchError` if the number of stored messages does not match the requests."""
     before, errors = client.total("messages"), client.errors()
     run = wrk.run(case.load, contender.ports, seconds, contender.watched, connections)
     if run.socket:
         raise BenchError(f"{case.name}: {run.socket} connections were lost")
     changed = client.total("messages") - before
-    # Requests that wrk had under way at its end are executed and not counted.
+    # Requests in flight when wrk ends are executed but not counted.
     surplus = changed * case.change - run.requests if case.change else changed
     if client.errors() != errors or not 0 <= surplus <= connections * bool(case.change):
         raise BenchError(f"{case.name}: {run.requests} requests changed the stored messages by {changed}")
@@ -137,33 +135,33 @@ def _subscribed(topics: int) -> list[Item]:
     return [(Op.SUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(topics)]
 
 
-def emptied(client: ClusterClient, topics: int) -> None:
-    """So many topics, each with one user and without messages: what a run before has published is let go."""
+def reset_topics(client: ClusterClient, topics: int) -> None:
+    """Recreate `topics` topics, each with one user and no messages."""
     client.run(_subscribed(topics))
     client.run((Op.UNSUBSCRIBE, b"t%d" % n, b"u", NOTHING) for n in range(topics))
     client.run(_subscribed(topics))
 
 
-def _anew(client: ClusterClient, expected: int) -> None:
-    emptied(client, POST.load.topics)
+def _reset(client: ClusterClient, expected: int) -> None:
+    reset_topics(client, POST.load.topics)
 
 
-def filled(client: ClusterClient, expected: int) -> None:
-    """1,000 topics, each with one user and enough messages for a share of what is expected."""
+def fill_subscriptions(client: ClusterClient, expected: int) -> None:
+    """Fill 1,000 topics, each with one user, with enough messages for the expected requests."""
     client.run(_subscribed(GET.load.topics))
     missing = max(0, expected - client.total("messages"))
     client.run((Op.PUBLISH, b"t%d" % (n % 1000), b"", MESSAGE) for n in range(missing + 5000))
 
 
-GET = Case("GET 200", Load("get", 1000), ("--size=100",), filled, -1)
-POST = Case("POST", Load("post", 64), (), _anew, 1)
-CASES = (Case("GET 204", Load("get", 64), ("--answer=204",), _anew, 0), GET, POST)
+GET = Case("GET 200", Load("get", 1000), ("--size=100",), fill_subscriptions, -1)
+POST = Case("POST", Load("post", 64), (), _reset, 1)
+CASES = (Case("GET 204", Load("get", 64), ("--answer=204",), _reset, 0), GET, POST)
 
 
 def _rows(title: str, runs: dict[str, list[Run]]) -> list[Row]:
     ours = runs[OURS]
     rows = []
-    for name in (WAITRESS, KEPT, OWN_SERVER):
+    for name in (WAITRESS, WAITRESS_200, OWN_SERVER):
         if name in runs:
             value = ratio(_rates(ours), _rates(runs[name]))
             aim, met = ("", None) if name == OWN_SERVER else at_least(value, AIM)
@@ -177,7 +175,7 @@ def _rows(title: str, runs: dict[str, list[Run]]) -> list[Row]:
 
 
 def _against(name: str, runs: dict[str, list[Run]]) -> str:
-    closes = " (closes after each 204)" if name == WAITRESS and KEPT in runs else ""
+    closes = " (closes after each 204)" if name == WAITRESS and WAITRESS_200 in runs else ""
     return f"{name}{closes} {_figures(runs[name])}"
 
 

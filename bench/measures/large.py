@@ -1,4 +1,4 @@
-"""1,000 messages of 64 KiB published and read through one front: MB a second, and what stays of the memory."""
+"""1,000 messages of 64 KiB published and read through one front: MB per second, and memory afterwards."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from statistics import median
+from typing import Any
 
-from bench.harness.measurement import Options, Row, Section, at_most, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, at_most, progress, ratio, round_order
 from bench.harness.processes import BenchError, Cluster, Group, Process
+from common.units import MIB
 
 MESSAGES = 1000
 SIZE = 64 * 1024
 CONNECTIONS = 4
 BODY = bytes(range(256)) * (SIZE // 256)
 SETTLE = 1.0
-"""Seconds after the last answer until the memory is looked at."""
+"""Seconds between the last answer and the reading of memory."""
 KEPT_AIM = 0.1
-"""Of the bytes published, what may still be held when all is read."""
-MIB = 1024 * 1024
+"""Fraction of the published bytes that may still be held when all are read."""
 
 _PUBLISH = b"POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % SIZE + BODY
 _READ = b"GET /large/user HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -27,7 +28,7 @@ _SUBSCRIBE = b"POST /large/user HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0
 
 
 def measure(options: Options) -> Section:
-    """Interleaved with a bare application on waitress that reads and answers as much."""
+    """Measure, interleaved with a bare application on waitress that reads and returns as many bytes."""
     speeds: dict[str, list[float]] = {}
     costs: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -48,42 +49,41 @@ def measure(options: Options) -> Section:
                 costs.setdefault(f"{each} {kind}", []).append(cost)
 
         for number in range(options.rounds):
-            for name in turns(servers, number):
+            for name in round_order(servers, number):
                 load(name, "publish", _PUBLISH, 0)
                 load(name, "read", _READ, SIZE)
             time.sleep(SETTLE)
             for each in memory.values():
-                each.look()
-            say(f"large bodies, round {number + 1}/{options.rounds}")
+                each.sample()
+            progress(f"large bodies, round {number + 1}/{options.rounds}")
     title = f"{MESSAGES:,} messages of 64 KiB through one front, {CONNECTIONS} connections"
-    section = Section(title, "bare Falcon application on", "µs of cpu a message")
+    section = Section(title, "bare Falcon application on", "µs of CPU per message")
     section.rows = [_speed_row(kind, speeds, costs) for kind in ("publish", "read")]
     section.rows += [_memory_row(name, each) for name, each in memory.items()]
-    section.data = {
-        "mb_per_second": speeds,
-        "cpu": costs,
-        "memory": {name: vars(each) for name, each in memory.items()},
-    }
-    for each in section.data["memory"].values():
-        del each["process"]
+    memory_data = {name: each.raw() for name, each in memory.items()}
+    section.data = {"mb_per_second": speeds, "cpu": costs, "memory": memory_data}
     return section
 
 
 class _Memory:
-    """Resident memory of one process, in bytes."""
+    """Resident memory of one process in bytes."""
 
     def __init__(self, process: Process) -> None:
-        self.process = process
+        self._process = process
         process.reset_peak()
         self.before = process.rss()
         self.peak = 0
         self.after: list[int] = []
-        """When everything of a round is read."""
+        """At the end of each round, when everything is read."""
 
-    def look(self) -> None:
-        """Once more."""
-        self.peak = self.process.peak()
-        self.after.append(self.process.rss())
+    def sample(self) -> None:
+        """Record the memory at the end of a round."""
+        self.peak = self._process.peak()
+        self.after.append(self._process.rss())
+
+    def raw(self) -> dict[str, Any]:
+        """Return the figures for `results.json`."""
+        return {"before": self.before, "peak": self.peak, "after": self.after}
 
 
 def _speed_row(kind: str, speeds: dict[str, list[float]], costs: dict[str, list[float]]) -> Row:
@@ -98,28 +98,30 @@ def _memory_row(name: str, memory: _Memory) -> Row:
     published = MESSAGES * SIZE
     kept = max(0, memory.after[-1] - memory.before) / published
     aim, met = at_most(kept, KEPT_AIM)
-    against = f"all that was published {published / MIB:.0f} MiB"
-    return Row(f"memory of the {name}", shown, against, kept, aim, met, "the ratio is what is still held of it")
+    against = f"published in total {published / MIB:.0f} MiB"
+    return Row(f"memory of the {name}", shown, against, kept, aim, met, "the ratio is the fraction still held")
 
 
 def subscribe(port: int) -> None:
-    """The reader of `publish` and `read`."""
+    """Create the subscription that `publish` and `read` use."""
     _load(port, _SUBSCRIBE, 1, 0)
 
 
 def publish(port: int, count: int) -> float:
-    """MB a second of so many bodies."""
+    """Publish `count` bodies; return MB per second."""
     return _load(port, _PUBLISH, count, 0)
 
 
 def read(port: int, count: int) -> float:
-    """MB a second of so many that have been published."""
+    """Read `count` published bodies; return MB per second."""
     return _load(port, _READ, count, SIZE)
 
 
 def _load(port: int, request: bytes, count: int, size: int) -> float:
-    """MB a second of `SIZE` each, over `CONNECTIONS` connections. Raises `BenchError` for another answer than 200
-    with `size` bytes."""
+    """Send a request `count` times over `CONNECTIONS` connections; return MB per second at `SIZE` bytes each.
+
+    Raises `BenchError` for an answer other than 200 with `size` bytes.
+    """
 
     def share(number: int) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
@@ -137,16 +139,16 @@ def _load(port: int, request: bytes, count: int, size: int) -> float:
 def _expect(connection: socket.socket, size: int) -> None:
     head, body = b"", 0
     while b"\r\n\r\n" not in head:
-        head += _some(connection)
+        head += _receive(connection)
     head, _, rest = head.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200") or b"content-length: %d\r\n" % size not in head.lower() + b"\r\n":
         raise BenchError(f"not a 200 of {size} bytes: {head[:200].decode('latin-1')!r}")
     body = len(rest)
     while body < size:
-        body += len(_some(connection))
+        body += len(_receive(connection))
 
 
-def _some(connection: socket.socket) -> bytes:
+def _receive(connection: socket.socket) -> bytes:
     data = connection.recv(256 * 1024)
     if not data:
         raise BenchError("the server closed the connection")

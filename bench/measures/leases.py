@@ -1,20 +1,20 @@
-"""Reading at least once over HTTP, by `after` and by leases, beside plain reading: messages a second."""
+"""Reading at least once over HTTP, with `after` and with leases, compared with plain reading: messages per second."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, round_order
 from bench.loads.client import Script
 from bench.loads.scripts import fetch_lines, get_after, get_each, lease_batches, lease_each, make_batch, publish_batches
-from bench.loads.station import CONNECTIONS, Station, mailbox
+from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 
 SIZE = 100
 TOGETHER = 100
-"""Messages of one request, and receipts of one acknowledgement."""
+"""Messages per request, and receipts per acknowledgement."""
 BATCH = make_batch(500, SIZE)
-"""The mailboxes are filled with these."""
+"""Subscriptions are filled with these."""
 
 
 class Way(NamedTuple):
@@ -22,9 +22,9 @@ class Way(NamedTuple):
 
     name: str
     read: Callable[[bytes, int], Script]
-    """Made for a subscription's target and the number of messages in it."""
+    """Makes the script from the path of a subscription and its number of messages."""
     batches: int
-    """Of `BATCH`, of each connection in one round."""
+    """Number of `BATCH`es per connection and round."""
 
 
 PLAIN = Way("GET", lambda target, count: get_each(target, SIZE, count), 4)
@@ -36,34 +36,34 @@ LEASED_LINES = Way(
 )
 WAYS = {way.name: way for way in (PLAIN, AFTER, LEASED, LINES, LEASED_LINES)}
 ROWS = ((AFTER, PLAIN), (LEASED, PLAIN), (LEASED_LINES, PLAIN), (LEASED_LINES, LINES))
-"""What is compared with what."""
+"""Pairs that are compared."""
 
 
 def measure(options: Options) -> Section:
-    """Every way once a round, each from mailboxes that hold just what is read."""
-    with Station() as ours:
+    """Measure every way once per round, from subscriptions that hold exactly what is read."""
+    with Testbed() as ours:
         for way in WAYS.values():
             _read(ours, way, 1)  # warm
-        ours.figures.forget()
+        ours.figures.clear()
         for number in range(options.rounds):
-            for name in turns(WAYS, number):
+            for name in round_order(WAYS, number):
                 _read(ours, WAYS[name], options.amount(WAYS[name].batches))
             shown = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in ours.figures.rates.items())
-            say(f"leases, round {number + 1}/{options.rounds}: {shown}")
-    title = f"Reading {SIZE}-byte messages, one front, one broker, {CONNECTIONS} connections: messages a second"
-    section = Section(title, "at most once", "µs of cpu a message", data=ours.figures.raw())
+            progress(f"leases, round {number + 1}/{options.rounds}: {shown}")
+    title = f"Reading {SIZE}-byte messages, one front, one broker, {CONNECTIONS} connections: messages per second"
+    section = Section(title, "at most once", "µs of CPU per message", data=ours.figures.raw())
     section.rows = [_row(ours, way, other) for way, other in ROWS]
     return section
 
 
-def _read(ours: Station, way: Way, batches: int) -> None:
+def _read(ours: Testbed, way: Way, batches: int) -> None:
     ours.subscribe(ours.topics)
     ours.play(lambda topic: publish_batches(topic, BATCH, batches))
     count = batches * BATCH.messages
-    ours.timed(way.name, count * CONNECTIONS, lambda topic: way.read(mailbox(topic), count))
+    ours.timed(way.name, count * CONNECTIONS, lambda topic: way.read(subscription_path(topic), count))
 
 
-def _row(ours: Station, way: Way, other: Way) -> Row:
+def _row(ours: Testbed, way: Way, other: Way) -> Row:
     figures = ours.figures
     against = f"{other.name} {figures.rate(other.name):,.0f}/s"
     cost = f"{figures.cost(way.name)}; {other.name} {figures.cost(other.name)}"

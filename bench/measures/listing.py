@@ -1,4 +1,4 @@
-"""The time of a publish while the operator lists a million topics of the same broker, and while nobody does."""
+"""The latency of a publish while the operator lists a million topics of the same broker, and while nobody does."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from statistics import median, quantiles
 
-from bench.harness.measurement import Options, Row, Section, ratio, say, turns
-from bench.harness.processes import BenchError, Cluster
+from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
+from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from bench.loads.client import Answer, Connection, HttpConnection, Script, play, request
-from bench.measures.http import BROKER_FLAGS
 from common.protocol.ops import Op
 
 TOPICS = 1_000_000
 FILLED_AT_ONCE = 100_000
 PUBLISHES = 2_000
-"""In one turn, one after another on one connection."""
+"""Per turn, one after another on one connection."""
 PAGE = 1_000
 ALONE, OTHER, SAME = "nobody lists", "listed by another front", "listed by the same front"
 BODY = b"x" * 100
 
 Times = dict[str, list[list[float]]]
-"""Milliseconds of each publish, a list for each turn."""
+"""Milliseconds per publish, one list per turn."""
 
 
 def measure(options: Options) -> Section:
-    """One broker with two fronts; the publisher talks to the first. Pages of 1,000 are asked for without a pause."""
+    """Measure one broker with two fronts; the publisher uses the first. Pages of 1,000 are listed without a pause."""
     topics = options.amount(TOPICS)
     times: Times = {ALONE: [], OTHER: [], SAME: []}
     pages = dict.fromkeys(times, 0)
@@ -36,17 +35,17 @@ def measure(options: Options) -> Section:
         broker = stack.enter_context(BrokerClient(ours.map, ours.map.brokers[0]))
         for some in _subscriptions(topics):
             broker.run(some)
-        say(f"listing: {topics:,} topics are there")
+        progress(f"listing: {topics:,} topics created")
         publisher = HttpConnection(ours.ports[0])
         listers = {SAME: HttpConnection(ours.ops_ports[0]), OTHER: HttpConnection(ours.ops_ports[1])}
         for connection in (publisher, *listers.values()):
             stack.callback(connection.close)
         for number in range(options.rounds):
-            for name in turns(times, number):
+            for name in round_order(times, number):
                 taken, listed = _turn(publisher, listers.get(name), options.amount(PUBLISHES))
                 times[name].append(taken)
                 pages[name] += listed
-            say(f"listing, round {number + 1}/{options.rounds}")
+            progress(f"listing, round {number + 1}/{options.rounds}")
     section = Section(f"Publish over HTTP while {topics:,} topics are listed, p50 and p99", ALONE, "pages listed")
     section.rows = [_row(name, times, q, pages[name]) for name in (OTHER, SAME) for q in (50, 99)]
     section.data = {"ms": times, "pages": pages, "topics": topics}
@@ -60,7 +59,7 @@ def _subscriptions(topics: int) -> Iterator[list[Item]]:
 
 
 def _turn(publisher: Connection, lister: Connection | None, publishes: int) -> tuple[list[float], int]:
-    """The time of each publish, and how many pages came meanwhile."""
+    """Return the milliseconds of each publish, and the number of pages listed meanwhile."""
     taken: list[float] = []
     pages: list[bytes] = []
 
@@ -88,15 +87,15 @@ def _turn(publisher: Connection, lister: Connection | None, publishes: int) -> t
 
 
 def _ask(cursor: bytes) -> bytes:
-    """The operations port answers to addresses only."""
+    """Build the request for a page. The operations port accepts addresses only as `Host`."""
     more = b"&cursor=" + cursor if cursor else b""
     return b"GET /-/v1/topics?limit=%d%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (PAGE, more)
 
 
 def _cursor(answer: Answer) -> bytes:
-    """Of the page after this one; b"" after the last."""
+    """Return the cursor of the next page; b"" after the last."""
     if answer.status != 200:
-        raise BenchError(f"a page was answered {answer.status}")
+        raise BenchError(f"a page had status {answer.status}")
     found = bytes(answer.body).rpartition(b'"cursor":')[2].partition(b",")[0]
     return b"" if found == b"null" else found.strip(b'"')
 

@@ -1,4 +1,4 @@
-"""How long a broker takes to start from a store with a million messages or subscriptions, and its memory then."""
+"""Start time and memory of a broker on a store with a million messages or subscriptions."""
 
 from __future__ import annotations
 
@@ -9,43 +9,42 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.harness.disk import data_folder, out_of_memory, size_of, sqlite_flags
-from bench.harness.measurement import Options, Row, Section, at_most, say
-from bench.harness.processes import BenchError, Group
+from bench.harness.disk import data_folder, evict_from_page_cache, size_of, sqlite_flags
+from bench.harness.measurement import Options, Row, Section, at_most, progress
+from bench.harness.processes import BROKER_FLAGS, BenchError, Group
 from bench.loads.broker_client import BrokerClient
 from bench.loads.scripts import make_batch
-from bench.measures.http import BROKER_FLAGS
-from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
 from common.cluster.description import describe_local, load_cluster
+from common.units import MIB
 
 AIM = 5.0
-"""Seconds for each million."""
+"""Seconds per million."""
 MILLION = 1_000_000
 TOPICS = 100
-PATIENCE = 120.0
+READY_TIMEOUT_S = 120.0
 """Seconds until a broker must be ready."""
 COMMIT = 10_000
-"""Records of one commit while a store is filled."""
+"""Records per commit while a store is filled."""
 USER = b"user%08d"
-MIB = 1024 * 1024
 
 
 class Case(NamedTuple):
-    """A store full of one thing."""
+    """A store with one kind of content."""
 
     name: str
     records: Callable[[int], Iterator[Record]]
-    """What fills it with so many."""
+    """Returns the records of `count` of them."""
     gauge: str
-    """What of `Loaded` counts them."""
+    """Field of `Loaded` that counts them."""
 
 
 def measure(options: Options) -> Section:
-    """Each store is loaded once a round from the system's memory, and once from the disk."""
-    section = Section("Start of a broker on its store: s until it is ready", "an empty store", "memory; store file")
+    """Load each store once per round from the page cache, and once from the disk."""
+    section = Section("Start of a broker on its store: seconds until ready", "an empty store", "memory; store file")
     count = options.amount(MILLION)
     with data_folder() as empty, Loader(empty) as loader:
         nothing = [loader.load().seconds for _ in range(options.rounds)]
@@ -56,11 +55,11 @@ def measure(options: Options) -> Section:
             rounds = [(loader.load(), loader.load(from_disk=True)) for _ in range(options.rounds)]
             for each in (each for pair in rounds for each in pair):
                 if getattr(each, case.gauge) < count:
-                    raise BenchError(f"of {count} {case.name} the broker has {getattr(each, case.gauge)}")
+                    raise BenchError(f"the broker loaded {getattr(each, case.gauge)} of {count} {case.name}")
             size = size_of(folder)
         seconds, cold = (median(pair[which].seconds for pair in rounds) for which in (0, 1))
         rss = int(median(pair[0].rss for pair in rounds))
-        say(f"loading, {count:,} {case.name}: {seconds:.2f} s, from the disk {cold:.2f} s")
+        progress(f"loading, {count:,} {case.name}: {seconds:.2f} s, from the disk {cold:.2f} s")
         aim, met = at_most(seconds, AIM * count / MILLION)
         shown = f"{seconds:.2f}, from the disk {cold:.2f}"
         remark = f"{rss / MIB:,.0f} MiB; {size / MIB:,.0f} MiB"
@@ -75,13 +74,13 @@ class Loaded(NamedTuple):
 
     seconds: float
     rss: int
-    """Bytes in memory once it is ready."""
+    """Resident bytes when ready."""
     messages: int
     subscriptions: int
 
 
 class Loader(Group):
-    """Brokers that start one after the other from the same store. A context manager."""
+    """Brokers that start one after another from the same store. A context manager."""
 
     def __init__(self, data: Path) -> None:
         super().__init__()
@@ -91,7 +90,7 @@ class Loader(Group):
         self._map = load_cluster(description)
 
     def fill(self, records: Iterator[Record]) -> None:
-        """A new store with what these come to."""
+        """Write the records to a new store."""
         folder = self._data / self._map.brokers[0].id
         folder.mkdir(0o700)
         store = SqliteStore(folder, Owner(self._map.name, folder.name, folder.name), "00000000", 0)
@@ -102,13 +101,13 @@ class Loader(Group):
         store.close()
 
     def load(self, from_disk: bool = False) -> Loaded:
-        """Starts a broker, and stops it when it is ready. Raises `BenchError` where it cannot be ready."""
+        """Start a broker and stop it when it is ready. Raises `BenchError` if it does not become ready."""
         file = self._data / self._map.brokers[0].id / FILE
         if from_disk:
-            out_of_memory(file)
+            evict_from_page_cache(file)
         flags = (f"--run-dir={self.run_dir}", *BROKER_FLAGS, *sqlite_flags(self._data))
         process = self.start("broker", f"--id={file.parent.name}", *flags)
-        seconds, rss = process.ready(PATIENCE), process.rss()
+        seconds, rss = process.ready(READY_TIMEOUT_S), process.rss()
         with BrokerClient(self._map, self._map.brokers[0]) as client:
             gauges = client.stats()
         process.stop()
@@ -116,15 +115,15 @@ class Loader(Group):
 
 
 def _singles(count: int) -> Iterator[Record]:
-    """Each a publish of its own, spread over some topics."""
+    """Yield `count` single messages, spread over the topics."""
     now = time.time_ns() // 1_000_000
     yield from _topics()
     for n in range(count):
-        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, b"", b"%0100d" % n, piece=n + 1)
+        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, Payload(b"", b"%0100d" % n), piece=n + 1)
 
 
 def _batches(count: int) -> Iterator[Record]:
-    """In batches of 1,000."""
+    """Yield `count` messages in batches of 1,000."""
     now = time.time_ns() // 1_000_000
     batch = make_batch(1000, 100)
     step = 4 + batch.size
@@ -132,18 +131,19 @@ def _batches(count: int) -> Iterator[Record]:
     yield from _topics()
     for n in range(count // batch.messages):
         seq = n // TOPICS * batch.messages + 1
-        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, b"", batch.frames, batch.messages, offsets, 0, n + 1)
+        payload = Payload(b"", batch.frames, batch.messages, offsets)
+        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, payload, piece=n + 1)
 
 
 def _subscriptions(count: int) -> Iterator[Record]:
-    """Spread over some topics, of users of their own."""
+    """Yield `count` subscriptions of different users, spread over the topics."""
     yield from _topics()
     for n in range(count):
         yield SubscriptionSet(b"topic%d" % (n % TOPICS), USER % n, 1)
 
 
 def _topics() -> Iterator[Record]:
-    """Each with one subscriber."""
+    """Yield the topics, each with one subscriber."""
     for n in range(TOPICS):
         yield TopicBegan(b"topic%d" % n, n + 1, 1)
         yield SubscriptionSet(b"topic%d" % n, b"u", 1)

@@ -1,6 +1,6 @@
-"""Bytes of memory that subscriptions, topics, messages, leases and what else there may be many of take in a broker.
+"""Memory of a broker per subscription, topic, message, lease and so on.
 
-A broker estimates its memory from constants (`MESSAGE_COST` and its like), which are made from what this measures.
+A broker estimates its memory from constants (such as `MESSAGE_COST`), which are derived from these measurements.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench.harness.measurement import Options, Row, Section, at_most, say
-from bench.harness.processes import Cluster
+from bench.harness.measurement import Options, Row, Section, at_most, progress
+from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
-from bench.measures.http import BROKER_FLAGS
 from broker.state.delayed import DELAYED_COST
 from broker.state.idempotency import KEY_COST
 from broker.state.leases import HELD_COST
@@ -22,41 +21,41 @@ from common.protocol import ops
 from common.protocol.ops import Op
 
 AIM = 300
-"""Bytes of an idle subscription, its names included."""
+"""Bytes of an idle subscription, including its names."""
 BATCH = 64_000
-"""Requests packed at one time."""
+"""Requests packed at a time."""
 USER = b"user%08d"
 
 Items = Callable[[int], Iterator[Item]]
 
 
 class Case(NamedTuple):
-    """Something of which a broker holds many."""
+    """A kind of content that a broker holds in large numbers."""
 
     name: str
     number: int
     items: Items
-    """The requests that make so many of it."""
+    """Returns the requests that create `number` of them."""
     setup: Items | None = None
-    """Requests before the first look at the memory."""
+    """Requests before memory is first read."""
     content: int = 0
-    """Bytes of names or content in each one, which the constants leave out."""
+    """Bytes of names or content of each, which the constants do not include."""
     cost: int = 0
-    """What a broker estimates for each one beside those."""
+    """The broker's estimate for each, in addition."""
     aim: bool = False
 
 
 def measure(options: Options) -> Section:
-    """A fresh broker for each case. With `--quick` an eighth of the number."""
+    """Measure a fresh broker per case. With `--quick` an eighth of the number."""
     section = Section("Resident memory of a broker, each", "the broker's own estimate", data={"cases": []})
     for case in CASES:
         count = options.amount(case.number)
         each = _bytes_each(case, count)
         estimate = case.content + case.cost
-        say(f"memory, {count:,} {case.name}: {each:.0f} bytes each")
+        progress(f"memory, {count:,} {case.name}: {each:.0f} bytes each")
         aim, met = at_most(each, AIM if case.aim else estimate)
         remark = "" if each <= estimate else f"the constant is too low by {each - estimate:.0f}"
-        against = f"{estimate} bytes, of that {case.content} names and content"
+        against = f"{estimate} bytes, {case.content} of them names and content"
         section.rows.append(
             Row(f"{count:,} {case.name}", f"{each:.0f} bytes", against, each / estimate, aim, met, remark)
         )
@@ -66,7 +65,7 @@ def measure(options: Options) -> Section:
 
 def _bytes_each(case: Case, count: int) -> float:
     with Cluster(1, broker_flags=BROKER_FLAGS) as ours, BrokerClient(ours.map, ours.map.brokers[0]) as client:
-        # What the first requests and full queues take once is not of the state.
+        # Warm up: the one-time cost of first requests and full queues is not state.
         client.run([(Op.SUBSCRIBE, b"warm", USER % n, NOTHING) for n in range(5000)])
         client.run([(Op.UNSUBSCRIBE, b"warm", USER % n, NOTHING) for n in range(5000)])
         if case.setup:
@@ -82,7 +81,7 @@ def _send(client: BrokerClient, items: Iterator[Item]) -> None:
 
 
 def _subscriptions(topics: int) -> Items:
-    """Spread over so many topics."""
+    """Subscribe different users, spread over `topics` topics."""
 
     def items(count: int) -> Iterator[Item]:
         return ((Op.SUBSCRIBE, b"topic%06d" % (n % topics), USER % n, NOTHING) for n in range(count))
@@ -99,7 +98,7 @@ def _one_reader(count: int) -> Iterator[Item]:
 
 
 def _messages(topic: bytes, headers: bytes) -> Items:
-    """`topic` may take a number; the bodies differ, as they would."""
+    """Publish different bodies. `topic` may be a format of a number."""
 
     def items(count: int) -> Iterator[Item]:
         for n in range(count):
@@ -114,7 +113,7 @@ def _worker(number: int) -> bytes:
 
 
 def _work(count: int) -> Iterator[Item]:
-    """Workers who have as many messages as each may lease."""
+    """Create workers and as many messages as each may lease."""
     yield from ((Op.SUBSCRIBE, b"topic", _worker(n), NOTHING) for n in range(0, count, LEASES))
     yield from ((Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"")) for _ in range(min(count, LEASES)))
 
@@ -138,9 +137,9 @@ def _keyed(count: int) -> Iterator[Item]:
 
 
 LEASES = 1000
-"""Of one worker; a broker allows no more."""
+"""Per worker; the maximum of a broker."""
 HOUR = 3600 * 1_000_000
-"""In microseconds."""
+"""Microseconds."""
 _HEADERS = b"x" * 40
 _SHARED = SUBSCRIPTION_COST + TOPIC_COST // 100
 CASES = (
@@ -149,7 +148,7 @@ CASES = (
     Case("topics with a subscription", 100_000, _each_topic, None, 23, TOPIC_COST + SUBSCRIPTION_COST),
     Case("messages of one topic", 100_000, _messages(b"topic", b""), _one_reader, 100, MESSAGE_COST),
     Case("messages with headers", 100_000, _messages(b"topic", _HEADERS), _one_reader, 140, MESSAGE_COST),
-    Case("messages, one a topic", 100_000, _messages(b"topic%06d", _HEADERS), _each_topic, 140, MESSAGE_COST),
+    Case("messages, one per topic", 100_000, _messages(b"topic%06d", _HEADERS), _each_topic, 140, MESSAGE_COST),
     Case("leased messages", 100_000, _leases, _work, 0, HELD_COST + LEDGER_COST // LEASES),
     Case("subscriptions with settings", 100_000, _settings, _subscriptions(1), 0, LEDGER_COST),
     Case("delayed messages", 100_000, _delayed, _one_reader, 105, DELAYED_COST),

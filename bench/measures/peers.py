@@ -1,22 +1,22 @@
-"""Other servers that carry messages, where they are installed, beside one front and one broker in the same rounds."""
+"""Other message servers, if installed, compared with one front and one broker in the same rounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench.harness.measurement import Options, Row, Section, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, round_order
 from bench.loads.scripts import fetch_batches, get_each, make_batch, publish_batches, publish_each
-from bench.loads.station import CONNECTIONS, Figures, Station, mailbox
+from bench.loads.testbed import CONNECTIONS, Figures, Testbed, subscription_path
 from bench.rivals import nchan, redis_streams
 from bench.rivals.nchan import NchanPeer
 from bench.rivals.redis_streams import RedisPeer
 
 BATCH = make_batch(1000, 100)
 BATCHES = 200
-"""Of each connection in one round; redis-py has a quarter of it on its only one."""
+"""Per connection and round; redis-py runs a quarter of it on one connection."""
 SINGLES = 4000
-"""Messages of each connection in one round; Nchan has five times as many."""
+"""Messages per connection and round; Nchan runs five times as many."""
 OURS = "Fanmail"
 OUR_BATCHES = f"{OURS} in batches"
 OUR_SINGLES = f"{OURS} one at a time"
@@ -25,14 +25,14 @@ Run = Callable[[], None]
 
 
 def measure(options: Options) -> Section:
-    """A line that says so for a peer that is not installed."""
+    """Measure the installed servers; the table names those that are missing."""
     figures = Figures()
     batches, singles = options.amount(BATCHES), options.amount(SINGLES)
     absent = {"Redis": redis_streams.missing(), "Nchan": nchan.missing()}
     with ExitStack() as stack:
         runs: dict[str, Run] = {}
         if not all(absent.values()):
-            ours = stack.enter_context(Station())
+            ours = stack.enter_context(Testbed())
             ours.figures = figures
         if not absent["Redis"]:
             redis = RedisPeer(stack)
@@ -45,30 +45,30 @@ def measure(options: Options) -> Section:
             runs["Nchan"] = lambda: nchan_peer.run(figures, BATCH.size, singles * 5)
         for run in runs.values():
             run()  # warm
-        figures.forget()
+        figures.clear()
         for number in range(options.rounds if runs else 0):
-            for name in turns(runs, number):
+            for name in round_order(runs, number):
                 runs[name]()
             shown = ", ".join(f"{kind} {rates[-1]:,.0f}" for kind, rates in figures.rates.items())
-            say(f"peers, round {number + 1}/{options.rounds}: {shown}")
-    title = f"Other servers, {BATCH.size}-byte messages, {CONNECTIONS} connections: messages a second"
-    section = Section(title, "the other", "µs of cpu a message", data=figures.raw())
+            progress(f"peers, round {number + 1}/{options.rounds}: {shown}")
+    title = f"Other servers, {BATCH.size}-byte messages, {CONNECTIONS} connections: messages per second"
+    section = Section(title, "the other", "µs of CPU per message", data=figures.raw())
     section.rows = [row for name in absent for row in _rows(name, absent[name], figures)]
     return section
 
 
-def _batches(ours: Station, batches: int) -> None:
+def _batches(ours: Testbed, batches: int) -> None:
     ours.subscribe(ours.topics)
     total = batches * BATCH.messages * CONNECTIONS
     ours.timed(f"{OUR_BATCHES} publish", total, lambda topic: publish_batches(topic, BATCH, batches))
-    ours.timed(f"{OUR_BATCHES} fetch", total, lambda topic: fetch_batches(mailbox(topic), BATCH, batches))
+    ours.timed(f"{OUR_BATCHES} fetch", total, lambda topic: fetch_batches(subscription_path(topic), BATCH, batches))
 
 
-def _singles(ours: Station, singles: int) -> None:
+def _singles(ours: Testbed, singles: int) -> None:
     ours.subscribe(ours.topics)
     total = singles * CONNECTIONS
     ours.timed(f"{OUR_SINGLES} publish", total, lambda topic: publish_each(topic, BATCH.size, singles))
-    ours.timed(f"{OUR_SINGLES} read", total, lambda topic: get_each(mailbox(topic), BATCH.size, singles))
+    ours.timed(f"{OUR_SINGLES} read", total, lambda topic: get_each(subscription_path(topic), BATCH.size, singles))
 
 
 def _rows(peer: str, absent: str, figures: Figures) -> list[Row]:

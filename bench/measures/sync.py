@@ -1,4 +1,4 @@
-"""The commit of the durable store by itself, beside a bare append and fdatasync of as many bytes on the same disk."""
+"""The commit of the durable store, compared with append and fdatasync of as many bytes on the same disk."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from statistics import mean, median, quantiles
 from typing import Any, NamedTuple
 
 from bench.harness.disk import data_folder
-from bench.harness.measurement import Options, Row, Section, ratio, say, turns
+from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.loads.scripts import make_batch
-from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
+from common.units import KIB
 
 TOPIC = b"topic"
 TIME = 1_700_000_000_000
 BATCH = make_batch(1000, 100)
 STORE, BARE = "store", "append, fdatasync"
-KIB = 1024
 WARM = 100
-"""Commits before: the log of the store begins anew after some."""
+"""Commits of the warm-up: the log of the store restarts after some."""
 Times = dict[str, dict[str, list[list[float]]]]
-"""Milliseconds of each commit of each round, by writer and case."""
+"""Milliseconds per commit and round, by writer and case."""
 
 
 class Case(NamedTuple):
@@ -32,11 +32,11 @@ class Case(NamedTuple):
 
     name: str
     commits: int
-    """In one round."""
+    """Per round."""
     pieces: int
-    """In each commit."""
+    """Per commit."""
     messages: int
-    """Messages of a piece: a publish by itself, or a batch."""
+    """Messages per piece: one, or a batch."""
     body: bytes
     offsets: bytes = b""
 
@@ -51,7 +51,7 @@ CASES = (
 
 
 class StoreWriter:
-    """Messages of one topic."""
+    """Writes messages of one topic to the store."""
 
     def __init__(self, folder: Path) -> None:
         self._store = SqliteStore(folder, Owner("bench", "b0"), "00000000", 0)
@@ -62,18 +62,14 @@ class StoreWriter:
         self._piece = 1
 
     def write(self, case: Case) -> float:
-        """One commit; its milliseconds."""
+        """Commit once; return the milliseconds."""
         burst: list[Record] = [
             MessageStored(
                 TOPIC,
                 self._seq + n * case.messages,
                 TIME,
-                b"",
-                case.body,
-                case.messages,
-                case.offsets,
-                0,
-                self._piece + n,
+                Payload(b"", case.body, case.messages, case.offsets),
+                piece=self._piece + n,
             )
             for n in range(case.pieces)
         ]
@@ -88,13 +84,13 @@ class StoreWriter:
 
 
 class BareWriter:
-    """The content alone, at the end of a file."""
+    """Appends the content alone to a file."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def write(self, case: Case) -> float:
-        """One append, synced; its milliseconds."""
+        """Append and sync once; return the milliseconds."""
         content = (case.body + case.offsets) * case.pieces
         began = time.perf_counter()
         os.write(self._file, content)
@@ -106,7 +102,7 @@ class BareWriter:
 
 
 def measure(options: Options) -> Section:
-    """In this process: nothing but the store is measured."""
+    """Measure in this process, so that only the store is measured."""
     times: Times = {name: {case.name: [] for case in CASES} for name in (STORE, BARE)}
     written: dict[str, int] = {case.name: 0 for case in CASES}
     with data_folder() as folder:
@@ -117,13 +113,13 @@ def measure(options: Options) -> Section:
                     writer.write(CASES[-1])
             for number in range(options.rounds):
                 for case in CASES:
-                    for name in turns(writers, number):
+                    for name in round_order(writers, number):
                         before = _written()
                         commits = range(options.amount(case.commits))
                         times[name][case.name].append([writers[name].write(case) for _ in commits])
                         if name == STORE:
                             written[case.name] += _written() - before
-                say(f"sync, round {number + 1}/{options.rounds}")
+                progress(f"sync, round {number + 1}/{options.rounds}")
         finally:
             for writer in writers.values():
                 writer.close()
@@ -131,7 +127,9 @@ def measure(options: Options) -> Section:
 
 
 def _section(times: Times, written: dict[str, int]) -> Section:
-    section = Section("Commit of the durable store, messages of 100 bytes: p50/p99 ms", "append, fdatasync of as much")
+    section = Section(
+        "Commit of the durable store, messages of 100 bytes: p50/p99 ms", "append, fdatasync of as many bytes"
+    )
     for case in CASES:
         rounds, bare = times[STORE][case.name], times[BARE][case.name]
         values = _flat(rounds)
@@ -144,7 +142,7 @@ def _section(times: Times, written: dict[str, int]) -> Section:
 
 
 def percentiles(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """p50 and p99 of all rounds together."""
+    """Return p50 and p99 of all rounds combined."""
     values = _flat(rounds)
     return median(values), quantiles(values, n=100, method="inclusive")[98]
 
@@ -159,6 +157,6 @@ def _shown(rounds: Sequence[Sequence[float]]) -> str:
 
 
 def _written() -> int:
-    """Bytes that this process has given to the system to write, by any means (Linux, proc(5))."""
+    """Return the bytes that this process has passed to write calls (Linux, proc(5))."""
     fields: dict[str, Any] = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(fields["wchar"])

@@ -1,4 +1,4 @@
-"""The small panels of `results.png` with what the broker and large bodies cost."""
+"""Panels of `results.png`: the broker alone, fan-out, memory, large bodies."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from bench.measures import core, fanout
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, OVER_COLOR, PALE_COLOR, thousands
-
-MIB = 1024 * 1024
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, OVER_COLOR, PALE_COLOR, thousands
+from common.units import MIB
 
 
 def draw_core(axes: Axes, data: dict[str, Any]) -> None:
-    """One broker over the wire beside a bare ROUTER."""
+    """Draw a single broker over the wire, and a bare ROUTER."""
     kinds = ["bare", *reversed(core.KINDS)]
-    packings = ((0.2, 64, OURS_COLOR, BARE_COLOR), (-0.2, 1, PALE_COLOR, KEPT_COLOR))
+    packings = ((0.2, 64, OURS_COLOR, BARE_COLOR), (-0.2, 1, PALE_COLOR, LIGHT_COLOR))
     for offset, packed, color, bare_color in packings:
         rates = [median(data["rates"][f"{kind}/{packed}"]) for kind in kinds]
         colors = [bare_color] + [color] * len(core.KINDS)
         bars = axes.barh([place + offset for place in range(len(kinds))], rates, 0.38, color=colors)
         axes.bar_label(bars, [f"{rate / 1000:.0f}k" for rate in rates], padding=3, fontsize=8)
-        axes.barh(0, 0, color=color, label=f"{packed} request{'s' * (packed > 1)} a frame")
+        axes.barh(0, 0, color=color, label=f"{packed} request{'s' * (packed > 1)} per frame")
     axes.axvline(core.AIM, color=AIM_COLOR, linestyle=":", linewidth=2, label=f"aim: {core.AIM // 1000}k")
     shown = [kind.replace("take, nothing there", "take,\nnothing there") for kind in kinds]
     axes.set_yticks(range(len(kinds)), ["bare ROUTER", *shown[1:]])
-    axes.set_title("One broker over the wire: operations a second", loc="left")
+    axes.set_title("One broker over the wire: operations per second", loc="left")
     axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.16))
     axes.xaxis.set_major_formatter(thousands)
     axes.margins(x=0.12)
 
 
 def draw_fanout(axes: Axes, data: dict[str, Any]) -> None:
-    """The time of one publish by subscribers."""
+    """Draw the time of one publish by number of subscribers."""
     names = list(data["us"])
     values = [median(data["us"][name]) for name in names]
     bars = axes.bar([f"{int(name):,}" for name in names], values, 0.6, color=OURS_COLOR)
@@ -48,7 +47,7 @@ def draw_fanout(axes: Axes, data: dict[str, Any]) -> None:
 
 
 def draw_memory(axes: Axes, data: dict[str, Any]) -> None:
-    """What each costs, and the broker's estimate."""
+    """Draw the memory of each kind, and the broker's estimate."""
     cases = data["cases"][::-1]
     for place, case in enumerate(cases):
         over = case["bytes"] > case["estimate"]
@@ -75,7 +74,7 @@ def _short(case: dict[str, Any]) -> str:
 
 
 def draw_large(axes: Axes, data: dict[str, Any]) -> None:
-    """Megabytes a second, and memory."""
+    """Draw megabytes per second, and memory."""
     kinds = ("publish", "read")
     for offset, name, color in ((-0.2, "Fanmail", OURS_COLOR), (0.2, "waitress", BARE_COLOR)):
         values = [median(data["mb_per_second"][f"{name} {kind}"]) for kind in kinds]

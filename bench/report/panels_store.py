@@ -1,4 +1,4 @@
-"""The panels of `results.png` with the durable store."""
+"""Panels of `results.png`: the durable store."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from bench.harness.measurement import ratio
 from bench.measures import loading
 from bench.measures.durable import DURABLE, MEMORY
 from bench.measures.sync import BARE, STORE, percentiles
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, PALE_COLOR, thousands
-
-MIB = 1024 * 1024
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, PALE_COLOR, thousands
+from common.units import MIB
 
 
 def draw_durable(axes: Axes, data: dict[str, Any]) -> None:
-    """The share of memory's rate, and the aims."""
+    """Draw the fraction of the rate in memory, and the aims."""
     names = list(reversed(data["aims"]))
     for place, name in enumerate(names):
         ours, other = (data[store]["rates"][name] for store in (DURABLE, MEMORY))
@@ -31,15 +30,15 @@ def draw_durable(axes: Axes, data: dict[str, Any]) -> None:
         axes.text(max(value, *shares, aim or 0), place, shown, va="center", fontsize=9)
     axes.plot([], [], color=AIM_COLOR, linestyle=":", linewidth=2, label="aim")
     axes.set_yticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
-    axes.set_xlabel("beneath each load the number of connections")
-    axes.set_title("Durable beside in memory: share of its messages a second", loc="left")
+    axes.set_xlabel("below each load: the number of connections")
+    axes.set_title("Durable: fraction of the messages per second in memory", loc="left")
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     axes.set_ylim(-0.6, len(names) + 0.3)
     axes.margins(x=0.35)
 
 
 def draw_sync(axes: Axes, data: dict[str, Any]) -> None:
-    """Milliseconds of a commit by the number of its records."""
+    """Draw the milliseconds of a commit by its number of messages."""
     sizes = list(data["ms"][STORE])
     for offset, name, color in ((-0.2, STORE, OURS_COLOR), (0.2, BARE, BARE_COLOR)):
         for place, size in enumerate(sizes):
@@ -49,16 +48,16 @@ def draw_sync(axes: Axes, data: dict[str, Any]) -> None:
             axes.text(place + offset, p99, f"{p50:.2f}\n{p99:.2f}", ha="center", va="bottom", fontsize=9)
         axes.bar(0, 0, color=color, label={STORE: "commit of the store", BARE: "append and fdatasync"}[name])
     axes.set_xticks(range(len(sizes)), sizes, fontsize=8)
-    axes.set_xlabel("messages of 100 bytes in a commit")
+    axes.set_xlabel("messages of 100 bytes per commit")
     axes.set_title("Commit: ms, p50, p99", loc="left")
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     axes.margins(y=0.3)
 
 
 def draw_loading(axes: Axes, data: dict[str, Any]) -> None:
-    """Seconds until ready."""
+    """Draw the seconds until ready."""
     cases = data["cases"]
-    for offset, key, color in ((-0.2, "seconds", OURS_COLOR), (0.2, "from_disk", KEPT_COLOR)):
+    for offset, key, color in ((-0.2, "seconds", OURS_COLOR), (0.2, "from_disk", LIGHT_COLOR)):
         bars = axes.bar(
             [n + offset for n in range(len(cases))], [median(each[key]) for each in cases], 0.38, color=color
         )
@@ -74,16 +73,16 @@ def draw_loading(axes: Axes, data: dict[str, Any]) -> None:
 
 
 def draw_backlog(axes: Axes, data: dict[str, Any]) -> None:
-    """Memory of the broker and its files over time."""
+    """Draw the memory of the broker and the size of its files over time."""
     times, memory, files = zip(*data["samples"], strict=True)
     axes.plot(times, [each / MIB for each in memory], color=OURS_COLOR, label="memory of the broker, MiB")
     axes.plot(times, [each / MIB for each in files], color=BARE_COLOR, label="its store's files, MiB")
-    axes.axhline(data["memory"] / MIB, color=AIM_COLOR, linestyle=":", linewidth=2, label="ceiling of memory")
+    axes.axhline(data["memory"] / MIB, color=AIM_COLOR, linestyle=":", linewidth=2, label="memory setting")
     axes.set_yscale("log")
     axes.set_ylim(10, max(files) / MIB * 4)
     written = -1.0
     for at, name in data["marks"]:
-        axes.axvline(at, color=KEPT_COLOR, linewidth=1)
+        axes.axvline(at, color=LIGHT_COLOR, linewidth=1)
         close = written >= 0 and at < written + 0.015 * times[-1]
         axes.text(at, max(files) / MIB * (0.6 if close else 3.4), f" {name}", rotation=90, va="top", fontsize=8)
         written = at

@@ -1,4 +1,4 @@
-"""`results.png`: the HTTP loads as grouped bars, and rows of small panels for the rest."""
+"""`results.png`: the HTTP loads as grouped bars, and rows of panels for the rest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from matplotlib.axes import Axes
 
 from bench.harness.measurement import Section
 from bench.measures import http
-from bench.measures.http import KEPT, OURS, OWN_SERVER, WAITRESS
+from bench.measures.http import OURS, OWN_SERVER, WAITRESS, WAITRESS_200
 from bench.report import panels, panels_load, panels_store
-from bench.report.palette import AIM_COLOR, BARE_COLOR, KEPT_COLOR, OURS_COLOR, OWN_COLOR, thousands
+from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, OWN_COLOR, thousands
 
 
 def draw(path: Path, data: dict[str, Section]) -> None:
-    """Draws what was measured of `data`, by the measurement's name; the rest of the panels is left out."""
-    rows = [[name for name in row if name in data] for row in _ROWS]
+    """Draw the panels of the measurements in `data`, by name; others, and those without figures, are left out."""
+    rows = [[name for name in row if name in data and data[name].data.get("rates", True)] for row in _ROWS]
     rows = [row for row in rows if row]
     if not rows:
         return
@@ -33,17 +33,17 @@ def draw(path: Path, data: dict[str, Section]) -> None:
         grid = part.subplots(1, len(row), width_ratios=widths, squeeze=False)[0]
         for name, axes in zip(row, grid, strict=True):
             _PANELS[name].draw(axes, data[name].data)
-    figure.suptitle("Fanmail beside bare programs of the same kind, on one machine, in one run", fontsize=13)
+    figure.suptitle("Fanmail compared with bare programs of the same kind, on one machine, in one run", fontsize=13)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def _http(axes: Axes, data: dict[str, Any]) -> None:
-    colors = {OURS: OURS_COLOR, WAITRESS: BARE_COLOR, KEPT: KEPT_COLOR, OWN_SERVER: OWN_COLOR}
+    colors = {OURS: OURS_COLOR, WAITRESS: BARE_COLOR, WAITRESS_200: LIGHT_COLOR, OWN_SERVER: OWN_COLOR}
     labels = {
         OURS: "Fanmail",
         WAITRESS: "bare Falcon application on waitress",
-        KEPT: "the same, 200 instead of 204: waitress closes after a 204",
+        WAITRESS_200: "the same, 200 instead of 204: waitress closes after a 204",
         OWN_SERVER: "bare Falcon application on our server classes",
     }
     width = 0.2
@@ -61,7 +61,7 @@ def _http(axes: Axes, data: dict[str, Any]) -> None:
                 top = max(top, aim)
             axes.text(x, top, f"{median(rates) / 1000:.1f}k\n{p99:.0f} ms", ha="center", va="bottom", fontsize=8)
     axes.set_xticks(range(len(data["cases"])), [_case_label(case) for case in data["cases"]])
-    axes.set_title("HTTP, 32 connections: requests a second, p99 beneath; line: spread over the rounds", loc="left")
+    axes.set_title("HTTP, 32 connections: requests per second, p99 below; line: range over the rounds", loc="left")
     axes.plot([], [], color=AIM_COLOR, linestyle=":", linewidth=2, label=f"aim: {http.AIM:g} of waitress")
     axes.margins(y=0.18)
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))

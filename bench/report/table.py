@@ -17,7 +17,7 @@ LIBRARIES = ("falcon", "waitress", "pyzmq", "msgspec", "greenlet", "apsw")
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Return what the figures depend on besides the code."""
     return {
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
@@ -27,7 +27,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(sections: Sequence[Section]) -> str:
-    """All lines of all sections, columns aligned within each."""
+    """Return all sections as text, with columns aligned within each."""
     return "\n".join(line for section in sections for line in _lines(section))
 
 
@@ -42,7 +42,7 @@ def _lines(section: Section) -> list[str]:
 
 
 def write_json(path: Path, options: dict[str, Any], sections: Mapping[str, Section]) -> None:
-    """Everything that was measured, round by round."""
+    """Write all figures of all rounds."""
     document = {
         "machine": machine(),
         "options": options,

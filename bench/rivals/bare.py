@@ -1,7 +1,7 @@
-"""`python -m bench.rivals.bare`: what the fronts are compared with, a Falcon application of constant answers.
+"""`python -m bench.rivals.bare`: a Falcon application with constant answers, the baseline of the fronts.
 
-With `--server=waitress` on waitress as it is, with settings like ours; with `--server=fanmail` on our own
-server classes, which shows what the server costs and what the rest of a front does.
+`--server=waitress` runs it on unmodified waitress with settings like ours; `--server=fanmail` runs it on our server
+classes, which separates the cost of the server from that of the rest of a front.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import signal
 from typing import Any
 
 import falcon
-import waitress  # type: ignore[import-untyped]
+import waitress
 
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 from httpfront.hub import Hub
-from httpfront.server.server import FrontServer, ServerOptions
+from httpfront.server.options import ServerOptions
+from httpfront.server.server import FrontServer
 
 THREADS = 32
 CONNECTIONS = 1000
 
 
 class Constant:
-    """GET answers one thing; POST reads its body and answers 200 with nothing."""
+    """GET has a constant answer."""
 
     def __init__(self, answer: str, size: int) -> None:
         self._status = falcon.HTTP_204 if answer == "204" else falcon.HTTP_200
@@ -34,7 +35,7 @@ class Constant:
 
 
 class Sink:
-    """POST reads the body and answers 200 with nothing."""
+    """POST reads the body and answers 200 with an empty body."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
         req.stream.read()
@@ -42,20 +43,20 @@ class Sink:
 
 
 class Ready:
-    """For whoever starts this."""
+    """Readiness check of the harness."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.data = b"ready"
 
 
 def main() -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     die_with_parent()
     parser = argparse.ArgumentParser(prog="bench.rivals.bare")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--server", choices=("waitress", "fanmail"), required=True)
     parser.add_argument("--answer", choices=("200", "204"), default="200", help="status of GET")
-    parser.add_argument("--size", type=int, default=0, help="bytes that GET answers")
+    parser.add_argument("--size", type=int, default=0, help="body size of GET in bytes")
     options = parser.parse_args()
     app: falcon.App[Any, Any] = falcon.App()
     app.add_route("/{topic}/{user}", Constant(options.answer, options.size))

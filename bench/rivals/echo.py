@@ -1,6 +1,6 @@
-"""`python -m bench.rivals.echo ENDPOINT`: a ROUTER that decodes every request and answers each with nothing.
+"""`python -m bench.rivals.echo ENDPOINT`: a ROUTER that decodes every request and answers nil.
 
-It has no state, checks nothing and speaks the same wire: what a broker of this design costs at the least.
+It speaks the same protocol without state or checks: the minimum cost of a broker of this design.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections import defaultdict
 
 import zmq
 
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 from common.protocol import wire
 
 BURST = 256
 
 
 def main() -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     die_with_parent()
     router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
     router.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _answered(router: zmq.Socket[bytes]) -> dict[bytes, list[bytes]]:
-    """The replies to all that has come, by peer."""
+    """Return the replies to all pending requests, by peer."""
     replies: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for _ in range(BURST):
         try:

@@ -1,7 +1,7 @@
 """Nchan, the publish/subscribe module of nginx: single messages, published and read by long poll.
 
-A reader there keeps its own place and says it with each request; messages stay until they are too old or too many.
-Their place is searched for from the oldest on, so that a channel is given few messages here.
+A reader keeps its own position and sends it with each request; messages stay until they are too old or too many. Nchan
+searches for the position from the oldest message on, so channels get few messages here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from bench.harness.processes import BenchError, Group
 from bench.harness.wires import free_port
 from bench.loads.client import HttpConnection, Script, play, request
-from bench.loads.station import CONNECTIONS, Figures
+from bench.loads.testbed import CONNECTIONS, Figures
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 DEPTH = 250
-"""Messages of one channel; with 20,000 reading takes 20 times as long."""
+"""Messages per channel; with 20,000 reading takes 20 times as long."""
 _CONFIGURATION = """
 load_module {module};
 daemon off;
@@ -54,14 +54,14 @@ http {{
 
 
 def missing() -> str:
-    """Why this cannot be measured, or nothing."""
+    """Return why this cannot be measured, or ""."""
     if not shutil.which("nginx"):
         return "nginx is not installed"
     return "" if MODULE.exists() else "libnginx-mod-nchan is not installed"
 
 
 class NchanPeer:
-    """One nginx process. Each connection has channels of its own, new ones each time."""
+    """One nginx process. Each connection has its own channels, new ones per run."""
 
     def __init__(self, stack: ExitStack) -> None:
         group = stack.enter_context(Group())

@@ -1,7 +1,7 @@
 """Redis Streams under the same loads: pipelines of XADD, and XREADGROUP without acknowledgement.
 
-Once with prebuilt requests over sockets, as the load of a front has them, which shows the server; and once through
-redis-py, which shows what a Python program gets.
+Once with prebuilt requests over sockets, as in the load of a front, which measures the server; and once through
+redis-py, which measures what a Python program gets.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from bench.harness.processes import BenchError, Group
 from bench.harness.wires import free_port
 from bench.loads.client import Answer, Connection, Script, play
 from bench.loads.scripts import Batch
-from bench.loads.station import CONNECTIONS, Figures
+from bench.loads.testbed import CONNECTIONS, Figures
 
 GROUP = "readers"
 _END = b"$5\r\n-end-\r\n"
 
 
 def missing() -> str:
-    """Why this cannot be measured, or nothing."""
+    """Return why this cannot be measured, or ""."""
     return "" if shutil.which("redis-server") else "redis-server is not installed"
 
 
 class RespConnection(Connection):
-    """Speaks RESP. Every request ends with an ECHO, which tells where its answers end."""
+    """RESP. Every request ends with an ECHO, whose answer marks the end."""
 
     def _cut(self, filled: int) -> Answer | None:
         if self._buffer[max(0, filled - len(_END)) : filled] != _END:
@@ -43,7 +43,7 @@ class RespConnection(Connection):
 
 
 class RedisPeer:
-    """A Redis in memory only. Each connection has a stream of its own, with one group of readers."""
+    """A Redis server without persistence. Each connection has its own stream with one consumer group."""
 
     def __init__(self, stack: ExitStack) -> None:
         group = stack.enter_context(Group())
@@ -55,22 +55,22 @@ class RedisPeer:
         self._connections = [stack.enter_context(closing(RespConnection(port))) for _ in range(CONNECTIONS)]
 
     def run(self, figures: Figures, batch: Batch, batches: int) -> None:
-        """Prebuilt requests: so many batches of each connection."""
+        """Run `batches` batches per connection from prebuilt requests."""
         streams = [b"s%d" % number for number in range(CONNECTIONS)]
-        self._anew(streams)
+        self._create_streams(streams)
         total = CONNECTIONS * batches * batch.messages
         for kind, script in (("Redis publish", _publish), ("Redis fetch", _fetch)):
             scripts = [script(stream, batch, batches) for stream in streams]
             figures.timed(kind, total, self._watched, partial(play, self._connections, scripts))
 
     def run_library(self, figures: Figures, batch: Batch, batches: int) -> None:
-        """Through redis-py, over one connection."""
-        self._anew([b"s"])
+        """Run through redis-py over one connection."""
+        self._create_streams([b"s"])
         total = batches * batch.messages
         for kind, load in (("redis-py publish", self._add_all), ("redis-py fetch", self._read_all)):
             figures.timed(kind, total, self._watched, partial(load, batch, batches))
 
-    def _anew(self, streams: list[bytes]) -> None:
+    def _create_streams(self, streams: list[bytes]) -> None:
         self._client.flushall()
         for stream in streams:
             self._client.xgroup_create(stream, GROUP, mkstream=True)
@@ -115,4 +115,4 @@ def _command(*parts: bytes) -> bytes:
 
 def _expect(found: int, batch: Batch) -> None:
     if found != batch.messages:
-        raise BenchError(f"Redis gave {found} messages or ids, {batch.messages} were expected")
+        raise BenchError(f"Redis returned {found} messages or ids, expected {batch.messages}")

@@ -9,19 +9,20 @@ from collections.abc import Callable, Sequence
 import zmq
 
 from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import SLOW
 from broker.records import Record
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
-from broker.server.peers import Outgoing, Peers, pack_groups
-from broker.store.backup_job import Backups
+from broker.server.peers import Peers
+from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
+from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
-from common.process.start import drain_fd
-from common.protocol import wire
+from common.protocol import stats, wire
 from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
@@ -31,8 +32,8 @@ BURST = 256
 BURST_BYTES = 32 * 1024 * 1024
 TICK = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
-UNTIDY_TICK = 100
-"""The same while the store has much to tidy up."""
+RECLAIM_TICK = 100
+"""The same while the store has much space to reclaim."""
 BLOCKED_TICK = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
@@ -48,7 +49,7 @@ class Server:
         clock: Clock,
         wake_fd: int,
         reload_map: Callable[[], ClusterMap | None],
-        backups: Backups | None = None,
+        backups: BackupJobs | None = None,
         goodbye_timeout: float = 0.0,
         look_around: Callable[[], object] = lambda: None,
     ) -> None:
@@ -149,9 +150,9 @@ class Server:
 
     def _store_work(self) -> None:
         """What the store does between the bursts."""
-        self._dispatcher.core.state.room = self._store.room()
+        self._dispatcher.core.room = self._store.writable_bytes()
         if self._backups is not None:
-            self._backups.turn()
+            self._backups.step()
 
     def _work(self, burst: list[list[bytes]]) -> None:
         began, self._committing = self._clock.now(), 0
@@ -208,7 +209,7 @@ class Server:
         self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
-        for group in pack_groups(outgoing):
+        for group in wire.group_messages(outgoing):
             packed, body = [each.packed for each in group], group[0].body
             head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
             self._send(peer_id, [head] if body is None else [head, body], group)
@@ -216,14 +217,14 @@ class Server:
     def _head(self, packed: list[bytes], sent: int) -> bytes:
         it = self._dispatcher
         clock = self._clock.now().mono
-        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.map.epoch, packed, sent)
+        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.ownership.map.epoch, packed, sent)
 
     def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
         """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
         if not self._peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
             return
         if not self._peers.keep(peer_id, frames, [each.request_id for each in replies]):
-            self._dispatcher.counters["replies.dropped"] += 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += 1
 
     def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
         """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
@@ -235,7 +236,7 @@ class Server:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._log.dropped(each.request_id for each in replies)
-            self._dispatcher.counters["replies.dropped"] += self._peers.forget(peer_id) or 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += self._peers.forget(peer_id) or 1
         return True
 
     def _retry_blocked(self) -> None:
@@ -253,17 +254,18 @@ class Server:
             self._read_description()
         if now.mono < self._next_housekeeping:
             return
-        self._tick = UNTIDY_TICK if self._store.tidy() else TICK
+        self._tick = RECLAIM_TICK if self._store.reclaim() else TICK
         self._next_housekeeping = now.mono + self._tick * 1000
         self._look_around()
         if self._backups is not None:
-            self._backups.tidy(now.mono)
-        self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        self._dispatcher.counters["log.dropped"] = dropped_lines()
-        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
+            self._backups.expire(now.mono)
+        self._dispatcher.counters[stats.REPLIES_DROPPED] += self._peers.forget_silent(now.mono)
+        self._dispatcher.counters[stats.LOG_LINES_DROPPED] = dropped_lines()
+        self._log.report_dropped(self._dispatcher.counters[stats.REPLIES_DROPPED])
         self._listener.report(now.mono)
-        if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
-            self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+        ownership = self._dispatcher.ownership
+        if ownership.newest_seen > max(ownership.map.epoch, self._refused_epoch):
+            ownership.newest_seen = ownership.map.epoch
             self._read_description()
 
     def _read_description(self) -> None:
@@ -272,7 +274,8 @@ class Server:
         if newer is None:
             return
         self._listener.admit(newer.fronts)
-        if newer.epoch > self._dispatcher.map.epoch and not self._dispatcher.change_map(newer):
+        ownership, topics = self._dispatcher.ownership, self._dispatcher.core.state.names
+        if newer.epoch > ownership.map.epoch and not ownership.change_map(newer, topics):
             self._refused_epoch = newer.epoch  # not looked at again every turn
 
     def _start_drain(self, mono: int) -> None:

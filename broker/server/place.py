@@ -6,7 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import StartError
-from common.process.run_dir import Keeper, hold_lock, write_file
+from common.process.folders import write_file
+from common.process.locks import hold_lock
+from common.process.run_dir import Keeper
 
 
 class Place:

@@ -1,4 +1,4 @@
-"""The messages of one user that were handed out under a lease and are not done (section 5 of `docs/http-api.md`).
+"""The messages of one user that were handed out under a lease and are not done (`docs/http-api.md`).
 
 leased   --its time is up, or given back-->  waiting    to be handed out again, before newer messages
 leased   --given back with a delay-->        delayed    the same, but not before its time
@@ -12,10 +12,12 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from broker.letter import LETTER_COST, Letter
+from broker.records import Letter
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
+LETTER_COST = 320
+"""Bytes of memory of a letter beside its content."""
 HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
 

@@ -6,16 +6,17 @@ import logging
 import re
 from dataclasses import dataclass
 
-from broker.store.base import Backup, Store, StoreError
+from broker.errors import StoreError
+from broker.store.base import Backup, Store
 from common.errors import FanmailError
 from common.protocol import ops
 
 log = logging.getLogger("fanmail.broker")
 
 _NAME = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
-KEEP = 10_000_000
+KEEP_US = 10_000_000
 """Microseconds that a copy is kept for somebody who does not ask for it any more."""
-MOST = 16
+MAX_COPIES = 16
 """Copies that are remembered at a time."""
 
 
@@ -41,12 +42,12 @@ class _Copy:
             self.backup = None
 
 
-class Backups:
+class BackupJobs:
     """Copies of one store, one being made at a time. A copy that fails harms nothing but itself. One that nobody asks
     for is removed, complete or not: who made it asks until it is complete, and then takes it away.
     """
 
-    def __init__(self, store: Store, keep: int = KEEP) -> None:
+    def __init__(self, store: Store, keep: int = KEEP_US) -> None:
         """`keep` in microseconds."""
         self._store = store
         self._keep = keep
@@ -64,7 +65,7 @@ class Backups:
             raise FanmailError("backup-failed", "the name of a copy is backup-<letters and digits>.db")
         copy = self._copies.get(name)
         if copy is None:
-            if self._making is not None or len(self._copies) >= MOST:
+            if self._making is not None or len(self._copies) >= MAX_COPIES:
                 raise FanmailError("backup-failed", "another copy is being made, or many were just now: try later")
             copy = self._copies[name] = self._begin(name)
         copy.asked = True
@@ -72,12 +73,12 @@ class Backups:
             raise FanmailError("backup-failed", copy.failed)
         return ops.BackupProgress(copy.path, *copy.pages, copy.done)
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Copies some more."""
         copy = self._making
         if copy is None or copy.backup is None:
             return
-        if self._store.room() < 0:
+        if self._store.writable_bytes() < 0:
             self._end(copy, "the disk is nearly full")
             return
         try:
@@ -89,7 +90,7 @@ class Backups:
         if copy.done:
             self._making = None
 
-    def tidy(self, now: int) -> None:
+    def expire(self, now: int) -> None:
         """Removes what nobody has asked for of late. To be called when all that came in has been answered; `now` is a
         reading of the monotonic clock in microseconds.
         """
@@ -108,7 +109,7 @@ class Backups:
             self._end(self._making, "the broker is stopping")
 
     def _begin(self, name: str) -> _Copy:
-        if self._store.room() < 0:
+        if self._store.writable_bytes() < 0:
             return _Copy(failed="the disk is nearly full")
         try:
             path, backup = self._store.backup(name)

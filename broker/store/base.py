@@ -6,44 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from broker.records import Record
+from broker.records import Content, Record
 from common.clock import Mark
 
-ENDLESS = 2**62
+UNLIMITED_BYTES = 2**62
 """Bytes that never run out."""
 
 
-class StoreError(Exception):
-    """The store cannot go on: the broker answers nobody, exits with this text and starts from what is stored."""
-
-
-class UnusableStoreError(StoreError):
-    """The store cannot be trusted, or is not for this broker: nothing is changed, and the broker does not start."""
-
-
-class DamagedError(Exception):
-    """A stored message is not what was written: it is set aside, and the others are served."""
-
-
-class EmptyStoreError(UnusableStoreError):
-    """There is nothing in the file: a first start has not come to its end, or the store is lost."""
-
-
-class Lost(NamedTuple):
+class LostMessage(NamedTuple):
     """A dead letter or delayed publish that could not be read when the store was loaded."""
 
     id: str
     """Of the message; of a delayed publish, its number."""
     messages: int
     reason: str
-
-
-class Content(NamedTuple):
-    """What a piece says, as `Piece` has it."""
-
-    headers: bytes
-    offsets: bytes
-    body: bytes
 
 
 class Backup(Protocol):
@@ -75,7 +51,7 @@ class Store(Protocol):
     synced: int
     """Microseconds that the last commit waited for the disk, where `durable`."""
 
-    lost: Sequence[Lost]
+    lost: Sequence[LostMessage]
     """What was found damaged by `load`, which left it out."""
 
     def load(self) -> Iterator[Record]:
@@ -98,11 +74,11 @@ class Store(Protocol):
         """
         ...
 
-    def room(self) -> int:
+    def writable_bytes(self) -> int:
         """Bytes that may be written before publishing is to be refused; below 0 where it is too late."""
         ...
 
-    def tidy(self) -> bool:
+    def reclaim(self) -> bool:
         """Gives back some of the space that is not needed any more. Called several times a second; bounded. Whether
         there is much more to do, so that it is worth to be called soon again.
         """

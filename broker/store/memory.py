@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from broker.records import Record, StoreOpened
-from broker.store.base import ENDLESS, Backup, Content, Lost, StoreError
+from broker.errors import StoreError
+from broker.records import Content, Record, StoreOpened
+from broker.store.base import UNLIMITED_BYTES, Backup, LostMessage
 from common.clock import NEW, Mark
 
 
@@ -15,7 +16,7 @@ class MemoryStore:
 
     durable = False
     synced = 0
-    lost: Sequence[Lost] = ()
+    lost: Sequence[LostMessage] = ()
     clock = NEW
 
     def __init__(self, store_id: str) -> None:
@@ -32,11 +33,11 @@ class MemoryStore:
         """There is nothing to read: all is in the state."""
         raise StoreError("the memory store keeps no bodies")
 
-    def room(self) -> int:
+    def writable_bytes(self) -> int:
         """The memory has a ceiling of its own."""
-        return ENDLESS
+        return UNLIMITED_BYTES
 
-    def tidy(self) -> bool:
+    def reclaim(self) -> bool:
         """Nothing to do."""
         return False
 

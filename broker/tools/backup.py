@@ -17,14 +17,15 @@ from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from broker.store.sqlite.files import FILE, family, remove_family, sync
+from broker.store.sqlite.files import FILE, database_files, remove_database, sync
 from broker.tools.control import Control
 from common import config
-from common.cluster.description import ClusterMap, load_cluster
+from common.cluster.description import description_path, load_cluster
+from common.cluster.slots import ClusterMap
 from common.config import StartBrokersSettings
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair, check_front, front_pair
-from common.process.start import INTERRUPTED, description_path, run_main
+from common.process.start import INTERRUPTED, run_main
 from common.protocol import ops
 from common.protocol.ops import Op
 
@@ -47,7 +48,7 @@ def main() -> int:
     target = Path(arguments.target).absolute()
     ids = list(dict.fromkeys(settings.ids)) or [broker.id for broker in cluster.brokers]
     for broker_id in ids:
-        for there in family(target / broker_id / FILE):
+        for there in database_files(target / broker_id / FILE):
             raise StartError(f"{there}: there is a copy already, or a part of one")
     try:
         for broker_id in ids:
@@ -79,7 +80,7 @@ def _move(copy: Path, folder: Path) -> None:
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
         half = folder / (FILE + ".part")
-        remove_family(half)
+        remove_database(half)
         try:
             copy.rename(half)
         except OSError as error:

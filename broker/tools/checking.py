@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.records import MisfitError
+from broker.errors import DamagedError, MisfitError, UnusableStoreError
 from broker.state.state import State
 from broker.state.topic import Topic
-from broker.store.base import DamagedError, Lost, UnusableStoreError
+from broker.store.base import LostMessage
 from broker.store.sqlite.inspection import Inspection
 
 NAMED = 5
@@ -47,11 +47,11 @@ def check(inspection: Inspection) -> Damage | None:
     return None
 
 
-def _lost(inspection: Inspection, topic: Topic) -> list[Lost]:
+def _lost(inspection: Inspection, topic: Topic) -> list[LostMessage]:
     lost = []
     for piece in topic.pieces(topic.head_seq) if topic.messages else ():
         try:
             inspection.read(piece.id)
         except DamagedError as error:
-            lost.append(Lost(f"{topic.epoch}-{piece.first}", piece.count, str(error)))
+            lost.append(LostMessage(f"{topic.epoch}-{piece.first}", piece.count, str(error)))
     return lost

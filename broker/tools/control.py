@@ -10,7 +10,7 @@ from typing import Any, Self
 import zmq
 from msgspec import Struct
 
-from common.cluster.description import ClusterMap
+from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire

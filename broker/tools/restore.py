@@ -14,14 +14,26 @@ from typing import NamedTuple
 
 import configargparse
 
-from broker.store.base import UnusableStoreError
-from broker.store.sqlite.copying import copy_anew
-from broker.store.sqlite.files import FILE, LOCK, MARKER, family, mark, nothing_in, remove_family, sync, traces
+from broker.errors import UnusableStoreError
+from broker.store.sqlite.clone import clone_store
+from broker.store.sqlite.files import (
+    DAMAGE_MARKER,
+    FILE,
+    LOCK,
+    database_files,
+    describe_missing,
+    remove_database,
+    sync,
+    traces,
+    write_store_id,
+)
 from broker.store.sqlite.inspection import inspect
 from broker.tools.checking import check as check_store
 from common.errors import StartError
-from common.process.run_dir import lock_file, lock_to_look, private_dir
+from common.process.folders import private_dir
+from common.process.locks import lock_file, lock_to_look
 from common.process.start import INTERRUPTED, run_main
+from common.version import add_version
 
 PROG = "restore"
 
@@ -43,6 +55,7 @@ def main() -> int:
     or is killed later, a broker whose copy is not in its place does not start.
     """
     parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split("\n\n")[1])
+    add_version(parser)
     parser.add_argument("copy", metavar="COPY", help="directory that bin/backup made")
     parser.add_argument("data", metavar="DATA", help="the --data of the brokers, which must not run")
     arguments = parser.parse_args(sys.argv[1:])
@@ -53,12 +66,12 @@ def main() -> int:
     try:
         for each in sorted(source.iterdir()):
             if traces(each / FILE) and not (each / FILE).exists():
-                raise StartError(nothing_in(each / FILE))
+                raise StartError(describe_missing(each / FILE))
         for each in copies:
             check(each, data / each.parent.name / FILE)
         targets = {each: prepare(data / each.parent.name) for each in copies}
         for copy, target in targets.items():
-            copy_anew(copy, target.half, target.store_id)
+            clone_store(copy, target.half, target.store_id)
         for copy, target in targets.items():
             target.half.replace(target.path)
             sync(target.path)
@@ -79,7 +92,7 @@ def check(copy: Path, path: Path) -> None:
         damage = check_store(inspection)
     if damage:
         print(f"{PROG}: {copy}: {damage}; a broker serves the others", file=sys.stderr)
-    for there in family(path):
+    for there in database_files(path):
         what = "a store" if there == path else "what belongs to a store that was here"
         raise StartError(f"{there}: there is {what} already; it is not replaced: move it away first")
 
@@ -88,9 +101,9 @@ def prepare(folder: Path) -> Target:
     """Locks the folder and marks it with the id of the store to be: from now on no broker begins an empty one there."""
     target = Target(private_dir(folder, "store directory") / FILE, secrets.token_hex(4))
     lock_file(target.path.with_name(LOCK))
-    remove_family(target.half)
-    target.path.with_name(MARKER).unlink(missing_ok=True)  # it tells of the store that was here
-    mark(target.path.parent, target.store_id)
+    remove_database(target.half)
+    target.path.with_name(DAMAGE_MARKER).unlink(missing_ok=True)  # it tells of the store that was here
+    write_store_id(target.path.parent, target.store_id)
     return target
 
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import zmq
 
-from common.cluster.description import FRONT, BrokerAddress, ClusterMap, is_ipv6, is_key
+from common.cluster.description import FRONT, is_ipv6, is_key
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.errors import StartError
 from common.toml_file import parse_toml
 

@@ -26,3 +26,13 @@ def free_descriptors() -> int:
     """How many more files this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft - (len(os.listdir("/proc/self/fd")) - 1)  # one is that of the listing
+
+
+def drain_fd(fd: int) -> None:
+    """Reads a non-blocking pipe empty."""
+    while True:
+        try:
+            if len(os.read(fd, 4096)) < 4096:
+                return
+        except BlockingIOError:
+            return

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.clock import SystemClock
-from common.process.run_dir import SUPERVISOR, LostLockError
-from common.process.start import NOTIFY_SOCKET, READY_FD, announce_ready, announce_stopping, on_hangup
+from common.process.environment import NOTIFY_SOCKET, READY_FD, SUPERVISOR
+from common.process.locks import LostLockError
+from common.process.readiness import announce_ready, announce_stopping, on_hangup
 
 FIRST_DELAY, MOST_DELAY = 0.2, 5.0
 """Seconds before a child that died is started again: the first time, and the most after doubling."""

@@ -157,7 +157,7 @@ class PeekedAll(Struct, array_like=True):
     messages: list[Peeked]
 
 
-class Drain(Struct, array_like=True):
-    """Whether the broker takes no publishes and no new subscriptions; forgotten when it starts again."""
+class Pause(Struct, array_like=True):
+    """Pause or resume the broker. While paused it refuses publishes and new subscriptions; a restart resumes it."""
 
     on: bool

@@ -13,11 +13,11 @@ from msgspec import Meta, Struct
 
 from common.protocol.admin_ops import ChangeTopic as ChangeTopic
 from common.protocol.admin_ops import DescribeTopic as DescribeTopic
-from common.protocol.admin_ops import Drain as Drain
 from common.protocol.admin_ops import Ended as Ended
 from common.protocol.admin_ops import EndTopic as EndTopic
 from common.protocol.admin_ops import ListTopics as ListTopics
 from common.protocol.admin_ops import ListUsers as ListUsers
+from common.protocol.admin_ops import Pause as Pause
 from common.protocol.admin_ops import Peek as Peek
 from common.protocol.admin_ops import Peeked as Peeked
 from common.protocol.admin_ops import PeekedAll as PeekedAll
@@ -81,7 +81,7 @@ class Op(IntEnum):
     USER = 35
     PEEK = 36
     PURGE = 37
-    DRAIN = 38
+    PAUSE = 38
     DELAYED_TOPICS = 39
     DELAYED = 40
     DELAYED_END = 41
@@ -279,7 +279,7 @@ OPS: dict[Op, OpSpec] = {
     Op.USER: OpSpec(Nothing, UserRow, on_user=True),
     Op.PEEK: OpSpec(Peek, PeekedAll, on_user=True),
     Op.PURGE: OpSpec(Nothing, Counted, on_user=True),
-    Op.DRAIN: OpSpec(Drain, Nothing, on_topic=False),
+    Op.PAUSE: OpSpec(Pause, Nothing, on_topic=False),
     Op.DELAYED_TOPICS: OpSpec(ListDelayedTopics, DelayedTopicPage, on_topic=False),
     Op.DELAYED: OpSpec(ListDelayed, DelayedPage),
     Op.DELAYED_END: OpSpec(EndDelayed, Counted),

@@ -10,10 +10,13 @@ import configargparse
 
 from common.config import FrontSettings, Settings
 from common.errors import StartError
+from common.process.front_ports import await_fronts, check_ports, ports_of
 from common.process.log import setup_logging
 from common.process.log_queue import LogQueue
-from common.process.start import await_fronts, check_ports, die_with_parent, how_many, ports_of, run_service
+from common.process.readiness import die_with_parent
+from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
+from common.version import add_version
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
@@ -104,6 +107,7 @@ def _options(argv: list[str]) -> Any:
         description="Starts brokers and fronts on this host and shows how to use them. Ctrl-C stops them. "
         "FANMAIL_* variables reach both; bin/start-brokers --help and bin/start-fronts --help list them.",
     )  # fmt: skip
+    add_version(parser)
     parser.add_argument(
         "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
         help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",

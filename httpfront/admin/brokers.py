@@ -11,8 +11,8 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.version import VERSION
-from httpfront.admin.metrics import SCRAPE_TIMEOUT, broker_stats
-from httpfront.api.health import render
+from httpfront.admin.metrics import SCRAPE_TIMEOUT_S, broker_stats
+from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 
@@ -29,22 +29,23 @@ class BrokersResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Each with its gauges and counters (`stats`), empty where it does not answer."""
         read_parameters(req, {})
-        stats = broker_stats(self._gateway, SCRAPE_TIMEOUT)
+        stats = broker_stats(self._gateway, SCRAPE_TIMEOUT_S)
         slots = self._gateway.slots()
         render(
             resp,
             {
                 "brokers": [
                     {
-                        "id": link.broker,
-                        "up": link.broker in stats,
-                        "loading": link.loading,
-                        "draining": bool(stats.get(link.broker, {}).get("refusing", 0)),
-                        "slots": slots.get(link.broker, 0),
-                        "round_trip": link.round_trip,
-                        "stats": stats.get(link.broker, {}),
+                        "id": status.broker,
+                        "up": status.broker in stats,
+                        "loading": status.loading,
+                        "paused": (paused := bool(stats.get(status.broker, {}).get("refusing", 0))),
+                        "draining": paused,  # the name of `paused` before 0.2.0
+                        "slots": slots.get(status.broker, 0),
+                        "round_trip": status.round_trip,
+                        "stats": stats.get(status.broker, {}),
                     }
-                    for link in self._gateway.links()
+                    for status in self._gateway.statuses()
                 ]
             },
         )
@@ -52,9 +53,9 @@ class BrokersResource:
     on_head = on_get
 
 
-class DrainResource:
-    """PUT: a broker takes no publishes and no new subscriptions, and goes on serving the rest; DELETE ends that. A
-    broker that starts again has forgotten it.
+class PauseResource:
+    """PUT pauses a broker: it refuses publishes and new subscriptions, and serves everything else. DELETE resumes it. A
+    restart of the broker resumes it too.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -70,10 +71,10 @@ class DrainResource:
         read_parameters(req, {})
         if broker not in self._gateway.brokers():
             raise FanmailError("no-broker", "the cluster has no broker of this id")
-        answer = self._gateway.ask_all(Op.DRAIN, ops.Drain(on), 2.0, [broker])[broker]
+        answer = self._gateway.ask_all(Op.PAUSE, ops.Pause(on), 2.0, [broker])[broker]
         if isinstance(answer, FanmailError):
             raise answer
-        render(resp, {"id": broker, "draining": on})
+        render(resp, {"id": broker, "paused": on, "draining": on})
 
 
 class ConfigResource:

@@ -1,4 +1,4 @@
-"""What travels with a message: the kept headers, and `Msg-*` on the way out (section 3 of `docs/http-api.md`).
+"""What travels with a message: the kept headers, and `Msg-*` on the way out (`docs/http-api.md`).
 
 The broker stores the kept headers as one opaque piece of bytes: "" for none, else a MessagePack array of
 [name, value] in the order of their names, values as latin-1 text, which gives the bytes back unchanged.
@@ -22,7 +22,7 @@ MAX_BYTES = 8 * 1024
 """Names and values together."""
 DEFAULT_TYPE = "application/octet-stream"
 
-HARMLESS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
+SAFE_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
 """With every message: a browser that shows it takes it for what its publisher said, in an origin of its own and without
 scripts.
 """
@@ -78,7 +78,7 @@ def present_message(message: ops.Message, resp: falcon.Response) -> None:
             ("Msg-Time", rfc3339(message.time)),
             ("Msg-Attempt", str(message.attempt)),
             ("Msg-Pending", str(message.pending)),
-            *HARMLESS,
+            *SAFE_HEADERS,
         )
     )
 

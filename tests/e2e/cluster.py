@@ -26,7 +26,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import zmq
 
-from common.cluster.description import DESCRIPTION, MAX_IPC_PATH, ClusterMap, describe_local, load_cluster
+from common.cluster.description import DESCRIPTION, MAX_IPC_PATH, describe_local, load_cluster
+from common.cluster.slots import ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from tests.e2e.curve import describe, make_keys, options_for, pair_of

@@ -233,19 +233,20 @@ def test_settings_of_a_topic_outlive_a_restart(start_cluster: StartCluster) -> N
         assert operator.call("PATCH", f"/topics/t?{query}").code == "bad-parameter", query
 
 
-def test_brokers_and_a_drain_that_a_restart_forgets(small: Cluster, operator: Operator) -> None:
+def test_brokers_and_a_pause_that_a_restart_ends(small: Cluster, operator: Operator) -> None:
     front = small.fronts[0]
     web = front.web
-    topic, other = small.topic("b0", "drained"), small.topic("b1", "open")
+    topic, other = small.topic("b0", "paused"), small.topic("b1", "open")
     web.subscribe(topic, "u")
     web.publish(topic, b"x")
-    assert operator.ask("/brokers/b0/drain", "PUT") == {"id": "b0", "draining": True}
+    assert operator.ask("/brokers/b0/pause", "PUT") == {"id": "b0", "paused": True, "draining": True}
     b0, b1 = operator.ask("/brokers")["brokers"]
-    assert (b0["id"], b0["up"], b0["draining"], b0["slots"] + b1["slots"]) == ("b0", True, True, 1024)
-    assert (b1["draining"], b0["stats"]["messages"]) == (False, 1)
+    assert (b0["id"], b0["up"], b0["paused"], b0["slots"] + b1["slots"]) == ("b0", True, True, 1024)
+    assert (b1["paused"], b0["stats"]["messages"]) == (False, 1)
     assert b0["round_trip"] > 0
     for answer in (web.publish(topic, b"y"), web.subscribe(topic, "new")):
-        assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "draining", "1")
+        assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "paused", "1")
+        assert json.loads(answer.body)["title"] == "The operator has paused the broker"
     assert web.subscribe(topic, "u").status == 200
     assert web.take(topic, "u").body == b"x"
     assert web.publish(other, b"y").status == 200
@@ -256,11 +257,11 @@ def test_brokers_and_a_drain_that_a_restart_forgets(small: Cluster, operator: Op
     small.kill_broker("b0")
     wait_for(front.ready, "the broker to be back")
     assert web.subscribe(topic, "u").status == 200
-    assert operator.call("PUT", "/brokers/b9/drain").code == "no-broker"
-    assert operator.call("GET", "/brokers/b0/drain").status == 405
+    assert operator.call("PUT", "/brokers/b9/pause").code == "no-broker"
+    assert operator.call("GET", "/brokers/b0/pause").status == 405
     small.brokers["b1"].kill()
     wait_for(lambda: not front.ready())
-    assert operator.call("PUT", "/brokers/b1/drain").code == "broker-down"
+    assert operator.call("PUT", "/brokers/b1/pause").code == "broker-down"
     assert operator.ask("/topics")["missing"] == ["b1"]
     assert [each["up"] for each in operator.ask("/brokers")["brokers"]] == [True, False]
 

@@ -30,7 +30,7 @@ def text(page: str, id_: str) -> str:
 
 
 def busy(start_cluster: StartCluster) -> Cluster:
-    """Slow readers, a dead letter, and a broker that is drained."""
+    """Slow readers, a dead letter, and a broker that is paused."""
     cluster = start_cluster(brokers=3, fronts=1)
     web = cluster.fronts[0].web
     evil = "%3Cimg%20src=x%20onerror=document.title='hacked'%3E"
@@ -46,7 +46,7 @@ def busy(start_cluster: StartCluster) -> Cluster:
     receipt = web.call("GET", "/mail/worker?lease=30").headers["Msg-Receipt"]
     web.call("PATCH", f"/mail/worker/{receipt}?lease=0")
     ops = Client(cluster.fronts[0].ops_port)
-    ops.call("PUT", "/-/v1/brokers/b2/drain")
+    ops.call("PUT", "/-/v1/brokers/b2/pause")
     ops.close()
     return cluster
 
@@ -80,7 +80,7 @@ def test_a_browser_shows_how_the_cluster_stands(start_cluster: StartCluster, fol
     assert text(page, "looked") == ""
     brokers = text(page, "brokers")
     assert re.search(r"b0\s+up", brokers)
-    assert re.search(r"b2\s+draining", brokers)
+    assert re.search(r"b2\s+paused", brokers)
 
 
 def test_a_broker_that_is_down_is_seen(start_cluster: StartCluster, folder: Path) -> None:

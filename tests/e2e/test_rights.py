@@ -97,6 +97,8 @@ ops    GET    /openapi.json                                             admin   
 ops    HEAD   /openapi.json                                             admin     200
 ops    GET    /metrics                                                  metrics   200
 ops    HEAD   /metrics                                                  metrics   200
+ops    GET    /metrics/brokers                                          metrics   200
+ops    HEAD   /metrics/brokers                                          metrics   200
 ops    GET    /-/v1/topics                                              admin     200
 ops    HEAD   /-/v1/topics                                              admin     200
 ops    GET    /-/v1/topics/TOPIC                                        admin     200
@@ -117,6 +119,8 @@ ops    DELETE /-/v1/topics/TOPIC/delayed/DELAYED                        admin   
 ops    DELETE /-/v1/topics/TOPIC/delayed                                admin     200
 ops    GET    /-/v1/brokers                                             admin     200
 ops    HEAD   /-/v1/brokers                                             admin     200
+ops    PUT    /-/v1/brokers/b0/pause                                    admin     200
+ops    DELETE /-/v1/brokers/b0/pause                                    admin     200
 ops    PUT    /-/v1/brokers/b0/drain                                    admin     200
 ops    DELETE /-/v1/brokers/b0/drain                                    admin     200
 ops    GET    /-/v1/config                                              admin     200
@@ -201,7 +205,7 @@ class Mailbox:
         ):
             del row["oldest_age"]
         seen["brokers"] = [
-            (each["id"], each["draining"], each["stats"]["messages"]) for each in seen["brokers"]["brokers"]
+            (each["id"], each["paused"], each["stats"]["messages"]) for each in seen["brokers"]["brokers"]
         ]
         seen["dead"] = self.call("public", "GET", "/TOPIC/alice/dead").body
         return seen
@@ -305,8 +309,8 @@ def test_keys_with_the_right_may(front: Front) -> None:
             mailbox = Mailbox(front, f"t{number}-{holder}")
             answer = mailbox.call(call.port, call.method, call.path, b"from one who may", bearer(holder))
             assert answer.status == call.status, (call, holder, answer)
-            if call.path.endswith("/b0/drain"):
-                assert mailbox.call("ops", "DELETE", "/-/v1/brokers/b0/drain").status == 200
+            if call.path.endswith(("/b0/pause", "/b0/drain")):
+                assert mailbox.call("ops", "DELETE", "/-/v1/brokers/b0/pause").status == 200
             mailbox.close()
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 
-from broker.store.sqlite.pages import Pages
+from broker.store.sqlite.vfs import StoreVfs
 from common.cluster.description import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ
@@ -112,7 +112,7 @@ def put_a_foreign_database_there(path: Path) -> None:
 
 
 def raise_its_version(path: Path) -> None:
-    pages = Pages()
+    pages = StoreVfs()
     with closing(apsw.Connection(str(path), vfs=pages.name)) as db:
         db.pragma("user_version", 99)
     pages.unregister()

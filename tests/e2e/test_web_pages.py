@@ -44,7 +44,7 @@ WAYS = """
       fetch: at => fetch(at + "/news/alice?lease=600", {mode: "no-cors"}).catch(() => 0),
       cors: at => fetch(at + "/news/alice").catch(() => 0),
       remove: at => fetch(at + "/news/alice", {method: "DELETE"}).catch(() => 0),
-      drain: at => fetch(at + "/-/v1/brokers/b0/drain", {method: "PUT"}).catch(() => 0),
+      pause: at => fetch(at + "/-/v1/brokers/b0/pause", {method: "PUT"}).catch(() => 0),
       beacon: async at => navigator.sendBeacon(at + "/news", "forged"),
       events: at => until(new EventSource(at + "/news/alice"), "error"),
       socket: at => until(new WebSocket(at.replace("http", "ws") + "/news/alice"), "error"),

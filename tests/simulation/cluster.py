@@ -6,7 +6,7 @@ from functools import lru_cache
 from random import Random
 
 from broker.store.sqlite.store import Owner
-from common.cluster.description import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from tests.e2e.checker import Aside, Key, violations
 from tests.e2e.history import Ack, History, Mode, Take
 from tests.simulation.brokers import Broker

@@ -15,8 +15,9 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from broker.records import MessageStored, Record
-from broker.store.base import Backup, Content, Store, StoreError
+from broker.errors import StoreError
+from broker.records import Content, MessageStored, Record
+from broker.store.base import Backup, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
@@ -232,11 +233,11 @@ class DyingStore:
     def read(self, piece: int) -> Content:
         return self.store.read(piece)
 
-    def room(self) -> int:
-        return self.store.room()
+    def writable_bytes(self) -> int:
+        return self.store.writable_bytes()
 
-    def tidy(self) -> bool:
-        return self.store.tidy()
+    def reclaim(self) -> bool:
+        return self.store.reclaim()
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         return self.store.backup(name)

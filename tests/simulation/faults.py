@@ -21,7 +21,7 @@ class Faults:
         self._world = cluster.world
         rng = self._rng = Random(f"{self._world.seed}/faults")
         kinds: list[Callable[[], None]] = [self._cut, self._cut, self._full, self._freeze_broker, self._freeze_front]
-        kinds += [self._kill_front, self._stop_front, self._drain, self._set_clock]
+        kinds += [self._kill_front, self._stop_front, self._pause, self._set_clock]
         if cluster.restarts:
             kinds += [self._kill, *[self._kill_at_commit] * 4, self._kill_at_reply, self._stop]
         for _ in range(rng.randint(3, 9)):
@@ -69,14 +69,14 @@ class Faults:
     def _stop(self) -> None:
         self._rng.choice(self._cluster.brokers).stop()
 
-    def _drain(self) -> None:
-        """The operator lets a broker take nothing new for a while."""
+    def _pause(self) -> None:
+        """The operator pauses a broker for a while."""
         dispatcher = self._rng.choice(self._cluster.brokers).process.dispatcher
         if dispatcher is not None:
             core = dispatcher.core
-            core.refusing = True
-            self._world.note("drained")
-            self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(core, "refusing", False))
+            core.paused = True
+            self._world.note("paused")
+            self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(core, "paused", False))
 
     def _set_clock(self) -> None:
         """Of the machine of a broker, wrong for a while or for good."""

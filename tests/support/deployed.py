@@ -18,7 +18,8 @@ import pytest
 import zmq
 
 from common import config
-from common.cluster.description import ClusterMap, parse_cluster
+from common.cluster.description import parse_cluster
+from common.cluster.slots import ClusterMap
 from common.config import ROLES, BrokerSettings, FrontSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]

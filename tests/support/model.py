@@ -80,7 +80,7 @@ class Model:
     keys: list[Remembered] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """What happened, since the broker began."""
-    draining: bool = False
+    paused: bool = False
     """By the operator."""
     watch: StepWatch = field(default_factory=StepWatch)
     shift: int = 0
@@ -109,8 +109,8 @@ class Model:
         if self.user(name, user) is not None:
             refused = self.configure(name, user, args, now)
             return refused if isinstance(refused, str) else ops.Subscribed(created=False)
-        if self.draining:
-            return "draining"
+        if self.paused:
+            return "paused"
         if name not in self.topics and len(self.topics) >= self.limits.topics:
             return "too-many-topics"
         own = len(self.topics[name].users) if name in self.topics else 0
@@ -150,8 +150,8 @@ class Model:
             self.counts["publishes.replayed"] += 1
             due = known.answer.due and known.answer.due + self.shift
             return replace(known.answer, due=due, replayed=True)
-        if self.draining:
-            return "draining"
+        if self.paused:
+            return "paused"
         topic, weight = self.topics.get(name), KEY_COST + len(name) + len(args.key) if args.key else 0
         if args.delay:
             answer = self.put_aside(name, args, bodies, weight, now)
@@ -265,7 +265,7 @@ class Model:
     def restarted(self) -> None:
         """Another process goes on with what is stored."""
         self.counts.clear()
-        self.draining = False
+        self.paused = False
         self.watch = StepWatch()
         for user in self.users():
             user.idle_from = None

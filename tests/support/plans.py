@@ -286,9 +286,9 @@ class Planner(NamedTuple):
         args = ops.ClearDelayed(most)
         return args, model_admin.clear_delayed(self.model, topic, args)
 
-    def drain(self, topic: bytes, user: bytes, on: bool) -> tuple[Any, Any]:
-        self.model.draining = on
-        return ops.Drain(on), ops.Nothing()
+    def pause(self, topic: bytes, user: bytes, on: bool) -> tuple[Any, Any]:
+        self.model.paused = on
+        return ops.Pause(on), ops.Nothing()
 
     def cursor(self, name: bytes, user: bytes, kind: str, number: int) -> tuple[bool, str, int]:
         """A cursor of this kind."""

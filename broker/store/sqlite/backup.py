@@ -9,13 +9,13 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.base import StoreError
-from broker.store.sqlite.files import remove_family, sync
-from broker.store.sqlite.pages import Pages, trusting
+from broker.errors import StoreError
+from broker.store.sqlite.files import remove_database, sync
+from broker.store.sqlite.vfs import StoreVfs, damage_allowed
 
 PART = ".part"
 """How the names of copies end that are not complete."""
-is_copy = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
+is_backup = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
 """Whether a file's name is that of a copy."""
 
 
@@ -24,14 +24,14 @@ class SqliteBackup:
     (https://www.sqlite.org/c3ref/backup_finish.html): the source is written by the same connection.
     """
 
-    def __init__(self, source: apsw.Connection, pages: Pages, target: Path, step: int) -> None:
-        """`pages` is the layer under the source; `step` pages are copied at a time. Raises `StoreError` where the copy
+    def __init__(self, source: apsw.Connection, vfs: StoreVfs, target: Path, step: int) -> None:
+        """`vfs` is the layer under the source; `step` pages are copied at a time. Raises `StoreError` where the copy
         cannot be made.
         """
         self._source = source
-        self._source_pages = pages
+        self._source_vfs = vfs
         self._step = step
-        self._layer = Pages(source=pages)
+        self._layer = StoreVfs(source=vfs)
         self._target = target
         self._part = target.with_name(target.name + PART)
         self._pages = (0, 0)
@@ -42,7 +42,7 @@ class SqliteBackup:
         except OSError as error:
             raise StoreError(f"{self._part}: {error.strerror}") from None
         except apsw.Error as error:
-            remove_copy(target)
+            remove_backup(target)
             raise StoreError(f"{self._part}: {error}") from None
 
     @property
@@ -54,7 +54,7 @@ class SqliteBackup:
         """Copies some more; whether it is complete, and synced. Raises `StoreError`, and the copy is of no use then."""
         try:
             # What is damaged is copied as it is, and is damaged in the copy: the rest of it can be restored.
-            with trusting(self._source, self._source_pages):
+            with damage_allowed(self._source, self._source_vfs):
                 done: bool = self._backup.step(self._step)
             total = self._backup.page_count
             self._pages = (total - self._backup.remaining, total)
@@ -76,19 +76,19 @@ class SqliteBackup:
             self._backup.close(True)
         with suppress(apsw.Error):
             self._db.close()
-        remove_copy(self._target)
+        remove_backup(self._target)
 
 
-def remove_copies(folder: Path) -> None:
+def remove_backups(folder: Path) -> None:
     """Removes the copies that nobody has fetched, and what those that were not completed have left. Never raises."""
     with suppress(OSError):
         for name in {re.sub(r"(\.part)?(-wal|-shm|-journal)?$", "", each.name) for each in folder.iterdir()}:
-            if is_copy(name):
-                remove_copy(folder / name)
+            if is_backup(name):
+                remove_backup(folder / name)
 
 
-def remove_copy(copy: Path) -> None:
+def remove_backup(copy: Path) -> None:
     """Removes one, complete or not. Never raises."""
     for each in (copy, copy.with_name(copy.name + PART)):
         with suppress(OSError):
-            remove_family(each)
+            remove_database(each)

@@ -15,9 +15,10 @@ from typing import Any
 import apsw
 from xxhash import xxh3_64_intdigest
 
-from broker.store.base import Content, DamagedError
-from broker.store.sqlite.pages import Pages, trusting
+from broker.errors import DamagedError
+from broker.records import Content
 from broker.store.sqlite.schema import CONTENTS
+from broker.store.sqlite.vfs import StoreVfs, damage_allowed
 
 Row = tuple[Any, ...]
 
@@ -25,17 +26,17 @@ TABLE = "contents"
 """The first table; those after it have a number behind the name."""
 
 
-def of_letter(number: int) -> int:
+def letter_content_id(number: int) -> int:
     """The id of a letter's content. Those of pieces are their own, above 0."""
     return -2 * number
 
 
-def of_delayed(number: int) -> int:
+def delayed_content_id(number: int) -> int:
     """The id of a delayed publish's content."""
     return -2 * number - 1
 
 
-def digest_of(number: int, headers: bytes, offsets: bytes, body: bytes) -> int:
+def content_digest(number: int, headers: bytes, offsets: bytes, body: bytes) -> int:
     """Of a content with this id, a signed number of 64 bits."""
     found = xxh3_64_intdigest(headers, number & 0xFFFFFFFFFFFFFFFF)
     found = xxh3_64_intdigest(body, xxh3_64_intdigest(offsets, found))
@@ -45,9 +46,9 @@ def digest_of(number: int, headers: bytes, offsets: bytes, body: bytes) -> int:
 class Contents:
     """All contents of one open store. Raises `apsw.Error` but where said otherwise."""
 
-    def __init__(self, db: apsw.Connection, pages: Pages) -> None:
+    def __init__(self, db: apsw.Connection, vfs: StoreVfs) -> None:
         self._db = db
-        self._pages = pages
+        self._vfs = vfs
         self.careful = False
         """There is damage."""
         self._put_off: deque[int] = deque()
@@ -64,7 +65,7 @@ class Contents:
         else:
             return _checked(number, digest, found, "it is not what was written")
         try:
-            with trusting(self._db, self._pages):
+            with damage_allowed(self._db, self._vfs):
                 found = self._find(number)
         except (apsw.CorruptError, apsw.IOError):
             raise DamagedError(reason) from None
@@ -131,6 +132,6 @@ class Contents:
 
 def _checked(number: int, digest: int, found: Row | None, reason: str) -> Content:
     whole = found is not None and all(type(each) is bytes for each in found)
-    if found is None or not whole or digest_of(number, *found) != digest:
+    if found is None or not whole or content_digest(number, *found) != digest:
         raise DamagedError(reason)
     return Content(*found)

@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from broker.store.base import UnusableStoreError
-from common.process.run_dir import HOLDER_BYTES
+from broker.errors import UnusableStoreError
+from common.process.locks import HOLDER_BYTES
 
-FILE, LOCK, MARKER = "store.db", "lock", "damaged"
+FILE, LOCK, DAMAGE_MARKER = "store.db", "lock", "damaged"
 """In the folder of one broker; the last is there where the store was found damaged when it was written."""
 WAL, JOURNAL = "-wal", "-journal"
-BESIDE = (WAL, "-shm", JOURNAL)
+SUFFIXES = (WAL, "-shm", JOURNAL)
 """What SQLite keeps beside a database, after its name. It takes what is there for a part of the database, whoever left
 it (https://www.sqlite.org/howtocorrupt.html#_mispairing_database_files_and_hot_journals_)."""
 _MARK = "store "
 
 
-def leave_marker(store: Path, reason: str) -> None:
+def write_damage_marker(store: Path, reason: str) -> None:
     """The store is not opened again before somebody has looked at it. Where this cannot be written, it is."""
     try:
-        store.with_name(MARKER).write_text(f"{reason}\n", encoding="utf-8")
+        store.with_name(DAMAGE_MARKER).write_text(f"{reason}\n", encoding="utf-8")
     except OSError:
         return
 
 
-def check_marker(store: Path) -> None:
+def check_damage_marker(store: Path) -> None:
     """Raises `UnusableStoreError` for a store that was found damaged when it was written."""
-    marker = store.with_name(MARKER)
+    marker = store.with_name(DAMAGE_MARKER)
     try:
         reason = marker.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -49,18 +49,18 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def family(path: Path) -> list[Path]:
+def database_files(path: Path) -> list[Path]:
     """The database and what may be beside it, as far as it exists."""
-    return [each for each in (path, *(Path(f"{path}{end}") for end in BESIDE)) if os.path.lexists(each)]
+    return [each for each in (path, *(Path(f"{path}{end}") for end in SUFFIXES)) if os.path.lexists(each)]
 
 
-def remove_family(path: Path) -> None:
+def remove_database(path: Path) -> None:
     """Removes the database and what is beside it; what belongs to it goes first. Raises `OSError`."""
-    for each in reversed(family(path)):
+    for each in reversed(database_files(path)):
         each.unlink(missing_ok=True)
 
 
-def marked(folder: Path) -> str:
+def read_store_id(folder: Path) -> str:
     """The id of the store that was here, from the second line of the lock file; "" where none is named."""
     try:
         lines = (folder / LOCK).read_text("ascii", "replace").split("\n")
@@ -70,11 +70,11 @@ def marked(folder: Path) -> str:
     return lines[1].removeprefix(_MARK) if named else ""
 
 
-def mark(folder: Path, store_id: str) -> None:
+def write_store_id(folder: Path, store_id: str) -> None:
     """Writes the id of the store that is here into the lock file, durably, in one write: after a crash the old line is
     there or the new one. Does nothing where it is there already. Raises `OSError`.
     """
-    if marked(folder) == store_id:
+    if read_store_id(folder) == store_id:
         return
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -92,10 +92,10 @@ def traces(path: Path) -> list[Path]:
     lock file. A first start that was killed leaves neither beside an empty file.
     """
     log = Path(f"{path}{WAL}")
-    return [*([path.parent / LOCK] if marked(path.parent) else []), *([log] if log.exists() else [])]
+    return [*([path.parent / LOCK] if read_store_id(path.parent) else []), *([log] if log.exists() else [])]
 
 
-def nothing_in(path: Path) -> str:
+def describe_missing(path: Path) -> str:
     """What to say of a file that is missing, or has nothing in it."""
     left = traces(path)
     if not left:

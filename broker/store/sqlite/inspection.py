@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import apsw
 
 from broker.calendar import Calendar
-from broker.store.base import Content
-from broker.store.sqlite.clock_facts import read_calendar
+from broker.records import Content
 from broker.store.sqlite.contents import Contents
-from broker.store.sqlite.looking import check_pages, facts_of, look_at
-from broker.store.sqlite.pages import Pages
-from broker.store.sqlite.rows import HEADS, Rows
+from broker.store.sqlite.loader import HEADS, Loader
+from broker.store.sqlite.meta import read_calendar, read_meta
+from broker.store.sqlite.read_only import check_pages, open_read_only
 from broker.store.sqlite.schema import VERSION
+from broker.store.sqlite.vfs import StoreVfs
 
 
 class TopicRow(NamedTuple):
@@ -54,25 +54,25 @@ def inspect(path: Path) -> Iterator[Inspection]:
     """The store, which nobody writes meanwhile; it is not changed. Raises `UnusableStoreError`, also for what fails
     while it is used.
     """
-    with look_at(path) as (db, pages):
-        yield Inspection(db, pages, path)
+    with open_read_only(path) as (db, vfs):
+        yield Inspection(db, vfs, path)
 
 
 class Inspection:
     """What can be asked of a store that is looked at, of whatever schema."""
 
-    def __init__(self, db: apsw.Connection, pages: Pages, path: Path) -> None:
+    def __init__(self, db: apsw.Connection, vfs: StoreVfs, path: Path) -> None:
         self._db = db
-        self._contents = Contents(db, pages)
+        self._contents = Contents(db, vfs)
         self.path = path
 
     def check(self) -> None:
         """Looks at every page."""
         check_pages(self._db, self.path)
 
-    def rows(self) -> Rows | None:
+    def rows(self) -> Loader | None:
         """What a broker would load; None for an older schema."""
-        return Rows(self.path, self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
+        return Loader(self.path, self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
 
     def read(self, piece: int) -> Content:
         """What a piece says. Raises `DamagedError`."""
@@ -80,7 +80,7 @@ class Inspection:
 
     def summary(self) -> Summary:
         """What there is, counted."""
-        meta = facts_of(self._db)
+        meta = read_meta(self._db)
         return Summary(
             str(meta["cluster"]),
             str(meta["broker"]),
@@ -95,7 +95,7 @@ class Inspection:
 
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
         """Those with the most messages first."""
-        meta, calendar = facts_of(self._db), Calendar()
+        meta, calendar = read_meta(self._db), Calendar()
         for record in read_calendar(self.path, meta):
             calendar.set(record.steps)
         for row in self._db.execute(_TOPICS.format(HEADS), (len(prefix), prefix, most)):

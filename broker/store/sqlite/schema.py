@@ -12,9 +12,9 @@ from typing import Any
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import sync
-from broker.store.sqlite.pages import CHECKSUM_BYTES, PAGE_BYTES, Pages
+from broker.store.sqlite.vfs import CHECKSUM_BYTES, PAGE_BYTES, StoreVfs
 
 APPLICATION_ID = 0x466D4131
 """In the header of the file (SQLite's `application_id`): this is one of ours."""
@@ -81,14 +81,14 @@ def make_tables(connection: apsw.Connection, meta: Mapping[str, str | int]) -> N
         connection.pragma("user_version", VERSION)
 
 
-def open_database(path: str, pages: Pages, meta: Mapping[str, str | int]) -> apsw.Connection:
-    """The one connection to a store's file, over `pages`. Where there is none it is made, durably, with `meta` as its
+def open_database(path: str, vfs: StoreVfs, meta: Mapping[str, str | int]) -> apsw.Connection:
+    """The one connection to a store's file, over `vfs`. Where there is none it is made, durably, with `meta` as its
     facts.
 
     Raises `UnusableStoreError` for a file that is not ours, is damaged, or is of another version.
     """
     try:
-        connection = apsw.Connection(path, vfs=pages.name)
+        connection = apsw.Connection(path, vfs=vfs.name)
         connection.set_busy_timeout(0)
         # Nobody else, not even to read. Before the first read: then the log's index is in memory, and takes no room.
         connection.pragma("locking_mode", "exclusive")
@@ -124,7 +124,7 @@ def has_topics(db: apsw.Connection) -> bool:
     return bool(found[0][0])
 
 
-def other_brokers(path: Path, made_for: str, wanted: str) -> str:
+def describe_other_brokers(path: Path, made_for: str, wanted: str) -> str:
     """Why a store is not used that was made for a cluster of other brokers."""
     others = made_for or "that it does not name"
     return (

@@ -17,21 +17,22 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from broker.records import Record
-from broker.store.base import Content, Lost, StoreError, UnusableStoreError
-from broker.store.sqlite.backup import SqliteBackup, remove_copies
-from broker.store.sqlite.burst import Burst, UserKey
-from broker.store.sqlite.clock_facts import FACT, calendar_fact, mark_fact, read_mark
+from broker.errors import StoreError, UnusableStoreError
+from broker.records import Content, Record
+from broker.store.base import LostMessage
+from broker.store.sqlite.backup import SqliteBackup, remove_backups
+from broker.store.sqlite.changes import RowChanges, UserKey
 from broker.store.sqlite.contents import Contents
-from broker.store.sqlite.files import FILE, check_marker, leave_marker, mark
-from broker.store.sqlite.looking import Found, facts_of, look_for
-from broker.store.sqlite.pages import Pages
-from broker.store.sqlite.rows import Rows
-from broker.store.sqlite.schema import open_database, other_brokers
-from broker.store.sqlite.space import Space
+from broker.store.sqlite.disk_space import DiskSpace
+from broker.store.sqlite.files import FILE, check_damage_marker, write_damage_marker, write_store_id
+from broker.store.sqlite.loader import Loader
+from broker.store.sqlite.meta import FACT, calendar_entry, mark_entry, read_mark, read_meta
+from broker.store.sqlite.read_only import StoreInfo, probe_store
+from broker.store.sqlite.schema import describe_other_brokers, open_database
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from broker.store.sqlite.upgrade import upgrade
-from broker.store.sqlite.writing import Writer
+from broker.store.sqlite.vfs import StoreVfs
+from broker.store.sqlite.writer import Writer
 from common.clock import Mark
 
 log = logging.getLogger("fanmail.broker")
@@ -64,16 +65,16 @@ class SqliteStore:
         nanoseconds of a clock that only measures. Raises `UnusableStoreError`.
         """
         self.path = folder / FILE
-        remove_copies(folder)
+        remove_backups(folder)
         self._owner = owner
-        check_marker(self.path)
+        check_damage_marker(self.path)
         upgrade(self.path, self._look_first(), thresholds.upgraded_rows)
         self._thresholds = thresholds
-        self._space = Space(folder, reserve, thresholds)
-        self._pages = Pages(read, self._space.make_room)
+        self._space = DiskSpace(folder, reserve, thresholds)
+        self._vfs = StoreVfs(read, self._space.make_room)
         self._closed = False
         self.synced = 0
-        self.lost: Sequence[Lost] = ()
+        self.lost: Sequence[LostMessage] = ()
         self._numbers: dict[bytes, int] = {}
         self._apart: dict[UserKey, set[int]] = {}
         self._cache: OrderedDict[int, Content] = OrderedDict()
@@ -83,10 +84,10 @@ class SqliteStore:
         """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, "last_piece": 0, **owner._asdict()}
         self._space.before_opening(self.path)
-        self._db = open_database(str(self.path), self._pages, facts)
+        self._db = open_database(str(self.path), self._vfs, facts)
         try:
-            meta = facts_of(self._db)
-            self._contents = Contents(self._db, self._pages)
+            meta = read_meta(self._db)
+            self._contents = Contents(self._db, self._vfs)
         except apsw.Error as error:
             raise UnusableStoreError(f"{self.path}: {error}") from None
         self._writer = Writer(self._db, self._contents, 0)
@@ -103,7 +104,7 @@ class SqliteStore:
 
     def load(self) -> Iterator[Record]:
         """The records that rebuild the state; the contents of pieces stay in the file."""
-        rows = Rows(self.path, self._db, self._contents)
+        rows = Loader(self.path, self._db, self._contents)
         try:
             yield from rows.read()
         except apsw.Error as error:
@@ -114,10 +115,10 @@ class SqliteStore:
 
     def commit(self, burst: Sequence[Record], clock: Mark) -> None:
         """One transaction, synced."""
-        writes = Burst(self._numbers, self._apart)
+        writes = RowChanges(self._numbers, self._apart)
         writes.add(burst)
         self._unwanted.extend(number for number, row in writes.pieces.items() if row is None)
-        self._pages.take()
+        self._vfs.take()
         for go_round in (self._be_careful, self._contents.begin_another, None):
             try:
                 self._write(writes, clock)
@@ -126,7 +127,7 @@ class SqliteStore:
                 self._go_round_damage(error, go_round)
             except apsw.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
-        self.synced = self._pages.take()
+        self.synced = self._vfs.take()
 
     def read(self, piece: int) -> Content:
         """What a stored piece says. Raises `DamagedError` and `StoreError`."""
@@ -143,11 +144,11 @@ class SqliteStore:
             self._cached -= len(self._cache.popitem(last=False)[1].body)
         return content
 
-    def room(self) -> int:
+    def writable_bytes(self) -> int:
         """Bytes that may still be written before the disk is at its reserve."""
-        return self._space.room()
+        return self._space.writable_bytes()
 
-    def tidy(self) -> bool:
+    def reclaim(self) -> bool:
         """Gives some of the free space in the file back; cheap where there is little. Whether there is much more."""
         try:
             self._space.keep_up(self._db)
@@ -169,7 +170,7 @@ class SqliteStore:
     def backup(self, name: str) -> tuple[Path, SqliteBackup]:
         """A copy of the store as it is when the copy is complete, made in steps between the bursts."""
         target = self.path.with_name(name)
-        return target, SqliteBackup(self._db, self._pages, target, self._thresholds.copied_pages)
+        return target, SqliteBackup(self._db, self._vfs, target, self._thresholds.copied_pages)
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
@@ -177,14 +178,14 @@ class SqliteStore:
             self._closed = True
             self._space.keep_log(self._db)
             self._db.close()
-            self._pages.unregister()
+            self._vfs.unregister()
             self._space.close()
 
-    def _look_first(self) -> Found | None:
+    def _look_first(self) -> StoreInfo | None:
         """What is there. Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not
         changed then.
         """
-        found = look_for(self.path)
+        found = probe_store(self.path)
         if found is None:
             return None
         theirs = Owner(found.cluster, found.broker, self._owner.brokers)
@@ -194,18 +195,18 @@ class SqliteStore:
                 f"not of {self._owner.broker!r} of {self._owner.cluster!r}"
             )
         if found.spread_over and found.spread_over != self._owner.brokers:
-            raise UnusableStoreError(other_brokers(self.path, found.spread_over, self._owner.brokers))
+            raise UnusableStoreError(describe_other_brokers(self.path, found.spread_over, self._owner.brokers))
         return found
 
     def _mark(self, store_id: str, is_new: bool) -> None:
         """So that it is missed where it gets lost. Before anybody is answered out of a new one."""
         try:
-            mark(self.path.parent, store_id)
+            write_store_id(self.path.parent, store_id)
         except OSError as error:
             if is_new:
                 raise UnusableStoreError(f"{self.path.parent}: {error.strerror}") from None
 
-    def _write(self, writes: Burst, clock: Mark) -> None:
+    def _write(self, writes: RowChanges, clock: Mark) -> None:
         """The transaction. Raises `apsw.Error`; it is rolled back then, and may be tried again."""
         facts = self._facts(writes, clock)
         with self._transaction():
@@ -233,16 +234,16 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _facts(self, writes: Burst, clock: Mark) -> dict[str, Any]:
+    def _facts(self, writes: RowChanges, clock: Mark) -> dict[str, Any]:
         """What is to be written into `meta`."""
         facts: dict[str, Any] = {}
         most = self._thresholds
         if writes.held or writes.keys or writes.returned or clock.mono > self._clock_written + most.clock_us:
             facts["clock"] = clock.mono
         if clock.mono > self._marked + most.clock_us:
-            facts.update([mark_fact(clock)])
+            facts.update([mark_entry(clock)])
         if writes.calendar is not None:
-            facts.update([calendar_fact(writes.calendar)])
+            facts.update([calendar_entry(writes.calendar)])
         if writes.last_piece > self._reserved:
             facts["last_piece"] = writes.last_piece + most.numbers
         if self._brokers_due:
@@ -271,5 +272,5 @@ class SqliteStore:
                 raise error
             how()
         except apsw.Error as worse:
-            leave_marker(self.path, str(worse))
+            write_damage_marker(self.path, str(worse))
             raise StoreError(f"{self.path}: damaged: {worse}") from None

@@ -14,9 +14,9 @@ class StoreThresholds(NamedTuple):
     """Contents that were read are kept, the newest up to this and one always: a batch is read in many parts."""
     deleted: int = 1000
     """Pieces that are deleted in one transaction, or twice as many as it writes: more would hold up the loop."""
-    tidied_pages: int = 2048
+    vacuumed_pages: int = 2048
     """Free pages that are given back to the file system at a time."""
-    tidy_above: int = 4096
+    vacuum_above: int = 4096
     """Free pages that are not worth it: steady load uses them again."""
     scarce_bytes: int = 64 * 1024 * 1024
     """Room on the disk below which every free page is worth it: publishing may be refused for want of them."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import apsw
 
-from broker.store.base import UnusableStoreError
-from broker.store.sqlite.contents import TABLE, digest_of, of_delayed, of_letter
+from broker.errors import UnusableStoreError
+from broker.store.sqlite.contents import TABLE, content_digest, delayed_content_id, letter_content_id
 from broker.store.sqlite.files import sync
-from broker.store.sqlite.looking import Found
-from broker.store.sqlite.pages import Pages
+from broker.store.sqlite.read_only import StoreInfo
 from broker.store.sqlite.schema import VERSION, lay_out, make_tables
+from broker.store.sqlite.vfs import StoreVfs
 
 log = logging.getLogger("fanmail.broker")
 
@@ -35,7 +35,7 @@ _SAME = ("meta", "topics", "topic_settings", "subscriptions", "settings", "held"
 """Tables whose rows stay as they are."""
 
 
-def upgrade(path: Path, found: Found | None, rows: int) -> None:
+def upgrade(path: Path, found: StoreInfo | None, rows: int) -> None:
     """`found` is what a look at the store has found; `rows` are copied in one transaction. Does nothing where it is up
     to date or not there. Raises `UnusableStoreError`.
     """
@@ -52,14 +52,14 @@ def upgrade(path: Path, found: Found | None, rows: int) -> None:
             )
             _check_room(path)
             old.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            pages = Pages()
-            with closing(apsw.Connection(str(fresh), vfs=pages.name)) as new:
+            vfs = StoreVfs()
+            with closing(apsw.Connection(str(fresh), vfs=vfs.name)) as new:
                 lay_out(new)
                 new.pragma("locking_mode", "exclusive")
                 new.pragma("journal_mode", "memory")  # the file is of no use before it is whole and synced
                 new.pragma("synchronous", "off")
                 copy(old, new, rows)
-            pages.unregister()
+            vfs.unregister()
         if path.with_name(path.name + "-wal").exists():
             raise UnusableStoreError(f"{path}: its log could not be closed")
         sync(fresh)
@@ -90,15 +90,15 @@ def copy(old: apsw.Connection, new: apsw.Connection, most: int) -> None:
     letters = old.execute(
         "SELECT id, topic, user, seq, dead, time, attempt, expires, headers, x'', body FROM letters ORDER BY id"
     )
-    _copy(new, letters, most, {"letters": 9, TABLE: 4}, lambda row: _split(row, of_letter(row[0]), *row[8:]))
+    _copy(new, letters, most, {"letters": 9, TABLE: 4}, lambda row: _split(row, letter_content_id(row[0]), *row[8:]))
     delayed = old.execute("SELECT number, topic, due, ttl, count, headers, offsets, body FROM delayed")
-    _copy(new, delayed, most, {"delayed": 6, TABLE: 4}, lambda row: _split(row, of_delayed(row[0]), *row[5:]))
+    _copy(new, delayed, most, {"delayed": 6, TABLE: 4}, lambda row: _split(row, delayed_content_id(row[0]), *row[5:]))
 
 
 def _split(row: Row, number: int, headers: bytes, offsets: bytes, body: bytes) -> tuple[Row, Row]:
     """The row without its content but with its digest, and the content."""
     content = (number, headers, offsets, body)
-    return (*row[:-3], digest_of(*content)), content
+    return (*row[:-3], content_digest(*content)), content
 
 
 def _copy(

@@ -163,7 +163,7 @@ def remove_all_delayed(topic: str) -> Call[int]:
 def brokers() -> Call[tuple[Broker, ...]]:
     """All brokers.
 
-    >>> [broker.state.state for broker in admin.brokers()]
+    >>> [broker.state for broker in admin.brokers()]
     ['up', 'up']
     """
     return Call(

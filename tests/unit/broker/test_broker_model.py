@@ -246,13 +246,13 @@ class BrokerMachine(RuleBasedStateMachine):
         self.ask((Op.TOPIC_END, (topic, b""), most), (Op.LOOK, look))
 
     @rule(plans=st.lists(calls(LIVE) | operating(LIVE), min_size=1, max_size=4), place=ANYWHERE, killed=st.booleans())
-    def the_operator_drains_the_broker_for_a_while(self, plans: list[Plan], place: Any, killed: bool) -> None:
-        self.ask((Op.DRAIN, 0, True), *plans, (Op.SUBSCRIBE, place, ops.Settings()))
+    def the_operator_pauses_the_broker_for_a_while(self, plans: list[Plan], place: Any, killed: bool) -> None:
+        self.ask((Op.PAUSE, 0, True), *plans, (Op.SUBSCRIBE, place, ops.Settings()))
         self.leases_end(5, 0)
         if killed:
             self.the_broker_is_killed_and_goes_on_with_what_was_committed(committed_before=True)
         else:
-            self.ask((Op.DRAIN, 0, False))
+            self.ask((Op.PAUSE, 0, False))
 
     @rule(topic=TOPICS)
     def a_large_body_is_published(self, topic: bytes) -> None:
@@ -310,7 +310,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.broker.commit()
         self.committed = pickle.dumps(self.model)
         for _ in range(100):
-            self.store.tidy()
+            self.store.reclaim()
         assert snapshot(loaded(self.store)) == snapshot(self.broker.state)
         assert self.kept() == rows(self.model)
 

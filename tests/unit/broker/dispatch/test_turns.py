@@ -322,7 +322,7 @@ ROWS = [
 BOUNDED = {
     Op.PING: "names only",
     Op.GOODBYE: "nothing",
-    Op.DRAIN: "a flag",
+    Op.PAUSE: "a flag",
     Op.BACKUP: "a copy in steps",
     Op.DEAD_RETURN: "the ceiling of dead letters",
     Op.DEAD_CLEAR: "the ceiling of dead letters",

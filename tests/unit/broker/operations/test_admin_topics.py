@@ -1,4 +1,4 @@
-"""What the operator asks of a broker: listings that are bounded in every turn, peeks that take nothing, a drain."""
+"""What the operator asks of a broker: listings that are bounded in every turn, peeks that take nothing, a pause."""
 
 from __future__ import annotations
 
@@ -404,27 +404,27 @@ def test_a_purge_lets_go_of_all_but_the_dead(broker: BrokerDriver) -> None:
     check_state(broker.state)
 
 
-# --- drained by the operator
+# --- paused by the operator
 
 
-def test_a_drained_broker_takes_nothing_new_and_serves_the_rest(broker: BrokerDriver) -> None:
+def test_a_paused_broker_takes_nothing_new_and_serves_the_rest(broker: BrokerDriver) -> None:
     broker.subscribe(b"t", b"u")
     for _ in range(3):
         broker.publish(b"t", b"x", key=b"k", digest=bytes(16))
     broker.publish(b"t", b"later", delay=1000)
-    assert broker.ask(Op.DRAIN, args=ops.Drain(True)).code == ""
+    assert broker.ask(Op.PAUSE, args=ops.Pause(True)).code == ""
     assert broker.ask(Op.STATS).result.values["refusing"] == 1
-    assert broker.publish(b"t", b"y").code == "draining"
-    assert broker.publish(b"nobody", b"y").code == "draining"
-    assert broker.publish(b"t", b"y", delay=1000).code == "draining"
+    assert broker.publish(b"t", b"y").code == "paused"
+    assert broker.publish(b"nobody", b"y").code == "paused"
+    assert broker.publish(b"t", b"y", delay=1000).code == "paused"
     assert broker.publish(b"t", b"x", key=b"k", digest=bytes(16)).result.replayed, "it was executed before"
-    assert broker.subscribe(b"t", b"new").code == "draining"
+    assert broker.subscribe(b"t", b"new").code == "paused"
     assert broker.subscribe(b"t", b"u").result.created is False
     broker.elapse(2)
     assert broker.bodies(b"t", b"u") == [b"x", b"later"], "what was accepted is delivered"
     assert broker.unsubscribe(b"t", b"u").code == ""
-    broker.ask(Op.DRAIN, args=ops.Drain(False))
+    broker.ask(Op.PAUSE, args=ops.Pause(False))
     assert broker.subscribe(b"t", b"new").result.created
-    broker.ask(Op.DRAIN, args=ops.Drain(True))
+    broker.ask(Op.PAUSE, args=ops.Pause(True))
     broker.restart()
     assert broker.subscribe(b"t", b"new").result.created, "forgotten with the process"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.backup_job import MOST, Backups
+from broker.store.backup_job import MAX_COPIES, BackupJobs
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.tools import backup
@@ -28,57 +28,57 @@ def store(tmp_path: Path) -> SqliteStore:
 
 
 @pytest.fixture
-def backups(store: SqliteStore) -> Backups:
-    return Backups(store, KEEP)
+def backups(store: SqliteStore) -> BackupJobs:
+    return BackupJobs(store, KEEP)
 
 
 def copies(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("backup-*"))
 
 
-def test_a_complete_copy_is_there_until_nobody_asks_for_it(backups: Backups, tmp_path: Path) -> None:
+def test_a_complete_copy_is_there_until_nobody_asks_for_it(backups: BackupJobs, tmp_path: Path) -> None:
     assert not backups.ask(NAME).done
-    backups.turn()
-    backups.tidy(10)
+    backups.step()
+    backups.expire(10)
     assert backups.ask(NAME).done
-    backups.tidy(10 + KEEP)
+    backups.expire(10 + KEEP)
     assert copies(tmp_path) == [NAME], "it was asked for meanwhile"
-    backups.tidy(10 + 2 * KEEP - 1)
+    backups.expire(10 + 2 * KEEP - 1)
     assert copies(tmp_path) == [NAME]
-    backups.tidy(10 + 2 * KEEP)
+    backups.expire(10 + 2 * KEEP)
     assert copies(tmp_path) == []
     assert not backups.ask(NAME).done, "and who asks after all gets another"
 
 
-def test_a_copy_that_is_being_made_for_nobody_is_given_up(backups: Backups, tmp_path: Path) -> None:
+def test_a_copy_that_is_being_made_for_nobody_is_given_up(backups: BackupJobs, tmp_path: Path) -> None:
     backups.ask(NAME)
     assert copies(tmp_path)
-    backups.tidy(1)
+    backups.expire(1)
     with pytest.raises(FanmailError, match="another copy is being made"):
         backups.ask(OTHER)
-    backups.tidy(1 + KEEP)
+    backups.expire(1 + KEEP)
     assert (copies(tmp_path), backups.busy) == ([], False)
-    backups.turn()
+    backups.step()
     backups.ask(OTHER)
     assert backups.busy
 
 
-def test_a_copy_that_was_taken_away_leaves_room_for_the_next(backups: Backups, tmp_path: Path) -> None:
-    for number in range(MOST):
+def test_a_copy_that_was_taken_away_leaves_room_for_the_next(backups: BackupJobs, tmp_path: Path) -> None:
+    for number in range(MAX_COPIES):
         name = f"backup-{number}.db"
         backups.ask(name)
-        backups.turn()
+        backups.step()
         (tmp_path / name).rename(tmp_path / "taken")
     with pytest.raises(FanmailError, match="try later"):
         backups.ask("backup-x.db")
-    backups.tidy(1)
-    backups.tidy(1 + KEEP)
+    backups.expire(1)
+    backups.expire(1 + KEEP)
     backups.ask("backup-x.db")
 
 
-def test_a_broker_that_stops_leaves_a_complete_copy_to_who_fetches_it(backups: Backups, tmp_path: Path) -> None:
+def test_a_broker_that_stops_leaves_a_complete_copy_to_who_fetches_it(backups: BackupJobs, tmp_path: Path) -> None:
     backups.ask(NAME)
-    backups.turn()
+    backups.step()
     backups.ask(OTHER)
     backups.cancel()
     assert copies(tmp_path) == [NAME]

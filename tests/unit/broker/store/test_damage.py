@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from broker.store.base import DamagedError, StoreError, UnusableStoreError
-from broker.store.sqlite.files import FILE, MARKER, WAL
+from broker.errors import DamagedError, StoreError, UnusableStoreError
+from broker.store.sqlite.files import DAMAGE_MARKER, FILE, WAL
 from broker.store.sqlite.inspection import inspect
-from broker.store.sqlite.pages import PAGE_BYTES
 from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.vfs import PAGE_BYTES
 from broker.tools.checking import check
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -109,7 +109,7 @@ def outcome(history: History, committed: list[dict[str, Any]]) -> str:
     try:
         served(history, committed)
     except StoreError:
-        assert (history.folder / MARKER).exists(), "it failed because of the damage"
+        assert (history.folder / DAMAGE_MARKER).exists(), "it failed because of the damage"
         store.close()
         with pytest.raises(UnusableStoreError, match="damaged"):
             history.open()
@@ -164,7 +164,7 @@ def served(history: History, committed: list[dict[str, Any]]) -> None:
             while (found := broker.take(name, user).result) is not None:
                 assert found.body in said, "nothing but what was published is handed out"
             broker.commit()
-            broker.store.tidy()
+            broker.store.reclaim()
         new = history.body()
         broker.publish(name, new)
         said.add(new)
@@ -255,7 +255,7 @@ def test_a_damaged_message_is_set_aside_and_all_others_are_handed_out(
     for _ in range(5):
         assert broker.publish(b"t", b"more").result.subscribers == 2
         broker.commit()
-        broker.store.tidy()
+        broker.store.reclaim()
         assert broker.bodies(b"t", b"u") == broker.bodies(b"t", b"v") == [b"more"]
     broker.store.close()
     again = open_broker(tmp_path)

@@ -33,7 +33,7 @@ def reopen(seed: int, reopenings: int = REOPENINGS) -> None:
                     history.broker.commit()
                     committed = snapshot(history.broker.state)
                 if rng.random() < 0.3:
-                    history.broker.store.tidy()
+                    history.broker.store.reclaim()
             if rng.random() < 0.3:
                 copy_is_whole(history, committed)
             clock = history.broker.clock

@@ -17,8 +17,10 @@ from typing import get_args
 import apsw
 import pytest
 
+from broker.errors import StoreError
 from broker.records import (
     MessageStored,
+    Payload,
     PiecesFreed,
     Record,
     StoreOpened,
@@ -27,7 +29,7 @@ from broker.records import (
     TopicBegan,
     TopicEnded,
 )
-from broker.store.base import Store, StoreError
+from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
@@ -450,7 +452,7 @@ def test_what_an_ended_topic_left_behind_is_never_taken_for_a_later_message(long
         again.publish(b"new", b"%d" % number)
     again.commit()
     for _ in range(10):
-        long_logs.opened[-1].tidy()
+        long_logs.opened[-1].reclaim()
     assert pieces_stored(long_logs) == 6
     assert long_logs.restarted(again).bodies(b"new", b"u") == [b"%d" % number for number in range(6)]
 
@@ -482,7 +484,7 @@ def test_what_was_read_and_is_still_to_be_deleted_is_let_go_of_after_a_restart(l
     again = long_logs.restarted(broker)
     assert again.state.messages == 1
     for _ in range(10):
-        long_logs.opened[-1].tidy()
+        long_logs.opened[-1].reclaim()
     assert pieces_stored(long_logs) == 1
     assert again.bodies(b"t", b"u") == [b"9"]
 
@@ -496,13 +498,13 @@ def test_a_commit_deletes_at_least_twice_as_much_as_it_writes(long_logs: Stores)
     broker.bodies(b"t", b"u")
     broker.commit()
     assert pieces_stored(long_logs) == 38
-    assert long_logs.opened[-1].tidy(), "there is much more"
+    assert long_logs.opened[-1].reclaim(), "there is much more"
     assert pieces_stored(long_logs) == 36
     for number in range(5):
         broker.publish(b"t", b"%d" % number)
     broker.commit()
     assert pieces_stored(long_logs) == 36 + 5 - 2 * 5
-    while long_logs.opened[-1].tidy():
+    while long_logs.opened[-1].reclaim():
         pass
     assert pieces_stored(long_logs) <= 5 + 2
 
@@ -529,7 +531,7 @@ def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> No
     assert broker.dispatcher.core.take_records() == [
         TopicBegan(b"t", 1, 1),
         SubscriptionSet(b"t", b"u", 1),
-        MessageStored(b"t", 1, time, b"h", b"x", piece=1),
+        MessageStored(b"t", 1, time, Payload(b"h", b"x"), piece=1),
         SubscriptionSet(b"t", b"u", 2),
         PiecesFreed((1,)),
     ]

@@ -11,18 +11,8 @@ from typing import Any
 
 import pytest
 
-from common.cluster.description import (
-    MAX_IPC_PATH,
-    SLOTS,
-    BrokerAddress,
-    ClusterMap,
-    DescriptionFile,
-    describe_local,
-    load_cluster,
-    parse_cluster,
-    rendezvous,
-    slot_of,
-)
+from common.cluster.description import MAX_IPC_PATH, DescriptionFile, describe_local, load_cluster, parse_cluster
+from common.cluster.slots import SLOTS, BrokerAddress, ClusterMap, rendezvous, slot_of
 from common.errors import StartError
 
 BROKERS = [{"id": f"b{n}", "endpoint": f"ipc:///run/b{n}.sock"} for n in range(5)]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from common.cluster.description import BrokerAddress, ClusterMap, is_key
+from common.cluster.description import is_key
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.errors import StartError
 from common.keys.curve import KeyPair, broker_pair, check_front, front_pair, new_pair, read_pair
 from common.tools import new_curve_keys

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from common.process.start import on_hangup
+from common.process.readiness import on_hangup
 
 
 @pytest.mark.parametrize(

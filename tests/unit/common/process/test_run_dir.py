@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 from common.errors import StartError
-from common.process import run_dir
-from common.process.run_dir import SUPERVISOR, Keeper, LostLockError, hold_lock, lock_file, mark_stopping, renew_locks
+from common.process import locks
+from common.process.environment import SUPERVISOR
+from common.process.folders import private_dir
+from common.process.locks import LostLockError, hold_lock, lock_file, mark_stopping, renew_locks
+from common.process.run_dir import Keeper
 from tests.e2e.cluster import PATIENCE, clean_environ
 
 HOLDER = """
 import sys, time
-from common.process.run_dir import hold_lock, mark_stopping
+from common.process.folders import private_dir
+from common.process.locks import hold_lock, mark_stopping
 hold_lock(sys.argv[1], 0)
 if sys.argv[2] == "stopping":
     mark_stopping()
@@ -48,7 +52,7 @@ class Holder:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(PATIENCE)
 
-        monkeypatch.setattr(run_dir, "pause", pause)
+        monkeypatch.setattr(locks, "pause", pause)
 
     def close(self) -> None:
         self.process.kill()
@@ -59,9 +63,9 @@ class Holder:
 def _forgotten() -> Iterator[None]:
     """The locks of this process are given back."""
     yield
-    for handle in run_dir._held.values():
+    for handle in locks._held.values():
         os.close(handle)
-    run_dir._held.clear()
+    locks._held.clear()
 
 
 @pytest.mark.parametrize("environ", [{}, {SUPERVISOR: str(2**22 + 1)}], ids=["it says so", "its supervisor has died"])
@@ -77,7 +81,7 @@ def test_who_is_stopping_is_waited_for(
 
 @pytest.mark.parametrize("environ", [{}, {SUPERVISOR: str(os.getpid())}], ids=["alone", "supervised"])
 def test_who_serves_is_not_waited_for(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_dir, "pause", lambda _: pytest.fail("it waited"))
+    monkeypatch.setattr(locks, "pause", lambda _: pytest.fail("it waited"))
     holder = Holder(tmp_path / "lock", **environ)
     with pytest.raises(StartError, match=rf"lock: already in use by process {holder.process.pid}$"):
         hold_lock(tmp_path / "lock", PATIENCE)
@@ -98,7 +102,7 @@ def test_a_process_that_stops_can_still_be_found_by_its_lock(tmp_path: Path) -> 
 
 
 def test_what_is_removed_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = run_dir.private_dir(tmp_path / "run")
+    folder = private_dir(tmp_path / "run")
     hold_lock(folder / "lock", 0)
     keeper = Keeper(folder, [folder / "lock"])
     keeper.files[folder / "file"] = "text"
@@ -115,7 +119,7 @@ def test_what_is_removed_is_made_again(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_what_cannot_be_made_again_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = run_dir.private_dir(tmp_path / "run")
+    folder = private_dir(tmp_path / "run")
     hold_lock(folder / "lock", 0)
     keeper = Keeper(folder, [folder / "lock"])
     shutil.rmtree(folder)

@@ -15,10 +15,11 @@ import pytest
 
 from broker import start as brokers
 from common import config
+from common.cluster import description
 from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings, S, Settings
 from common.errors import StartError
-from common.process import run_dir, start
+from common.process import folders, front_ports, locks, readiness, start
 from common.process.supervise import Child
 from common.tools.quickstart import tour
 from httpfront import start as fronts
@@ -49,19 +50,19 @@ def python(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
 
 
 def test_a_missing_run_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    folder = run_dir.private_dir(tmp_path / "a" / "run")
+    folder = folders.private_dir(tmp_path / "a" / "run")
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_an_empty_run_directory_that_is_open_to_others_is_closed(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir(mode=0o755)
-    assert run_dir.private_dir(tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert folders.private_dir(tmp_path / "run").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_relative_run_directory_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_dir.private_dir("run") == tmp_path / "run"
-    assert run_dir.private_dir("run/../run") == tmp_path / "run"
+    assert folders.private_dir("run") == tmp_path / "run"
+    assert folders.private_dir("run/../run") == tmp_path / "run"
 
 
 def test_a_run_directory_with_foreign_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_run_directory_with_foreign_files_is_refused_and_left_as_it_is(tmp_pat
     folder.chmod(0o755)
     (folder / "notes").touch()
     with pytest.raises(StartError, match="home: is open to other users"):
-        run_dir.private_dir(folder)
+        folders.private_dir(folder)
     assert folder.stat().st_mode & 0o777 == 0o755
 
 
@@ -78,29 +79,29 @@ def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to("real")
     with pytest.raises(StartError, match="link: is a symbolic link"):
-        run_dir.private_dir(tmp_path / "link")
+        folders.private_dir(tmp_path / "link")
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match="file: File exists"):
-        run_dir.private_dir(tmp_path / "file")
+        folders.private_dir(tmp_path / "file")
 
 
 def test_the_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(StartError, match="belongs to another user"):
-        run_dir.private_dir(tmp_path)
+        folders.private_dir(tmp_path)
 
 
 # --- locks
 
 
 def test_a_lock_names_its_holder_to_the_second_process(tmp_path: Path) -> None:
-    handle = run_dir.lock_file(tmp_path / "b0.lock")
+    handle = locks.lock_file(tmp_path / "b0.lock")
     assert not os.get_inheritable(handle)
     second = python(
-        "import sys; from common.process.run_dir import lock_file; lock_file(sys.argv[1])", str(tmp_path / "b0.lock")
+        "import sys; from common.process.locks import lock_file; lock_file(sys.argv[1])", str(tmp_path / "b0.lock")
     )
     _, err = second.communicate()
     assert f"b0.lock: already in use by process {os.getpid()}" in err
@@ -110,7 +111,7 @@ def test_a_lock_names_its_holder_to_the_second_process(tmp_path: Path) -> None:
 def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "b0.lock"
     holder = python(
-        "import sys; from common.process.run_dir import lock_file; lock_file(sys.argv[1]); print(); input()",
+        "import sys; from common.process.locks import lock_file; lock_file(sys.argv[1]); print(); input()",
         str(path),
     )
     with holder:
@@ -118,15 +119,15 @@ def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
         assert holder.stdout
         assert holder.stdout.readline() == "\n"
         with pytest.raises(StartError, match=f"process {holder.pid}$"):
-            run_dir.lock_file(path)
+            locks.lock_file(path)
         holder.kill()
-    os.close(run_dir.lock_file(path))
+    os.close(locks.lock_file(path))
     assert path.read_text() == f"{os.getpid():<19}\n"
 
 
 def test_a_lock_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"no/b0\.lock: No such file or directory"):
-        run_dir.lock_file(tmp_path / "no" / "b0.lock")
+        locks.lock_file(tmp_path / "no" / "b0.lock")
 
 
 # --- readiness and the supervisor
@@ -137,27 +138,27 @@ def test_readiness_is_said_once_and_never_to_what_has_the_descriptor_next(
 ) -> None:
     read_end, write_end = os.pipe()
     monkeypatch.setenv("FANMAIL_READY_FD", str(write_end))
-    start.announce_ready()
+    readiness.announce_ready()
     with open(read_end, "rb") as pipe:
         assert pipe.read() == b"1\n"
     with socket.create_server(("127.0.0.1", 0)) as other:
         os.dup2(other.fileno(), write_end)
     with monkeypatch.context() as patched, os.fdopen(write_end, "rb"):
         patched.setattr(os, "write", lambda *_: pytest.fail("said again"))
-        start.announce_ready()
+        readiness.announce_ready()
 
 
 @pytest.mark.parametrize("value", ["", "seven", "987654"])
 def test_readiness_to_nobody_is_ignored(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FANMAIL_READY_FD", value)
-    start.announce_ready()
+    readiness.announce_ready()
 
 
 def test_readiness_to_a_supervisor_that_is_gone_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     monkeypatch.setenv("FANMAIL_READY_FD", str(write_end))
-    start.announce_ready()
+    readiness.announce_ready()
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
@@ -166,15 +167,15 @@ def test_systemd_hears_of_readiness_and_of_the_stop(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("NOTIFY_SOCKET", address.replace("\0", "@"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(address)
-        start.announce_ready()
-        start.announce_stopping()
+        readiness.announce_ready()
+        readiness.announce_stopping()
         assert (systemd.recv(100), systemd.recv(100)) == (b"READY=1", b"STOPPING=1")
 
 
 @pytest.mark.parametrize("value", ["", "relative", "/nobody/listens/here", "@nor-here"])
 def test_where_systemd_does_not_listen_nothing_fails(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", value)
-    start.announce_ready()
+    readiness.announce_ready()
 
 
 def test_a_systemd_that_reads_nothing_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,12 +183,12 @@ def test_a_systemd_that_reads_nothing_holds_nobody_up(tmp_path: Path, monkeypatc
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         for _ in range(2000):  # far more than a socket holds
-            start.announce_ready()
+            readiness.announce_ready()
 
 
 def test_a_process_whose_supervisor_is_gone_already_ends() -> None:
     child = python(
-        "from common.process.start import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1"
+        "from common.process.readiness import die_with_parent; die_with_parent(); print('on')", FANMAIL_SUPERVISOR="1"
     )
     assert child.communicate() == ("", "")
     assert child.returncode == 1
@@ -195,7 +196,7 @@ def test_a_process_whose_supervisor_is_gone_already_ends() -> None:
 
 OUTLIVES = """
 import os, sys
-from common.process.start import die_with_parent
+from common.process.readiness import die_with_parent
 die_with_parent()
 parent = os.getppid()
 print("on", flush=True)
@@ -249,11 +250,11 @@ def test_the_description_is_the_given_file_where_it_has_brokers(tmp_path: Path) 
     with_brokers.write_text(CLUSTER)
     without.write_text("[fanmail]\n")
     run_dir = str(tmp_path / "run")
-    assert start.description_path(Settings(config=str(with_brokers), run_dir=run_dir)) == with_brokers
-    assert start.description_path(Settings(config=str(without), run_dir=run_dir)) == tmp_path / "run/cluster.toml"
-    assert start.description_path(Settings(run_dir=run_dir)) == tmp_path / "run/cluster.toml"
+    assert description.description_path(Settings(config=str(with_brokers), run_dir=run_dir)) == with_brokers
+    assert description.description_path(Settings(config=str(without), run_dir=run_dir)) == tmp_path / "run/cluster.toml"
+    assert description.description_path(Settings(run_dir=run_dir)) == tmp_path / "run/cluster.toml"
     with pytest.raises(StartError, match=r"gone\.toml: No such file"):
-        start.description_path(Settings(config=str(tmp_path / "gone.toml")))
+        description.description_path(Settings(config=str(tmp_path / "gone.toml")))
 
 
 def test_the_same_brokers_keep_the_epoch_and_others_get_the_next(tmp_path: Path) -> None:
@@ -286,24 +287,24 @@ def test_a_run_directory_too_long_for_sockets_is_refused_before_anything_is_writ
 
 
 def test_front_n_listens_on_the_first_port_and_n() -> None:
-    assert start.ports_of(8100, 3) == [8100, 8101, 8102]
-    assert start.ports_of(65535, 1) == [65535]
-    assert start.ports_of(0, 2) == [0, 0]
+    assert front_ports.ports_of(8100, 3) == [8100, 8101, 8102]
+    assert front_ports.ports_of(65535, 1) == [65535]
+    assert front_ports.ports_of(0, 2) == [0, 0]
     with pytest.raises(StartError, match="port 65536 is over 65535"):
-        start.ports_of(65534, 3)
+        front_ports.ports_of(65534, 3)
 
 
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"^port {port} on 127\.0\.0\.1 is in use$"):
-            start.check_ports(["127.0.0.1"], [port])
-    start.check_ports(["127.0.0.1"], [port])
+            front_ports.check_ports(["127.0.0.1"], [port])
+    front_ports.check_ports(["127.0.0.1"], [port])
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
     with pytest.raises(StartError, match=r"port 8100 on 192\.0\.2\.1 cannot be used: "):
-        start.check_ports(["192.0.2.1"], [8100])
+        front_ports.check_ports(["192.0.2.1"], [8100])
 
 
 # --- the starters, with the supervisor replaced
@@ -331,7 +332,7 @@ def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(module, "Supervisor", Recorded)
         monkeypatch.setattr(module, "setup_logging", lambda *_: None)
         if hasattr(module, "hold_lock"):
-            monkeypatch.setattr(module, "hold_lock", lambda path, _: held.append(run_dir.lock_file(path)))
+            monkeypatch.setattr(module, "hold_lock", lambda path, _: held.append(locks.lock_file(path)))
         try:
             assert module.main() == 0
         finally:
@@ -413,7 +414,7 @@ def test_a_senseless_number_is_refused(launch: Any, number: str) -> None:
 
 def test_a_second_starter_on_the_same_run_directory_is_refused(launch: Any, tmp_path: Path) -> None:
     launch(brokers)
-    handle = run_dir.lock_file(tmp_path / "run" / "brokers.lock")
+    handle = locks.lock_file(tmp_path / "run" / "brokers.lock")
     with pytest.raises(StartError, match=f"already in use by process {os.getpid()}"):
         launch(brokers)
     os.close(handle)

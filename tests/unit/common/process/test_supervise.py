@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[4]
 
 SUPERVISOR = """
 import json, logging, os, signal, sys
-from common import supervise
-from common.process.start import die_with_parent
+from common.process import supervise
+from common.process.readiness import die_with_parent
 from common.process.supervise import Child, Supervisor
 
 class Line(logging.Formatter):
@@ -50,7 +50,7 @@ sys.exit(Supervisor(children, log, on_ready=lambda: print("all ready", flush=Tru
 
 CHILD = """
 import os, signal, sys
-from common.process.start import announce_ready, die_with_parent
+from common.process.readiness import announce_ready, die_with_parent
 name = sys.argv[1]
 
 def say(*words):

@@ -56,7 +56,7 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.TOPIC_END: st.builds(ops.EndTopic, NUMBERS),
     Op.USERS: st.builds(ops.ListUsers, BYTES, NUMBERS),
     Op.PEEK: st.builds(ops.Peek, NUMBERS, NUMBERS),
-    Op.DRAIN: st.builds(ops.Drain, st.booleans()),
+    Op.PAUSE: st.builds(ops.Pause, st.booleans()),
     Op.DELAYED_TOPICS: st.builds(ops.ListDelayedTopics, BYTES, NUMBERS),
     Op.DELAYED: st.builds(ops.ListDelayed, NUMBERS, NUMBERS, NUMBERS),
     Op.DELAYED_END: st.builds(ops.EndDelayed, NUMBERS, NUMBERS),

@@ -263,7 +263,7 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "USER": 35,
         "PEEK": 36,
         "PURGE": 37,
-        "DRAIN": 38,
+        "PAUSE": 38,
         "DELAYED_TOPICS": 39,
         "DELAYED": 40,
         "DELAYED_END": 41,

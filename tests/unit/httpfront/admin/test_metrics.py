@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -12,23 +11,22 @@ from broker.server.commit_times import count_commit
 from broker.state.ages import oldest_age
 from common.protocol import ops
 from common.protocol.ops import Op
-from common.protocol.stats import TIME_BOUNDS
+from common.protocol.stats import TIME_BOUNDS_US as BOUNDS_US
 from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
-from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
-from httpfront.gateway.link import Link
-from httpfront.server.answered import Answered
+from httpfront.admin.exposition import exposition
+from httpfront.admin.front_metrics import BOUNDS, FrontMetrics, budget_metrics, build_info, port_metrics, status_metrics
+from httpfront.admin.metric_table import FRONT_METRICS
+from httpfront.budget import Budget
+from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.server.request_summary import RequestSummary
 from tests.support.driver import BrokerDriver, batch
 
 
 def samples(*families: Metric) -> dict[tuple[str, ...], float]:
     """Values by name and by label values in the order of the labels' names, as they are read back from the text."""
 
-    class Fixed:
-        def collect(self) -> tuple[Metric, ...]:
-            return families
-
-    parsed = text_string_to_metric_families(generate_latest(Fixed()).decode())
+    parsed = text_string_to_metric_families(exposition(families).decode())
     return {
         (each.name, *(text for _, text in sorted(each.labels.items()))): each.value
         for family in parsed
@@ -39,10 +37,10 @@ def samples(*families: Metric) -> dict[tuple[str, ...], float]:
 def test_requests_are_counted_by_route_method_and_code() -> None:
     metrics = FrontMetrics()
     for status in (200, 200, 429):
-        metrics.record(Answered("POST", "/{topic}", status, 0.001, "id", 10))
-    metrics.record(Answered("", "", 400, 0.0, "", 0))
+        metrics.record(RequestSummary("POST", "/{topic}", status, 0.001, "id", 10))
+    metrics.record(RequestSummary("", "", 400, 0.0, "", 0))
     for word in ("BREW", "BREW", "SHOUT"):
-        metrics.record(Answered(word, "/{topic}", 405, 0.1, "", 0))
+        metrics.record(RequestSummary(word, "/{topic}", 405, 0.1, "", 0))
     seen = samples(*metrics.collect())
     name = "fanmail_http_requests_total"
     assert {key[1:]: n for key, n in seen.items() if key[0] == name} == {
@@ -56,7 +54,7 @@ def test_requests_are_counted_by_route_method_and_code() -> None:
 def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() -> None:
     metrics = FrontMetrics()
     for duration in (BOUNDS[0], BOUNDS[0] + 1e-9, 1e9):
-        metrics.record(Answered("GET", "/livez", 200, duration, "", 0))
+        metrics.record(RequestSummary("GET", "/livez", 200, duration, "", 0))
     seen = samples(*metrics.collect())
     name = "fanmail_http_request_duration_seconds"
     assert [seen[f"{name}_bucket", repr(bound), "/livez"] for bound in BOUNDS] == [1] + [2] * (len(BOUNDS) - 1)
@@ -65,66 +63,81 @@ def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() ->
 
 
 def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
-    link = Link("fanmail", "b0")
-    link.connection_made(1.0)
-    assert link.round_trip is None
-    link.pinged(1.0)
-    link.pinged(2.0)  # the first is not answered yet: what comes is its answer
-    link.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.connection_lost()
-    assert link.round_trip is None
+    status = BrokerStatus("fanmail", "b0")
+    status.connection_made(1.0)
+    assert status.round_trip is None
+    status.pinged(1.0)
+    status.pinged(2.0)  # the first is not answered yet: what comes is its answer
+    status.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.connection_lost()
+    assert status.round_trip is None
 
 
-def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
-    links = [Link("fanmail", "b0"), Link("fanmail", "b1")]
-    links[0].round_trip = links[1].round_trip = 0.25
-    commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{TIME_BOUNDS[1]}": 4}
-    syncs = {"syncs": 5, "sync_us": 1_500_000, f"sync_le_us.{TIME_BOUNDS[0]}": 2, f"sync_le_us.{TIME_BOUNDS[1]}": 2}
+def test_a_front_says_of_each_broker_whether_it_is_up() -> None:
+    statuses = [BrokerStatus("fanmail", "b0"), BrokerStatus("fanmail", "b1")]
+    statuses[0].up = True
+    statuses[0].round_trip = statuses[1].round_trip = 0.25
+    assert samples(*status_metrics(statuses)) == {
+        ("fanmail_broker_up", "b0"): 1,
+        ("fanmail_broker_up", "b1"): 0,
+        ("fanmail_broker_round_trip_seconds", "b0"): 0.25,
+    }
+
+
+def test_commits_and_syncs_become_histograms() -> None:
+    commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{BOUNDS_US[1]}": 4}
+    syncs = {
+        "syncs": 5,
+        "sync_us": 1_500_000,
+        f"sync_le_us.{BOUNDS_US[0]}": 2,
+        f"sync_le_us.{BOUNDS_US[1]}": 2,
+    }
     stats = {"b0": {"topics": 3} | commits | syncs}
-    seen = samples(*broker_metrics(links, stats))
-    assert {key: n for key, n in seen.items() if "b1" in key} == {("fanmail_broker_up", "b1"): 0}
-    assert seen["fanmail_broker_up", "b0"] == 1
-    assert seen["fanmail_broker_round_trip_seconds", "b0"] == 0.25
+    seen = samples(*broker_metrics(stats))
     assert seen["fanmail_topics", "b0"] == 3
+    assert {key[1] for key in seen} == {"b0"}
     buckets = [n for key, n in seen.items() if key[0] == "fanmail_commit_duration_seconds_bucket"]
-    assert buckets == [0] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert buckets == [0] + [4] * (len(BOUNDS_US) - 1) + [5]
     assert seen["fanmail_commit_duration_seconds_sum", "b0"] == 2
     buckets = [n for key, n in seen.items() if key[0] == "fanmail_sync_duration_seconds_bucket"]
-    assert buckets == [2] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert buckets == [2] + [4] * (len(BOUNDS_US) - 1) + [5]
     assert seen["fanmail_sync_duration_seconds_sum", "b0"] == 1.5
 
 
 def test_every_family_is_there_once_and_says_what_it_is() -> None:
     metrics = FrontMetrics()
-    metrics.record(Answered("GET", "/livez", 200, 0.1, "", 0))
+    metrics.record(RequestSummary("GET", "/livez", 200, 0.1, "", 0))
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
-    text = Exposition(metrics.collect, lambda: broker_metrics([Link("fanmail", "b0")], stats)).render().decode()
-    named = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
+    front = [*metrics.collect(), *port_metrics(1, 2), *budget_metrics(Budget(1), {"b0": (1, 2)})]
+    front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *build_info()]
+    named = [family.name for family in (*front, *broker_metrics(stats))]
     assert len(named) == len(set(named))
-    assert {"fanmail_build_info", "process_cpu_seconds_total", "fanmail_topics"} <= set(named)
-    for line in text.splitlines():
-        if line.startswith("# HELP fanmail_"):
-            assert len(line.split(maxsplit=3)) == 4, "a help text"
+    assert {family.name for family in front} == {row.name for row in FRONT_METRICS}
+    assert all(family.documentation for family in (*front, *broker_metrics(stats)))
 
 
 def test_commits_and_syncs_are_counted_in_their_buckets() -> None:
     counters: Counter[str] = Counter()
-    for took, synced in ((TIME_BOUNDS[0], 0), (TIME_BOUNDS[0] + 1, TIME_BOUNDS[0]), (TIME_BOUNDS[-1] + 1, None)):
+    for took, synced in (
+        (BOUNDS_US[0], 0),
+        (BOUNDS_US[0] + 1, BOUNDS_US[0]),
+        (BOUNDS_US[-1] + 1, None),
+    ):
         count_commit(counters, took, synced)
     assert counters == {
         "commits": 3,
-        "commit_us": 2 * TIME_BOUNDS[0] + TIME_BOUNDS[-1] + 2,
-        f"commit_le_us.{TIME_BOUNDS[0]}": 1,
-        f"commit_le_us.{TIME_BOUNDS[1]}": 1,
+        "commit_us": 2 * BOUNDS_US[0] + BOUNDS_US[-1] + 2,
+        f"commit_le_us.{BOUNDS_US[0]}": 1,
+        f"commit_le_us.{BOUNDS_US[1]}": 1,
         "syncs": 2,
-        "sync_us": TIME_BOUNDS[0],
-        f"sync_le_us.{TIME_BOUNDS[0]}": 2,
+        "sync_us": BOUNDS_US[0],
+        f"sync_le_us.{BOUNDS_US[0]}": 2,
     }
 
 

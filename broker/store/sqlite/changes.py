@@ -1,0 +1,256 @@
+"""What a burst of records comes to: for each row that it touches, how it is in the end. No I/O here.
+
+A message that is stored and read in the same burst is never written, and a place that moves a hundred times is
+written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from broker import records
+from broker.calendar import Step
+from broker.records import Record
+
+Row = tuple[Any, ...]
+UserKey = tuple[int, bytes]
+"""Number of a topic, user."""
+MessageKey = tuple[int, bytes, int]
+"""Number of a topic, user, sequence number."""
+
+
+class RowChanges:
+    """Collects records; None stands for a row that is gone. `numbers` are those of the live topics by name, `apart` the
+    letters that are held and not dead; both are kept up here.
+    """
+
+    def __init__(self, numbers: dict[bytes, int], apart: dict[UserKey, set[int]]) -> None:
+        self._numbers = numbers
+        self._apart = apart
+        self._touched: dict[UserKey, set[int]] = {}
+        """Of which messages of a user there are rows, so that those of one who leaves are found."""
+        self._keys_of: dict[bytes, set[bytes]] = {}
+        """Likewise the keys of a topic."""
+        self.topics: dict[int, Row | None] = {}
+        self.topics_begun = 0
+        """The greatest number of a topic that began, even if it has ended again."""
+        self.topic_settings: dict[int, Row | None] = {}
+        self.pieces: dict[int, Row | None] = {}
+        self.last_piece = 0
+        """The greatest number of a piece that was stored, even if it is not wanted any more."""
+        self.subscriptions: dict[UserKey, Row | None] = {}
+        self.settings: dict[UserKey, Row | None] = {}
+        self.users_gone: dict[UserKey, None] = {}
+        """Whose held messages and letters of before are gone."""
+        self.held: dict[MessageKey, Row | None] = {}
+        self.returned: dict[MessageKey, int] = {}
+        """Held messages of before that are not leased any more, and when they are due."""
+        self.letters: dict[MessageKey, Row | None] = {}
+        self.put_back: dict[MessageKey, None] = {}
+        """Letters of before that are not dead any more."""
+        self.calendar: tuple[Step, ...] | None = None
+        """Where it has changed."""
+        self.delayed: dict[int, Row | None] = {}
+        self.keys: dict[tuple[bytes, bytes], Row | None] = {}
+        self.keys_gone: dict[bytes, None] = {}
+        """Topics whose keys of before are gone."""
+
+    def add(self, burst: Sequence[Record]) -> None:
+        """Takes in records, in order."""
+        for record in burst:
+            _TAKE[type(record)](self, record)
+
+    def _calendar_set(self, record: records.CalendarSet) -> None:
+        self.calendar = record.steps
+
+    def _topic_began(self, record: records.TopicBegan) -> None:
+        self._numbers[record.topic] = record.number
+        self.topics_begun = max(self.topics_begun, record.number)
+        self.topics[record.number] = (record.number, record.topic, record.next_seq)
+
+    def _topic_ended(self, record: records.TopicEnded) -> None:
+        number = self._numbers.pop(record.topic)
+        self.topics[number] = self.topic_settings[number] = None
+        self.keys_gone[record.topic] = None
+        for key in self._keys_of.pop(record.topic, ()):
+            self.keys.pop((record.topic, key), None)
+
+    def _topic_changed(self, record: records.TopicChanged) -> None:
+        number = self._numbers[record.topic]
+        row = (number, record.max_messages, record.max_bytes, record.max_age, record.drop_oldest)
+        self.topic_settings[number] = None if row == (number, None, None, None, None) else row
+
+    def _message_stored(self, record: records.MessageStored) -> None:
+        payload = record.payload
+        self.last_piece = record.piece
+        self.pieces[record.piece] = (
+            record.piece,
+            self._numbers[record.topic],
+            record.seq,
+            payload.count,
+            record.time,
+            record.expires,
+            payload.size,
+            payload.headers,
+            payload.offsets,
+            payload.body,
+        )
+
+    def _head_moved(self, record: records.HeadMoved) -> None:
+        number = self._numbers[record.topic]
+        self.topics[number] = (number, record.topic, record.head)
+
+    def _pieces_freed(self, record: records.PiecesFreed) -> None:
+        _end_all(self.pieces, record.pieces)
+
+    def _subscription_set(self, record: records.SubscriptionSet) -> None:
+        number = self._numbers[record.topic]
+        self.subscriptions[number, record.user] = (number, record.user, record.position)
+
+    def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
+        key = (self._numbers[record.topic], record.user)
+        self.subscriptions[key] = self.settings[key] = None
+        self.users_gone[key] = None
+        for seq in self._touched.pop(key, ()):
+            for rows in (self.held, self.returned, self.letters, self.put_back):
+                rows.pop((*key, seq), None)
+        self._apart.pop(key, None)
+
+    def _settings_set(self, record: records.SettingsSet) -> None:
+        number = self._numbers[record.topic]
+        row = (number, record.user, record.expires_after, record.max_deliveries)
+        self.settings[number, record.user] = row if any(row[2:]) else None
+
+    def _leased(self, record: records.Leased) -> None:
+        number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), range(record.first, record.first + record.count))
+        for seq in range(record.first, record.first + record.count):
+            self.held[number, user, seq] = (number, user, seq, record.attempt, record.until, 0)
+            self.returned.pop((number, user, seq), None)
+
+    def _returned(self, record: records.Returned) -> None:
+        number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), record.seqs)
+        for seq in record.seqs:
+            key = (number, user, seq)
+            fresh = self.held.get(key)
+            if fresh is None:
+                self.returned[key] = record.due
+            else:
+                self.held[key] = (*fresh[:4], 0, record.due)
+
+    def _finished(self, record: records.Finished) -> None:
+        number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), record.seqs)
+        apart = self._apart.get((number, user), ())
+        for seq in record.seqs:
+            key = (number, user, seq)
+            self._not_held(key)
+            if seq in apart:
+                self._not_apart(key)
+                self.letters[key] = None
+
+    def _touch(self, user: UserKey, seqs: Iterable[int]) -> None:
+        self._touched.setdefault(user, set()).update(seqs)
+
+    def _not_apart(self, key: MessageKey) -> None:
+        apart = self._apart.get(key[:2])
+        if apart is not None:
+            apart.discard(key[2])
+            if not apart:
+                del self._apart[key[:2]]
+
+    def _not_held(self, key: MessageKey) -> None:
+        self.held[key] = None
+        self.returned.pop(key, None)
+        self.put_back.pop(key, None)
+
+    def _dead_lettered(self, record: records.DeadLettered) -> None:
+        number, letter = self._numbers[record.topic], record.letter
+        key = (number, record.user, letter.seq)
+        self._touch(key[:2], (letter.seq,))
+        self._not_held(key)
+        self._not_apart(key)
+        fields = (letter.time, letter.attempt, letter.expires, letter.headers, letter.body)
+        # Taken out first, as with keys below: the order of rows is that of the last dying.
+        self.letters.pop(key, None)
+        self.letters[key] = (*key, 1, *fields)
+
+    def _dead_ended(self, record: records.DeadEnded) -> None:
+        number = self._numbers[record.topic]
+        self._touch((number, record.user), record.seqs)
+        for seq in record.seqs:
+            self.letters[number, record.user, seq] = None
+
+    def _dead_returned(self, record: records.DeadReturned) -> None:
+        number, user = self._numbers[record.topic], record.user
+        self._touch((number, user), record.seqs)
+        for seq in record.seqs:
+            key = (number, user, seq)
+            self.held[key] = (number, user, seq, 0, 0, 0)
+            self._apart.setdefault(key[:2], set()).add(seq)
+            fresh = self.letters.get(key)
+            if fresh is None:
+                self.put_back[key] = None
+            else:
+                self.letters[key] = (*key, 0, *fresh[4:])
+
+    def _publish_delayed(self, record: records.PublishDelayed) -> None:
+        self.delayed[record.number] = (
+            record.number,
+            record.topic,
+            record.due,
+            record.ttl,
+            record.payload.count,
+            record.payload.headers,
+            record.payload.offsets,
+            record.payload.body,
+        )
+
+    def _delay_ended(self, record: records.DelayEnded) -> None:
+        _end_all(self.delayed, (record.number,))
+
+    def _key_remembered(self, record: records.KeyRemembered) -> None:
+        fields = (record.digest, record.at, record.subscribers, record.seq, record.due)
+        # Taken out first: the order of rows is that of their times.
+        self.keys.pop((record.topic, record.key), None)
+        self._keys_of.setdefault(record.topic, set()).add(record.key)
+        self.keys[record.topic, record.key] = (record.topic, record.key, *fields)
+
+    def _key_forgotten(self, record: records.KeyForgotten) -> None:
+        self._keys_of.setdefault(record.topic, set()).add(record.key)
+        self.keys[record.topic, record.key] = None
+
+
+_TAKE: dict[type[Record], Callable[[RowChanges, Any], None]] = {
+    records.CalendarSet: RowChanges._calendar_set,
+    records.TopicBegan: RowChanges._topic_began,
+    records.TopicChanged: RowChanges._topic_changed,
+    records.TopicEnded: RowChanges._topic_ended,
+    records.MessageStored: RowChanges._message_stored,
+    records.HeadMoved: RowChanges._head_moved,
+    records.PieceDamaged: lambda burst, record: None,
+    records.PiecesFreed: RowChanges._pieces_freed,
+    records.SubscriptionSet: RowChanges._subscription_set,
+    records.SubscriptionEnded: RowChanges._subscription_ended,
+    records.SettingsSet: RowChanges._settings_set,
+    records.Leased: RowChanges._leased,
+    records.Returned: RowChanges._returned,
+    records.Finished: RowChanges._finished,
+    records.DeadLettered: RowChanges._dead_lettered,
+    records.DeadEnded: RowChanges._dead_ended,
+    records.DeadReturned: RowChanges._dead_returned,
+    records.PublishDelayed: RowChanges._publish_delayed,
+    records.DelayEnded: RowChanges._delay_ended,
+    records.KeyRemembered: RowChanges._key_remembered,
+    records.KeyForgotten: RowChanges._key_forgotten,
+}
+"""Not an attribute of each burst: bound methods would make a cycle, and what it holds would wait for the collector."""
+
+
+def _end_all(rows: dict[int, Row | None], ids: Iterable[int]) -> None:
+    """Rows whose ids are never used twice: one that is new in this burst need not be written at all."""
+    for each in ids:
+        if rows.pop(each, None) is None:
+            rows[each] = None

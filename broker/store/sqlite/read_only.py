@@ -1,0 +1,98 @@
+"""A look at a store that no broker uses just now. Nothing is written, so a read-only disk will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import apsw
+
+from broker.errors import EmptyStoreError, UnusableStoreError
+from broker.store.sqlite.files import JOURNAL, WAL, describe_missing, read_store_id, traces
+from broker.store.sqlite.meta import read_meta
+from broker.store.sqlite.schema import check_header, has_topics
+from broker.store.sqlite.vfs import PAGE_BYTES, StoreVfs
+
+
+class StoreInfo(NamedTuple):
+    """Whose store it is."""
+
+    cluster: str
+    broker: str
+    spread_over: str | None
+    """The ids of the brokers over which its topics were spread, between commas; "" where it does not say, as stores of
+    schema 1 do not; None where it has no topics.
+    """
+    schema: int
+
+
+@contextmanager
+def open_read_only(path: Path) -> Iterator[tuple[apsw.Connection, StoreVfs]]:
+    """A connection that reads the store of any schema up to the present one, with what is in its log; and the layer
+    under it. The caller sees to it that nobody writes meanwhile.
+
+    Raises `UnusableStoreError` for what is no store of ours, for an empty one, and for what fails while it is used.
+    """
+    try:
+        if not path.exists() or not path.stat().st_size:  # beside an empty file SQLite would remove the log
+            raise EmptyStoreError(describe_missing(path))
+        log = Path(f"{path}{WAL}")
+        logged = log.exists() and log.stat().st_size > 0
+        vfs = StoreVfs(base="unix-none" if logged else "")
+        db = _open(path, vfs, logged)
+        try:
+            if not db.pragma("schema_version"):
+                raise EmptyStoreError(describe_missing(path))
+            check_header(db, str(path))
+            yield db, vfs
+        finally:
+            db.close()
+            vfs.unregister()
+    except apsw.Error as error:
+        raise UnusableStoreError(f"{path}: {error}") from None
+    except OSError as error:
+        raise UnusableStoreError(f"{path}: {error.strerror}") from None
+
+
+def _open(path: Path, vfs: StoreVfs, logged: bool) -> apsw.Connection:
+    """Without a log the file is all there is, and is read as one that never changes. A log is read with its index in
+    memory (exclusive locking mode) instead of in a `-shm` file. SQLite locks the file for that, which takes one that is
+    open for writing; the layer without locks does without.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    if not logged:
+        return apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags, vfs=vfs.name)
+    db = apsw.Connection(f"file:{quote(str(path))}", flags=flags, vfs=vfs.name)
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.pragma("locking_mode", "exclusive")
+    return db
+
+
+def probe_store(path: Path) -> StoreInfo | None:
+    """The store that is there; None where there is none yet. Raises `UnusableStoreError` for one that is not ours, that
+    is damaged, or of which only traces are left.
+    """
+    small = not path.exists() or path.stat().st_size <= PAGE_BYTES
+    if small and not read_store_id(path.parent) and Path(f"{path}{JOURNAL}").exists():
+        return None  # a first start has come no further: with a journal SQLite writes nothing but the first page
+    try:
+        with open_read_only(path) as (db, _):
+            facts = read_meta(db)
+            spread_over = str(facts.get("brokers", "")) if has_topics(db) else None
+            owner = (str(facts.get("cluster", "")), str(facts.get("broker", "")))
+            return StoreInfo(*owner, spread_over, db.pragma("user_version"))
+    except EmptyStoreError:
+        written = path.exists() and path.stat().st_size > 0
+        if read_store_id(path.parent) or (traces(path) and not written):
+            raise
+        return None
+
+
+def check_pages(db: apsw.Connection, path: Path) -> None:
+    """Looks at every page. Raises `UnusableStoreError`, and `apsw.Error`."""
+    for (found,) in db.execute("PRAGMA integrity_check(1)"):
+        if found != "ok":
+            raise UnusableStoreError(f"{path}: damaged: {found}")

@@ -1,0 +1,46 @@
+"""Private directories, and files that are written at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from common.errors import StartError
+
+
+def private_dir(path: str | Path, what: str = "run directory") -> Path:
+    """The directory as an absolute path, made where it is missing, and for its owner only (0700).
+
+    Raises `StartError` for a symbolic link, for what is not ours, and for a directory open to others that
+    already holds files: an empty one is closed, but /tmp or a home directory given by mistake stays as it is.
+    """
+    given = Path(path).absolute()
+    try:
+        folder = given.parent.resolve() / given.name  # sockets' paths are short: no detours in them
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise StartError(f"{what} {folder}: is a symbolic link")
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise StartError(f"{what} {given}: {error.strerror}") from None
+    try:
+        status = os.fstat(handle)
+        if status.st_uid != os.geteuid():
+            raise StartError(f"{what} {folder}: belongs to another user")
+        if status.st_mode & 0o077:
+            if any(folder.iterdir()):
+                raise StartError(f"{what} {folder}: is open to other users (chmod 700, or another one)")
+            os.fchmod(handle, 0o700)
+    finally:
+        os.close(handle)
+    return folder
+
+
+def write_file(path: Path, text: str) -> None:
+    """Atomically. Raises `StartError`."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,41 @@
+"""The ports of fronts that are started together, and their locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from common.errors import StartError
+from common.process.listeners import open_listeners
+from common.process.locks import await_lock
+
+
+def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
+    """The port of each front; 0, where each picks its own, stays 0. Raises `StartError` that names the setting beyond
+    65535.
+    """
+    if first == 0:
+        return [0] * fronts
+    last = first + fronts - 1
+    if last > 65535:
+        raise StartError(f"{name} {first} and {fronts} fronts: port {last} is over 65535")
+    return list(range(first, last + 1))
+
+
+def front_lock(run_dir: str | Path, hosts: Sequence[str], port: int) -> Path:
+    """The lock of the front at a port."""
+    return Path(run_dir) / f"front-{'+'.join(hosts).replace('/', '_')}-{port}.lock"
+
+
+def await_fronts(run_dir: str | Path, hosts: Sequence[str], ports: Iterable[int], patience: float) -> None:
+    """Waits up to `patience` seconds for fronts that are stopping, which may still have their ports."""
+    for port in ports:
+        if port:
+            await_lock(front_lock(run_dir, hosts, port), patience)
+
+
+def check_ports(hosts: Sequence[str], ports: Iterable[int]) -> None:
+    """Raises `StartError` where a front could not listen: before any has been started, in one line."""
+    for port in ports:
+        for sock in open_listeners(hosts, port):
+            sock.close()

@@ -1,0 +1,278 @@
+"""The connection of a front to one broker: a DEALER, what is under way on it, and what is about to leave.
+
+A ZeroMQ socket's descriptor is edge-triggered: it says that something changed, not that something is there. So the
+socket is read until it is empty after every event *and* after every send, and on a tick for safety.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from contextlib import suppress
+
+import zmq
+from msgspec import Raw
+from zmq.utils.monitor import recv_monitor_message
+
+from common.cluster.slots import BrokerAddress
+from common.errors import FanmailError
+from common.keys.curve import KeyPair, prepare
+from common.protocol import ops, wire
+from common.protocol.ops import Op
+from common.protocol.wire import WireError
+from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
+from httpfront.gateway.call import Answer, Call
+from httpfront.gateway.windows import Windows
+from httpfront.hub import Hub
+
+log = logging.getLogger("fanmail.front")
+
+HIGH_WATER = 10_000
+"""Messages queued inside ZeroMQ: a fuse; the front's connections bound what is under way."""
+HANDSHAKE_MS, CONNECT_MS = 5000, 2000
+"""Milliseconds that a handshake, and before it a connection of TCP, may take: a path that was cut and is whole again is
+not waited for until the system sends its next packet.
+"""
+RETRY_S = 1.0
+"""Seconds until a broker that has refused this front is asked again."""
+REFUSAL_LOG_S = 60.0
+"""Seconds between two log entries about one broker that refuses this front."""
+FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
+"""Request ids of PING, GOODBYE and the first call; calls count on from there."""
+
+
+def new_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return the context of all sockets of a front. Must be called after a fork."""
+    return zmq.Context()
+
+
+class BrokerSocket:
+    """A DEALER with its monitor, and the status of its broker. Belongs to the hub's thread."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        context: zmq.Context[zmq.Socket[bytes]],
+        status: BrokerStatus,
+        address: BrokerAddress,
+        keys: KeyPair | None,
+    ) -> None:
+        """Starts to connect. `keys` must be there where the broker has one."""
+        self.status = status
+        self.address = address
+        self.map_epoch = 0
+        """Of the front's map, named in every frame."""
+        self._hub = hub
+        self._pending: dict[int, Call] = {}
+        self._outgoing: list[Call] = []
+        self.windows = Windows(status)
+        self._socket = context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.IMMEDIATE, 1),
+            (zmq.LINGER, 0),
+            (zmq.SNDHWM, HIGH_WATER),
+            (zmq.RCVHWM, HIGH_WATER),
+            (zmq.RECONNECT_IVL, 50),
+            (zmq.RECONNECT_IVL_MAX, 2000),
+            (zmq.HEARTBEAT_IVL, 1000),
+            (zmq.HEARTBEAT_TIMEOUT, 3000),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+            (zmq.CONNECT_TIMEOUT, CONNECT_MS),
+        ):
+            self._socket.setsockopt(option, value)
+        prepare(self._socket, address, keys)
+        self._connect_at: float | None = None
+        """When to connect again after a refusal."""
+        self._next_refusal = 0.0
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | FAILED)
+        hub.watch(_descriptor(self._socket), select.EPOLLIN, lambda _: self.receive())
+        hub.watch(_descriptor(self._monitor), select.EPOLLIN, lambda _: self._watch())
+        self._socket.connect(address.endpoint)
+
+    @property
+    def name(self) -> str:
+        """The broker's id."""
+        return self.status.broker
+
+    def post(self, call: Call) -> None:
+        """Leaves with the next `flush`, together with the others of the turn."""
+        self._outgoing.append(call)
+
+    def flush(self) -> None:
+        """Sends what is outgoing and may leave now; what cannot be sent ends as `broker-down`, for it was provably not
+        executed.
+        """
+        calls, self._outgoing = self._outgoing, []
+        if not self.status.up:
+            self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
+            return
+        self._leave([call for call in calls if self.windows.admit(call)])
+        self.receive()
+
+    def _leave(self, calls: list[Call]) -> None:
+        """Sends calls, as few messages as they fit in."""
+        for group in wire.group_messages(calls):
+            self._send_calls(group)
+
+    def _leave_late(self) -> None:
+        """Sends what waited for room and has it now. None of it is for another process of the broker than it was."""
+        calls = self.windows.next() if self.status.up else self.windows.give_up()
+        meant = [call for call in calls if self.status.up and call.incarnation == self.status.incarnation]
+        if meant:
+            self._leave(meant)
+        if len(meant) < len(calls):
+            ended = [call for call in calls if call not in meant]
+            if self.status.up:
+                self._over(ended)
+            self._end_all(ended, "broker-down", f"broker {self.name} of this topic is not reachable")
+
+    def receive(self) -> None:
+        """Takes in all replies that have come, and lets the requests go on that waited for them."""
+        while not self._socket.closed:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._resolve(frames)
+            except WireError as error:
+                log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
+
+    def look(self, now: float, timeout: float) -> None:
+        """Housekeeping, several times a second: pings, silence, overdue calls, and the tick for safety."""
+        self._watch()
+        if self._connect_at is not None and now >= self._connect_at:
+            self._connect_at = None
+            self._socket.connect(self.address.endpoint)
+        self._ping()
+        self.receive()
+        self.status.look(now)
+        late = self.windows.overdue(now)
+        self._end_all(late, "broker-busy", f"there was no room for this on the way to broker {self.name} in time")
+        self._leave_late()
+        overdue = [call for call in self._pending.values() if call.expires <= now]
+        for call in overdue:
+            del self._pending[call.id]
+        self._over(overdue)
+        self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
+
+    def end_waits(self) -> None:
+        """All parked waits end with "nothing"."""
+        ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
+        self._outgoing = [call for call in self._outgoing if not call.waits]
+        for call in ended:
+            self._pending.pop(call.id, None)
+        nothing = Raw(wire.pack_result(ops.Look(False, 0)))
+        for call in ended:
+            self._hub.resume(call.waiting, Answer(None, nothing))
+
+    def close(self, why: str) -> None:
+        """Hangs up: calls under way end as `outcome-unknown`, those that have not left as `broker-down`."""
+        self.status.connection_lost(HUNG_UP)
+        for each in (self._socket, self._monitor):
+            self._hub.unwatch(_descriptor(each))
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+        outgoing, self._outgoing = [*self._outgoing, *self.windows.give_up()], []
+        self._end_all(outgoing, "broker-down", why)
+        self._give_up_pending(why)
+
+    def _send_calls(self, calls: list[Call]) -> None:
+        if self._send(self.status.incarnation, [call.packed for call in calls], calls[0].body):
+            self._pending.update((call.id, call) for call in calls)
+        else:
+            self._over(calls)
+            self._end_all(calls, "broker-down", f"broker {self.name} takes no requests just now")
+
+    def _send(self, incarnation: int, packed: list[bytes], body: bytes | None = None) -> bool:
+        """False where ZeroMQ did not take it: it was provably not sent."""
+        frame = wire.pack_requests(incarnation, self.map_epoch, packed, self.status.taken)
+        try:
+            if body is None:
+                self._socket.send(frame, zmq.NOBLOCK)
+            else:
+                self._socket.send_multipart([frame, body], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _resolve(self, frames: list[bytes]) -> None:
+        frame = wire.unpack_replies(frames)
+        self.status.heard(frame, time.monotonic())
+        body = frames[1] if len(frames) == 2 else None
+        for reply in frame.replies:
+            call = self._pending.pop(reply.id, None)
+            if call is not None:
+                self.windows.over(call)
+                error = wire.unpack_error(reply.code, reply.result) if reply.code else None
+                self._hub.resume(call.waiting, Answer(error, reply.result, body))
+            elif reply.id == PING_ID and not reply.code:
+                self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
+        if self.windows.waiting:
+            self._leave_late()
+        if self.status.owes_goodbye and not self._pending:
+            self.status.owes_goodbye = False
+            self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
+
+    def _watch(self) -> None:
+        """Takes in what the monitor has seen of the connection."""
+        failed = 0
+        while not self._monitor.closed and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            if event & FAILED:
+                failed = event
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                failed = 0
+                self.status.connection_made(time.monotonic())
+                self._ping()
+                self.receive()
+            elif event == zmq.EVENT_DISCONNECTED:
+                self.receive()  # answers that came before the end
+                self.status.connection_lost()
+                self._give_up_pending("the connection to the broker was lost")
+                self._leave_late()
+        if failed and not self._monitor.closed:
+            self._refused(failed, time.monotonic())
+
+    def _refused(self, event: int, now: float) -> None:
+        """The broker does not know this front, or is not the one that the description means. After some failures ZeroMQ
+        tries again at once and for ever, after others never: so both are done here.
+        """
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and not self.address.key:
+            return  # a broker that went away just then
+        if self._connect_at is None:
+            with suppress(zmq.ZMQError):  # it has given up already
+                self._socket.disconnect(self.address.endpoint)
+            self._connect_at = now + RETRY_S
+        if now >= self._next_refusal:
+            self._next_refusal = now + REFUSAL_LOG_S
+            listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            why = "it does not admit the key of this front" if listed else "no handshake: does the broker's key fit?"
+            log.error("connection refused", extra={"broker": self.name, "why": why})
+
+    def _ping(self) -> None:
+        now = time.monotonic()
+        if self.status.ping_due(now):
+            ping = ops.Ping(self.status.cluster, self.status.broker)
+            if self._send(0, [wire.pack_request(PING_ID, Op.PING, b"", b"", 0, ping)]):
+                self.status.pinged(now)
+
+    def _give_up_pending(self, why: str) -> None:
+        pending, self._pending = self._pending, {}
+        self._over(list(pending.values()))
+        self._end_all(list(pending.values()), "outcome-unknown", why)
+
+    def _over(self, calls: list[Call]) -> None:
+        for call in calls:
+            self.windows.over(call)
+
+    def _end_all(self, calls: list[Call], code: str, detail: str) -> None:
+        for call in calls:
+            self._hub.resume(call.waiting, Answer(FanmailError(code, detail)))
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    return int(socket.getsockopt(zmq.FD))
