@@ -22,43 +22,48 @@ RULES = {
     "common": "| configargparse",
     "common.cluster": "common |",
     "common.protocol": "common | ",
-    "common.keys": "common common.cluster | zmq tomlkit",
+    "common.keys": "common common.cluster | zmq",
     "common.process": "common common.cluster | ",
-    "common.tools": "common common.cluster common.keys common.process | configargparse tomlkit",
+    "common.tools": "common common.cluster common.keys common.process | configargparse",
     "broker": f"{GROUND} | ",
-    "broker.state": f"{GROUND} broker | sortedcontainers",
+    "broker.state": f"{GROUND} broker | ",
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
-    "broker.operations": f"{GROUND} broker broker.state broker.store | ",
+    "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
     "broker.tools": (
         f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite"
         " | configargparse tqdm zmq"
     ),
-    "httpfront": "common | greenlet",
+    "httpfront": "common common.keys | falcon greenlet",
     "httpfront.server": "common common.process httpfront | waitress greenlet",
     "httpfront.gateway": f"{GROUND} common.keys httpfront | zmq greenlet",
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",
-    "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon greenlet",
-    "httpfront.openapi": "common httpfront.formats httpfront.middleware | falcon",
+    "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon",
+    "httpfront.openapi": "common httpfront httpfront.formats httpfront.middleware | falcon",
     "httpfront.api": (
         f"{GROUND} httpfront httpfront.gateway httpfront.formats httpfront.middleware httpfront.delivery"
         " httpfront.openapi | falcon"
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
-        " httpfront.delivery httpfront.openapi httpfront.api | falcon prometheus_client"
+        " httpfront.delivery httpfront.api | falcon prometheus_client"
     ),
     "bench.harness": f"{GROUND} common.keys common.process |",
     "bench.loads": f"{GROUND} common.keys bench.harness | zmq",
-    "bench.rivals": f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq",
-    "bench.measures": (f"{GROUND} broker broker.state broker.store.sqlite bench.harness bench.loads bench.rivals |"),
-    "bench.report": "bench.harness bench.measures | matplotlib",
+    "bench.rivals": (
+        f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
+    ),
+    "bench.measures": f"{GROUND} broker broker.state broker.store.sqlite bench.harness bench.loads bench.rivals |",
+    "bench.report": "common bench.harness bench.measures | matplotlib",
 }
 ANYWHERE = {"msgspec"}
-MAINS = ("broker.__main__", "broker.start", "httpfront.__main__", "httpfront.start", "bench.__main__")
+MAINS = (
+    *("broker.__main__", "broker.start", "bench.__main__"),
+    *("httpfront.__main__", "httpfront.start", "httpfront.front", "httpfront.settings"),
+)
 """The composition roots, which may import everything of their own package and of `common`."""
 
 SOCKETS_AND_DISK = {
@@ -209,12 +214,12 @@ def test_pythons_own_sqlite_is_not_used() -> None:
 
 
 def test_what_is_told_of_sockets_holds_none() -> None:
-    told = ("httpfront.gateway.link", "broker.server.peers", "common.protocol.wire")
+    told = ("httpfront.gateway.broker_status", "broker.server.peers", "common.protocol.wire")
     assert offenders(told, lambda source: packages(source) & {"zmq", "socket", "select", "os", "time"}) == {}
 
 
 def test_the_core_knows_no_sockets_no_disk_no_clock_and_no_chance() -> None:
-    core = [*in_folders(CORE), "broker.store.sqlite.burst"]
+    core = [*in_folders(CORE), "broker.store.sqlite.changes"]
     assert len(core) > 40
     assert offenders(core, lambda source: packages(source) & (SOCKETS_AND_DISK | CHANCE_AND_TIME)) == {}
 
