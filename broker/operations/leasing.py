@@ -14,7 +14,7 @@ from broker.state.runs import cut_runs
 from common.clock import Now
 from common.protocol import ops, stats
 
-RETRY = 1_000_000
+RETRY_US = 1_000_000
 """Microseconds until a message is buried again for which the disk had no room."""
 
 
@@ -248,7 +248,7 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
         return
     size = len(held.headers) + len(held.body)
     if on_disk(size) > core.room:
-        box.emit(Returned, (seq,), now.mono + RETRY)
+        box.emit(Returned, (seq,), now.mono + RETRY_US)
         return
     core.reserve(size)
     core.counters[stats.DEAD_LETTERED] += 1
