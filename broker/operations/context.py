@@ -19,7 +19,7 @@ from broker.state.topic import Topic
 from broker.thresholds import Thresholds
 from common.clock import Now
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
@@ -101,7 +101,7 @@ class Core:
 
     def set_aside(self, message: str, count: int, reason: str) -> None:
         """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
-        self.counters["dropped.damaged"] += count
+        self.counters[stats.DROPPED("damaged")] += count
         about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
@@ -116,7 +116,7 @@ class Core:
         """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
         counted already.
         """
-        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
+        self.counters[stats.DROPPED(reason)] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:

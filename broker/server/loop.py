@@ -23,6 +23,7 @@ from common.clock import Clock, Now
 from common.cluster.slots import ClusterMap
 from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
+from common.protocol import stats
 from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
@@ -30,11 +31,11 @@ log = logging.getLogger("fanmail.broker")
 BURST = 256
 """Messages taken in before they are answered: enough to share a commit, few enough not to let a front wait."""
 BURST_BYTES = 32 * 1024 * 1024
-TICK = 500
+TICK_MS = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
-RECLAIM_TICK = 100
+RECLAIM_TICK_MS = 100
 """The same while the store has much space to reclaim."""
-BLOCKED_TICK = 5
+BLOCKED_TICK_MS = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
 
@@ -77,7 +78,7 @@ class Server:
         self._stopping = self._reloading = False
         self._drain_ends = self._next_housekeeping = 0
         """Microseconds of the monotonic clock."""
-        self._tick = TICK
+        self._tick_ms = TICK_MS
         self._refused_epoch = 0
         self._committing = 0
         """Microseconds in this turn of the loop."""
@@ -131,7 +132,7 @@ class Server:
         """Milliseconds that the loop may wait."""
         if self._backups is not None and self._backups.busy:
             return 0
-        most = BLOCKED_TICK if self._outbox.peers.any_blocked else self._tick
+        most = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
         wait = self._dispatcher.patience(self._clock.now())
         return most if wait is None else max(0, min(most, math.ceil(wait)))
 
@@ -220,13 +221,13 @@ class Server:
             self._read_description()
         if now.mono < self._next_housekeeping:
             return
-        self._tick = RECLAIM_TICK if self._store.reclaim() else TICK
-        self._next_housekeeping = now.mono + self._tick * 1000
+        self._tick_ms = RECLAIM_TICK_MS if self._store.reclaim() else TICK_MS
+        self._next_housekeeping = now.mono + self._tick_ms * 1000
         self._process.look_around()
         if self._backups is not None:
             self._backups.expire(now.mono)
         self._outbox.forget_silent(now.mono)
-        self._dispatcher.counters["log.dropped"] = dropped_lines()
+        self._dispatcher.counters[stats.LOG_LINES_DROPPED] = dropped_lines()
         self._listener.report(now.mono)
         ownership = self._dispatcher.ownership
         if ownership.newest_seen > max(ownership.map.epoch, self._refused_epoch):

@@ -10,7 +10,7 @@ from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.reply import Outgoing
 from broker.server.peers import Peers
 from common.clock import Clock
-from common.protocol import wire
+from common.protocol import stats, wire
 
 
 class Outbox:
@@ -46,8 +46,8 @@ class Outbox:
     def forget_silent(self, mono_us: int) -> None:
         """Forget the peers that have been silent for long; count and log what is dropped."""
         counters = self._dispatcher.counters
-        counters["replies.dropped"] += self.peers.forget_silent(mono_us)
-        self._log.report_dropped(counters["replies.dropped"])
+        counters[stats.REPLIES_DROPPED] += self.peers.forget_silent(mono_us)
+        self._log.report_dropped(counters[stats.REPLIES_DROPPED])
 
     def _head(self, packed: list[bytes], sent: int) -> bytes:
         it = self._dispatcher
@@ -58,7 +58,7 @@ class Outbox:
         if not self.peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
             return
         if not self.peers.keep(peer_id, frames, [each.request_id for each in replies]):
-            self._dispatcher.counters["replies.dropped"] += 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += 1
 
     def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
         """Return False where the peer would have to be waited for; one that is gone counts as sent, and as dropped."""
@@ -70,5 +70,5 @@ class Outbox:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._log.dropped(each.request_id for each in replies)
-            self._dispatcher.counters["replies.dropped"] += self.peers.forget(peer_id) or 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += self.peers.forget(peer_id) or 1
         return True

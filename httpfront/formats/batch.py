@@ -1,4 +1,4 @@
-"""Many messages in one request or answer (section 7 of `docs/http-api.md`). No I/O here.
+"""Many messages in one request or answer (`docs/http-api.md`). No I/O here.
 
 The broker keeps a batch as frames, each 4 bytes of big-endian length and then the bytes, with a table of where they
 begin, which is made here. Frames come and go unchanged; `lines` and NDJSON are made of them and into them.

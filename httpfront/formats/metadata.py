@@ -1,4 +1,4 @@
-"""What travels with a message: the kept headers, and `Msg-*` on the way out (section 3 of `docs/http-api.md`).
+"""What travels with a message: the kept headers, and `Msg-*` on the way out (`docs/http-api.md`).
 
 The broker stores the kept headers as one opaque piece of bytes: "" for none, else a MessagePack array of
 [name, value] in the order of their names, values as latin-1 text, which gives the bytes back unchanged.

@@ -1,4 +1,4 @@
-"""Messages as JSON, one object a line (section 7 of `docs/http-api.md`). No I/O here."""
+"""Messages as JSON, one object a line (`docs/http-api.md`). No I/O here."""
 
 from __future__ import annotations
 
