@@ -1,13 +1,13 @@
-"""What a front knows of one broker: is it there, which incarnation is it, what does its clock say. No sockets.
+"""What a front knows of one broker: whether it is reachable, its incarnation, its clock. No sockets here.
 
 States:
 
-    down       -> connected        the connection's handshake is done; a PING goes out
+    down       -> connected        the handshake is done; a PING is sent
     connected  -> up               a PONG names the right cluster and broker, and the broker is ready, not loading
-    up         -> leaving          a reply says that the broker drains; a GOODBYE goes out
+    up         -> leaving          a reply says that the broker drains; a GOODBYE is sent
     any        -> down             the connection is lost, or PINGs stay unanswered
 
-Requests are sent only to a broker that is `up`, and each names the incarnation that was heard from.
+Requests are sent only to a broker that is `up`, and each names the incarnation that answered last.
 """
 
 from __future__ import annotations
