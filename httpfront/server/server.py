@@ -1,4 +1,4 @@
-"""The HTTP server of a front: waitress's parser and task on our hub, with its traps closed."""
+"""The HTTP server of a front: waitress's parser and task on our own loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SURPLUS = 64
 """Connections over the ceiling that are answered 503, or a tenth of the ceiling where that is more; beyond these,
 connections are closed without an answer."""
 HANDSHAKE_S = 0.1
-"""While draining: time for handshakes under way to end before the listening sockets are closed."""
+"""While draining: time for handshakes in progress to end before the listening sockets are closed."""
 
 log = logging.getLogger("fanmail.http")
 
@@ -86,7 +86,7 @@ class FrontServer:
         self.stop()
 
     def stop(self) -> None:
-        """Close everything at once, whatever is under way. `run` ends with it."""
+        """Close everything at once, whatever is in progress. `run` ends with it."""
         for connection in list(self.connections.values()):
             connection.close()
         self._acceptor.close()
@@ -94,7 +94,7 @@ class FrontServer:
     def drain(self, timeout: float, idle: float) -> None:
         """Stop accepting and close every connection after its next answer; `run` returns when all are closed.
 
-        Idle connections get `idle` seconds for one more request, requests under way get `timeout` seconds. No client
+        Idle connections get `idle` seconds for one more request, requests in progress get `timeout` seconds. No client
         that could connect is reset.
         """
         if self.draining:
@@ -169,7 +169,7 @@ class FrontServer:
 
 
 def _adjustments(options: ServerOptions) -> Adjustments:
-    """Settings of waitress's parser and task."""
+    """Return the settings of waitress's parser and task."""
     return Adjustments(
         max_request_header_size=options.max_headers + 1,  # waitress refuses equality
         max_request_body_size=sys.maxsize,  # StrictParser limits bodies
