@@ -131,11 +131,10 @@ class Gateway:
     def wait(
         self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
     ) -> ops.Look:
-        """Park until the broker says that there may be a message for the user, or that there is none by `until`
-        (monotonic seconds). Takes no message, so any other end is a `broker-down`.
+        """Park until there may be a message for the user, or until `until` (monotonic seconds).
 
-        `ticket` is 0, or that of an earlier wait, to keep its place. `on_disconnect` is given what ends the wait when
-        the client disconnects, and None afterwards.
+        Takes no message, so any other end is a `broker-down`. `ticket` is 0, or that of an earlier wait, to keep its
+        place. `on_disconnect` is given what ends the wait when the client disconnects, and None afterwards.
         """
         if self._waits_ended:
             return ops.Look(False, ticket)

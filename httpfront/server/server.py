@@ -45,8 +45,9 @@ class FrontServer:
         on_request: OnRequest | None = None,
         budget: Budget | None = None,
     ) -> None:
-        """Listen at once. `budget` is what all connections share; without it nothing is bounded. Raises `StartError`
-        where an address cannot be listened on.
+        """Listen at once. Raises `StartError` where an address cannot be listened on.
+
+        `budget` is what all connections share; without it nothing is bounded.
         """
         self.budget = budget or Budget(UNBOUNDED)
         self.options = options
