@@ -108,9 +108,9 @@ class Account:
         if more > 0:
             budget = self._budget
             if budget.used + more > budget.limit and not budget.make_room(more, budget.limit, self):
-                raise front_busy("as many bytes of bodies and answers as it may hold are under way")
+                raise front_busy("bodies and answers in flight have reached its memory limit")
             if self._key and more > self._left_of_key():
-                raise front_busy(f"the key {self._key} has as many bytes under way as one key may")
+                raise front_busy(f"the key {self._key} has reached its share of the memory")
         self.hold(size)
 
     def hold_pipelined(self, size: int) -> bool:
@@ -144,7 +144,7 @@ class Account:
         if self._key:
             room = min(room, self._left_of_key())
         if room <= 0 or not budget.make_room(room, budget.limit, self):
-            raise front_busy("as many bytes of answers as it may hold are under way")
+            raise front_busy("answers in flight have reached its memory limit")
         self._count(room)
         self._reserved += room
         return room
@@ -166,7 +166,7 @@ class Account:
         alone = budget.used == self.bytes
         most = budget.limit if alone or size <= budget.small else budget.limit // 2
         if (self._key and size > self._left_of_key()) or not budget.make_room(size, most, self, STALL_S):
-            raise front_busy(f"the next message has {size} bytes, and there is no room for it just now")
+            raise front_busy(f"there is no room now for the next message of {size} bytes")
         self._count(size)
         self._reserved += size
         return size

@@ -198,7 +198,7 @@ def _guarded(work: Callable[..., object], *arguments: object) -> None:
     try:
         work(*arguments)
     except Exception:
-        log.exception("the loop caught a failure")
+        log.exception("unhandled exception in the loop")
 
 
 def _drain(fd: int) -> None:

@@ -67,7 +67,7 @@ def finish(gateway: Gateway, topic: bytes, user: bytes, receipts: list[Receipt])
     """
     finished: ops.Finished = gateway.call(Op.FINISH, topic, user, ops.Finish(receipts))
     if len(finished.codes) != len(receipts):
-        raise FanmailError("internal", f"{len(finished.codes)} results came for {len(receipts)} receipts")
+        raise FanmailError("internal", f"{len(finished.codes)} results for {len(receipts)} receipts")
     return finished.codes
 
 
@@ -75,4 +75,4 @@ def _unfinished(code: str) -> FanmailError:
     if code == "bad-parameter":
         return refused("receipt", "was never issued")
     known = "the message was delivered again, or the receipt is of another epoch of the topic"
-    return FanmailError(code, known if code == "lease-lost" else "the message is not done")
+    return FanmailError(code, known if code == "lease-lost" else "the message was not acknowledged")

@@ -89,7 +89,7 @@ def _inflated(pieces: Iterator[bytes], coding: str, most: int, max_members: int)
 
 def _check_members(members: int, coding: str, most: int) -> None:
     if coding == "deflate" and members > 1:
-        raise FanmailError("bad-batch", "there is more behind the end of the deflate data")
+        raise FanmailError("bad-batch", "the body has data after the end of its deflate data")
     if members > most:
         raise FanmailError("bad-batch", f"the body has over {most} gzip members")
 

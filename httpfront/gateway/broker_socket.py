@@ -141,7 +141,7 @@ class BrokerSocket:
             except WireError as error:
                 log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
 
-    def look(self, now: float, timeout: float) -> None:
+    def tick(self, now: float, timeout: float) -> None:
         """Send pings, notice silence, end overdue calls, and read for safety; several times per second."""
         self._watch()
         if self._connect_at is not None and now >= self._connect_at:
@@ -149,9 +149,9 @@ class BrokerSocket:
             self._socket.connect(self.address.endpoint)
         self._ping()
         self.receive()
-        self.status.look(now)
+        self.status.check_silence(now)
         late = self.windows.overdue(now)
-        self._end_all(late, "broker-busy", f"there was no room for this on the way to broker {self.name} in time")
+        self._end_all(late, "broker-busy", f"there was no room in time for this request to broker {self.name}")
         self._leave_late()
         overdue = [call for call in self._pending.values() if call.expires <= now]
         for call in overdue:
@@ -186,7 +186,7 @@ class BrokerSocket:
             self._pending.update((call.id, call) for call in calls)
         else:
             self._over(calls)
-            self._end_all(calls, "broker-down", f"broker {self.name} takes no requests just now")
+            self._end_all(calls, "broker-down", f"broker {self.name} accepts no requests now")
 
     def _send(self, incarnation: int, packed: list[bytes], body: bytes | None = None) -> bool:
         """Return False where ZeroMQ did not take the message: it was provably not sent."""
@@ -252,7 +252,11 @@ class BrokerSocket:
         if now >= self._next_refusal:
             self._next_refusal = now + REFUSAL_LOG_S
             listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            why = "it does not admit the key of this front" if listed else "no handshake: does the broker's key fit?"
+            why = (
+                "the broker does not accept the key of this front"
+                if listed
+                else "the handshake failed; check the broker's key"
+            )
             log.error("connection refused", extra={"broker": self.name, "why": why})
 
     def _ping(self) -> None:

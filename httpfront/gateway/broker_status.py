@@ -121,7 +121,7 @@ class BrokerStatus:
             self.windows = (pong.body_window, pong.answer_window)
             self._change(True, "ready")
 
-    def look(self, now: float) -> None:
+    def check_silence(self, now: float) -> None:
         """Notice a broker that does not answer; a front that was too busy to ask proves nothing."""
         if self.up and self._asked_at is not None and now > self._asked_at + SILENCE_S:
             self._change(False, "no answer")

@@ -62,7 +62,7 @@ class Gateway:
         self._context = new_context()
         self._waits_ended = False
         hub.each_turn(self._flush)
-        hub.every(TICK_S, self._look)
+        hub.every(TICK_S, self._tick)
 
     def close(self) -> None:
         """Close all sockets. Calls in flight end as `outcome-unknown`."""
@@ -181,7 +181,7 @@ class Gateway:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
         if body is not None and 0 < socket.status.max_body < len(body):
             most = socket.status.max_body
-            raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
+            raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, socket.status.deadline(until), args, request_id.get())
         call = Call(call_id, packed, body, until + GRACE_S, socket.status.incarnation, answer_room(args))
@@ -208,11 +208,11 @@ class Gateway:
         while self._touched:
             self._touched.popitem()[0].flush()
 
-    def _look(self) -> None:
+    def _tick(self) -> None:
         self._take_map()
         now = time.monotonic()
         for socket in list(self._sockets.values()):
-            socket.look(now, self._timeout)
+            socket.tick(now, self._timeout)
 
     def _take_map(self) -> None:
         """Connect and disconnect as the description says, where it is newer than the map in use."""
@@ -225,7 +225,7 @@ class Gateway:
             return
         if self._map is not None and newer.epoch <= self._map.epoch:
             if (newer.epoch, newer.brokers, newer.owners) != (self._map.epoch, self._map.brokers, self._map.owners):
-                log.error("the cluster description changed without a greater epoch", extra={"epoch": newer.epoch})
+                log.error("the cluster description changed but its epoch did not grow", extra={"epoch": newer.epoch})
             return
         wanted = {broker.id: broker for broker in newer.brokers}
         for broker, socket in list(self._sockets.items()):

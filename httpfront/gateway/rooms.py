@@ -47,4 +47,4 @@ def call_with_room(
                 account.release()
             return found
     account.release()
-    raise front_busy("the next message is larger than the room for it")
+    raise front_busy("there is no room for the next message")

@@ -69,7 +69,7 @@ class FrontServer:
         self.adj = _adjustments(options)
         self.server_name = self.adj.server_name
         self.effective_port = self._acceptor.port
-        hub.every(TURN_S, self._look)
+        hub.every(TURN_S, self._close_overdue)
 
     @property
     def port(self) -> int:
@@ -145,7 +145,7 @@ class FrontServer:
             self._acceptor.close_when_empty()
         return now >= self._drain_ends or not self.connections
 
-    def _look(self) -> None:
+    def _close_overdue(self) -> None:
         """Close what is overdue. Walks all connections, a few times per second."""
         now = time.monotonic()
         for connection in [each for each in self.connections.values() if each.deadline <= now]:
