@@ -71,23 +71,34 @@ class Content(NamedTuple):
     body: bytes
 
 
+class Payload(Struct, gc=False):
+    """What was published: one message, or a batch of `count`."""
+
+    headers: bytes
+    body: bytes
+    count: int = 1
+    offsets: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.headers) + len(self.body) + len(self.offsets)
+
+
 class MessageStored(Struct, gc=False):
-    """A message, or a batch of `count`, enters the log of a topic, at the topic's next sequence number."""
+    """A message or a batch enters the log of a topic, at the topic's next sequence number."""
 
     topic: bytes
     seq: int
     time: int
     """Milliseconds of the broker's time."""
-    headers: bytes
-    body: bytes
-    count: int = 1
-    offsets: bytes = b""
+    payload: Payload
     expires: int = 0
     """Milliseconds of the broker's time from which on it is not handed out any more; 0: never."""
     piece: int = 0
     """Number of the piece that it is; grows with every piece of a store."""
     stored: int | None = None
-    """In `load()` only: bytes of its content, which is in the store and not in this record."""
+    """In `load()` only: bytes of its content, of which the payload has the count alone: the rest is in the store."""
 
 
 class PieceDamaged(Struct, gc=False):
@@ -215,10 +226,7 @@ class PublishDelayed(Struct, gc=False):
     topic: bytes
     due: int
     """Milliseconds of the broker's time."""
-    headers: bytes
-    body: bytes
-    count: int
-    offsets: bytes
+    payload: Payload
     ttl: int
     """Milliseconds that it lives once it is published; 0: without end."""
 

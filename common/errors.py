@@ -1,8 +1,8 @@
 """The one table of errors.
 
-An error is raised as `FanmailError(code, detail)` anywhere below `broker.dispatch.dispatcher`, travels to the front as
+An error is raised as `FanmailError(code, detail)` in or below `broker.dispatch.dispatcher`, travels to the front as
 its code and detail, is raised there as the same class again and rendered in one place
-(`httpfront/middleware/problems.py`). Codes are stable words of the HTTP API (section 10 of `docs/http-api.md`).
+(`httpfront/middleware/problems.py`). Codes are stable words of the HTTP API (`docs/http-api.md`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def _read(right: str) -> dict[str, str]:
     return {"GET": right, "HEAD": right}
 
 
-INDEX, OPENAPI, LIVEZ, READYZ, METRICS_PAGE = "/", "/openapi.json", "/livez", "/readyz", "/metrics"
+INDEX, OPENAPI, LIVEZ, READYZ = "/", "/openapi.json", "/livez", "/readyz"
+FRONT_METRICS, BROKER_METRICS = "/metrics", "/metrics/brokers"
 PROBES = (LIVEZ, READYZ)
 
 TOPIC, SUBSCRIPTION, RECEIPT = "/{topic}", "/{topic}/{user}", "/{topic}/{user}/{receipt}"
@@ -56,7 +57,8 @@ OPERATIONS: Routes = {
     INDEX: _read(OPEN),
     LIVEZ: _read(OPEN),
     READYZ: _read(OPEN),
-    METRICS_PAGE: _read(METRICS),
+    FRONT_METRICS: _read(METRICS),
+    BROKER_METRICS: _read(METRICS),
     OPENAPI: _read(ADMIN),
     ALL_TOPICS: _read(ADMIN),
     ONE_TOPIC: {"PATCH": ADMIN, "DELETE": ADMIN, **_read(ADMIN)},

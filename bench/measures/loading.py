@@ -14,7 +14,7 @@ from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import BROKER_FLAGS, BenchError, Group
 from bench.loads.broker_client import BrokerClient
 from bench.loads.scripts import make_batch
-from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
@@ -119,7 +119,7 @@ def _singles(count: int) -> Iterator[Record]:
     now = time.time_ns() // 1_000_000
     yield from _topics()
     for n in range(count):
-        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, b"", b"%0100d" % n, piece=n + 1)
+        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, Payload(b"", b"%0100d" % n), piece=n + 1)
 
 
 def _batches(count: int) -> Iterator[Record]:
@@ -131,7 +131,8 @@ def _batches(count: int) -> Iterator[Record]:
     yield from _topics()
     for n in range(count // batch.messages):
         seq = n // TOPICS * batch.messages + 1
-        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, b"", batch.frames, batch.messages, offsets, 0, n + 1)
+        payload = Payload(b"", batch.frames, batch.messages, offsets)
+        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, payload, piece=n + 1)
 
 
 def _subscriptions(count: int) -> Iterator[Record]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.harness.disk import data_folder
 from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.loads.scripts import make_batch
-from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
 from common.units import KIB
@@ -68,12 +68,8 @@ class StoreWriter:
                 TOPIC,
                 self._seq + n * case.messages,
                 TIME,
-                b"",
-                case.body,
-                case.messages,
-                case.offsets,
-                0,
-                self._piece + n,
+                Payload(b"", case.body, case.messages, case.offsets),
+                piece=self._piece + n,
             )
             for n in range(case.pieces)
         ]

@@ -13,6 +13,7 @@ from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
 from broker.state.topic import Topic
 from common.clock import Now, StepWatch
+from common.protocol import stats
 
 log = logging.getLogger("fanmail.broker")
 
@@ -79,7 +80,7 @@ class DueWork:
         for number in state.delayed.due.pop_due(now.time, self._most.due):
             waiting = state.delayed.publishes[number]
             if publish_delayed(self._core, number, now):
-                size += len(waiting.body)
+                size += len(waiting.payload.body)
                 self._waiters.published(waiting.topic)
             if size > self._most.due_bytes:
                 break  # before the next is taken out, which keeps its place among those of the same moment
@@ -108,7 +109,7 @@ class DueWork:
         if due:
             forget_lost(box)
             due = [seq for seq in due if seq in held]
-            self._core.counters["leases.expired"] += sum(held[seq].until > 0 for seq in due)
+            self._core.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
             if due:
                 hand_back(box, due, 0, now)
             if ledger.leases.open < leased:
@@ -125,7 +126,7 @@ class DueWork:
         if ends > now.mono:
             self._core.state.idle_due.set((box.topic.name, box.user), ends)
             return
-        self._core.counters["subscriptions.expired"] += 1
+        self._core.counters[stats.SUBSCRIPTIONS_EXPIRED] += 1
         self._core.end_subscription(box.topic, box.user)
         self._waiters.ended(box.topic.name, box.user)
 

@@ -10,7 +10,7 @@ from broker.operations.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
 from broker.state.leases import Held
 from common.clock import Now
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 
@@ -47,13 +47,13 @@ def purge(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Coun
     forget_lost(box)
     held = tuple(ledger.leases.held) if ledger else ()
     start = max(box.subscription.position, topic.head_seq)
-    core.counters["skipped.lost"] += start - box.subscription.position
+    core.counters[stats.SKIPPED_LOST] += start - box.subscription.position
     count = topic.next_seq - start + len(held)
     if held:
         box.emit(Finished, held)
     if box.subscription.position != topic.next_seq:
         box.emit(SubscriptionSet, topic.next_seq)
-    core.counters["dropped.purged"] += count
+    core.counters[stats.DROPPED("purged")] += count
     return ops.Counted(count)
 
 

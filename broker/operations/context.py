@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from broker.errors import DamagedError
-from broker.operations.limits import Limits
+from broker.operations.limits import Limits, on_disk
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf
@@ -18,6 +19,7 @@ from broker.state.topic import Topic
 from broker.thresholds import Thresholds
 from common.clock import Now
 from common.errors import FanmailError
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
@@ -42,6 +44,10 @@ class Core:
     """The most entries that were looked at in one turn so far."""
     changed: bool = False
     """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
+    room: int = 2**62
+    """Bytes that may still be written to the store in this turn; set by the loop before each turn."""
+    backup: Callable[[str], ops.BackupProgress] | None = None
+    """Begins the copy of the store with a name, or says how far it is; None: there is nothing to copy."""
     paused: bool = False
     """The operator has paused this broker: publishes and new subscriptions are refused. Not kept over a restart."""
 
@@ -67,6 +73,15 @@ class Core:
         if self.paused:
             raise FanmailError("paused", "the operator has paused this broker: it serves only what it has")
 
+    def check_storage(self, size: int) -> None:
+        """Raise `storage-full` (503) where content of this size would leave the disk without its reserve."""
+        if on_disk(size) > self.room:
+            raise FanmailError("storage-full", "the broker's disk is nearly full; what is read makes room again")
+
+    def reserve(self, size: int) -> None:
+        """Count content of this size against what may be written in this turn."""
+        self.room -= on_disk(size)
+
     def emit(self, record: Record) -> None:
         """Changes the state and remembers the change for the store. Raises `MisfitError`, which ends the broker."""
         self.changed = True
@@ -86,7 +101,7 @@ class Core:
 
     def set_aside(self, message: str, count: int, reason: str) -> None:
         """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
-        self.counters["dropped.damaged"] += count
+        self.counters[stats.DROPPED("damaged")] += count
         about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
@@ -101,7 +116,7 @@ class Core:
         """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
         counted already.
         """
-        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
+        self.counters[stats.DROPPED(reason)] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:

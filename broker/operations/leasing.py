@@ -12,9 +12,9 @@ from broker.state.leases import Leases
 from broker.state.piece import frame
 from broker.state.runs import cut_runs
 from common.clock import Now
-from common.protocol import ops
+from common.protocol import ops, stats
 
-RETRY = 1_000_000
+RETRY_US = 1_000_000
 """Microseconds until a message is buried again for which the disk had no room."""
 
 
@@ -40,9 +40,9 @@ def next_position(box: Mailbox, now: Now) -> int:
     found = box.topic.next_unexpired(start, now.time)
     if found != start:
         damaged = box.topic.damaged_between(start, found)
-        box.core.counters["skipped.damaged"] += damaged
-        box.core.counters["skipped.ttl"] += found - start - damaged
-    box.core.counters["skipped.lost"] += start - position
+        box.core.counters[stats.SKIPPED_DAMAGED] += damaged
+        box.core.counters[stats.SKIPPED_TTL] += found - start - damaged
+    box.core.counters[stats.SKIPPED_LOST] += start - position
     if found != position:
         box.emit(SubscriptionSet, found)
     return found
@@ -147,7 +147,7 @@ def forget_lost(box: Mailbox) -> None:
     leases = _leases(box)
     lost = leases.below(box.topic.head_seq) if leases else ()
     if lost:
-        box.core.counters["skipped.lost"] += len(lost)
+        box.core.counters[stats.SKIPPED_LOST] += len(lost)
         box.emit(Finished, lost)
 
 
@@ -185,7 +185,7 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
 def _pass_over(box: Mailbox, leases: Leases, seq: int) -> None:
     """A message that is held will not be handed out again: its time is up, or it is damaged."""
     damaged = leases.held[seq].letter is None and box.topic.piece(seq).damaged
-    box.core.counters["skipped.damaged" if damaged else "skipped.ttl"] += 1
+    box.core.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
     box.emit(Finished, (seq,))
 
 
@@ -246,12 +246,12 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     if held is None:
         _pass_over(box, ledger.leases, seq)
         return
-    room = on_disk(len(held.headers) + len(held.body))
-    if room > core.state.room:
-        box.emit(Returned, (seq,), now.mono + RETRY)
+    size = len(held.headers) + len(held.body)
+    if on_disk(size) > core.room:
+        box.emit(Returned, (seq,), now.mono + RETRY_US)
         return
-    core.state.room -= room
-    core.counters["dead.letters"] += 1
+    core.reserve(size)
+    core.counters[stats.DEAD_LETTERED] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     dead, limits = ledger.dead, core.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
@@ -264,5 +264,5 @@ def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:
     """Of a user's dead letters."""
     ledger = core.state.topics[topic].subscriptions[user].ledger
     assert ledger is not None
-    core.counters["dropped.dead"] += 1
+    core.counters[stats.DROPPED("dead")] += 1
     core.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))

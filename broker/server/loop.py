@@ -22,7 +22,7 @@ from common.clock import Clock, Now
 from common.cluster.slots import ClusterMap
 from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
-from common.protocol import wire
+from common.protocol import stats, wire
 from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
@@ -30,11 +30,11 @@ log = logging.getLogger("fanmail.broker")
 BURST = 256
 """Messages taken in before they are answered: enough to share a commit, few enough not to let a front wait."""
 BURST_BYTES = 32 * 1024 * 1024
-TICK = 500
+TICK_MS = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
-RECLAIM_TICK = 100
+RECLAIM_TICK_MS = 100
 """The same while the store has much space to reclaim."""
-BLOCKED_TICK = 5
+BLOCKED_TICK_MS = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
 
@@ -73,7 +73,7 @@ class Server:
         self._reloading = False
         self._drain_ends = 0
         self._next_housekeeping = 0
-        self._tick = TICK
+        self._tick_ms = TICK_MS
         self._refused_epoch = 0
         self._committing = 0
         """Microseconds in this turn of the loop."""
@@ -128,7 +128,7 @@ class Server:
         """Milliseconds that the loop may wait."""
         if self._backups is not None and self._backups.busy:
             return 0
-        most = BLOCKED_TICK if self._peers.any_blocked else self._tick
+        most = BLOCKED_TICK_MS if self._peers.any_blocked else self._tick_ms
         wait = self._dispatcher.patience(self._clock.now())
         return most if wait is None else max(0, min(most, math.ceil(wait)))
 
@@ -150,7 +150,7 @@ class Server:
 
     def _store_work(self) -> None:
         """What the store does between the bursts."""
-        self._dispatcher.core.state.room = self._store.writable_bytes()
+        self._dispatcher.core.room = self._store.writable_bytes()
         if self._backups is not None:
             self._backups.step()
 
@@ -217,14 +217,14 @@ class Server:
     def _head(self, packed: list[bytes], sent: int) -> bytes:
         it = self._dispatcher
         clock = self._clock.now().mono
-        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.map.epoch, packed, sent)
+        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.ownership.map.epoch, packed, sent)
 
     def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
         """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
         if not self._peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
             return
         if not self._peers.keep(peer_id, frames, [each.request_id for each in replies]):
-            self._dispatcher.counters["replies.dropped"] += 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += 1
 
     def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
         """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
@@ -236,7 +236,7 @@ class Server:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._log.dropped(each.request_id for each in replies)
-            self._dispatcher.counters["replies.dropped"] += self._peers.forget(peer_id) or 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += self._peers.forget(peer_id) or 1
         return True
 
     def _retry_blocked(self) -> None:
@@ -254,17 +254,18 @@ class Server:
             self._read_description()
         if now.mono < self._next_housekeeping:
             return
-        self._tick = RECLAIM_TICK if self._store.reclaim() else TICK
-        self._next_housekeeping = now.mono + self._tick * 1000
+        self._tick_ms = RECLAIM_TICK_MS if self._store.reclaim() else TICK_MS
+        self._next_housekeeping = now.mono + self._tick_ms * 1000
         self._look_around()
         if self._backups is not None:
             self._backups.expire(now.mono)
-        self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        self._dispatcher.counters["log.dropped"] = dropped_lines()
-        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
+        self._dispatcher.counters[stats.REPLIES_DROPPED] += self._peers.forget_silent(now.mono)
+        self._dispatcher.counters[stats.LOG_LINES_DROPPED] = dropped_lines()
+        self._log.report_dropped(self._dispatcher.counters[stats.REPLIES_DROPPED])
         self._listener.report(now.mono)
-        if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
-            self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+        ownership = self._dispatcher.ownership
+        if ownership.newest_seen > max(ownership.map.epoch, self._refused_epoch):
+            ownership.newest_seen = ownership.map.epoch
             self._read_description()
 
     def _read_description(self) -> None:
@@ -273,7 +274,8 @@ class Server:
         if newer is None:
             return
         self._listener.admit(newer.fronts)
-        if newer.epoch > self._dispatcher.map.epoch and not self._dispatcher.change_map(newer):
+        ownership, topics = self._dispatcher.ownership, self._dispatcher.core.state.names
+        if newer.epoch > ownership.map.epoch and not ownership.change_map(newer, topics):
             self._refused_epoch = newer.epoch  # not looked at again every turn
 
     def _start_drain(self, mono: int) -> None:

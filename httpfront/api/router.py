@@ -17,7 +17,7 @@ from common.errors import FanmailError
 from common.names import parse_name
 from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.formats.paths import OPTIONS, SERVER, raw_path
-from httpfront.routing import Found, Methods, Route, whole_server
+from httpfront.middleware.routing import Found, Methods, Route, whole_server
 
 NAMES = ("topic", "user")
 """The first segments of a path, in order; a third one is ours."""

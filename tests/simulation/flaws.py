@@ -153,7 +153,7 @@ def drop_the_head() -> AbstractContextManager[Any]:
     def flawed(self: Core, record: Record) -> None:
         emit(self, record)
         if isinstance(record, MessageStored) and record.seq % 9 == 0:
-            emit(self, HeadMoved(record.topic, record.seq + record.count))
+            emit(self, HeadMoved(record.topic, record.seq + record.payload.count))
 
     return patch.object(Core, "emit", flawed)
 

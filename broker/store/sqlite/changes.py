@@ -82,19 +82,19 @@ class RowChanges:
         self.topic_settings[number] = None if row == (number, None, None, None, None) else row
 
     def _message_stored(self, record: records.MessageStored) -> None:
-        size = len(record.headers) + len(record.body) + len(record.offsets)
+        payload = record.payload
         self.last_piece = record.piece
         self.pieces[record.piece] = (
             record.piece,
             self._numbers[record.topic],
             record.seq,
-            record.count,
+            payload.count,
             record.time,
             record.expires,
-            size,
-            record.headers,
-            record.offsets,
-            record.body,
+            payload.size,
+            payload.headers,
+            payload.offsets,
+            payload.body,
         )
 
     def _head_moved(self, record: records.HeadMoved) -> None:
@@ -202,10 +202,10 @@ class RowChanges:
             record.topic,
             record.due,
             record.ttl,
-            record.count,
-            record.headers,
-            record.offsets,
-            record.body,
+            record.payload.count,
+            record.payload.headers,
+            record.payload.offsets,
+            record.payload.body,
         )
 
     def _delay_ended(self, record: records.DelayEnded) -> None:

@@ -52,7 +52,9 @@ class Loader:
             "SELECT id, topic, first, count, time, expires, size FROM pieces ORDER BY id"
         ):
             if first >= heads.get(number, _NOTHING):
-                yield records.MessageStored(names[number], first, time, b"", b"", count, b"", expires, id_, size)
+                yield records.MessageStored(
+                    names[number], first, time, records.Payload(b"", b"", count), expires, id_, size
+                )
             else:  # its topic has ended, or nobody wants it
                 self.unwanted.append(id_)
         for number, user, position in rows("SELECT topic, user, position FROM subscriptions"):
@@ -117,7 +119,7 @@ class Loader:
             content = self._content(delayed_content_id(number), digest, f"delayed {number}", count)
             if content is not None:
                 headers, offsets, body = content
-                yield records.PublishDelayed(number, topic, due, headers, body, count, offsets, ttl)
+                yield records.PublishDelayed(number, topic, due, records.Payload(headers, body, count, offsets), ttl)
 
     def _content(self, number: int, digest: int, message: str, count: int) -> Content | None:
         try:

@@ -20,6 +20,7 @@ import pytest
 from broker.errors import StoreError
 from broker.records import (
     MessageStored,
+    Payload,
     PiecesFreed,
     Record,
     StoreOpened,
@@ -530,7 +531,7 @@ def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> No
     assert broker.dispatcher.core.take_records() == [
         TopicBegan(b"t", 1, 1),
         SubscriptionSet(b"t", b"u", 1),
-        MessageStored(b"t", 1, time, b"h", b"x", piece=1),
+        MessageStored(b"t", 1, time, Payload(b"h", b"x"), piece=1),
         SubscriptionSet(b"t", b"u", 2),
         PiecesFreed((1,)),
     ]
