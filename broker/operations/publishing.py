@@ -13,7 +13,7 @@ from common.errors import FanmailError
 from common.protocol import ops, stats
 from common.protocol.wire import Request
 
-RETRY = 1000
+RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again whose topic is at its ceiling, or the disk at its reserve."""
 
 
@@ -60,7 +60,7 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
             core.check_storage(size)
             _make_room(core, topic, size, count)
         except FanmailError:
-            core.state.delayed.due.set(number, now.time + RETRY)
+            core.state.delayed.due.set(number, now.time + RETRY_MS)
             return False
     core.emit(DelayEnded(number))
     if topic is None:
