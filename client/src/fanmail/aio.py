@@ -19,7 +19,11 @@ from fanmail.worker import DEFAULT_LEASE_S, WorkOptions, extend_lease, run_worke
 
 
 class AsyncClient(Methods, AsyncBaseClient):
-    """`Client` for asyncio: methods are awaited, `messages` is for `async for`, and handlers are coroutine functions."""
+    """`Client` for asyncio: methods are awaited, `messages` is for `async for`, and handlers are coroutine functions.
+
+    Several event loops may use it, each with connections of its own. Those of an event loop that ended without `close`
+    are closed by the garbage collector.
+    """
 
     def messages(self, topic: str, user: str, **options: Unpack[ReadOptions]) -> AsyncIterator[Message]:
         """Yield every message of a user, as `Client.messages` does."""

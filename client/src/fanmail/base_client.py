@@ -14,7 +14,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast
 import httpx
 
 from fanmail import transport
-from fanmail.connections import PerProcess
+from fanmail.connections import PerLoop, PerProcess
 from fanmail.exchange import Exchange
 from fanmail.flow import Effect, Emit, Flow, Handle, Pause, Send
 from fanmail.fork_safety import check_process, note_opened, note_opened_async, process_id
@@ -152,12 +152,12 @@ class SyncBaseClient(BaseClient):
 
 
 class AsyncBaseClient(BaseClient):
-    """The base of clients for asyncio."""
+    """The base of clients for asyncio. Several event loops may use it, each with connections of its own."""
 
-    _connections: PerProcess[httpx.AsyncClient]
+    _connections: PerLoop[httpx.AsyncClient]
 
     def _open(self, settings: dict[str, Any]) -> None:
-        self._connections = PerProcess(lambda: httpx.AsyncClient(**settings))
+        self._connections = PerLoop(lambda: httpx.AsyncClient(**settings))
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,7 +166,7 @@ class AsyncBaseClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections of this process, but not those of a parent or a child."""
+        """Close the connections of the running event loop, but not those of a parent or a child process."""
         http = self._connections.close()
         if http is not None:
             await http.aclose()

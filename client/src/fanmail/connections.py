@@ -1,11 +1,12 @@
-"""Owners of connections: each process has its own."""
+"""Owners of connections: each process, and in asyncio each event loop, has its own."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from fanmail.fork_safety import process_id
+from fanmail.fork_safety import ProcessId, process_id
 
 T = TypeVar("T")
 
@@ -52,3 +53,21 @@ class PerProcess(Generic[T]):
 
     def _is_current(self, owner: Hashable) -> bool:
         return owner == process_id()
+
+
+class _LoopOwner(NamedTuple):
+    process: ProcessId
+    loop: asyncio.AbstractEventLoop
+
+
+class PerLoop(PerProcess[T]):
+    """An object that each event loop of each process makes for itself on first use.
+
+    The object of a closed loop cannot be closed any more and is left to the garbage collector.
+    """
+
+    def _owner(self) -> Hashable:
+        return _LoopOwner(process_id(), asyncio.get_running_loop())
+
+    def _is_current(self, owner: Hashable) -> bool:
+        return isinstance(owner, _LoopOwner) and owner.process == process_id() and not owner.loop.is_closed()
