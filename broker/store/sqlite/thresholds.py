@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common.clock import BEHIND
+from common.clock import BEHIND_MS
 
 
 class StoreThresholds(NamedTuple):
@@ -20,7 +20,7 @@ class StoreThresholds(NamedTuple):
     """Free pages that are not worth it: steady load uses them again."""
     scarce_bytes: int = 64 * 1024 * 1024
     """Room on the disk below which every free page is worth it: publishing may be refused for want of them."""
-    clock_us: int = BEHIND * 1000
+    clock_us: int = BEHIND_MS * 1000
     """How far the stored clock may be behind when something is written."""
     numbers: int = 10_000
     """Numbers of pieces that are reserved at a time; the rest is lost at a restart."""
