@@ -18,7 +18,7 @@ from broker.dispatch.scheduled import DueWork
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
 from broker.errors import BrokenInvariantError, StoreError
-from broker.operations.context import Core
+from broker.operations.context import Core, lookup
 from broker.operations.control import CONTROL
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
@@ -77,7 +77,9 @@ class Dispatcher:
         answers = []
         for wake in self.waiters.turn(now.mono):
             self._call_ended(wake.topic, wake.user, now)
-            answers.append((wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket)))))
+            answers.append(
+                (wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.WaitResult(wake.now, wake.ticket))))
+            )
         return answers
 
     def run_due(self, now: Now) -> None:
@@ -217,7 +219,7 @@ class Dispatcher:
     def _tell_waiters(self, op: Op, request: Request) -> None:
         if op is Op.PUBLISH:
             self.waiters.published(request.topic)
-        elif op is Op.TAKE or op is Op.FETCH or op is Op.PASS:
+        elif op is Op.TAKE or op is Op.FETCH or op is Op.SKIP:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
@@ -233,16 +235,14 @@ class Dispatcher:
             self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:
-        topic = self.core.state.topics.get(name)
-        subscription = topic.subscriptions.get(user) if topic else None
-        return topic.pending(subscription) if topic and subscription else None
+        box = lookup(self.core, name, user)
+        return None if box is None else box.topic.pending(box.subscription)
 
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
         """A parked request of this user is answered: the idle clock starts now."""
-        topic = self.core.state.topics.get(name)
-        subscription = topic.subscriptions.get(user) if topic else None
-        if subscription is not None and subscription.ledger is not None:
-            subscription.ledger.last_call = now.mono
+        box = lookup(self.core, name, user)
+        if box is not None and box.subscription.ledger is not None:
+            box.subscription.ledger.last_call = now.mono
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
         """Whether a request may be executed at all; what is refused here provably was not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from broker.dispatch.waiters import Waiters
-from broker.operations.context import Core, Mailbox
+from broker.operations.context import Core, Mailbox, lookup
 from broker.operations.leasing import forget_lost, hand_back
 from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
@@ -93,11 +93,9 @@ class DueWork:
             self._core.emit(CalendarSet(steps))
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
-        name, user = key
-        topic = self._core.state.topics.get(name)
-        subscription = topic.subscriptions.get(user) if topic else None
-        if topic is not None and subscription is not None and subscription.ledger is not None:
-            work(Mailbox(self._core, topic, user, subscription), now)
+        box = lookup(self._core, *key)
+        if box is not None and box.subscription.ledger is not None:
+            work(box, now)
 
     def _leases_due(self, box: Mailbox, now: Now) -> None:
         ledger = box.subscription.ledger

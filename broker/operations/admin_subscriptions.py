@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from broker.operations.admin_topics import user_row
-from broker.operations.context import Core, Mailbox, peek
+from broker.operations.context import Core, Mailbox, find
 from broker.operations.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
 from broker.state.leases import Held
@@ -16,7 +16,7 @@ from common.protocol.wire import Request
 
 def describe_user(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.UserRow:
     """How the subscription stands."""
-    box = peek(core, request)
+    box = find(core, request)
     return user_row(box.topic, box.user, box.subscription, now)
 
 
@@ -24,7 +24,7 @@ def peek_messages(core: Core, request: Request, args: ops.Peek, now: Now) -> ops
     """What the user has not done: first what was handed out under a lease, then what never was. Takes nothing. Looks at
     no more than the turn allows.
     """
-    box = peek(core, request)
+    box = find(core, request)
     found = _held(box, args.max)
     room = args.max_bytes
     shown: list[ops.Peeked] = []
@@ -40,7 +40,7 @@ def purge(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Coun
     """All messages of the user are let go of, the leased ones too; dead letters stay. What the topic has let go of
     already is not counted with them.
     """
-    box = peek(core, request)
+    box = find(core, request)
     topic, ledger = box.topic, box.subscription.ledger
     if ledger is not None and ledger.leases.open:
         ledger.last_call = now.mono  # the idle clock stood still

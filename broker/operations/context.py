@@ -139,18 +139,26 @@ class Mailbox(Struct, gc=False):
         self.core.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
 
 
-def find(core: Core, request: Request, now: Now) -> Mailbox:
-    """The subscription of a request; its idle clock starts anew. Raises `no-subscription`."""
-    box = peek(core, request)
-    if box.subscription.ledger is not None:
-        box.subscription.ledger.last_call = now.mono
+def lookup(core: Core, topic_name: bytes, user: bytes) -> Mailbox | None:
+    """Return a user's subscription to a topic, None where there is none."""
+    topic = core.state.topics.get(topic_name)
+    if topic is None:
+        return None
+    subscription = topic.subscriptions.get(user)
+    return None if subscription is None else Mailbox(core, topic, user, subscription)
+
+
+def find(core: Core, request: Request) -> Mailbox:
+    """Return the subscription that a request names; its idle clock goes on. Raise `no-subscription` (404)."""
+    box = lookup(core, request.topic, request.user)
+    if box is None:
+        raise FanmailError("no-subscription", "this user has no subscription to this topic")
     return box
 
 
-def peek(core: Core, request: Request) -> Mailbox:
-    """The subscription of a request, whose idle clock goes on. Raises `no-subscription`."""
-    topic = core.state.topics.get(request.topic)
-    subscription = topic.subscriptions.get(request.user) if topic else None
-    if topic is None or subscription is None:
-        raise FanmailError("no-subscription", "this user has no subscription to this topic")
-    return Mailbox(core, topic, request.user, subscription)
+def touch(core: Core, request: Request, now: Now) -> Mailbox:
+    """Return the subscription that a request names and restart its idle clock. Raise `no-subscription` (404)."""
+    box = find(core, request)
+    if box.subscription.ledger is not None:
+        box.subscription.ledger.last_call = now.mono
+    return box

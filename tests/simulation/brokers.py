@@ -14,7 +14,7 @@ from broker.errors import StoreError
 from broker.operations.context import Core
 from broker.operations.limits import Limits
 from broker.server.listener import Listener
-from broker.server.loop import Server
+from broker.server.loop import Process, Server
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from broker.dispatch.reply import Outgoing
     from tests.simulation.fronts import FrontProcess
 
-CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.PASS, Op.CANCEL, Op.LOOK)}
+CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.SKIP, Op.CANCEL, Op.LOOK)}
 LIMITS = Limits(topics=1000, subscriptions=1000, topic_messages=12, topic_bytes=2**20, memory=2**30, leases=8)
 """Some are low enough to be met."""
 ROUNDING = 5e-6
@@ -159,7 +159,7 @@ class BrokerProcess:
         with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
             self.listener = Listener(2**22, None, {})
             self.server = Server(
-                self.listener, self.dispatcher, self.store, self.clock, -1, lambda: None, goodbye_timeout=1.0
+                self.listener, self.dispatcher, self.store, self.clock, Process(-1, lambda: None), goodbye_timeout=1.0
             )
 
     def handled(
