@@ -64,7 +64,7 @@ class Op(IntEnum):
     TAKE = 13
     LOOK = 14
     WAIT = 15
-    PASS = 16
+    SKIP = 16
     FETCH = 17
     CONFIGURE = 18
     FINISH = 19
@@ -233,7 +233,7 @@ class Cancel(Struct, array_like=True):
     id: int
 
 
-class Look(Struct, array_like=True):
+class WaitResult(Struct, array_like=True):
     """`now`: there may be a message, take it; else the time is up, or the wait was ended."""
 
     now: bool
@@ -262,8 +262,8 @@ OPS: dict[Op, OpSpec] = {
     Op.TAKE: OpSpec(Take, Message, on_user=True),
     Op.FETCH: OpSpec(Fetch, Batch, on_user=True),
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),
-    Op.WAIT: OpSpec(Wait, Look, on_user=True),
-    Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
+    Op.WAIT: OpSpec(Wait, WaitResult, on_user=True),
+    Op.SKIP: OpSpec(Nothing, Nothing, on_user=True),
     Op.CANCEL: OpSpec(Cancel, Nothing, on_user=True),
     Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),
     Op.FINISH: OpSpec(Finish, Finished, on_user=True),
