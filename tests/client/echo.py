@@ -21,7 +21,7 @@ class Asked(NamedTuple):
 
 
 class Echo(Listening):
-    """A server that listens within a `with` statement. If `doubled`, it sends the first response of a connection twice."""
+    """A server that listens within a `with` statement. If `doubled`, each connection gets its first response twice."""
 
     def __init__(self, doubled: bool = False) -> None:
         self.asked: list[Asked] = []
