@@ -1,4 +1,4 @@
-"""A world without sockets: flows are played against answers from a list, with a clock that only pauses move."""
+"""Flows without sockets: they are run against a list of outcomes, with a clock that only pauses advance."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fanmail.exchange import Exchange
+from fanmail.flow import Emit, Environment, Flow, Handle, Pause, Send
+from fanmail.http_call import NoResponse, Outcome, Response
 from fanmail.message import Message
-from fanmail.retry import Places, Retries
-from fanmail.values import Emit, Flow, Handle, Lost, Outcome, Pause, Response, Send, World
+from fanmail.retry import BaseUrls, Retries
 
 URLS = ("http://one", "http://two")
-REFUSED = Lost(False, "refused")
-RESET = Lost(True, "reset")
+REFUSED = NoResponse(False, "refused")
+RESET = NoResponse(True, "reset")
 GONE = Response(204, {})
 
 
 def problem(status: int, code: str, retry_after: int = 0, **fields: object) -> Response:
-    """An error as the server has it."""
+    """Return an error response as the server sends it."""
     document = {"type": f"urn:fanmail:{code}", "title": code, "status": status, "detail": f"about {code}", "code": code}
     headers = {"content-type": "application/problem+json", "x-request-id": "id-1"}
     if retry_after:
@@ -28,7 +29,7 @@ def problem(status: int, code: str, retry_after: int = 0, **fields: object) -> R
 
 
 def message(seq: int, body: bytes = b"", receipt: bool = False, **headers: str) -> Response:
-    """The answer to a `GET` without `max`."""
+    """Return a response to a `GET` without `max`."""
     found = {"msg-id": f"e-{seq}", "msg-time": "2026-01-01T00:00:00.000Z", "msg-attempt": "1", "msg-pending": "0"}
     if receipt:
         found["msg-receipt"] = f"e-{seq}.1"
@@ -36,7 +37,7 @@ def message(seq: int, body: bytes = b"", receipt: bool = False, **headers: str) 
 
 
 class Stage:
-    """Plays flows. Every answer takes `answer_time` seconds; `chance` is what the dice show."""
+    """Runs flows. Every response takes `answer_time` seconds; `chance` is what the random source returns."""
 
     def __init__(
         self,
@@ -59,11 +60,11 @@ class Stage:
         self.raises: list[BaseException | None] = []
         """What the handler does with each message; then nothing."""
         keys = (f"key-{n}" for n in itertools.count(1))
-        world = World(lambda: self.now, lambda: chance, lambda: next(keys))
-        self.exchange = Exchange(Places(list(urls)), retries, 10.0, world)
+        environment = Environment(lambda: self.now, lambda: chance, lambda: next(keys))
+        self.exchange = Exchange(BaseUrls(list(urls)), retries, 10.0, environment)
 
-    def play(self, flow: Flow[Any], most: int = 1000) -> Any:
-        """Its result; or None after `most` emitted messages."""
+    def play(self, flow: Flow[Any], limit: int = 1000) -> Any:
+        """Run a flow. Return its result, or None after `limit` emitted messages."""
         answer: Any = None
         while True:
             try:
@@ -71,7 +72,7 @@ class Stage:
             except StopIteration as end:
                 return end.value
             answer = self._do(effect)
-            if len(self.emitted) >= most:
+            if len(self.emitted) >= limit:
                 flow.close()
                 return None
 
@@ -103,5 +104,5 @@ class Stage:
         return [each.base for each in self.sent]
 
     def keys(self) -> list[str | None]:
-        """The idempotency keys that were sent."""
+        """Return the idempotency keys that were sent."""
         return [dict(each.request.headers).get("Idempotency-Key") for each in self.sent]

@@ -1,4 +1,4 @@
-"""API keys: where they come from, where they go, and that nobody else gets to see them."""
+"""API keys: where they come from, where they are sent, and that they are not disclosed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER = "fm_other_b3RoZXItb3RoZXItb3RoZXI"
 
 @pytest.fixture
 def locked(cluster: Cluster) -> Iterator[Proxy]:
-    """A front that wants the key."""
+    """Start a front that requires the key."""
     with Proxy(cluster.fronts[0].port, key=KEY) as proxy:
         yield proxy
 
@@ -102,7 +102,7 @@ def test_what_no_header_can_carry_is_refused_and_not_shown(key: str, monkeypatch
 def test_a_file_that_gives_no_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").write_text("\nsecond line\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
-    wanted = {"missing": "No such file", "": "Is a directory", "empty": "is empty", "binary": "is no API key"}
+    wanted = {"missing": "No such file", "": "Is a directory", "empty": "is empty", "binary": "is not an API key"}
     for name, words in wanted.items():
         monkeypatch.setenv("FANMAIL_API_KEY_FILE", str(tmp_path / name))
         with pytest.raises(ValueError, match=words) as caught:
@@ -150,7 +150,7 @@ def test_no_text_shows_the_key(locked: Proxy, topic: str, caplog: pytest.LogCapt
 
 
 class Elsewhere(Listening):
-    """A server that redirects to `target`, or answers 200, and keeps what it was sent."""
+    """A server that redirects to `target` or responds with 200, and records what it received."""
 
     def __init__(self, status: int, target: str = "") -> None:
         self.seen: list[str | None] = []

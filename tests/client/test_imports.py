@@ -1,4 +1,4 @@
-"""The client stands alone, and its core knows no sockets, no clock and no chance: read from the sources."""
+"""The client is independent of the server, and its core has no sockets, clock or randomness, as the sources show."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.unit.test_import_rules import (
 
 SOURCES = sorted((ROOT / "client" / "src").rglob("*.py"))
 CORE = (
-    *("values", "errors", "message", "cluster", "answers", "targets", "calls", "admin_calls", "retry", "exchange"),
-    *("loops", "listing", "gapless"),
+    *("http_call", "flow", "errors", "message", "cluster", "responses", "encoding", "calls", "admin_calls", "retry"),
+    *("exchange", "consumer", "worker", "listing", "gaps", "batching", "deprecation"),
 )
 OURS = {"broker", "httpfront", "common", "bench", "tests"}
 OTHERS = {"httpx", "click", "rich"}

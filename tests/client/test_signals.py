@@ -1,4 +1,4 @@
-"""Signals end the command, but not while a lock of the connection pool is in somebody's hands."""
+"""Signals end the command, but not while a lock of the connection pool is being taken."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import pytest
 
 from fanmail import Client
-from fanmail.cli.signals import LOCKS, careful, listen
+from fanmail.cli.signals import LOCK_MODULE, careful, listen
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
 
 
 class Ended(Exception):
-    """What the handler raises."""
+    """Raised by the handler."""
 
 
 def end(number: int) -> None:
@@ -32,7 +32,7 @@ def _handlers() -> Iterator[None]:
 
 
 def within(module: str) -> None:
-    """Gets a signal while a function of this module runs."""
+    """Deliver a signal while a function of this module runs."""
     names: dict[str, object] = {"__name__": module, "signal": signal, "done": []}
     exec("def run():\n    signal.raise_signal(signal.SIGUSR1)\n    done.append(1)\n", names)
     names["run"]()  # type: ignore[operator]
@@ -47,13 +47,13 @@ def test_where_nothing_is_locked_it_ends_at_once() -> None:
 
 def test_at_a_lock_it_ends_a_moment_later() -> None:
     signal.signal(signal.SIGUSR1, careful(end))
-    within(LOCKS)  # goes through
+    within(LOCK_MODULE)  # goes through
     with pytest.raises(Ended, match=str(int(signal.SIGUSR1))):
         time.sleep(30)
 
 
 def test_the_locks_are_where_we_think() -> None:
-    assert callable(importlib.import_module(LOCKS).ThreadLock.__enter__)
+    assert callable(importlib.import_module(LOCK_MODULE).ThreadLock.__enter__)
 
 
 def test_what_is_ignored_stays_ignored() -> None:

@@ -114,7 +114,7 @@ def test_a_front_that_is_down_is_passed_over(program: str, start_cluster: StartC
     """Also before a health check has found out."""
     cluster = start_cluster(brokers=1, fronts=1)
     unchecked = (
-        {"default-server check inter 1s fastinter 200ms fall 2 rise 1": "default-server"}
+        {"default-server check inter 1s fastinter 200ms fall 2 rise 1 maxconn": "default-server maxconn"}
         if program == "haproxy"
         else {}
     )
