@@ -135,7 +135,7 @@ class SqliteStore:
         """Delete some of what nobody wants and return free space to the file system; cheap where there is little.
         Return whether much is left.
         """
-        most = self._thresholds.deleted_groups
+        most = self._thresholds.reclaimed_groups
         try:
             self._space.keep_up(self._db)
             if self._deletions:

@@ -15,8 +15,10 @@ class StoreThresholds(NamedTuple):
     """Contents in the cache."""
     group: int = GROUP
     """Consecutive numbers of pieces that are deleted together."""
-    deleted_groups: int = 16
-    """Groups that a transaction deletes, more where it writes many pieces: it must not hold up the loop."""
+    deleted_groups: int = 4
+    """Groups that a commit deletes, more where it writes many pieces: it must not hold up the loop."""
+    reclaimed_groups: int = 16
+    """Groups that are deleted at a time between the bursts."""
     vacuumed_pages: int = 2048
     """Free pages that are returned to the file system at a time."""
     vacuum_above: int = 4096

@@ -421,7 +421,9 @@ def test_what_is_kept_is_in_proportion_to_what_is_alive() -> None:
 @pytest.fixture
 def long_logs(tmp_path: Path) -> Iterator[Stores]:
     """A SQLite store that deletes two pieces at a time, each a group of its own."""
-    stores = Stores(partial(open_sqlite, thresholds=StoreThresholds(group=1, deleted_groups=2)), True, tmp_path)
+    stores = Stores(
+        partial(open_sqlite, thresholds=StoreThresholds(group=1, deleted_groups=2, reclaimed_groups=2)), True, tmp_path
+    )
     yield stores
     for each in stores.opened:
         each.close()
