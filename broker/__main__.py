@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.dispatch.dispatcher import Dispatcher, Identity
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
+from broker.errors import StoreError, UnusableStoreError
 from broker.operations.context import Core
 from broker.operations.limits import Limits
+from broker.ownership import count_foreign
 from broker.server.door import NEEDED
 from broker.server.listener import Listener
 from broker.server.loop import Server
@@ -26,7 +29,7 @@ from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
-from broker.store.base import Store, StoreError, UnusableStoreError
+from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore
@@ -162,7 +165,7 @@ def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
 
 def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
     """Raises `StartError` where the store has topics that the cluster's map gives to another broker."""
-    foreign = sum(cluster.owner(name) != settings.id for name in state.names)
+    foreign = count_foreign(cluster, settings.id, state.names)
     if foreign:
         raise StartError(
             f"{settings.data}: broker {settings.id} has {foreign} topics stored that now belong to other brokers; "
@@ -178,9 +181,9 @@ def build_server(
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    core = Core(state, limits, counters=listener.counters)
+    core = Core(state, limits, counters=listener.counters, backup=backups.ask)
     traffic = Traffic(max(LEAST_WINDOW, limits.memory // WINDOW_PART))
-    dispatcher = Dispatcher(core, identity, cluster, backups, RequestLog(stopwatch), traffic)
+    dispatcher = Dispatcher(core, identity, cluster, RequestLog(stopwatch), traffic)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 

@@ -12,22 +12,12 @@ outlives its process makes go on where it stood; so does the broker's time (`Now
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 from broker.calendar import Step
-from broker.letter import Letter
-
-
-class MisfitError(Exception):
-    """A record does not fit the state: a bug, or a store that contradicts itself. The state may be half-way: it is of
-    no use any more.
-    """
-
-
-def must(fits: bool, rule: str) -> None:
-    """Raises `MisfitError` where a record is against a rule of the state."""
-    if not fits:
-        raise MisfitError(f"against a rule of the state: {rule}")
+from common.clock import Now
 
 
 class StoreOpened(Struct, gc=False):
@@ -73,23 +63,42 @@ class TopicEnded(Struct, gc=False):
     topic: bytes
 
 
+class Content(NamedTuple):
+    """What a piece says, as `Piece` has it."""
+
+    headers: bytes
+    offsets: bytes
+    body: bytes
+
+
+class Payload(Struct, gc=False):
+    """What was published: one message, or a batch of `count`."""
+
+    headers: bytes
+    body: bytes
+    count: int = 1
+    offsets: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.headers) + len(self.body) + len(self.offsets)
+
+
 class MessageStored(Struct, gc=False):
-    """A message, or a batch of `count`, enters the log of a topic, at the topic's next sequence number."""
+    """A message or a batch enters the log of a topic, at the topic's next sequence number."""
 
     topic: bytes
     seq: int
     time: int
     """Milliseconds of the broker's time."""
-    headers: bytes
-    body: bytes
-    count: int = 1
-    offsets: bytes = b""
+    payload: Payload
     expires: int = 0
     """Milliseconds of the broker's time from which on it is not handed out any more; 0: never."""
     piece: int = 0
     """Number of the piece that it is; grows with every piece of a store."""
     stored: int | None = None
-    """In `load()` only: bytes of its content, which is in the store and not in this record."""
+    """In `load()` only: bytes of its content, of which the payload has the count alone: the rest is in the store."""
 
 
 class PieceDamaged(Struct, gc=False):
@@ -156,6 +165,29 @@ class Finished(Struct, gc=False):
     seqs: tuple[int, ...]
 
 
+class Letter(Struct, gc=False):
+    """A message that a subscription keeps for itself, apart from the log: a dead letter, or one that was put back."""
+
+    seq: int
+    time: int
+    """Milliseconds of the broker's time at publish."""
+    attempt: int
+    """How many times it had been handed out when it died."""
+    headers: bytes
+    body: bytes
+    expires: int
+    """Milliseconds of the broker's time after which it is not handed out; 0: never."""
+
+    def has_expired(self, now: Now) -> bool:
+        """Whether it may not be handed out any more."""
+        return 0 < self.expires <= now.time
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.headers) + len(self.body)
+
+
 class DeadLettered(Struct, gc=False):
     """A message goes to the user's dead list, and is held no more."""
 
@@ -194,10 +226,7 @@ class PublishDelayed(Struct, gc=False):
     topic: bytes
     due: int
     """Milliseconds of the broker's time."""
-    headers: bytes
-    body: bytes
-    count: int
-    offsets: bytes
+    payload: Payload
     ttl: int
     """Milliseconds that it lives once it is published; 0: without end."""
 

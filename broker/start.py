@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
 from broker.store.sqlite.read_only import probe_store
 from broker.store.sqlite.schema import describe_other_brokers

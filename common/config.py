@@ -24,6 +24,7 @@ from common.setting_text import flag as flag
 from common.setting_text import variable as variable
 from common.toml_file import read_toml
 from common.units import GIB, KIB, LISTS, MIB, addresses, choice, count, host_names, names, seconds, size, switch
+from common.version import add_version
 
 
 def setting(parse: Callable[[str], Any], default: Any, unit: str, text: str) -> Any:
@@ -215,6 +216,7 @@ def load(
         allow_abbrev=False,
         args_for_setting_config_path=[],
     )
+    add_version(parser)
     if positional:
         positional(parser)
     for item in fields(role):

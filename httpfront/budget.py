@@ -19,14 +19,12 @@ FIRST = 16 * KIB
 """Bytes that are reserved for one message of unknown size where many are asked for at a time."""
 LIGHT = 16
 """While this part of the budget is used at the most, as much is reserved for one message as it may have."""
-STALLED = 1.0
+STALL_S = 1.0
 """Seconds without progress after which a connection gives way to a message that is larger than that."""
 SHARE = 4
 """One API key holds at most this part of the budget, or one request."""
 UNBOUNDED = 2**62
 """The limit of a budget that only counts."""
-ACCOUNT = "fanmail.account"
-"""Where a request's environment has the `Account` of its connection."""
 
 
 class Budget:
@@ -38,7 +36,7 @@ class Budget:
         self.small = small
         self.clock = clock
         self.used = 0
-        self.given_way = 0
+        self.evicted = 0
         """Connections that had to give way."""
         self.by_key: dict[str, int] = {}
         """Bytes by the id of the API key; no key that holds nothing."""
@@ -58,8 +56,8 @@ class Budget:
             if oldest is None or self.waiting[oldest] > latest:
                 return False
             del self.waiting[oldest]
-            self.given_way += 1
-            oldest.give_way()
+            self.evicted += 1
+            oldest.evict()
             oldest.hold(0)
         return True
 
@@ -67,13 +65,13 @@ class Budget:
 class Account:
     """What one connection holds, and for whom."""
 
-    __slots__ = ("_behind", "_budget", "_held", "_key", "_reserved", "give_way")
+    __slots__ = ("_budget", "_held", "_key", "_pipelined", "_reserved", "evict")
 
-    def __init__(self, budget: Budget, give_way: Callable[[], None]) -> None:
-        """`give_way` drops what the connection holds for its client; it must not switch to another greenlet."""
+    def __init__(self, budget: Budget, evict: Callable[[], None]) -> None:
+        """`evict` drops what the connection holds for its client; it must not switch to another greenlet."""
         self._budget = budget
-        self.give_way = give_way
-        self._held = self._reserved = self._behind = 0
+        self.evict = evict
+        self._held = self._reserved = self._pipelined = 0
         self._key = ""
 
     @property
@@ -84,7 +82,7 @@ class Account:
     @property
     def bytes(self) -> int:
         """All of it."""
-        return self._held + self._reserved + self._behind
+        return self._held + self._reserved + self._pipelined
 
     def belongs_to(self, key: str) -> None:
         """From here on everything counts for this API key, "" for none."""
@@ -111,14 +109,14 @@ class Account:
                 raise front_busy(f"the key {self._key} has as many bytes under way as one key may")
         self.hold(size)
 
-    def keep_behind(self, size: int) -> bool:
+    def hold_pipelined(self, size: int) -> bool:
         """Whether there is room for so many bytes that came behind a request, which are then counted. Their client can
         send them again, so that is below half of the budget only.
         """
         if self._budget.used + size > self._budget.limit // 2:
             return False
-        self._count(size - self._behind)
-        self._behind = size
+        self._count(size - self._pipelined)
+        self._pipelined = size
         return True
 
     def progress(self) -> None:
@@ -127,7 +125,7 @@ class Account:
         waiting[self] = self._budget.clock()
         waiting.move_to_end(self)
 
-    def at_work(self) -> None:
+    def stop_waiting(self) -> None:
         """The connection does not wait for its client any more."""
         self._budget.waiting.pop(self, None)
 
@@ -162,7 +160,7 @@ class Account:
         budget = self._budget
         alone = budget.used == self.bytes
         most = budget.limit if alone or size <= budget.small else budget.limit // 2
-        if (self._key and size > self._left_of_key()) or not budget.make_room(size, most, self, STALLED):
+        if (self._key and size > self._left_of_key()) or not budget.make_room(size, most, self, STALL_S):
             raise front_busy(f"the next message has {size} bytes, and there is no room for it just now")
         self._count(size)
         self._reserved += size
@@ -186,10 +184,10 @@ class Account:
 
     def clear(self) -> None:
         """The connection holds nothing."""
-        if self._held or self._reserved or self._behind:
+        if self._held or self._reserved or self._pipelined:
             self._count(-self.bytes)
-            self._held = self._reserved = self._behind = 0
-        self.at_work()
+            self._held = self._reserved = self._pipelined = 0
+        self.stop_waiting()
 
     def _left_of_key(self) -> int:
         """Bytes that the key may still hold; a connection that is its only one may hold what any may."""

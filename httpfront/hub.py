@@ -23,37 +23,23 @@ log = logging.getLogger("fanmail.front")
 
 MAX_IDLE = 256
 """Greenlets that are kept for later."""
-TURN = 0.1
+TURN_S = 0.1
 """Seconds that the loop waits at the most."""
 
 
 class Worker(greenlet):
     """A greenlet that works on one request after another."""
 
-    request_id = ""
-    """Of the HTTP request that it works for just now."""
-
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub._serve)
         self.hub = hub
 
 
-def works_for(request_id: str) -> None:
-    """From here on the current greenlet works for this HTTP request: what it asks of brokers is logged under its id."""
-    getcurrent().request_id = request_id
-
-
-def worked_for() -> str:
-    """The id of the HTTP request that the current greenlet works for, "" for none."""
-    request_id: str = getattr(getcurrent(), "request_id", "")
-    return request_id
-
-
-def give_way() -> None:
+def yield_turn() -> None:
     """Lets all others have their turn before the current greenlet goes on, where a hub runs it: in long work."""
     hub = getattr(getcurrent(), "hub", None)
     if hub is not None:
-        hub.give_way()
+        hub.yield_turn()
 
 
 class Hub:
@@ -106,7 +92,7 @@ class Hub:
         """
         parked.switch(value)
 
-    def give_way(self) -> None:
+    def yield_turn(self) -> None:
         """Parks until the next turn. Only in a greenlet that `spawn` started."""
         self._waiting.append(getcurrent())
         self.park()
@@ -120,7 +106,7 @@ class Hub:
         self._turns.append(work)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
-        """Calls `work` about so often, `TURN` at the most precise below it."""
+        """Calls `work` about so often, `TURN_S` at the most precise below it."""
         self._periodic.append(_Periodic(seconds, work))
 
     def take_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
@@ -165,7 +151,7 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN)
+            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN_S)
         except InterruptedError:
             return []
 
@@ -182,9 +168,10 @@ class Hub:
         """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""
         me = getcurrent()
         hub = me.parent
+        assert hub is not None
         while True:
             _guarded(work)
-            me.request_id = ""
+            me.gr_context = None
             if len(self._idle) >= MAX_IDLE:
                 return
             self._idle.append(me)

@@ -21,7 +21,7 @@ from common.process.supervise import Child, Supervisor
 
 PROG = "start-fronts"
 DEFAULT_FRONTS = 4
-STOP_MARGIN = 4.0
+STOP_MARGIN_S = 4.0
 """Seconds that a front has beyond its drain before it is killed."""
 
 log = logging.getLogger("fanmail.supervise")
@@ -55,7 +55,7 @@ def main() -> int:
     check_ports(settings.host, ports)
     check_ports(settings.ops_host, ops_ports)
     children = [_child(settings, n, *each) for n, each in enumerate(zip(ports, ops_ports, strict=True))]
-    return Supervisor(children, log, settings.drain_timeout + settings.drain_idle + STOP_MARGIN).run()
+    return Supervisor(children, log, settings.drain_timeout + settings.drain_idle + STOP_MARGIN_S).run()
 
 
 def _child(settings: FrontSettings, number: int, port: int, ops_port: int) -> Child:

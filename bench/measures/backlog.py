@@ -18,6 +18,7 @@ from bench.harness.processes import BenchError, Cluster, Process, wait_for_front
 from bench.loads.client import HttpConnection, Script, play, request
 from bench.loads.scripts import Ids, ask, expect_empty, fetch_batches, make_batch, publish_batches
 from bench.loads.testbed import CONNECTIONS, subscription_path
+from common.units import MIB
 
 SIZE, QUICK_SIZE = 10 * GB, 1 * GB
 """Total bytes of the bodies."""
@@ -37,7 +38,6 @@ READY_TIMEOUT_S = 300.0
 """Seconds until a broker must be ready."""
 SHRINK_IDLE_S, SHRINK_TIMEOUT_S = 60.0, 1800.0
 """Seconds without shrinking after which the files count as final, and the longest wait for that."""
-MIB = 1024 * 1024
 _PADDING = bytes(range(256)) * (BODY // 256 - 1)
 
 

@@ -7,9 +7,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from statistics import median
+from typing import Any
 
 from bench.harness.measurement import Options, Row, Section, at_most, progress, ratio, round_order
 from bench.harness.processes import BenchError, Cluster, Group, Process
+from common.units import MIB
 
 MESSAGES = 1000
 SIZE = 64 * 1024
@@ -19,7 +21,6 @@ SETTLE = 1.0
 """Seconds between the last answer and the reading of memory."""
 KEPT_AIM = 0.1
 """Fraction of the published bytes that may still be held when all are read."""
-MIB = 1024 * 1024
 
 _PUBLISH = b"POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % SIZE + BODY
 _READ = b"GET /large/user HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -59,13 +60,8 @@ def measure(options: Options) -> Section:
     section = Section(title, "bare Falcon application on", "µs of CPU per message")
     section.rows = [_speed_row(kind, speeds, costs) for kind in ("publish", "read")]
     section.rows += [_memory_row(name, each) for name, each in memory.items()]
-    section.data = {
-        "mb_per_second": speeds,
-        "cpu": costs,
-        "memory": {name: vars(each) for name, each in memory.items()},
-    }
-    for each in section.data["memory"].values():
-        del each["process"]
+    memory_data = {name: each.raw() for name, each in memory.items()}
+    section.data = {"mb_per_second": speeds, "cpu": costs, "memory": memory_data}
     return section
 
 
@@ -73,7 +69,7 @@ class _Memory:
     """Resident memory of one process in bytes."""
 
     def __init__(self, process: Process) -> None:
-        self.process = process
+        self._process = process
         process.reset_peak()
         self.before = process.rss()
         self.peak = 0
@@ -82,8 +78,12 @@ class _Memory:
 
     def sample(self) -> None:
         """Record the memory at the end of a round."""
-        self.peak = self.process.peak()
-        self.after.append(self.process.rss())
+        self.peak = self._process.peak()
+        self.after.append(self._process.rss())
+
+    def raw(self) -> dict[str, Any]:
+        """Return the figures for `results.json`."""
+        return {"before": self.before, "peak": self.peak, "after": self.after}
 
 
 def _speed_row(kind: str, speeds: dict[str, list[float]], costs: dict[str, list[float]]) -> Row:

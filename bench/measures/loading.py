@@ -14,11 +14,12 @@ from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import BROKER_FLAGS, BenchError, Group
 from bench.loads.broker_client import BrokerClient
 from bench.loads.scripts import make_batch
-from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
 from common.cluster.description import describe_local, load_cluster
+from common.units import MIB
 
 AIM = 5.0
 """Seconds per million."""
@@ -29,7 +30,6 @@ READY_TIMEOUT_S = 120.0
 COMMIT = 10_000
 """Records per commit while a store is filled."""
 USER = b"user%08d"
-MIB = 1024 * 1024
 
 
 class Case(NamedTuple):
@@ -119,7 +119,7 @@ def _singles(count: int) -> Iterator[Record]:
     now = time.time_ns() // 1_000_000
     yield from _topics()
     for n in range(count):
-        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, b"", b"%0100d" % n, piece=n + 1)
+        yield MessageStored(b"topic%d" % (n % TOPICS), n // TOPICS + 1, now, Payload(b"", b"%0100d" % n), piece=n + 1)
 
 
 def _batches(count: int) -> Iterator[Record]:
@@ -131,7 +131,8 @@ def _batches(count: int) -> Iterator[Record]:
     yield from _topics()
     for n in range(count // batch.messages):
         seq = n // TOPICS * batch.messages + 1
-        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, b"", batch.frames, batch.messages, offsets, 0, n + 1)
+        payload = Payload(b"", batch.frames, batch.messages, offsets)
+        yield MessageStored(b"topic%d" % (n % TOPICS), seq, now, payload, piece=n + 1)
 
 
 def _subscriptions(count: int) -> Iterator[Record]:

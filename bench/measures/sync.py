@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 from bench.harness.disk import data_folder
 from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.loads.scripts import make_batch
-from broker.records import MessageStored, Record, SubscriptionSet, TopicBegan
+from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
 from broker.store.sqlite.store import Owner, SqliteStore
 from common.clock import NEW
+from common.units import KIB
 
 TOPIC = b"topic"
 TIME = 1_700_000_000_000
 BATCH = make_batch(1000, 100)
 STORE, BARE = "store", "append, fdatasync"
-KIB = 1024
 WARM = 100
 """Commits of the warm-up: the log of the store restarts after some."""
 Times = dict[str, dict[str, list[list[float]]]]
@@ -68,12 +68,8 @@ class StoreWriter:
                 TOPIC,
                 self._seq + n * case.messages,
                 TIME,
-                b"",
-                case.body,
-                case.messages,
-                case.offsets,
-                0,
-                self._piece + n,
+                Payload(b"", case.body, case.messages, case.offsets),
+                piece=self._piece + n,
             )
             for n in range(case.pieces)
         ]

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.measures import core, fanout
 from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, OVER_COLOR, PALE_COLOR, thousands
-
-MIB = 1024 * 1024
+from common.units import MIB
 
 
 def draw_core(axes: Axes, data: dict[str, Any]) -> None:

@@ -12,8 +12,7 @@ from bench.measures import loading
 from bench.measures.durable import DURABLE, MEMORY
 from bench.measures.sync import BARE, STORE, percentiles
 from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR, PALE_COLOR, thousands
-
-MIB = 1024 * 1024
+from common.units import MIB
 
 
 def draw_durable(axes: Axes, data: dict[str, Any]) -> None:

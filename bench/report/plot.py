@@ -21,8 +21,8 @@ from bench.report.palette import AIM_COLOR, BARE_COLOR, LIGHT_COLOR, OURS_COLOR,
 
 
 def draw(path: Path, data: dict[str, Section]) -> None:
-    """Draw the panels of the measurements in `data`, by name; others are left out."""
-    rows = [[name for name in row if name in data] for row in _ROWS]
+    """Draw the panels of the measurements in `data`, by name; others, and those without figures, are left out."""
+    rows = [[name for name in row if name in data and data[name].data.get("rates", True)] for row in _ROWS]
     rows = [row for row in rows if row]
     if not rows:
         return

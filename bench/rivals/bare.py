@@ -11,11 +11,12 @@ import signal
 from typing import Any
 
 import falcon
-import waitress  # type: ignore[import-untyped]
+import waitress
 
 from common.process.readiness import die_with_parent
 from httpfront.hub import Hub
-from httpfront.server.server import FrontServer, ServerOptions
+from httpfront.server.options import ServerOptions
+from httpfront.server.server import FrontServer
 
 THREADS = 32
 CONNECTIONS = 1000

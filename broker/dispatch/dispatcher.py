@@ -11,18 +11,17 @@ from typing import Any
 from msgspec import Struct
 
 from broker.dispatch.gauges import gauges
-from broker.dispatch.identity import Identity as Identity
+from broker.dispatch.identity import Identity
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.scheduled import DueWork
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
-from broker.operations import admin_delayed
-from broker.operations.admin_topics import list_topics
-from broker.operations.context import BrokenInvariantError, Core
+from broker.errors import BrokenInvariantError, StoreError
+from broker.operations.context import Core
+from broker.operations.control import CONTROL
 from broker.operations.handlers import HANDLERS
-from broker.server.peers import Outgoing
-from broker.store.backup_job import BackupJobs
-from broker.store.base import StoreError
+from broker.ownership import Ownership
 from common.clock import Now
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
@@ -56,23 +55,19 @@ class Dispatcher:
         core: Core,
         identity: Identity,
         cluster_map: ClusterMap,
-        backups: BackupJobs | None = None,
         request_log: RequestLog | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        """`backups` makes copies of the store, where there is any; `traffic` bounds what is under way."""
+        """`traffic` bounds the bytes that are under way."""
         self.request_log = request_log or RequestLog()
         self._work = self._watched if self.request_log.every else self._answer
         self.core = core
         self.identity = identity
-        self.map = cluster_map
+        self.ownership = Ownership(identity.broker, cluster_map)
         self.state = BrokerState.READY
-        self.newest_map_seen = cluster_map.epoch
-        """The greatest map epoch that a front has named; above `map.epoch` the description is read again."""
         self.counters: Counter[str] = core.counters
         self.waiters = Waiters(self._pending, core.thresholds)
         self._due = DueWork(core, self.waiters)
-        self._backups = backups
         self.traffic = traffic or Traffic()
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
@@ -114,7 +109,7 @@ class Dispatcher:
             frame = wire.unpack_requests(frames)
         except WireError as error:
             return self._refuse(error)
-        self.newest_map_seen = max(self.newest_map_seen, min(frame.map_epoch, 2**62))
+        self.ownership.saw_epoch(frame.map_epoch)
         self.traffic.taken(peer_id, frame.taken)
         arrived, size, most = Arrived([]), 0, self.core.thresholds.spilled_bytes
         body = frames[1] if len(frames) == 2 else None
@@ -259,40 +254,20 @@ class Dispatcher:
             raise FanmailError("loading", f"broker {self.identity.broker} is reading its store")
         if self.state is not BrokerState.READY:
             raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
-        if self.map.owner(request.topic) != self.identity.broker:
-            raise FanmailError("not-owner", f"broker {self.identity.broker} does not own this topic")
+        self.ownership.check(request.topic)
 
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
+        """Run an operation that names no topic; a broker does so in any state."""
+        if op in CONTROL:
+            return CONTROL[op](self.core, args, now)
         if op is Op.STATS:
             return ops.Stats(self.stats(now))
-        if isinstance(args, ops.ListTopics):
-            return list_topics(self.core, args, now)
-        if isinstance(args, ops.ListDelayedTopics):
-            return admin_delayed.list_topics(self.core, args)
-        if isinstance(args, ops.Pause):
-            self.core.paused = args.on
-            log.warning("paused by the operator" if args.on else "resumed by the operator")
-            return _NOTHING
-        if isinstance(args, ops.Backup):
-            if self._backups is None:
-                raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
-            return self._backups.ask(args.name)
         if isinstance(args, ops.Ping):
             me = self.identity
             if (args.cluster, args.broker) != (me.cluster, me.broker):
                 self.counters["errors.wrong-peer"] += 1
             return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows())
-        return ops.Nothing()
-
-    def change_map(self, newer: ClusterMap) -> bool:
-        """Takes a newer map, unless it gives away a slot in which this broker holds topics: then False."""
-        lost = [name for name in self.core.state.names if newer.owner(name) != self.identity.broker]
-        if lost:
-            log.error("newer map refused: it gives away topics that are held here", extra={"topics": len(lost)})
-            return False
-        log.info("newer map taken", extra={"epoch": newer.epoch})
-        self.map = newer
-        return True
+        return _NOTHING
 
     def stats(self, now: Now) -> dict[str, int]:
         """Gauges of the state and all counters. Nothing is counted anew for it."""

@@ -79,7 +79,7 @@ class DueWork:
         for number in state.delayed.due.pop_due(now.time, self._most.due):
             waiting = state.delayed.publishes[number]
             if publish_delayed(self._core, number, now):
-                size += len(waiting.body)
+                size += len(waiting.payload.body)
                 self._waiters.published(waiting.topic)
             if size > self._most.due_bytes:
                 break  # before the next is taken out, which keeps its place among those of the same moment

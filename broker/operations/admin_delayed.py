@@ -8,14 +8,13 @@ from itertools import islice
 
 from broker.operations.context import Core
 from broker.records import DelayEnded, PublishDelayed
-from broker.state.delayed import content_of
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.wire import Request
 
 
-def list_topics(core: Core, args: ops.ListDelayedTopics) -> ops.DelayedTopicPage:
+def list_topics(core: Core, args: ops.ListDelayedTopics, now: Now) -> ops.DelayedTopicPage:
     """Some topics for which publishes wait, in order, whether anybody is subscribed to them or not."""
     delayed, most = core.state.delayed, core.may_look(args.max)
     names = list(islice(delayed.names.behind(args.after), most))
@@ -58,15 +57,13 @@ def clear_delayed(core: Core, request: Request, args: ops.ClearDelayed, now: Now
 
 
 def _remove(core: Core, waiting: PublishDelayed) -> int:
-    core.counters["dropped.removed"] += waiting.count
+    core.counters["dropped.removed"] += waiting.payload.count
     core.emit(DelayEnded(waiting.number))
-    return waiting.count
+    return waiting.payload.count
 
 
 def _row(waiting: PublishDelayed, room: int) -> ops.DelayedRow:
     """With no more than `room` bytes of its body."""
-    body = waiting.body[: max(0, room)]
-    return ops.DelayedRow(
-        waiting.number, waiting.due, waiting.count, content_of(waiting), waiting.ttl, waiting.headers, body,
-        bool(waiting.offsets),
-    )  # fmt: skip
+    payload, ttl = waiting.payload, waiting.ttl
+    body, batch = payload.body[: max(0, room)], bool(payload.offsets)
+    return ops.DelayedRow(waiting.number, waiting.due, payload.count, payload.size, ttl, payload.headers, body, batch)

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from broker.operations.limits import Limits
+from broker.errors import DamagedError
+from broker.operations.limits import Limits, on_disk
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf
 from broker.state.subscription import Subscription
 from broker.state.topic import Topic
-from broker.store.base import DamagedError
 from broker.thresholds import Thresholds
 from common.clock import Now
 from common.errors import FanmailError
+from common.protocol import ops
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
-
-
-class BrokenInvariantError(Exception):
-    """An unforeseen error when the state may be half-way. Nobody of the turn is answered: the process ends, and goes on
-    with what is stored.
-    """
 
 
 @dataclass(slots=True)
@@ -48,6 +44,10 @@ class Core:
     """The most entries that were looked at in one turn so far."""
     changed: bool = False
     """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
+    room: int = 2**62
+    """Bytes that may still be written to the store in this turn; set by the loop before each turn."""
+    backup: Callable[[str], ops.BackupProgress] | None = None
+    """Begins the copy of the store with a name, or says how far it is; None: there is nothing to copy."""
     paused: bool = False
     """The operator has paused this broker: publishes and new subscriptions are refused. Not kept over a restart."""
 
@@ -72,6 +72,15 @@ class Core:
         """Raise `paused` (503) where the operator has paused this broker."""
         if self.paused:
             raise FanmailError("paused", "the operator has paused this broker: it serves only what it has")
+
+    def check_storage(self, size: int) -> None:
+        """Raise `storage-full` (503) where content of this size would leave the disk without its reserve."""
+        if on_disk(size) > self.room:
+            raise FanmailError("storage-full", "the broker's disk is nearly full; what is read makes room again")
+
+    def reserve(self, size: int) -> None:
+        """Count content of this size against what may be written in this turn."""
+        self.room -= on_disk(size)
 
     def emit(self, record: Record) -> None:
         """Changes the state and remembers the change for the store. Raises `MisfitError`, which ends the broker."""

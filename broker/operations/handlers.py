@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
 from broker.operations.context import Core, Mailbox, find
-from broker.operations.limits import on_disk
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from broker.state.ledger import LEDGER_COST
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from broker.state.topic import Topic
 from common.clock import Now
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -26,13 +27,14 @@ def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops
     created = topic is None or request.user not in topic.subscriptions
     if created:
         core.check_open()
-        settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
-        core.limits.check_subscribe(core.state, request.topic, request.user, LEDGER_COST if settings else 0)
+        core.limits.check_subscribe(core.state, request.topic)
+        core.check_storage(len(request.user))
+        core.limits.check_memory(core.state, _subscription_cost(request, args, topic))
         if topic is None:
             core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
             topic = core.state.topics[request.topic]
         core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
-        core.state.room -= on_disk(len(request.user))
+        core.reserve(len(request.user))
     _set(find(core, request, now), args, now)
     return ops.Subscribed(created)
 
@@ -48,6 +50,13 @@ def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> op
     box = find(core, request, now)
     core.end_subscription(box.topic, request.user)
     return ops.Nothing()
+
+
+def _subscription_cost(request: Request, args: ops.Settings, topic: Topic | None) -> int:
+    """Return the estimated bytes of memory that a new subscription takes, with its topic where that is new."""
+    settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
+    cost = SUBSCRIPTION_COST + len(request.user) + (LEDGER_COST if settings else 0)
+    return cost if topic is not None else cost + TOPIC_COST + len(request.topic)
 
 
 def _set(box: Mailbox, args: ops.Settings, now: Now) -> None:

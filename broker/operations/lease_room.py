@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from broker.letter import LETTER_COST
 from broker.operations.context import Mailbox
-from broker.state.leases import HELD_COST, Leases
+from broker.state.leases import HELD_COST, LETTER_COST, Leases
 from common.errors import FanmailError
 
 

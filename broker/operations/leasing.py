@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.letter import Letter
 from broker.operations.context import Core, Mailbox
 from broker.operations.lease_room import check_room, room_left
 from broker.operations.limits import on_disk
-from broker.records import DeadEnded, DeadLettered, Finished, Leased, Returned, SubscriptionSet
+from broker.records import DeadEnded, DeadLettered, Finished, Leased, Letter, Returned, SubscriptionSet
 from broker.state.leases import Leases
 from broker.state.piece import frame
 from broker.state.runs import cut_runs
@@ -247,11 +246,11 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     if held is None:
         _pass_over(box, ledger.leases, seq)
         return
-    room = on_disk(len(held.headers) + len(held.body))
-    if room > core.state.room:
+    size = len(held.headers) + len(held.body)
+    if on_disk(size) > core.room:
         box.emit(Returned, (seq,), now.mono + RETRY)
         return
-    core.state.room -= room
+    core.reserve(size)
     core.counters["dead.letters"] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     dead, limits = ledger.dead, core.limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
+from broker.state.state import State
 from broker.state.topic_settings import TopicSettings
 from common.errors import FanmailError
 from common.shares import room
@@ -100,15 +100,8 @@ class Limits(NamedTuple):
             state.garbage.collect(1)
         return True
 
-    def check_storage(self, state: State, more: int) -> None:
-        """Raises `storage-full` (503) where so many bytes more would leave the disk without its reserve."""
-        if more > state.room:
-            raise FanmailError("storage-full", "the broker's disk is nearly full; what is read makes room again")
-
-    def check_subscribe(self, state: State, name: bytes, user: bytes, settings: int) -> None:
-        """Raises `too-many-topics`, `too-many-subscriptions` (429) or `memory-full` (503) for a new subscription;
-        `settings` is how much memory those take that come with it.
-        """
+    def check_subscribe(self, state: State, name: bytes) -> None:
+        """Raise `too-many-topics` or `too-many-subscriptions` (429) for a new subscription to a topic."""
         if name not in state.topics and len(state.topics) >= self.topics:
             raise FanmailError("too-many-topics", f"the broker holds {self.topics} topics, its ceiling")
         if state.subscriptions >= self.subscriptions:
@@ -122,9 +115,6 @@ class Limits(NamedTuple):
                 f"the topic has {own} subscriptions, its share: {self.subscription_share} % of what other topics "
                 f"leave of the broker's {self.subscriptions}",
             )
-        self.check_storage(state, on_disk(len(user)))
-        topic_cost = 0 if name in state.topics else TOPIC_COST + len(name)
-        self.check_memory(state, SUBSCRIPTION_COST + len(user) + topic_cost + settings)
 
     def check_delay(self, state: State, topic: bytes, weight: int) -> None:
         """Raises `too-many-delayed` (429) for one more delayed publish that takes so much memory."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from broker.operations.context import Core
-from broker.operations.limits import on_disk
-from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, PublishDelayed
-from broker.state.delayed import content_of, weight_of
+from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, Payload, PublishDelayed
+from broker.state.delayed import weight_of
 from broker.state.idempotency import Remembered, key_weight
 from broker.state.piece import MESSAGE_COST, offsets_fit
 from broker.state.topic import Topic
@@ -35,15 +34,12 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     if topic is None:
         core.counters["dropped.no-subscribers"] += args.count
         return ops.Published(subscribers=0, epoch="", seq=0)
-    size = len(args.headers) + len(args.body) + len(args.offsets)
-    core.limits.check_storage(core.state, on_disk(size))
+    payload = Payload(args.headers, args.body, args.count, args.offsets)
+    size = payload.size
+    core.check_storage(size)
     _make_room(core, topic, size, args.count, size + MESSAGE_COST + _key_cost(request.topic, args))
     seq = topic.next_seq
-    expires = now.time + args.ttl if args.ttl > 0 else 0
-    content = (args.headers, args.body, args.count, args.offsets)
-    core.emit(MessageStored(request.topic, seq, now.time, *content, expires, core.state.last_piece + 1))
-    core.state.room -= on_disk(size)
-    core.counters["published"] += args.count
+    _store(core, topic, payload, args.ttl, now)
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
         _remember(core, request.topic, args, published, now)
@@ -54,27 +50,23 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     """A delayed publish is due: it enters the log as if it was sent now. False where the topic has no room yet."""
     waiting = core.state.delayed.publishes[number]
     topic = core.state.topics.get(waiting.topic)
-    size = content_of(waiting)
+    count, size = waiting.payload.count, waiting.payload.size
     if topic is not None:
-        if waiting.count > topic.settings.max_messages or size > topic.settings.max_bytes:
-            core.counters["dropped.too-large"] += waiting.count  # its ceiling was higher when it was accepted
+        if count > topic.settings.max_messages or size > topic.settings.max_bytes:
+            core.counters["dropped.too-large"] += count  # its ceiling was higher when it was accepted
             core.emit(DelayEnded(number))
             return True
         try:
-            core.limits.check_storage(core.state, on_disk(size))
-            _make_room(core, topic, size, waiting.count)
+            core.check_storage(size)
+            _make_room(core, topic, size, count)
         except FanmailError:
             core.state.delayed.due.set(number, now.time + RETRY)
             return False
     core.emit(DelayEnded(number))
     if topic is None:
-        core.counters["delayed.unwanted"] += waiting.count
+        core.counters["delayed.unwanted"] += count
         return True
-    core.counters["published"] += waiting.count
-    expires = now.time + waiting.ttl if waiting.ttl else 0
-    content = (waiting.headers, waiting.body, waiting.count, waiting.offsets)
-    core.emit(MessageStored(waiting.topic, topic.next_seq, now.time, *content, expires, core.state.last_piece + 1))
-    core.state.room -= on_disk(size)
+    _store(core, topic, waiting.payload, waiting.ttl, now)
     return True
 
 
@@ -88,6 +80,14 @@ def forget_keys(core: Core, now: Now, most: int) -> None:
         named = keys.oldest()
         assert named is not None
         core.emit(KeyForgotten(named.topic, named.key))
+
+
+def _store(core: Core, topic: Topic, payload: Payload, ttl: int, now: Now) -> None:
+    """Append a message or batch, whose ceilings are checked, to the log of its topic; `ttl` in milliseconds."""
+    expires = now.time + ttl if ttl > 0 else 0
+    core.emit(MessageStored(topic.name, topic.next_seq, now.time, payload, expires, core.state.last_piece + 1))
+    core.reserve(payload.size)
+    core.counters["published"] += payload.count
 
 
 def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0) -> None:
@@ -113,17 +113,17 @@ def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0)
 
 
 def _delay(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Published:
-    size = len(args.headers) + len(args.body) + len(args.offsets)
+    payload = Payload(args.headers, args.body, args.count, args.offsets)
+    size = payload.size
     topic = core.state.topics.get(request.topic)
     core.limits.check_size(topic.settings if topic else core.state.rules.of(request.topic), size, args.count)
-    core.limits.check_storage(core.state, on_disk(size))
+    core.check_storage(size)
     number, due = core.state.delayed.last_number + 1, now.time + args.delay
-    content = (args.headers, args.body, args.count, args.offsets)
-    waiting = PublishDelayed(number, request.topic, due, *content, max(0, args.ttl))
+    waiting = PublishDelayed(number, request.topic, due, payload, max(0, args.ttl))
     core.limits.check_delay(core.state, request.topic, weight_of(waiting))
     core.limits.check_memory(core.state, weight_of(waiting) + _key_cost(request.topic, args))
     core.emit(waiting)
-    core.state.room -= on_disk(size)
+    core.reserve(size)
     published = ops.Published(0, "", 0, due)
     if args.key:
         _remember(core, request.topic, args, published, now)

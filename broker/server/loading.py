@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from broker.records import MisfitError
+from broker.errors import MisfitError, UnusableStoreError
 from broker.state.state import State
-from broker.store.base import Store, UnusableStoreError
+from broker.store.base import Store
 
 log = logging.getLogger("fanmail.broker")
 

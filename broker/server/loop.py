@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 import zmq
 
 from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import SLOW
 from broker.records import Record
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
-from broker.server.peers import Outgoing, Peers, pack_groups
+from broker.server.peers import Peers
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -149,7 +150,7 @@ class Server:
 
     def _store_work(self) -> None:
         """What the store does between the bursts."""
-        self._dispatcher.core.state.room = self._store.writable_bytes()
+        self._dispatcher.core.room = self._store.writable_bytes()
         if self._backups is not None:
             self._backups.step()
 
@@ -208,7 +209,7 @@ class Server:
         self._dispatcher.core.state.contents.shrink()
 
     def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
-        for group in pack_groups(outgoing):
+        for group in wire.group_messages(outgoing):
             packed, body = [each.packed for each in group], group[0].body
             head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
             self._send(peer_id, [head] if body is None else [head, body], group)
@@ -216,7 +217,7 @@ class Server:
     def _head(self, packed: list[bytes], sent: int) -> bytes:
         it = self._dispatcher
         clock = self._clock.now().mono
-        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.map.epoch, packed, sent)
+        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.ownership.map.epoch, packed, sent)
 
     def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
         """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
@@ -262,8 +263,9 @@ class Server:
         self._dispatcher.counters["log.dropped"] = dropped_lines()
         self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
         self._listener.report(now.mono)
-        if self._dispatcher.newest_map_seen > max(self._dispatcher.map.epoch, self._refused_epoch):
-            self._dispatcher.newest_map_seen = self._dispatcher.map.epoch
+        ownership = self._dispatcher.ownership
+        if ownership.newest_seen > max(ownership.map.epoch, self._refused_epoch):
+            ownership.newest_seen = ownership.map.epoch
             self._read_description()
 
     def _read_description(self) -> None:
@@ -272,7 +274,8 @@ class Server:
         if newer is None:
             return
         self._listener.admit(newer.fronts)
-        if newer.epoch > self._dispatcher.map.epoch and not self._dispatcher.change_map(newer):
+        ownership, topics = self._dispatcher.ownership, self._dispatcher.core.state.names
+        if newer.epoch > ownership.map.epoch and not ownership.change_map(newer, topics):
             self._refused_epoch = newer.epoch  # not looked at again every turn
 
     def _start_drain(self, mono: int) -> None:

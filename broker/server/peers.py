@@ -7,28 +7,17 @@ an error asked for, and kept here in bounded queues until the peer takes it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple
 
 from broker.dispatch.traffic import Traffic
-from common.protocol.wire import MAX_PACKED, MAX_REQUESTS
 
 MAX_WAITING = 16 * 1024 * 1024
 """Bytes of replies that wait for one slow front; more are dropped and counted. A front's requests time out, so
 its connections bound what it can ever wait for; this stops a peer that is not one of ours."""
 FORGET_AFTER = 10_000_000
 """Microseconds of silence after which a front is not waited for any more; fronts ping every second."""
-
-
-class Outgoing(NamedTuple):
-    """One packed reply, and its body where that is large enough to travel as a frame of its own."""
-
-    packed: bytes
-    body: bytes | None = None
-    request_id: str = ""
-    """For the log, where it cannot be delivered."""
 
 
 @dataclass(slots=True)
@@ -124,20 +113,3 @@ class Peers:
     def expected(self) -> list[bytes]:
         """Those who may still send: heard from and without a goodbye."""
         return [each for each, peer in self._peers.items() if not peer.said_goodbye]
-
-
-def pack_groups(replies: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    """Cuts the replies to one peer into messages: small ones together, one with a large body alone."""
-    group: list[Outgoing] = []
-    size = 0
-    for reply in replies:
-        if reply.body is not None:
-            yield [reply]
-            continue
-        if group and (len(group) == MAX_REQUESTS or size + len(reply.packed) > MAX_PACKED):
-            yield group
-            group, size = [], 0
-        group.append(reply)
-        size += len(reply.packed)
-    if group:
-        yield group

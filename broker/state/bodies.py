@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from broker.records import Content
 from broker.state.piece import Piece
-from broker.store.base import Content
 from broker.thresholds import DEFAULT, Thresholds
 
 _STEPS = 4

@@ -66,11 +66,6 @@ class Delayed:
             self.names.remove(publish.topic)
 
 
-def content_of(publish: PublishDelayed) -> int:
-    """Bytes of content."""
-    return len(publish.headers) + len(publish.body) + len(publish.offsets)
-
-
 def weight_of(publish: PublishDelayed) -> int:
     """Estimated bytes of memory."""
-    return DELAYED_COST + len(publish.topic) + content_of(publish)
+    return DELAYED_COST + len(publish.topic) + publish.payload.size

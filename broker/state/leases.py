@@ -12,10 +12,12 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from broker.letter import LETTER_COST, Letter
+from broker.records import Letter
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
+LETTER_COST = 320
+"""Bytes of memory of a letter beside its content."""
 HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 
-from broker.letter import LETTER_COST, Letter
-from broker.state.leases import Leases
+from broker.records import Letter
+from broker.state.leases import LETTER_COST, Leases
 from broker.state.shares import Shares, UserShares
 from broker.thresholds import DEFAULT, Thresholds
 

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import attrgetter
 
+from broker.records import Payload
 from broker.state.ages import SECOND
 from broker.state.blocks import Block
 from broker.state.garbage import Garbage
@@ -134,10 +135,7 @@ class PieceList:
     def append(
         self,
         time: int,
-        headers: bytes,
-        body: bytes,
-        count: int = 1,
-        offsets: bytes = b"",
+        payload: Payload,
         expires: int = 0,
         number: int = 0,
         stored: int | None = None,
@@ -145,12 +143,12 @@ class PieceList:
         """One piece at `next_seq`; whoever had everything waits for it now. With `stored` its body and offsets are in
         the store, and this is its size.
         """
-        readers = self.tail_readers
+        readers, count = self.tail_readers, payload.count
         if stored is None:
-            size = len(headers) + len(body) + len(offsets)
-            piece = Piece(self.next_seq, count, time, headers, body, offsets, readers, expires, number, size)
+            content = (payload.headers, payload.body, payload.offsets)
+            piece = Piece(self.next_seq, count, time, *content, readers, expires, number, payload.size)
         else:
-            piece = Piece(self.next_seq, count, time, headers, None, b"", readers, expires, number, stored)
+            piece = Piece(self.next_seq, count, time, b"", None, b"", readers, expires, number, stored)
         blocks = self._blocks
         if not blocks or len(blocks[-1].pieces) >= self.thresholds.log_block:
             self._begin_block()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from broker import records
 from broker.calendar import Calendar
-from broker.records import MisfitError, Record, must
+from broker.errors import MisfitError, must
+from broker.records import Record
 from broker.state.bodies import Contents
 from broker.state.delayed import Delayed
 from broker.state.garbage import Garbage
@@ -23,7 +24,6 @@ from broker.state.subscription import Subscription
 from broker.state.timers import Timers
 from broker.state.topic import Topic
 from broker.state.topic_settings import TopicRules, changed_settings
-from broker.store.base import UNLIMITED_BYTES
 from broker.thresholds import DEFAULT, Thresholds
 
 # Bytes of memory beside names and content, measured by bench/measures/memory.py on CPython 3.11 and rounded up.
@@ -65,8 +65,6 @@ class State:
         """Single messages and batches."""
         self.last_piece = 0
         """The greatest number of a piece so far."""
-        self.room = UNLIMITED_BYTES
-        """Bytes that may be written to the store before publishing is refused; told anew in every turn."""
         self.content_bytes = 0
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
@@ -170,10 +168,9 @@ class State:
         topic = self.topics[record.topic]
         if record.seq != topic.next_seq:
             raise MisfitError(f"message {record.seq} where {topic.next_seq} is the next of topic {topic.number}")
-        must(record.count > 0, "a piece holds a message")
-        content = (record.headers, record.body, record.count, record.offsets)
-        piece = topic.append(record.time, *content, record.expires, record.piece, record.stored)
-        self.messages += record.count
+        must(record.payload.count > 0, "a piece holds a message")
+        piece = topic.append(record.time, record.payload, record.expires, record.piece, record.stored)
+        self.messages += piece.count
         self.pieces += 1
         self.last_piece = max(self.last_piece, record.piece)
         self.content_bytes += piece.size

@@ -6,7 +6,8 @@ import logging
 import re
 from dataclasses import dataclass
 
-from broker.store.base import Backup, Store, StoreError
+from broker.errors import StoreError
+from broker.store.base import Backup, Store
 from common.errors import FanmailError
 from common.protocol import ops
 

@@ -6,27 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from broker.records import Record
+from broker.records import Content, Record
 from common.clock import Mark
 
 UNLIMITED_BYTES = 2**62
 """Bytes that never run out."""
-
-
-class StoreError(Exception):
-    """The store cannot go on: the broker answers nobody, exits with this text and starts from what is stored."""
-
-
-class UnusableStoreError(StoreError):
-    """The store cannot be trusted, or is not for this broker: nothing is changed, and the broker does not start."""
-
-
-class DamagedError(Exception):
-    """A stored message is not what was written: it is set aside, and the others are served."""
-
-
-class EmptyStoreError(UnusableStoreError):
-    """There is nothing in the file: a first start has not come to its end, or the store is lost."""
 
 
 class LostMessage(NamedTuple):
@@ -36,14 +20,6 @@ class LostMessage(NamedTuple):
     """Of the message; of a delayed publish, its number."""
     messages: int
     reason: str
-
-
-class Content(NamedTuple):
-    """What a piece says, as `Piece` has it."""
-
-    headers: bytes
-    offsets: bytes
-    body: bytes
 
 
 class Backup(Protocol):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from broker.records import Record, StoreOpened
-from broker.store.base import UNLIMITED_BYTES, Backup, Content, LostMessage, StoreError
+from broker.errors import StoreError
+from broker.records import Content, Record, StoreOpened
+from broker.store.base import UNLIMITED_BYTES, Backup, LostMessage
 from common.clock import NEW, Mark
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.records import MisfitError
+from broker.errors import DamagedError, MisfitError, UnusableStoreError
 from broker.state.state import State
 from broker.state.topic import Topic
-from broker.store.base import DamagedError, LostMessage, UnusableStoreError
+from broker.store.base import LostMessage
 from broker.store.sqlite.inspection import Inspection
 
 NAMED = 5

@@ -10,13 +10,14 @@ from typing import Any
 import configargparse
 import msgspec
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK, traces
 from broker.store.sqlite.inspection import TopicRow, inspect
 from broker.tools.checking import Damage, check
 from common.errors import StartError
 from common.process.locks import lock_to_look
 from common.process.start import INTERRUPTED, how_many, run_main
+from common.version import add_version
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")
@@ -25,6 +26,7 @@ _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "old
 def main() -> int:
     """0 where every store is whole. Raises `StartError` where one is not, or is in use."""
     parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split(": ")[1])
+    add_version(parser)
     parser.add_argument("folder", metavar="DIR", help="the --data of brokers that do not run, or the folder of one")
     parser.add_argument("--prefix", default="", help="only topics whose names begin so")
     parser.add_argument("--limit", type=how_many(0, 10**9), default=100, help="topics of each broker [100]")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import configargparse
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.clone import clone_store
 from broker.store.sqlite.files import (
     DAMAGE_MARKER,
@@ -33,6 +33,7 @@ from common.errors import StartError
 from common.process.folders import private_dir
 from common.process.locks import lock_file, lock_to_look
 from common.process.start import INTERRUPTED, run_main
+from common.version import add_version
 
 PROG = "restore"
 
@@ -54,6 +55,7 @@ def main() -> int:
     or is killed later, a broker whose copy is not in its place does not start.
     """
     parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split("\n\n")[1])
+    add_version(parser)
     parser.add_argument("copy", metavar="COPY", help="directory that bin/backup made")
     parser.add_argument("data", metavar="DATA", help="the --data of the brokers, which must not run")
     arguments = parser.parse_args(sys.argv[1:])

@@ -9,6 +9,7 @@ from typing import NoReturn
 from common.errors import StartError
 from common.process.start import run_main
 from common.tools import new_api_key, new_curve_keys
+from common.version import add_version
 
 PROG = "keys"
 COMMANDS = (new_api_key.add_command, new_curve_keys.add_command)
@@ -23,6 +24,7 @@ class _Parser(argparse.ArgumentParser):
 def main() -> int:
     """Runs a subcommand. Raises `StartError`."""
     parser = _Parser(prog=PROG, description="Makes keys.", allow_abbrev=False)
+    add_version(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)

@@ -16,6 +16,7 @@ from common.process.log_queue import LogQueue
 from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
+from common.version import add_version
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
@@ -106,6 +107,7 @@ def _options(argv: list[str]) -> Any:
         description="Starts brokers and fronts on this host and shows how to use them. Ctrl-C stops them. "
         "FANMAIL_* variables reach both; bin/start-brokers --help and bin/start-fronts --help list them.",
     )  # fmt: skip
+    add_version(parser)
     parser.add_argument(
         "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
         help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS, bucket
 from httpfront.admin.front_metrics import cumulative
-from httpfront.gateway.link import Link
+from httpfront.gateway.broker_status import BrokerStatus
 
 Stats = Mapping[str, int]
 """Gauges and counters of one broker."""
@@ -63,7 +63,14 @@ COUNTERS = (
     Row("fanmail_broker_log_lines_dropped", "Lines of its log that nobody took in time.", "log.dropped"),
 )
 DROPPED = ("no-subscribers", "overflow", "max-age", "ttl", "too-large", "dead", "purged", "removed", "damaged")
-REJECTED = ("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions", "too-many-leases")
+REJECTED: tuple[str, ...] = (
+    "topic-full",
+    "memory-full",
+    "storage-full",
+    "too-many-topics",
+    "too-many-subscriptions",
+    "too-many-leases",
+)
 REJECTED += ("broker-busy", "too-many-delayed", "expired", "no-subscription", "internal")
 SKIPPED = ("ttl", "lost", "damaged")
 REFUSED = ("key", "handshake", "removed", "descriptors")
@@ -96,16 +103,16 @@ LABELLED = (
 OPERATIONS = {op.name: op.name.lower() for op in Op}
 
 
-def broker_metrics(links: list[Link], stats: Mapping[str, Stats]) -> Iterator[Metric]:
+def broker_metrics(statuses: list[BrokerStatus], stats: Mapping[str, Stats]) -> Iterator[Metric]:
     """All metrics of the brokers; `stats` has those that answered."""
     up = GaugeMetricFamily("fanmail_broker_up", "Whether the broker answered this front.", labels=("broker",))
     trip = GaugeMetricFamily(
         "fanmail_broker_round_trip_seconds", "Of the last PING from this front.", labels=("broker",)
     )
-    for link in links:
-        up.add_metric((link.broker,), float(link.broker in stats))
-        if link.round_trip is not None and link.broker in stats:
-            trip.add_metric((link.broker,), link.round_trip)
+    for status in statuses:
+        up.add_metric((status.broker,), float(status.broker in stats))
+        if status.round_trip is not None and status.broker in stats:
+            trip.add_metric((status.broker,), status.round_trip)
     yield from (up, trip)
     for family, rows in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
         for row in rows:

@@ -12,7 +12,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from common.version import VERSION
 from httpfront.admin.metrics import SCRAPE_TIMEOUT, broker_stats
-from httpfront.api.health import render
+from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 
@@ -36,16 +36,16 @@ class BrokersResource:
             {
                 "brokers": [
                     {
-                        "id": link.broker,
-                        "up": link.broker in stats,
-                        "loading": link.loading,
-                        "paused": (paused := bool(stats.get(link.broker, {}).get("refusing", 0))),
+                        "id": status.broker,
+                        "up": status.broker in stats,
+                        "loading": status.loading,
+                        "paused": (paused := bool(stats.get(status.broker, {}).get("refusing", 0))),
                         "draining": paused,  # the name of `paused` before 0.2.0
-                        "slots": slots.get(link.broker, 0),
-                        "round_trip": link.round_trip,
-                        "stats": stats.get(link.broker, {}),
+                        "slots": slots.get(status.broker, 0),
+                        "round_trip": status.round_trip,
+                        "stats": stats.get(status.broker, {}),
                     }
-                    for link in self._gateway.links()
+                    for status in self._gateway.statuses()
                 ]
             },
         )

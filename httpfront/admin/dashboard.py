@@ -11,6 +11,7 @@ from pathlib import Path
 
 import falcon
 
+from common.version import VERSION
 from httpfront.formats.params import read_parameters
 
 PAGE = Path(__file__).with_name("dashboard.html")
@@ -21,7 +22,7 @@ class DashboardResource:
     """The page, read once. A browser runs the script and style that are in it, and nothing else."""
 
     def __init__(self) -> None:
-        self._page = PAGE.read_bytes()
+        self._page = PAGE.read_bytes().replace(b"{version}", VERSION.encode())
         hashes = {kind.decode(): _hash(text) for kind, text in _INLINE.findall(self._page)}
         self._policy = (
             f"default-src 'none'; script-src '{hashes['script']}'; style-src '{hashes['style']}'; "

@@ -11,11 +11,11 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, text
+from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, read_cursor, text
 from httpfront.admin.listings import pages_of
-from httpfront.api.health import render
+from httpfront.formats.documents import render
 from httpfront.formats.metadata import rfc3339, unpack_headers
-from httpfront.formats.ndjson import content
+from httpfront.formats.ndjson import body_member
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 
@@ -96,7 +96,7 @@ class DelayedOneResource:
         row = page.rows[0] if page.rows else None
         if row is None or (row.number, row.due) != (number, due):
             raise _unknown()
-        shown = [{"bytes": len(body)} | content(body) for body in _bodies(row)]
+        shown = [{"bytes": len(body)} | body_member(body) for body in _bodies(row)]
         render(resp, _members(row) | {"first": shown})
 
     on_head = on_get
@@ -136,7 +136,7 @@ def _bodies(row: ops.DelayedRow) -> Iterator[bytes]:
 
 
 def _read_number(value: str) -> int:
-    found = PAGE["cursor"](value)
+    found = read_cursor(value)
     if not found.isdigit() or len(found) > 18:
         raise ValueError("must be the cursor of a page before")
     return int(found)

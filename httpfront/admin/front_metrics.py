@@ -19,15 +19,16 @@ from prometheus_client.registry import Collector
 from common.process.log_queue import dropped_lines
 from common.version import VERSION
 from httpfront.budget import Budget
+from httpfront.environ import NO_ROUTE
 from httpfront.middleware.auth import REASONS
-from httpfront.server.answered import Answered
+from httpfront.server.request_summary import RequestSummary
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency buckets, seconds. Long polls are answered when there is something, or at their end."""
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 """Methods with a series of their own; a client may send any word."""
-OTHER_METHOD, NO_ROUTE = "other", "none"
+OTHER_METHOD = "other"
 
 
 class FrontMetrics:
@@ -44,9 +45,9 @@ class FrontMetrics:
         """A request came without a key in force; `reason` is one of `auth.REASONS`."""
         self._refused[reason] += 1
 
-    def record(self, answered: Answered) -> None:
+    def record(self, summary: RequestSummary) -> None:
         """The hook of `FrontServer`."""
-        method, route, status, duration = answered[:4]
+        method, route, status, duration = summary[:4]
         answer = (route, method, status)
         try:
             self._requests[answer] += 1
@@ -126,9 +127,9 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     """What a front has under way. `brokers` has the bytes of bodies and of room for answers of each."""
     yield gauge("fanmail_front_buffer_bytes", "Bodies and answers under way, and room for answers.", budget.used)
     yield gauge("fanmail_front_buffer_limit_bytes", "What the setting buffer_memory allows.", budget.limit)
-    given_way = CounterMetricFamily("fanmail_front_connections_given_way", "Connections that made room for others.")
-    given_way.add_metric((), budget.given_way)
-    yield given_way
+    evicted = CounterMetricFamily("fanmail_front_connections_given_way", "Connections that made room for others.")
+    evicted.add_metric((), budget.evicted)
+    yield evicted
     under_way = GaugeMetricFamily(
         "fanmail_front_broker_bytes", "Bodies under way to a broker, and room for its answers.", labels=("broker", "of")
     )

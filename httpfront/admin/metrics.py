@@ -47,7 +47,7 @@ class MetricsResource:
                 gauge("fanmail_http_waiters", "Long polls of this front that wait.", self._polls.waiting),
             ],
             lambda: budget_metrics(self._budget, self._gateway.under_way()),
-            lambda: broker_metrics(self._gateway.links(), stats),
+            lambda: broker_metrics(self._gateway.statuses(), stats),
         )
         resp.content_type = CONTENT_TYPE
         resp.data = exposition.render()

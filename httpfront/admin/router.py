@@ -9,10 +9,12 @@ from falcon.routing.util import map_http_methods
 
 from common.errors import FanmailError
 from common.names import parse_name
-from httpfront.api.router import SERVER, Found, Methods, Route, raw_path, whole_server
+from httpfront.environ import NO_ROUTE, ROUTE
+from httpfront.formats.paths import SERVER, raw_path
+from httpfront.routing import Found, Methods, Route, whole_server
 
 
-class OpsRouter:
+class AdminRouter:
     """A Falcon router (its custom-router interface: `add_route` and `find`). A segment of a template is a word, or a
     name in braces.
     """
@@ -35,14 +37,14 @@ class OpsRouter:
         segments = path[1:].split("/")
         for template, route in self._routes:
             if len(template) == len(segments) and all(map(_fits, template, segments)):
-                req.env["fanmail.route"] = route.template
+                req.env[ROUTE] = route.template
                 names = {
                     part[1:-1]: parse_name(segment, part[1:-1], self._max_name)
                     for part, segment in zip(template, segments, strict=True)
                     if part.startswith("{")
                 }
                 return route.resource, route.methods, names, route.template
-        req.env["fanmail.route"] = "none"
+        req.env[ROUTE] = NO_ROUTE
         raise FanmailError("no-route", "the operations port has no such path")
 
 

@@ -9,8 +9,8 @@ import falcon
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin.documents import PAGE, USUAL, cursor_of, text, user_members
-from httpfront.api.health import render
-from httpfront.formats.ndjson import content, described
+from httpfront.formats.documents import render
+from httpfront.formats.ndjson import body_member, message_members
 from httpfront.formats.params import number, read_parameters
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
@@ -81,4 +81,4 @@ class MessagesResource:
 
 def _members(epoch: str, message: ops.Peeked) -> dict[str, Any]:
     members = {"id": f"{epoch}-{message.seq}", "state": message.state, "bytes": len(message.body)}
-    return members | described(message.time, message.attempt, message.headers) | content(message.body)
+    return members | message_members(message.time, message.attempt, message.headers) | body_member(message.body)

@@ -12,8 +12,8 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.admin.documents import MOST, PAGE, USUAL, cursor_of, settings_members, text, topic_members
 from httpfront.admin.listings import pages_of
-from httpfront.api.health import render
-from httpfront.formats.params import MILLISECOND, YEAR, count, number, one_of, read_parameters, refused, span
+from httpfront.formats.documents import render
+from httpfront.formats.params import MILLISECOND, YEAR_S, count, number, one_of, read_parameters, refused, span
 from httpfront.gateway.gateway import Gateway
 
 NAMED = 10
@@ -133,6 +133,6 @@ _OVERFLOW = {"reject": False, "drop-oldest": True}
 _SETTINGS = {
     "max_messages": _or_default(_from_one(10**9)),
     "max_bytes": _or_default(_from_one(2**50)),
-    "max_age": _or_default(span(0, 10 * YEAR, MILLISECOND, zero=True)),
+    "max_age": _or_default(span(0, 10 * YEAR_S, MILLISECOND, zero=True)),
     "overflow": _or_default(lambda value: _OVERFLOW[one_of(*_OVERFLOW, DEFAULT)(value)]),
 }

@@ -7,11 +7,11 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.api.leases import path_to
 from httpfront.formats.limits import MessageLimits
-from httpfront.formats.metadata import HARMLESS
-from httpfront.formats.ndjson import NDJSON, as_lines, content, described
+from httpfront.formats.metadata import SAFE_HEADERS
+from httpfront.formats.ndjson import NDJSON, as_lines, body_member, message_members
 from httpfront.formats.params import cursor, number, read_parameters
+from httpfront.formats.paths import path_to
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.middleware.guards import refuse_streams
@@ -62,16 +62,16 @@ def present_letters(found: ops.DeadLetters, topic: bytes, user: bytes, resp: fal
     resp.content_type = NDJSON
     resp.data = as_lines(
         {"id": f"{found.epoch}-{each.seq}"}
-        | described(each.time, each.attempt, each.headers)
+        | message_members(each.time, each.attempt, each.headers)
         | ({"expired": True} if each.expired else {})
-        | content(each.body)
+        | body_member(each.body)
         for each in letters
     )
     resp.set_headers(
         (
             ("Msg-Count", str(len(letters))),
             ("Msg-Pending", str(found.left)),
-            *HARMLESS,
+            *SAFE_HEADERS,
         )
     )
     if letters and found.left:

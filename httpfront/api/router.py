@@ -9,53 +9,20 @@ before it is split, so that `a%2Fb` would be two segments, and broken UTF-8 is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import falcon
 from falcon.routing.util import map_http_methods
 
 from common.errors import FanmailError
 from common.names import parse_name
+from httpfront.environ import NO_ROUTE, ROUTE
+from httpfront.formats.paths import OPTIONS, SERVER, raw_path
+from httpfront.routing import Found, Methods, Route, whole_server
 
 NAMES = ("topic", "user")
 """What the first segments of a path are, in order; a third one is ours."""
 RECEIPT = "{receipt}"
-OPTIONS, SERVER = "OPTIONS", "*"
-"""`OPTIONS *` is about the server as a whole (RFC 9110, section 9.3.7)."""
-
-
-Found = tuple[object, dict[str, Any], dict[str, Any], str]
-"""What Falcon wants: resource, responders by method, arguments of the responder, template."""
-
-
-_WHOLE = object()
-"""The resource of `OPTIONS *`: it has no calls of its own, and for None Falcon answers 404."""
-
-
-class Route(NamedTuple):
-    """What the router gives to Falcon for one template."""
-
-    resource: object
-    methods: dict[str, Any]
-    template: str
-
-
-class Methods(dict[str, Any]):
-    """Responders by method. OPTIONS is answered 204, any other method that is not there 405, both with `Allow`."""
-
-    def __missing__(self, method: str) -> Any:
-        allow = ", ".join(sorted({*self, OPTIONS}))
-
-        def options(req: falcon.Request, resp: falcon.Response, **params: Any) -> None:
-            resp.set_header("Allow", allow)
-            resp.status = falcon.HTTP_204
-
-        def method_not_allowed(req: falcon.Request, resp: falcon.Response, **params: Any) -> None:
-            resp.set_header("Allow", allow)
-            raise FanmailError("method-not-allowed", f"this path takes {allow}")
-
-        return options if method == OPTIONS else method_not_allowed
 
 
 class ShapeRouter:
@@ -95,12 +62,12 @@ class ShapeRouter:
         if fixed is not None and (req.method in fixed.methods or by_shape is None):
             return self._found(req, fixed, {})
         if by_shape is None:
-            req.env["fanmail.route"] = "none"
+            req.env[ROUTE] = NO_ROUTE
             raise FanmailError("no-route", f"no call has {len(segments)} path segments")
         names: dict[str, Any] = {}
         if len(segments) == 3:
             by_shape = self._third(req, by_shape, segments, names)
-        req.env["fanmail.route"] = by_shape.template
+        req.env[ROUTE] = by_shape.template
         known = req.method in by_shape.methods
         if known or (req.method == OPTIONS and fixed is None):
             limit = self._max_name
@@ -115,7 +82,7 @@ class ShapeRouter:
         no call with a receipt.
         """
         if "" in segments:
-            req.env["fanmail.route"] = receipts.template
+            req.env[ROUTE] = receipts.template
             raise FanmailError("bad-name", "a segment of the path is empty")
         last = segments.pop()
         route = self._by_word.get(last)
@@ -131,25 +98,5 @@ class ShapeRouter:
         return self._found(req, by_shape._replace(methods=Methods(methods)), {})
 
     def _found(self, req: falcon.Request, route: Route, names: dict[str, Any]) -> Found:
-        req.env["fanmail.route"] = route.template
+        req.env[ROUTE] = route.template
         return route.resource, route.methods, names, route.template
-
-
-def whole_server(req: falcon.Request, routes: Iterable[Route]) -> Found:
-    """What `OPTIONS *` finds: the methods of all routes. Raises `no-route` for another method."""
-    if req.method != OPTIONS:
-        req.env["fanmail.route"] = "none"
-        raise FanmailError("no-route", "only OPTIONS is for the server as a whole")
-    req.env["fanmail.route"] = SERVER
-    return _WHOLE, Methods({method: None for route in routes for method in route.methods}), {}, SERVER
-
-
-def raw_path(target: str) -> str:
-    """The path of a request target (RFC 9112, section 3.2) in origin-form or absolute-form, still encoded, or `*`."""
-    path = target.partition("?")[0]
-    if path.startswith("/") or target == SERVER:
-        return path
-    scheme, separator, rest = path.partition("://")
-    if separator and scheme.lower() in ("http", "https"):
-        return "/" + rest.partition("/")[2]
-    raise FanmailError("no-route", "the request target is neither a path nor an http URL")

@@ -9,19 +9,28 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.api.leases import LEASE, present_receipt
-from httpfront.delivery.long_poll import Ask, LongPoll, applied, client_gone, is_gone
+from httpfront.delivery.long_poll import LongPoll, ReadCall, disconnected_error, is_disconnected, preference_applied
 from httpfront.formats.batch import FRAMES, choose_format, present_batch
-from httpfront.formats.limits import MessageLimits
+from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
 from httpfront.formats.metadata import present_message
-from httpfront.formats.params import MICROSECOND, YEAR, count, cursor, duration, number, read_parameters, refused, span
+from httpfront.formats.params import (
+    MICROSECOND,
+    YEAR_S,
+    count,
+    cursor,
+    duration,
+    number,
+    read_parameters,
+    refused,
+    span,
+)
+from httpfront.formats.receipts import parse_lease, present_receipt
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 from httpfront.middleware.guards import refuse_streams
 
-MAX_DELIVERIES = 1_000_000
 _NOTHING = ops.Nothing()
-_SETTINGS = {"expires_after": span(1, YEAR, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
+_SETTINGS = {"expires_after": span(1, YEAR_S, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
 
 
 class SubscriptionResource:
@@ -31,7 +40,12 @@ class SubscriptionResource:
         self._gateway = gateway
         self._polls = polls
         self._limits = limits
-        self._known = {"after": cursor, "wait": duration(polls.max_wait), "max": number(limits.fetch), "lease": LEASE}
+        self._known = {
+            "after": cursor,
+            "wait": duration(polls.max_wait),
+            "max": number(limits.fetch),
+            "lease": parse_lease,
+        }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Subscribes; sets the settings that are named; the body is ignored."""
@@ -75,13 +89,13 @@ class SubscriptionResource:
         form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""
         ask = self._ask(req, values, form)
         wait = values.get("wait", self._polls.preferred(req))
-        if is_gone(req):
-            raise client_gone()
+        if is_disconnected(req):
+            raise disconnected_error()
         found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
         if found is None and wait:
             found = self._polls.poll(req, resp, topic, user, ask, wait)
         elif wait is not None:
-            resp.set_header("Preference-Applied", applied(wait))
+            resp.set_header("Preference-Applied", preference_applied(wait))
         if found is None:
             resp.status = falcon.HTTP_204
         elif form:
@@ -91,15 +105,17 @@ class SubscriptionResource:
             if leased:
                 present_receipt(found, topic, user, resp)
 
-    def _ask(self, req: falcon.Request, values: dict[str, Any], form: str) -> Ask:
+    def _ask(self, req: falcon.Request, values: dict[str, Any], form: str) -> ReadCall:
         after = read_cursor(req, values)
         lease = values.get("lease", 0)
         if lease and after is not None:
             raise refused("lease", "does not go with after or Last-Event-ID")
         cursor_args = (after is not None, *(after or ("", 0)))
         if not form:
-            return Ask(Op.TAKE, ops.Take(*cursor_args, lease), self._limits.body)
-        return Ask(Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES, lease))
+            return ReadCall(Op.TAKE, ops.Take(*cursor_args, lease), self._limits.body)
+        return ReadCall(
+            Op.FETCH, ops.Fetch(*cursor_args, values["max"], self._limits.fetch_bytes, form == FRAMES, lease)
+        )
 
 
 def read_cursor(req: falcon.Request, values: dict[str, Any]) -> tuple[str, int] | None:

@@ -14,14 +14,14 @@ from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import digest, read_key
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import pack_headers, rfc3339
-from httpfront.formats.params import MILLISECOND, YEAR, one_of, read_parameters, span
+from httpfront.formats.params import MILLISECOND, YEAR_S, one_of, read_parameters, span
 from httpfront.gateway.gateway import Gateway
-from httpfront.hub import give_way
+from httpfront.hub import yield_turn
 
 _KNOWN = {
     "batch": one_of(*FORMATS),
-    "ttl": span(0, YEAR, MILLISECOND),
-    "delay": span(0, YEAR, MILLISECOND, zero=True),
+    "ttl": span(0, YEAR_S, MILLISECOND),
+    "delay": span(0, YEAR_S, MILLISECOND, zero=True),
 }
 
 
@@ -79,7 +79,7 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
 
 def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimits) -> bytes:
     """The batch as it was before it was coded for its way here."""
-    body = decoded(body, env.get("HTTP_CONTENT_ENCODING", ""), limits.batch, give_way)
+    body = decoded(body, env.get("HTTP_CONTENT_ENCODING", ""), limits.batch, yield_turn)
     if form == "lines":
         check_lines(body, env.get("CONTENT_TYPE", ""))
     return body

@@ -13,13 +13,14 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.shares import room
+from httpfront.environ import ON_DISCONNECT, unwatched
 from httpfront.formats.header_lists import elements, is_too_long, parameters
 from httpfront.formats.params import duration
-from httpfront.gateway.gateway import WHEN_GONE, Gateway, unwatched
+from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.rooms import call_with_room
 
 
-class Ask(NamedTuple):
+class ReadCall(NamedTuple):
     """How the messages are asked for."""
 
     op: Op
@@ -57,13 +58,15 @@ class LongPoll:
         except ValueError:
             return None
 
-    def poll(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: Ask, wait: float) -> Any:
+    def poll(
+        self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: ReadCall, wait: float
+    ) -> Any:
         """What comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
         who = (topic, user)
         if not room(self._max_waiters, self.waiting, self._of[who], self._share):
             resp.set_header("Retry-After", "1")
             return None
-        resp.set_header("Preference-Applied", applied(wait))
+        resp.set_header("Preference-Applied", preference_applied(wait))
         self.waiting += 1
         self._of[who] += 1
         try:
@@ -74,34 +77,34 @@ class LongPoll:
             if not self._of[who]:
                 del self._of[who]
 
-    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: Ask, until: float) -> Any:
+    def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: ReadCall, until: float) -> Any:
         ticket = 0
         while True:
-            look = self._gateway.wait(topic, user, until, ticket, req.env.get(WHEN_GONE) or unwatched)
+            look = self._gateway.wait(topic, user, until, ticket, req.env.get(ON_DISCONNECT) or unwatched)
             if not look.now:
-                if is_gone(req):
-                    raise client_gone()
+                if is_disconnected(req):
+                    raise disconnected_error()
                 return None
             ticket = look.ticket
-            if is_gone(req):
+            if is_disconnected(req):
                 self._gateway.call(Op.PASS, topic, user, ops.Nothing())
-                raise client_gone()
+                raise disconnected_error()
             found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
             if found is not None or time.monotonic() >= until:
                 return found
 
 
-def applied(wait: float) -> str:
+def preference_applied(wait: float) -> str:
     """The value of Preference-Applied, at most milliseconds of it."""
     return f"wait={wait:.3f}".rstrip("0").rstrip(".")
 
 
-def client_gone() -> FanmailError:
+def disconnected_error() -> FanmailError:
     """What is taken for nobody would be lost."""
     return FanmailError("client-gone", "the client closed its side of the connection; nothing was taken")
 
 
-def is_gone(req: falcon.Request) -> bool:
+def is_disconnected(req: falcon.Request) -> bool:
     """Whether the client has sent its last byte."""
     disconnected = req.env.get("waitress.client_disconnected")
     return disconnected is not None and disconnected()

@@ -17,10 +17,10 @@ import falcon
 
 from common.errors import FanmailError
 from common.protocol import ops
-from httpfront.api.leases import receipt_text
 from httpfront.formats.header_lists import MAX_ELEMENTS, elements, is_too_long, parameters
-from httpfront.formats.metadata import HARMLESS, unpack_headers
-from httpfront.formats.ndjson import NDJSON, as_lines, content, described
+from httpfront.formats.metadata import SAFE_HEADERS, unpack_headers
+from httpfront.formats.ndjson import NDJSON, as_lines, body_member, message_members
+from httpfront.formats.receipts import receipt_text
 
 FRAMES = "application/vnd.fanmail.frames"
 _RENAMED = {"content-type": "Msg-Type", "content-encoding": "Msg-Encoding", "content-language": "Msg-Language"}
@@ -96,12 +96,12 @@ def as_ndjson(batch: ops.Batch, leased: bool = False) -> bytes:
 
 def _objects(batch: ops.Batch, leased: bool) -> Iterator[dict[str, Any]]:
     for run in batch.runs:
-        same = described(run.time, run.attempt, run.headers)
+        same = message_members(run.time, run.attempt, run.headers)
         for seq, body in enumerate(bodies(run.body), run.first):
             named = {"id": f"{batch.epoch}-{seq}"}
             if leased:
                 named["receipt"] = receipt_text(batch.epoch, seq, run.attempt)
-            yield named | same | content(body)
+            yield named | same | body_member(body)
 
 
 def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bool = False) -> None:
@@ -122,7 +122,7 @@ def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bo
             ("Msg-First-Id", f"{batch.epoch}-{first.first}"),
             ("Msg-Id", f"{batch.epoch}-{end}"),
             ("Msg-Pending", str(batch.pending)),
-            *HARMLESS,
+            *SAFE_HEADERS,
         )
     )
 

@@ -36,14 +36,14 @@ def decoded(
     body: bytes,
     codings: str,
     most: int,
-    give_way: Callable[[], None],
+    yield_turn: Callable[[], None],
     max_members: int = MAX_MEMBERS,
     piece: int = PIECE,
 ) -> bytes:
     """The body without the coding that the value of a `Content-Encoding` names; at most `most` bytes.
 
-    Calls `give_way` now and then. Raises `unsupported-coding`, `bad-batch` where the body is not of its coding, whole,
-    and `body-too-large`.
+    Call `yield_turn` now and then. Raises `unsupported-coding`, `body-too-large`, and `bad-batch` where the body is not
+    valid or not complete.
     """
     named = [each for each in elements(codings.lower()) if each != "identity"]
     if not named:
@@ -52,14 +52,14 @@ def decoded(
         raise FanmailError(
             "unsupported-coding", f"header Content-Encoding of a body that is cut up must be one of {ACCEPTED}, or none"
         )
-    return b"".join(_inflated(_pieces(body, piece, give_way), named[0], most, max_members))
+    return b"".join(_inflated(_pieces(body, piece, yield_turn), named[0], most, max_members))
 
 
-def _pieces(body: bytes, piece: int, give_way: Callable[[], None]) -> Iterator[bytes]:
+def _pieces(body: bytes, piece: int, yield_turn: Callable[[], None]) -> Iterator[bytes]:
     for number, at in enumerate(range(0, len(body), piece), 1):
         yield body[at : at + piece]
         if number % PIECES_PER_TURN == 0:
-            give_way()
+            yield_turn()
 
 
 def _inflated(pieces: Iterator[bytes], coding: str, most: int, max_members: int) -> Iterator[bytes]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MAX_DELIVERIES = 1_000_000
+"""Of a subscription's setting `max_deliveries`."""
+
 
 class MessageLimits(NamedTuple):
     """Ceilings, each the largest that is accepted. Sizes in bytes."""

@@ -22,7 +22,7 @@ MAX_BYTES = 8 * 1024
 """Names and values together."""
 DEFAULT_TYPE = "application/octet-stream"
 
-HARMLESS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
+SAFE_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
 """With every message: a browser that shows it takes it for what its publisher said, in an origin of its own and without
 scripts.
 """
@@ -78,7 +78,7 @@ def present_message(message: ops.Message, resp: falcon.Response) -> None:
             ("Msg-Time", rfc3339(message.time)),
             ("Msg-Attempt", str(message.attempt)),
             ("Msg-Pending", str(message.pending)),
-            *HARMLESS,
+            *SAFE_HEADERS,
         )
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from httpfront.formats.metadata import rfc3339, unpack_headers
-from httpfront.hub import give_way
+from httpfront.hub import yield_turn
 
 NDJSON = "application/x-ndjson"
 
@@ -29,12 +29,12 @@ def as_lines(objects: Iterable[dict[str, Any]]) -> bytes:
         since += len(line)
         if since >= BYTES_PER_TURN:
             since = 0
-            give_way()
+            yield_turn()
     lines.append(b"")
     return b"\n".join(lines)
 
 
-def described(time: int, attempt: int, headers: bytes) -> dict[str, Any]:
+def message_members(time: int, attempt: int, headers: bytes) -> dict[str, Any]:
     """The members that tell of a message: `time`, `attempt`, `type`, where there are more kept headers `meta`, and
     `headers_base64` of those whose values are not UTF-8.
     """
@@ -65,7 +65,7 @@ def _of_headers(headers: bytes) -> dict[str, Any]:
     return members
 
 
-def content(body: bytes) -> dict[str, str]:
+def body_member(body: bytes) -> dict[str, str]:
     """The member that holds a body: `text`, or `base64` of what is not UTF-8."""
     try:
         return {"text": body.decode()}

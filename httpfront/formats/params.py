@@ -19,7 +19,7 @@ _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?").fullmatch
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 _COUNT = re.compile(r"0|[1-9][0-9]{0,17}").fullmatch
 _CURSOR = re.compile(MESSAGE_ID).fullmatch
-YEAR = 365 * 86_400
+YEAR_S = 365 * 86_400
 """Seconds."""
 MICROSECOND, MILLISECOND = 1, 1000
 """Units of a `span`, in microseconds."""

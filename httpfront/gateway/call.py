@@ -37,7 +37,7 @@ class Call:
         self.waits = False
 
 
-def room_of(args: Any) -> int:
+def answer_room(args: Any) -> int:
     """Bytes of content that the answer to these arguments may have; 0 where it is never large, or not bounded."""
     kind = type(args)
     if kind is ops.Take:

@@ -22,32 +22,24 @@ from common.keys.curve import KeyPair
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
-from httpfront.gateway.call import Answer, Call, room_of
-from httpfront.gateway.dealer import FIRST_CALL, Line, new_context
+from httpfront.environ import OnDisconnect, unwatched
+from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket, new_context
+from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.gateway.call import Answer, Call, answer_room
 from httpfront.gateway.gather import Gather
-from httpfront.gateway.link import Link
-from httpfront.hub import Hub, worked_for, works_for
+from httpfront.hub import Hub
+from httpfront.request_context import request_id
 
 log = logging.getLogger("fanmail.front")
 
-GRACE = 0.25
+GRACE_S = 0.25
 """Seconds that an answer may come after its deadline: what a broker began in time is worth waiting for."""
-TICK = 0.1
+TICK_S = 0.1
 """Seconds between two looks at the description, pings, silent brokers and overdue calls."""
 
 
-WHEN_GONE = "fanmail.when_gone"
-"""Where a request's environment has a `WhenGone`."""
-WhenGone = Callable[[Callable[[], None] | None], None]
-"""Takes what is to be done when a client goes away, None for nothing."""
-
-
-def unwatched(work: Callable[[], None] | None) -> None:
-    """Of a client that is not watched."""
-
-
 class Gateway:
-    """Knows the cluster map and a line to each broker. Belongs to the hub's thread."""
+    """Knows the cluster map and a socket to each broker. Belongs to the hub's thread."""
 
     def __init__(
         self, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float, keys: KeyPair | None = None
@@ -61,25 +53,25 @@ class Gateway:
         self._timeout = timeout
         self._keys = keys
         self._map: ClusterMap | None = None
-        self._lines: dict[str, Line] = {}
-        self._touched: dict[Line, None] = {}
+        self._sockets: dict[str, BrokerSocket] = {}
+        self._touched: dict[BrokerSocket, None] = {}
         """Lines on which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
         self._context = new_context()
         self._waits_ended = False
         hub.each_turn(self._flush)
-        hub.every(TICK, self._look)
+        hub.every(TICK_S, self._look)
 
     def close(self) -> None:
         """Closes all sockets; calls under way end as `outcome-unknown`."""
-        for line in self._lines.values():
-            line.close("the front is stopping")
-        self._lines.clear()
+        for socket in self._sockets.values():
+            socket.close("the front is stopping")
+        self._sockets.clear()
         self._context.term()
 
     def brokers(self) -> dict[str, bool]:
         """Every broker of the description: whether it can be sent to now. Empty while there is none."""
-        return {broker: line.link.up for broker, line in self._lines.items()}
+        return {broker: socket.status.up for broker, socket in self._sockets.items()}
 
     def call(self, op: Op, topic: bytes, user: bytes, args: Struct, body: bytes | None = None) -> Any:
         """The result of an operation, None where the broker had nothing to hand out.
@@ -87,18 +79,18 @@ class Gateway:
         A `body` of at least `wire.LARGE_BODY` bytes goes beside `args`, whose own stays empty. Parks the
         request's greenlet for at most the timeout. Raises `FanmailError`: what the broker answered,
         `broker-down` where it was not sent, `outcome-unknown` where it was and no answer came. The broker is told
-        for which HTTP request it is, as `works_for` has said.
+        the id of the HTTP request (`request_context.py`).
         """
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
 
-    def links(self) -> list[Link]:
+    def statuses(self) -> list[BrokerStatus]:
         """What is known of every broker of the description."""
-        return [line.link for line in self._lines.values()]
+        return [socket.status for socket in self._sockets.values()]
 
     def under_way(self) -> dict[str, tuple[int, int]]:
         """Of each broker how many bytes of bodies, and of room for answers, this front has under way."""
-        return {broker: (line.windows.bodies, line.windows.answers) for broker, line in self._lines.items()}
+        return {broker: (socket.windows.bodies, socket.windows.answers) for broker, socket in self._sockets.items()}
 
     def owner(self, topic: bytes) -> str:
         """The id of a topic's broker; "" while there is no description."""
@@ -113,7 +105,7 @@ class Gateway:
         `FanmailError`. All are asked at once; parks the request's greenlet for `timeout` seconds and a little more.
         """
         gather = Gather()
-        for broker in brokers or list(self._lines):
+        for broker in brokers or list(self._sockets):
             try:
                 call = self._post(broker, op, b"", b"", args, time.monotonic() + timeout, None)
             except FanmailError as error:
@@ -132,18 +124,21 @@ class Gateway:
         except WireError as error:
             return FanmailError("internal", str(error))
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: WhenGone = unwatched) -> ops.Look:
-        """Parks until the broker says that there may be a message for the user, or that there is none by `until`
-        (monotonic seconds). Takes nothing, so whatever ends it otherwise is a `broker-down`. `ticket` is 0, or that
-        of an earlier wait, whose place it keeps. It ends early when the client goes: `when_gone` takes what is to be
-        done then, and None afterwards.
+    def wait(
+        self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
+    ) -> ops.Look:
+        """Park until the broker says that there may be a message for the user, or that there is none by `until`
+        (monotonic seconds). Takes no message, so any other end is a `broker-down`.
+
+        `ticket` is 0, or that of an earlier wait, to keep its place. `on_disconnect` is given what ends the wait when
+        the client disconnects, and None afterwards.
         """
         if self._waits_ended:
             return ops.Look(False, ticket)
         call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
         call.waits = True
-        request_id = worked_for()
-        when_gone(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, request_id)))
+        of_request = request_id.get()
+        on_disconnect(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, of_request)))
         try:
             look: ops.Look = self._outcome(Op.WAIT)
         except FanmailError as error:
@@ -153,18 +148,18 @@ class Gateway:
                 return ops.Look(False, ticket)
             raise
         finally:
-            when_gone(None)
+            on_disconnect(None)
         return look
 
     def end_waits(self) -> None:
         """All waits end with "nothing", now and from now on: this front drains."""
         self._waits_ended = True
-        for line in list(self._lines.values()):
-            line.end_waits()
+        for socket in list(self._sockets.values()):
+            socket.end_waits()
 
-    def _cancel(self, topic: bytes, user: bytes, call: Call, request_id: str) -> None:
+    def _cancel(self, topic: bytes, user: bytes, call: Call, of_request: str) -> None:
         """The broker answers a wait; where it cannot be told, the wait ends at its time."""
-        works_for(request_id)
+        request_id.set(of_request)
         with suppress(FanmailError):
             self.call(Op.CANCEL, topic, user, ops.Cancel(call.id))
 
@@ -176,19 +171,19 @@ class Gateway:
     def _post(
         self, broker: str, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
     ) -> Call:
-        line = self._lines[broker]
-        if line.link.loading:
+        socket = self._sockets[broker]
+        if socket.status.loading:
             raise FanmailError("loading", f"broker {broker} of this topic is reading its store")
-        if not line.link.up:
+        if not socket.status.up:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
-        if body is not None and 0 < line.link.max_body < len(body):
-            most = line.link.max_body
+        if body is not None and 0 < socket.status.max_body < len(body):
+            most = socket.status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
         call_id = next(self._ids)
-        packed = wire.pack_request(call_id, op, topic, user, line.link.deadline(until), args, worked_for())
-        call = Call(call_id, packed, body, until + GRACE, line.link.incarnation, room_of(args))
-        line.post(call)
-        self._touched[line] = None
+        packed = wire.pack_request(call_id, op, topic, user, socket.status.deadline(until), args, request_id.get())
+        call = Call(call_id, packed, body, until + GRACE_S, socket.status.incarnation, answer_room(args))
+        socket.post(call)
+        self._touched[socket] = None
         return call
 
     def _outcome(self, op: Op) -> Any:
@@ -213,8 +208,8 @@ class Gateway:
     def _look(self) -> None:
         self._take_map()
         now = time.monotonic()
-        for line in list(self._lines.values()):
-            line.look(now, self._timeout)
+        for socket in list(self._sockets.values()):
+            socket.look(now, self._timeout)
 
     def _take_map(self) -> None:
         """Connects and hangs up as the description says, where it is newer than the map in use."""
@@ -230,12 +225,14 @@ class Gateway:
                 log.error("the cluster description changed without a greater epoch", extra={"epoch": newer.epoch})
             return
         wanted = {broker.id: broker for broker in newer.brokers}
-        for broker, line in list(self._lines.items()):
-            if wanted.get(broker) != line.address or line.link.cluster != newer.name:
-                self._lines.pop(broker).close("the broker has left the cluster description")
+        for broker, socket in list(self._sockets.items()):
+            if wanted.get(broker) != socket.address or socket.status.cluster != newer.name:
+                self._sockets.pop(broker).close("the broker has left the cluster description")
         for broker, address in wanted.items():
-            if broker not in self._lines:
-                self._lines[broker] = Line(self._hub, self._context, Link(newer.name, broker), address, self._keys)
-            self._lines[broker].map_epoch = newer.epoch
+            if broker not in self._sockets:
+                self._sockets[broker] = BrokerSocket(
+                    self._hub, self._context, BrokerStatus(newer.name, broker), address, self._keys
+                )
+            self._sockets[broker].map_epoch = newer.epoch
         self._map = newer
         log.info("cluster description taken", extra={"epoch": newer.epoch, "brokers": len(wanted)})

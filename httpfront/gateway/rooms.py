@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.budget import ACCOUNT, Account, front_busy
+from httpfront.budget import Account, front_busy
+from httpfront.environ import ACCOUNT
 from httpfront.gateway.gateway import Gateway
 
 TRIES = 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.gateway.call import Call
-from httpfront.gateway.link import Link
 
 
 class Windows:
@@ -13,8 +13,8 @@ class Windows:
     always let through. What is neither large itself nor asks for much never waits.
     """
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, status: BrokerStatus) -> None:
+        self._status = status
         self.bodies = self.answers = 0
         """Bytes under way."""
         self._held: deque[Call] = deque()
@@ -65,7 +65,7 @@ class Windows:
         return list(held)
 
     def _fits(self, body: int, room: int) -> bool:
-        most_bodies, most_answers = self._link.windows
+        most_bodies, most_answers = self._status.windows
         return (not body or not self.bodies or not most_bodies or self.bodies + body <= most_bodies) and (
             not room or not self.answers or not most_answers or self.answers + room <= most_answers
         )

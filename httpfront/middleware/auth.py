@@ -18,9 +18,10 @@ import falcon
 from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
-from httpfront.api.router import OPTIONS, SERVER, raw_path
-from httpfront.budget import ACCOUNT, Account
-from httpfront.middleware.rights import ANY_KEY, OPEN, Needs
+from httpfront.budget import Account
+from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, NO_ROUTE, ROUTE
+from httpfront.formats.paths import OPTIONS, SERVER, raw_path
+from httpfront.routes import ANY_KEY, OPEN, Routes
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",
@@ -37,7 +38,7 @@ _CHALLENGE = 'Bearer realm="fanmail"'
 log = logging.getLogger("fanmail.front")
 
 
-class UnknownCallerError(Exception):
+class UnauthenticatedError(Exception):
     """No key in force was given; `reason` is one of `REASONS`."""
 
     def __init__(self, reason: str) -> None:
@@ -53,10 +54,10 @@ class KeyRing:
         self._path = path
         self._dates = Dates(clock)
         self._keys = read_keys(path)
-        self._nobody = secrets.token_bytes(32)
+        self._dummy_digest = secrets.token_bytes(32)
         """The digest that a token of no known id is held against, so that it takes as long."""
 
-    def look_at_clock(self) -> None:
+    def read_clock(self) -> None:
         """Every second or so: where the system's clock was set, that counts once it has held."""
         self._dates.now()
 
@@ -72,29 +73,29 @@ class KeyRing:
         log.info("API keys read again", extra={"keys": len(keys), "gone": gone, "new": new})
 
     def find(self, authorization: str | None) -> ApiKey:
-        """The key that an Authorization header names and proves. Raises `UnknownCallerError`."""
+        """The key that an Authorization header names and proves. Raises `UnauthenticatedError`."""
         token = find_token(authorization)
         key = self._keys.get(token[1])
-        same = hmac.compare_digest(digest(token[0]), key.digest if key else self._nobody)
+        same = hmac.compare_digest(digest(token[0]), key.digest if key else self._dummy_digest)
         if key is None:
-            raise UnknownCallerError(UNKNOWN)
+            raise UnauthenticatedError(UNKNOWN)
         if not same:
-            raise UnknownCallerError(WRONG)
+            raise UnauthenticatedError(WRONG)
         if key.expires is not None and self._dates.now() >= key.expires:
-            raise UnknownCallerError(EXPIRED)
+            raise UnauthenticatedError(EXPIRED)
         return key
 
 
 def find_token(authorization: str | None) -> re.Match[str]:
-    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnknownCallerError`."""
+    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnauthenticatedError`."""
     if authorization is None:
-        raise UnknownCallerError(NO_KEY)
+        raise UnauthenticatedError(NO_KEY)
     bearer = _BEARER(authorization)
     if not bearer:
-        raise UnknownCallerError(OTHER_SCHEME)
+        raise UnauthenticatedError(OTHER_SCHEME)
     token = TOKEN(bearer[2] or "")
     if not token:
-        raise UnknownCallerError(MALFORMED)
+        raise UnauthenticatedError(MALFORMED)
     return token
 
 
@@ -103,30 +104,31 @@ class Auth:
     without a key at a path that needs none.
     """
 
-    def __init__(self, ring: KeyRing, needs: Needs, refused: Callable[[str], None]) -> None:
-        """`needs` is the table of the app's routes; `refused` is told the reason of every 401."""
+    def __init__(self, ring: KeyRing, routes: Routes, refused: Callable[[str], None]) -> None:
+        """`routes` are those of the port; `refused` is told the reason of every 401."""
         self._ring = ring
-        self._needs = needs
+        self._routes = routes
         self._open = {(OPTIONS, SERVER)}
-        for (path, method), need in needs.items():
-            if need == OPEN:
-                self._open |= {(method, path), (OPTIONS, path)}
+        for path, rights in routes.items():
+            for method, right in rights.items():
+                if right == OPEN:
+                    self._open |= {(method, path), (OPTIONS, path)}
         self._refused = refused
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Who is it? Raises `unauthorized`."""
         try:
             key = self._ring.find(req.env.get("HTTP_AUTHORIZATION"))
-        except UnknownCallerError as stranger:
+        except UnauthenticatedError as error:
             if not self._is_open(req):
-                raise self._unauthorized(req, resp, stranger.reason) from None
-            req.env["fanmail.stranger"] = True
+                raise self._unauthorized(req, resp, error.reason) from None
+            req.env[ANONYMOUS] = True
         else:
-            req.env["fanmail.key"] = key.id
+            req.env[KEY_ID] = key.id
             account: Account | None = req.env.get(ACCOUNT)
             if account is not None:
                 account.belongs_to(key.id)
-            req.env["fanmail.api_key"] = key
+            req.env[API_KEY] = key
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
@@ -134,10 +136,10 @@ class Auth:
         """May they? Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
             return  # 405; OPTIONS, for which any key will do
-        need = self._needs.get((req.uri_template or "", req.method))
+        need = self._routes.get(req.uri_template or "", {}).get(req.method)
         if need == OPEN:
             return
-        key: ApiKey | None = req.env.get("fanmail.api_key")
+        key: ApiKey | None = req.env.get(API_KEY)
         if key is None:
             raise self._unauthorized(req, resp, NO_KEY)
         if need == ANY_KEY:
@@ -156,7 +158,7 @@ class Auth:
 
     def _unauthorized(self, req: falcon.Request, resp: falcon.Response, reason: str) -> FanmailError:
         self._refused(reason)
-        req.env["fanmail.route"] = "none"
+        req.env[ROUTE] = NO_ROUTE
         given = reason not in (NO_KEY, OTHER_SCHEME)
         resp.set_header("WWW-Authenticate", _CHALLENGE + (', error="invalid_token"' if given else ""))
         if given:

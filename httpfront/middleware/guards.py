@@ -14,10 +14,10 @@ from typing import Any
 import falcon
 
 from common.errors import FanmailError
+from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.middleware.host_names import HostNames
+from httpfront.routes import PROBES
 
-PROBES = ("/livez", "/readyz")
-"""They answer to any name: who asks is a machine with a list of targets."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN_SITE = ("same-origin", "none")
 """Values of Sec-Fetch-Site; "none": a person typed the address."""
@@ -33,14 +33,14 @@ class Guards:
     """Falcon middleware, before the one that asks for keys."""
 
     def __init__(self, hosts: HostNames) -> None:
-        self._takes = hosts.takes
+        self._allows = hosts.allows
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order."""
         env = req.env
         target = env["REQUEST_URI"]
         host = env.get("HTTP_HOST") if target[:1] == "/" else _asked_host(target, env.get("HTTP_HOST"))
-        if not self._takes(host or "") and not _is_probe(req.method, target):
+        if not self._allows(host or "") and not _is_probe(req.method, target):
             raise _refused(
                 env,
                 "wrong-host",
@@ -112,9 +112,10 @@ def _asked_host(target: str, host: str | None) -> str | None:
 
 
 def _is_probe(method: str, target: str) -> bool:
+    """Probes answer to any name: who asks is a machine with a list of targets."""
     return method in _SAFE and target.partition("?")[0] in PROBES
 
 
 def _refused(env: dict[str, Any], code: str, detail: str) -> FanmailError:
-    env["fanmail.route"] = "none"
+    env[ROUTE] = NO_ROUTE
     return FanmailError(code, detail)

@@ -17,7 +17,7 @@ _REMEMBERED = 64
 
 
 class HostNames:
-    """`takes(host)`: may the port be called as this Host header says?"""
+    """`allows(host)`: may the port be called as this Host header says?"""
 
     def __init__(self, listens: Iterable[str], allowed: Collection[str], keys: bool) -> None:
         """`listens`: the addresses of the port. `allowed`: the setting; where it is empty, any name will do if `keys`
@@ -27,11 +27,11 @@ class HostNames:
         listed = frozenset(map(name_of, allowed))
 
         @lru_cache(_REMEMBERED)
-        def takes(host: str) -> bool:
+        def allows(host: str) -> bool:
             name = name_of(host)
             return anything or _is_local(name) or name in listed
 
-        self.takes = takes
+        self.allows = allows
 
 
 def name_of(host: str) -> str:

@@ -9,6 +9,7 @@ import falcon
 import msgspec
 
 from common.errors import FanmailError
+from httpfront.environ import REQUEST_ID
 from httpfront.formats.coding import ACCEPTED
 
 log = logging.getLogger("fanmail.front")
@@ -49,7 +50,7 @@ def _unforeseen(req: falcon.Request, resp: falcon.Response, error: Exception, pa
 
 
 def _request_id(req: falcon.Request) -> dict[str, str]:
-    return {"request_id": req.env.get("fanmail.request_id", "")}
+    return {"request_id": req.env.get(REQUEST_ID, "")}
 
 
 def _render(

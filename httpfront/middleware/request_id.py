@@ -12,7 +12,8 @@ import secrets
 import falcon
 
 from common.protocol.wire import MAX_REQUEST_ID
-from httpfront.hub import works_for
+from httpfront import request_context
+from httpfront.environ import REQUEST_ID, TRACE_ID
 
 _USABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_REQUEST_ID}}}").fullmatch
 _TRACEPARENT = re.compile(
@@ -35,11 +36,11 @@ class RequestId:
         env = req.env
         given = env.get("HTTP_X_REQUEST_ID", "")
         request_id = given if given and _USABLE(given) else f"{self._prefix}-{next(self._numbers):x}"
-        env["fanmail.request_id"] = request_id
+        env[REQUEST_ID] = request_id
         resp.set_header("X-Request-Id", request_id)
-        works_for(request_id)
+        request_context.request_id.set(request_id)
         if traceparent := env.get("HTTP_TRACEPARENT"):
-            env["fanmail.trace_id"] = trace_id(traceparent)
+            env[TRACE_ID] = trace_id(traceparent)
 
 
 def trace_id(traceparent: str) -> str:

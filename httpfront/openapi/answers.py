@@ -7,10 +7,10 @@ from typing import Any
 import falcon
 
 from common.errors import ERRORS
-from httpfront.api.leases import RECEIPT
 from httpfront.formats.coding import ACCEPTED
 from httpfront.formats.ndjson import NDJSON
 from httpfront.formats.params import MESSAGE_ID
+from httpfront.formats.receipts import RECEIPT
 from httpfront.middleware.problems import PROBLEM
 
 Json = dict[str, Any]
@@ -171,7 +171,13 @@ def schemas() -> Json:
         ),
         "Description": {"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."},
         "Live": _closed({"live": {"const": True}}),
-        "Index": _closed({"name": {"const": "fanmail"}, "calls": {"type": "object", "additionalProperties": _TEXT}}),
+        "Index": _closed(
+            {
+                "name": {"const": "fanmail"},
+                "version": _TEXT,
+                "calls": {"type": "object", "additionalProperties": _TEXT},
+            }
+        ),
     }
 
 

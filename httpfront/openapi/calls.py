@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from httpfront import routes
 from httpfront.formats.batch import FRAMES
 from httpfront.formats.coding import ACCEPTED
 from httpfront.formats.limits import MessageLimits
@@ -9,6 +12,7 @@ from httpfront.formats.metadata import DEFAULT_TYPE, MAX_BYTES, MAX_FIELDS
 from httpfront.openapi.answers import PLAIN, Json, answer, lines_of, problems, ref
 from httpfront.openapi.parameters import RECEIPT_LINES
 
+_NAMES = re.compile(r"\{(.+?)\}").findall
 _UNREADABLE = ("unsupported-coding", "unsupported-charset")
 _HANDED_OUT = "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Id Msg-Pending"
 _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"}
@@ -17,25 +21,26 @@ _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"
 def paths(limits: MessageLimits) -> Json:
     """The calls by path and method. OPTIONS is answered 204, any other method 405, with `Allow`."""
     return {
-        "/{topic}": _on("topic", post=_publish(limits)),
-        "/{topic}/{user}": _on(
-            "topic user",
+        routes.TOPIC: _on(routes.TOPIC, post=_publish(limits)),
+        routes.SUBSCRIPTION: _on(
+            routes.SUBSCRIPTION,
             post=_subscribe(),
             patch=_configure(),
             get=_receive(limits),
             head=_look(),
             delete=_unsubscribe(),
         ),
-        "/{topic}/{user}/{receipt}": _on("topic user receipt", delete=_finish(), patch=_extend()),
-        "/{topic}/{user}/acks": _on("topic user", post=_finish_many(limits)),
-        "/{topic}/{user}/dead": _on(
-            "topic user", get=_list_dead(), head=_list_dead("Head"), post=_return_dead(), delete=_clear_dead()
+        routes.RECEIPT: _on(routes.RECEIPT, delete=_finish(), patch=_extend()),
+        routes.ACKS: _on(routes.ACKS, post=_finish_many(limits)),
+        routes.DEAD: _on(
+            routes.DEAD, get=_list_dead(), head=_list_dead("Head"), post=_return_dead(), delete=_clear_dead()
         ),
     }
 
 
-def _on(names: str, **calls: Json) -> Json:
-    return {"parameters": [ref("parameters", name) for name in names.split()], **calls}
+def _on(template: str, **calls: Json) -> Json:
+    """The item of a path, with the parameters that its template names."""
+    return {"parameters": [ref("parameters", name) for name in _NAMES(template)], **calls}
 
 
 def call(tag: str, name: str, summary: str, takes: str, answers: Json, text: str = "", **more: Json) -> Json:

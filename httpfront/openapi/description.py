@@ -9,6 +9,8 @@ from __future__ import annotations
 import falcon
 import msgspec
 
+from common.version import VERSION
+from httpfront import routes
 from httpfront.formats.params import read_parameters
 from httpfront.openapi.answers import JSON, Json, answer, body, problem, problems, responses, schemas
 from httpfront.openapi.calls import call, paths
@@ -37,15 +39,11 @@ _TAGS = {
 }
 
 
-_PROBES = ("live", "ready")
-"""They answer to any name."""
-
-
 def describe(bounds: Bounds) -> Json:
     """The whole description, as JSON has it."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Fanmail", "version": "1", "summary": "Publish and subscribe", "description": _ABOUT},
+        "info": {"title": "Fanmail", "version": VERSION, "summary": "Publish and subscribe", "description": _ABOUT},
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths(bounds.limits) | _service(),
@@ -58,12 +56,16 @@ def _service() -> Json:
     unready = problem(503, [])
     unready["description"] = f"Not ready, or {unready['description']}"
     unready["content"] |= body(JSON, "Ready")
-    return {
-        "/": _read("index", "What this server takes", "Index", refusals=("not-acceptable",)),
-        "/livez": _read("live", "Whether this process answers", "Live"),
-        "/readyz": _read("ready", "Whether any broker answers, or all", "Ready", "strict", {"503": unready}),
-        "/openapi.json": _read("describe", "This description", "Description"),
+    found = {
+        routes.INDEX: _read("index", "What this server takes", "Index", refusals=("not-acceptable",)),
+        routes.LIVEZ: _read("live", "Whether this process answers", "Live"),
+        routes.READYZ: _read("ready", "Whether any broker answers, or all", "Ready", "strict", {"503": unready}),
+        routes.OPENAPI: _read("describe", "This description", "Description"),
     }
+    for template in routes.PROBES:  # they answer to any name
+        for operation in found[template].values():
+            del operation["responses"]["421"]
+    return found
 
 
 def _read(
@@ -75,8 +77,6 @@ def _read(
         content = None if head else body(JSON, schema)
         all_answers = {"200": answer(f"{summary}.", "Cache-Control", content=content)}
         all_answers |= problems(*refusals, broker=False) | (answers or {})
-        if name in _PROBES:
-            del all_answers["421"]
         return call("service", operation, summary, takes, all_answers)
 
     return {"get": one(name, False), "head": one(f"{name}Head", True)}

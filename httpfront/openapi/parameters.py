@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from httpfront.api.leases import MAX_LEASE, RECEIPT
-from httpfront.api.subscriptions import MAX_DELIVERIES
 from httpfront.formats.batch import FORMATS
 from httpfront.formats.idempotency import HEADER, KEY
-from httpfront.formats.limits import MessageLimits
-from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR
+from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
+from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR_S
+from httpfront.formats.receipts import MAX_LEASE_S, RECEIPT
 from httpfront.openapi.answers import Json, pattern, ref
 
 RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")
@@ -58,7 +57,7 @@ def _of_reading(bounds: Bounds) -> Json:
         "after": _query("after", "Everything up to and with this id is done; 0: nothing yet.", _CURSOR),
         "wait": _query("wait", f"Wait so long for a message; cut to {most}.", _seconds(0)),
         "max": _query("max", f"Several messages, at most so many; cut to {bounds.limits.fetch}.", _whole(1)),
-        "lease": _query("lease", "Not taken, but leased for so long, for a receipt.", _seconds(1, MAX_LEASE)),
+        "lease": _query("lease", "Not taken, but leased for so long, for a receipt.", _seconds(1, MAX_LEASE_S)),
         "letters_after": _query("after", "Only letters behind this id; 0: from the first.", _CURSOR),
         "letters": _query("max", f"At most so many letters; cut to {bounds.limits.fetch}.", _whole(1)),
     }
@@ -66,16 +65,18 @@ def _of_reading(bounds: Bounds) -> Json:
 
 def _of_writing() -> Json:
     often = "A message handed out so often under a lease becomes a dead letter; 0: no limit."
-    never = f"Unsubscribed after so long without a request, 1 to {YEAR}; 0: never."
+    never = f"Unsubscribed after so long without a request, 1 to {YEAR_S}; 0: never."
     return {
         "batch": _query("batch", "The body is a batch in this format.", {"type": "string", "enum": list(FORMATS)}),
-        "ttl": _query("ttl", "Not handed out after so long.", _seconds(None, YEAR)),
-        "delay": _query("delay", "Published so much later.", _seconds(0, YEAR)),
-        "expires_after": _query("expires_after", never, _zero_or(_seconds(1, YEAR))),
+        "ttl": _query("ttl", "Not handed out after so long.", _seconds(None, YEAR_S)),
+        "delay": _query("delay", "Published so much later.", _seconds(0, YEAR_S)),
+        "expires_after": _query("expires_after", never, _zero_or(_seconds(1, YEAR_S))),
         "max_deliveries": _query("max_deliveries", often, _whole(0, MAX_DELIVERIES)),
-        "extend": _query("lease", "Leased for so long from now; 0: it is given back.", _zero_or(_seconds(1, MAX_LEASE)))
+        "extend": _query(
+            "lease", "Leased for so long from now; 0: it is given back.", _zero_or(_seconds(1, MAX_LEASE_S))
+        )
         | {"required": True},
-        "return_delay": _query("delay", "With `lease=0`: handed out again so much later.", _seconds(0, MAX_LEASE)),
+        "return_delay": _query("delay", "With `lease=0`: handed out again so much later.", _seconds(0, MAX_LEASE_S)),
         "strict": _query("strict", "1: every broker must answer.", {"type": "integer", "enum": [0, 1]}),
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from httpfront.middleware.rights import ANY_KEY, OPEN, PUBLIC
 from httpfront.openapi.answers import Json, problem, ref
+from httpfront.routes import ANY_KEY, OPEN, PUBLIC
 
 _SCHEME = "apiKey"
 _ABOUT = "`Authorization: Bearer KEY`. What a key may do, the operator says by rules over names; denying wins."
@@ -21,7 +21,7 @@ def secured(document: Json) -> Json:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method != "parameters":
-                _secure(operation, PUBLIC[path, method.upper()])
+                _secure(operation, PUBLIC[path][method.upper()])
     return document
 
 

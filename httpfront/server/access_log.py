@@ -12,7 +12,7 @@ import msgspec
 
 from common.process.log import timestamp
 from common.process.log_queue import LogQueue
-from httpfront.server.answered import Answered
+from httpfront.server.request_summary import RequestSummary
 
 
 class AccessLog:
@@ -23,35 +23,35 @@ class AccessLog:
         self._render = self._text if text else self._json
         self._queue = queue
 
-    def record(self, answered: Answered) -> None:
+    def record(self, summary: RequestSummary) -> None:
         """The hook of `FrontServer`."""
-        self._queue.write_later(self._render, (time.time(), answered))
+        self._queue.write_later(self._render, (time.time(), summary))
 
-    def _json(self, request: tuple[float, Answered]) -> str:
-        at, answered = request
+    def _json(self, request: tuple[float, RequestSummary]) -> str:
+        at, summary = request
         line = {
             "time": timestamp(at),
             "level": "info",
             "process": self._process,
             "event": "request",
-            "request_id": answered.request_id,
-            "method": answered.method,
-            "route": answered.route,
-            "status": answered.status,
-            "duration_ms": round(answered.duration * 1e3, 3),
-            "bytes": answered.sent,
+            "request_id": summary.request_id,
+            "method": summary.method,
+            "route": summary.route,
+            "status": summary.status,
+            "duration_ms": round(summary.duration * 1e3, 3),
+            "bytes": summary.sent,
         }
-        if answered.key:
-            line["key"] = answered.key
-        if answered.trace_id:
-            line["trace_id"] = answered.trace_id
+        if summary.key:
+            line["key"] = summary.key
+        if summary.trace_id:
+            line["trace_id"] = summary.trace_id
         return msgspec.json.encode(line).decode() + "\n"
 
-    def _text(self, request: tuple[float, Answered]) -> str:
-        at, answered = request
+    def _text(self, request: tuple[float, RequestSummary]) -> str:
+        at, summary = request
         clock = timestamp(at)[11:23]
-        took = f"{answered.duration * 1e3:.1f}ms"
-        extras = f" key={answered.key}" if answered.key else ""
-        extras += f" trace_id={answered.trace_id}" if answered.trace_id else ""
-        what = f"{answered.method} {answered.route} {answered.status} {took} {answered.request_id}"
+        took = f"{summary.duration * 1e3:.1f}ms"
+        extras = f" key={summary.key}" if summary.key else ""
+        extras += f" trace_id={summary.trace_id}" if summary.trace_id else ""
+        what = f"{summary.method} {summary.route} {summary.status} {took} {summary.request_id}"
         return f"{clock} info    {self._process} {what}{extras}\n"

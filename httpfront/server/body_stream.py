@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from greenlet import getcurrent
 from waitress.utilities import Error
 
 from common.errors import FanmailError
-from httpfront.budget import front_busy
-
-if TYPE_CHECKING:
-    from httpfront.server.channel import Channel
-    from httpfront.server.parser import StrictParser
+from httpfront.budget import Account, front_busy
+from httpfront.hub import Hub
+from httpfront.server.parser import StrictParser
 
 COPIES = 2
 """Of a body on its way to a broker: ours, and ZeroMQ's until the broker has taken it."""
-TAKEN_AWAY = "the room for this body was needed by others"
+_EVICTED = "the room for this body was needed by others"
 
 
 class BodyRefused(BaseException):
     """Ends the application: the body will not come, and `refusal` is the answer, None where the client has gone.
 
-    No `Exception`, so that nothing but the channel catches it.
+    No `Exception`, so that nothing but the connection catches it.
     """
 
     def __init__(self, refusal: Error | None) -> None:
@@ -31,35 +29,47 @@ class BodyRefused(BaseException):
 
 
 Fault = BodyRefused | FanmailError
-"""Why there is no body: the answer is the channel's, or the application's."""
+"""Why there is no body: the answer is the connection's, or the application's."""
+
+
+class BodySource(Protocol):
+    """What a body needs of its connection."""
+
+    account: Account
+
+    @property
+    def hub(self) -> Hub: ...
+
+    def wants_body(self) -> bool:
+        """Start to read the rest of the body; False where the client has gone."""
 
 
 class BodyStream:
     """`wsgi.input` of a request. Until it is read, its connection can give way: then it is `front-busy`."""
 
-    def __init__(self, channel: Channel, parser: StrictParser) -> None:
+    def __init__(self, connection: BodySource, parser: StrictParser) -> None:
         """Counts what there is of the body."""
-        self._channel = channel
+        self._connection = connection
         self._parser = parser
         self._parked: object = None
         """The greenlet that waits for the body."""
         self._fault: Fault | None = None
         self._count()
         if self._fault is None:
-            channel.account.progress()
+            connection.account.progress()
 
     def read(self, size: int = -1) -> bytes:
         """The whole body, whatever `size`: parks until it has arrived. Raises `BodyRefused`, and `front-busy` where it
         may not be kept.
         """
         if self._fault is None and not self._parser.completed:
-            if self._channel.wants_body():
-                self._channel.account.progress()
+            if self._connection.wants_body():
+                self._connection.account.progress()
                 self._parked = getcurrent()
-                self._fault = self._channel.server.hub.park()  # type: ignore[assignment]
+                self._fault = self._connection.hub.park()  # type: ignore[assignment]
             else:
                 self._fault = BodyRefused(None)
-        self._channel.account.at_work()
+        self._connection.account.stop_waiting()
         if self._fault is not None:
             raise self._fault
         return self._parser.body.getfile().read()
@@ -68,37 +78,37 @@ class BodyStream:
         """More has come for who waits for it. Returns what is behind the body, None where there is more to come."""
         parser = self._parser
         rest = data[parser.received(data) :]
-        self._channel.account.progress()
+        self._connection.account.progress()
         if parser.error is not None:
             self._fault = BodyRefused(parser.error)
         else:
             self._count()
         return rest if parser.completed or self._fault is not None else None
 
-    def go_on(self, fault: Fault | None = None) -> None:
+    def resume(self, fault: Fault | None = None) -> None:
         """The application gets its body, or is told why not. From the hub only."""
         parked, self._parked = self._parked, None
-        self._channel.server.hub.resume(parked, fault or self._fault)
+        self._connection.hub.resume(parked, fault or self._fault)
 
-    def give_way(self, fault: Fault) -> None:
+    def abandon(self, fault: Fault) -> None:
         """The body is not to be had any more. From any greenlet."""
         self._fault = self._fault or fault
         self._parser.body.drop()
         if self._parked is not None:
             parked, self._parked = self._parked, None
-            self._channel.server.hub.resume_later(parked, self._fault)
+            self._connection.hub.resume_later(parked, self._fault)
 
     def _count(self) -> None:
         """Counts the body, a whole one as often as it will be there."""
         body = self._parser.body
         try:
-            self._channel.account.grow(body.held * COPIES if body.completed else body.held)
+            self._connection.account.grow(body.held * COPIES if body.completed else body.held)
         except FanmailError as busy:
             body.drop()
-            self._channel.account.hold(0)
+            self._connection.account.hold(0)
             self._fault = busy
 
 
-def taken_away() -> FanmailError:
+def evicted_error() -> FanmailError:
     """Why a body is gone that was given up for others."""
-    return front_busy(TAKEN_AWAY)
+    return front_busy(_EVICTED)

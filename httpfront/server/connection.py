@@ -1,170 +1,298 @@
-"""The socket of one client connection: its events, its departure, its end. Knows nothing of HTTP."""
+"""One client connection: what it is doing, and until when it may (RFC 9112, section 9).
+
+    IDLE --head, or whole request--> BUSY --answer sent--> IDLE
+                  BUSY --body asked for--> READING --body whole--> BUSY
+                  BUSY --client slow--> FLUSHING --flushed--> IDLE
+                  BUSY --answered, body not whole--> SKIPPING --body passed--> IDLE
+    any  --close wanted--> LINGERING --client closed, or time is up--> CLOSED
+
+The application runs as soon as the head is there, so key, path and parameters are looked at before a body is kept or
+asked for (`Expect: 100-continue`); what it does not want of a body is read and dropped. While BUSY or FLUSHING nothing
+is read: pipelined requests wait in the kernel, and in what came along with the request that runs. So answers come in
+order. What the connection holds is counted (`budget.py`); it may have to give way while it is READING or FLUSHING.
+"""
 
 from __future__ import annotations
 
 import logging
 import socket
-import struct
 import time
 from math import inf
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP
-from typing import TYPE_CHECKING, Any
+from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
+from typing import Any
 
-from httpfront.server.disconnect import Departure
-from httpfront.server.pace import Pace
+from httpfront.budget import Account
+from httpfront.server.body import Refusal
+from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted_error
+from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
+from httpfront.server.context import ServerContext
+from httpfront.server.pace import unread
+from httpfront.server.parser import StrictParser
+from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
 
-if TYPE_CHECKING:
-    from httpfront.server.server import FrontServer
-
-RECEIVE_BYTES = 65536
-LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 1024 * 1024
-INCOMING = EPOLLIN | EPOLLRDHUP
+TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
+OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
 
 log = logging.getLogger("fanmail.http")
 
 
-class State:
-    """What a connection is doing (`channel.py`)."""
-
-    IDLE, READING, BUSY, FLUSHING, SKIPPING, LINGERING, CLOSED = range(7)
-
-
-class Connection:
+class Connection(ClientSocket):
     """Belongs to the hub's thread."""
 
-    def __init__(self, server: FrontServer, sock: socket.socket, addr: tuple[Any, ...]) -> None:
-        """`deadline` is when `expire` is due."""
-        self.server = server
-        self._sock = sock
-        self.addr = addr
-        self.state = State.IDLE
-        self.deadline = inf
-        self._mask: int | None = None  # events asked of the hub; None when not watched
-        self.departure = Departure()
-        self.broken = False
-        """The kernel takes nothing more for the client."""
-        self._pace = Pace()  # of the body that arrives, or of the answer that leaves
-        self._discarded = 0
-
-    def check_client_disconnected(self) -> bool:
-        """For the application (`waitress.client_disconnected`): whether the client has sent its last byte."""
-        return self.departure.happened
-
-    def fileno(self) -> int:
-        """The socket's descriptor."""
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        """Ends the connection at once."""
-        if self.state == State.CLOSED:
-            return
-        self.state = State.CLOSED
-        self._drop()
-        self.server.forget(self)
-        self._unwatch()
-        self._sock.close()
+    def __init__(self, server: ServerContext, sock: socket.socket, addr: tuple[Any, ...], refused: bool) -> None:
+        """`refused`: over the ceiling; whatever it asks, the answer is 503."""
+        super().__init__(server, sock, addr)
+        self.refused = refused
+        self.deadline = time.monotonic() + (LINGER_S if refused else server.idle_limit)
+        self._parser: StrictParser | None = None
+        self._receiving = False  # a part of a request has arrived
+        self._body_due = inf  # when the whole request must have arrived
+        self._stream: BodyStream | None = None
+        self.account = Account(server.budget, self._evict)
+        self._began = 0.0  # when the request being served had arrived
+        self._data = b""  # what arrived behind the request that is BUSY
+        self._out: bytes | memoryview = b""
+        self._keep = True  # go on after what is in `_out`
+        self._last = False  # what was pipelined behind a request could not be kept
+        self._want(INCOMING)
 
     def expire(self) -> None:
         """The deadline has passed."""
-        raise NotImplementedError
+        if self.state == State.IDLE and self.refused:
+            self._refuse(OVERLOADED)
+        elif self.state == State.IDLE and self._receiving:
+            self._refuse(TIMED_OUT)
+        elif self.state == State.IDLE:
+            self._receive()  # a request that is in the kernel already must not be lost
+            if self.state == State.IDLE and not self._receiving:
+                self._linger()
+        elif self.state == State.READING:
+            if not self._keeps_up(-self._arrived(), self.server.options.request_timeout):
+                self._body_over(BodyRefused(TIMED_OUT))
+        elif self.state == State.FLUSHING:
+            if not self._keeps_up(len(self._out) + unread(self._sock), self.server.options.write_timeout):
+                self._reset()
+        elif self.state == State.SKIPPING:
+            self._linger()
+        elif self.state == State.LINGERING:
+            self.close()
+
+    def _arrived(self) -> int:
+        """Bytes of the body so far."""
+        return self._parser.body_bytes_received if self._parser else 0
 
     def limit_idle(self, until: float) -> None:
         """Brings the deadline of a connection without a request forward to `until`."""
-        raise NotImplementedError
+        if self.state == State.IDLE and not self._receiving:
+            self.deadline = min(self.deadline, until)
 
     def _drop(self) -> None:
-        """Nothing that is held for the client is needed any more."""
-        raise NotImplementedError
-
-    def _ended(self) -> None:
-        """The client has sent its last byte."""
-        raise NotImplementedError
+        self._parser, self._data, self._out = None, b"", b""
+        if self._stream is not None:
+            self._stream.abandon(BodyRefused(None))
+            self._stream = None
+        self.account.clear()
 
     def _react(self, events: int) -> None:
-        """Something happened."""
-        raise NotImplementedError
+        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            self.disconnect.notify()
+        if self.state == State.BUSY:
+            self._pause(events)
+        elif self.state in _REACTIONS:
+            _REACTIONS[self.state](self)
 
-    def _handle(self, events: int) -> None:
-        """What the hub saw. Events may be stale: everything tried here may find nothing to do."""
-        try:
-            self._react(events)
-        except Exception:  # nothing a client sends may leave it hanging, or end the loop
-            log.exception("a connection failed")
-            self.close()
-
-    def _keeps_up(self, left: int, window: float) -> bool:
-        self.deadline = time.monotonic() + window
-        return self._pace.keeps_up(left, self.server.options.min_rate * window)
-
-    def _want(self, mask: int) -> None:
-        if self._mask is None:
-            self.server.hub.watch(self._sock.fileno(), mask, self._handle)
-        elif mask != self._mask:
-            self.server.hub.change(self._sock.fileno(), mask)
-        self._mask = mask
-
-    def _unwatch(self) -> None:
-        if self._mask is not None:
-            self.server.hub.unwatch(self._sock.fileno())
-            self._mask = None
-
-    def _take(self) -> bytes | None:
-        """What the kernel has; None where there is nothing yet, or nothing more will come: then `_ended` was called."""
-        try:
-            data = self._sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        if not data:
-            self._ended()
-        return data or None
-
-    def _send(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Sends what the kernel takes and returns the rest. A dead connection takes everything, and is marked."""
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            return data
-        except OSError:
-            self.broken = True
-            self.departure.happens()
-            return b""
-        return memoryview(data)[sent:] if sent < len(data) else b""
-
-    def _pause(self, events: int) -> None:
-        """Something came while the request is being worked on: listen for the end only."""
-        if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
-            self._unwatch()
-        else:
-            self._want(0 if self.departure.happened else EPOLLRDHUP)
-
-    def _linger(self) -> None:
-        """Closes so that the client can read the last answer.
-
-        Closing with unread input would make the kernel send a reset, which may destroy the answer on its
-        way; so the input is read and dropped for a while, until the client closes too.
-        """
-        self._drop()
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-            return
-        self.state = State.LINGERING
-        self.deadline = time.monotonic() + LINGER_SECONDS
-        self._want(INCOMING)
-        if not self.server.may_linger(self):
-            self.close()
-
-    def _discard(self) -> None:
+    def _receive(self) -> None:
         data = self._take()
-        self._discarded += len(data or b"")
-        if self._discarded > LINGER_BYTES:
+        if data and self.refused:
+            self._refuse(OVERLOADED)
+        elif data:
+            self._parse(data)
+
+    def _ended(self) -> None:
+        if self.state == State.READING:
+            self.disconnect.notify()
+            self._body_over(BodyRefused(None))
+        else:
             self.close()
 
-    def _reset(self) -> None:
-        """Ends the connection of a client that does not read."""
-        # Without a reset the kernel would keep the unread rest for minutes.
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+    def _parse(self, data: bytes) -> None:
+        """Feeds the parser until a request can be worked on; what is behind it waits."""
+        while data:
+            parser = self._parser = self._parser or self.server.new_parser()
+            data = data[parser.received(data) :]
+            if parser.completed:
+                if parser.empty:  # only empty lines (RFC 9112, section 2.2)
+                    self._parser = None
+                    continue
+                self._put_aside(data)
+                self._work(parser)
+                return
+            if parser.started and not self._receiving:
+                self._receiving = True
+                self.deadline = time.monotonic() + self.server.options.request_timeout
+        if self._parser is not None and self._parser.headers_finished:
+            self._work(self._parser)
+
+    def _work(self, parser: StrictParser) -> None:
+        """The application can begin, or the request is refused."""
+        self._receiving = False
+        if parser.error:
+            self._refuse(parser.error)
+            return
+        self._body_due, self.deadline = self.deadline, inf
+        self._began = time.monotonic()
+        self.state = State.BUSY
+        self._stream = BodyStream(self, parser) if parser.body_rcv is not None else None
+        self.hub.spawn(self._serve)
+
+    def _put_aside(self, rest: bytes) -> None:
+        """Keeps what came behind a request; a client for whose further ones there is no room has to send them again."""
+        if rest and not self.account.hold_pipelined(len(rest)):
+            rest, self._last = b"", True
+        self._data = rest
+
+    def wants_body(self) -> bool:
+        """The rest of the body is to be read; False where the client cannot be told, or has gone."""
+        parser = self._parser
+        if parser is None or self.state != State.BUSY:
+            return False
+        if parser.expect_continue:
+            parser.expect_continue = False
+            if not parser.body_bytes_received and self._send(CONTINUE):
+                return False  # nothing else was on its way: the client reads nothing
+        self.state = State.READING
+        self.deadline = self._pace.begins(-self._arrived(), self.server.options.request_timeout)
+        self._want(INCOMING)
+        return True
+
+    def _receive_body(self) -> None:
+        data = self._take()
+        rest = self._stream.received(data) if data and self._stream is not None else None
+        if rest is not None:
+            self._put_aside(rest)
+            self._began = time.monotonic()
+            self._body_over()
+
+    def _body_over(self, fault: Fault | None = None) -> None:
+        self.state, self.deadline = State.BUSY, inf
+        if self._stream is not None:
+            self._stream.resume(fault)
+
+    def _evict(self) -> None:
+        """Others need the room. From any greenlet."""
+        if self.state == State.FLUSHING:
+            self._reset()
+        elif self._stream is not None and self.state in (State.READING, State.BUSY):
+            self.state, self.deadline = State.BUSY, inf
+            self._stream.abandon(evicted_error())
+
+    def _skip(self) -> None:
+        """Passes over the rest of a body that nobody wanted."""
+        data, parser = self._take(), self._parser
+        if data is None or parser is None:
+            return
+        rest = data[parser.received(data) :]
+        if parser.error:
+            self._linger()
+        elif parser.completed:
+            self._data = rest
+            self._next()
+
+    def _serve(self) -> None:
+        """Runs the application for a request; in a greenlet of its own."""
+        parser = self._parser
+        if parser is None:  # closed before it began
+            return
+        answer = self._answer(parser)
+        if answer is None or self.state != State.BUSY:  # refused, or closed while the request was parked
+            self.account.release()
+            return
+        if parser.completed:
+            parser.close()
+            self._parser = None
+        else:
+            parser.body.drop()
+        self._stream = None
+        self._out = self._send(answer)
+        self._sent(len(answer))
+
+    def _answer(self, parser: StrictParser) -> bytes | None:
+        """None where there is none: it was refused, or the client has gone."""
+        task = FrontTask(self, parser, self._stream)
+        try:
+            task.service()
+            # Whether a client whose 100 (Continue) never came sends its body all the same, nobody knows.
+            self._keep = not (self._last or self.server.draining or parser.expect_continue)
+            self._keep = self._keep and keeps_alive(parser.version, parser.headers.get("CONNECTION", ""))
+            answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
+        except BodyRefused as end:
+            if end.refusal is None:
+                self.close()
+            else:
+                self._refuse(end.refusal)
+            return None
+        except Exception:
+            log.exception("the application failed")
+            self._keep, code = False, 500
+            answer = failure_answer(parser.command)
+        self.server.report(parser.command, task.environ or {}, code, time.monotonic() - self._began, len(answer))
+        return answer
+
+    def _sent(self, size: int) -> None:
+        """As much of the answer, which has so many bytes, has left as the kernel takes now."""
+        if self._out:
+            self.state = State.FLUSHING
+            self.deadline = self._pace.begins(len(self._out) + unread(self._sock), self.server.options.write_timeout)
+            self._want(EPOLLOUT)
+            self.account.settle(size)
+        else:
+            self._answered()
+
+    def _flush(self) -> None:
+        left = len(self._out)
+        self._out = self._send(self._out)
+        if not self._out:
+            self._answered()
+        elif len(self._out) < left:
+            self.account.progress()
+
+    def _answered(self) -> None:
+        """Everything is sent: the rest of the request, the next one, or the end."""
+        self.account.clear()
+        parser = self._parser
+        if parser is None or parser.completed or parser.expect_continue:
+            self._next()
+        else:
+            self.state, self.deadline = State.SKIPPING, self._body_due
+            self._want(INCOMING)
+
+    def _next(self) -> None:
+        self._parser = None
+        if not self._keep or self.broken:
+            self._linger()
+            return
+        self.state = State.IDLE
+        self.deadline = time.monotonic() + self.server.idle_limit
+        data, self._data = self._data, b""
+        if data:
+            self._parse(data)
+        if self.state == State.IDLE:
+            self._want(INCOMING)
+
+    def _refuse(self, error: Any) -> None:
+        """Answers without the application, and closes."""
+        method = getattr(self._parser, "command", "")
+        answer = refusal_answer(error, method)
+        self.server.report(method, {}, error.code, 0.0, len(answer))
+        self._keep, self._parser, self._stream = False, None, None
+        self._out = self._send(answer)
+        self._sent(len(answer))
+
+
+_REACTIONS = {
+    State.IDLE: Connection._receive,
+    State.READING: Connection._receive_body,
+    State.FLUSHING: Connection._flush,
+    State.SKIPPING: Connection._skip,
+    State.LINGERING: Connection._discard,
+}

@@ -1,28 +1,28 @@
-"""The going away of one client: whether it has happened, and who is to be told."""
+"""Whether the client of a connection has disconnected, and who wants to know."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 
-class Departure:
-    """Of one connection. A client that has sent its last byte counts as gone."""
+class ClientDisconnect:
+    """One connection. A client that has sent its last byte counts as disconnected."""
 
-    __slots__ = ("_work", "happened")
+    __slots__ = ("_callback", "happened")
 
     def __init__(self) -> None:
         self.happened = False
-        self._work: Callable[[], None] | None = None
+        self._callback: Callable[[], None] | None = None
 
-    def when(self, work: Callable[[], None] | None) -> None:
-        """Does this, once, when the client goes, or now where it has gone; None: not any more."""
-        self._work = work
+    def call(self, callback: Callable[[], None] | None) -> None:
+        """Call this once, when the client disconnects, or now where it has; None: nothing any more."""
+        self._callback = callback
         if self.happened:
-            self.happens()
+            self.notify()
 
-    def happens(self) -> None:
-        """The client has gone."""
+    def notify(self) -> None:
+        """Record that the client has disconnected."""
         self.happened = True
-        work, self._work = self._work, None
-        if work is not None:
-            work()
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()

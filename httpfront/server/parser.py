@@ -68,7 +68,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
     @property
     def started(self) -> bool:
         """Whether a byte of the request has arrived."""
-        return self.headers_finished or self._head not in (b"", b"\r")
+        return self.headers_finished or self._head not in (bytearray(), bytearray(b"\r"))
 
     def received(self, data: bytes) -> int:
         """Takes what belongs to this request; returns how many bytes that was. Raises nothing."""

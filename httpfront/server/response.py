@@ -15,6 +15,8 @@ from typing import Any
 
 from waitress.task import WSGITask
 
+from httpfront.environ import ACCOUNT, ON_DISCONNECT
+
 CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -35,8 +37,8 @@ class FrontTask(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         """The WSGI environment, what the connection holds, and how to be told when the client goes away."""
         environ: dict[str, Any] = super().get_environment()
-        environ["fanmail.when_gone"] = self.channel.departure.when
-        environ["fanmail.account"] = self.channel.account
+        environ[ON_DISCONNECT] = self.channel.disconnect.call
+        environ[ACCOUNT] = self.channel.account
         if self._stream is not None:
             environ["wsgi.input"] = self._stream
         return environ

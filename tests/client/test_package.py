@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.version import VERSION
 from tests.e2e.cluster import ROOT, clean_environ
 
 UNREACHABLE = ("Could not find a version", "No matching distribution", "Temporary failure", "Connection")
@@ -30,7 +31,9 @@ def test_it_installs_and_runs(tmp_path: Path) -> None:
         return subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert "Publish to and read from Fanmail" in run(str(scripts / "fanmail"), "--help")
-    assert run(str(scripts / "fanmail"), "--version") == "fanmail, version 0.1.0\n"
+    assert run(str(scripts / "fanmail"), "--version") == f"fanmail {VERSION}\n"
+    (licence,) = (tmp_path / "venv").glob("lib/*/site-packages/fanmail-*.dist-info/licenses/LICENSE")
+    assert licence.read_text() == (ROOT / "LICENSE").read_text()
     where = run(str(scripts / "python"), "-c", "import fanmail; print(fanmail.__file__)").strip()
     assert (Path(where).parent / "py.typed").exists()
     installed = run(str(scripts / "python"), "-m", "pip", "list", "--format=freeze")

@@ -12,6 +12,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.api.app import create_app
+from httpfront.api.parts import AppParts
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
@@ -44,7 +45,7 @@ class AnsweringGateway:
             raise answer
         return answer
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: object = None) -> ops.Look:
+    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
         self.calls.append(Called(Op.WAIT, topic, user, ops.Wait(ticket)))
         return ops.Look(False, ticket)
 
@@ -91,7 +92,8 @@ def playing(**settings: Any) -> Iterator[Front]:
     """A front that runs until the end; `settings` are of `create_app`."""
     gateway = AnsweringGateway()
     as_gateway = cast(Gateway, gateway)
-    app = create_app(as_gateway, LongPoll(as_gateway, 30, 100), limits=LIMITS, max_name=255, **settings)
+    parts = AppParts(as_gateway, LongPoll(as_gateway, 30, 100), LIMITS, max_name=255)
+    app = create_app(parts, **settings)
     with running(app) as server:
         yield Front(gateway, server.port)
 

@@ -11,8 +11,11 @@ from typing import Any
 from greenlet import getcurrent
 
 from httpfront.budget import Budget
+from httpfront.environ import REQUEST_ID, ROUTE
 from httpfront.hub import Hub
-from httpfront.server.server import FrontServer, OnRequest, ServerOptions
+from httpfront.server.options import ServerOptions
+from httpfront.server.request_summary import OnRequest
+from httpfront.server.server import FrontServer
 
 PATIENCE = 20.0  # seconds; a test that waits longer has failed
 
@@ -137,7 +140,7 @@ class Echo:
         body = environ["wsgi.input"].read()
         self.environs.append(environ)
         self.served.append(path)
-        environ["fanmail.route"], environ["fanmail.request_id"] = "echo", "r1"
+        environ[ROUTE], environ[REQUEST_ID] = "echo", "r1"
         if path == "/fail":
             raise RuntimeError("as asked")
         if path == "/204":

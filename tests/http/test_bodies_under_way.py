@@ -9,9 +9,9 @@ import pytest
 
 from common.config import FrontSettings
 from common.errors import FanmailError, StartError
-from httpfront.__main__ import _budget
 from httpfront.budget import Budget
 from httpfront.server.server import FrontServer
+from httpfront.settings import new_budget
 from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
 LARGE = 1_000_000
@@ -117,7 +117,7 @@ def test_the_upload_that_has_stopped_gives_way_and_is_told_so() -> None:
         for each in stopped:
             each.close()
         wait_for(lambda: held(server) == 0)
-    assert server.budget.given_way >= 1
+    assert server.budget.evicted >= 1
 
 
 def test_a_body_for_which_there_is_no_room_is_refused_and_its_connection_goes_on() -> None:
@@ -131,7 +131,7 @@ def test_a_body_for_which_there_is_no_room_is_refused_and_its_connection_goes_on
 def test_answers_that_nobody_reads_give_way_to_new_ones_the_oldest_first() -> None:
     with running(Echo(), budget=Budget(30 * LARGE), write_timeout=60) as server:
         slow = [Client(server.port, tiny=True).send(get(f"/big?{9 * LARGE}")) for _ in range(5)]
-        wait_for(lambda: server.budget.given_way == 2)
+        wait_for(lambda: server.budget.evicted == 2)
         assert held(server) <= 30 * LARGE
         with pytest.raises((EOFError, ConnectionError)):
             slow[0].answer()
@@ -151,6 +151,6 @@ def test_further_requests_for_which_there_is_no_room_are_left_to_be_sent_again()
 
 
 def test_a_front_that_could_not_take_one_request_does_not_start() -> None:
-    assert _budget(FrontSettings()).limit == 2**28
+    assert new_budget(FrontSettings()).limit == 2**28
     with pytest.raises(StartError, match="--buffer-memory 33554431 must be at least 33554432"):
-        _budget(FrontSettings(buffer_memory=2**25 - 1))
+        new_budget(FrontSettings(buffer_memory=2**25 - 1))

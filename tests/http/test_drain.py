@@ -10,14 +10,14 @@ from tests.http.rawhttp import PATIENCE, Client, Echo, drain, get, running, wait
 
 def ended(server: FrontServer) -> bool:
     """Whether `run` has let go of everything."""
-    return server.draining and not server.channels and not server.listening
+    return server.draining and not server.connections and not server.listening
 
 
 def test_idle_connections_get_one_more_request_and_then_the_end() -> None:
     with running(Echo()) as server:
         used, unused, silent = (Client(server.port) for _ in range(3))
         used.get("/a")
-        wait_for(lambda: len(server.channels) == 3)
+        wait_for(lambda: len(server.connections) == 3)
         drain(server, 10, 1.0)
         wait_for(lambda: server.draining)
         for client in (used, unused):

@@ -17,6 +17,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.api.app import create_app
+from httpfront.api.parts import AppParts
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
@@ -60,7 +61,7 @@ class PlayedGateway:
             return found
         return ops.Status(2, "abc1", 7) if op is Op.LOOK else ops.Nothing()
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, when_gone: object = None) -> ops.Look:
+    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
         if self.ended:
             return ops.Look(False, ticket)
         assert self.server is not None
@@ -105,7 +106,7 @@ class PlayedGateway:
 def front(max_waiters: int = 100, share: int = 100) -> Iterator[PlayedGateway]:
     gateway = PlayedGateway()
     polls = LongPoll(cast(Gateway, gateway), MAX_WAIT, max_waiters, share)
-    app = create_app(cast(Gateway, gateway), polls, limits=LIMITS, max_name=255)
+    app = create_app(AppParts(cast(Gateway, gateway), polls, LIMITS, max_name=255))
     with running(app) as server:
         gateway.server = server
         server.hub.each_turn(gateway.look)
@@ -141,7 +142,7 @@ def message(seq: int, body: bytes = b"body") -> ops.Message:
 def some_are_gone(gateway: PlayedGateway) -> bool:
     """Whether the server has seen that a client closed its side."""
     assert gateway.server is not None
-    return any(each.check_client_disconnected() for each in list(gateway.server.channels.values()))
+    return any(each.check_client_disconnected() for each in list(gateway.server.connections.values()))
 
 
 # --- a wait that is answered
@@ -341,7 +342,7 @@ def test_for_a_client_that_has_gone_nothing_is_taken_and_the_wake_is_passed_on(
         assert client.answer().status == 503, "a client that still listens hears that nothing was taken"
         client.close()
     assert gateway.server is not None
-    wait_for(lambda: not gateway.server.channels)
+    wait_for(lambda: not gateway.server.connections)
     assert gateway.asked == [Op.TAKE, Op.PASS]
     assert len(gateway.messages) == 1
     with client_of(gateway) as other:
@@ -356,7 +357,7 @@ def test_a_client_that_has_gone_while_its_request_waited_behind_another_takes_no
     gateway.messages.append(message(5))
     gateway.soon(lambda: gateway.tell(False))
     assert gateway.server is not None
-    wait_for(lambda: not gateway.server.channels)
+    wait_for(lambda: not gateway.server.connections)
     assert gateway.asked == [Op.TAKE]
     assert len(gateway.messages) == 1
 
@@ -368,10 +369,12 @@ def test_many_clients_that_vanish_give_their_places_back() -> None:
             for client in clients:
                 client.close()
             assert gateway.server is not None
-            wait_for(lambda: all(each.check_client_disconnected() for each in list(gateway.server.channels.values())))
+            wait_for(
+                lambda: all(each.check_client_disconnected() for each in list(gateway.server.connections.values()))
+            )
             gateway.messages.append(message(5))
             gateway.soon(lambda: [gateway.tell(True) for _ in range(20)] and None)
-            wait_for(lambda: not gateway.server.channels)
+            wait_for(lambda: not gateway.server.connections)
             assert gateway.messages.popleft().seq == 5
         assert gateway.asked.count(Op.PASS) == 60
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from httpfront.server.answered import Answered
+from httpfront.server.request_summary import RequestSummary
 from httpfront.server.server import FrontServer
 from tests.http.rawhttp import Client, Echo, chunked, get, post, running, wait_for
 
@@ -142,7 +142,7 @@ def test_a_truncated_body_never_reaches_the_application(served: Served, half: bo
         client.sock.shutdown(socket.SHUT_WR)
         assert client.at_end()
     client.close()
-    wait_for(lambda: not server.channels)
+    wait_for(lambda: not server.connections)
     assert app.served == []
 
 
@@ -169,7 +169,7 @@ def test_resets_at_any_moment_are_survived(served: Served, caplog: pytest.LogCap
         client.send(request).close()
     with Client(server.port) as client:
         assert client.get("/still").status == 200
-    wait_for(lambda: not server.channels)
+    wait_for(lambda: not server.connections)
     assert not caplog.records
 
 
@@ -334,9 +334,9 @@ def test_the_application_can_ask_whether_the_client_has_gone(served: Served, pip
 
 
 def test_on_request_is_told_of_every_answer_and_may_fail() -> None:
-    told: list[Answered] = []
+    told: list[RequestSummary] = []
 
-    def on_request(answered: Answered) -> None:
+    def on_request(answered: RequestSummary) -> None:
         told.append(answered)
         raise RuntimeError("as asked")
 
@@ -369,13 +369,13 @@ def test_connections_over_the_ceiling_are_told_so(served: Served) -> None:
                 assert answer.headers["connection"] == "close"
                 assert third.at_end()
         silent = [Client(server.port) for _ in range(100)]  # the surplus has room for 64
-        wait_for(lambda: len(server.channels) >= 66)
-        assert len(server.channels) == 66
+        wait_for(lambda: len(server.connections) >= 66)
+        assert len(server.connections) == 66
         assert (first.get("/1").status, second.get("/2").status) == (200, 200)
         for client in silent:
             client.close()
         second.close()
-        wait_for(lambda: len(server.channels) == 1)
+        wait_for(lambda: len(server.connections) == 1)
         with Client(server.port) as third:
             assert third.get("/3").status == 200
         first.close()

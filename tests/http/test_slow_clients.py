@@ -66,14 +66,14 @@ def test_an_idle_connection_is_closed() -> None:
         with Client(server.port) as lines:
             lines.send(b"\r\n")
             assert lines.at_end()
-        wait_for(lambda: not server.channels)
+        wait_for(lambda: not server.connections)
 
 
 def test_a_client_that_does_not_read_is_closed() -> None:
     with running(Echo(), write_timeout=0.3) as server, Client(server.port, tiny=True) as client:
         client.send(get("/big?9000000"))
-        wait_for(lambda: server.channels)
-        wait_for(lambda: not server.channels)
+        wait_for(lambda: server.connections)
+        wait_for(lambda: not server.connections)
         with pytest.raises((EOFError, ConnectionError)):
             client.answer()
 
@@ -97,7 +97,7 @@ def test_a_client_that_keeps_up_may_take_longer_than_the_timeout() -> None:
             received += len(client.sock.recv(16384))
             time.sleep(0.02)
         assert received < 4_000_000
-        assert server.channels
+        assert server.connections
         while received < 9_000_000:
             received += len(client.sock.recv(1_000_000))
 

@@ -8,7 +8,9 @@ from unittest.mock import patch
 import msgspec
 import zmq
 
-from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
+from broker.dispatch.dispatcher import Arrived, Dispatcher
+from broker.dispatch.identity import Identity
+from broker.errors import StoreError
 from broker.operations.context import Core
 from broker.operations.limits import Limits
 from broker.server.listener import Listener
@@ -16,7 +18,6 @@ from broker.server.loop import Server
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules
-from broker.store.base import StoreError
 from broker.thresholds import DEFAULT
 from common.clock import Mark, Now
 from common.cluster.slots import ClusterMap
@@ -33,7 +34,7 @@ from tests.support.tiny import TINY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.dispatch.dispatcher import Outgoing
+    from broker.dispatch.reply import Outgoing
     from tests.simulation.fronts import FrontProcess
 
 CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.PASS, Op.CANCEL, Op.LOOK)}

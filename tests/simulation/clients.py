@@ -10,7 +10,7 @@ from msgspec import Struct
 from common.errors import ERRORS
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.gateway.gateway import GRACE
+from httpfront.gateway.gateway import GRACE_S
 from tests.e2e.history import Outcome
 from tests.simulation.fronts import LOST, REFUSED, Answer, Visit
 from tests.simulation.world import Task
@@ -111,7 +111,7 @@ class Client:
         if answer.code in (LOST, REFUSED):
             self._front = (self._front + 1) % len(self.cluster.fronts)
         if outcome_of(answer.code) is Outcome.UNKNOWN:
-            self.settled_at = self.world.now + self.cluster.timeout + 2 * GRACE
+            self.settled_at = self.world.now + self.cluster.timeout + 2 * GRACE_S
         return answer
 
     def _comes_back(self, call: int, answer: Answer) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from broker.records import MessageStored, Record
-from broker.store.base import Backup, Content, Store, StoreError
+from broker.errors import StoreError
+from broker.records import Content, MessageStored, Record
+from broker.store.base import Backup, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore

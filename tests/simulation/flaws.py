@@ -10,7 +10,8 @@ from unittest.mock import patch
 import broker.dispatch.dispatcher
 import broker.operations.leasing
 import broker.operations.publishing
-from broker.dispatch.dispatcher import Dispatcher, Outgoing
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.reply import Outgoing
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Core
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
@@ -18,7 +19,7 @@ from broker.server.loop import Server
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.gateway.link import Link
+from httpfront.gateway.broker_status import BrokerStatus
 from tests.simulation.brokers import SkewedClock
 
 
@@ -70,7 +71,7 @@ def take_requests_of_a_predecessor() -> AbstractContextManager[Any]:
     """A front does not notice that a broker was started anew, which takes what was meant for the one before."""
     stack = ExitStack()
     stack.enter_context(_unless("wrong-incarnation"))
-    stack.enter_context(patch.object(Link, "connection_lost", lambda self, why="": None))
+    stack.enter_context(patch.object(BrokerStatus, "connection_lost", lambda self, why="": None))
     return stack
 
 
@@ -152,15 +153,15 @@ def drop_the_head() -> AbstractContextManager[Any]:
     def flawed(self: Core, record: Record) -> None:
         emit(self, record)
         if isinstance(record, MessageStored) and record.seq % 9 == 0:
-            emit(self, HeadMoved(record.topic, record.seq + record.count))
+            emit(self, HeadMoved(record.topic, record.seq + record.payload.count))
 
     return patch.object(Core, "emit", flawed)
 
 
 def trust_any_clock() -> AbstractContextManager[Any]:
     """A front reckons deadlines from the time at which a reply was heard at the latest, not at the earliest."""
-    deadline = Link.deadline
-    return patch.object(Link, "deadline", lambda self, at: deadline(self, at) + 300_000)
+    deadline = BrokerStatus.deadline
+    return patch.object(BrokerStatus, "deadline", lambda self, at: deadline(self, at) + 300_000)
 
 
 def believe_the_clock() -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""A front: the process that is there just now runs the real hub, gateway, lines and long polls."""
+"""A front: the process that is there just now runs the real hub, gateway, sockets and long polls."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from msgspec import Struct
 
 import broker.server.loading
 import httpfront.delivery.long_poll
-import httpfront.gateway.dealer
+import httpfront.gateway.broker_socket
 import httpfront.gateway.gateway
 import httpfront.hub
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol.ops import Op
-from httpfront.delivery.long_poll import Ask, LongPoll
+from httpfront.delivery.long_poll import LongPoll, ReadCall
+from httpfront.environ import ON_DISCONNECT, OnDisconnect
 from httpfront.gateway.call import Call
-from httpfront.gateway.gateway import WHEN_GONE, Gateway, WhenGone
+from httpfront.gateway.gateway import Gateway
 from httpfront.hub import Hub
 from tests.simulation.network import Network
 from tests.simulation.sockets import Epoll, FrontContext
@@ -30,7 +31,7 @@ from tests.simulation.world import Task, World
 TIMED = (
     httpfront.hub,
     httpfront.gateway.gateway,
-    httpfront.gateway.dealer,
+    httpfront.gateway.broker_socket,
     httpfront.delivery.long_poll,
 )
 """Modules of a front that read a clock."""
@@ -62,17 +63,17 @@ class Visit:
     answered: Callable[[Answer], object]
     gone: bool = False
     """The client has closed its connection."""
-    when_gone: Callable[[], None] | None = None
+    on_disconnect: Callable[[], None] | None = None
     last_call: int | None = None
     over: bool = False
 
     @property
     def env(self) -> dict[str, Any]:
         def watch(work: Callable[[], None] | None) -> None:
-            self.when_gone = work
+            self.on_disconnect = work
 
-        when_gone: WhenGone = watch
-        return {WHEN_GONE: when_gone, "waitress.client_disconnected": lambda: self.gone}
+        on_disconnect: OnDisconnect = watch
+        return {ON_DISCONNECT: on_disconnect, "waitress.client_disconnected": lambda: self.gone}
 
     def set_header(self, name: str, value: str) -> None:
         """Nobody reads them."""
@@ -150,8 +151,8 @@ class FrontProcess:
     def vanish(self, visit: Visit) -> None:
         """The client of a request that is worked on closes its connection."""
         visit.gone = True
-        if not visit.over and not self.task.ended and visit.when_gone is not None:
-            visit.when_gone()
+        if not visit.over and not self.task.ended and visit.on_disconnect is not None:
+            visit.on_disconnect()
             self.task.wake()
 
     def end_waits(self) -> None:
@@ -213,7 +214,7 @@ class FrontProcess:
         if not visit.wait:
             return self.gateway.call(visit.op, visit.topic, visit.user, visit.args, visit.body)
         request: Any = visit
-        return self._polls.poll(request, request, visit.topic, visit.user, Ask(visit.op, visit.args), visit.wait)
+        return self._polls.poll(request, request, visit.topic, visit.user, ReadCall(visit.op, visit.args), visit.wait)
 
 
 class Front:

@@ -22,7 +22,7 @@ LEAVING = 0.005
 
 
 class Connection:
-    """Of one front's line to one broker process. A new one has a new routing id."""
+    """One front's connection to one broker process. A new one has a new routing id."""
 
     def __init__(self, peer_id: bytes, dealer: Dealer, router: Router) -> None:
         self.peer_id = peer_id
@@ -94,7 +94,7 @@ class Network:
             self.cut(connection, silent, 0.0, rng.choice((0.0, rng.uniform(0.0, left), left, left)))
 
     def hang_up(self, dealer: Dealer) -> None:
-        """A front has closed a line, or is gone."""
+        """A front has closed a socket, or is gone."""
         if dealer.connection is not None:
             self.cut(dealer.connection, 0.0, self.world.rng.uniform(0.0, LEAVING))
 

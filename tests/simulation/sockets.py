@@ -139,7 +139,7 @@ class Monitor:
 
 
 class Dealer:
-    """The DEALER of one line of a front."""
+    """The DEALER of a front to one broker."""
 
     def __init__(self, network: Network, owner: Any) -> None:
         """`owner` is the process of the front; its `ready(fd)` stands for epoll."""

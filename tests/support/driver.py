@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from broker.dispatch.dispatcher import Arrived, Dispatcher, Identity
+from broker.dispatch.dispatcher import Arrived, Dispatcher
+from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.operations.context import Core
 from broker.operations.limits import Limits
-from broker.server.peers import pack_groups
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRule, TopicRules
@@ -276,7 +276,7 @@ def bodies_of(found: ops.Batch | None) -> list[bytes]:
 def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -> list[Answer]:
     """The replies as they come out of the messages that the loop would send."""
     answers = []
-    for group in pack_groups(arrived.replies):
+    for group in wire.group_messages(arrived.replies):
         head = wire.pack_replies(
             broker.identity.incarnation, broker.clock.now().mono, 1, 1, [each.packed for each in group]
         )

@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from broker.errors import StoreError
 from broker.records import KeyRemembered, MessageStored, Record, SubscriptionSet
-from broker.store.base import StoreError
 from broker.store.sqlite.store import SqliteStore
 from common.clock import Mark
 

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from broker import records as rec
 from broker.calendar import Step
-from broker.letter import Letter
-from broker.records import Record
+from broker.records import Letter, Payload, Record
 from tests.support.driver import BrokerDriver
 
 T, U, V = b"t", b"u", b"v"
@@ -24,10 +23,13 @@ LIFE: list[list[Record]] = [
         rec.SubscriptionSet(T, V, 1),
     ],
     [rec.CalendarSet((Step(5, 7, 5), Step(9, -(10**6), 16)))],
-    [rec.MessageStored(T, 1, 1_700, b"kept", b"one"), rec.MessageStored(T, 2, 1_701, b"", BATCH, 3, OFFSETS, 9_000)],
+    [
+        rec.MessageStored(T, 1, 1_700, Payload(b"kept", b"one")),
+        rec.MessageStored(T, 2, 1_701, Payload(b"", BATCH, 3, OFFSETS), 9_000),
+    ],
     [rec.TopicChanged(T, 7, None, 0, True)],
     [rec.TopicChanged(T, None, 2**40, None, False)],
-    [rec.MessageStored(T, 5, 1_702, b"\xff", b""), rec.MessageStored(T, 6, 1_703, b"", b"six")],
+    [rec.MessageStored(T, 5, 1_702, Payload(b"\xff", b"")), rec.MessageStored(T, 6, 1_703, Payload(b"", b"six"))],
     [rec.Leased(T, U, 1, 3, 1, 5_000_000), rec.SubscriptionSet(T, U, 4)],
     [rec.SettingsSet(T, U, 60_000_000, 3), rec.SettingsSet(T, V, 0, 7)],
     [rec.SettingsSet(T, V, 0, 0)],
@@ -47,9 +49,9 @@ LIFE: list[list[Record]] = [
         rec.KeyRemembered(T, b"l", b"e" * 16, 1_000_001, 0, 0, 5),
     ],
     [rec.KeyForgotten(T, b"k"), rec.KeyRemembered(b"later", b"k", b"d" * 16, 1_000_002, 0, 0, 1_900)],
-    [rec.PublishDelayed(1, T, 1_800, b"kept", b"later", 1, b"", 0)],
-    [rec.PublishDelayed(2, b"nobody's", 1_790, b"", BATCH, 3, OFFSETS, 30_000)],
-    [rec.DelayEnded(1), rec.MessageStored(T, 7, 1_800, b"kept", b"later")],
+    [rec.PublishDelayed(1, T, 1_800, Payload(b"kept", b"later"), 0)],
+    [rec.PublishDelayed(2, b"nobody's", 1_790, Payload(b"", BATCH, 3, OFFSETS), 30_000)],
+    [rec.DelayEnded(1), rec.MessageStored(T, 7, 1_800, Payload(b"kept", b"later"))],
     [rec.SubscriptionEnded(T, U), rec.SubscriptionSet(T, V, 7)],
     [rec.TopicBegan(b"w", 2, 1), rec.SubscriptionSet(b"w", U, 1), rec.TopicChanged(b"w", 5, 5, 5, True)],
     [rec.TopicChanged(b"w")],

@@ -9,9 +9,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from broker import records as rec
-from broker.letter import Letter
-from broker.records import Record
-from broker.store.base import UNLIMITED_BYTES, Backup, Content, StoreError
+from broker.errors import StoreError
+from broker.records import Content, Letter, Record
+from broker.store.base import UNLIMITED_BYTES, Backup
 from common.clock import NEW, Mark
 
 
@@ -107,7 +107,7 @@ class MirrorStore:
 
     def read(self, piece: int) -> Content:
         kept = self._pieces[piece]
-        return Content(kept.headers, kept.offsets, kept.body)
+        return Content(kept.payload.headers, kept.payload.offsets, kept.payload.body)
 
     def writable_bytes(self) -> int:
         return UNLIMITED_BYTES
@@ -125,8 +125,8 @@ class MirrorStore:
     def _given(self, record: rec.MessageStored) -> rec.MessageStored:
         if not self._lazy:
             return record
-        size = len(record.headers) + len(record.body) + len(record.offsets)
-        return replace(record, headers=b"", body=b"", offsets=b"", stored=size)
+        payload = rec.Payload(b"", b"", record.payload.count)
+        return replace(record, payload=payload, stored=record.payload.size)
 
     def _keep(self, record: Record) -> None:
         match record:
@@ -165,7 +165,7 @@ class MirrorStore:
 
     def _keep_of_topic(self, topic: KeptTopic, record: Record) -> None:
         match record:
-            case rec.MessageStored(seq=seq, count=count):
+            case rec.MessageStored(seq=seq, payload=rec.Payload(count=count)):
                 assert seq == topic.next_seq, "no gaps"
                 assert record.piece > max(self._pieces, default=0), "numbers of pieces grow"
                 self._pieces[record.piece] = record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.letter import LETTER_COST
+from broker.state.leases import LETTER_COST
 from common.clock import Now
 
 FRESH, LEASED, WAITING, DELAYED, DEAD = "fresh", "leased", "waiting", "delayed", "dead"

@@ -8,12 +8,12 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from broker.letter import LETTER_COST, Letter
+from broker.records import Letter
 from broker.state.ages import SECOND
 from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
 from broker.state.idempotency import KEY_COST, key_weight
-from broker.state.leases import HELD_COST
+from broker.state.leases import HELD_COST, LETTER_COST
 from broker.state.ledger import LEDGER_COST, Ledger
 from broker.state.name_index import in_order
 from broker.state.piece import MESSAGE_COST, Piece
@@ -132,9 +132,7 @@ def counted(state: State) -> dict[str, int]:
         "keys": len(keys),
         "key_bytes": sum(KEY_COST + len(topic) + len(key) for topic, key, *_ in keys),
         "delayed": len(delayed),
-        "delayed_bytes": sum(
-            DELAYED_COST + sum(map(len, (each.topic, each.headers, each.body, each.offsets))) for each in delayed
-        ),
+        "delayed_bytes": sum(DELAYED_COST + len(each.topic) + each.payload.size for each in delayed),
     }
     costs = values["pieces"] * MESSAGE_COST + values["subscriptions"] * SUBSCRIPTION_COST + len(topics) * TOPIC_COST
     weights = ("content_bytes", "name_bytes", "ledger_bytes", "key_bytes", "delayed_bytes")

@@ -88,7 +88,7 @@ def of(package: str) -> list[str]:
 
 def test_there_is_something_to_look_at() -> None:
     assert {f"broker.{name}" for name in CORE} <= set(MODULES)
-    assert {"broker.server.loop", "httpfront.gateway.dealer", "common.clock"} <= set(MODULES)
+    assert {"broker.server.loop", "httpfront.gateway.broker_socket", "common.clock"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", of("common"))
@@ -113,7 +113,7 @@ def test_nothing_of_the_tests_is_imported(module: str) -> None:
 
 def test_zmq_is_where_the_sockets_are() -> None:
     sockets = {f"broker.{name}" for name in ("server", "listener", "gate", "door", "tools.control")}
-    sockets.add("httpfront.gateway.dealer")
+    sockets.add("httpfront.gateway.broker_socket")
     assert importers("zmq") == sockets | {"common.keys.curve"}, (
         "common.keys.curve makes keys and sets options; it has no socket"
     )
@@ -130,7 +130,7 @@ def test_falcon_and_waitress_are_in_the_front_only() -> None:
 
 
 def test_the_link_and_the_peers_are_told_of_sockets_and_hold_none() -> None:
-    for module in ("httpfront.gateway.link", "broker.server.peers", "common.protocol.wire"):
+    for module in ("httpfront.gateway.broker_status", "broker.server.peers", "common.protocol.wire"):
         assert not packages(tree(module)) & {"zmq", "socket", "select", "os", "time"}
 
 

@@ -28,14 +28,14 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.units import size
 from httpfront.admin.documents import read_cursor
-from httpfront.api.leases import parse_receipt, read_receipts
-from httpfront.api.router import raw_path
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.batch import as_ndjson, choose_format, read_batch
 from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import read_key
 from httpfront.formats.params import cursor, duration, number, read_parameters, span
-from httpfront.middleware.auth import UnknownCallerError, find_token
+from httpfront.formats.paths import raw_path
+from httpfront.formats.receipts import parse_receipt, read_receipts
+from httpfront.middleware.auth import UnauthenticatedError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id
 from httpfront.server.response import keeps_alive
@@ -65,7 +65,7 @@ def check_linear(parse: Parse, make: Make, length: int) -> None:
 def _time(parse: Parse, data: Any) -> float:
     began = time.process_time()
     with suppress(
-        FanmailError, UnknownCallerError, ValueError, wire.WireError
+        FanmailError, UnauthenticatedError, ValueError, wire.WireError
     ):  # whatever is refused is looked at first
         parse(data)
     return time.process_time() - began
@@ -111,7 +111,7 @@ OF_A_HEAD: dict[str, Parse] = {
     "Idempotency-Key": read_key,
     "traceparent": trace_id,
     "Authorization": find_token,
-    "Host": HostNames(["127.0.0.1"], (), keys=False).takes,
+    "Host": HostNames(["127.0.0.1"], (), keys=False).allows,
     "Connection": lambda given: keeps_alive("1.1", given),
     "target": raw_path,
     "name": lambda given: parse_name(given, "topic", 255),

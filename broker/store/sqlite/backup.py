@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.base import StoreError
+from broker.errors import StoreError
 from broker.store.sqlite.files import remove_database, sync
 from broker.store.sqlite.vfs import StoreVfs, damage_allowed
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from broker import records
 from broker.calendar import Step
-from broker.letter import Letter
-from broker.records import Record
+from broker.records import Letter, Record
 from broker.store.sqlite.tables import HeldRow, KeyRow, SettingsRow, SubscriptionRow, TopicRow, TopicSettingsRow
 
 UserKey = tuple[int, bytes]

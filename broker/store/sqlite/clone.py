@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import remove_database, sync
 from broker.store.sqlite.read_only import open_read_only

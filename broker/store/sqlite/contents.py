@@ -15,7 +15,8 @@ from typing import Any
 import apsw
 from xxhash import xxh3_64_intdigest
 
-from broker.store.base import Content, DamagedError
+from broker.errors import DamagedError
+from broker.records import Content
 from broker.store.sqlite.deletion_queue import DELETE, PieceGroup
 from broker.store.sqlite.tables import CONTENTS, PIECES, ContentRow, Table, another_contents
 from broker.store.sqlite.vfs import StoreVfs, damage_allowed

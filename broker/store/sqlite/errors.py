@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from common.process.locks import HOLDER_BYTES
 
 FILE, LOCK, DAMAGE_MARKER = "store.db", "lock", "damaged"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from broker.calendar import Calendar
-from broker.store.base import Content
+from broker.records import Content
 from broker.store.sqlite.contents import Contents
 from broker.store.sqlite.loader import HEADS, Loader
 from broker.store.sqlite.meta import read_calendar, read_meta

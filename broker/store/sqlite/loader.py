@@ -8,9 +8,9 @@ from pathlib import Path
 import apsw
 
 from broker import records
-from broker.letter import Letter
-from broker.records import Record
-from broker.store.base import Content, DamagedError, LostMessage
+from broker.errors import DamagedError
+from broker.records import Content, Letter, Record
+from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
 from broker.store.sqlite.meta import read_calendar, read_meta
 from broker.store.sqlite.tables import (
@@ -65,8 +65,8 @@ class Loader:
             yield records.SettingsSet(names[row.topic], row.user, row.expires_after, row.max_deliveries)
         yield from self._letters(names)
         yield from self._held(names)
-        for key in KEYS.read(self._db, "ORDER BY id"):
-            yield records.KeyRemembered(*key)
+        for topic, key, digest, at, subscribers, seq, due in KEYS.read(self._db, "ORDER BY id"):
+            yield records.KeyRemembered(topic, key, digest, at, subscribers, seq, due)
         yield from self._delayed()
 
     def _topics(self, store_id: str, heads: dict[int, int]) -> Iterator[Record]:
@@ -87,7 +87,9 @@ class Loader:
         query = PIECES.select("id", "topic", "first", "count", "time", "expires", "size") + "ORDER BY id"
         for id_, number, first, count, time, expires, size in self._db.execute(query):
             if first >= heads.get(number, _NOTHING):
-                yield records.MessageStored(names[number], first, time, b"", b"", count, b"", expires, id_, size)
+                yield records.MessageStored(
+                    names[number], first, time, records.Payload(b"", b"", count), expires, id_, size
+                )
             else:  # its topic has ended, or nobody wants it
                 self.unwanted.append(id_)
 
@@ -123,7 +125,7 @@ class Loader:
             content = self._content(delayed_content_id(number), digest, f"delayed {number}", count)
             if content is not None:
                 headers, offsets, body = content
-                yield records.PublishDelayed(number, topic, due, headers, body, count, offsets, ttl)
+                yield records.PublishDelayed(number, topic, due, records.Payload(headers, body, count, offsets), ttl)
 
     def _content(self, id_: int, digest: int, message: str, count: int) -> Content | None:
         try:

@@ -10,8 +10,8 @@ import apsw
 import msgspec
 
 from broker.calendar import Calendar, Step
+from broker.errors import UnusableStoreError
 from broker.records import CalendarSet
-from broker.store.base import UnusableStoreError
 from broker.store.sqlite.changes import RowChanges
 from broker.store.sqlite.tables import META, MetaRow
 from broker.store.sqlite.thresholds import StoreThresholds

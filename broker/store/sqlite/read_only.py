@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import apsw
 
-from broker.store.base import EmptyStoreError, UnusableStoreError
+from broker.errors import EmptyStoreError, UnusableStoreError
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import JOURNAL, WAL, describe_missing, read_store_id, traces
 from broker.store.sqlite.meta import read_meta

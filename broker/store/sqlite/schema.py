@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import sync
 from broker.store.sqlite.tables import DELAYED, META, TABLES, TOPICS

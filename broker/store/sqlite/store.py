@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import apsw
 
-from broker.records import Record
-from broker.store.base import Content, LostMessage, StoreError, UnusableStoreError
+from broker.errors import StoreError, UnusableStoreError
+from broker.records import Content, Record
+from broker.store.base import LostMessage
 from broker.store.sqlite.backup import SqliteBackup, remove_backups
 from broker.store.sqlite.changes import RowChanges, UserKey
 from broker.store.sqlite.contents import ContentCache, Contents

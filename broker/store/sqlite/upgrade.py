@@ -17,7 +17,7 @@ from typing import Any
 
 import apsw
 
-from broker.store.base import UnusableStoreError
+from broker.errors import UnusableStoreError
 from broker.store.sqlite.contents import content_digest, delayed_content_id, letter_content_id
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import sync

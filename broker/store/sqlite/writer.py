@@ -90,9 +90,10 @@ class Writer:
         rows: list[PieceRow] = []
         contents: list[ContentRow] = []
         for id_, (topic, it) in changes.pieces.items():
-            content = ContentRow(id_, it.headers, it.offsets, it.body)
-            size = len(it.headers) + len(it.offsets) + len(it.body)
-            rows.append(PieceRow(id_, topic, it.seq, it.count, it.time, it.expires, size, content_digest(content)))
+            payload = it.payload
+            content = ContentRow(id_, payload.headers, payload.offsets, payload.body)
+            digest = content_digest(content)
+            rows.append(PieceRow(id_, topic, it.seq, payload.count, it.time, it.expires, payload.size, digest))
             contents.append(content)
         self._many(PIECES.insert, rows)
         return contents
@@ -135,8 +136,9 @@ class Writer:
         for number, it in delayed.items():
             if it is None:
                 continue
-            content = ContentRow(delayed_content_id(number), it.headers, it.offsets, it.body)
-            rows.append(DelayedRow(number, it.topic, it.due, it.ttl, it.count, content_digest(content)))
+            payload = it.payload
+            content = ContentRow(delayed_content_id(number), payload.headers, payload.offsets, payload.body)
+            rows.append(DelayedRow(number, it.topic, it.due, it.ttl, payload.count, content_digest(content)))
             contents.append(content)
         self._many(DELAYED.insert, rows)
         return contents

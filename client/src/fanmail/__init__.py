@@ -53,8 +53,10 @@ from fanmail.message import (
     Worked,
 )
 from fanmail.retry import ONCE, Retries
+from fanmail.version import VERSION as __version__
 
 __all__ = [
+    "__version__",
     "Client",
     "AsyncClient",
     "Admin",

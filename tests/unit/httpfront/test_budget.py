@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import FanmailError
-from httpfront.budget import STALLED, Account, Budget
+from httpfront.budget import STALL_S, Account, Budget
 
 LIMIT = 16
 
@@ -43,7 +43,7 @@ def test_the_connection_without_progress_for_longest_gives_way() -> None:
     new = held.connection("new")
     new.grow(5)
     assert held.gone == ["second"]
-    assert (second.bytes, held.budget.used, held.budget.given_way) == (0, 11, 1)
+    assert (second.bytes, held.budget.used, held.budget.evicted) == (0, 11, 1)
     new.grow(11)
     assert held.gone == ["second", "first"]
 
@@ -53,8 +53,8 @@ def test_who_alone_is_over_the_ceiling_is_refused_and_so_is_who_finds_nobody_to_
     alone = held.connection("alone", 3)
     assert busy(alone.grow, LIMIT + 1)
     assert alone.bytes == 3
-    at_work = held.connection("at work", 12)
-    at_work.at_work()
+    stop_waiting = held.connection("at work", 12)
+    stop_waiting.stop_waiting()
     assert busy(held.connection("new").grow, 5)
     assert held.gone == ["alone"], "it was asked to, and it was not enough"
 
@@ -75,7 +75,7 @@ def test_an_answer_of_a_known_size_gets_room_from_those_who_have_stalled_only() 
     asking = held.connection("asking")
     assert busy(asking.reserve_exactly, 5)
     assert not held.gone
-    held.now += STALLED
+    held.now += STALL_S
     assert asking.reserve_exactly(5) == 5
     assert held.gone == ["slow"]
     assert held.connection("other").reserve_exactly(3) == 3, "what is small is not bound by the half"
@@ -128,8 +128,8 @@ def test_an_answer_that_became_larger_than_its_room_takes_it_from_others() -> No
 def test_what_came_behind_a_request_is_kept_below_half_only() -> None:
     held = Held()
     account = held.connection("a", 5)
-    assert account.keep_behind(3)
-    assert not held.connection("b").keep_behind(1)
+    assert account.hold_pipelined(3)
+    assert not held.connection("b").hold_pipelined(1)
     account.clear()
     assert held.budget.used == 0
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from common.config import FrontSettings
-from httpfront.__main__ import _warn_of_strangers
+from httpfront.__main__ import warn_of_open_access
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from httpfront.__main__ import _warn_of_strangers
 def test_beyond_loopback_a_front_is_safe_only_with_keys(
     settings: dict[str, object], named: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _warn_of_strangers(FrontSettings(**settings))  # type: ignore[arg-type]
+    warn_of_open_access(FrontSettings(**settings))  # type: ignore[arg-type]
     said = [(each.levelno, each.__dict__["addresses"]) for each in caplog.records]
     assert said == ([(logging.WARNING, named)] if named else [])
     assert all("safe only with keys" in each.message for each in caplog.records)

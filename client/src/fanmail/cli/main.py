@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -23,16 +22,10 @@ from fanmail.cli.top import top
 from fanmail.cli.words import printable
 from fanmail.cli.working import work
 from fanmail.errors import FanmailError
+from fanmail.version import VERSION
 
 NAME = "fanmail"
 _COMPLETE = "_FANMAIL_COMPLETE"
-
-
-def _version() -> str:
-    try:
-        return version(NAME)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 class Commands(click.Group):
@@ -55,7 +48,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name=NAME)
+@click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")
 def command() -> None:
     """Publish to and read from Fanmail, an HTTP publish/subscribe server."""
     logging.getLogger("fanmail").addHandler(logging.NullHandler())

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from broker.dispatch import dispatcher
-from broker.operations.context import BrokenInvariantError
+from broker.errors import BrokenInvariantError
 from broker.records import MessageStored, Record, SubscriptionEnded, SubscriptionSet, TopicEnded
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import ops, wire
@@ -124,7 +124,7 @@ def test_a_broker_that_is_not_ready_executes_nothing(busy: BrokerDriver, state: 
 
 def test_a_topic_of_another_broker_is_refused(broker: BrokerDriver) -> None:
     both = ClusterMap("fanmail", 1, [BrokerAddress("b0", "ipc:///0"), BrokerAddress("b1", "ipc:///1")])
-    broker.dispatcher.map = both
+    broker.dispatcher.ownership.map = both
     topics = [b"topic %d" % number for number in range(50)]
     codes = {topic: broker.subscribe(topic, b"u").code for topic in topics}
     assert set(codes.values()) == {"", "not-owner"}
@@ -135,7 +135,7 @@ def test_a_topic_of_another_broker_is_refused(broker: BrokerDriver) -> None:
 def test_the_checks_come_in_an_order_that_tells_the_front_what_to_do(busy: BrokerDriver) -> None:
     """A restart is more than lateness, lateness more than a drain, a drain more than a wrong map."""
     other = ClusterMap("fanmail", 1, [BrokerAddress("b1", "ipc:///1")])
-    busy.dispatcher.map = other
+    busy.dispatcher.ownership.map = other
     assert refused(busy, CALLS[0]) == ["not-owner"]
     busy.dispatcher.state = BrokerState.DRAINING
     assert refused(busy, CALLS[0]) == ["draining"]
@@ -339,7 +339,7 @@ def test_a_message_without_requests_has_no_replies(broker: BrokerDriver) -> None
 def test_the_greatest_map_epoch_that_a_front_names_is_remembered(broker: BrokerDriver) -> None:
     for epoch, seen in ((1, 1), (9, 9), (3, 9), (-5, 9), (2**64 - 1, 2**62)):
         broker.handle([wire.pack_requests(IDENTITY.incarnation, epoch, [])])
-        assert broker.dispatcher.newest_map_seen == seen
+        assert broker.dispatcher.ownership.newest_seen == seen
 
 
 # --- what is counted
@@ -483,8 +483,8 @@ def test_a_newer_map_is_taken_where_it_leaves_every_held_topic(busy: BrokerDrive
     given = next(b"topic %d" % n for n in range(100) if newer.owner(b"topic %d" % n) == "b1")
     busy.unsubscribe(b"t", b"u")
     busy.subscribe(kept, b"u")
-    busy.dispatcher.change_map(newer)
-    assert busy.dispatcher.map is newer
+    busy.dispatcher.ownership.change_map(newer, busy.state.names)
+    assert busy.dispatcher.ownership.map is newer
     assert busy.subscribe(given, b"u").code == "not-owner"
     assert busy.take(kept, b"u").code == ""
 
@@ -493,13 +493,13 @@ def test_a_newer_map_that_gives_away_a_held_topic_is_refused(
     busy: BrokerDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
     newer = ClusterMap("fanmail", 2, [BrokerAddress("b1", "ipc:///1")])
-    busy.dispatcher.change_map(newer)
-    assert busy.dispatcher.map is ALONE
+    busy.dispatcher.ownership.change_map(newer, busy.state.names)
+    assert busy.dispatcher.ownership.map is ALONE
     assert busy.take(b"t", b"u").result.body == b"x"
     assert "refused" in caplog.text
     busy.unsubscribe(b"t", b"u")
-    busy.dispatcher.change_map(newer)
-    assert busy.dispatcher.map is newer
+    busy.dispatcher.ownership.change_map(newer, busy.state.names)
+    assert busy.dispatcher.ownership.map is newer
 
 
 # --- the operations themselves

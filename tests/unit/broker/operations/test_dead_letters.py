@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.letter import LETTER_COST
+from broker.state.leases import LETTER_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from broker.records import Payload
 from broker.state.garbage import Garbage
 from broker.state.message_log import MessageLog
 from broker.state.piece import MESSAGE_COST
@@ -72,7 +73,7 @@ def step(log: MessageLog, walked: Walked, rng: random.Random) -> None:
     what = rng.choice(("append", "append", "append", "move", "move", "enter", "leave", "head", "damage"))
     if what == "append" and walked.readers:
         count, size, expires = rng.choice((1, 1, 1, 4)), rng.randrange(9), rng.choice((0, 0, rng.randrange(2, 60)))
-        log.append(rng.randrange(5000), b"", bytes(size), count, b"", expires)
+        log.append(rng.randrange(5000), Payload(b"", bytes(size), count, b""), expires)
         walked.pieces.append([walked.next_seq, count, size, expires, 0])
         walked.next_seq += count
     elif what == "enter":

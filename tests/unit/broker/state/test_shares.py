@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.letter import LETTER_COST
 from broker.state.delayed import DELAYED_COST
 from broker.state.idempotency import KEY_COST
-from broker.state.leases import HELD_COST
+from broker.state.leases import HELD_COST, LETTER_COST
 from broker.state.ledger import LEDGER_COST
 from broker.state.shares import Ranking, UserShares
 from common.protocol import ops

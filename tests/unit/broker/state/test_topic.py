@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.records import Payload
 from broker.state.topic import Topic
 from broker.state.topic_settings import TopicSettings
 from broker.thresholds import DEFAULT
@@ -22,7 +23,7 @@ def log_with(messages: int, **positions: int) -> Topic:
     for user in positions:
         topic.place(user.encode(), 1)
     for number in range(1, messages + 1):
-        topic.append(number, b"", b"%d" % number)
+        topic.append(number, Payload(b"", b"%d" % number))
     for user, position in positions.items():
         topic.place(user.encode(), position)
     return topic
@@ -47,7 +48,7 @@ def test_a_new_subscription_stands_behind_what_is_there() -> None:
     topic = log_with(3, alice=1)
     topic.place(b"bob", topic.next_seq)
     assert topic.tail_readers == 1
-    topic.append(4, b"", b"4")
+    topic.append(4, Payload(b"", b"4"))
     assert topic.tail_readers == 0
     assert [topic.piece(seq).readers for seq in range(1, 5)] == [1, 0, 0, 1]
 
@@ -83,7 +84,7 @@ def test_a_move_to_the_same_place_frees_nothing() -> None:
 
 def test_numbers_go_on_after_the_log_was_empty() -> None:
     topic = log_with(3, alice=4)
-    topic.append(4, b"h", b"4")
+    topic.append(4, Payload(b"h", b"4"))
     assert (topic.head_seq, topic.next_seq) == (4, 5)
     assert topic.piece(4).body == b"4"
     assert topic.bytes == 2
@@ -91,7 +92,7 @@ def test_numbers_go_on_after_the_log_was_empty() -> None:
 
 def test_a_life_can_begin_in_the_middle_of_the_numbers() -> None:
     topic = Topic(b"t", 9, "e9", 500, TopicSettings())
-    topic.append(1, b"", b"five hundred")
+    topic.append(1, Payload(b"", b"five hundred"))
     topic.place(b"alice", 500)
     assert topic.piece(500).readers == 1
     assert topic.place(b"alice", 501) == 1
@@ -123,8 +124,8 @@ def test_a_freed_message_lets_go_of_its_body_at_once() -> None:
     topic.place(b"alice", 1)
     body = bytes(1000) + b"!"
     before = sys.getrefcount(body)
-    topic.append(1, b"", body)
-    topic.append(2, b"", b"next")
+    topic.append(1, Payload(b"", body))
+    topic.append(2, Payload(b"", b"next"))
     assert sys.getrefcount(body) == before + 1
     topic.place(b"alice", 2)
     assert sys.getrefcount(body) == before
@@ -133,7 +134,7 @@ def test_a_freed_message_lets_go_of_its_body_at_once() -> None:
 def test_a_log_that_never_runs_empty_stays_as_long_as_what_is_alive() -> None:
     topic = log_with(10, alice=1)
     for number in range(11, 50_000):
-        topic.append(number, b"", b"x")
+        topic.append(number, Payload(b"", b"x"))
         topic.place(b"alice", number - 9)
         assert topic.messages == 10
         assert list_length(topic) <= 2 * DEFAULT.compact + 11
@@ -165,7 +166,7 @@ def test_the_snapshot_of_a_log_does_not_depend_on_how_it_was_compacted() -> None
     for position in range(2, 401):
         long_way.place(b"alice", position)
     for number in range(400, 501):
-        short_way.append(number, b"", b"%d" % number)
+        short_way.append(number, Payload(b"", b"%d" % number))
     short_way.place(b"alice", 400)
     assert topic_snapshot(long_way) == topic_snapshot(short_way)
 

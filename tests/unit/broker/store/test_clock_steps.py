@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.calendar import MOST_STEPS, Calendar, Step
+from broker.errors import UnusableStoreError
 from broker.records import CalendarSet
 from broker.state.topic_settings import TopicRule
-from broker.store.base import Store, UnusableStoreError
+from broker.store.base import Store
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.store.sqlite.tables import META

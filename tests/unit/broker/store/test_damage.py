@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broker.store.base import DamagedError, StoreError, UnusableStoreError
+from broker.errors import DamagedError, StoreError, UnusableStoreError
 from broker.store.sqlite.files import DAMAGE_MARKER, FILE, WAL
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.store import Owner, SqliteStore

@@ -13,8 +13,8 @@ import apsw
 import pytest
 
 from broker import start
+from broker.errors import UnusableStoreError
 from broker.records import SubscriptionEnded
-from broker.store.base import UnusableStoreError
 from broker.store.sqlite import files, vfs
 from broker.store.sqlite import store as sqlite_store
 from broker.store.sqlite.clone import clone_store

@@ -17,8 +17,10 @@ from typing import get_args
 import apsw
 import pytest
 
+from broker.errors import StoreError
 from broker.records import (
     MessageStored,
+    Payload,
     PiecesFreed,
     Record,
     StoreOpened,
@@ -27,7 +29,7 @@ from broker.records import (
     TopicBegan,
     TopicEnded,
 )
-from broker.store.base import Store, StoreError
+from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
@@ -531,7 +533,7 @@ def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> No
     assert broker.dispatcher.core.take_records() == [
         TopicBegan(b"t", 1, 1),
         SubscriptionSet(b"t", b"u", 1),
-        MessageStored(b"t", 1, time, b"h", b"x", piece=1),
+        MessageStored(b"t", 1, time, Payload(b"h", b"x"), piece=1),
         SubscriptionSet(b"t", b"u", 2),
         PiecesFreed((1,)),
     ]

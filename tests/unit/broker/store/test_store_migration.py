@@ -12,8 +12,8 @@ from typing import Any
 import apsw
 import pytest
 
+from broker.errors import UnusableStoreError
 from broker.state.state import State
-from broker.store.base import UnusableStoreError
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.schema import VERSION

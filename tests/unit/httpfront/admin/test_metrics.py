@@ -16,8 +16,8 @@ from common.protocol.stats import TIME_BOUNDS
 from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
 from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
-from httpfront.gateway.link import Link
-from httpfront.server.answered import Answered
+from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.server.request_summary import RequestSummary
 from tests.support.driver import BrokerDriver, batch
 
 
@@ -39,10 +39,10 @@ def samples(*families: Metric) -> dict[tuple[str, ...], float]:
 def test_requests_are_counted_by_route_method_and_code() -> None:
     metrics = FrontMetrics()
     for status in (200, 200, 429):
-        metrics.record(Answered("POST", "/{topic}", status, 0.001, "id", 10))
-    metrics.record(Answered("", "", 400, 0.0, "", 0))
+        metrics.record(RequestSummary("POST", "/{topic}", status, 0.001, "id", 10))
+    metrics.record(RequestSummary("", "", 400, 0.0, "", 0))
     for word in ("BREW", "BREW", "SHOUT"):
-        metrics.record(Answered(word, "/{topic}", 405, 0.1, "", 0))
+        metrics.record(RequestSummary(word, "/{topic}", 405, 0.1, "", 0))
     seen = samples(*metrics.collect())
     name = "fanmail_http_requests_total"
     assert {key[1:]: n for key, n in seen.items() if key[0] == name} == {
@@ -56,7 +56,7 @@ def test_requests_are_counted_by_route_method_and_code() -> None:
 def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() -> None:
     metrics = FrontMetrics()
     for duration in (BOUNDS[0], BOUNDS[0] + 1e-9, 1e9):
-        metrics.record(Answered("GET", "/livez", 200, duration, "", 0))
+        metrics.record(RequestSummary("GET", "/livez", 200, duration, "", 0))
     seen = samples(*metrics.collect())
     name = "fanmail_http_request_duration_seconds"
     assert [seen[f"{name}_bucket", repr(bound), "/livez"] for bound in BOUNDS] == [1] + [2] * (len(BOUNDS) - 1)
@@ -65,27 +65,27 @@ def test_latencies_fall_into_buckets_that_count_what_is_at_most_their_bound() ->
 
 
 def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
-    link = Link("fanmail", "b0")
-    link.connection_made(1.0)
-    assert link.round_trip is None
-    link.pinged(1.0)
-    link.pinged(2.0)  # the first is not answered yet: what comes is its answer
-    link.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
-    assert link.round_trip == 1.5
-    link.connection_lost()
-    assert link.round_trip is None
+    status = BrokerStatus("fanmail", "b0")
+    status.connection_made(1.0)
+    assert status.round_trip is None
+    status.pinged(1.0)
+    status.pinged(2.0)  # the first is not answered yet: what comes is its answer
+    status.heard(ReplyFrame(1, 7, 5, BrokerState.READY, 1, []), 2.5)
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.pong(ops.Pong("fanmail", "b0"), BrokerState.READY)
+    assert status.round_trip == 1.5
+    status.connection_lost()
+    assert status.round_trip is None
 
 
 def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
-    links = [Link("fanmail", "b0"), Link("fanmail", "b1")]
-    links[0].round_trip = links[1].round_trip = 0.25
+    statuses = [BrokerStatus("fanmail", "b0"), BrokerStatus("fanmail", "b1")]
+    statuses[0].round_trip = statuses[1].round_trip = 0.25
     commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{TIME_BOUNDS[1]}": 4}
     syncs = {"syncs": 5, "sync_us": 1_500_000, f"sync_le_us.{TIME_BOUNDS[0]}": 2, f"sync_le_us.{TIME_BOUNDS[1]}": 2}
     stats = {"b0": {"topics": 3} | commits | syncs}
-    seen = samples(*broker_metrics(links, stats))
+    seen = samples(*broker_metrics(statuses, stats))
     assert {key: n for key, n in seen.items() if "b1" in key} == {("fanmail_broker_up", "b1"): 0}
     assert seen["fanmail_broker_up", "b0"] == 1
     assert seen["fanmail_broker_round_trip_seconds", "b0"] == 0.25
@@ -100,11 +100,11 @@ def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
 
 def test_every_family_is_there_once_and_says_what_it_is() -> None:
     metrics = FrontMetrics()
-    metrics.record(Answered("GET", "/livez", 200, 0.1, "", 0))
+    metrics.record(RequestSummary("GET", "/livez", 200, 0.1, "", 0))
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
-    text = Exposition(metrics.collect, lambda: broker_metrics([Link("fanmail", "b0")], stats)).render().decode()
+    text = Exposition(metrics.collect, lambda: broker_metrics([BrokerStatus("fanmail", "b0")], stats)).render().decode()
     named = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
     assert len(named) == len(set(named))
     assert {"fanmail_build_info", "process_cpu_seconds_total", "fanmail_topics"} <= set(named)

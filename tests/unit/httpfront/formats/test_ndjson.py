@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from httpfront.formats.metadata import pack_headers
-from httpfront.formats.ndjson import BYTES_PER_TURN, as_lines, described
-from httpfront.hub import Hub, give_way
+from httpfront.formats.ndjson import BYTES_PER_TURN, as_lines, message_members
+from httpfront.hub import Hub, yield_turn
 
 
 def told(**values: bytes) -> dict[str, Any]:
     """What is told of a message with these headers, as a client reads it."""
     env = {name.upper(): value.decode("latin-1") for name, value in values.items()}
-    (line,) = as_lines([described(0, 1, pack_headers(env))]).splitlines()
+    (line,) = as_lines([message_members(0, 1, pack_headers(env))]).splitlines()
     return {name: value for name, value in json.loads(line).items() if name not in ("time", "attempt")}
 
 
@@ -61,7 +61,7 @@ def test_others_have_their_turn_while_long_lines_are_made() -> None:
     def other() -> None:
         for _ in range(3):
             order.append("other")
-            give_way()
+            yield_turn()
 
     hub.spawn(long)
     hub.spawn(other)
@@ -72,5 +72,5 @@ def test_others_have_their_turn_while_long_lines_are_made() -> None:
 
 def test_nobody_gives_way_where_no_hub_runs() -> None:
     before = getcurrent()
-    give_way()
+    yield_turn()
     assert getcurrent() is before

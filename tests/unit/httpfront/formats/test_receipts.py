@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from common.errors import FanmailError
 from common.protocol.ops import Receipt
-from httpfront.api.leases import named_receipt, parse_receipt, path_to, read_receipts, receipt_text
+from httpfront.formats.paths import path_to
+from httpfront.formats.receipts import named_receipt, parse_receipt, read_receipts, receipt_text
 
 NUMBERS = st.integers(1, 10**18 - 1)
 RECEIPTS = st.builds(Receipt, st.from_regex(r"[0-9a-f]{1,64}", fullmatch=True), NUMBERS, NUMBERS)

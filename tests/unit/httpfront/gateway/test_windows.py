@@ -9,15 +9,15 @@ import pytest
 from broker.dispatch.traffic import FUSE, Traffic
 from common.errors import FanmailError
 from common.protocol import ops
-from httpfront.gateway.call import Call, room_of
-from httpfront.gateway.link import Link
+from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.gateway.call import Call, answer_room
 from httpfront.gateway.windows import Windows
 
 
 def windows(bodies: int = 10, answers: int = 10) -> Windows:
-    link = Link("fanmail", "b0")
-    link.windows = (bodies, answers)
-    return Windows(link)
+    status = BrokerStatus("fanmail", "b0")
+    status.windows = (bodies, answers)
+    return Windows(status)
 
 
 def call(number: int, body: int = 0, room: int = 0, expires: float = 9.0) -> Call:
@@ -74,7 +74,7 @@ def test_what_waited_for_too_long_is_given_up_and_the_rest_when_the_broker_goes(
     ],
 )
 def test_the_room_of_an_answer_is_what_was_asked_for(args: Any, room: int) -> None:
-    assert room_of(args) == room
+    assert answer_room(args) == room
 
 
 # --- the broker's side

@@ -13,13 +13,17 @@ from falcon.routing.util import map_http_methods
 from common.clock import HOLD, ManualClock
 from common.keys.access_rules import PATTERNS
 from common.keys.api_keys import digest
-from httpfront.admin.app import create_ops_app
+from httpfront.admin.app import Observed, create_admin_app
 from httpfront.admin.front_metrics import FrontMetrics
 from httpfront.api.app import create_app
+from httpfront.api.health import LiveResource
+from httpfront.api.parts import AppParts
+from httpfront.api.router import ShapeRouter
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
-from httpfront.middleware.auth import REASONS, KeyRing, UnknownCallerError
-from httpfront.middleware.rights import ANY_KEY, OPEN, OPERATIONS, PUBLIC
+from httpfront.middleware.auth import REASONS, KeyRing, UnauthenticatedError
+from httpfront.middleware.stack import new_app
+from httpfront.routes import ANY_KEY, OPEN, OPERATIONS, PUBLIC, Routes, add_routes
 
 TOKEN = f"fm_a_{'s' * 43}"
 LIMITS = MessageLimits(body=1000, batch=2000, batch_messages=10, fetch=10, fetch_bytes=5000)
@@ -42,7 +46,7 @@ def clock() -> ManualClock:
 
 
 def reason(ring: KeyRing, header: str | None) -> str:
-    with pytest.raises(UnknownCallerError) as caught:
+    with pytest.raises(UnauthenticatedError) as caught:
         ring.find(header)
     assert caught.value.reason in REASONS
     return caught.value.reason
@@ -90,7 +94,7 @@ def test_an_unknown_id_costs_the_same_comparison(
     monkeypatch.setattr("httpfront.middleware.auth.hmac.compare_digest", compare)
     ring = KeyRing(str(path), clock)
     for token in (TOKEN, f"fm_b_{'s' * 43}", f"fm_a_{'t' * 43}"):
-        with suppress(UnknownCallerError):
+        with suppress(UnauthenticatedError):
             ring.find("Bearer " + token)
     assert compared == [(32, 32)] * 3
 
@@ -117,7 +121,7 @@ def test_a_clock_that_is_wrong_for_a_moment_ends_no_key_and_one_that_was_set_doe
     clock.advance(HOLD / 1000)
     assert ring.find("Bearer " + TOKEN).id == "a"
     clock.set_wall(3600)
-    ring.look_at_clock()
+    ring.read_clock()
     clock.advance(HOLD / 1000)
     assert reason(ring, "Bearer " + TOKEN) == "expired"
     clock.set_wall(-3600)
@@ -149,9 +153,12 @@ def test_the_file_is_read_again_as_a_whole_or_not_at_all(
 
 def apps() -> tuple[Any, Any]:
     gateway: Any = object()
-    polls = LongPoll(gateway, 30, 10)
-    public = create_app(gateway, polls, limits=LIMITS, max_name=255)
-    return public, create_ops_app(gateway, polls, FrontMetrics(), limits=LIMITS, max_name=255)
+    parts = AppParts(gateway, LongPoll(gateway, 30, 10), LIMITS, max_name=255)
+    return create_app(parts), create_admin_app(parts, Observed(FrontMetrics()))
+
+
+def rows(table: Routes) -> set[tuple[str, str]]:
+    return {(path, method) for path, rights in table.items() for method in rights}
 
 
 def calls(routes: list[Any]) -> set[tuple[str, str]]:
@@ -161,23 +168,29 @@ def calls(routes: list[Any]) -> set[tuple[str, str]]:
 def test_every_call_of_the_public_port_has_its_row_and_no_other() -> None:
     router = apps()[0]._router
     routes = [*router._by_count.values(), *router._by_word.values(), *router._fixed.values()]
-    assert calls(routes) == set(PUBLIC)
+    assert calls(routes) == rows(PUBLIC)
 
 
 def test_every_call_of_the_operations_port_has_its_row_and_no_other() -> None:
-    assert calls([route for _, route in apps()[1]._router._routes]) == set(OPERATIONS)
+    assert calls([route for _, route in apps()[1]._router._routes]) == rows(OPERATIONS)
+
+
+@pytest.mark.parametrize("resources", [{}, {"/livez": object()}, {"/livez": LiveResource(), "/more": LiveResource()}])
+def test_resources_that_differ_from_their_routes_are_refused_at_the_start(resources: dict[str, object]) -> None:
+    app = new_app(ShapeRouter(255), None, None)
+    with pytest.raises(ValueError, match="differ: /"):
+        add_routes(app, {"/livez": {"GET": OPEN, "HEAD": OPEN}}, resources)
 
 
 def test_there_is_head_wherever_there_is_get_with_the_same_right() -> None:
     for table in (PUBLIC, OPERATIONS):
-        for (path, method), need in table.items():
-            if method == "GET":
-                assert table[path, "HEAD"] == need
+        for rights in table.values():
+            assert rights.get("HEAD") == rights.get("GET")
 
 
 def test_what_needs_no_key_has_no_names() -> None:
     """It is known by its path before the names are."""
     for table in (PUBLIC, OPERATIONS):
-        for (path, _), need in table.items():
-            assert need in (OPEN, ANY_KEY, *PATTERNS)
-            assert "{" not in path or need in PATTERNS
+        for path, rights in table.items():
+            assert set(rights.values()) <= {OPEN, ANY_KEY, *PATTERNS}
+            assert "{" not in path or set(rights.values()) <= set(PATTERNS)

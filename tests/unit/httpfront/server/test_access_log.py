@@ -10,7 +10,7 @@ import pytest
 from common.process.log_queue import LogQueue
 from httpfront.middleware.request_id import trace_id
 from httpfront.server.access_log import AccessLog
-from httpfront.server.answered import Answered
+from httpfront.server.request_summary import RequestSummary
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -20,8 +20,8 @@ def test_a_line_says_what_was_answered_and_its_trace_where_there_is_one(text: bo
     read_end, write_end = os.pipe()
     queue = LogQueue(write_end)
     log = AccessLog("front", text, queue)
-    log.record(Answered("GET", "/{topic}/{user}", 204, 0.0015, "r1", 20))
-    log.record(Answered("GET", "/{topic}/{user}", 200, 0.001, "r2", 10, trace_id=TRACE))
+    log.record(RequestSummary("GET", "/{topic}/{user}", 204, 0.0015, "r1", 20))
+    log.record(RequestSummary("GET", "/{topic}/{user}", 200, 0.001, "r2", 10, trace_id=TRACE))
     queue.close_within()
     first, second = os.read(read_end, 65536).decode().splitlines()
     os.close(read_end)

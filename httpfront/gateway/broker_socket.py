@@ -21,8 +21,8 @@ from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
+from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
 from httpfront.gateway.call import Answer, Call
-from httpfront.gateway.link import HUNG_UP, Link
 from httpfront.gateway.windows import Windows
 from httpfront.hub import Hub
 
@@ -30,44 +30,44 @@ log = logging.getLogger("fanmail.front")
 
 HIGH_WATER = 10_000
 """Messages queued inside ZeroMQ: a fuse; the front's connections bound what is under way."""
-HANDSHAKE, CONNECT = 5000, 2000
+HANDSHAKE_MS, CONNECT_MS = 5000, 2000
 """Milliseconds that a handshake, and before it a connection of TCP, may take: a path that was cut and is whole again is
 not waited for until the system sends its next packet.
 """
-RETRY = 1.0
+RETRY_S = 1.0
 """Seconds until a broker that has refused this front is asked again."""
-REFUSED_EVERY = 60.0
-"""Seconds between two lines of the log about one broker that refuses this front."""
+REFUSAL_LOG_S = 60.0
+"""Seconds between two log entries about one broker that refuses this front."""
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
-"""Request ids of the link's own requests; calls count on from the last."""
+"""Request ids of PING, GOODBYE and the first call; calls count on from there."""
 
 
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
-    """For all lines of a front. Must be made after a fork."""
+    """Return the context of all sockets of a front. Must be called after a fork."""
     return zmq.Context()
 
 
-class Line:
-    """A link with its sockets. Belongs to the hub's thread."""
+class BrokerSocket:
+    """A DEALER with its monitor, and the status of its broker. Belongs to the hub's thread."""
 
     def __init__(
         self,
         hub: Hub,
         context: zmq.Context[zmq.Socket[bytes]],
-        link: Link,
+        status: BrokerStatus,
         address: BrokerAddress,
         keys: KeyPair | None,
     ) -> None:
         """Starts to connect. `keys` must be there where the broker has one."""
-        self.link = link
+        self.status = status
         self.address = address
         self.map_epoch = 0
         """Of the front's map, named in every frame."""
         self._hub = hub
         self._pending: dict[int, Call] = {}
         self._outgoing: list[Call] = []
-        self.windows = Windows(link)
+        self.windows = Windows(status)
         self._socket = context.socket(zmq.DEALER)
         for option, value in (
             (zmq.IMMEDIATE, 1),
@@ -78,8 +78,8 @@ class Line:
             (zmq.RECONNECT_IVL_MAX, 2000),
             (zmq.HEARTBEAT_IVL, 1000),
             (zmq.HEARTBEAT_TIMEOUT, 3000),
-            (zmq.HANDSHAKE_IVL, HANDSHAKE),
-            (zmq.CONNECT_TIMEOUT, CONNECT),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+            (zmq.CONNECT_TIMEOUT, CONNECT_MS),
         ):
             self._socket.setsockopt(option, value)
         prepare(self._socket, address, keys)
@@ -94,7 +94,7 @@ class Line:
     @property
     def name(self) -> str:
         """The broker's id."""
-        return self.link.broker
+        return self.status.broker
 
     def post(self, call: Call) -> None:
         """Leaves with the next `flush`, together with the others of the turn."""
@@ -105,7 +105,7 @@ class Line:
         executed.
         """
         calls, self._outgoing = self._outgoing, []
-        if not self.link.up:
+        if not self.status.up:
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
         self._leave([call for call in calls if self.windows.admit(call)])
@@ -113,29 +113,18 @@ class Line:
 
     def _leave(self, calls: list[Call]) -> None:
         """Sends calls, as few messages as they fit in."""
-        group: list[Call] = []
-        size = 0
-        for call in calls:
-            if call.body is not None:
-                self._send_calls([call], call.body)
-                continue
-            if group and (len(group) == wire.MAX_REQUESTS or size + len(call.packed) > wire.MAX_PACKED):
-                self._send_calls(group)
-                group, size = [], 0
-            group.append(call)
-            size += len(call.packed)
-        if group:
+        for group in wire.group_messages(calls):
             self._send_calls(group)
 
     def _leave_late(self) -> None:
         """Sends what waited for room and has it now. None of it is for another process of the broker than it was."""
-        calls = self.windows.next() if self.link.up else self.windows.give_up()
-        meant = [call for call in calls if self.link.up and call.incarnation == self.link.incarnation]
+        calls = self.windows.next() if self.status.up else self.windows.give_up()
+        meant = [call for call in calls if self.status.up and call.incarnation == self.status.incarnation]
         if meant:
             self._leave(meant)
         if len(meant) < len(calls):
             ended = [call for call in calls if call not in meant]
-            if self.link.up:
+            if self.status.up:
                 self._over(ended)
             self._end_all(ended, "broker-down", f"broker {self.name} of this topic is not reachable")
 
@@ -159,7 +148,7 @@ class Line:
             self._socket.connect(self.address.endpoint)
         self._ping()
         self.receive()
-        self.link.look(now)
+        self.status.look(now)
         late = self.windows.overdue(now)
         self._end_all(late, "broker-busy", f"there was no room for this on the way to broker {self.name} in time")
         self._leave_late()
@@ -181,7 +170,7 @@ class Line:
 
     def close(self, why: str) -> None:
         """Hangs up: calls under way end as `outcome-unknown`, those that have not left as `broker-down`."""
-        self.link.connection_lost(HUNG_UP)
+        self.status.connection_lost(HUNG_UP)
         for each in (self._socket, self._monitor):
             self._hub.unwatch(_descriptor(each))
         self._socket.disable_monitor()
@@ -191,8 +180,8 @@ class Line:
         self._end_all(outgoing, "broker-down", why)
         self._give_up_pending(why)
 
-    def _send_calls(self, calls: list[Call], body: bytes | None = None) -> None:
-        if self._send(self.link.incarnation, [call.packed for call in calls], body):
+    def _send_calls(self, calls: list[Call]) -> None:
+        if self._send(self.status.incarnation, [call.packed for call in calls], calls[0].body):
             self._pending.update((call.id, call) for call in calls)
         else:
             self._over(calls)
@@ -200,7 +189,7 @@ class Line:
 
     def _send(self, incarnation: int, packed: list[bytes], body: bytes | None = None) -> bool:
         """False where ZeroMQ did not take it: it was provably not sent."""
-        frame = wire.pack_requests(incarnation, self.map_epoch, packed, self.link.taken)
+        frame = wire.pack_requests(incarnation, self.map_epoch, packed, self.status.taken)
         try:
             if body is None:
                 self._socket.send(frame, zmq.NOBLOCK)
@@ -212,7 +201,7 @@ class Line:
 
     def _resolve(self, frames: list[bytes]) -> None:
         frame = wire.unpack_replies(frames)
-        self.link.heard(frame, time.monotonic())
+        self.status.heard(frame, time.monotonic())
         body = frames[1] if len(frames) == 2 else None
         for reply in frame.replies:
             call = self._pending.pop(reply.id, None)
@@ -221,11 +210,11 @@ class Line:
                 error = wire.unpack_error(reply.code, reply.result) if reply.code else None
                 self._hub.resume(call.waiting, Answer(error, reply.result, body))
             elif reply.id == PING_ID and not reply.code:
-                self.link.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
+                self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
         if self.windows.waiting:
             self._leave_late()
-        if self.link.owes_goodbye and not self._pending:
-            self.link.owes_goodbye = False
+        if self.status.owes_goodbye and not self._pending:
+            self.status.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
 
     def _watch(self) -> None:
@@ -237,12 +226,12 @@ class Line:
                 failed = event
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 failed = 0
-                self.link.connection_made(time.monotonic())
+                self.status.connection_made(time.monotonic())
                 self._ping()
                 self.receive()
             elif event == zmq.EVENT_DISCONNECTED:
                 self.receive()  # answers that came before the end
-                self.link.connection_lost()
+                self.status.connection_lost()
                 self._give_up_pending("the connection to the broker was lost")
                 self._leave_late()
         if failed and not self._monitor.closed:
@@ -257,19 +246,19 @@ class Line:
         if self._connect_at is None:
             with suppress(zmq.ZMQError):  # it has given up already
                 self._socket.disconnect(self.address.endpoint)
-            self._connect_at = now + RETRY
+            self._connect_at = now + RETRY_S
         if now >= self._next_refusal:
-            self._next_refusal = now + REFUSED_EVERY
+            self._next_refusal = now + REFUSAL_LOG_S
             listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
             why = "it does not admit the key of this front" if listed else "no handshake: does the broker's key fit?"
             log.error("connection refused", extra={"broker": self.name, "why": why})
 
     def _ping(self) -> None:
         now = time.monotonic()
-        if self.link.ping_due(now):
-            ping = ops.Ping(self.link.cluster, self.link.broker)
+        if self.status.ping_due(now):
+            ping = ops.Ping(self.status.cluster, self.status.broker)
             if self._send(0, [wire.pack_request(PING_ID, Op.PING, b"", b"", 0, ping)]):
-                self.link.pinged(now)
+                self.status.pinged(now)
 
     def _give_up_pending(self, why: str) -> None:
         pending, self._pending = self._pending, {}

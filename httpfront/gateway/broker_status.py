@@ -1,13 +1,13 @@
 """What a front knows of one broker: is it there, which incarnation is it, what does its clock say. No sockets.
 
-State of a link:
+States:
 
     down       -> connected        the connection's handshake is done; a PING goes out
     connected  -> up               a PONG names the right cluster and broker, and the broker is ready, not loading
     up         -> leaving          a reply says that the broker drains; a GOODBYE goes out
     any        -> down             the connection is lost, or PINGs stay unanswered
 
-Only an `up` link carries requests, and each names the incarnation that was heard from.
+Requests are sent only to a broker that is `up`, and each names the incarnation that was heard from.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from common.protocol.wire import BrokerState, ReplyFrame
 
 log = logging.getLogger("fanmail.front")
 
-PING_EVERY = 1.0
-"""Seconds between two PINGs of one link."""
-SILENT_AFTER = 3.0
+PING_INTERVAL_S = 1.0
+"""Seconds between two PINGs to one broker."""
+SILENCE_S = 3.0
 """Seconds that a PING may stay without any answer; then the broker's loop is stuck, or the path is cut."""
 HUNG_UP = "this front let go of it"
 CLOCK_SAMPLES = 16
 """Readings of the broker's clock of which the best counts. A reading that lay in a queue says too little."""
 
 
-class Link:
+class BrokerStatus:
     """One broker as seen by one gateway. Belongs to the hub's thread."""
 
     def __init__(self, cluster: str, broker: str) -> None:
@@ -86,7 +86,7 @@ class Link:
             self._asked_at = now
         if self._pinged_at is None:
             self._pinged_at = now
-        self._next_ping = now + PING_EVERY
+        self._next_ping = now + PING_INTERVAL_S
 
     def heard(self, frame: ReplyFrame, now: float) -> None:
         """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
@@ -123,7 +123,7 @@ class Link:
 
     def look(self, now: float) -> None:
         """Notices a broker that is connected and does not answer; not a front that was too busy to ask."""
-        if self.up and self._asked_at is not None and now > self._asked_at + SILENT_AFTER:
+        if self.up and self._asked_at is not None and now > self._asked_at + SILENCE_S:
             self._change(False, "no answer")
 
     def deadline(self, at: float) -> int:

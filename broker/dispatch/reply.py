@@ -1,0 +1,14 @@
+"""What leaves the dispatcher for a peer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Outgoing(NamedTuple):
+    """One packed reply, and its body where that is large enough to travel as a frame of its own."""
+
+    packed: bytes
+    body: bytes | None = None
+    request_id: str = ""
+    """For the log, where it cannot be delivered."""

@@ -1,0 +1,79 @@
+"""Receipts of leased messages: read from paths and bodies, shown in headers and lines. No I/O here."""
+
+from __future__ import annotations
+
+import re
+
+import falcon
+
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.ops import Receipt
+from httpfront.formats.ndjson import NDJSON, as_lines
+from httpfront.formats.params import MESSAGE_ID, MICROSECOND, refused, span
+from httpfront.formats.paths import path_to
+
+MAX_LEASE_S = 43_200
+"""Seconds, also of the delay with which a message is given back."""
+parse_lease = span(1, MAX_LEASE_S, MICROSECOND)
+RECEIPT = MESSAGE_ID + r"\.([1-9][0-9]{0,17})"
+"""The id of a message and which handing out it was, as a pattern."""
+_RECEIPT = re.compile(RECEIPT).fullmatch
+
+
+def parse_receipt(text: str) -> Receipt | None:
+    """The receipt that a text spells, None where it spells none."""
+    found = _RECEIPT(text)
+    return Receipt(found[1], int(found[2]), int(found[3])) if found else None
+
+
+def receipt_text(epoch: str, seq: int, attempt: int) -> str:
+    """What `parse_receipt` reads."""
+    return f"{epoch}-{seq}.{attempt}"
+
+
+def named_receipt(segment: str) -> Receipt:
+    """The receipt in a path. Raises `bad-parameter`."""
+    receipt = parse_receipt(segment)
+    if receipt is None:
+        raise refused("receipt", "must be a Msg-Receipt")
+    return receipt
+
+
+def read_receipts(body: bytes, most: int) -> list[Receipt]:
+    """The receipts in a body, one a line. Raises `bad-batch`: the line that is none, or over `most` lines, or none."""
+    if body.count(b"\n") - body.endswith(b"\n") >= most:
+        raise FanmailError("bad-batch", f"the body has over {most} receipts")
+    lines = body.decode("latin-1").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise FanmailError("bad-batch", "the body has no receipt")
+    receipts = []
+    for number, line in enumerate(lines, 1):
+        receipt = parse_receipt(line.removesuffix("\r"))
+        if receipt is None:
+            raise FanmailError("bad-batch", f"line {number} is not a Msg-Receipt; nothing was acknowledged")
+        receipts.append(receipt)
+    return receipts
+
+
+def present_finished(receipts: list[Receipt], codes: list[str], resp: falcon.Response) -> None:
+    """A line for each receipt in order, and how many are done."""
+    results: list[dict[str, object]] = []
+    for receipt, code in zip(receipts, codes, strict=True):
+        result: dict[str, object] = {"receipt": receipt_text(receipt.epoch, receipt.seq, receipt.attempt)}
+        result["done"] = not code
+        if code:
+            result["code"] = code
+        results.append(result)
+    resp.content_type = NDJSON
+    resp.data = as_lines(results)
+    resp.set_header("Msg-Count", str(codes.count("")))
+
+
+def present_receipt(message: ops.Message, topic: bytes, user: bytes, resp: falcon.Response) -> None:
+    """How a leased message is acknowledged: its receipt, and the path that takes it."""
+    receipt = receipt_text(message.epoch, message.seq, message.attempt)
+    resp.set_header("Msg-Receipt", receipt)
+    resp.set_header("Link", f'<{path_to(topic, user, receipt)}>; rel="ack"')

@@ -1,0 +1,27 @@
+"""The application of a port with what every request passes, before routes are added."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import falcon
+
+from httpfront.middleware.auth import Auth
+from httpfront.middleware.guards import Guards
+from httpfront.middleware.host_names import ANY, HostNames
+from httpfront.middleware.problems import add_error_handlers
+from httpfront.middleware.request_id import RequestId
+
+App = falcon.App[falcon.Request, falcon.Response]
+
+
+def new_app(router: object, hosts: HostNames | None, auth: Auth | None) -> App:
+    """Return an application without routes. `hosts` are the names by which the port may be called, any for None;
+    without `auth` nobody needs a key.
+    """
+    guards = Guards(hosts or HostNames((), (ANY,), keys=False))
+    middleware: list[Any] = [RequestId(), guards, *([auth] if auth else [])]
+    app: App = falcon.App(router=cast(Any, router), middleware=middleware)
+    app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no type to speak of
+    add_error_handlers(app)
+    return app

@@ -1,0 +1,38 @@
+"""What a connection needs of the server that owns it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from httpfront.budget import Budget
+from httpfront.hub import Hub
+from httpfront.server.options import ServerOptions
+from httpfront.server.parser import StrictParser
+
+
+class ServerContext(Protocol):
+    """Implemented by `FrontServer`, which is not imported here: it makes the connections."""
+
+    hub: Hub
+    budget: Budget
+    """What all connections share."""
+    options: ServerOptions
+    draining: bool
+    """Whether every connection closes after its next answer."""
+    idle_limit: float
+    """Seconds that a connection may be without a request; shorter while draining."""
+    kept_alive: Sequence[str]
+    """Header lines of an answer after which the connection stays open."""
+
+    def new_parser(self) -> StrictParser:
+        """Return the parser for the next request of a connection."""
+
+    def forget(self, fd: int) -> None:
+        """Remove a connection that closes, by its descriptor."""
+
+    def may_linger(self, fd: int) -> bool:
+        """Stop counting a connection that has had its last answer; return False where too many of those are open."""
+
+    def report(self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int) -> None:
+        """Report an answered request. `duration` in seconds, `sent` in bytes."""

@@ -1,0 +1,27 @@
+"""What a front's server reports of each answered request, to metrics and the access log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class RequestSummary(NamedTuple):
+    """One answered request. Fields that were not known when it was refused are empty."""
+
+    method: str
+    route: str
+    """The template, never a name."""
+    status: int
+    duration: float
+    """Seconds from the arrival of the whole request until the answer is handed over."""
+    request_id: str
+    sent: int
+    """Bytes of head and body."""
+    key: str = ""
+    """Id of the API key; "" for none."""
+    trace_id: str = ""
+    """Id of the trace that the client's `traceparent` names."""
+
+
+OnRequest = Callable[[RequestSummary], None]
