@@ -23,7 +23,7 @@ from broker.operations.limits import Limits
 from broker.ownership import count_foreign
 from broker.server.door import NEEDED
 from broker.server.listener import Listener
-from broker.server.loop import Server
+from broker.server.loop import Process, Server
 from broker.server.place import Place
 from broker.state.bodies import Contents
 from broker.state.state import State
@@ -39,7 +39,7 @@ from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings
 from common.errors import StartError
-from common.keys.curve import broker_pair
+from common.keys.curve import KeyPair, broker_pair
 from common.process.descriptors import free_descriptors, lower_limit, raise_limit
 from common.process.folders import private_dir
 from common.process.locks import LostLockError, hold_lock
@@ -76,33 +76,12 @@ def main(durable: OpenStore = SqliteStore) -> int:
     place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
     backups = BackupJobs(store)
-    if endpoint.startswith("tcp://") and not pair:
-        log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
-    if pair:
-        lower_limit(MOST_STRANGERS)
-    else:
-        raise_limit(MOST_FILES)
-    listener = Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
+    listener = build_listener(settings, cluster, pair)
     server, state = build_server(settings, cluster, listener, store, backups, place)
     check_descriptors()
     listener.bind(endpoint)
     try:
-        began = time.monotonic()
-        gc.disable()  # a store is read faster, and what it makes has no cycles
-        server.load()
-        gc.enable()
-        spare_the_collector()
-        check_owner(state, settings, cluster)
-        log.info(
-            "serving",
-            extra={
-                "endpoint": endpoint,
-                "store": settings.store,
-                "map_epoch": cluster.epoch,
-                "messages": state.messages,
-                "loaded_s": round(time.monotonic() - began, 3),
-            },
-        )
+        load(server, state, settings, cluster)
         serve(server, place)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
@@ -123,6 +102,35 @@ def main(durable: OpenStore = SqliteStore) -> int:
     store.close()
     log.info("stopped")
     return 0
+
+
+def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair | None) -> Listener:
+    """Build the listener, not bound yet, and set the limit of open files. Raise `StartError`."""
+    if cluster.endpoint(settings.id).startswith("tcp://") and not pair:
+        log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
+    if pair:
+        lower_limit(MOST_STRANGERS)
+    else:
+        raise_limit(MOST_FILES)
+    return Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
+
+
+def load(server: Server, state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
+    """Load the store and check that its topics belong here. Raise `StartError` and `UnusableStoreError`."""
+    began = time.monotonic()
+    gc.disable()  # a store is read faster, and what it makes has no cycles
+    server.load()
+    gc.enable()
+    spare_the_collector()
+    check_owner(state, settings, cluster)
+    about = {
+        "endpoint": cluster.endpoint(settings.id),
+        "store": settings.store,
+        "map_epoch": cluster.epoch,
+        "messages": state.messages,
+        "loaded_s": round(time.monotonic() - began, 3),
+    }
+    log.info("serving", extra=about)
 
 
 def check_descriptors() -> None:
@@ -197,8 +205,9 @@ def build_server(
             log.warning("this broker has another endpoint or key in the description now: restart it")
         return newer
 
+    process = Process(read_end, reload_map, place.look)
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
-    server = Server(listener, dispatcher, store, clock, read_end, reload_map, backups, patience, place.look)
+    server = Server(listener, dispatcher, store, clock, process, backups, patience)
 
     def stop(*_: object) -> None:
         server.stop()

@@ -16,11 +16,11 @@ from typing import NamedTuple, Protocol
 stopwatch = time.monotonic_ns
 """Nanoseconds, to tell how long something took; nothing is decided by it but what is logged or counted."""
 
-HOLD = 5000
+HOLD_MS = 5000
 """Milliseconds that the system's clock must stand by a new date before it is believed."""
-TOLERANCE = 100
+TOLERANCE_MS = 100
 """Milliseconds by which two readings of a clock may differ that was not set: they are not taken at the same moment."""
-BEHIND = 1000
+BEHIND_MS = 1000
 """Milliseconds that a stored `Mark` may be older than what was stored last."""
 
 
@@ -96,7 +96,7 @@ class SystemClock:
         elif boot and boot == start.boot and boottime >= start.boottime:
             now = start.time + boottime - start.boottime
         else:  # on another machine, or after a boot: nothing but the date says how long that took
-            now = start.time + max(BEHIND, wall - start.shift - start.time)
+            now = start.time + max(BEHIND_MS, wall - start.shift - start.time)
         self._ahead = now - boottime
         """Milliseconds that `Now.time` is ahead of the time since the boot."""
 
@@ -115,10 +115,9 @@ class StepWatch:
     was a mistake. One that undoes the step before is believed at once.
     """
 
-    def __init__(self, hold: int = HOLD, tolerance: int = TOLERANCE) -> None:
-        """Both in milliseconds."""
-        self._hold = hold
-        self._tolerance = tolerance
+    def __init__(self, hold_ms: int = HOLD_MS, tolerance_ms: int = TOLERANCE_MS) -> None:
+        self._hold_ms = hold_ms
+        self._tolerance_ms = tolerance_ms
         self._before: int | None = None
         """The shift before the present one."""
         self._seen: int | None = None
@@ -135,13 +134,13 @@ class StepWatch:
             return shift
         if not self._same(seen, self._seen):
             self._seen, self._since = seen, now.time
-        if now.time - self._since < self._hold and not self._same(seen, self._before):
+        if now.time - self._since < self._hold_ms and not self._same(seen, self._before):
             return shift
         self._before, self._seen = shift, None
         return seen
 
     def _same(self, one: int, other: int | None) -> bool:
-        return other is not None and abs(one - other) <= self._tolerance
+        return other is not None and abs(one - other) <= self._tolerance_ms
 
 
 class Dates:

@@ -1,4 +1,4 @@
-"""Legal topic and user names (section 2 of `docs/http-api.md`).
+"""Legal topic and user names (`docs/http-api.md`).
 
 A name is bytes: valid UTF-8 of 1 to `limit` bytes without control characters, not `.` or `..`. It is compared
 byte for byte; nothing is folded, normalised, cut or replaced.

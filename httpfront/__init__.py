@@ -1,1 +1,1 @@
-"""The HTTP front: a strict request parser, connections, and the server loop that owns them."""
+"""The HTTP front: a loop, an HTTP server, the HTTP API, and the way to the brokers."""

@@ -49,8 +49,9 @@ def _where(settings: FrontSettings, port: int, ops_port: int) -> dict[str, objec
 
 
 def warn_of_open_access(settings: FrontSettings) -> None:
-    """Warn where a port beyond loopback needs no key: over plain HTTP, browsers do not say there which page a request
-    comes from.
+    """Warn where a port beyond loopback requires no key.
+
+    Over plain HTTP, browsers do not say there which page a request comes from.
     """
     beyond = sorted({host for host in (*settings.host, *settings.ops_host) if not is_loopback(host)})
     if beyond and not settings.api_keys_file:

@@ -1,7 +1,7 @@
-"""The bytes of bodies and answers that a front has under way: counted, bounded and shared out. No sockets here.
+"""The bytes of bodies and answers in flight in a front: counted, bounded and shared out. No sockets here.
 
-Whoever waits for their client (a body that arrives, an answer that is read) can be asked to give way; what waits for a
-broker cannot, so its answer's room is reserved before the broker is asked.
+A connection that waits for its client (to send a body, or to read an answer) can be evicted. One that waits for a
+broker cannot, so room for the answer is reserved before the broker is asked.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from common.errors import FanmailError
 from common.units import KIB
 
 SMALL = 64 * KIB
-"""Bytes of an answer that may begin while over half of the budget is used."""
+"""Bytes that may be reserved for one answer while over half of the budget is used."""
 FIRST = 16 * KIB
-"""Bytes that are reserved for one message of unknown size where many are asked for at a time."""
+"""Bytes reserved for one message of unknown size while more than 1/`LIGHT` of the budget is used."""
 LIGHT = 16
-"""While this part of the budget is used at the most, as much is reserved for one message as it may have."""
+"""While at most this part of the budget is used, the usual maximum is reserved for one message."""
 STALL_S = 1.0
-"""Seconds without progress after which a connection gives way to a message that is larger than that."""
+"""Seconds without progress after which a connection is evicted for a message of known size."""
 SHARE = 4
 """One API key holds at most this part of the budget, or one request."""
 UNBOUNDED = 2**62
@@ -28,25 +28,26 @@ UNBOUNDED = 2**62
 
 
 class Budget:
-    """Of one front, for all of its ports."""
+    """The bytes of one front, for all of its ports."""
 
     def __init__(self, limit: int, small: int = SMALL, clock: Callable[[], float] = time.monotonic) -> None:
-        """`limit` in bytes. `clock` gives monotonic seconds."""
+        """Set the `limit` in bytes. `clock` returns monotonic seconds."""
         self.limit = limit
         self.small = small
         self.clock = clock
         self.used = 0
         self.evicted = 0
-        """Connections that had to give way."""
+        """Connections evicted so far."""
         self.by_key: dict[str, int] = {}
-        """Bytes by the id of the API key; no key that holds nothing."""
+        """Bytes by id of the API key; keys that hold nothing are left out."""
         self.waiting: OrderedDict[Account, float] = OrderedDict()
-        """Who waits for their client and may be asked to give way, and the time of their last progress; the longest
-        without any first."""
+        """Connections that wait for their clients and may be evicted, with the time of their last progress;
+        the longest stalled first."""
 
     def make_room(self, wanted: int, most: int, asking: Account, stalled: float = 0.0) -> bool:
-        """Whether `wanted` more bytes fit below `most`, after others than `asking` have given way who have made no
-        progress for `stalled` seconds.
+        """Return whether `wanted` more bytes fit below `most`, after evicting others where needed.
+
+        Evicts connections other than `asking` that have made no progress for `stalled` seconds, longest first.
         """
         if self.used + wanted <= most:
             return True
@@ -63,12 +64,12 @@ class Budget:
 
 
 class Account:
-    """What one connection holds, and for whom."""
+    """What one connection holds, counted for its API key."""
 
     __slots__ = ("_budget", "_held", "_key", "_pipelined", "_reserved", "evict")
 
     def __init__(self, budget: Budget, evict: Callable[[], None]) -> None:
-        """`evict` drops what the connection holds for its client; it must not switch to another greenlet."""
+        """Set what evicts the connection. It drops what is held, and must not switch to another greenlet."""
         self._budget = budget
         self.evict = evict
         self._held = self._reserved = self._pipelined = 0
@@ -76,16 +77,16 @@ class Account:
 
     @property
     def bounded(self) -> bool:
-        """Whether there is a ceiling at all."""
+        """Whether the budget has a limit."""
         return self._budget.limit < UNBOUNDED
 
     @property
     def bytes(self) -> int:
-        """All of it."""
+        """Bytes held, reserved and pipelined."""
         return self._held + self._reserved + self._pipelined
 
     def belongs_to(self, key: str) -> None:
-        """From here on everything counts for this API key, "" for none."""
+        """Count everything for this API key from now on; "" for none."""
         if key != self._key:
             size = self.bytes
             self._count(-size)
@@ -93,25 +94,29 @@ class Account:
             self._count(size)
 
     def hold(self, size: int) -> None:
-        """The connection holds `size` bytes now, whether there is room or not."""
+        """Set the bytes that the connection holds, whether there is room or not."""
         if size != self._held:
             self._count(size - self._held)
             self._held = size
 
     def grow(self, size: int) -> None:
-        """The connection is to hold `size` bytes; others give way. Raises `front-busy` where there is no room."""
+        """Set the bytes that the connection holds, and evict others for them.
+
+        Raises `front-busy` where there is no room.
+        """
         more = size - self._held
         if more > 0:
             budget = self._budget
             if budget.used + more > budget.limit and not budget.make_room(more, budget.limit, self):
-                raise front_busy("as many bytes of bodies and answers as it may hold are under way")
+                raise front_busy("bodies and answers in flight have reached its memory limit")
             if self._key and more > self._left_of_key():
-                raise front_busy(f"the key {self._key} has as many bytes under way as one key may")
+                raise front_busy(f"the key {self._key} has reached its share of the memory")
         self.hold(size)
 
     def hold_pipelined(self, size: int) -> bool:
-        """Whether there is room for so many bytes that came behind a request, which are then counted. Their client can
-        send them again, so that is below half of the budget only.
+        """Count bytes that arrived behind a request; return False where there is no room for them.
+
+        The client can send them again, so they get room below half of the budget only.
         """
         if self._budget.used + size > self._budget.limit // 2:
             return False
@@ -120,17 +125,17 @@ class Account:
         return True
 
     def progress(self) -> None:
-        """The connection waits for its client, who has just done something."""
+        """Record that the client, for which the connection waits, has just made progress."""
         waiting = self._budget.waiting
         waiting[self] = self._budget.clock()
         waiting.move_to_end(self)
 
     def stop_waiting(self) -> None:
-        """The connection does not wait for its client any more."""
+        """Record that the connection does not wait for its client any more."""
         self._budget.waiting.pop(self, None)
 
     def reserve(self, most: int) -> int:
-        """Room for an answer of at most so many bytes, which is taken: returns how many there are.
+        """Reserve room for an answer of at most `most` bytes; return how many were reserved.
 
         While over half of the budget is used, these are at most `small`. Raises `front-busy` where there is none.
         """
@@ -139,13 +144,13 @@ class Account:
         if self._key:
             room = min(room, self._left_of_key())
         if room <= 0 or not budget.make_room(room, budget.limit, self):
-            raise front_busy("as many bytes of answers as it may hold are under way")
+            raise front_busy("answers in flight have reached its memory limit")
         self._count(room)
         self._reserved += room
         return room
 
     def reserve_one(self, usual: int) -> int:
-        """Room for one message, which has `usual` bytes at the most as a rule; else as `reserve`."""
+        """Reserve room for one message of usually at most `usual` bytes; otherwise as `reserve`."""
         budget = self._budget
         if budget.used + usual > budget.limit // LIGHT:
             usual = FIRST
@@ -156,26 +161,24 @@ class Account:
         return self.reserve(max(usual, FIRST))
 
     def reserve_exactly(self, size: int) -> int:
-        """Room for an answer of this size, as `reserve`; who has been stalled for a while gives way."""
+        """Reserve room for an answer of this size, as `reserve`; evicts stalled connections."""
         budget = self._budget
         alone = budget.used == self.bytes
         most = budget.limit if alone or size <= budget.small else budget.limit // 2
         if (self._key and size > self._left_of_key()) or not budget.make_room(size, most, self, STALL_S):
-            raise front_busy(f"the next message has {size} bytes, and there is no room for it just now")
+            raise front_busy(f"there is no room now for the next message of {size} bytes")
         self._count(size)
         self._reserved += size
         return size
 
     def release(self) -> None:
-        """Nothing is reserved any more."""
+        """Give back what is reserved."""
         if self._reserved:
             self._count(-self._reserved)
             self._reserved = 0
 
     def settle(self, size: int) -> None:
-        """An answer was made: nothing is reserved, and the connection holds so many bytes for its client. Where that
-        is more than there is room for, others give way.
-        """
+        """Hold an answer of this size in place of what is reserved, and evict others where that is too much."""
         self.release()
         self.hold(size)
         self.progress()
@@ -183,14 +186,14 @@ class Account:
             self._budget.make_room(0, self._budget.limit, self)
 
     def clear(self) -> None:
-        """The connection holds nothing."""
+        """Give back everything."""
         if self._held or self._reserved or self._pipelined:
             self._count(-self.bytes)
             self._held = self._reserved = self._pipelined = 0
         self.stop_waiting()
 
     def _left_of_key(self) -> int:
-        """Bytes that the key may still hold; a connection that is its only one may hold what any may."""
+        """Return the bytes that the key may still hold; its only connection may hold as much as any."""
         budget = self._budget
         of_others = budget.by_key.get(self._key, 0) - self.bytes
         return budget.limit if not of_others else budget.limit // SHARE - of_others - self.bytes
@@ -207,5 +210,5 @@ class Account:
 
 
 def front_busy(detail: str) -> FanmailError:
-    """Nothing was done: 503, and again in a moment."""
+    """Return the error for "nothing was done, try again shortly" (503)."""
     return FanmailError("front-busy", f"this front is busy: {detail}")

@@ -37,7 +37,7 @@ log = logging.getLogger("fanmail.front")
 
 
 class Front:
-    """Belongs to the thread that calls `run`."""
+    """The loop, the gateway and both ports. Belongs to the thread that calls `run`."""
 
     def __init__(self, settings: FrontSettings, name: str) -> None:
         """Listen on both ports at once. `name` is that of the process in the log. Raises `StartError`."""

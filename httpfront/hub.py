@@ -1,9 +1,8 @@
-"""The loop of a front: one thread, one epoll, and a greenlet for each request that is being worked on.
+"""The loop of a front: one thread, one epoll, one greenlet per request being worked on.
 
-A request that waits for a broker gives the loop back (`park`) and goes on when its answer is there
-(`resume`). Threads would do the same with two switches through the kernel and the interpreter lock each time:
-measured on two cores, 3,900 requests a second against 10,100 (docs/architecture.md). Whatever blocks in here
-blocks the whole front, so nothing may.
+A request that waits for a broker returns to the loop (`park`) and continues when its answer is there (`resume`).
+Threads would need two switches through the kernel and the interpreter lock each time: measured on two cores, 3,900
+requests per second against 10,100 (docs/architecture.md). Whatever blocks here blocks the whole front, so nothing may.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from greenlet import getcurrent, greenlet
 log = logging.getLogger("fanmail.front")
 
 MAX_IDLE = 256
-"""Greenlets that are kept for later."""
+"""Idle greenlets that are kept."""
 TURN_S = 0.1
-"""Seconds that the loop waits at the most."""
+"""Longest wait of the loop, in seconds."""
 
 
 class Worker(greenlet):
@@ -36,81 +35,82 @@ class Worker(greenlet):
 
 
 def yield_turn() -> None:
-    """Lets all others have their turn before the current greenlet goes on, where a hub runs it: in long work."""
+    """Park the current greenlet until the next turn, where a hub runs it. For long work."""
     hub = getattr(getcurrent(), "hub", None)
     if hub is not None:
         hub.yield_turn()
 
 
 class Hub:
-    """Everything belongs to the thread that calls `run`, but `wake`."""
+    """Belongs to the thread that calls `run`, except for `wake`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._spawned: deque[Callable[[], None]] = deque()
         self._waiting: deque[greenlet] = deque()
-        """Greenlets that go on in the next turn."""
+        """Greenlets to resume in the next turn."""
         self._resumed: deque[tuple[Any, object]] = deque()
-        """Who goes on at the end of the turn, and with what."""
+        """Greenlets to resume at the end of the turn, with their values."""
         self._turns: list[Callable[[], None]] = []
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
         self._idle: list[greenlet] = []
-        """Greenlets that have done their work and wait for more."""
+        """Greenlets without work."""
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, select.EPOLLIN, lambda _: _drain(self._wake_fd))
 
     def watch(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
-        """Calls `handler(events)` when epoll reports the descriptor. An event may be stale."""
+        """Call `handler(events)` when epoll reports the descriptor. An event may be stale."""
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
 
     def change(self, fd: int, events: int) -> None:
-        """Other events for a watched descriptor."""
+        """Set the events of a watched descriptor."""
         self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int) -> None:
-        """No more events, not even those of this turn."""
+        """Stop watching a descriptor; events of this turn are dropped too."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
     def spawn(self, work: Callable[[], None]) -> None:
-        """Runs `work` in a greenlet of its own, later in this turn."""
+        """Run `work` in a greenlet of its own, later in this turn."""
         self._spawned.append(work)
 
     def park(self) -> object:
-        """Gives the loop back; returns what `resume` is given. Only in a greenlet that `spawn` started."""
+        """Return to the loop, and return what `resume` is given. Only in a greenlet that `spawn` started."""
         hub = self._greenlet
         assert hub is not None
         assert getcurrent() is not hub, "parked outside of a request"
         return hub.switch()
 
     def resume(self, parked: Any, value: object) -> None:
-        """Lets a parked greenlet, or what stands for one, go on until it parks again or ends. Once for each time that
-        it parks.
+        """Run a parked greenlet, or what stands for one, until it parks again or ends.
+
+        At most once each time it parks.
         """
         parked.switch(value)
 
     def yield_turn(self) -> None:
-        """Parks until the next turn. Only in a greenlet that `spawn` started."""
+        """Park until the next turn. Only in a greenlet that `spawn` started."""
         self._waiting.append(getcurrent())
         self.park()
 
     def resume_later(self, parked: Any, value: object) -> None:
-        """The same at the end of this turn, for who is in a greenlet that does not park here."""
+        """Resume at the end of this turn. For callers in a greenlet that does not park here."""
         self._resumed.append((parked, value))
 
     def each_turn(self, work: Callable[[], None]) -> None:
-        """Calls `work` after every turn's events, before the loop waits again."""
+        """Call `work` after every turn's events, before the loop waits again."""
         self._turns.append(work)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
-        """Calls `work` about so often, `TURN_S` at the most precise below it."""
+        """Call `work` about every `seconds`, with a precision of `TURN_S`."""
         self._periodic.append(_Periodic(seconds, work))
 
     def take_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
-        """Calls a handler soon after its signal, in the loop and not in the middle of something."""
+        """Call a handler soon after its signal, from the loop."""
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         for number in handlers:
@@ -124,17 +124,17 @@ class Hub:
         self.watch(read_end, select.EPOLLIN, received)
 
     def wake(self) -> None:
-        """Ends the present wait. Any thread may call this."""
+        """End the present wait. Any thread may call this."""
         os.eventfd_write(self._wake_fd, 1)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Turns until `until()`; an exception of a handler is logged and the loop goes on."""
+        """Run until `until()` is true. What a handler raises is logged, and the loop goes on."""
         self._greenlet = getcurrent()
         while not until():
             self._run_due()
             ready = [(fd, events, self._handlers[fd]) for fd, events in self._wait()]
             for fd, events, handler in ready:
-                if self._handlers.get(fd) is handler:  # not closed, and given to another, in this turn
+                if self._handlers.get(fd) is handler:  # not closed and reused in this turn
                     _guarded(handler, events)
             self._run_spawned()
             self._run_waiting()
@@ -145,7 +145,7 @@ class Hub:
                 _guarded(work)
 
     def close(self) -> None:
-        """Lets go of the descriptors."""
+        """Close the descriptors of the loop."""
         self._epoll.close()
         os.close(self._wake_fd)
 
@@ -156,16 +156,16 @@ class Hub:
             return []
 
     def _run_spawned(self) -> None:
-        for _ in range(len(self._spawned)):  # what these spawn waits for the next turn
+        for _ in range(len(self._spawned)):  # what these spawn runs in the next turn
             worker = self._idle.pop() if self._idle else Worker(self)
             worker.switch(self._spawned.popleft())
 
     def _run_waiting(self) -> None:
-        for _ in range(len(self._waiting)):  # who gives way again waits for the next turn
+        for _ in range(len(self._waiting)):  # those that yield again run in the next turn
             self._waiting.popleft().switch()
 
     def _serve(self, work: Callable[[], None]) -> None:
-        """The life of a greenlet: one piece of work after another. A new one costs two calls of the kernel."""
+        """Work on one piece of work after another: starting a greenlet costs two system calls."""
         me = getcurrent()
         hub = me.parent
         assert hub is not None
@@ -186,7 +186,7 @@ class Hub:
 
 
 class _Periodic:
-    """Work that is due again and again."""
+    """Work that is due at intervals."""
 
     def __init__(self, seconds: float, work: Callable[[], None]) -> None:
         self.seconds = seconds
@@ -198,7 +198,7 @@ def _guarded(work: Callable[..., object], *arguments: object) -> None:
     try:
         work(*arguments)
     except Exception:
-        log.exception("the loop caught a failure")
+        log.exception("unhandled exception in the loop")
 
 
 def _drain(fd: int) -> None:

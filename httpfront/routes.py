@@ -1,7 +1,7 @@
 """Every call of both ports, once: its path, its method, and the right that it needs.
 
-The applications, the check of keys and the OpenAPI description are made from these tables. A deny rule counts for
-each right, and HEAD needs the right of GET.
+The applications, the check of keys and the OpenAPI description are made from these tables. HEAD needs the right of GET.
+OPTIONS needs no key where another method of its path needs none, else any key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def _read(right: str) -> dict[str, str]:
     return {"GET": right, "HEAD": right}
 
 
-INDEX, OPENAPI, LIVEZ, READYZ, METRICS_PAGE = "/", "/openapi.json", "/livez", "/readyz", "/metrics"
+INDEX, OPENAPI, LIVEZ, READYZ = "/", "/openapi.json", "/livez", "/readyz"
+FRONT_METRICS, BROKER_METRICS = "/metrics", "/metrics/brokers"
 PROBES = (LIVEZ, READYZ)
 
 TOPIC, SUBSCRIPTION, RECEIPT = "/{topic}", "/{topic}/{user}", "/{topic}/{user}/{receipt}"
@@ -56,7 +57,8 @@ OPERATIONS: Routes = {
     INDEX: _read(OPEN),
     LIVEZ: _read(OPEN),
     READYZ: _read(OPEN),
-    METRICS_PAGE: _read(METRICS),
+    FRONT_METRICS: _read(METRICS),
+    BROKER_METRICS: _read(METRICS),
     OPENAPI: _read(ADMIN),
     ALL_TOPICS: _read(ADMIN),
     ONE_TOPIC: {"PATCH": ADMIN, "DELETE": ADMIN, **_read(ADMIN)},
@@ -75,8 +77,9 @@ OPERATIONS: Routes = {
 
 
 def add_routes(app: falcon.App[falcon.Request, falcon.Response], routes: Routes, resources: dict[str, object]) -> None:
-    """Add every route of the table with its resource. Raises `ValueError` where a resource has no row or other methods
-    than its row, or a row has no resource.
+    """Add every route of the table with its resource.
+
+    Raises `ValueError` where a resource has no row or other methods than its row, or a row has no resource.
     """
     found = {template: set(map_http_methods(resource)) for template, resource in resources.items()}
     wanted = {template: set(methods) for template, methods in routes.items()}

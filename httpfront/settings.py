@@ -25,7 +25,7 @@ ADMIN_CONNECTIONS = 64
 ADMIN_BODY = 64 * KIB
 """Bytes of the largest body that the operations port takes."""
 OTHER_FILES, LEAST_FILES = 1024, 192
-"""Descriptors of a front beside twice its connections: as many as it takes, and the fewest that it can do with."""
+"""Descriptors of a front beside twice its connections: as many as it may need, and the fewest that it works with."""
 
 
 def map_loader(settings: FrontSettings, keys: KeyPair | None) -> Callable[[], ClusterMap | None]:
@@ -52,7 +52,7 @@ def map_loader(settings: FrontSettings, keys: KeyPair | None) -> Callable[[], Cl
 
 
 def host_names(settings: FrontSettings, listens: Sequence[str]) -> HostNames:
-    """Return the names by which the port on these addresses may be called."""
+    """Return the names that the port on these addresses accepts."""
     return HostNames(listens, settings.allowed_hosts, keys=bool(settings.api_keys_file))
 
 

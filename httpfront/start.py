@@ -22,13 +22,13 @@ from common.process.supervise import Child, Supervisor
 PROG = "start-fronts"
 DEFAULT_FRONTS = 4
 STOP_MARGIN_S = 4.0
-"""Seconds that a front has beyond its drain before it is killed."""
+"""Seconds after its drain until a front is killed."""
 
 log = logging.getLogger("fanmail.supervise")
 
 
 def positional(parser: Any) -> None:
-    """Adds N to the command line."""
+    """Add N to the command line."""
     parser.add_argument(
         "fronts",
         nargs="?",
@@ -40,7 +40,7 @@ def positional(parser: Any) -> None:
 
 
 def main() -> int:
-    """Runs the fronts until SIGTERM or SIGINT. Raises `StartError`."""
+    """Run the fronts until SIGTERM or SIGINT. Raises `StartError`."""
     die_with_parent()
     settings, arguments = config.load(FrontSettings, PROG, sys.argv[1:], positional)
     setup_logging(settings.log_format, settings.log_level, PROG)

@@ -18,14 +18,14 @@ from broker.dispatch.scheduled import DueWork
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
 from broker.errors import BrokenInvariantError, StoreError
-from broker.operations.context import Core
+from broker.operations.context import Core, lookup
 from broker.operations.control import CONTROL
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
 from common.clock import Now
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
-from common.protocol import ops, wire
+from common.protocol import ops, stats, wire
 from common.protocol.ops import OPS, Op
 from common.protocol.wire import BrokerState, Request, RequestFrame, WireError
 
@@ -125,7 +125,7 @@ class Dispatcher:
         return arrived
 
     def _refuse(self, error: WireError) -> Arrived:
-        self.counters["errors.wire"] += 1
+        self.counters[stats.REJECTED("wire")] += 1
         log.warning("message not understood", extra={"reason": str(error), "answered": len(error.ids)})
         return Arrived([Outgoing(wire.pack_error(each, "bad-request", str(error))) for each in error.ids])
 
@@ -154,15 +154,15 @@ class Dispatcher:
                 self.waiters.cancel(request.topic, request.user, peer_id, result.id)
                 result = _NOTHING
         except FanmailError as error:
-            self.counters[f"errors.{error.code}"] += 1
+            self.counters[stats.REJECTED(error.code)] += 1
             return Outgoing(wire.pack_error(request.id, error.code, error.detail, error.fields), None, of)
         except WireError as error:
-            self.counters["errors.wire"] += 1
+            self.counters[stats.REJECTED("wire")] += 1
             return Outgoing(wire.pack_error(request.id, "bad-request", str(error)), None, of)
         except StoreError:
             raise  # the state may be half-way: nobody is answered
         except Exception as error:
-            self.counters["errors.internal"] += 1
+            self.counters[stats.REJECTED("internal")] += 1
             self.request_log.failed(request)
             if self.core.changed:
                 raise BrokenInvariantError(f"{Op(request.op).name} failed after a change of state") from error
@@ -180,9 +180,9 @@ class Dispatcher:
             holder = result.runs[0] if len(result.runs) == 1 else _NO_BODY
             count = sum(run.count for run in result.runs)
             again = sum(run.count for run in result.runs if run.attempt > 1)
-        self.counters["delivered"] += count
+        self.counters[stats.DELIVERED] += count
         if again:
-            self.counters["redelivered"] += again
+            self.counters[stats.REDELIVERED] += again
         if len(holder.body) < wire.LARGE_BODY:
             return Outgoing(wire.pack_reply(request.id, result), None, request.request_id)
         large, holder.body = holder.body, b""
@@ -233,16 +233,14 @@ class Dispatcher:
             self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:
-        topic = self.core.state.topics.get(name)
-        subscription = topic.subscriptions.get(user) if topic else None
-        return topic.pending(subscription) if topic and subscription else None
+        box = lookup(self.core, name, user)
+        return None if box is None else box.topic.pending(box.subscription)
 
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
         """A parked request of this user is answered: the idle clock starts now."""
-        topic = self.core.state.topics.get(name)
-        subscription = topic.subscriptions.get(user) if topic else None
-        if subscription is not None and subscription.ledger is not None:
-            subscription.ledger.last_call = now.mono
+        box = lookup(self.core, name, user)
+        if box is not None and box.subscription.ledger is not None:
+            box.subscription.ledger.last_call = now.mono
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
         """Whether a request may be executed at all; what is refused here provably was not."""
@@ -265,10 +263,10 @@ class Dispatcher:
         if isinstance(args, ops.Ping):
             me = self.identity
             if (args.cluster, args.broker) != (me.cluster, me.broker):
-                self.counters["errors.wrong-peer"] += 1
+                self.counters[stats.REJECTED("wrong-peer")] += 1
             return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows())
         return _NOTHING
 
     def stats(self, now: Now) -> dict[str, int]:
         """Gauges of the state and all counters. Nothing is counted anew for it."""
-        return gauges(self.core, self.traffic, now) | {"waiters": self.waiters.count} | dict(self.counters)
+        return gauges(self.core, self.traffic, self.waiters.count, now) | dict(self.counters)

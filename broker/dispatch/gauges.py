@@ -1,4 +1,4 @@
-"""What a broker says of itself in numbers. All are kept up as things happen: nothing is counted anew for an answer."""
+"""The gauges of a broker. All are kept up to date as things happen: nothing is scanned for an answer."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from broker.dispatch.traffic import Traffic
 from broker.operations.context import Core
 from broker.state.ages import oldest_age
 from common.clock import Now
+from common.protocol import stats
 
 
-def gauges(core: Core, traffic: Traffic, now: Now) -> dict[str, int]:
-    """By the name that they have in the answer to STATS."""
+def gauges(core: Core, traffic: Traffic, waiters: int, now: Now) -> dict[str, int]:
+    """Return the gauges of `common/protocol/stats.py` by name; `waiters` is the number of parked WAITs."""
     state = core.state
     return {
-        "topics": len(state.topics),
-        "subscriptions": state.subscriptions,
-        "messages": state.messages,
-        "content_bytes": state.content_bytes,
-        "memory_bytes": state.memory,
-        "memory_limit_bytes": core.limits.memory,
-        "answer_bytes": traffic.answers,
-        "answer_limit_bytes": traffic.most_answers,
-        "leases": state.ledgers.open_leases,
-        "dead_letters": state.ledgers.dead_letters,
-        "dead_bytes": state.ledgers.dead_bytes,
-        "delayed": len(state.delayed),
-        "delayed_bytes": state.delayed.weight,
-        "held_bytes": state.ledgers.held.total,
-        "idempotency_keys": len(state.keys),
-        "refusing": int(core.paused),
-        "most_looks": core.most_looks,
-        "oldest_age_ms": oldest_age(state.garbage.seconds, now.time),
+        stats.TOPICS: len(state.topics),
+        stats.SUBSCRIPTIONS: state.subscriptions,
+        stats.MESSAGES: state.messages,
+        stats.CONTENT_BYTES: state.content_bytes,
+        stats.MEMORY_BYTES: state.memory,
+        stats.MEMORY_LIMIT_BYTES: core.limits.memory,
+        stats.ANSWER_BYTES: traffic.answers,
+        stats.ANSWER_LIMIT_BYTES: traffic.most_answers,
+        stats.LEASES: state.ledgers.open_leases,
+        stats.DEAD_LETTERS: state.ledgers.dead_letters,
+        stats.DEAD_BYTES: state.ledgers.dead_bytes,
+        stats.DELAYED: len(state.delayed),
+        stats.DELAYED_BYTES: state.delayed.weight,
+        stats.HELD_BYTES: state.ledgers.held.total,
+        stats.IDEMPOTENCY_KEYS: len(state.keys),
+        stats.WAITERS: waiters,
+        stats.PAUSED: int(core.paused),
+        stats.MOST_LOOKS: core.most_looks,
+        stats.OLDEST_AGE_MS: oldest_age(state.garbage.seconds, now.time),
     }

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from itertools import islice
 
 from broker.dispatch.waiters import Waiters
-from broker.operations.context import Core, Mailbox
+from broker.operations.context import Core, Mailbox, lookup
 from broker.operations.leasing import forget_lost, hand_back
 from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
 from broker.state.topic import Topic
 from common.clock import Now, StepWatch
+from common.protocol import stats
 
 log = logging.getLogger("fanmail.broker")
 
@@ -92,11 +93,9 @@ class DueWork:
             self._core.emit(CalendarSet(steps))
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
-        name, user = key
-        topic = self._core.state.topics.get(name)
-        subscription = topic.subscriptions.get(user) if topic else None
-        if topic is not None and subscription is not None and subscription.ledger is not None:
-            work(Mailbox(self._core, topic, user, subscription), now)
+        box = lookup(self._core, *key)
+        if box is not None and box.subscription.ledger is not None:
+            work(box, now)
 
     def _leases_due(self, box: Mailbox, now: Now) -> None:
         ledger = box.subscription.ledger
@@ -108,7 +107,7 @@ class DueWork:
         if due:
             forget_lost(box)
             due = [seq for seq in due if seq in held]
-            self._core.counters["leases.expired"] += sum(held[seq].until > 0 for seq in due)
+            self._core.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
             if due:
                 hand_back(box, due, 0, now)
             if ledger.leases.open < leased:
@@ -125,7 +124,7 @@ class DueWork:
         if ends > now.mono:
             self._core.state.idle_due.set((box.topic.name, box.user), ends)
             return
-        self._core.counters["subscriptions.expired"] += 1
+        self._core.counters[stats.SUBSCRIPTIONS_EXPIRED] += 1
         self._core.end_subscription(box.topic, box.user)
         self._waiters.ended(box.topic.name, box.user)
 

@@ -10,7 +10,7 @@ from broker.operations.context import Core
 from broker.records import DelayEnded, PublishDelayed
 from common.clock import Now
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 
@@ -57,7 +57,7 @@ def clear_delayed(core: Core, request: Request, args: ops.ClearDelayed, now: Now
 
 
 def _remove(core: Core, waiting: PublishDelayed) -> int:
-    core.counters["dropped.removed"] += waiting.payload.count
+    core.counters[stats.DROPPED("removed")] += waiting.payload.count
     core.emit(DelayEnded(waiting.number))
     return waiting.payload.count
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from itertools import islice
 
 from broker.operations.admin_topics import user_row
-from broker.operations.context import Core, Mailbox, peek
+from broker.operations.context import Core, Mailbox, find
 from broker.operations.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
 from broker.state.leases import Held
 from common.clock import Now
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 
 def describe_user(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.UserRow:
     """How the subscription stands."""
-    box = peek(core, request)
+    box = find(core, request)
     return user_row(box.topic, box.user, box.subscription, now)
 
 
@@ -24,7 +24,7 @@ def peek_messages(core: Core, request: Request, args: ops.Peek, now: Now) -> ops
     """What the user has not done: first what was handed out under a lease, then what never was. Takes nothing. Looks at
     no more than the turn allows.
     """
-    box = peek(core, request)
+    box = find(core, request)
     found = _held(box, args.max)
     room = args.max_bytes
     shown: list[ops.Peeked] = []
@@ -40,20 +40,20 @@ def purge(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Coun
     """All messages of the user are let go of, the leased ones too; dead letters stay. What the topic has let go of
     already is not counted with them.
     """
-    box = peek(core, request)
+    box = find(core, request)
     topic, ledger = box.topic, box.subscription.ledger
     if ledger is not None and ledger.leases.open:
         ledger.last_call = now.mono  # the idle clock stood still
     forget_lost(box)
     held = tuple(ledger.leases.held) if ledger else ()
     start = max(box.subscription.position, topic.head_seq)
-    core.counters["skipped.lost"] += start - box.subscription.position
+    core.counters[stats.SKIPPED_LOST] += start - box.subscription.position
     count = topic.next_seq - start + len(held)
     if held:
         box.emit(Finished, held)
     if box.subscription.position != topic.next_seq:
         box.emit(SubscriptionSet, topic.next_seq)
-    core.counters["dropped.purged"] += count
+    core.counters[stats.DROPPED("purged")] += count
     return ops.Counted(count)
 
 

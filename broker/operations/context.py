@@ -19,7 +19,7 @@ from broker.state.topic import Topic
 from broker.thresholds import Thresholds
 from common.clock import Now
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
@@ -101,7 +101,7 @@ class Core:
 
     def set_aside(self, message: str, count: int, reason: str) -> None:
         """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
-        self.counters["dropped.damaged"] += count
+        self.counters[stats.DROPPED("damaged")] += count
         about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
@@ -116,7 +116,7 @@ class Core:
         """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
         counted already.
         """
-        self.counters[f"dropped.{reason}"] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
+        self.counters[stats.DROPPED(reason)] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:
@@ -139,18 +139,26 @@ class Mailbox(Struct, gc=False):
         self.core.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
 
 
-def find(core: Core, request: Request, now: Now) -> Mailbox:
-    """The subscription of a request; its idle clock starts anew. Raises `no-subscription`."""
-    box = peek(core, request)
-    if box.subscription.ledger is not None:
-        box.subscription.ledger.last_call = now.mono
+def lookup(core: Core, topic_name: bytes, user: bytes) -> Mailbox | None:
+    """Return a user's subscription to a topic, None where there is none."""
+    topic = core.state.topics.get(topic_name)
+    if topic is None:
+        return None
+    subscription = topic.subscriptions.get(user)
+    return None if subscription is None else Mailbox(core, topic, user, subscription)
+
+
+def find(core: Core, request: Request) -> Mailbox:
+    """Return the subscription that a request names; its idle clock goes on. Raise `no-subscription` (404)."""
+    box = lookup(core, request.topic, request.user)
+    if box is None:
+        raise FanmailError("no-subscription", "this user has no subscription to this topic")
     return box
 
 
-def peek(core: Core, request: Request) -> Mailbox:
-    """The subscription of a request, whose idle clock goes on. Raises `no-subscription`."""
-    topic = core.state.topics.get(request.topic)
-    subscription = topic.subscriptions.get(request.user) if topic else None
-    if topic is None or subscription is None:
-        raise FanmailError("no-subscription", "this user has no subscription to this topic")
-    return Mailbox(core, topic, request.user, subscription)
+def touch(core: Core, request: Request, now: Now) -> Mailbox:
+    """Return the subscription that a request names and restart its idle clock. Raise `no-subscription` (404)."""
+    box = find(core, request)
+    if box.subscription.ledger is not None:
+        box.subscription.ledger.last_call = now.mono
+    return box

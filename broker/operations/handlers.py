@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
-from broker.operations.context import Core, Mailbox, find
+from broker.operations.context import Core, Mailbox, touch
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from broker.state.ledger import LEDGER_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
@@ -35,19 +35,19 @@ def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops
             topic = core.state.topics[request.topic]
         core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
         core.reserve(len(request.user))
-    _set(find(core, request, now), args, now)
+    _set(touch(core, request, now), args, now)
     return ops.Subscribed(created)
 
 
 def configure(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
     """Sets the settings that are named, and leaves the others."""
-    _set(find(core, request, now), args, now)
+    _set(touch(core, request, now), args, now)
     return ops.Nothing()
 
 
 def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """Lets go of the user's unread messages; the topic ends with its last subscription."""
-    box = find(core, request, now)
+    box = touch(core, request, now)
     core.end_subscription(box.topic, request.user)
     return ops.Nothing()
 

@@ -10,11 +10,11 @@ from broker.operations.limits import on_disk
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Letter, Returned, SubscriptionSet
 from broker.state.leases import Leases
 from broker.state.piece import frame
-from broker.state.runs import cut_runs
+from broker.state.runs import Budget, cut_runs, join_runs
 from common.clock import Now
-from common.protocol import ops
+from common.protocol import ops, stats
 
-RETRY = 1_000_000
+RETRY_US = 1_000_000
 """Microseconds until a message is buried again for which the disk had no room."""
 
 
@@ -40,9 +40,9 @@ def next_position(box: Mailbox, now: Now) -> int:
     found = box.topic.next_unexpired(start, now.time)
     if found != start:
         damaged = box.topic.damaged_between(start, found)
-        box.core.counters["skipped.damaged"] += damaged
-        box.core.counters["skipped.ttl"] += found - start - damaged
-    box.core.counters["skipped.lost"] += start - position
+        box.core.counters[stats.SKIPPED_DAMAGED] += damaged
+        box.core.counters[stats.SKIPPED_TTL] += found - start - damaged
+    box.core.counters[stats.SKIPPED_LOST] += start - position
     if found != position:
         box.emit(SubscriptionSet, found)
     return found
@@ -57,23 +57,18 @@ def take_returned(box: Mailbox, now: Now) -> ops.Message | None:
     return _message(box, held, 1)
 
 
-def take_many_returned(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
-    """The same for several; with `one_run` such whose numbers follow one another, with the same kept headers."""
+def take_many_returned(box: Mailbox, budget: Budget, now: Now) -> list[ops.Run]:
+    """Take several of them, and spend the budget; in one run only such whose numbers follow one another."""
     runs: list[ops.Run] = []
-    room = meta = args.max_bytes
-    while len(runs) < args.max and (held := next_returned(box, now)) is not None:
+    while budget.messages > 0 and (held := next_returned(box, now)) is not None:
         run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
-        each = 0 if args.one_run else len(run.headers)
         apart = runs and (run.first != runs[-1].first + 1 or run.headers != runs[0].headers)
-        if runs and (len(run.body) > room or each > meta or (args.one_run and apart)):
+        if runs and (not budget.allows(run) or (budget.one_run and apart)):
             break
         box.emit(Finished, (held.seq,))
         runs.append(run)
-        room, meta = room - len(run.body), meta - each
-    if args.one_run and len(runs) > 1:
-        first = runs[0]
-        return [ops.Run(first.first, len(runs), first.time, first.headers, b"".join(run.body for run in runs))]
-    return runs
+        budget.spend(run)
+    return [join_runs(runs)] if budget.one_run and len(runs) > 1 else runs
 
 
 def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
@@ -96,34 +91,35 @@ def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
 
 
 def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
-    """Hands out several, those that were handed out before first. Raises as `lease_next`."""
-    until = now.mono + args.lease
+    """Hand out several, those that were handed out before first. Raise as `lease_next`."""
+    until, budget = now.mono + args.lease, Budget(args.max, args.max_bytes, args.max_bytes)
     runs: list[ops.Run] = []
-    room = meta = args.max_bytes
-    while len(runs) < args.max and (held := next_returned(box, now)) is not None:
-        body = frame(held.body)
-        if runs and (len(body) > room or len(held.headers) > meta or not room_left(box)):
+    while budget.messages > 0 and (held := next_returned(box, now)) is not None:
+        run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body), held.attempt + 1)
+        if runs and (not budget.allows(run) or not room_left(box)):
             return runs
         check_room(box)
-        box.emit(Leased, held.seq, 1, held.attempt + 1, until)
-        runs.append(ops.Run(held.seq, 1, held.time, held.headers, body, held.attempt + 1))
-        room, meta = room - len(body), meta - len(held.headers)
-    if len(runs) == args.max:
-        return runs
+        box.emit(Leased, held.seq, 1, run.attempt, until)
+        runs.append(run)
+        budget.spend(run)
+    return runs + _lease_many_fresh(box, budget, until, now, required=not runs) if budget.messages > 0 else runs
+
+
+def _lease_many_fresh(box: Mailbox, budget: Budget, until: int, now: Now, *, required: bool) -> list[ops.Run]:
+    """Lease messages that were never handed out. Raise `too-many-leases` (429) only where one is `required`."""
     while (position := next_position(box, now)) < box.topic.next_seq:
-        left = room_left(box, position)
-        if not left and not runs:
+        if required:
             check_room(box, position)
-        if not left:
+        budget.messages = min(budget.messages, room_left(box, position))
+        if not budget.messages:
             break
-        most = min(left, args.max - len(runs))
-        fresh = cut_runs(box.topic, position, most, room, now.time, box.core.whole, one_always=not runs, meta=meta)
+        fresh = cut_runs(box.topic, position, budget, now.time, box.core.whole, required=required)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
-            return runs + fresh
+            return fresh
         if not box.topic.piece(position).damaged:
             break
-    return runs
+    return []
 
 
 def first_returned(box: Mailbox, now: Now) -> int | None:
@@ -147,7 +143,7 @@ def forget_lost(box: Mailbox) -> None:
     leases = _leases(box)
     lost = leases.below(box.topic.head_seq) if leases else ()
     if lost:
-        box.core.counters["skipped.lost"] += len(lost)
+        box.core.counters[stats.SKIPPED_LOST] += len(lost)
         box.emit(Finished, lost)
 
 
@@ -185,7 +181,7 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
 def _pass_over(box: Mailbox, leases: Leases, seq: int) -> None:
     """A message that is held will not be handed out again: its time is up, or it is damaged."""
     damaged = leases.held[seq].letter is None and box.topic.piece(seq).damaged
-    box.core.counters["skipped.damaged" if damaged else "skipped.ttl"] += 1
+    box.core.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
     box.emit(Finished, (seq,))
 
 
@@ -248,10 +244,10 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
         return
     size = len(held.headers) + len(held.body)
     if on_disk(size) > core.room:
-        box.emit(Returned, (seq,), now.mono + RETRY)
+        box.emit(Returned, (seq,), now.mono + RETRY_US)
         return
     core.reserve(size)
-    core.counters["dead.letters"] += 1
+    core.counters[stats.DEAD_LETTERED] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     dead, limits = ledger.dead, core.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
@@ -264,5 +260,5 @@ def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:
     """Of a user's dead letters."""
     ledger = core.state.topics[topic].subscriptions[user].ledger
     assert ledger is not None
-    core.counters["dropped.dead"] += 1
+    core.counters[stats.DROPPED("dead")] += 1
     core.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))

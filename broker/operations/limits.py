@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from broker.state.state import State
 from broker.state.topic_settings import TopicSettings
+from common.config import BrokerSettings
 from common.errors import FanmailError
 from common.shares import room
-from common.units import MIB
 
-SECOND = 1_000_000
+SECOND_US = 1_000_000
 ROW_BYTES = 1024
 """What a row takes on the disk beside its content, and in the log in front of it: a guess on the safe side."""
 
@@ -33,25 +33,25 @@ class Limits(NamedTuple):
     """Stored content bytes of one topic, likewise."""
     memory: int
     """Estimated bytes of the whole broker."""
-    leases: int = 1000
+    leases: int = BrokerSettings.max_leases
     """Open leases of one user."""
-    lease_window: int = 10_000
+    lease_window: int = BrokerSettings.lease_window
     """How far beyond the oldest message that is not done others are leased to one user."""
-    dead: int = 1000
+    dead: int = BrokerSettings.max_dead
     """Dead letters of one user; the oldest are dropped for new ones."""
-    dead_bytes: int = 64 * MIB
+    dead_bytes: int = BrokerSettings.max_dead_bytes
     """Their content, likewise."""
-    delayed: int = 100_000
+    delayed: int = BrokerSettings.max_delayed
     """Delayed publishes."""
-    keys: int = 100_000
+    keys: int = BrokerSettings.max_keys
     """Idempotency keys of one topic; the oldest are forgotten for new ones."""
-    key_bytes: int = 64 * MIB
+    key_bytes: int = BrokerSettings.max_key_bytes
     """Memory of all idempotency keys; the topic with most gives way."""
-    key_ttl: int = 600 * SECOND
+    key_ttl: int = round(BrokerSettings.key_ttl * SECOND_US)
     """Microseconds that a key is remembered."""
-    topic_share: int = 25
+    topic_share: int = BrokerSettings.topic_share
     """Percent that one topic may take of what other topics leave of the leases and delayed publishes of a broker."""
-    subscription_share: int = 50
+    subscription_share: int = BrokerSettings.subscription_share
     """The same of the subscriptions."""
 
     @property

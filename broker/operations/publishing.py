@@ -10,10 +10,10 @@ from broker.state.piece import MESSAGE_COST, offsets_fit
 from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import ops, stats
 from common.protocol.wire import Request
 
-RETRY = 1000
+RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again whose topic is at its ceiling, or the disk at its reserve."""
 
 
@@ -32,7 +32,7 @@ def publish(core: Core, request: Request, args: ops.Publish, now: Now) -> ops.Pu
     if args.delay > 0:
         return _delay(core, request, args, now)
     if topic is None:
-        core.counters["dropped.no-subscribers"] += args.count
+        core.counters[stats.DROPPED("no-subscribers")] += args.count
         return ops.Published(subscribers=0, epoch="", seq=0)
     payload = Payload(args.headers, args.body, args.count, args.offsets)
     size = payload.size
@@ -53,18 +53,18 @@ def publish_delayed(core: Core, number: int, now: Now) -> bool:
     count, size = waiting.payload.count, waiting.payload.size
     if topic is not None:
         if count > topic.settings.max_messages or size > topic.settings.max_bytes:
-            core.counters["dropped.too-large"] += count  # its ceiling was higher when it was accepted
+            core.counters[stats.DROPPED("too-large")] += count  # its ceiling was higher when it was accepted
             core.emit(DelayEnded(number))
             return True
         try:
             core.check_storage(size)
             _make_room(core, topic, size, count)
         except FanmailError:
-            core.state.delayed.due.set(number, now.time + RETRY)
+            core.state.delayed.due.set(number, now.time + RETRY_MS)
             return False
     core.emit(DelayEnded(number))
     if topic is None:
-        core.counters["delayed.unwanted"] += count
+        core.counters[stats.DELAYED_UNWANTED] += count
         return True
     _store(core, topic, waiting.payload, waiting.ttl, now)
     return True
@@ -87,7 +87,7 @@ def _store(core: Core, topic: Topic, payload: Payload, ttl: int, now: Now) -> No
     expires = now.time + ttl if ttl > 0 else 0
     core.emit(MessageStored(topic.name, topic.next_seq, now.time, payload, expires, core.state.last_piece + 1))
     core.reserve(payload.size)
-    core.counters["published"] += payload.count
+    core.counters[stats.PUBLISHED] += payload.count
 
 
 def _make_room(core: Core, topic: Topic, size: int, count: int, memory: int = 0) -> None:
@@ -137,7 +137,7 @@ def _known(core: Core, topic: bytes, args: ops.Publish, now: Now) -> Remembered 
         return None
     if known.digest != args.digest:
         raise FanmailError("key-reused", "this Idempotency-Key was used for another request to this topic")
-    core.counters["publishes.replayed"] += 1
+    core.counters[stats.REPLAYED] += 1
     return known
 
 
@@ -147,10 +147,10 @@ def _remember(core: Core, topic: bytes, args: ops.Publish, published: ops.Publis
     if keys.get(topic, args.key) is not None:
         core.emit(KeyForgotten(topic, args.key))
     if keys.count(topic) >= limits.keys:
-        core.counters["keys.forgotten"] += 1
+        core.counters[stats.KEYS_FORGOTTEN] += 1
         core.emit(KeyForgotten(topic, keys.oldest_of(topic)))
     while len(keys) and keys.weight + _key_cost(topic, args) > limits.key_bytes:
-        core.counters["keys.forgotten"] += 1
+        core.counters[stats.KEYS_FORGOTTEN] += 1
         heaviest = keys.heaviest()
         core.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))
     core.emit(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from broker.operations import leasing
-from broker.operations.context import Core, Mailbox, find, peek
+from broker.operations.context import Core, Mailbox, find, touch
 from broker.operations.fitting import check_fits
 from broker.records import SubscriptionSet
-from broker.state.runs import cut_runs
+from broker.state.runs import Budget, cut_runs
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops
@@ -15,7 +15,7 @@ from common.protocol.wire import Request
 
 def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
     """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
-    box = find(core, request, now)
+    box = touch(core, request, now)
     if args.room:
         check_fits(box, args, now)
     if args.lease > 0:
@@ -48,25 +48,22 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
 
 def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
     """The user's next messages together, None where none waits; as with `take` for each."""
-    box = find(core, request, now)
+    box = touch(core, request, now)
     if args.max < 1:
         return None
     if args.room:
         check_fits(box, args, now)
     runs: list[ops.Run] = []
-    most, room, meta = args.max, args.max_bytes, args.max_bytes
     if args.lease > 0:
         runs = leasing.lease_many(box, args, now)
     else:
+        budget = Budget(args.max, args.max_bytes, args.max_bytes, args.one_run)
         if args.after:
             _confirm(box, args, now)
         elif box.subscription.ledger is not None:
-            runs = leasing.take_many_returned(box, args, now)
-            most -= sum(run.count for run in runs)
-            room -= sum(len(run.body) for run in runs)
-            meta -= sum(len(run.headers) for run in runs)
-        if not runs or (most > 0 and not args.one_run and not box.subscription.returned):
-            runs += _fresh(box, args, most, (room, meta), not runs, now)
+            runs = leasing.take_many_returned(box, budget, now)
+        if not runs or (budget.messages > 0 and not args.one_run and not box.subscription.returned):
+            runs += _fresh(box, budget, now, required=not runs, take=not args.after)
     if not runs:
         return None
     return ops.Batch(box.topic.epoch, _left(box, runs, args), runs)
@@ -74,7 +71,7 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
 
 def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
     """How the subscription stands; takes nothing."""
-    box = peek(core, request)
+    box = find(core, request)
     topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
     fresh = topic.next_unexpired(subscription.position, now.time)
     pending = topic.pending(subscription)
@@ -87,36 +84,31 @@ def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Statu
 
 def wait(core: Core, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
     """The subscription exists: the request may be parked."""
-    find(core, request, now)
+    touch(core, request, now)
     return args
 
 
 def cancel(core: Core, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
     """The subscription exists: there may be a parked request."""
-    find(core, request, now)
+    touch(core, request, now)
     return args
 
 
 def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """The client of a woken waiter has gone: the wake goes to the next one."""
-    find(core, request, now)
+    touch(core, request, now)
     return ops.Nothing()
 
 
-def _fresh(
-    box: Mailbox, args: ops.Fetch, most: int, left: tuple[int, int], one_always: bool, now: Now
-) -> list[ops.Run]:
-    """Messages that were never handed out; taken, but with `after`. `left`: bytes for frames and for kept headers."""
-    topic, whole = box.topic, box.core.whole
-    room, meta = left
+def _fresh(box: Mailbox, budget: Budget, now: Now, *, required: bool, take: bool) -> list[ops.Run]:
+    """Return messages that were never handed out, one at least where `required`; with `take` the position advances."""
+    topic = box.topic
     runs: list[ops.Run] = []
     while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
-        runs = cut_runs(
-            topic, position, most, room, now.time, whole, one_run=args.one_run, one_always=one_always, meta=meta
-        )
+        runs = cut_runs(topic, position, budget, now.time, box.core.whole, required=required)
         if not topic.piece(position).damaged:
             break
-    if runs and not args.after:
+    if runs and take:
         box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
     return runs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.operations.context import Core, Mailbox, find
+from broker.operations.context import Core, Mailbox, touch
 from broker.operations.lease_room import check_room, fitting
 from broker.operations.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
@@ -17,7 +17,7 @@ LOST = "lease-lost"
 
 def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Finished:
     """The messages of the receipts are done, those of good receipts; what is done already stays so."""
-    box = find(core, request, now)
+    box = touch(core, request, now)
     forget_lost(box)
     held: dict[int, None] = {}
     dead: dict[int, None] = {}
@@ -43,7 +43,7 @@ def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Noth
     """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400), and
     `too-many-leases` (429) where it had ended.
     """
-    box = find(core, request, now)
+    box = touch(core, request, now)
     forget_lost(box)
     seq = args.receipt.seq
     code = _judge(box, args.receipt)
@@ -63,7 +63,7 @@ def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Noth
 
 def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
     """Some of the user's dead letters; takes nothing."""
-    box = find(core, request, now)
+    box = touch(core, request, now)
     ledger = box.subscription.ledger
     letters, there = ledger.dead.behind(args.after, max(0, args.max)) if ledger else ([], 0)
     shown: list[ops.DeadLetter] = []
@@ -81,7 +81,7 @@ def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> op
     """The dead letters of the user wait again, but for those whose ttl is over: nobody would be handed them. As many as
     its topic may hold, the longest dead first. Raises `too-many-leases` (429) where none may.
     """
-    box = find(core, request, now)
+    box = touch(core, request, now)
     seqs = fitting(box, _dead(box, now))
     if seqs:
         box.emit(DeadReturned, seqs)
@@ -91,7 +91,7 @@ def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> op
 
 def clear_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
     """The user's dead list is empty."""
-    box = find(core, request, now)
+    box = touch(core, request, now)
     seqs = _dead(box)
     if seqs:
         box.emit(DeadEnded, seqs)

@@ -1,25 +1,25 @@
-"""How long commits and syncs take, counted in buckets under the names that `common/protocol/stats.py` gives them."""
+"""The durations of commits and syncs, counted in the buckets of `common/protocol/stats.py`."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
 
-from common.protocol.stats import TIME_BOUNDS, bucket
+from common.protocol.stats import COMMITS, SYNCS, TIME_BOUNDS_US, StatHistogram
 
-_NAMES = {kind: [*(bucket(kind, bound) for bound in TIME_BOUNDS), ""] for kind in ("commit", "sync")}
-
-
-def count_commit(counters: Counter[str], micros: int, synced: int | None) -> None:
-    """One commit that took so many microseconds; so many of them it waited for the disk, None where there is none."""
-    _count(counters, "commit", micros)
-    if synced is not None:
-        _count(counters, "sync", synced)
+_BUCKETS = {each: [*map(each.bucket, TIME_BOUNDS_US), ""] for each in (COMMITS, SYNCS)}
 
 
-def _count(counters: Counter[str], kind: str, micros: int) -> None:
-    counters[f"{kind}s"] += 1
-    counters[f"{kind}_us"] += micros
-    name = _NAMES[kind][bisect_left(TIME_BOUNDS, micros)]
-    if name:
-        counters[name] += 1
+def count_commit(counters: Counter[str], took_us: int, synced_us: int | None) -> None:
+    """Count one commit, of which `synced_us` were spent waiting for the disk; None for a store without one."""
+    _count(counters, COMMITS, took_us)
+    if synced_us is not None:
+        _count(counters, SYNCS, synced_us)
+
+
+def _count(counters: Counter[str], histogram: StatHistogram, took_us: int) -> None:
+    counters[histogram.number] += 1
+    counters[histogram.total_us] += took_us
+    bucket = _BUCKETS[histogram][bisect_left(TIME_BOUNDS_US, took_us)]
+    if bucket:
+        counters[bucket] += 1

@@ -24,6 +24,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from common.errors import StartError
 from common.process.descriptors import free_descriptors
+from common.protocol import stats
 
 log = logging.getLogger("fanmail.broker")
 
@@ -172,7 +173,7 @@ class Door:
             except OSError:
                 return
             self._refused += 1
-            self._counters["refused.descriptors"] += 1
+            self._counters[stats.REFUSED("descriptors")] += 1
 
     def _hear(self) -> None:
         """Counts who has come and gone at each socket."""

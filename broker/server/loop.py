@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import zmq
 
@@ -15,14 +16,14 @@ from broker.records import Record
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
-from broker.server.peers import Peers
+from broker.server.outbox import Outbox
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
 from common.cluster.slots import ClusterMap
 from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
-from common.protocol import wire
+from common.protocol import stats
 from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
@@ -30,12 +31,23 @@ log = logging.getLogger("fanmail.broker")
 BURST = 256
 """Messages taken in before they are answered: enough to share a commit, few enough not to let a front wait."""
 BURST_BYTES = 32 * 1024 * 1024
-TICK = 500
+TICK_MS = 500
 """Milliseconds between two looks at housekeeping when nothing happens."""
-RECLAIM_TICK = 100
+RECLAIM_TICK_MS = 100
 """The same while the store has much space to reclaim."""
-BLOCKED_TICK = 5
+BLOCKED_TICK_MS = 5
 """The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
+
+
+class Process(NamedTuple):
+    """What the process around the loop gives it."""
+
+    wake_fd: int
+    """Becomes readable when a signal has arrived."""
+    reload_map: Callable[[], ClusterMap | None]
+    """Reads the cluster description again; None where it cannot be used."""
+    look_around: Callable[[], object] = lambda: None
+    """Called every half second; what it raises ends `run`."""
 
 
 class Server:
@@ -47,41 +59,33 @@ class Server:
         dispatcher: Dispatcher,
         store: Store,
         clock: Clock,
-        wake_fd: int,
-        reload_map: Callable[[], ClusterMap | None],
+        process: Process,
         backups: BackupJobs | None = None,
         goodbye_timeout: float = 0.0,
-        look_around: Callable[[], object] = lambda: None,
     ) -> None:
-        """`wake_fd` becomes readable when a signal arrives; `reload_map` reads the description again; `backups` makes
-        copies of the store; a stopping broker waits `goodbye_timeout` seconds for its fronts to say goodbye;
-        `look_around` is called every half second, and what it raises ends `run`.
+        """`backups` makes copies of the store. A stopping broker waits `goodbye_timeout` seconds for its fronts to say
+        goodbye.
         """
         self._listener = listener
-        self._socket = listener.socket
-        self._goodbye_timeout = goodbye_timeout
         self._dispatcher = dispatcher
         self._store = store
         self._clock = clock
-        self._reload_map = reload_map
-        self._look_around = look_around
+        self._process = process
         self._backups = backups
+        self._goodbye_timeout = goodbye_timeout
         self._log = dispatcher.request_log
-        self._traffic = dispatcher.traffic
-        self._peers = Peers(self._log.dropped, self._traffic)
-        self._stopping = False
-        self._reloading = False
-        self._drain_ends = 0
-        self._next_housekeeping = 0
-        self._tick = TICK
+        self._outbox = Outbox(listener.socket, dispatcher, clock)
+        self._stopping = self._reloading = False
+        self._drain_ends = self._next_housekeeping = 0
+        """Microseconds of the monotonic clock."""
+        self._tick_ms = TICK_MS
         self._refused_epoch = 0
         self._committing = 0
         """Microseconds in this turn of the loop."""
         self._begun: list[int] = []
         """When the messages of this turn were begun, and when the last was done."""
-        self._wake_fd = wake_fd
         self._poller = zmq.Poller()
-        for source in (*listener.sockets, wake_fd):
+        for source in (*listener.sockets, process.wake_fd):
             self._poller.register(source, zmq.POLLIN)
 
     def stop(self) -> None:
@@ -101,7 +105,7 @@ class Server:
                 self._wait()
                 burst = self._receive()
             self._work(burst)
-            self._retry_blocked()
+            self._outbox.retry_blocked()
             self._housekeeping()
 
     def load(self) -> None:
@@ -116,19 +120,19 @@ class Server:
 
     def _look_while_loading(self) -> bool:
         self._answer(self._receive())
-        self._retry_blocked()
+        self._outbox.retry_blocked()
         return not self._stopping
 
     def _wait(self) -> None:
         for source, _ in self._poller.poll(self._patience()):
-            if source == self._wake_fd:
-                drain_fd(self._wake_fd)
+            if source == self._process.wake_fd:
+                drain_fd(self._process.wake_fd)
 
     def _patience(self) -> int:
         """Milliseconds that the loop may wait."""
         if self._backups is not None and self._backups.busy:
             return 0
-        most = BLOCKED_TICK if self._peers.any_blocked else self._tick
+        most = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
         wait = self._dispatcher.patience(self._clock.now())
         return most if wait is None else max(0, min(most, math.ceil(wait)))
 
@@ -179,7 +183,7 @@ class Server:
             now = self._clock.now()
             self._begun.append(now.mono)
             arrived = self._dispatcher.handle(frames, now, peer_id, spill)
-            self._peers.heard(peer_id, now.mono, arrived.goodbye)
+            self._outbox.peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
             size += sum(len(each.body) for each in arrived.replies if each.body is not None)
             if size > self._dispatcher.core.thresholds.spilled_bytes:
@@ -197,7 +201,7 @@ class Server:
         if records:
             self._commit(records)
         for peer_id, outgoing in replies.items():
-            self._reply(peer_id, outgoing)
+            self._outbox.reply(peer_id, outgoing)
         replies.clear()
 
     def _commit(self, records: list[Record]) -> None:
@@ -208,43 +212,6 @@ class Server:
         count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
         self._dispatcher.core.state.contents.shrink()
 
-    def _reply(self, peer_id: bytes, outgoing: list[Outgoing]) -> None:
-        for group in wire.group_messages(outgoing):
-            packed, body = [each.packed for each in group], group[0].body
-            head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
-            self._send(peer_id, [head] if body is None else [head, body], group)
-
-    def _head(self, packed: list[bytes], sent: int) -> bytes:
-        it = self._dispatcher
-        clock = self._clock.now().mono
-        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.ownership.map.epoch, packed, sent)
-
-    def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
-        """Sends, or queues behind what the peer has not taken yet; drops are counted, never silent."""
-        if not self._peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):
-            return
-        if not self._peers.keep(peer_id, frames, [each.request_id for each in replies]):
-            self._dispatcher.counters["replies.dropped"] += 1
-
-    def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
-        """False where the peer would have to be waited for; a peer that is gone counts as sent, and as dropped."""
-        try:
-            self._socket.send_multipart([peer_id, *frames], zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
-            self._log.dropped(each.request_id for each in replies)
-            self._dispatcher.counters["replies.dropped"] += self._peers.forget(peer_id) or 1
-        return True
-
-    def _retry_blocked(self) -> None:
-        for peer_id in self._peers.blocked():
-            while self._peers.is_blocked(peer_id) and self._try_send(peer_id, self._peers.first_waiting(peer_id)):
-                if self._peers.is_blocked(peer_id):
-                    self._peers.sent_first(peer_id)
-
     def _housekeeping(self) -> None:
         now = self._clock.now()
         if self._stopping and self._dispatcher.state is not BrokerState.DRAINING:
@@ -254,14 +221,13 @@ class Server:
             self._read_description()
         if now.mono < self._next_housekeeping:
             return
-        self._tick = RECLAIM_TICK if self._store.reclaim() else TICK
-        self._next_housekeeping = now.mono + self._tick * 1000
-        self._look_around()
+        self._tick_ms = RECLAIM_TICK_MS if self._store.reclaim() else TICK_MS
+        self._next_housekeeping = now.mono + self._tick_ms * 1000
+        self._process.look_around()
         if self._backups is not None:
             self._backups.expire(now.mono)
-        self._dispatcher.counters["replies.dropped"] += self._peers.forget_silent(now.mono)
-        self._dispatcher.counters["log.dropped"] = dropped_lines()
-        self._log.report_dropped(self._dispatcher.counters["replies.dropped"])
+        self._outbox.forget_silent(now.mono)
+        self._dispatcher.counters[stats.LOG_LINES_DROPPED] = dropped_lines()
         self._listener.report(now.mono)
         ownership = self._dispatcher.ownership
         if ownership.newest_seen > max(ownership.map.epoch, self._refused_epoch):
@@ -270,7 +236,7 @@ class Server:
 
     def _read_description(self) -> None:
         """Who may connect is taken as it stands there, the map of topics only with a greater epoch."""
-        newer = self._reload_map()
+        newer = self._process.reload_map()
         if newer is None:
             return
         self._listener.admit(newer.fronts)
@@ -282,11 +248,10 @@ class Server:
         """From here on nothing is executed; every front is told, and says goodbye after its last request."""
         self._dispatcher.state = BrokerState.DRAINING
         self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
-        for peer_id in self._peers.expected():
-            self._send(peer_id, [self._head([], self._traffic.sent(peer_id, 0))])
+        self._outbox.announce()
 
     def _finished(self) -> bool:
         if self._dispatcher.state is not BrokerState.DRAINING:
             return False
-        heard_all = not self._peers.expected() and not self._peers.any_blocked
+        heard_all = not self._outbox.peers.expected() and not self._outbox.peers.any_blocked
         return heard_all or self._clock.now().mono >= self._drain_ends

@@ -15,6 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from common.keys.curve import KeyPair
+from common.protocol import stats
 
 log = logging.getLogger("fanmail.broker")
 
@@ -75,7 +76,7 @@ class Gate:
                 return True
         except zmq.ZMQError:  # no such property: it came past the handshake
             pass
-        self._counters["refused.removed"] += 1
+        self._counters[stats.REFUSED("removed")] += 1
         return False
 
     def turn(self) -> None:
@@ -120,7 +121,7 @@ class Gate:
         return [VERSION, request_id, b"400", b"not admitted", b"", b""]
 
     def _refuse(self, why: str, address: str = "") -> None:
-        self._counters[f"refused.{why}"] += 1
+        self._counters[stats.REFUSED(why)] += 1
         self._refused += 1
         if address and len(self._addresses) < MOST_ADDRESSES:
             self._addresses[address] = None

@@ -8,7 +8,7 @@ until it is collected.
 
 from __future__ import annotations
 
-SECOND = 1000
+SECOND_MS = 1000
 """Milliseconds: what was published within one counts as equally old."""
 
 Seconds = dict[int, int]
@@ -18,4 +18,4 @@ Seconds = dict[int, int]
 def oldest_age(seconds: Seconds, now: int) -> int:
     """Milliseconds since the second of the oldest piece began, 0 where there is none; `now` is of the broker's time."""
     first = next(iter(seconds), None)
-    return 0 if first is None else max(0, now - first * SECOND)
+    return 0 if first is None else max(0, now - first * SECOND_MS)

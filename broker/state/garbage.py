@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from broker.records import PiecesFreed, Record
-from broker.state.ages import SECOND, Seconds
+from broker.state.ages import SECOND_MS, Seconds
 from broker.state.blocks import Block
 from broker.state.bodies import Contents
 from broker.state.idempotency import TopicKeys
@@ -80,7 +80,7 @@ class Garbage:
                 self._blocks.popleft()
             self.pieces -= 1
             self.bytes -= piece.size
-            second = piece.time // SECOND
+            second = piece.time // SECOND_MS
             self.seconds[second] -= 1
             if not self.seconds[second]:
                 del self.seconds[second]

@@ -1,4 +1,4 @@
-"""The messages of one user that were handed out under a lease and are not done (section 5 of `docs/http-api.md`).
+"""The messages of one user that were handed out under a lease and are not done (`docs/http-api.md`).
 
 leased   --its time is up, or given back-->  waiting    to be handed out again, before newer messages
 leased   --given back with a delay-->        delayed    the same, but not before its time

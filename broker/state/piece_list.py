@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 
 from broker.records import Payload
-from broker.state.ages import SECOND
+from broker.state.ages import SECOND_MS
 from broker.state.blocks import Block
 from broker.state.garbage import Garbage
 from broker.state.piece import DAMAGED, MESSAGE_COST, Piece
@@ -159,7 +159,7 @@ class PieceList:
             self.tail_readers = 0
         if expires:
             self.ttls += 1
-        seconds, second = self.seconds, time // SECOND
+        seconds, second = self.seconds, time // SECOND_MS
         seconds[second] = seconds.get(second, 0) + 1
         self.bytes += piece.size
         self.pieces_stored += 1
@@ -267,7 +267,7 @@ class PieceList:
                 ttls += 1
                 if piece.damaged:
                     block.damaged -= piece.count
-            second = piece.time // SECOND
+            second = piece.time // SECOND_MS
             left = seconds[second] - 1
             if left:
                 seconds[second] = left

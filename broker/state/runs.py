@@ -1,57 +1,80 @@
-"""Cuts runs of messages out of a topic's log. On the batch path there is no Python work for each message."""
+"""Cuts runs of messages out of a topic's log. A batch takes no Python work per message."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
 
 from broker.state.piece import Piece
 from broker.state.topic import Topic
 from common.protocol import ops
 
 
+class Budget(Struct):
+    """What one answer may still hold. Bytes may become negative: the first message is always handed out."""
+
+    messages: int
+    body_bytes: int
+    """Of frames."""
+    header_bytes: int
+    """Of kept headers, which count with every message."""
+    one_run: bool = False
+    """All messages go in one run; their kept headers are the same and do not count."""
+
+    def allows(self, run: ops.Run) -> bool:
+        """Return whether a run of one message fits."""
+        return len(run.body) <= self.body_bytes and (self.one_run or len(run.headers) <= self.header_bytes)
+
+    def spend(self, run: ops.Run) -> None:
+        """Count a run of one message that goes into the answer."""
+        self.messages -= 1
+        self.body_bytes -= len(run.body)
+        self.header_bytes -= 0 if self.one_run else len(run.headers)
+
+
 def cut_runs(
     topic: Topic,
     position: int,
-    most: int,
-    room: int,
-    now: int,
+    budget: Budget,
+    now_ms: int,
     whole: Callable[[Topic, Piece], Piece | None],
     *,
-    one_run: bool = False,
-    one_always: bool = True,
-    meta: int | None = None,
+    required: bool = True,
 ) -> list[ops.Run]:
-    """At most `most` messages from `position` on, which must not have expired at `now`, within `room` bytes of
-    frames, and where all in one run is not asked for `meta` bytes of kept headers; with `one_always` one at least.
-    Their numbers are consecutive: it stops where something has expired.
+    """Return the messages from `position` on, which must not have expired at `now_ms`, and spend the budget.
 
-    `whole` gives a piece with its content, None for one that is damaged: it stops there. A run for each piece, or with
-    `one_run` all in one, which ends where the kept headers change.
+    There is one run per piece, or one in all; where `required`, at least one message, whatever its size. The sequence
+    numbers are consecutive: it ends before the first piece that has expired, and before one that is damaged, for which
+    `whole` returns None instead of the piece with its content.
     """
     runs: list[ops.Run] = []
-    bodies: list[bytes] = []
-    left, meta = most, room if meta is None else meta
+    one_run, left, room, meta = budget.one_run, budget.messages, budget.body_bytes, budget.header_bytes
     for piece in topic.pieces(position):
-        if piece.expires and piece.expires <= now and runs:
+        if piece.expires and piece.expires <= now_ms and runs:
             break
         found = whole(topic, piece)
         if found is None or (runs and one_run and found.headers != runs[0].headers):
             break
         seq = max(position, piece.first)
         each = 0 if one_run else len(found.headers)
-        may = min(left, max(1, meta // each)) if each else left
-        if (each > meta or room < 0) and (runs or not one_always):
+        optional = runs or not required
+        if optional and (each > meta or room < 0):
             break
-        body, count = found.frames(seq, may, room)
-        if len(body) > room and (runs or not one_always):
+        most = min(left, max(1, meta // each)) if each else left
+        body, count = found.frames(seq, most, room)
+        if optional and len(body) > room:
             break
-        meta -= each * count
         runs.append(ops.Run(seq, count, piece.time, found.headers, body))
-        bodies.append(body)
-        left, room = left - count, room - len(body)
+        left, room, meta = left - count, room - len(body), meta - each * count
         if left <= 0 or room <= 0 or seq + count < piece.end:
             break
-    if one_run and len(runs) > 1:
-        first = runs[0]
-        return [ops.Run(first.first, most - left, first.time, first.headers, b"".join(bodies))]
-    return runs
+    budget.messages, budget.body_bytes, budget.header_bytes = left, room, meta
+    return [join_runs(runs)] if one_run and len(runs) > 1 else runs
+
+
+def join_runs(runs: Sequence[ops.Run]) -> ops.Run:
+    """Return one run of several whose numbers are consecutive and whose kept headers are the same."""
+    first = runs[0]
+    count = sum(run.count for run in runs)
+    return ops.Run(first.first, count, first.time, first.headers, b"".join(run.body for run in runs))

@@ -16,8 +16,7 @@ from broker.state.bodies import Contents
 from broker.state.delayed import Delayed
 from broker.state.garbage import Garbage
 from broker.state.idempotency import Keys, Remembered
-from broker.state.ledger import Ledger, LedgerTotals
-from broker.state.ledger_changes import LEDGER_CHANGES
+from broker.state.ledger import LEDGER_CHANGES, Ledger, LedgerTotals
 from broker.state.name_index import Index
 from broker.state.piece import MESSAGE_COST
 from broker.state.subscription import Subscription

@@ -16,7 +16,7 @@ from common.process.environment import SUPERVISOR
 HOLDER_BYTES = 20
 """The first line of a lock file: the id of the process, blanks, and how it stands."""
 _SERVING, _STOPPING = b" \n", b"\t\n"
-POLL = 0.05
+POLL_S = 0.05
 """Seconds between two looks at a lock that is waited for."""
 
 log = logging.getLogger("fanmail.start")
@@ -79,7 +79,7 @@ def await_lock(path: str | Path, patience: float) -> None:
                 if not said:
                     log.info("waiting for a process that is stopping", extra={"lock": str(path), "pid": holder.strip()})
                     said = True
-                pause(POLL)
+                pause(POLL_S)
                 continue
         return
 

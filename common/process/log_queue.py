@@ -24,13 +24,13 @@ MAX_LINES, MAX_BYTES = 50_000, 8 * 1024 * 1024
 """What may wait. Lines that `write_later` takes may use half of it, so that they leave room for all others."""
 LATER_BYTES = 512
 """What a line that is not rendered yet is taken for."""
-GATHER = 0.25
+GATHER_S = 0.25
 """Seconds for which such lines are gathered, so that the loop is not interrupted for each of them."""
 CHUNK = 64 * 1024
 """Bytes of one write."""
-RETRY = 0.5
+RETRY_S = 0.5
 """Seconds until the next write to a descriptor that takes nothing just now."""
-PATIENCE = 2.0
+PATIENCE_S = 2.0
 """Seconds that the end of the process waits for a reader that takes nothing."""
 
 log = logging.getLogger("fanmail.log")
@@ -103,7 +103,7 @@ class LogQueue(io.TextIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
 
-    def close_within(self, patience: float = PATIENCE) -> None:
+    def close_within(self, patience: float = PATIENCE_S) -> None:
         """Writes what waits and ends the thread. Gives up after `patience` seconds in which nothing was taken."""
         if self._begun:
             self.write("\n")
@@ -136,7 +136,7 @@ class LogQueue(io.TextIOBase):
         while not self._closing:
             if not self._bell.get():
                 with suppress(Empty):
-                    self._bell.get(timeout=GATHER)
+                    self._bell.get(timeout=GATHER_S)
             self._rung = self._rung_softly = False
             self._write_all()
         self._write_all()
@@ -186,7 +186,7 @@ class LogQueue(io.TextIOBase):
     def _await_room(self) -> None:
         poller = select.poll()
         poller.register(self._descriptor, select.POLLOUT)
-        poller.poll(RETRY * 1000)
+        poller.poll(RETRY_S * 1000)
 
 
 def queue_standard_error() -> LogQueue:

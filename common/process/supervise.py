@@ -22,13 +22,13 @@ from common.process.environment import NOTIFY_SOCKET, READY_FD, SUPERVISOR
 from common.process.locks import LostLockError
 from common.process.readiness import announce_ready, announce_stopping, on_hangup
 
-FIRST_DELAY, MOST_DELAY = 0.2, 5.0
+FIRST_DELAY_S, MAX_DELAY_S = 0.2, 5.0
 """Seconds before a child that died is started again: the first time, and the most after doubling."""
-STEADY = 10.0
+STEADY_S = 10.0
 """Seconds after which a child counts as running well: the delay begins anew."""
-REPEAT = 0.5
+REPEAT_S = 0.5
 """Seconds in which a second SIGTERM or SIGINT is the same request: timeout(1) and process groups send two."""
-LOOK_EVERY = 1.0
+LOOK_EVERY_S = 1.0
 """Seconds."""
 UNUSABLE = 2
 """Exit code of a child that cannot start at all: a bad setting, a port in use."""
@@ -50,7 +50,7 @@ class Backoff:
 
     def after(self, uptime: float) -> float:
         """Seconds to wait after a run of `uptime` seconds."""
-        self.delay = FIRST_DELAY if not self.delay or uptime >= STEADY else min(self.delay * 2, MOST_DELAY)
+        self.delay = FIRST_DELAY_S if not self.delay or uptime >= STEADY_S else min(self.delay * 2, MAX_DELAY_S)
         return self.delay
 
 
@@ -159,7 +159,7 @@ class Supervisor:
     def _asked_to_stop(self) -> None:
         if self._stopped_at is None:
             self._stop(0)
-        elif self._now() - self._stopped_at > REPEAT:
+        elif self._now() - self._stopped_at > REPEAT_S:
             self._log.warning("asked again to stop: killing what still runs")
             self._send(signal.SIGKILL, self._slots)
 
@@ -202,7 +202,7 @@ class Supervisor:
                 self._send(signal.SIGKILL, [slot])
 
     def _look(self, now: float) -> None:
-        self._look_at = now + LOOK_EVERY
+        self._look_at = now + LOOK_EVERY_S
         try:
             if self._look_around and self._stopped_at is None:
                 self._look_around()

@@ -11,7 +11,7 @@ from httpfront.admin.brokers import BrokersResource, ConfigResource, PauseResour
 from httpfront.admin.dashboard import DashboardResource
 from httpfront.admin.delayed import DelayedOneResource, DelayedResource, DelayedTopicsResource
 from httpfront.admin.front_metrics import FrontMetrics
-from httpfront.admin.metrics import MetricsResource
+from httpfront.admin.metrics import BrokerMetricsResource, MetricsResource
 from httpfront.admin.router import AdminRouter
 from httpfront.admin.subscriptions import MessagesResource, UserResource, UsersResource
 from httpfront.admin.topics import TopicAdminResource, TopicsResource
@@ -46,7 +46,8 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.LIVEZ: LiveResource(),
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),
-        routes.METRICS_PAGE: MetricsResource(gateway, parts.polls, front.metrics, front.connections, front.budget),
+        routes.FRONT_METRICS: MetricsResource(gateway, parts.polls, front.metrics, front.connections, front.budget),
+        routes.BROKER_METRICS: BrokerMetricsResource(gateway),
         routes.ALL_TOPICS: TopicsResource(gateway),
         routes.ONE_TOPIC: TopicAdminResource(gateway),
         routes.TOPIC_DELAYED: DelayedResource(gateway),

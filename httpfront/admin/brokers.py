@@ -11,7 +11,7 @@ from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.version import VERSION
-from httpfront.admin.metrics import SCRAPE_TIMEOUT, broker_stats
+from httpfront.admin.metrics import SCRAPE_TIMEOUT_S, broker_stats
 from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
@@ -29,7 +29,7 @@ class BrokersResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Each with its gauges and counters (`stats`), empty where it does not answer."""
         read_parameters(req, {})
-        stats = broker_stats(self._gateway, SCRAPE_TIMEOUT)
+        stats = broker_stats(self._gateway, SCRAPE_TIMEOUT_S)
         slots = self._gateway.slots()
         render(
             resp,

@@ -1,29 +1,27 @@
-"""What a front counts of itself, and the whole of `/metrics`.
+"""The front's own metrics.
 
 The hot path is `FrontMetrics.record`: plain numbers in dictionaries, in the loop's one thread, without the locks of
-prometheus_client's own counters; they become metrics when they are asked for.
+prometheus_client's own counters; they become metrics when they are scraped.
 """
 
 from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.registry import Collector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from common.process.log_queue import dropped_lines
 from common.version import VERSION
+from httpfront.admin import metric_table
+from httpfront.admin.exposition import cumulative
 from httpfront.budget import Budget
 from httpfront.environ import NO_ROUTE
+from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency buckets, seconds. Long polls are answered when there is something, or at their end."""
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -60,29 +58,19 @@ class FrontMetrics:
         times.total += duration
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of the requests."""
-        requests = CounterMetricFamily(
-            "fanmail_http_requests", "Requests that were answered.", labels=("route", "method", "code")
-        )
+        """Return the metrics of the requests and of the log."""
+        requests = metric_table.REQUESTS()
         for (route, method, status), count in self._requests.items():
             requests.add_metric((route or NO_ROUTE, method, str(status)), count)
-        yield requests
-        seconds = HistogramMetricFamily(
-            "fanmail_http_request_duration_seconds",
-            "From the whole request's arrival to the answer; long polls with the time they waited.",
-            labels=("route",),
-        )
+        durations = metric_table.DURATIONS()
         for route, times in _merged(self._times).items():
-            seconds.add_metric((route,), cumulative(BOUNDS, times.counts), times.total)
-        yield seconds
-        refused = CounterMetricFamily(
-            "fanmail_http_unauthorized", "Requests without a key in force (401).", labels=("reason",)
-        )
+            durations.add_metric((route,), cumulative(BOUNDS, times.counts), times.total)
+        unauthorized = metric_table.UNAUTHORIZED()
         for reason, count in self._refused.items():
-            refused.add_metric((reason,), count)
-        yield refused
-        text = "Lines of this front's log that nobody took in time."
-        yield CounterMetricFamily("fanmail_log_lines_dropped", text, dropped_lines())
+            unauthorized.add_metric((reason,), count)
+        log_lines = metric_table.LOG_LINES_DROPPED()
+        log_lines.add_metric((), dropped_lines())
+        yield from (requests, durations, unauthorized, log_lines)
 
     def _first(self, answer: tuple[str, str, int]) -> None:
         route, method, status = answer
@@ -112,53 +100,41 @@ def _merged(times: dict[str, Times]) -> dict[str, Times]:
     return by_label
 
 
-def cumulative(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
-    """The buckets of a histogram as Prometheus has them: each counts what is at most its bound."""
-    labels = [*(repr(float(bound)) for bound in bounds), "+Inf"]
-    return list(zip(labels, map(float, accumulate(counts)), strict=True))
-
-
-def gauge(name: str, text: str, value: float) -> Metric:
-    """A gauge without labels."""
-    return GaugeMetricFamily(name, text, value)
+def port_metrics(connections: int, waiters: int) -> Iterator[Metric]:
+    """Return the metrics of the public port: open connections, and long polls that wait."""
+    yield _single(metric_table.CONNECTIONS(), connections)
+    yield _single(metric_table.WAITERS(), waiters)
 
 
 def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
-    """What a front has under way. `brokers` has the bytes of bodies and of room for answers of each."""
-    yield gauge("fanmail_front_buffer_bytes", "Bodies and answers under way, and room for answers.", budget.used)
-    yield gauge("fanmail_front_buffer_limit_bytes", "What the setting buffer_memory allows.", budget.limit)
-    evicted = CounterMetricFamily("fanmail_front_connections_given_way", "Connections that made room for others.")
-    evicted.add_metric((), budget.evicted)
-    yield evicted
-    under_way = GaugeMetricFamily(
-        "fanmail_front_broker_bytes", "Bodies under way to a broker, and room for its answers.", labels=("broker", "of")
-    )
+    """Return the metrics of bytes under way. `brokers` has those of bodies, and of room for answers, by broker."""
+    yield _single(metric_table.BUFFER_BYTES(), budget.used)
+    yield _single(metric_table.BUFFER_LIMIT_BYTES(), budget.limit)
+    yield _single(metric_table.GIVEN_WAY(), budget.evicted)
+    under_way = metric_table.BROKER_BYTES()
     for broker, (bodies, answers) in brokers.items():
         under_way.add_metric((broker, "bodies"), bodies)
         under_way.add_metric((broker, "answers"), answers)
     yield under_way
 
 
-class Exposition(Collector):
-    """The parts of one scrape."""
-
-    def __init__(self, *parts: Callable[[], Iterable[Metric]]) -> None:
-        self._parts = (*parts, _build_info, _process.collect)
-
-    def collect(self) -> Iterator[Metric]:
-        """All metrics, each family once."""
-        for part in self._parts:
-            yield from part()
-
-    def render(self) -> bytes:
-        """The text of `/metrics`."""
-        return generate_latest(self)
+def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:
+    """Return what this front knows of its connections to brokers. No broker is asked."""
+    up, round_trip = metric_table.BROKER_UP(), metric_table.ROUND_TRIP()
+    for status in statuses:
+        up.add_metric((status.broker,), float(status.up))
+        if status.up and status.round_trip is not None:
+            round_trip.add_metric((status.broker,), status.round_trip)
+    yield from (up, round_trip)
 
 
-_process = ProcessCollector(registry=None)
-
-
-def _build_info() -> Iterator[Metric]:
-    info = GaugeMetricFamily("fanmail_build_info", "Always 1; which version runs.", labels=("version", "python"))
+def build_info() -> Iterator[Metric]:
+    """Return the version of this front and of its Python."""
+    info = metric_table.BUILD_INFO()
     info.add_metric((VERSION, platform.python_version()), 1)
     yield info
+
+
+def _single(family: GaugeMetricFamily | CounterMetricFamily, value: float) -> Metric:
+    family.add_metric((), value)
+    return family

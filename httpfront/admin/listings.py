@@ -11,7 +11,7 @@ from common.errors import FanmailError
 from common.protocol.ops import Op
 from httpfront.gateway.gateway import Gateway
 
-TIMEOUT = 2.0
+TIMEOUT_S = 2.0
 """Seconds that a broker has for its part of a listing."""
 
 Page = tuple[list[Any], bytes, bool]
@@ -26,14 +26,14 @@ def pages_of(
     """A page of each of these brokers, or of every one, and who gave none. With `whole` what a turn's allowance has cut
     short is asked for.
     """
-    answers = gateway.ask_all(op, ask(after, limit), TIMEOUT, brokers)
+    answers = gateway.ask_all(op, ask(after, limit), TIMEOUT_S, brokers)
     missing = sorted(broker for broker, each in answers.items() if isinstance(each, FanmailError))
     pages: dict[str, Page] = {}
     for broker, each in answers.items():
         if broker not in missing:
             rows, last, done = each.rows, each.last, each.done
             while whole and not done and len(rows) < limit:
-                more = gateway.ask_all(op, ask(last, limit - len(rows)), TIMEOUT, [broker])[broker]
+                more = gateway.ask_all(op, ask(last, limit - len(rows)), TIMEOUT_S, [broker])[broker]
                 if isinstance(more, FanmailError):
                     raise more
                 rows, last, done = rows + more.rows, more.last, more.done

@@ -11,7 +11,7 @@ from common.errors import FanmailError
 from common.names import parse_name
 from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.formats.paths import SERVER, raw_path
-from httpfront.routing import Found, Methods, Route, whole_server
+from httpfront.middleware.routing import Found, Methods, Route, whole_server
 
 
 class AdminRouter:

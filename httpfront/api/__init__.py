@@ -1,1 +1,1 @@
-"""The public port: the HTTP API, a file per resource."""
+"""The public port: the HTTP API, one module per resource."""

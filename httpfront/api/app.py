@@ -16,7 +16,7 @@ from httpfront.middleware.stack import App, new_app
 
 
 def create_app(parts: AppParts, hosts: HostNames | None = None) -> App:
-    """Return the WSGI application of the public port. `hosts` are the names by which it may be called, any for None."""
+    """Return the WSGI application of the public port. `hosts` are the names that it accepts, any for None."""
     app = new_app(ShapeRouter(parts.max_name), hosts, parts.auth_for(routes.PUBLIC))
     gateway, limits = parts.gateway, parts.limits
     resources = {

@@ -1,4 +1,4 @@
-"""`/<topic>/<user>/dead`: the messages that were leased too often without being acknowledged."""
+"""`/<topic>/<user>/dead`: messages that were leased too often without being acknowledged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING = ops.Nothing()
 
 
 class DeadResource:
-    """One user's dead letters."""
+    """The dead letters of one user."""
 
     def __init__(self, gateway: Gateway, limits: MessageLimits) -> None:
         self._gateway = gateway
@@ -28,7 +28,7 @@ class DeadResource:
         self._known = {"after": cursor, "max": number(limits.fetch)}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Lists them, a page at a time; takes nothing."""
+        """List them, a page at a time; changes nothing."""
         resp.set_header("Cache-Control", "no-store")
         refuse_streams(req.env)
         values = read_parameters(req, self._known)
@@ -36,17 +36,17 @@ class DeadResource:
         args = ops.ListDead(seq, values.get("max", self._limits.fetch), self._limits.fetch_bytes)
         found: ops.DeadLetters = call_with_room(self._gateway, req.env, Op.DEAD_LIST, topic, user, args)
         if epoch not in ("", found.epoch):
-            raise FanmailError("cursor-lost", f"after is of the life {epoch} of the topic, which is now {found.epoch}")
+            raise FanmailError("cursor-lost", f"after is of epoch {epoch}, and the topic's epoch is {found.epoch}")
         present_letters(found, topic, user, resp)
 
     on_head = on_get
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Those whose ttl is not over are waiting again."""
+        """Return those whose ttl is not over to the queue."""
         self._do_to_all(Op.DEAD_RETURN, req, resp, topic, user)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """All are dropped."""
+        """Delete all."""
         self._do_to_all(Op.DEAD_CLEAR, req, resp, topic, user)
 
     def _do_to_all(self, op: Op, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
@@ -57,7 +57,7 @@ class DeadResource:
 
 
 def present_letters(found: ops.DeadLetters, topic: bytes, user: bytes, resp: falcon.Response) -> None:
-    """A page of letters, a line each, with the path of the next page where there is one."""
+    """Render a page of letters, one per line, with the path of the next page where there is one."""
     letters = found.letters
     resp.content_type = NDJSON
     resp.data = as_lines(

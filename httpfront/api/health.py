@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: what an orchestrator and a load balancer ask."""
+"""`/livez` and `/readyz`: probes of orchestrators and load balancers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from httpfront.gateway.gateway import Gateway
 
 
 class LiveResource:
-    """200 while this process answers at all."""
+    """Answers 200 while this process answers at all."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_parameters(req, {})
@@ -23,8 +23,9 @@ class LiveResource:
 
 
 class ReadyResource:
-    """200 while any broker answers; with `strict=1` all must. 503 while this front drains. Where keys are asked
-    for, only who has one is told the names of the brokers that are missing.
+    """Answers 200 while any broker answers, or with `strict=1` all; 503 while this front drains.
+
+    Where keys are required, the names of missing brokers are for clients with a key only.
     """
 
     def __init__(self, gateway: Gateway, draining: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""`/`: what this server is and takes."""
+"""`/`: the name of this server and its calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from httpfront.middleware.guards import refuse_streams
 
 
 class IndexResource:
-    """What this server is and takes."""
+    """The name of this server and its calls."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         refuse_streams(req.env)
@@ -21,15 +21,15 @@ class IndexResource:
             "PATCH /{topic}/{user}": "change those settings",
             "DELETE /{topic}/{user}": "unsubscribe",
             "POST /{topic}": "publish the body; ?batch= many, ?ttl=, ?delay=, and Idempotency-Key",
-            "GET /{topic}/{user}": "next message, 204 where none waits; ?after=, ?lease=, ?wait=, ?max=",
-            "HEAD /{topic}/{user}": "how the subscription stands",
-            "DELETE /{topic}/{user}/{receipt}": "a leased message is done",
-            "PATCH /{topic}/{user}/{receipt}": "?lease= extends a lease; 0 gives the message back",
-            "POST /{topic}/{user}/acks": "all these are done: receipts, one a line",
-            "GET /{topic}/{user}/dead": "messages that were leased too often; POST puts them back, DELETE drops them",
-            "GET /openapi.json": "all of this, for machines",
-            "GET /livez": "this process is alive",
-            "GET /readyz": "200 while any broker answers; ?strict=1 wants all",
+            "GET /{topic}/{user}": "next message, 204 if there is none; ?after=, ?lease=, ?wait=, ?max=",
+            "HEAD /{topic}/{user}": "subscription status",
+            "DELETE /{topic}/{user}/{receipt}": "acknowledge a leased message",
+            "PATCH /{topic}/{user}/{receipt}": "?lease= extends a lease; 0 returns the message",
+            "POST /{topic}/{user}/acks": "acknowledge many: receipts, one per line",
+            "GET /{topic}/{user}/dead": "messages that were leased too often; POST requeues them, DELETE deletes them",
+            "GET /openapi.json": "the API as OpenAPI",
+            "GET /livez": "200 while this process is alive",
+            "GET /readyz": "200 while any broker answers; with ?strict=1 all",
         }
         render(resp, {"name": "fanmail", "version": VERSION, "calls": calls})
 

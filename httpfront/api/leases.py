@@ -1,4 +1,4 @@
-"""`/<topic>/<user>/<receipt>` and `/<topic>/<user>/acks`: what becomes of messages that are leased."""
+"""`/<topic>/<user>/<receipt>` and `/<topic>/<user>/acks`: acknowledging, extending and ending leases."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _EXTENSION = {
 
 
 class ReceiptResource:
-    """One handing out of one message."""
+    """One delivery of one message."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, receipt: str) -> None:
-        """The message is done."""
+        """Acknowledge the message."""
         read_parameters(req, {})
         (code,) = finish(self._gateway, topic, user, [named_receipt(receipt)])
         if code:
@@ -35,18 +35,18 @@ class ReceiptResource:
         resp.data = b""
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, receipt: str) -> None:
-        """The lease lasts longer, or with 0 ends now."""
+        """Extend the lease, or end it with 0."""
         values = read_parameters(req, _EXTENSION)
         if "lease" not in values:
             raise refused("lease", "is missing")
         if values["lease"] and "delay" in values:
-            raise refused("delay", "goes with lease=0 only")
+            raise refused("delay", "is allowed with lease=0 only")
         self._gateway.call(Op.EXTEND, topic, user, ops.Extend(named_receipt(receipt), **values))
         resp.data = b""
 
 
 class AcksResource:
-    """POST: the messages of many receipts are done."""
+    """POST acknowledges the messages of many receipts."""
 
     def __init__(self, gateway: Gateway, limits: MessageLimits) -> None:
         self._gateway = gateway
@@ -61,15 +61,18 @@ class AcksResource:
 
 
 def finish(gateway: Gateway, topic: bytes, user: bytes, receipts: list[Receipt]) -> list[str]:
-    """A code for each receipt in order, "" where its message is done. Raises what a call raises, and `internal`."""
+    """Acknowledge messages; return a code for each receipt in order, "" where its message is done.
+
+    Raises as `Gateway.call`, and `internal`.
+    """
     finished: ops.Finished = gateway.call(Op.FINISH, topic, user, ops.Finish(receipts))
     if len(finished.codes) != len(receipts):
-        raise FanmailError("internal", f"{len(finished.codes)} results came for {len(receipts)} receipts")
+        raise FanmailError("internal", f"{len(finished.codes)} results for {len(receipts)} receipts")
     return finished.codes
 
 
 def _unfinished(code: str) -> FanmailError:
     if code == "bad-parameter":
-        return refused("receipt", "was never given out")
-    known = "the message was handed out again, or the receipt is of another life of the topic"
-    return FanmailError(code, known if code == "lease-lost" else "the message is not done")
+        return refused("receipt", "was never issued")
+    known = "the message was delivered again, or the receipt is of another epoch of the topic"
+    return FanmailError(code, known if code == "lease-lost" else "the message was not acknowledged")

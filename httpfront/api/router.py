@@ -1,10 +1,9 @@
 """Routes by shape: the method and the number of path segments. No topic or user name is reserved.
 
-Behind topic and user, where there are no names any more, a third segment is one of our words, or else a receipt.
+Behind topic and user a third segment is one of our words, or else a receipt.
 
-The raw path is cut and each segment decoded once, to bytes (`common.names`): WSGI's PATH_INFO is decoded
-before it is split, so that `a%2Fb` would be two segments, and broken UTF-8 is replaced, so that `%FF` and
-`%FE` would be one topic.
+The raw path is split and each segment decoded once, to bytes (`common.names`). WSGI's PATH_INFO is decoded before it is
+split, so that `a%2Fb` would be two segments, and broken UTF-8 is replaced, so that `%FF` and `%FE` would be one topic.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from common.errors import FanmailError
 from common.names import parse_name
 from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.formats.paths import OPTIONS, SERVER, raw_path
-from httpfront.routing import Found, Methods, Route, whole_server
+from httpfront.middleware.routing import Found, Methods, Route, whole_server
 
 NAMES = ("topic", "user")
-"""What the first segments of a path are, in order; a third one is ours."""
+"""The first segments of a path, in order; a third one is ours."""
 RECEIPT = "{receipt}"
 
 
@@ -29,16 +28,17 @@ class ShapeRouter:
     """A Falcon router (its custom-router interface: `add_route` and `find`)."""
 
     def __init__(self, max_name: int) -> None:
-        """`max_name` in bytes."""
+        """Set the longest name, in bytes."""
         self._max_name = max_name
         self._by_count: dict[int, Route] = {}
         self._by_word: dict[str, Route] = {}
-        """Three segments, the last of which is this word."""
+        """Routes of three segments, by the last of them."""
         self._fixed: dict[str, Route] = {}
 
     def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
-        """A template is `/`, `/word` or made of `{topic}`, `{user}` and then `{receipt}` or a word; a fixed word
-        shares its shape's path with the topic of the same name, as long as their methods differ.
+        """Add a resource for a template: `/`, `/word`, or `{topic}`, `{user}` and then `{receipt}` or a word.
+
+        A fixed word shares the path with the topic of the same name, so their methods must differ.
         """
         methods = Methods(map_http_methods(resource))
         route = Route(resource, methods, uri_template)
@@ -51,7 +51,7 @@ class ShapeRouter:
             self._fixed[uri_template] = route
 
     def find(self, uri: str, req: falcon.Request) -> Found | None:
-        """Falcon's look-up; `uri` is the decoded path and not used. Raises `bad-name`."""
+        """Find the route of a request for Falcon; `uri` is the decoded path and not used. Raises `bad-name`."""
         path = raw_path(req.env["REQUEST_URI"])
         if path == SERVER:
             routes = (*self._by_count.values(), *self._by_word.values(), *self._fixed.values())
@@ -76,10 +76,10 @@ class ShapeRouter:
         return self._found(req, by_shape, names) if known else self._other(req, fixed, by_shape, names)
 
     def _third(self, req: falcon.Request, receipts: Route, segments: list[str], names: dict[str, Any]) -> Route:
-        """Takes the last segment off: the route of our word, or `receipts` with the text of one in `names`.
+        """Remove the last segment; return the route of our word, or `receipts` with the receipt in `names`.
 
-        An empty segment is refused here, whatever the method: the path of a subscription with a slash too many is
-        no call with a receipt.
+        An empty segment is refused here, whatever the method: the path of a subscription with a slash too many is no
+        call with a receipt.
         """
         if "" in segments:
             req.env[ROUTE] = receipts.template
@@ -91,7 +91,7 @@ class ShapeRouter:
         return route or receipts
 
     def _other(self, req: falcon.Request, fixed: Route | None, by_shape: Route, names: dict[str, Any]) -> Found:
-        """OPTIONS, or a method that is not there: `Allow` has those of both routes, but `/` is no name."""
+        """Find the route for OPTIONS or an unknown method: `Allow` has the methods of both, but `/` is no name."""
         if fixed is None:
             return self._found(req, by_shape, names)
         methods = fixed.methods if fixed.template == "/" else by_shape.methods | fixed.methods

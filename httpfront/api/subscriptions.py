@@ -1,4 +1,4 @@
-"""`/<topic>/<user>`: subscribe, its settings, unsubscribe, next message, how it stands."""
+"""`/<topic>/<user>`: subscribe, change settings, unsubscribe, read, subscription status."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ class SubscriptionResource:
         }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Subscribes; sets the settings that are named; the body is ignored."""
+        """Subscribe, and set the named settings; the body is ignored."""
         settings = ops.Settings(**read_parameters(req, _SETTINGS))
         result: ops.Subscribed = self._gateway.call(Op.SUBSCRIBE, topic, user, settings)
         resp.data = b""
         resp.set_header("Subscription-Created", "true" if result.created else "false")
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Sets the settings that are named, of a subscription that is there."""
+        """Set the named settings of an existing subscription."""
         values = read_parameters(req, _SETTINGS)
         if not values:
-            raise FanmailError("bad-parameter", f"nothing is to be set; the settings are {', '.join(_SETTINGS)}")
+            raise FanmailError("bad-parameter", f"no setting is given; the settings are {', '.join(_SETTINGS)}")
         self._gateway.call(Op.CONFIGURE, topic, user, ops.Settings(**values))
         resp.data = b""
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Unsubscribes."""
+        """Unsubscribe."""
         read_parameters(req, {})
         self._gateway.call(Op.UNSUBSCRIBE, topic, user, _NOTHING)
         resp.data = b""
 
     def on_head(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """How the subscription stands; takes nothing."""
+        """Return the subscription status; takes no message."""
         read_parameters(req, {})
         resp.set_header("Cache-Control", "no-store")
         status: ops.Status = self._gateway.call(Op.LOOK, topic, user, _NOTHING)
@@ -81,7 +81,7 @@ class SubscriptionResource:
             resp.set_header("Msg-Id", f"{status.epoch}-{status.seq}")
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """The next message, or with `max` several; for a client that is known to be gone nothing is taken."""
+        """Return the next message, or with `max` several. Takes nothing for a client known to be gone."""
         resp.set_header("Cache-Control", "no-store")
         refuse_streams(req.env)
         values = read_parameters(req, self._known)
@@ -109,7 +109,7 @@ class SubscriptionResource:
         after = read_cursor(req, values)
         lease = values.get("lease", 0)
         if lease and after is not None:
-            raise refused("lease", "does not go with after or Last-Event-ID")
+            raise refused("lease", "cannot be combined with after or Last-Event-ID")
         cursor_args = (after is not None, *(after or ("", 0)))
         if not form:
             return ReadCall(Op.TAKE, ops.Take(*cursor_args, lease), self._limits.body)
@@ -119,7 +119,7 @@ class SubscriptionResource:
 
 
 def read_cursor(req: falcon.Request, values: dict[str, Any]) -> tuple[str, int] | None:
-    """What `after` or `Last-Event-ID` says. Raises `bad-parameter` where they differ."""
+    """Return the cursor in `after` or `Last-Event-ID`. Raises `bad-parameter` where they differ."""
     given = req.env.get("HTTP_LAST_EVENT_ID")
     after: tuple[str, int] | None = values.get("after")
     if given is None:

@@ -30,11 +30,11 @@ class Prepared(NamedTuple):
 
     args: ops.Publish
     body: bytes | None
-    """The body where it is large enough to travel beside `args`."""
+    """The body where it is large enough to be sent beside `args`."""
 
 
 class TopicResource:
-    """POST publishes the request's body, or with `batch` the messages in it, all or nothing."""
+    """POST publishes the request's body, or with `batch` the messages in it, all or none."""
 
     def __init__(self, gateway: Gateway, limits: MessageLimits) -> None:
         self._gateway = gateway
@@ -50,15 +50,15 @@ class TopicResource:
 
 
 def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], limits: MessageLimits) -> Prepared:
-    """Checks a publish. `values` are its parameters.
+    """Check a publish; `values` are its parameters.
 
-    Raises `body-too-large`, `headers-too-large`, of a batch `bad-batch`, `unsupported-coding` and
-    `unsupported-charset`, and `bad-parameter` for its key.
+    Raises `body-too-large`, `headers-too-large`, `bad-parameter` for its key, and for a batch `bad-batch`,
+    `unsupported-coding` and `unsupported-charset`.
     """
     form = values.get("batch")
     most = limits.batch if form else limits.body
     if len(body) > most:
-        raise FanmailError("body-too-large", f"the body has {len(body)} bytes, at most {most} are allowed")
+        raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit is {most}")
     if form:
         body = _understood(form, body, req.env, limits)
         args = read_batch(form, body, limits.body, limits.batch_messages)
@@ -78,7 +78,7 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
 
 
 def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimits) -> bytes:
-    """The batch as it was before it was coded for its way here."""
+    """Return the batch without its content coding."""
     body = decoded(body, env.get("HTTP_CONTENT_ENCODING", ""), limits.batch, yield_turn)
     if form == "lines":
         check_lines(body, env.get("CONTENT_TYPE", ""))
@@ -86,7 +86,10 @@ def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimi
 
 
 def present_published(result: ops.Published, resp: falcon.Response) -> None:
-    """200 with an empty body; the id is of the first message. What is delayed has neither id nor subscribers yet."""
+    """Render the answer, an empty body.
+
+    The id is that of the first message. A delayed publish has neither id nor subscribers yet.
+    """
     resp.data = b""
     if result.replayed:
         resp.set_header("Idempotency-Replayed", "true")

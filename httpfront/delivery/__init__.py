@@ -1,1 +1,1 @@
-"""How messages reach a reader who waits for them."""
+"""How messages reach readers that wait for them."""

@@ -1,4 +1,4 @@
-"""Long polls: a GET that waits. Waiting never takes; the taking is an ordinary TAKE when the broker says "look"."""
+"""Long polls: a GET that waits. Waiting takes no message; a TAKE does, when the broker says "look"."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ from httpfront.gateway.rooms import call_with_room
 
 
 class ReadCall(NamedTuple):
-    """How the messages are asked for."""
+    """The operation that reads, and its arguments."""
 
     op: Op
     args: Struct
     usual: int = 0
-    """Bytes of one message at the most, as a rule."""
+    """Bytes of one message are usually at most this."""
 
 
 class LongPoll:
     """The long polls of one front."""
 
     def __init__(self, gateway: Gateway, max_wait: float, max_waiters: int, share: int = 100) -> None:
-        """`max_wait` in seconds; more than `max_waiters` at a time are answered at once, and so is what one user of a
-        topic has beyond `share` percent of what others leave of them.
+        """Set the longest wait in seconds, and how many may wait.
+
+        Beyond `max_waiters`, requests are answered at once, and so are those that one user of a topic has beyond
+        `share` percent of the places that others leave.
         """
         self._gateway = gateway
         self.max_wait = max_wait
         self._max_waiters = max_waiters
         self._share = share
         self._of: Counter[tuple[bytes, bytes]] = Counter()
-        """Those of each user who has any."""
+        """Waiting requests by topic and user."""
         self.waiting = 0
-        """Requests that wait just now."""
+        """Requests that wait now."""
 
     def preferred(self, req: falcon.Request) -> float | None:
-        """`Prefer: wait=20` (RFC 7240); None where it is not there, or not to be understood."""
+        """Return the seconds of `Prefer: wait=20` (RFC 7240); None where it is absent or malformed."""
         given = req.env.get("HTTP_PREFER")
         return self._waiting_time(given) if given and not is_too_long(given) else None
 
@@ -61,7 +63,7 @@ class LongPoll:
     def poll(
         self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes, ask: ReadCall, wait: float
     ) -> Any:
-        """What comes within `wait` seconds, or None. Raises what a TAKE raises, and `client-gone`."""
+        """Return what arrives within `wait` seconds, or None. Raises as a TAKE, and `client-gone`."""
         who = (topic, user)
         if not room(self._max_waiters, self.waiting, self._of[who], self._share):
             resp.set_header("Retry-After", "1")
@@ -95,16 +97,16 @@ class LongPoll:
 
 
 def preference_applied(wait: float) -> str:
-    """The value of Preference-Applied, at most milliseconds of it."""
+    """Return the value of Preference-Applied, with at most milliseconds."""
     return f"wait={wait:.3f}".rstrip("0").rstrip(".")
 
 
 def disconnected_error() -> FanmailError:
-    """What is taken for nobody would be lost."""
-    return FanmailError("client-gone", "the client closed its side of the connection; nothing was taken")
+    """Return the error for a client that is gone: a message taken for it would be lost."""
+    return FanmailError("client-gone", "the client closed the connection; no message was taken")
 
 
 def is_disconnected(req: falcon.Request) -> bool:
-    """Whether the client has sent its last byte."""
+    """Return whether the client has sent its last byte."""
     disconnected = req.env.get("waitress.client_disconnected")
     return disconnected is not None and disconnected()

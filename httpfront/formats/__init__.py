@@ -1,1 +1,1 @@
-"""What requests say and responses show, without I/O: parameters, headers, batches, NDJSON."""
+"""Parsing requests and rendering answers, without I/O: parameters, headers, paths, batches, NDJSON, receipts."""

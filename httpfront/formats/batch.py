@@ -1,7 +1,7 @@
-"""Many messages in one request or answer (section 7 of `docs/http-api.md`). No I/O here.
+"""Many messages in one request or answer (`docs/http-api.md`). No I/O here.
 
-The broker keeps a batch as frames, each 4 bytes of big-endian length and then the bytes, with a table of where they
-begin, which is made here. Frames come and go unchanged; `lines` and NDJSON are made of them and into them.
+The broker keeps a batch as frames, each 4 bytes of big-endian length and then the bytes, with a table of their offsets,
+which is made here. Frames pass unchanged; `lines` and NDJSON are converted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from httpfront.formats.receipts import receipt_text
 
 FRAMES = "application/vnd.fanmail.frames"
 _RENAMED = {"content-type": "Msg-Type", "content-encoding": "Msg-Encoding", "content-language": "Msg-Language"}
-"""Kept headers that would speak of the whole answer, where they mean each message."""
+"""Kept headers that apply to each message, and would otherwise describe the whole answer."""
 FORMATS = ("lines", "frames")
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?").fullmatch
 """RFC 9110, section 12.4.2."""
@@ -32,20 +32,21 @@ _length_at = Layout(">I").unpack_from
 
 
 def read_batch(form: str, body: bytes, max_body: int, max_messages: int) -> ops.Publish:
-    """The batch in a request's body, without its kept headers. `max_body` in bytes is of one message.
+    """Return the batch in a request's body, without its kept headers.
 
-    Raises `bad-batch` that says which message is wrong, `body-too-large` for a message over its ceiling.
+    `max_body` is the limit of one message in bytes. Raises `bad-batch` and `body-too-large`, which say which message is
+    wrong.
     """
     if form == "lines":
         body = _frames_of_lines(body, max_messages)
     offsets = _offsets(body, max_body, max_messages)
     if len(offsets) == 1:
-        raise FanmailError("bad-batch", "the batch has no message")
+        raise FanmailError("bad-batch", "the batch is empty")
     return ops.Publish(b"", body, len(offsets) - 1, offsets.tobytes())
 
 
 def _frames_of_lines(body: bytes, max_messages: int) -> bytes:
-    """Counts first: a few million empty lines would be a gigabyte of objects."""
+    """Convert lines to frames. Lines are counted first: a few million empty ones would be a gigabyte of objects."""
     if body.count(b"\n") + (not body.endswith(b"\n")) > max_messages:
         raise _too_many(max_messages)
     lines = body.split(b"\n")
@@ -59,21 +60,21 @@ def _too_many(max_messages: int) -> FanmailError:
 
 
 def _offsets(body: bytes, max_body: int, max_messages: int) -> array[int]:
-    """Where each frame begins, and the end."""
+    """Return where each frame begins, and the end."""
     offsets = array("I", [0])
     add, end, at = offsets.append, len(body), 0
     last = end - 4
     while at < end:
         if at > last:
-            raise FanmailError("bad-batch", f"message {len(offsets)} of the batch: its length is cut off")
+            raise FanmailError("bad-batch", f"message {len(offsets)} of the batch is truncated within its length")
         size = _length_at(body, at)[0]
         at += 4 + size
         if size > max_body:
             raise FanmailError(
-                "body-too-large", f"message {len(offsets)} of the batch has {size} bytes, at most {max_body}"
+                "body-too-large", f"message {len(offsets)} of the batch has {size} bytes; the limit is {max_body}"
             )
         if at > end:
-            raise FanmailError("bad-batch", f"message {len(offsets)} of the batch is cut off")
+            raise FanmailError("bad-batch", f"message {len(offsets)} of the batch is truncated")
         add(at)
         if len(offsets) > max_messages + 1:
             raise _too_many(max_messages)
@@ -81,7 +82,7 @@ def _offsets(body: bytes, max_body: int, max_messages: int) -> array[int]:
 
 
 def bodies(frames: bytes) -> Iterator[bytes]:
-    """The messages in frames."""
+    """Yield the messages in frames."""
     at, end = 0, len(frames)
     while at < end:
         start = at + 4
@@ -90,7 +91,7 @@ def bodies(frames: bytes) -> Iterator[bytes]:
 
 
 def as_ndjson(batch: ops.Batch, leased: bool = False) -> bytes:
-    """One JSON object a line: `id`, with `leased` the `receipt`, and what `formats.ndjson` makes of a message."""
+    """Render one JSON object per line: `id`, with `leased` the `receipt`, and the members of `ndjson.py`."""
     return as_lines(_objects(batch, leased))
 
 
@@ -105,10 +106,10 @@ def _objects(batch: ops.Batch, leased: bool) -> Iterator[dict[str, Any]]:
 
 
 def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bool = False) -> None:
-    """Renders messages handed out together, as frames or NDJSON; `leased` ones as NDJSON only."""
+    """Render several messages as frames or NDJSON; `leased` ones as NDJSON only."""
     first, last = batch.runs[0], batch.runs[-1]
     end = last.first + last.count - 1
-    count = sum(run.count for run in batch.runs)  # what others lease is missing between runs
+    count = sum(run.count for run in batch.runs)  # what is leased elsewhere is missing between runs
     if form == FRAMES:
         resp.data = first.body
         for name, value in unpack_headers(first.headers):
@@ -128,10 +129,10 @@ def present_batch(batch: ops.Batch, form: str, resp: falcon.Response, leased: bo
 
 
 def choose_format(accept: str, leased: bool = False) -> str:
-    """The format of a fetch with `max`, from the Accept header (RFC 9110, section 12.5.1). Raises `not-acceptable`,
-    and `bad-parameter` where it is too long.
+    """Return the format of a fetch with `max` for an Accept header (RFC 9110, section 12.5.1).
 
-    Frames have no place for receipts, so what is `leased` is given as NDJSON or not at all.
+    Frames have no place for receipts, so `leased` messages are NDJSON or nothing. Raises `not-acceptable`, and
+    `bad-parameter` where the header is too long.
     """
     if not accept:
         return NDJSON
@@ -146,7 +147,7 @@ def choose_format(accept: str, leased: bool = False) -> str:
     best = max(offers, key=lambda form: offers[form])
     if offers[best] <= 0:
         raise FanmailError(
-            "not-acceptable", f"{'with lease' if leased else 'with max'} this is given as {' or '.join(forms)}"
+            "not-acceptable", f"with {'lease' if leased else 'max'} the available formats are {' and '.join(forms)}"
         )
     return best
 
@@ -159,6 +160,6 @@ def _weight(weights: dict[str, float], form: str) -> float:
 
 
 def _quality(rest: list[tuple[str, str]]) -> float:
-    """The weight among the parameters; 0 where it is none, 1 where there is none."""
+    """Return the weight among the parameters; 0 where it is malformed, 1 where there is none."""
     weight = next((value for name, value in rest if name == "q"), "1")
     return float(weight) if _WEIGHT(weight) else 0.0

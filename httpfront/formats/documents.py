@@ -1,4 +1,4 @@
-"""JSON documents that this front makes itself."""
+"""JSON documents that a front makes itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 
 
 def render(resp: falcon.Response, document: object) -> None:
-    """A JSON answer that nobody keeps."""
+    """Render a JSON answer that no cache may store."""
     resp.content_type = falcon.MEDIA_JSON
     resp.data = msgspec.json.encode(document) + b"\n"
     resp.set_header("Cache-Control", "no-store")

@@ -1,7 +1,7 @@
-"""The parts of a header value, where separators in quoted strings do not count (RFC 9110, sections 5.6.1 and 5.6.6).
+"""The elements of a header value; separators in quoted strings do not count (RFC 9110, sections 5.6.1 and 5.6.6).
 
-Values come from clients, so the patterns never go back: each character is looked at once, whatever it is. A quoted
-string without an end goes to the end of the value.
+Values come from clients, so the patterns never backtrack: each character is looked at once. A quoted string without an
+end extends to the end of the value.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import re
 
 MAX_ELEMENTS = 100
-"""Of a list that a client may send; see `is_too_long`."""
+"""Elements of a list that a client may send."""
 _QUOTED = r'"(?:[^"\\]|\\.?)*+"?'
 _elements = re.compile(rf'(?:[^,"]|{_QUOTED})++', re.DOTALL).findall
 _parameters = re.compile(rf'(?:[^;"]|{_QUOTED})++', re.DOTALL).findall
 
 
 def is_too_long(value: str) -> bool:
-    """Has it more than `MAX_ELEMENTS`? Each costs microseconds, and there is room for thousands."""
+    """Return whether a list has more than `MAX_ELEMENTS`: each costs microseconds, and there is room for thousands."""
     return value.count(",") >= MAX_ELEMENTS
 
 
 def elements(value: str) -> list[str]:
-    """What is between commas; nothing between two of them is no element."""
+    """Return what is between commas, without empty elements."""
     return [each for each in map(_strip, _elements(value)) if each]
 
 
 def parameters(element: str) -> list[tuple[str, str]]:
-    """What is between semicolons as names, in lower case, and values without their quotes; "" where there is none.
+    """Return what is between semicolons: names in lower case, and values without quotes, "" where there is none.
 
-    The first is what is before all semicolons, and always there.
+    The first is what precedes all semicolons, and always present.
     """
     found = [] if element and element[0] != ";" else [("", "")]
     for each in _parameters(element):

@@ -10,14 +10,14 @@ from common.errors import FanmailError
 
 HEADER = "Idempotency-Key"
 KEY = r'"([\x21-\x7e]{1,255})"|([\x21-\x7e]{1,255})'
-"""As a pattern: 1 to 255 visible ASCII characters, with or without quotes around them."""
+"""Pattern: 1 to 255 visible ASCII characters, with or without quotes around them."""
 _KEY = re.compile(KEY).fullmatch
 DIGEST_SIZE = 16
 """Bytes."""
 
 
 def read_key(given: str) -> bytes:
-    """The key in the value of a header; a pair of double quotes around it is no part of it. Raises `bad-parameter`."""
+    """Return the key in a header value, without surrounding double quotes. Raises `bad-parameter`."""
     found = _KEY(given)
     if not found or given == '""':
         raise FanmailError(
@@ -27,10 +27,10 @@ def read_key(given: str) -> bytes:
 
 
 def digest(body: bytes, headers: bytes, form: str, ttl: int, delay: int) -> bytes:
-    """The same for two publishes that ask for the same, else different.
+    """Return a digest that is equal exactly for equal publishes.
 
     `body` is as it was sent, `headers` packed, `form` that of a batch or "", the times in milliseconds. Each part
-    goes in behind its length, so that none can end where another begins.
+    follows its length, so that the boundaries count too.
     """
     state = blake2b(digest_size=DIGEST_SIZE)
     for part in (f"{form} {ttl} {delay}".encode(), headers, body):

@@ -1,15 +1,15 @@
-"""What one request may carry in or out."""
+"""What one request may carry."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 MAX_DELIVERIES = 1_000_000
-"""Of a subscription's setting `max_deliveries`."""
+"""Largest value of the setting `max_deliveries` of a subscription."""
 
 
 class MessageLimits(NamedTuple):
-    """Ceilings, each the largest that is accepted. Sizes in bytes."""
+    """Each limit is the largest value that is accepted. Sizes in bytes."""
 
     body: int
     """Of one message."""
@@ -19,4 +19,4 @@ class MessageLimits(NamedTuple):
     fetch: int
     """Messages of one fetch."""
     fetch_bytes: int
-    """Of the messages of one fetch, but one always fits."""
+    """Of all messages of one fetch; one always fits."""

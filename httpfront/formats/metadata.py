@@ -1,7 +1,7 @@
-"""What travels with a message: the kept headers, and `Msg-*` on the way out (section 3 of `docs/http-api.md`).
+"""What travels with a message: kept headers, and `Msg-*` in answers (`docs/http-api.md`).
 
-The broker stores the kept headers as one opaque piece of bytes: "" for none, else a MessagePack array of
-[name, value] in the order of their names, values as latin-1 text, which gives the bytes back unchanged.
+The broker stores the kept headers as opaque bytes: "" for none, else a MessagePack array of [name, value] in the order
+of their names. Values are latin-1 text, which gives the bytes back unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_BYTES = 8 * 1024
 DEFAULT_TYPE = "application/octet-stream"
 
 SAFE_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox"))
-"""With every message: a browser that shows it takes it for what its publisher said, in an origin of its own and without
+"""Sent with every message: a browser that shows it uses the publisher's media type, in an origin of its own and without
 scripts.
 """
 
@@ -40,7 +40,7 @@ _decode = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
 
 
 def pack_headers(env: Mapping[str, Any]) -> bytes:
-    """The kept headers of a request's WSGI environment. Raises `headers-too-large` (431)."""
+    """Pack the kept headers of a request's WSGI environment. Raises `headers-too-large`."""
     kept = [(name, env[key]) for key, name in _EXACT.items() if env.get(key)]
     kept += [(_name(key), env[key]) for key in env if key.startswith(_PREFIXES)]
     if not kept:
@@ -49,7 +49,7 @@ def pack_headers(env: Mapping[str, Any]) -> bytes:
     if len(kept) > MAX_FIELDS or size > MAX_BYTES:
         raise FanmailError(
             "headers-too-large",
-            f"{len(kept)} kept header fields of {size} bytes; at most {MAX_FIELDS} of {MAX_BYTES} bytes together",
+            f"{len(kept)} kept header fields of {size} bytes; the limit is {MAX_FIELDS} of {MAX_BYTES} bytes",
         )
     return _encode(sorted(kept))
 
@@ -60,7 +60,7 @@ def _name(key: str) -> str:
 
 @lru_cache(maxsize=1024)
 def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
-    """What `pack_headers` packed, `content-type` among them always."""
+    """Unpack what `pack_headers` packed; `content-type` is always among them."""
     kept = tuple(_decode(headers)) if headers else ()
     if any(name == "content-type" for name, _ in kept):
         return kept
@@ -68,7 +68,7 @@ def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def present_message(message: ops.Message, resp: falcon.Response) -> None:
-    """Renders a message handed out."""
+    """Render one message."""
     resp.data = message.body
     for name, value in unpack_headers(message.headers):
         resp.set_header(name, value)
@@ -84,7 +84,7 @@ def present_message(message: ops.Message, resp: falcon.Response) -> None:
 
 
 def rfc3339(milliseconds: int) -> str:
-    """A time since 1970 as RFC 3339 in UTC with milliseconds."""
+    """Format milliseconds since 1970 as RFC 3339 in UTC."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
 
 

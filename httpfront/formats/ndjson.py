@@ -1,4 +1,4 @@
-"""Messages as JSON, one object a line (section 7 of `docs/http-api.md`). No I/O here."""
+"""Messages as JSON, one object per line (`docs/http-api.md`). No I/O here."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from httpfront.hub import yield_turn
 NDJSON = "application/x-ndjson"
 
 BYTES_PER_TURN = 1024 * 1024
-"""Rendered; then others get their turn. A byte of a body may become six of JSON."""
+"""Bytes rendered before others get their turn. One byte of a body may become six of JSON."""
 _encode = msgspec.json.Encoder().encode
 
 
 def as_lines(objects: Iterable[dict[str, Any]]) -> bytes:
-    """Objects to lines, each with its end; nothing to nothing."""
+    """Render objects as lines, each with its end."""
     lines: list[bytes] = []
     since = 0
     for each in objects:
@@ -35,18 +35,19 @@ def as_lines(objects: Iterable[dict[str, Any]]) -> bytes:
 
 
 def message_members(time: int, attempt: int, headers: bytes) -> dict[str, Any]:
-    """The members that tell of a message: `time`, `attempt`, `type`, where there are more kept headers `meta`, and
-    `headers_base64` of those whose values are not UTF-8.
+    """Return the members about a message: `time`, `attempt`, `type`, and `meta` and `headers_base64` if any.
+
+    `meta` has the other kept headers, `headers_base64` those whose values are not UTF-8.
     """
     return {"time": rfc3339(time), "attempt": attempt} | _of_headers(headers)
 
 
 @lru_cache(maxsize=1024)
 def _of_headers(headers: bytes) -> dict[str, Any]:
-    """`type`, `meta` and `headers_base64`; not to be changed.
+    """Return `type`, `meta` and `headers_base64`; not to be changed.
 
-    A value is bytes that most publishers mean as UTF-8. One that is not is shown as ISO-8859-1, which header fields
-    were once said to be, and is in base64 too, so that whoever needs its bytes has them.
+    A value is bytes that most publishers mean as UTF-8. One that is not is shown as ISO-8859-1, the former encoding of
+    header fields, and in base64 too, for those that need its bytes.
     """
     kept: dict[str, str] = {}
     others: dict[str, str] = {}
@@ -66,7 +67,7 @@ def _of_headers(headers: bytes) -> dict[str, Any]:
 
 
 def body_member(body: bytes) -> dict[str, str]:
-    """The member that holds a body: `text`, or `base64` of what is not UTF-8."""
+    """Return the member with a body: `text`, or `base64` where it is not UTF-8."""
     try:
         return {"text": body.decode()}
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Query parameters. Nothing is taken by mistake: what is unknown, repeated or malformed is refused by name."""
+"""Query parameters. What is unknown, repeated or malformed is refused by name: nothing is taken by mistake."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import falcon
 from common.errors import FanmailError
 
 MAX_DIGITS = 18
-"""Of a whole number, before a point."""
+"""Digits of a whole number, before a decimal point."""
 MESSAGE_ID = r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})"
-"""Epoch and sequence number, as a pattern."""
+"""Pattern: epoch and sequence number."""
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?").fullmatch
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 _COUNT = re.compile(r"0|[1-9][0-9]{0,17}").fullmatch
@@ -24,14 +24,14 @@ YEAR_S = 365 * 86_400
 MICROSECOND, MILLISECOND = 1, 1000
 """Units of a `span`, in microseconds."""
 _SHOWN = 40
-"""Characters of a client's own text that are repeated in an error."""
+"""Characters of the client's text that are repeated in an error."""
 
 
 def read_parameters(req: falcon.Request, known: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
-    """The parameters of a call, each parsed by its function in `known`.
+    """Return the parameters of a call, each parsed by its function in `known`.
 
-    Raises `bad-parameter` that names the first one which is unknown, repeated or refused by its function
-    (`ValueError`, whose text says what is allowed).
+    Raises `bad-parameter` that names the first one which is unknown, repeated or refused by its function (`ValueError`,
+    whose text says what is allowed).
     """
     values: dict[str, Any] = {}
     if not req.query_string:
@@ -42,7 +42,7 @@ def read_parameters(req: falcon.Request, known: Mapping[str, Callable[[str], Any
         value = _decode(raw_value, name)
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise refused(name, f"is not known here (known: {listed})")
+            raise refused(name, f"is unknown here (known: {listed})")
         if name in values:
             raise refused(name, "is given twice")
         try:
@@ -53,14 +53,14 @@ def read_parameters(req: falcon.Request, known: Mapping[str, Callable[[str], Any
 
 
 def flag(text: str) -> bool:
-    """`1` or `0`."""
+    """Parse `1` or `0`."""
     if text not in ("0", "1"):
         raise ValueError("must be 0 or 1")
     return text == "1"
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """One of the words."""
+    """Return a parser of one of the words."""
 
     def parse(text: str) -> str:
         if text not in words:
@@ -71,7 +71,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def number(most: int) -> Callable[[str], int]:
-    """A whole number from 1; above `most` it is cut to it."""
+    """Return a parser of a whole number from 1, cut to `most`."""
 
     def parse(text: str) -> int:
         if not _NUMBER(text):
@@ -82,7 +82,7 @@ def number(most: int) -> Callable[[str], int]:
 
 
 def duration(most: float) -> Callable[[str], float]:
-    """Seconds from 0, fractions allowed; above `most` they are cut to it."""
+    """Return a parser of seconds from 0, with fractions, cut to `most`."""
 
     def parse(text: str) -> float:
         if not _SECONDS(text):
@@ -93,7 +93,7 @@ def duration(most: float) -> Callable[[str], float]:
 
 
 def count(most: int) -> Callable[[str], int]:
-    """A whole number from 0 to `most`; nothing is cut."""
+    """Return a parser of a whole number from 0 to `most`."""
 
     def parse(text: str) -> int:
         if not _COUNT(text) or int(text) > most:
@@ -104,7 +104,7 @@ def count(most: int) -> Callable[[str], int]:
 
 
 def span(least: int, most: int, unit: int, *, zero: bool = False) -> Callable[[str], int]:
-    """Seconds from `least` (0: above it) to `most`, fractions allowed, with `zero` 0 as well; nothing is cut.
+    """Return a parser of seconds from `least` (0: above it) to `most`, with fractions; with `zero` 0 as well.
 
     Gives whole units of `unit` microseconds, rounded up, so that only 0 becomes 0.
     """
@@ -124,7 +124,7 @@ def span(least: int, most: int, unit: int, *, zero: bool = False) -> Callable[[s
 
 
 def cursor(text: str) -> tuple[str, int]:
-    """`0`, or a message id: epoch ("" for 0) and sequence number."""
+    """Parse `0`, or a message id, into epoch ("" for 0) and sequence number."""
     if text == "0":
         return "", 0
     found = _CURSOR(text)
@@ -141,6 +141,6 @@ def _decode(raw: str, name: str) -> str:
 
 
 def refused(name: str, reason: str) -> FanmailError:
-    """`bad-parameter` that names a parameter; `reason` goes on behind its name."""
+    """Return `bad-parameter` that names a parameter; `reason` follows its name."""
     shown = ascii(name[:_SHOWN])[1:-1]
     return FanmailError("bad-parameter", f"parameter '{shown}' {reason}", parameter=shown)

@@ -1,4 +1,4 @@
-"""Paths of requests, still encoded, and paths that an answer names. No I/O here."""
+"""Paths of requests, still encoded, and paths for answers. No I/O here."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from urllib.parse import quote
 from common.errors import FanmailError
 
 OPTIONS, SERVER = "OPTIONS", "*"
-"""`OPTIONS *` is about the server as a whole (RFC 9110, section 9.3.7)."""
+"""`OPTIONS *` applies to the server as a whole (RFC 9110, section 9.3.7)."""
 
 
 def raw_path(target: str) -> str:
-    """The path of a request target (RFC 9112, section 3.2) in origin-form or absolute-form, still encoded, or `*`."""
+    """Return the path of a request target in origin-form or absolute-form, still encoded, or `*`.
+
+    RFC 9112, section 3.2. Raises `no-route`.
+    """
     path = target.partition("?")[0]
     if path.startswith("/") or target == SERVER:
         return path
@@ -22,5 +25,5 @@ def raw_path(target: str) -> str:
 
 
 def path_to(topic: bytes, user: bytes, rest: str) -> str:
-    """A path below a subscription; `rest` is encoded already."""
+    """Return a path below a subscription; `rest` is encoded already."""
     return f"/{quote(topic, safe='')}/{quote(user, safe='')}/{rest}"

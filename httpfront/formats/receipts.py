@@ -14,26 +14,26 @@ from httpfront.formats.params import MESSAGE_ID, MICROSECOND, refused, span
 from httpfront.formats.paths import path_to
 
 MAX_LEASE_S = 43_200
-"""Seconds, also of the delay with which a message is given back."""
+"""Longest lease, and longest delay of a message that is returned."""
 parse_lease = span(1, MAX_LEASE_S, MICROSECOND)
 RECEIPT = MESSAGE_ID + r"\.([1-9][0-9]{0,17})"
-"""The id of a message and which handing out it was, as a pattern."""
+"""Pattern: the id of a message and the number of the delivery."""
 _RECEIPT = re.compile(RECEIPT).fullmatch
 
 
 def parse_receipt(text: str) -> Receipt | None:
-    """The receipt that a text spells, None where it spells none."""
+    """Return the receipt in a text, None where it is malformed."""
     found = _RECEIPT(text)
     return Receipt(found[1], int(found[2]), int(found[3])) if found else None
 
 
 def receipt_text(epoch: str, seq: int, attempt: int) -> str:
-    """What `parse_receipt` reads."""
+    """Return the text that `parse_receipt` reads."""
     return f"{epoch}-{seq}.{attempt}"
 
 
 def named_receipt(segment: str) -> Receipt:
-    """The receipt in a path. Raises `bad-parameter`."""
+    """Return the receipt in a path. Raises `bad-parameter`."""
     receipt = parse_receipt(segment)
     if receipt is None:
         raise refused("receipt", "must be a Msg-Receipt")
@@ -41,25 +41,28 @@ def named_receipt(segment: str) -> Receipt:
 
 
 def read_receipts(body: bytes, most: int) -> list[Receipt]:
-    """The receipts in a body, one a line. Raises `bad-batch`: the line that is none, or over `most` lines, or none."""
+    """Return the receipts in a body, one per line.
+
+    Raises `bad-batch` for a malformed line, for over `most` lines, and for none.
+    """
     if body.count(b"\n") - body.endswith(b"\n") >= most:
         raise FanmailError("bad-batch", f"the body has over {most} receipts")
     lines = body.decode("latin-1").split("\n")
     if not lines[-1]:
         lines.pop()
     if not lines:
-        raise FanmailError("bad-batch", "the body has no receipt")
+        raise FanmailError("bad-batch", "the body has no receipts")
     receipts = []
     for number, line in enumerate(lines, 1):
         receipt = parse_receipt(line.removesuffix("\r"))
         if receipt is None:
-            raise FanmailError("bad-batch", f"line {number} is not a Msg-Receipt; nothing was acknowledged")
+            raise FanmailError("bad-batch", f"line {number} is not a Msg-Receipt; no message was acknowledged")
         receipts.append(receipt)
     return receipts
 
 
 def present_finished(receipts: list[Receipt], codes: list[str], resp: falcon.Response) -> None:
-    """A line for each receipt in order, and how many are done."""
+    """Render a line for each receipt in order, and the number of those that are done."""
     results: list[dict[str, object]] = []
     for receipt, code in zip(receipts, codes, strict=True):
         result: dict[str, object] = {"receipt": receipt_text(receipt.epoch, receipt.seq, receipt.attempt)}
@@ -73,7 +76,7 @@ def present_finished(receipts: list[Receipt], codes: list[str], resp: falcon.Res
 
 
 def present_receipt(message: ops.Message, topic: bytes, user: bytes, resp: falcon.Response) -> None:
-    """How a leased message is acknowledged: its receipt, and the path that takes it."""
+    """Set the headers with which a leased message is acknowledged: its receipt, and the path that takes it."""
     receipt = receipt_text(message.epoch, message.seq, message.attempt)
     resp.set_header("Msg-Receipt", receipt)
     resp.set_header("Link", f'<{path_to(topic, user, receipt)}>; rel="ack"')

@@ -1,4 +1,4 @@
-"""The connection of a front to one broker: a DEALER, what is under way on it, and what is about to leave.
+"""The connection of a front to one broker: a DEALER, the calls in flight, and those about to be sent.
 
 A ZeroMQ socket's descriptor is edge-triggered: it says that something changed, not that something is there. So the
 socket is read until it is empty after every event *and* after every send, and on a tick for safety.
@@ -29,15 +29,15 @@ from httpfront.hub import Hub
 log = logging.getLogger("fanmail.front")
 
 HIGH_WATER = 10_000
-"""Messages queued inside ZeroMQ: a fuse; the front's connections bound what is under way."""
+"""Messages queued inside ZeroMQ: a fuse, since the front's connections bound the calls in flight."""
 HANDSHAKE_MS, CONNECT_MS = 5000, 2000
-"""Milliseconds that a handshake, and before it a connection of TCP, may take: a path that was cut and is whole again is
-not waited for until the system sends its next packet.
+"""Longest duration of a ZMTP handshake, and of the TCP connection before it: after a network path has recovered, a new
+attempt is faster than the retransmission of the old one.
 """
 RETRY_S = 1.0
-"""Seconds until a broker that has refused this front is asked again."""
+"""Time until a broker that has refused this front is tried again."""
 REFUSAL_LOG_S = 60.0
-"""Seconds between two log entries about one broker that refuses this front."""
+"""Time between two log entries about one broker that refuses this front."""
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
 """Request ids of PING, GOODBYE and the first call; calls count on from there."""
@@ -59,11 +59,11 @@ class BrokerSocket:
         address: BrokerAddress,
         keys: KeyPair | None,
     ) -> None:
-        """Starts to connect. `keys` must be there where the broker has one."""
+        """Start to connect. `keys` are required where the broker has one."""
         self.status = status
         self.address = address
         self.map_epoch = 0
-        """Of the front's map, named in every frame."""
+        """Epoch of the front's cluster map, named in every frame."""
         self._hub = hub
         self._pending: dict[int, Call] = {}
         self._outgoing: list[Call] = []
@@ -84,7 +84,7 @@ class BrokerSocket:
             self._socket.setsockopt(option, value)
         prepare(self._socket, address, keys)
         self._connect_at: float | None = None
-        """When to connect again after a refusal."""
+        """When to connect again after a refusal, in monotonic seconds."""
         self._next_refusal = 0.0
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | FAILED)
         hub.watch(_descriptor(self._socket), select.EPOLLIN, lambda _: self.receive())
@@ -97,12 +97,13 @@ class BrokerSocket:
         return self.status.broker
 
     def post(self, call: Call) -> None:
-        """Leaves with the next `flush`, together with the others of the turn."""
+        """Send a call with the next `flush`, together with the others of the turn."""
         self._outgoing.append(call)
 
     def flush(self) -> None:
-        """Sends what is outgoing and may leave now; what cannot be sent ends as `broker-down`, for it was provably not
-        executed.
+        """Send what is outgoing and may leave now.
+
+        What cannot be sent ends as `broker-down`: it was provably not executed.
         """
         calls, self._outgoing = self._outgoing, []
         if not self.status.up:
@@ -112,12 +113,12 @@ class BrokerSocket:
         self.receive()
 
     def _leave(self, calls: list[Call]) -> None:
-        """Sends calls, as few messages as they fit in."""
+        """Send calls in as few messages as they fit in."""
         for group in wire.group_messages(calls):
             self._send_calls(group)
 
     def _leave_late(self) -> None:
-        """Sends what waited for room and has it now. None of it is for another process of the broker than it was."""
+        """Send calls that waited for room and have it now, unless the broker's process is another by now."""
         calls = self.windows.next() if self.status.up else self.windows.give_up()
         meant = [call for call in calls if self.status.up and call.incarnation == self.status.incarnation]
         if meant:
@@ -129,7 +130,7 @@ class BrokerSocket:
             self._end_all(ended, "broker-down", f"broker {self.name} of this topic is not reachable")
 
     def receive(self) -> None:
-        """Takes in all replies that have come, and lets the requests go on that waited for them."""
+        """Read all replies that have arrived, and resume the requests that waited for them."""
         while not self._socket.closed:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -140,17 +141,17 @@ class BrokerSocket:
             except WireError as error:
                 log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
 
-    def look(self, now: float, timeout: float) -> None:
-        """Housekeeping, several times a second: pings, silence, overdue calls, and the tick for safety."""
+    def tick(self, now: float, timeout: float) -> None:
+        """Send pings, notice silence, end overdue calls, and read for safety; several times per second."""
         self._watch()
         if self._connect_at is not None and now >= self._connect_at:
             self._connect_at = None
             self._socket.connect(self.address.endpoint)
         self._ping()
         self.receive()
-        self.status.look(now)
+        self.status.check_silence(now)
         late = self.windows.overdue(now)
-        self._end_all(late, "broker-busy", f"there was no room for this on the way to broker {self.name} in time")
+        self._end_all(late, "broker-busy", f"there was no room in time for this request to broker {self.name}")
         self._leave_late()
         overdue = [call for call in self._pending.values() if call.expires <= now]
         for call in overdue:
@@ -159,7 +160,7 @@ class BrokerSocket:
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
-        """All parked waits end with "nothing"."""
+        """End all parked waits with "nothing"."""
         ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
         self._outgoing = [call for call in self._outgoing if not call.waits]
         for call in ended:
@@ -169,7 +170,7 @@ class BrokerSocket:
             self._hub.resume(call.waiting, Answer(None, nothing))
 
     def close(self, why: str) -> None:
-        """Hangs up: calls under way end as `outcome-unknown`, those that have not left as `broker-down`."""
+        """Disconnect. Calls in flight end as `outcome-unknown`, those not sent as `broker-down`."""
         self.status.connection_lost(HUNG_UP)
         for each in (self._socket, self._monitor):
             self._hub.unwatch(_descriptor(each))
@@ -185,10 +186,10 @@ class BrokerSocket:
             self._pending.update((call.id, call) for call in calls)
         else:
             self._over(calls)
-            self._end_all(calls, "broker-down", f"broker {self.name} takes no requests just now")
+            self._end_all(calls, "broker-down", f"broker {self.name} accepts no requests now")
 
     def _send(self, incarnation: int, packed: list[bytes], body: bytes | None = None) -> bool:
-        """False where ZeroMQ did not take it: it was provably not sent."""
+        """Return False where ZeroMQ did not take the message: it was provably not sent."""
         frame = wire.pack_requests(incarnation, self.map_epoch, packed, self.status.taken)
         try:
             if body is None:
@@ -218,7 +219,7 @@ class BrokerSocket:
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
 
     def _watch(self) -> None:
-        """Takes in what the monitor has seen of the connection."""
+        """Handle what the monitor has seen of the connection."""
         failed = 0
         while not self._monitor.closed and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
@@ -230,7 +231,7 @@ class BrokerSocket:
                 self._ping()
                 self.receive()
             elif event == zmq.EVENT_DISCONNECTED:
-                self.receive()  # answers that came before the end
+                self.receive()  # answers that arrived before the end
                 self.status.connection_lost()
                 self._give_up_pending("the connection to the broker was lost")
                 self._leave_late()
@@ -238,19 +239,24 @@ class BrokerSocket:
             self._refused(failed, time.monotonic())
 
     def _refused(self, event: int, now: float) -> None:
-        """The broker does not know this front, or is not the one that the description means. After some failures ZeroMQ
-        tries again at once and for ever, after others never: so both are done here.
+        """Reconnect later: the broker does not know this front, or is not the one in the description.
+
+        After some failures ZeroMQ tries again at once and for ever, after others never, so retrying is done here.
         """
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and not self.address.key:
-            return  # a broker that went away just then
+            return  # a broker that stopped during the handshake
         if self._connect_at is None:
-            with suppress(zmq.ZMQError):  # it has given up already
+            with suppress(zmq.ZMQError):  # ZeroMQ has given up already
                 self._socket.disconnect(self.address.endpoint)
             self._connect_at = now + RETRY_S
         if now >= self._next_refusal:
             self._next_refusal = now + REFUSAL_LOG_S
             listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            why = "it does not admit the key of this front" if listed else "no handshake: does the broker's key fit?"
+            why = (
+                "the broker does not accept the key of this front"
+                if listed
+                else "the handshake failed; check the broker's key"
+            )
             log.error("connection refused", extra={"broker": self.name, "why": why})
 
     def _ping(self) -> None:

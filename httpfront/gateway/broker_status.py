@@ -1,13 +1,13 @@
-"""What a front knows of one broker: is it there, which incarnation is it, what does its clock say. No sockets.
+"""What a front knows of one broker: whether it is reachable, its incarnation, its clock. No sockets here.
 
 States:
 
-    down       -> connected        the connection's handshake is done; a PING goes out
+    down       -> connected        the handshake is done; a PING is sent
     connected  -> up               a PONG names the right cluster and broker, and the broker is ready, not loading
-    up         -> leaving          a reply says that the broker drains; a GOODBYE goes out
+    up         -> leaving          a reply says that the broker drains; a GOODBYE is sent
     any        -> down             the connection is lost, or PINGs stay unanswered
 
-Requests are sent only to a broker that is `up`, and each names the incarnation that was heard from.
+Requests are sent only to a broker that is `up`, and each names the incarnation that answered last.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from common.protocol.wire import BrokerState, ReplyFrame
 log = logging.getLogger("fanmail.front")
 
 PING_INTERVAL_S = 1.0
-"""Seconds between two PINGs to one broker."""
+"""Time between two PINGs to one broker."""
 SILENCE_S = 3.0
-"""Seconds that a PING may stay without any answer; then the broker's loop is stuck, or the path is cut."""
-HUNG_UP = "this front let go of it"
+"""Time that a PING may stay without any answer; after it the broker's loop is stuck, or the network path is cut."""
+HUNG_UP = "closed by this front"
 CLOCK_SAMPLES = 16
-"""Readings of the broker's clock of which the best counts. A reading that lay in a queue says too little."""
+"""Readings of the broker's clock, of which the largest offset counts: a reading that waited in a queue is too small."""
 
 
 class BrokerStatus:
@@ -40,35 +40,35 @@ class BrokerStatus:
         self.incarnation = 0
         self.connected = False
         self.loading = False
-        """The broker is there, and reads its store."""
+        """Whether the broker is reading its store."""
         self.max_body = 0
         """Bytes of the largest body that the broker takes; 0 where it does not say."""
         self.taken = 0
-        """Bytes of replies that were read of those which the broker has sent over this connection."""
+        """Bytes of replies received over this connection."""
         self.windows = (0, 0)
-        """Bytes of bodies and of answers that may be under way; 0 where the broker does not say."""
+        """Bytes of bodies and of answers that may be in flight; 0 where the broker does not say."""
         self.owes_goodbye = False
-        """The broker drains and has not been told yet that nothing more comes."""
+        """Whether the broker drains and has not been told yet that nothing more will be sent."""
         self._said_goodbye = False
         self._offsets: deque[int] = deque(maxlen=CLOCK_SAMPLES)
         self._offset = 0
         self._asked_at: float | None = None
-        """When the oldest PING left that nothing has answered."""
+        """When the oldest PING was sent after which nothing was heard."""
         self._next_ping = 0.0
         self._pinged_at: float | None = None
-        """When the oldest PING left that no PONG has answered."""
+        """When the oldest PING was sent that no PONG has answered."""
         self._heard_at = 0.0
         self.round_trip: float | None = None
         """Seconds between the last PING and its PONG; None while the broker is not connected."""
 
     def connection_made(self, now: float) -> None:
-        """The ZMTP handshake is done. Seconds of the front's monotonic clock, here and below."""
+        """Record that the ZMTP handshake is done. `now` is in monotonic seconds, here and below."""
         self.connected = True
         self._asked_at = self._pinged_at = None
         self._next_ping = now
 
     def connection_lost(self, why: str = "connection lost") -> None:
-        """Nothing more will be heard over this connection."""
+        """Record that nothing more will arrive over this connection."""
         self._change(False, why)
         self.connected = self.loading = False
         self.incarnation = 0
@@ -77,11 +77,11 @@ class BrokerStatus:
         self._offsets.clear()
 
     def ping_due(self, now: float) -> bool:
-        """Whether a PING is to be sent now."""
+        """Return whether a PING is to be sent now."""
         return self.connected and now >= self._next_ping
 
     def pinged(self, now: float) -> None:
-        """A PING has left."""
+        """Record that a PING was sent."""
         if self._asked_at is None:
             self._asked_at = now
         if self._pinged_at is None:
@@ -89,7 +89,7 @@ class BrokerStatus:
         self._next_ping = now + PING_INTERVAL_S
 
     def heard(self, frame: ReplyFrame, now: float) -> None:
-        """A reply frame came: the broker lives, and its clock was at least `frame.clock`."""
+        """Record a reply frame: the broker is alive, and its clock was at least `frame.clock`."""
         self._asked_at = None
         self._heard_at = now
         self.taken = frame.sent
@@ -105,7 +105,7 @@ class BrokerStatus:
             self.owes_goodbye = self._said_goodbye = True
 
     def pong(self, pong: ops.Pong, state: int) -> None:
-        """A PING was answered by whoever listens there, in the frame that was heard last."""
+        """Record the answer to a PING, which came in the frame that was heard last."""
         if self._pinged_at is not None:
             self.round_trip, self._pinged_at = self._heard_at - self._pinged_at, None
         if (pong.cluster, pong.broker) != (self.cluster, self.broker):
@@ -121,16 +121,16 @@ class BrokerStatus:
             self.windows = (pong.body_window, pong.answer_window)
             self._change(True, "ready")
 
-    def look(self, now: float) -> None:
-        """Notices a broker that is connected and does not answer; not a front that was too busy to ask."""
+    def check_silence(self, now: float) -> None:
+        """Notice a broker that does not answer; a front that was too busy to ask proves nothing."""
         if self.up and self._asked_at is not None and now > self._asked_at + SILENCE_S:
             self._change(False, "no answer")
 
     def deadline(self, at: float) -> int:
-        """A moment of the front's clock in microseconds of the broker's.
+        """Convert monotonic seconds of the front into microseconds of the broker's clock.
 
-        Never later than that moment: the broker's clock was read before the reply was heard. So a request can
-        only expire early.
+        Never later than that moment: the broker's clock was read before the reply was heard. So a request can only
+        expire early.
         """
         return int(at * 1e6) + self._offset
 

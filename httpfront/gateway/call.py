@@ -1,4 +1,4 @@
-"""A request to a broker that is under way, and what came of it."""
+"""A request to a broker in flight, and its outcome."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from common.protocol import ops
 
 
 class Waiting(Protocol):
-    """What goes on with the answer: a greenlet, or what collects for one."""
+    """What is resumed with the answer: a greenlet, or a place in a `Gather`."""
 
     def switch(self, answer: Answer) -> object: ...
 
 
 class Call:
-    """One request under way, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
+    """One request in flight, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
 
     __slots__ = ("body", "expires", "id", "incarnation", "packed", "room", "waiting", "waits")
 
@@ -28,17 +28,17 @@ class Call:
         self.packed = packed
         self.body = body
         self.incarnation = incarnation
-        """Of the broker that it is meant for."""
+        """The broker process that it is meant for."""
         self.room = room
         """Bytes that its answer may have."""
         self.expires = expires
-        """Monotonic seconds; then the outcome counts as unknown."""
+        """Monotonic seconds, after which the outcome is unknown."""
         self.waiting: Waiting = greenlet.getcurrent()
         self.waits = False
 
 
 def answer_room(args: Any) -> int:
-    """Bytes of content that the answer to these arguments may have; 0 where it is never large, or not bounded."""
+    """Return the bytes of content that the answer may have; 0 where it is never large, or not bounded."""
     kind = type(args)
     if kind is ops.Take:
         return int(args.room)
@@ -48,7 +48,7 @@ def answer_room(args: Any) -> int:
 
 
 class Answer:
-    """What came of a call: a result still packed, or an error of the table."""
+    """The outcome of a call: a result still packed, or an error."""
 
     __slots__ = ("body", "error", "result")
 

@@ -1,7 +1,7 @@
 """`call(op, topic, user, args) -> result`: the only way from a front to the brokers.
 
-A request's greenlet hands over a packed request and parks; what came together in one turn of the loop leaves
-together. A request is sent once: what was provably not executed is a 503, the rest a 504.
+A request's greenlet hands over a packed request and parks. The requests of one turn of the loop are sent together. A
+request is sent once: what was provably not executed is a 503, the rest a 504.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ from httpfront.request_context import request_id
 log = logging.getLogger("fanmail.front")
 
 GRACE_S = 0.25
-"""Seconds that an answer may come after its deadline: what a broker began in time is worth waiting for."""
+"""Time that an answer may arrive after its deadline: what a broker began in time is worth waiting for."""
 TICK_S = 0.1
-"""Seconds between two looks at the description, pings, silent brokers and overdue calls."""
+"""Time between two checks of the description, pings, silent brokers and overdue calls."""
 
 
 class Gateway:
-    """Knows the cluster map and a socket to each broker. Belongs to the hub's thread."""
+    """The cluster map and a socket to each broker. Belongs to the hub's thread."""
 
     def __init__(
         self, hub: Hub, load_map: Callable[[], ClusterMap | None], timeout: float, keys: KeyPair | None = None
     ) -> None:
-        """`load_map` gives the cluster map where its description has changed since the last time it was asked,
-        else None, and may raise `StartError`; `timeout` in seconds is the time a broker has to answer a call. `keys`
-        are shown to brokers that have a key, and must be there for a map that has such.
+        """Load the map soon.
+
+        `load_map` returns the cluster map where its description has changed since the last call, else None, and may
+        raise `StartError`. `timeout` is the time in seconds that a broker has to answer a call. `keys` are required for
+        a map in which brokers have keys.
         """
         self._hub = hub
         self._load_map = load_map
@@ -55,54 +57,56 @@ class Gateway:
         self._map: ClusterMap | None = None
         self._sockets: dict[str, BrokerSocket] = {}
         self._touched: dict[BrokerSocket, None] = {}
-        """Lines on which something is outgoing."""
+        """Sockets on which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
         self._context = new_context()
         self._waits_ended = False
         hub.each_turn(self._flush)
-        hub.every(TICK_S, self._look)
+        hub.every(TICK_S, self._tick)
 
     def close(self) -> None:
-        """Closes all sockets; calls under way end as `outcome-unknown`."""
+        """Close all sockets. Calls in flight end as `outcome-unknown`."""
         for socket in self._sockets.values():
             socket.close("the front is stopping")
         self._sockets.clear()
         self._context.term()
 
     def brokers(self) -> dict[str, bool]:
-        """Every broker of the description: whether it can be sent to now. Empty while there is none."""
+        """Return for every broker of the description whether requests can be sent to it now."""
         return {broker: socket.status.up for broker, socket in self._sockets.items()}
 
     def call(self, op: Op, topic: bytes, user: bytes, args: Struct, body: bytes | None = None) -> Any:
-        """The result of an operation, None where the broker had nothing to hand out.
+        """Return the result of an operation, None where the broker had no message.
 
-        A `body` of at least `wire.LARGE_BODY` bytes goes beside `args`, whose own stays empty. Parks the
-        request's greenlet for at most the timeout. Raises `FanmailError`: what the broker answered,
-        `broker-down` where it was not sent, `outcome-unknown` where it was and no answer came. The broker is told
-        the id of the HTTP request (`request_context.py`).
+        A `body` of at least `wire.LARGE_BODY` bytes is sent beside `args`, whose own stays empty. Parks the request's
+        greenlet for at most the timeout. The broker is told the id of the HTTP request (`request_context.py`). Raises
+        `FanmailError`: what the broker answered, `broker-down` where the request was not sent, `outcome-unknown` where
+        it was and no answer came.
         """
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
 
     def statuses(self) -> list[BrokerStatus]:
-        """What is known of every broker of the description."""
+        """Return what is known of every broker of the description."""
         return [socket.status for socket in self._sockets.values()]
 
     def under_way(self) -> dict[str, tuple[int, int]]:
-        """Of each broker how many bytes of bodies, and of room for answers, this front has under way."""
+        """Return for every broker the bytes of bodies, and of room for answers, that are in flight."""
         return {broker: (socket.windows.bodies, socket.windows.answers) for broker, socket in self._sockets.items()}
 
     def owner(self, topic: bytes) -> str:
-        """The id of a topic's broker; "" while there is no description."""
+        """Return the id of a topic's broker; "" while there is no description."""
         return self._map.owner(topic) if self._map else ""
 
     def slots(self) -> dict[str, int]:
-        """How many of the slots each broker has."""
+        """Return the number of slots of each broker that has any."""
         return dict(Counter(self._map.owners)) if self._map else {}
 
     def ask_all(self, op: Op, args: Struct, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
-        """What each of these brokers, or every one, says to an operation on no topic, by its id: the result, or the
-        `FanmailError`. All are asked at once; parks the request's greenlet for `timeout` seconds and a little more.
+        """Call an operation without topic on these brokers, or on every one, at the same time.
+
+        Returns by broker id the result or the `FanmailError`. Parks the request's greenlet for `timeout` seconds and a
+        little more.
         """
         gather = Gather()
         for broker in brokers or list(self._sockets):
@@ -127,11 +131,10 @@ class Gateway:
     def wait(
         self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
     ) -> ops.Look:
-        """Park until the broker says that there may be a message for the user, or that there is none by `until`
-        (monotonic seconds). Takes no message, so any other end is a `broker-down`.
+        """Park until there may be a message for the user, or until `until` (monotonic seconds).
 
-        `ticket` is 0, or that of an earlier wait, to keep its place. `on_disconnect` is given what ends the wait when
-        the client disconnects, and None afterwards.
+        Takes no message, so any other end is a `broker-down`. `ticket` is 0, or that of an earlier wait, to keep its
+        place. `on_disconnect` is given what ends the wait when the client disconnects, and None afterwards.
         """
         if self._waits_ended:
             return ops.Look(False, ticket)
@@ -152,13 +155,13 @@ class Gateway:
         return look
 
     def end_waits(self) -> None:
-        """All waits end with "nothing", now and from now on: this front drains."""
+        """End all waits with "nothing", now and from now on, because this front drains."""
         self._waits_ended = True
         for socket in list(self._sockets.values()):
             socket.end_waits()
 
     def _cancel(self, topic: bytes, user: bytes, call: Call, of_request: str) -> None:
-        """The broker answers a wait; where it cannot be told, the wait ends at its time."""
+        """Let the broker end a wait; where it cannot be told, the wait ends at its time."""
         request_id.set(of_request)
         with suppress(FanmailError):
             self.call(Op.CANCEL, topic, user, ops.Cancel(call.id))
@@ -178,7 +181,7 @@ class Gateway:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
         if body is not None and 0 < socket.status.max_body < len(body):
             most = socket.status.max_body
-            raise FanmailError("body-too-large", f"the body has {len(body)} bytes, its broker takes at most {most}")
+            raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, socket.status.deadline(until), args, request_id.get())
         call = Call(call_id, packed, body, until + GRACE_S, socket.status.incarnation, answer_room(args))
@@ -187,7 +190,7 @@ class Gateway:
         return call
 
     def _outcome(self, op: Op) -> Any:
-        """Parks the greenlet that has just begun a call."""
+        """Park the greenlet that has just begun a call."""
         answer = self._hub.park()
         assert isinstance(answer, Answer)
         if answer.error is not None:
@@ -205,14 +208,14 @@ class Gateway:
         while self._touched:
             self._touched.popitem()[0].flush()
 
-    def _look(self) -> None:
+    def _tick(self) -> None:
         self._take_map()
         now = time.monotonic()
         for socket in list(self._sockets.values()):
-            socket.look(now, self._timeout)
+            socket.tick(now, self._timeout)
 
     def _take_map(self) -> None:
-        """Connects and hangs up as the description says, where it is newer than the map in use."""
+        """Connect and disconnect as the description says, where it is newer than the map in use."""
         try:
             newer = self._load_map()
         except StartError as error:
@@ -222,7 +225,7 @@ class Gateway:
             return
         if self._map is not None and newer.epoch <= self._map.epoch:
             if (newer.epoch, newer.brokers, newer.owners) != (self._map.epoch, self._map.brokers, self._map.owners):
-                log.error("the cluster description changed without a greater epoch", extra={"epoch": newer.epoch})
+                log.error("the cluster description changed but its epoch did not grow", extra={"epoch": newer.epoch})
             return
         wanted = {broker.id: broker for broker in newer.brokers}
         for broker, socket in list(self._sockets.items()):

@@ -1,4 +1,4 @@
-"""Asking a broker for messages, with room for the answer that is there before it is asked."""
+"""Asking a broker for messages, with room for the answer reserved before."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from httpfront.environ import ACCOUNT
 from httpfront.gateway.gateway import Gateway
 
 TRIES = 3
-"""Requests to the broker, where the next message is another and larger one each time."""
+"""Requests to the broker, where the next message is a larger one each time."""
 
 
 def call_with_room(
     gateway: Gateway, env: Mapping[str, Any], op: Op, topic: bytes, user: bytes, args: Struct, usual: int = 0
 ) -> Any:
-    """`Gateway.call` for an operation that hands out messages. Raises as it does, and `front-busy`: nothing was done.
+    """Call an operation that returns messages. Raises as `Gateway.call`, and `front-busy`: nothing was done.
 
-    Room for the answer is reserved first, for one message as much as `usual` bytes. The broker hands out fewer messages
-    where there is less, and says how large the first is where it does not fit.
+    Room for the answer is reserved first, `usual` bytes for one message. Where there is less room, the broker returns
+    fewer messages, and where the first does not fit, its size.
     """
     account: Account | None = env.get(ACCOUNT)
     if account is None or not account.bounded:
@@ -47,4 +47,4 @@ def call_with_room(
                 account.release()
             return found
     account.release()
-    raise front_busy("the next message is larger than the room for it")
+    raise front_busy("there is no room for the next message")

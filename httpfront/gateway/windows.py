@@ -1,4 +1,4 @@
-"""What of one front is under way to one broker, and what has to wait until there is room. No sockets here."""
+"""How many bytes a front may have in flight to one broker, and the calls that wait for room. No sockets here."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from httpfront.gateway.call import Call
 
 
 class Windows:
-    """The broker says how many bytes of bodies, and of answers, it will have under way for this front; one request is
-    always let through. What is neither large itself nor asks for much never waits.
+    """The broker sets how many bytes of bodies, and of answers, this front may have in flight.
+
+    One request is always admitted. Calls that are neither large nor ask for much never wait.
     """
 
     def __init__(self, status: BrokerStatus) -> None:
         self._status = status
         self.bodies = self.answers = 0
-        """Bytes under way."""
+        """Bytes in flight."""
         self._held: deque[Call] = deque()
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for room."""
+        """Number of calls that wait for room."""
         return len(self._held)
 
     def admit(self, call: Call) -> bool:
-        """Whether the call may leave now, which is then counted; else it waits its turn."""
+        """Count a call and return True where it may be sent now; else queue it."""
         if call.body is None and not call.room:
             return True
         body, room = len(call.body or b""), call.room
@@ -36,13 +37,13 @@ class Windows:
         return True
 
     def over(self, call: Call) -> None:
-        """The call is answered, or given up."""
+        """Give back the room of a call that is answered or given up."""
         if call.body is None and not call.room:
             return
         self._count(-len(call.body or b""), -call.room)
 
     def next(self) -> list[Call]:
-        """Those that waited and may leave now."""
+        """Return the queued calls that may be sent now."""
         ready = []
         while self._held:
             body, room = len(self._held[0].body or b""), self._held[0].room
@@ -53,14 +54,14 @@ class Windows:
         return ready
 
     def overdue(self, now: float) -> list[Call]:
-        """Those whose time is over before they could leave."""
+        """Remove and return the queued calls whose time is over."""
         late = [call for call in self._held if call.expires <= now]
         if late:
             self._held = deque(call for call in self._held if call.expires > now)
         return late
 
     def give_up(self) -> list[Call]:
-        """All that wait; they do not any more."""
+        """Remove and return all queued calls."""
         held, self._held = self._held, deque()
         return list(held)
 

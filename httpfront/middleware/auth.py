@@ -1,7 +1,7 @@
-"""Who is it, and may they? A key comes as `Authorization: Bearer fm_<id>_<secret>` (RFC 6750).
+"""Authentication and authorization. A key comes as `Authorization: Bearer fm_<id>_<secret>` (RFC 6750).
 
-Who it is, is found before the path is looked at, so that a stranger learns nothing of the paths; what the key may do,
-when the call and its names are known and before anything else is read of the request.
+The client is identified before the path is looked at, so that an anonymous client learns nothing of the paths. What the
+key may do is checked when the call and its names are known, before anything else of the request is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "wrong-secret",
     "expired",
 )
-"""Why somebody is a stranger. For the operator: who asks is told no more than whether a key came."""
+"""Why a client is anonymous. For the operator: the client is only told whether a key was sent."""
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr]( +(.*))?", re.DOTALL).fullmatch
 _CHALLENGE = 'Bearer realm="fanmail"'
 
@@ -50,19 +50,19 @@ class KeyRing:
     """The keys in force: those of the file when it was last read and could be used."""
 
     def __init__(self, path: str, clock: Clock) -> None:
-        """Raises `StartError` where the file cannot be used."""
+        """Read the file. Raises `StartError` where it cannot be used."""
         self._path = path
         self._dates = Dates(clock)
         self._keys = read_keys(path)
         self._dummy_digest = secrets.token_bytes(32)
-        """The digest that a token of no known id is held against, so that it takes as long."""
+        """The digest that a token of an unknown id is compared with, so that it takes as long."""
 
     def read_clock(self) -> None:
-        """Every second or so: where the system's clock was set, that counts once it has held."""
+        """Read the clock every second: where the system's clock was set, that counts once it has held."""
         self._dates.now()
 
     def reload(self) -> None:
-        """Reads the file again. All at once; where it cannot be used, the keys stay and the log says so."""
+        """Read the file again, all at once. Where it cannot be used, the keys stay and the log says so."""
         try:
             keys = read_keys(self._path)
         except StartError as error:
@@ -73,7 +73,7 @@ class KeyRing:
         log.info("API keys read again", extra={"keys": len(keys), "gone": gone, "new": new})
 
     def find(self, authorization: str | None) -> ApiKey:
-        """The key that an Authorization header names and proves. Raises `UnauthenticatedError`."""
+        """Return the key that an Authorization header names and proves. Raises `UnauthenticatedError`."""
         token = find_token(authorization)
         key = self._keys.get(token[1])
         same = hmac.compare_digest(digest(token[0]), key.digest if key else self._dummy_digest)
@@ -87,7 +87,7 @@ class KeyRing:
 
 
 def find_token(authorization: str | None) -> re.Match[str]:
-    """The token in an Authorization header, as `TOKEN` matches it. Raises `UnauthenticatedError`."""
+    """Return the token in an Authorization header as `TOKEN` matches it. Raises `UnauthenticatedError`."""
     if authorization is None:
         raise UnauthenticatedError(NO_KEY)
     bearer = _BEARER(authorization)
@@ -100,12 +100,10 @@ def find_token(authorization: str | None) -> re.Match[str]:
 
 
 class Auth:
-    """Falcon middleware. The environ's `fanmail.key` is then the key's id, and `fanmail.stranger` is true for somebody
-    without a key at a path that needs none.
-    """
+    """Falcon middleware. Sets `KEY_ID` and `API_KEY`, or `ANONYMOUS` at a path that needs no key (`environ.py`)."""
 
     def __init__(self, ring: KeyRing, routes: Routes, refused: Callable[[str], None]) -> None:
-        """`routes` are those of the port; `refused` is told the reason of every 401."""
+        """Set the `routes` of the port. `refused` is called with the reason of every 401."""
         self._ring = ring
         self._routes = routes
         self._open = {(OPTIONS, SERVER)}
@@ -116,7 +114,7 @@ class Auth:
         self._refused = refused
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Who is it? Raises `unauthorized`."""
+        """Identify the client. Raises `unauthorized`."""
         try:
             key = self._ring.find(req.env.get("HTTP_AUTHORIZATION"))
         except UnauthenticatedError as error:
@@ -133,9 +131,9 @@ class Auth:
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
     ) -> None:
-        """May they? Raises `forbidden`."""
+        """Check the right of the call. Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
-            return  # 405; OPTIONS, for which any key will do
+            return  # 405, or OPTIONS, for which any key will do
         need = self._routes.get(req.uri_template or "", {}).get(req.method)
         if need == OPEN:
             return
@@ -147,8 +145,8 @@ class Auth:
         topic, user = params.get("topic", b"").decode(), params.get("user", b"").decode()
         if need is None or not key.may(need, topic, user):
             resp.set_header("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')
-            about = " here" if need is None else f": the right is {need}"
-            raise FanmailError("forbidden", f"no rule of the key {key.id} allows this{about}")
+            about = "" if need is None else f", which needs the right {need}"
+            raise FanmailError("forbidden", f"no rule of the key {key.id} allows this call{about}")
 
     def _is_open(self, req: falcon.Request) -> bool:
         try:
@@ -162,5 +160,5 @@ class Auth:
         given = reason not in (NO_KEY, OTHER_SCHEME)
         resp.set_header("WWW-Authenticate", _CHALLENGE + (', error="invalid_token"' if given else ""))
         if given:
-            return FanmailError("unauthorized", "this key is not known, or not any more")
-        return FanmailError("unauthorized", "send a key as Authorization: Bearer KEY")
+            return FanmailError("unauthorized", "the API key is not valid")
+        return FanmailError("unauthorized", "send an API key as Authorization: Bearer KEY")

@@ -1,8 +1,8 @@
-"""What is looked at first of every request, on both ports: by which name it comes, and from which page.
+"""Checked first for every request, on both ports: the host name it was sent to, and the page that sent it.
 
-A browser sends `GET http://host/topic/user` for every `<img src>` of any page, and that the page does not see the
-answer brings no message back. So what a page of another origin sends is refused before anything happens, and so is what
-a browser fetches ahead of its use.
+A browser sends `GET http://host/topic/user` for every `<img src>` of any page; the page does not see the answer, but
+the message is gone. So requests from pages of another origin are refused before anything happens, and so are
+prefetches.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from httpfront.routes import PROBES
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN_SITE = ("same-origin", "none")
-"""Values of Sec-Fetch-Site; "none": a person typed the address."""
+"""Allowed values of Sec-Fetch-Site; "none": a person typed the address."""
 _AHEAD = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ")
-"""Where browsers say that nobody has asked for it yet; the last two are those of older ones."""
+"""Where browsers announce a prefetch; the last two are those of older ones."""
 _EVENTS = "text/event-stream"
 _UNWANTED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*").fullmatch
 _SHOWN = 60
-"""Characters of a client's own text that are repeated in an error."""
+"""Characters of the client's text that are repeated in an error."""
 
 
 class Guards:
@@ -36,7 +36,7 @@ class Guards:
         self._allows = hosts.allows
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order."""
+        """Check host, origin and prefetch. Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order."""
         env = req.env
         target = env["REQUEST_URI"]
         host = env.get("HTTP_HOST") if target[:1] == "/" else _asked_host(target, env.get("HTTP_HOST"))
@@ -44,10 +44,10 @@ class Guards:
             raise _refused(
                 env,
                 "wrong-host",
-                f"this port answers to localhost, to addresses and to the names in --allowed-hosts, and "
-                f"{(host or '')[:_SHOWN]!r} is none of them",
+                f"the host {(host or '')[:_SHOWN]!r} is not allowed: this port accepts localhost, IP addresses and the "
+                "names in --allowed-hosts",
             )
-        # Spelled out: most requests have none of them, and a loop would cost as much as all the rest.
+        # Spelled out: most requests have none of them, and a loop would cost as much as the rest of the check.
         if (
             "HTTP_ORIGIN" in env
             or "HTTP_SEC_FETCH_SITE" in env
@@ -64,16 +64,17 @@ def _check_page(env: dict[str, Any], host: str | None) -> None:
         raise _refused(
             env,
             "foreign-origin",
-            "a page of another origin has sent this; only pages of this host and port may (a person may: by typing "
-            "the address, not by a link from elsewhere)",
+            "a web page of another origin sent this request; only pages of this host and port may (people can type the "
+            "address, but not follow a link from elsewhere)",
         )
     if any("prefetch" in env.get(name, "").lower() for name in _AHEAD):
-        raise _refused(env, "prefetch", "it is fetched ahead of its use, and might be taken for nobody")
+        raise _refused(env, "prefetch", "this is a prefetch: it could take a message that is never shown")
 
 
 def same_host(origin: str, host: str | None) -> bool:
-    """Does an Origin header name the host and port of a Host header? Whatever the scheme: a proxy may have ended TLS,
-    so that no port, 80 and 443 are the same.
+    """Return whether an Origin header names the host and port of a Host header.
+
+    The scheme does not count, since a proxy may have ended TLS: no port, 80 and 443 are the same.
     """
     authority = origin.lower().partition("://")[2]
     return bool(authority) and host is not None and _folded(authority) == _folded(host.lower())
@@ -84,14 +85,15 @@ def _folded(authority: str) -> str:
 
 
 def refuse_streams(env: Mapping[str, Any]) -> None:
-    """Raises `not-acceptable` for a GET whose client reads server-sent events or WebSocket only: a message would be
-    lost on it. `Upgrade` may be gone behind a proxy, the key of the handshake is not.
+    """Refuse a GET whose client reads server-sent events or WebSocket only: a message would be lost on it.
+
+    Raises `not-acceptable`. A proxy may have removed `Upgrade`, but not the key of the handshake.
     """
     accept = env.get("HTTP_ACCEPT")
     if accept is not None and accept != "*/*" and _names_events(accept.lower()):
-        raise FanmailError("not-acceptable", f"there are no streams here: {_EVENTS} cannot be given")
+        raise FanmailError("not-acceptable", f"streaming is not supported: {_EVENTS} is not available")
     if "HTTP_SEC_WEBSOCKET_KEY" in env or ("HTTP_UPGRADE" in env and _names_websocket(env["HTTP_UPGRADE"].lower())):
-        raise FanmailError("not-acceptable", "there are no streams here: WebSocket is not spoken")
+        raise FanmailError("not-acceptable", "streaming is not supported: WebSocket is not available")
 
 
 def _names_events(accept: str) -> bool:
@@ -106,13 +108,13 @@ def _names_websocket(upgrade: str) -> bool:
 
 
 def _asked_host(target: str, host: str | None) -> str | None:
-    """A target in absolute-form goes before the Host header (RFC 9112, section 3.2.2)."""
+    """Return the host of a target in absolute-form, which goes before Host (RFC 9112, section 3.2.2)."""
     _, separator, rest = target.partition("://")
     return re.split(r"[/?]", rest, maxsplit=1)[0].rpartition("@")[2] if separator else host
 
 
 def _is_probe(method: str, target: str) -> bool:
-    """Probes answer to any name: who asks is a machine with a list of targets."""
+    """Return whether it is a probe: those answer to any name, since load balancers use addresses."""
     return method in _SAFE and target.partition("?")[0] in PROBES
 
 

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457). The table is `common/errors.py`; here it is only rendered."""
+"""Errors as `application/problem+json` (RFC 9457), rendered from the table in `common/errors.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ PROBLEM = "application/problem+json"
 
 
 def add_error_handlers(app: falcon.App[Any, Any]) -> None:
-    """Every exception becomes a problem document; one that nobody foresaw is logged and says nothing."""
+    """Turn every exception into a problem document.
+
+    An unexpected one is logged, and its document says nothing about it.
+    """
     app.add_error_handler(Exception, _unforeseen)
     app.add_error_handler(falcon.HTTPError, _from_falcon)
     app.add_error_handler(FanmailError, _from_table)
@@ -36,7 +39,7 @@ def _from_table(req: falcon.Request, resp: falcon.Response, error: FanmailError,
 
 
 def _from_falcon(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: object) -> None:
-    """What Falcon itself refuses, before a resource is reached."""
+    """Render what Falcon itself refuses, before a resource is reached."""
     if error.status_code >= 500:
         _unforeseen(req, resp, error, params)
         return
@@ -46,7 +49,7 @@ def _from_falcon(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPE
 
 def _unforeseen(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     log.error("request failed", exc_info=error, extra=_request_id(req))
-    _render(req, resp, 500, "internal", "Internal error", "the server failed; its log says why", {})
+    _render(req, resp, 500, "internal", "Internal error", "the server failed; see its log", {})
 
 
 def _request_id(req: falcon.Request) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What names a request in logs: `X-Request-Id`, and the trace that a `traceparent` belongs to.
+"""What identifies a request in logs: `X-Request-Id`, and the trace of its `traceparent`.
 
-The id is taken from the request where it is usable, else made; it is echoed, logged, and told to the brokers.
+The id is taken from the request where it is usable, else made. It is echoed, logged, and passed to the brokers.
 """
 
 from __future__ import annotations
@@ -19,20 +19,18 @@ _USABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_REQUEST_ID}}}").fullmatch
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?"
 ).fullmatch
-"""W3C Trace Context, section 3.2: a later version than 00 may have more behind a dash."""
+"""W3C Trace Context, section 3.2: versions above 00 may have more behind another dash."""
 
 
 class RequestId:
-    """Falcon middleware."""
+    """Falcon middleware, the first one."""
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(5)
         self._numbers = itertools.count(1)
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Puts the id into the environment (`fanmail.request_id`) and the answer, and the id of the trace into the
-        environment (`fanmail.trace_id`) where there is one.
-        """
+        """Set `REQUEST_ID` and `TRACE_ID` (`environ.py`), and echo the id."""
         env = req.env
         given = env.get("HTTP_X_REQUEST_ID", "")
         request_id = given if given and _USABLE(given) else f"{self._prefix}-{next(self._numbers):x}"
@@ -44,7 +42,7 @@ class RequestId:
 
 
 def trace_id(traceparent: str) -> str:
-    """The id of the trace, "" where the header is not well-formed."""
+    """Return the id of the trace, "" where the header is not well-formed."""
     found = _TRACEPARENT(traceparent)
     if found is None or (found["version"] == "00" and found["more"]):
         return ""

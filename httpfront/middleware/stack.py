@@ -16,12 +16,13 @@ App = falcon.App[falcon.Request, falcon.Response]
 
 
 def new_app(router: object, hosts: HostNames | None, auth: Auth | None) -> App:
-    """Return an application without routes. `hosts` are the names by which the port may be called, any for None;
-    without `auth` nobody needs a key.
+    """Return an application without routes.
+
+    `hosts` are the names that the port accepts, any for None. Without `auth` no request needs a key.
     """
     guards = Guards(hosts or HostNames((), (ANY,), keys=False))
     middleware: list[Any] = [RequestId(), guards, *([auth] if auth else [])]
     app: App = falcon.App(router=cast(Any, router), middleware=middleware)
-    app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no type to speak of
+    app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no media type
     add_error_handlers(app)
     return app

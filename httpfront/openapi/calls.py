@@ -1,4 +1,4 @@
-"""Every call on topics and subscriptions as OpenAPI has it: a function each."""
+"""The calls on topics and subscriptions in the OpenAPI description, one function each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"
 
 
 def paths(limits: MessageLimits) -> Json:
-    """The calls by path and method. OPTIONS is answered 204, any other method 405, with `Allow`."""
+    """Return the calls by path and method. OPTIONS is answered 204, any other method 405, with `Allow`."""
     return {
         routes.TOPIC: _on(routes.TOPIC, post=_publish(limits)),
         routes.SUBSCRIPTION: _on(
@@ -39,12 +39,12 @@ def paths(limits: MessageLimits) -> Json:
 
 
 def _on(template: str, **calls: Json) -> Json:
-    """The item of a path, with the parameters that its template names."""
+    """Return the item of a path, with the parameters that its template names."""
     return {"parameters": [ref("parameters", name) for name in _NAMES(template)], **calls}
 
 
 def call(tag: str, name: str, summary: str, takes: str, answers: Json, text: str = "", **more: Json) -> Json:
-    """An operation; `takes` are names of parameters, with blanks between."""
+    """Return an operation; `takes` are names of parameters, separated by blanks."""
     return {
         "tags": [tag],
         "operationId": name,
@@ -57,26 +57,26 @@ def call(tag: str, name: str, summary: str, takes: str, answers: Json, text: str
 
 
 def _link(operation: str, text: str, **parameters: str) -> Json:
-    """What can be called next, about the same user."""
+    """Return a link to a call about the same user."""
     return {"operationId": operation, "description": text, "parameters": _SAME_USER | parameters}
 
 
 def _publish(limits: MessageLimits) -> Json:
     kept = (
-        "Content-Type, Content-Encoding, Content-Language, traceparent, tracestate, and what begins with `ce-` or "
-        f"`Meta-` is kept with the message and comes back with it: at most {MAX_FIELDS} fields and {MAX_BYTES} bytes. "
-        f"With `batch=lines` every line of the body is a message, with `batch=frames` every 4 bytes of big-endian "
-        f"length and the bytes behind them; at most {limits.batch_messages} messages, all stored or none. The "
-        f"Content-Encoding of a batch is of its whole body and undone ({ACCEPTED}); Msg-Encoding is of each message."
+        "Content-Type, Content-Encoding, Content-Language, traceparent, tracestate, and headers that begin with `ce-` "
+        f"or `Meta-` are kept and returned with the message: at most {MAX_FIELDS} fields and {MAX_BYTES} bytes. "
+        f"With `batch=lines` each line of the body is a message; with `batch=frames` each message follows its length "
+        f"in 4 bytes, big-endian. At most {limits.batch_messages} messages, all stored or none. Content-Encoding "
+        f"applies to the body of a batch, which is decoded ({ACCEPTED}); Msg-Encoding applies to each message."
     )
     stored = answer(
-        "Stored for every subscriber; without any, dropped. With `delay` it will be published at `Msg-Due`, and the "
-        "other headers are left out.",
+        "Stored for every subscriber; dropped if there is none. With `delay` it will be published at `Msg-Due`, and "
+        "the other headers are absent.",
         sometimes="Msg-Id Msg-Subscribers Msg-Count Msg-Due Idempotency-Replayed",
     )
     errors = problems("bad-name", "bad-batch", *_UNREADABLE, "key-reused", "topic-full", "too-many-delayed")
     content: Json = {DEFAULT_TYPE: {}, "*/*": {}}
-    about = f"Any bytes, empty too: at most {limits.body}, of a batch {limits.batch}."
+    about = f"Any bytes, or none: at most {limits.body}, for a batch {limits.batch}."
     return call(
         "messages",
         "publish",
@@ -89,11 +89,11 @@ def _publish(limits: MessageLimits) -> Json:
 
 
 def _subscribe() -> Json:
-    done = answer("Subscribed, from now on or already.", "Subscription-Created")
+    done = answer("Subscribed now, or before.", "Subscription-Created")
     done["links"] = {
-        "receive": _link("receive", "its next message"),
-        "look": _link("look", "how it stands"),
-        "unsubscribe": _link("unsubscribe", "its end"),
+        "receive": _link("receive", "Read the next message"),
+        "look": _link("look", "Subscription status"),
+        "unsubscribe": _link("unsubscribe", "Unsubscribe"),
     }
     return call(
         "subscriptions",
@@ -101,7 +101,7 @@ def _subscribe() -> Json:
         "Subscribe a user to a topic",
         "expires_after max_deliveries",
         {"200": done} | problems("bad-name", "too-many-topics", "too-many-subscriptions"),
-        "Again is harmless: waiting messages stay. Settings that are not named stay as they are. A body is ignored.",
+        "Repeating it is harmless: waiting messages stay, and settings that are not given. A body is ignored.",
     )
 
 
@@ -112,12 +112,12 @@ def _configure() -> Json:
         "Change settings of a subscription",
         "expires_after max_deliveries",
         {"200": answer("Changed.")} | problems("bad-name", "no-subscription"),
-        "At least one must be named.",
+        "At least one setting is required.",
     )
 
 
 def _unsubscribe() -> Json:
-    done = {"200": answer("Unsubscribed; its unread messages are let go.")}
+    done = {"200": answer("Unsubscribed; unread messages are deleted.")}
     return call(
         "subscriptions",
         "unsubscribe",
@@ -128,39 +128,39 @@ def _unsubscribe() -> Json:
 
 
 def _look() -> Json:
-    stands = answer("It is there.", "Cache-Control Msg-Pending Msg-Leased Msg-Dead", "Msg-Id")
+    stands = answer("The subscription exists.", "Cache-Control Msg-Pending Msg-Leased Msg-Dead", "Msg-Id")
     return call(
         "subscriptions",
         "look",
-        "How a subscription stands; takes nothing",
+        "Subscription status; takes no message",
         "",
         {"200": stands} | problems("bad-name", "no-subscription"),
-        "`Msg-Id` is of the next message, if one waits.",
+        "`Msg-Id` is the id of the next message, if any.",
     )
 
 
 def _receive(limits: MessageLimits) -> Json:
     text = (
-        "Without parameters it is taken, at most once. `after` acknowledges and then gives the next one without "
-        "taking it; `lease` hands it out for a time, and not together with `after`. With `max` the answer is "
-        f"NDJSON, or frames where Accept prefers them (not with `lease`): each 4 bytes of big-endian length, then the "
-        f"message; ids without gaps, kept headers the same for all. At most {limits.fetch_bytes} bytes, but one "
-        "message always fits."
+        "Without parameters the message is taken: delivery is at most once. `after` acknowledges earlier messages and "
+        "returns the next one without taking it; `lease` leases it, and cannot be combined with `after`. With `max` "
+        "the answer is NDJSON, or frames where Accept prefers them (not with `lease`): each message follows its length "
+        "in 4 bytes, big-endian; the ids have no gaps, and the kept headers are the same for all. At most "
+        f"{limits.fetch_bytes} bytes; one message always fits."
     )
     message = answer(
-        "A message with its own Content-Type and other kept headers, or with `max` several.",
+        "A message with its Content-Type and other kept headers, or with `max` several messages.",
         _HANDED_OUT,
         "Msg-Time Msg-Attempt Msg-Receipt Link Preference-Applied "
         "Msg-Count Msg-First-Id Msg-Type Msg-Encoding Msg-Language",
         {**lines_of("Message"), FRAMES: {}, "*/*": {}},
     )
     message["links"] = {
-        "next": _link("receive", "done with this one, the next", after="$response.header.Msg-Id"),
-        "ack": _link("finish", "the lease's end", receipt="$response.header.Msg-Receipt"),
-        "extend": _link("extend", "a longer lease", receipt="$response.header.Msg-Receipt"),
+        "next": _link("receive", "Acknowledge this message and read the next one", after="$response.header.Msg-Id"),
+        "ack": _link("finish", "Acknowledge the message", receipt="$response.header.Msg-Receipt"),
+        "extend": _link("extend", "Extend the lease", receipt="$response.header.Msg-Receipt"),
     }
     none = answer(
-        "No message waits. With `Retry-After`: it was not waited for, too many requests wait already.",
+        "There is no message. With `Retry-After`: the request did not wait, since too many others do.",
         "Cache-Control",
         "Preference-Applied Retry-After",
     )
@@ -168,7 +168,7 @@ def _receive(limits: MessageLimits) -> Json:
     return call(
         "messages",
         "receive",
-        "The next message of a user, or several",
+        "Read the next message of a user, or several",
         "after last_event_id wait prefer max lease",
         {"200": message, "204": none} | problems(*errors),
         text,
@@ -181,7 +181,7 @@ def _finish() -> Json:
         "finish",
         "Acknowledge a leased message",
         "",
-        {"200": answer("Done now, or already.")} | problems("bad-name", "no-subscription", "lease-lost"),
+        {"200": answer("Acknowledged now, or before.")} | problems("bad-name", "no-subscription", "lease-lost"),
     )
 
 
@@ -189,16 +189,16 @@ def _extend() -> Json:
     return call(
         "leases",
         "extend",
-        "Extend a lease, or give it back",
+        "Extend a lease, or return the message",
         "extend return_delay",
-        {"200": answer("Extended, or given back.")} | problems("bad-name", "no-subscription", "lease-lost"),
+        {"200": answer("Extended, or returned.")} | problems("bad-name", "no-subscription", "lease-lost"),
     )
 
 
 def _finish_many(limits: MessageLimits) -> Json:
     results = answer("A result for each receipt, in order.", "Msg-Count", content=lines_of("Acknowledged"))
     asked = {
-        "description": f"1 to {limits.batch_messages} receipts, one a line. Any Content-Type; codings {ACCEPTED}.",
+        "description": f"1 to {limits.batch_messages} receipts, one per line. Any Content-Type; codings {ACCEPTED}.",
         "required": True,
         "content": {PLAIN: {"schema": RECEIPT_LINES}},
     }
@@ -208,15 +208,15 @@ def _finish_many(limits: MessageLimits) -> Json:
         "Acknowledge many leased messages",
         "",
         {"200": results} | problems("bad-name", "bad-batch", "unsupported-coding", "no-subscription"),
-        "A line that is no receipt: 400, and nothing is acknowledged.",
+        "If any line is not a receipt: 400, and no message is acknowledged.",
         requestBody=asked,
     )
 
 
 def _list_dead(head: str = "") -> Json:
-    """GET, and with "Head" HEAD."""
+    """Return the operation of GET, or with "Head" that of HEAD."""
     letters = answer(
-        "Dead letters in the order of their numbers; `Msg-Pending` more are behind them.",
+        "Dead letters in the order of their ids; `Msg-Pending` more follow.",
         "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Count Msg-Pending",
         "Link",
         None if head else lines_of("Message"),
@@ -224,7 +224,7 @@ def _list_dead(head: str = "") -> Json:
     return call(
         "dead letters",
         f"listDead{head}",
-        "Messages that were handed out too often; takes nothing",
+        "List messages that were delivered too often; changes nothing",
         "letters_after letters",
         {"200": letters} | problems("bad-name", "no-subscription", "not-acceptable", "cursor-lost"),
     )
@@ -234,11 +234,11 @@ def _return_dead() -> Json:
     return call(
         "dead letters",
         "returnDead",
-        "Put all dead letters whose ttl is not over back as waiting",
+        "Return all dead letters whose ttl is not over to the queue",
         "",
-        {"200": answer("So many were put back.", "Msg-Count")}
+        {"200": answer("Number of messages returned.", "Msg-Count")}
         | problems("bad-name", "no-subscription", "too-many-leases"),
-        "The longest dead first, as many as the topic may hold.",
+        "The oldest dead letters first, as many as the topic may hold.",
     )
 
 
@@ -246,7 +246,7 @@ def _clear_dead() -> Json:
     return call(
         "dead letters",
         "clearDead",
-        "Drop all dead letters",
+        "Delete all dead letters",
         "",
-        {"200": answer("So many were dropped.", "Msg-Count")} | problems("bad-name", "no-subscription"),
+        {"200": answer("Number of messages deleted.", "Msg-Count")} | problems("bad-name", "no-subscription"),
     )

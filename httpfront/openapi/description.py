@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description of the HTTP API, served at `/openapi.json`.
 
-`openapi_calls.py` has the calls, `openapi_parameters.py` and `openapi_answers.py` what goes in and out. Errors, ranges
-and patterns are taken from where they are checked, so that nobody can change one and forget the other.
+`calls.py` has the calls, `parameters.py` and `answers.py` what goes in and out. Errors, ranges and patterns are taken
+from the code that checks them, so that they cannot differ.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _ABOUT = """\
 A *topic* has *subscribers* (users); each message published to it is kept until every user who was subscribed when it
 was published has received it or unsubscribed, then removed.
 
-No name is reserved: calls differ by method and by the number of path segments, so that `POST /livez` publishes to a
-topic of that name. A path of another shape is 404 `no-route`, `OPTIONS` is 204 with `Allow`, another method 405
+No name is reserved: calls differ by method and by the number of path segments, so `POST /livez` publishes to a topic
+of that name. A path of another shape is 404 `no-route`, `OPTIONS` is 204 with `Allow`, any other method 405
 `method-not-allowed`, an empty segment 400 `bad-name`. A query parameter that is unknown for the call, repeated or
-malformed is 400 `bad-parameter`, and nothing happens.
+malformed is 400 `bad-parameter`, and nothing is executed.
 
-What a web page of another origin sends is 403 `foreign-origin`, whatever it asks.
+Every request of a web page of another origin is 403 `foreign-origin`.
 
-503: not executed, retry freely. 504: it may have been executed, or still be, until `broker_timeout` has passed.
+503: not executed, retry freely. 504: unknown; it may be executed until `broker_timeout` is over.
 """
 _TAGS = {
     "messages": "Publish and receive.",
-    "subscriptions": "Who receives what.",
-    "leases": "Several workers on one user name.",
-    "dead letters": "What was handed out too often.",
+    "subscriptions": "Subscriptions and their settings.",
+    "leases": "Several workers for one user.",
+    "dead letters": "Messages that were delivered too often.",
     "service": "The server itself.",
 }
 
 
 def describe(bounds: Bounds) -> Json:
-    """The whole description, as JSON has it."""
+    """Return the whole description, as JSON objects."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Fanmail", "version": VERSION, "summary": "Publish and subscribe", "description": _ABOUT},
@@ -52,17 +52,17 @@ def describe(bounds: Bounds) -> Json:
 
 
 def _service() -> Json:
-    """The calls that no broker has to do with."""
+    """Return the calls that need no broker."""
     unready = problem(503, [])
     unready["description"] = f"Not ready, or {unready['description']}"
     unready["content"] |= body(JSON, "Ready")
     found = {
-        routes.INDEX: _read("index", "What this server takes", "Index", refusals=("not-acceptable",)),
+        routes.INDEX: _read("index", "The calls of this server", "Index", refusals=("not-acceptable",)),
         routes.LIVEZ: _read("live", "Whether this process answers", "Live"),
         routes.READYZ: _read("ready", "Whether any broker answers, or all", "Ready", "strict", {"503": unready}),
         routes.OPENAPI: _read("describe", "This description", "Description"),
     }
-    for template in routes.PROBES:  # they answer to any name
+    for template in routes.PROBES:  # they accept any host name
         for operation in found[template].values():
             del operation["responses"]["421"]
     return found
@@ -71,7 +71,7 @@ def _service() -> Json:
 def _read(
     name: str, summary: str, schema: str, takes: str = "", answers: Json | None = None, refusals: tuple[str, ...] = ()
 ) -> Json:
-    """GET and HEAD; `refusals` are codes of errors."""
+    """Return GET and HEAD; `refusals` are error codes."""
 
     def one(operation: str, head: bool) -> Json:
         content = None if head else body(JSON, schema)
@@ -86,7 +86,7 @@ class OpenApiResource:
     """The description, rendered once."""
 
     def __init__(self, bounds: Bounds, keys: bool = False) -> None:
-        """`keys`: this front asks for them."""
+        """Render it; `keys`: this front requires API keys."""
         document = describe(bounds)
         self._rendered = msgspec.json.encode(secured(document) if keys else document) + b"\n"
 

@@ -1,4 +1,4 @@
-"""Parameters in the OpenAPI description, with the ranges that the parsers have."""
+"""Parameters in the OpenAPI description, with the ranges of the parsers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from httpfront.formats.receipts import MAX_LEASE_S, RECEIPT
 from httpfront.openapi.answers import Json, pattern, ref
 
 RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")
-"""Receipts, one a line; a last line without an end counts."""
+"""Receipts, one per line; the end of the last line is optional."""
 _CURSOR = pattern(f"0|{MESSAGE_ID}") | {"examples": ["0"]}
 
 
 class Bounds(NamedTuple):
-    """The settings that the description names."""
+    """The settings that the description contains."""
 
     limits: MessageLimits
     max_name: int
@@ -27,7 +27,10 @@ class Bounds(NamedTuple):
 
 
 def parameters(bounds: Bounds) -> Json:
-    """Components: every parameter. One of the query is refused outside its range, except where it says "cut"."""
+    """Return components: every parameter.
+
+    A query parameter outside its range is refused, except where the text says "cut".
+    """
     return _of_path(bounds.max_name) | _of_reading(bounds) | _of_writing() | _of_the_head()
 
 
@@ -40,7 +43,7 @@ def _of_path(max_name: int) -> Json:
 
 
 def _name(max_name: int) -> Json:
-    """Length counts in bytes of UTF-8, which a schema cannot say."""
+    """Return the schema of a name. Its length counts in bytes of UTF-8, which a schema cannot express."""
     return {
         "type": "string",
         "minLength": 1,
@@ -54,29 +57,33 @@ def _name(max_name: int) -> Json:
 def _of_reading(bounds: Bounds) -> Json:
     most = f"{bounds.max_wait:g}"
     return {
-        "after": _query("after", "Everything up to and with this id is done; 0: nothing yet.", _CURSOR),
-        "wait": _query("wait", f"Wait so long for a message; cut to {most}.", _seconds(0)),
-        "max": _query("max", f"Several messages, at most so many; cut to {bounds.limits.fetch}.", _whole(1)),
-        "lease": _query("lease", "Not taken, but leased for so long, for a receipt.", _seconds(1, MAX_LEASE_S)),
-        "letters_after": _query("after", "Only letters behind this id; 0: from the first.", _CURSOR),
-        "letters": _query("max", f"At most so many letters; cut to {bounds.limits.fetch}.", _whole(1)),
+        "after": _query("after", "Acknowledges everything up to this id; 0: nothing.", _CURSOR),
+        "wait": _query("wait", f"Seconds to wait for a message; cut to {most}.", _seconds(0)),
+        "max": _query("max", f"Most messages to return; cut to {bounds.limits.fetch}.", _whole(1)),
+        "lease": _query(
+            "lease", "Lease the message for this many seconds in place of taking it.", _seconds(1, MAX_LEASE_S)
+        ),
+        "letters_after": _query("after", "Only letters after this id; 0: from the first.", _CURSOR),
+        "letters": _query("max", f"Most letters to return; cut to {bounds.limits.fetch}.", _whole(1)),
     }
 
 
 def _of_writing() -> Json:
-    often = "A message handed out so often under a lease becomes a dead letter; 0: no limit."
-    never = f"Unsubscribed after so long without a request, 1 to {YEAR_S}; 0: never."
+    often = "Deliveries under a lease after which a message becomes a dead letter; 0: no limit."
+    never = f"Seconds without a request after which the user is unsubscribed, 1 to {YEAR_S}; 0: never."
     return {
         "batch": _query("batch", "The body is a batch in this format.", {"type": "string", "enum": list(FORMATS)}),
-        "ttl": _query("ttl", "Not handed out after so long.", _seconds(None, YEAR_S)),
-        "delay": _query("delay", "Published so much later.", _seconds(0, YEAR_S)),
+        "ttl": _query("ttl", "Seconds after which the message is not delivered any more.", _seconds(None, YEAR_S)),
+        "delay": _query("delay", "Seconds until the message is published.", _seconds(0, YEAR_S)),
         "expires_after": _query("expires_after", never, _zero_or(_seconds(1, YEAR_S))),
         "max_deliveries": _query("max_deliveries", often, _whole(0, MAX_DELIVERIES)),
         "extend": _query(
-            "lease", "Leased for so long from now; 0: it is given back.", _zero_or(_seconds(1, MAX_LEASE_S))
+            "lease", "Seconds that the lease lasts from now; 0: return the message.", _zero_or(_seconds(1, MAX_LEASE_S))
         )
         | {"required": True},
-        "return_delay": _query("delay", "With `lease=0`: handed out again so much later.", _seconds(0, MAX_LEASE_S)),
+        "return_delay": _query(
+            "delay", "With `lease=0`: seconds until it is delivered again.", _seconds(0, MAX_LEASE_S)
+        ),
         "strict": _query("strict", "1: every broker must answer.", {"type": "integer", "enum": [0, 1]}),
     }
 
@@ -84,14 +91,18 @@ def _of_writing() -> Json:
 def _of_the_head() -> Json:
     key = pattern(KEY) | {"not": {"const": '""'}}
     return {
-        "idempotency_key": _parameter("header", HEADER, "A repeat with it does nothing.", key),
-        "last_event_id": _parameter("header", "Last-Event-ID", "As `after`; both, and different: 400.", _CURSOR),
-        "msg_encoding": _parameter(
-            "header", "Msg-Encoding", "Of a batch: Content-Encoding of each message.", {"type": "string"}
+        "idempotency_key": _parameter("header", HEADER, "A repeat with the same key publishes nothing.", key),
+        "last_event_id": _parameter(
+            "header", "Last-Event-ID", "As `after`; 400 where both are given and differ.", _CURSOR
         ),
-        "prefer": _parameter("header", "Prefer", "`wait=20`, where there is no such parameter.", {"type": "string"}),
+        "msg_encoding": _parameter(
+            "header", "Msg-Encoding", "For a batch: Content-Encoding of each message.", {"type": "string"}
+        ),
+        "prefer": _parameter(
+            "header", "Prefer", "`wait=20`, where the parameter `wait` is absent.", {"type": "string"}
+        ),
         "request_id": _parameter(
-            "header", "X-Request-Id", "Echoed, where it is 1 to 128 visible ASCII characters.", {"type": "string"}
+            "header", "X-Request-Id", "Echoed where it is 1 to 128 visible ASCII characters.", {"type": "string"}
         ),
     }
 
@@ -101,7 +112,7 @@ def _zero_or(schema: Json) -> Json:
 
 
 def _seconds(least: int | None, most: int | None = None) -> Json:
-    """`least` None: above 0. In plain decimal notation: the parsers know no exponents."""
+    """Return the schema of seconds in plain decimal notation: parsers accept no exponents. `least` None: above 0."""
     low: Json = {"exclusiveMinimum": 0} if least is None else {"minimum": least}
     high: Json = {"exclusiveMaximum": 10**MAX_DIGITS} if most is None else {"maximum": most}
     return {"type": "number", **low, **high, "multipleOf": 1e-6}

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says besides where keys are needed: how one is sent, and which right each call needs."""
+"""What the OpenAPI description adds where keys are required: how a key is sent, and the right that each call needs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from httpfront.openapi.answers import Json, problem, ref
 from httpfront.routes import ANY_KEY, OPEN, PUBLIC
 
 _SCHEME = "apiKey"
-_ABOUT = "`Authorization: Bearer KEY`. What a key may do, the operator says by rules over names; denying wins."
+_ABOUT = (
+    "`Authorization: Bearer KEY`. The operator sets what a key may do, by rules over names; a rule that denies wins."
+)
 
 
 def secured(document: Json) -> Json:
-    """The description `document` of a front that asks for keys; changed in place."""
+    """Add API keys to the description `document`; changes and returns it."""
     components = document["components"]
     components["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer", "description": _ABOUT}}
     components["responses"] |= {
@@ -38,7 +40,7 @@ def _secure(operation: Json, need: str) -> None:
 
 def _challenged(response: Json, always: bool = True) -> Json:
     response["headers"]["WWW-Authenticate"] = {
-        "description": "How to ask (RFC 6750).",
+        "description": "Challenge (RFC 6750).",
         "schema": {"type": "string"},
         "required": always,
     }

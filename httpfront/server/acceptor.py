@@ -26,7 +26,7 @@ log = logging.getLogger("fanmail.http")
 
 
 class Acceptor:
-    """Belongs to the hub's thread."""
+    """The listening sockets of a server. Belongs to the hub's thread."""
 
     def __init__(
         self, hub: Hub, listeners: Sequence[socket.socket], take: Callable[[socket.socket, tuple[Any, ...]], None]
@@ -104,9 +104,10 @@ class Acceptor:
 
 
 def _drop_new_connections(listener: socket.socket) -> None:
-    """Attach a classic BPF program that drops a SYN without ACK and passes everything else (Linux, socket(7)).
+    """Attach a classic BPF program that drops a SYN without ACK and passes everything else.
 
-    A handshake under way can still end. The packet begins with the TCP header. On other systems this does nothing.
+    Linux, socket(7). A handshake in progress can still end. The packet begins with the TCP header. On other systems
+    this does nothing.
     """
     if sys.platform != "linux":
         return

@@ -1,7 +1,7 @@
-"""The access log: one line a request, rendered and written by the thread of the log's queue, many at once.
+"""The access log: one line per request, rendered and written in batches by the thread of the log's queue.
 
-The loop only appends a tuple: rendering and a write for every request would block it. A process that is killed
-loses the lines of the last quarter second.
+The loop only appends a tuple: rendering and writing every request would block it. A process that is killed loses the
+lines of the last quarter second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from httpfront.server.request_summary import RequestSummary
 
 
 class AccessLog:
-    """`record` never waits."""
+    """Writes lines in JSON or as text. `record` never waits."""
 
     def __init__(self, process: str, text: bool, queue: LogQueue) -> None:
         self._process = process
@@ -24,7 +24,7 @@ class AccessLog:
         self._queue = queue
 
     def record(self, summary: RequestSummary) -> None:
-        """The hook of `FrontServer`."""
+        """Queue one request; the hook of `FrontServer`."""
         self._queue.write_later(self._render, (time.time(), summary))
 
     def _json(self, request: tuple[float, RequestSummary]) -> str:

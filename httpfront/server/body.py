@@ -1,7 +1,7 @@
-"""Request bodies, decoded and bounded, kept once or dropped; no sockets here (RFC 9112, sections 6 and 7.1).
+"""Request bodies: decoded, bounded, kept once or dropped. No sockets here (RFC 9112, sections 6 and 7.1).
 
-waitress's own receiver of chunks takes a bare LF for a part of a size line, keeps lines without an end for as long as
-they come (and copies them with every piece), and looks at nothing in a trailer.
+waitress's own chunk receiver accepts a bare LF within a size line, keeps lines without an end however long they get
+(copying them with every piece), and checks nothing in a trailer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_LINE = 1024
 MAX_TRAILERS = 8192
 """Bytes of all trailer fields."""
 FRAMING_BASE, FRAMING_PER_BYTE = 16 * 1024, 16
-"""Chunk framing may outweigh content, but only so far: one-byte chunks need 5 bytes of framing a byte."""
+"""Limit of chunk framing, in bytes and bytes per byte of content: one-byte chunks need 5 bytes of framing per byte."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
@@ -33,7 +33,7 @@ class Refusal(Error):  # type: ignore[misc]
 
 
 class _Fault(Exception):
-    """Carries a Refusal out of the depths."""
+    """Carries a `Refusal` up to `received`."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.body)
@@ -45,7 +45,7 @@ def _bad(detail: str) -> _Fault:
 
 
 class Body:
-    """What the two kinds have in common, and what waitress asks of a receiver."""
+    """What both kinds have in common, and what waitress needs of a receiver."""
 
     error: Refusal | None = None
     completed = False
@@ -62,32 +62,32 @@ class Body:
         return len(self) if self.completed and type(self._file) is BytesIO else self._file.tell()
 
     def getfile(self) -> BytesIO:
-        """The decoded body, at its start once `completed`; reading it whole copies nothing."""
+        """Return the decoded body, at its start once `completed`. Reading it whole copies nothing."""
         return self._file
 
     def getbuf(self) -> BytesIO:
-        """What waitress closes after the request."""
+        """Return what waitress closes after the request."""
         return self._file
 
     def drop(self) -> None:
-        """Nobody wants the body: what there is of it goes, and what comes is not kept."""
+        """Free the body, and discard what is still to arrive."""
         self._file = _Nowhere()
 
     def _complete(self) -> None:
         self.completed = True
-        self._file.getvalue()  # gives back what was allocated ahead, without a copy
+        self._file.getvalue()  # frees what was allocated in advance, without a copy
         self._file.seek(0)
 
 
 class _Nowhere(BytesIO):
-    """In the place of a body that nobody wants."""
+    """Discards what is written."""
 
     def write(self, data: Any) -> int:
         return len(data)
 
 
 class FixedBody(Body):
-    """In the place of waitress's FixedStreamReceiver: a body of `length` bytes, at least one."""
+    """Replaces waitress's FixedStreamReceiver: a body of `length` bytes, at least one."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class FixedBody(Body):
         return self._length
 
     def received(self, data: bytes) -> int:
-        """Takes what belongs to the body; returns how many bytes that was."""
+        """Take what belongs to the body; return how many bytes that was."""
         mine = data if len(data) <= self._left else data[: self._left]
         if len(mine) == self._length and type(self._file) is BytesIO:
             self._file = BytesIO(mine)  # the usual case, without a copy
@@ -110,7 +110,7 @@ class FixedBody(Body):
 
 
 class ChunkedBody(Body):
-    """In the place of waitress's ChunkedReceiver. `max_body` is the ceiling of the decoded bytes, inclusive.
+    """Replaces waitress's ChunkedReceiver. `max_body` is the limit of the decoded bytes, inclusive.
 
     Chunk extensions and trailer fields are checked, bounded and dropped.
     """
@@ -121,7 +121,7 @@ class ChunkedBody(Body):
         self._length = 0
         self._left = 0  # bytes of the current chunk still to come
         self._line = b""  # the start of a line whose end has not arrived
-        self._expect = "size"  # what the next line is: "size", "end" (of a chunk) or "trailer"
+        self._expect = "size"  # kind of the next line: "size", "end" (of a chunk) or "trailer"
         self._framing = 0  # bytes of everything that is not content
         self._trailers = 0  # bytes of trailer fields
 
@@ -129,7 +129,7 @@ class ChunkedBody(Body):
         return self._length
 
     def received(self, data: bytes) -> int:
-        """Takes what belongs to the body; returns how many bytes that was. Raises nothing: see `error`."""
+        """Take what belongs to the body; return how many bytes that was. Raises nothing: see `error`."""
         pos, end = 0, len(data)
         try:
             while pos < end and not self.completed:
@@ -151,7 +151,7 @@ class ChunkedBody(Body):
         return stop
 
     def _whole_chunks(self, data: bytes, pos: int) -> int:
-        """The fast way through chunks that are in `data` from end to end; tiny ones would be slow else."""
+        """Take chunks that are whole in `data`; without this fast path tiny chunks would be slow."""
         match, write, end = _SIZE_LINE.match, self._file.write, len(data)
         while True:
             found = match(data, pos, pos + MAX_LINE)
@@ -167,7 +167,7 @@ class ChunkedBody(Body):
             pos = stop + 2
 
     def _next_line(self, data: bytes, pos: int) -> int:
-        """Takes one line, or the piece of it that has arrived."""
+        """Take one line, or the part of it that has arrived."""
         stop = data.find(b"\n", pos, pos + MAX_LINE) + 1
         line = self._line + data[pos : stop or pos + MAX_LINE]
         if len(line) > MAX_LINE or (not stop and len(data) - pos >= MAX_LINE):

@@ -1,4 +1,4 @@
-"""The body of one request, for an application that may have begun when only the head was there."""
+"""The body of one request, for an application that may have started when only the head had arrived."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from httpfront.hub import Hub
 from httpfront.server.parser import StrictParser
 
 COPIES = 2
-"""Of a body on its way to a broker: ours, and ZeroMQ's until the broker has taken it."""
-_EVICTED = "the room for this body was needed by others"
+"""Copies of a body on its way to a broker: ours, and ZeroMQ's until the broker has taken it."""
+_EVICTED = "the memory for this body was needed for other requests"
 
 
 class BodyRefused(BaseException):
-    """Ends the application: the body will not come, and `refusal` is the answer, None where the client has gone.
+    """Ends the application: the body will not arrive. `refusal` is the answer; None where the client is gone.
 
-    No `Exception`, so that nothing but the connection catches it.
+    Not an `Exception`, so that nothing but the connection catches it.
     """
 
     def __init__(self, refusal: Error | None) -> None:
@@ -29,7 +29,7 @@ class BodyRefused(BaseException):
 
 
 Fault = BodyRefused | FanmailError
-"""Why there is no body: the answer is the connection's, or the application's."""
+"""Why there is no body; the connection answers the former, the application the latter."""
 
 
 class BodySource(Protocol):
@@ -45,10 +45,10 @@ class BodySource(Protocol):
 
 
 class BodyStream:
-    """`wsgi.input` of a request. Until it is read, its connection can give way: then it is `front-busy`."""
+    """`wsgi.input` of a request. Until it is read, its connection can be evicted: then it is `front-busy`."""
 
     def __init__(self, connection: BodySource, parser: StrictParser) -> None:
-        """Counts what there is of the body."""
+        """Count what has arrived of the body."""
         self._connection = connection
         self._parser = parser
         self._parked: object = None
@@ -59,8 +59,9 @@ class BodyStream:
             connection.account.progress()
 
     def read(self, size: int = -1) -> bytes:
-        """The whole body, whatever `size`: parks until it has arrived. Raises `BodyRefused`, and `front-busy` where it
-        may not be kept.
+        """Return the whole body, whatever `size`; parks until it has arrived.
+
+        Raises `BodyRefused`, and `front-busy` where there is no room for it.
         """
         if self._fault is None and not self._parser.completed:
             if self._connection.wants_body():
@@ -75,7 +76,7 @@ class BodyStream:
         return self._parser.body.getfile().read()
 
     def received(self, data: bytes) -> bytes | None:
-        """More has come for who waits for it. Returns what is behind the body, None where there is more to come."""
+        """Take more of the body; return what is behind it, None where more is to come."""
         parser = self._parser
         rest = data[parser.received(data) :]
         self._connection.account.progress()
@@ -86,12 +87,12 @@ class BodyStream:
         return rest if parser.completed or self._fault is not None else None
 
     def resume(self, fault: Fault | None = None) -> None:
-        """The application gets its body, or is told why not. From the hub only."""
+        """Resume the application with its body or a fault. From the hub only."""
         parked, self._parked = self._parked, None
         self._connection.hub.resume(parked, fault or self._fault)
 
     def abandon(self, fault: Fault) -> None:
-        """The body is not to be had any more. From any greenlet."""
+        """Drop the body; reading it raises `fault`. From any greenlet."""
         self._fault = self._fault or fault
         self._parser.body.drop()
         if self._parked is not None:
@@ -99,7 +100,7 @@ class BodyStream:
             self._connection.hub.resume_later(parked, self._fault)
 
     def _count(self) -> None:
-        """Counts the body, a whole one as often as it will be there."""
+        """Count the body; a complete one `COPIES` times."""
         body = self._parser.body
         try:
             self._connection.account.grow(body.held * COPIES if body.completed else body.held)
@@ -110,5 +111,5 @@ class BodyStream:
 
 
 def evicted_error() -> FanmailError:
-    """Why a body is gone that was given up for others."""
+    """Return the error for a body that was dropped to make room for others."""
     return front_busy(_EVICTED)

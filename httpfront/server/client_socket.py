@@ -28,10 +28,10 @@ class State:
 
 
 class ClientSocket:
-    """Belongs to the hub's thread."""
+    """Belongs to the hub's thread. `expire` is called once `deadline` has passed."""
 
     def __init__(self, server: ServerContext, sock: socket.socket, addr: tuple[Any, ...]) -> None:
-        """`deadline` is when `expire` is due."""
+        """Wrap an accepted socket."""
         self.server = server
         self.hub = server.hub
         self._sock = sock
@@ -41,20 +41,20 @@ class ClientSocket:
         self._mask: int | None = None  # events asked of the hub; None when not watched
         self.disconnect = ClientDisconnect()
         self.broken = False
-        """The kernel takes nothing more for the client."""
-        self._pace = Pace()  # of the body that arrives, or of the answer that leaves
+        """Whether nothing more can be sent to the client."""
+        self._pace = Pace()  # of the body that arrives, or of the answer that is sent
         self._discarded = 0
 
     def check_client_disconnected(self) -> bool:
-        """For the application (`waitress.client_disconnected`): whether the client has sent its last byte."""
+        """Return whether the client has sent its last byte (`waitress.client_disconnected`)."""
         return self.disconnect.happened
 
     def fileno(self) -> int:
-        """The socket's descriptor."""
+        """Return the socket's descriptor."""
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Ends the connection at once."""
+        """End the connection at once."""
         if self.state == State.CLOSED:
             return
         self.state = State.CLOSED
@@ -64,30 +64,30 @@ class ClientSocket:
         self._sock.close()
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         raise NotImplementedError
 
     def limit_idle(self, until: float) -> None:
-        """Brings the deadline of a connection without a request forward to `until`."""
+        """Bring the deadline of a connection without a request forward to `until`."""
         raise NotImplementedError
 
     def _drop(self) -> None:
-        """Nothing that is held for the client is needed any more."""
+        """Free what is held for the client."""
         raise NotImplementedError
 
     def _ended(self) -> None:
-        """The client has sent its last byte."""
+        """Handle the end of the client's input."""
         raise NotImplementedError
 
     def _react(self, events: int) -> None:
-        """Something happened."""
+        """Handle events in the present state."""
         raise NotImplementedError
 
     def _handle(self, events: int) -> None:
-        """What the hub saw. Events may be stale: everything tried here may find nothing to do."""
+        """Handle events of the hub. They may be stale: whatever is tried here may find nothing to do."""
         try:
             self._react(events)
-        except Exception:  # nothing a client sends may leave it hanging, or end the loop
+        except Exception:  # nothing that a client sends may end the loop or leave its connection open
             log.exception("a connection failed")
             self.close()
 
@@ -108,7 +108,10 @@ class ClientSocket:
             self._mask = None
 
     def _take(self) -> bytes | None:
-        """What the kernel has; None where there is nothing yet, or nothing more will come: then `_ended` was called."""
+        """Receive what the kernel has.
+
+        None where there is nothing yet, or nothing more will arrive: then `_ended` was called.
+        """
         try:
             data = self._sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -120,7 +123,10 @@ class ClientSocket:
         return data or None
 
     def _send(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Sends what the kernel takes and returns the rest. A dead connection takes everything, and is marked."""
+        """Send what the kernel takes and return the rest.
+
+        A broken connection takes everything, and is marked.
+        """
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
@@ -132,17 +138,17 @@ class ClientSocket:
         return memoryview(data)[sent:] if sent < len(data) else b""
 
     def _pause(self, events: int) -> None:
-        """Something came while the request is being worked on: listen for the end only."""
+        """Watch for the end only, while a request is being worked on."""
         if events & (EPOLLHUP | EPOLLERR):  # these cannot be masked out
             self._unwatch()
         else:
             self._want(0 if self.disconnect.happened else EPOLLRDHUP)
 
     def _linger(self) -> None:
-        """Closes so that the client can read the last answer.
+        """Close so that the client can read the last answer.
 
-        Closing with unread input would make the kernel send a reset, which may destroy the answer on its
-        way; so the input is read and dropped for a while, until the client closes too.
+        Closing with unread input would make the kernel send a reset, which may destroy the answer on its way. So the
+        input is read and dropped for a while, until the client closes too.
         """
         self._drop()
         try:
@@ -163,7 +169,7 @@ class ClientSocket:
             self.close()
 
     def _reset(self) -> None:
-        """Ends the connection of a client that does not read."""
+        """End the connection of a client that does not read."""
         # Without a reset the kernel would keep the unread rest for minutes.
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()

@@ -1,4 +1,4 @@
-"""One client connection: what it is doing, and until when it may (RFC 9112, section 9).
+"""One client connection: its states and deadlines (RFC 9112, section 9).
 
     IDLE --head, or whole request--> BUSY --answer sent--> IDLE
                   BUSY --body asked for--> READING --body whole--> BUSY
@@ -6,10 +6,10 @@
                   BUSY --answered, body not whole--> SKIPPING --body passed--> IDLE
     any  --close wanted--> LINGERING --client closed, or time is up--> CLOSED
 
-The application runs as soon as the head is there, so key, path and parameters are looked at before a body is kept or
-asked for (`Expect: 100-continue`); what it does not want of a body is read and dropped. While BUSY or FLUSHING nothing
-is read: pipelined requests wait in the kernel, and in what came along with the request that runs. So answers come in
-order. What the connection holds is counted (`budget.py`); it may have to give way while it is READING or FLUSHING.
+The application runs as soon as the head is there, so key, path and parameters are checked before a body is kept or
+asked for (`Expect: 100-continue`); a body that it does not read is dropped. While BUSY or FLUSHING nothing is read:
+pipelined requests wait in the kernel, and in what arrived with the present request. So answers are in order. What the
+connection holds is counted (`budget.py`); it may be evicted while it is READING or FLUSHING.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ class Connection(ClientSocket):
     """Belongs to the hub's thread."""
 
     def __init__(self, server: ServerContext, sock: socket.socket, addr: tuple[Any, ...], refused: bool) -> None:
-        """`refused`: over the ceiling; whatever it asks, the answer is 503."""
+        """Start to read. A `refused` connection is over the limit: its first request is answered 503."""
         super().__init__(server, sock, addr)
         self.refused = refused
         self.deadline = time.monotonic() + (LINGER_S if refused else server.idle_limit)
         self._parser: StrictParser | None = None
-        self._receiving = False  # a part of a request has arrived
+        self._receiving = False  # part of a request has arrived
         self._body_due = inf  # when the whole request must have arrived
         self._stream: BodyStream | None = None
         self.account = Account(server.budget, self._evict)
         self._began = 0.0  # when the request being served had arrived
-        self._data = b""  # what arrived behind the request that is BUSY
+        self._data = b""  # what arrived behind the present request
         self._out: bytes | memoryview = b""
-        self._keep = True  # go on after what is in `_out`
+        self._keep = True  # keep the connection open after what is in `_out`
         self._last = False  # what was pipelined behind a request could not be kept
         self._want(INCOMING)
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         if self.state == State.IDLE and self.refused:
             self._refuse(OVERLOADED)
         elif self.state == State.IDLE and self._receiving:
             self._refuse(TIMED_OUT)
         elif self.state == State.IDLE:
-            self._receive()  # a request that is in the kernel already must not be lost
+            self._receive()  # a request that the kernel has already must not be lost
             if self.state == State.IDLE and not self._receiving:
                 self._linger()
         elif self.state == State.READING:
@@ -78,11 +78,11 @@ class Connection(ClientSocket):
             self.close()
 
     def _arrived(self) -> int:
-        """Bytes of the body so far."""
+        """Return the bytes of the body that have arrived."""
         return self._parser.body_bytes_received if self._parser else 0
 
     def limit_idle(self, until: float) -> None:
-        """Brings the deadline of a connection without a request forward to `until`."""
+        """Bring the deadline of a connection without a request forward to `until`."""
         if self.state == State.IDLE and not self._receiving:
             self.deadline = min(self.deadline, until)
 
@@ -116,7 +116,7 @@ class Connection(ClientSocket):
             self.close()
 
     def _parse(self, data: bytes) -> None:
-        """Feeds the parser until a request can be worked on; what is behind it waits."""
+        """Feed the parser until a request can be worked on; keep what is behind it."""
         while data:
             parser = self._parser = self._parser or self.server.new_parser()
             data = data[parser.received(data) :]
@@ -134,7 +134,7 @@ class Connection(ClientSocket):
             self._work(self._parser)
 
     def _work(self, parser: StrictParser) -> None:
-        """The application can begin, or the request is refused."""
+        """Start the application, or refuse the request."""
         self._receiving = False
         if parser.error:
             self._refuse(parser.error)
@@ -146,20 +146,20 @@ class Connection(ClientSocket):
         self.hub.spawn(self._serve)
 
     def _put_aside(self, rest: bytes) -> None:
-        """Keeps what came behind a request; a client for whose further ones there is no room has to send them again."""
+        """Keep what arrived behind a request, or close after the answer where there is no room for it."""
         if rest and not self.account.hold_pipelined(len(rest)):
             rest, self._last = b"", True
         self._data = rest
 
     def wants_body(self) -> bool:
-        """The rest of the body is to be read; False where the client cannot be told, or has gone."""
+        """Start to read the rest of the body; return False where the client is gone or cannot be told."""
         parser = self._parser
         if parser is None or self.state != State.BUSY:
             return False
         if parser.expect_continue:
             parser.expect_continue = False
             if not parser.body_bytes_received and self._send(CONTINUE):
-                return False  # nothing else was on its way: the client reads nothing
+                return False  # nothing else was being sent: the client reads nothing
         self.state = State.READING
         self.deadline = self._pace.begins(-self._arrived(), self.server.options.request_timeout)
         self._want(INCOMING)
@@ -179,7 +179,7 @@ class Connection(ClientSocket):
             self._stream.resume(fault)
 
     def _evict(self) -> None:
-        """Others need the room. From any greenlet."""
+        """Make room for others. From any greenlet."""
         if self.state == State.FLUSHING:
             self._reset()
         elif self._stream is not None and self.state in (State.READING, State.BUSY):
@@ -187,7 +187,7 @@ class Connection(ClientSocket):
             self._stream.abandon(evicted_error())
 
     def _skip(self) -> None:
-        """Passes over the rest of a body that nobody wanted."""
+        """Read and drop the rest of a body that the application did not want."""
         data, parser = self._take(), self._parser
         if data is None or parser is None:
             return
@@ -199,9 +199,9 @@ class Connection(ClientSocket):
             self._next()
 
     def _serve(self) -> None:
-        """Runs the application for a request; in a greenlet of its own."""
+        """Run the application for a request; in a greenlet of its own."""
         parser = self._parser
-        if parser is None:  # closed before it began
+        if parser is None:  # closed before it was started
             return
         answer = self._answer(parser)
         if answer is None or self.state != State.BUSY:  # refused, or closed while the request was parked
@@ -217,11 +217,11 @@ class Connection(ClientSocket):
         self._sent(len(answer))
 
     def _answer(self, parser: StrictParser) -> bytes | None:
-        """None where there is none: it was refused, or the client has gone."""
+        """Return the answer, None where there is none: the request was refused, or the client is gone."""
         task = FrontTask(self, parser, self._stream)
         try:
             task.service()
-            # Whether a client whose 100 (Continue) never came sends its body all the same, nobody knows.
+            # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             self._keep = self._keep and keeps_alive(parser.version, parser.headers.get("CONNECTION", ""))
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
@@ -239,7 +239,7 @@ class Connection(ClientSocket):
         return answer
 
     def _sent(self, size: int) -> None:
-        """As much of the answer, which has so many bytes, has left as the kernel takes now."""
+        """Continue after the kernel took what it could of an answer of `size` bytes."""
         if self._out:
             self.state = State.FLUSHING
             self.deadline = self._pace.begins(len(self._out) + unread(self._sock), self.server.options.write_timeout)
@@ -257,7 +257,7 @@ class Connection(ClientSocket):
             self.account.progress()
 
     def _answered(self) -> None:
-        """Everything is sent: the rest of the request, the next one, or the end."""
+        """Continue after the whole answer: with the rest of the request, the next one, or the end."""
         self.account.clear()
         parser = self._parser
         if parser is None or parser.completed or parser.expect_continue:
@@ -280,7 +280,7 @@ class Connection(ClientSocket):
             self._want(INCOMING)
 
     def _refuse(self, error: Any) -> None:
-        """Answers without the application, and closes."""
+        """Answer without the application, and close."""
         method = getattr(self._parser, "command", "")
         answer = refusal_answer(error, method)
         self.server.report(method, {}, error.code, 0.0, len(answer))

@@ -15,7 +15,7 @@ class ClientDisconnect:
         self._callback: Callable[[], None] | None = None
 
     def call(self, callback: Callable[[], None] | None) -> None:
-        """Call this once, when the client disconnects, or now where it has; None: nothing any more."""
+        """Call this once when the client disconnects, now where it already has; None cancels."""
         self._callback = callback
         if self.happened:
             self.notify()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.config import FrontSettings
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -18,21 +20,21 @@ class ServerOptions:
     """Open connections that are served; some more are answered 503."""
     backlog: int = 1024
     """Connections that the kernel may hold before they are accepted."""
-    max_body: int = 1024 * 1024
+    max_body: int = FrontSettings.max_body
     """Bytes of a decoded body; above it 413."""
-    max_batch: int = 8 * 1024 * 1024
+    max_batch: int = FrontSettings.max_batch
     """The same where the query asks for a batch."""
-    max_headers: int = 16 * 1024
+    max_headers: int = FrontSettings.max_headers
     """Bytes of request line and header fields; above it 431."""
-    max_target: int = 8 * 1024
+    max_target: int = FrontSettings.max_target
     """Bytes of the request target; above it 414."""
-    request_timeout: float = 30.0
+    request_timeout: float = FrontSettings.request_timeout
     """Seconds from a request's first byte to the end of its header section, and length of the windows in which its
     body must keep up with `min_rate`; else 408."""
-    idle_timeout: float = 75.0
+    idle_timeout: float = FrontSettings.idle_timeout
     """Seconds that a connection may be without a request."""
-    write_timeout: float = 30.0
+    write_timeout: float = FrontSettings.write_timeout
     """Seconds: length of the windows in which a client that reads an answer must keep up with `min_rate`; else the
     connection is reset."""
-    min_rate: int = 1024
+    min_rate: int = FrontSettings.min_rate
     """Bytes per second."""

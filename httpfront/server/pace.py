@@ -1,7 +1,7 @@
-"""Whether a slow client keeps up: what it has to move in a window of time.
+"""Whether a slow client keeps up: how much it moves in a window of time.
 
-Of an answer that is what the client's side has taken. What the kernel takes from us does not show it: it says that
-there is room again only when a third of its buffer is free, which may be megabytes.
+For an answer this is what the client's side has taken. What the kernel takes from us does not show it: it reports room
+only when a third of its buffer is free, which may be megabytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 
 class Pace:
-    """Of one transfer. A client that keeps up may take as long as it needs; one that trickles may not."""
+    """One transfer. A client that keeps up may take as long as it needs."""
 
     __slots__ = ("_left",)
 
@@ -22,19 +22,20 @@ class Pace:
         self._left = 0
 
     def begins(self, left: int, window: float) -> float:
-        """The first window, of `window` seconds, begins with `left` bytes still to be moved (any number where nobody
-        knows). When it ends, by the monotonic clock.
+        """Start the first window with `left` bytes to be moved; return when it ends, in monotonic seconds.
+
+        Where the total is unknown, `left` is any number that decreases as bytes are moved.
         """
         self._left = left
         return time.monotonic() + window
 
     def keeps_up(self, left: int, least: float) -> bool:
-        """A window ends, with `left` bytes to be moved: were at least `least` moved in it? The next one begins."""
+        """End a window with `left` bytes to be moved and start the next; return whether it moved `least`."""
         moved, self._left = self._left - left, left
         return moved >= least
 
 
 def unread(sock: socket.socket) -> int:
-    """Bytes that were sent and that the client's side has not taken (SIOCOUTQ, tcp(7))."""
+    """Return the bytes that were sent and that the client's side has not taken (SIOCOUTQ, tcp(7))."""
     found: int = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
     return found

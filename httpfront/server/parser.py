@@ -1,7 +1,7 @@
 """waitress's request parser, made strict (RFC 9112). No sockets and no clock here.
 
-Whatever two parsers might read differently is refused and not repaired: what comes after it on the connection
-could be a request that somebody else smuggled in.
+Whatever two parsers might read differently is refused, not repaired: what follows on the connection could be a smuggled
+request.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _SINGLE = re.compile(rb"\r\n(host|content-length|transfer-encoding|content-type|
 _ENDLESS = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*[0-9]{19}", re.I)
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _WIDE = re.compile(rb"[ \t]{65}")
-"""White space that waitress's pattern of a field would take quadratic time for."""
+"""White space that takes waitress's pattern of a field quadratic time."""
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21\x22\x24-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _BLANKS = frozenset((b" ", b"\t", b"\r", b"\n", b"\x0b", b"\x0c"))
-"""What waitress strips before the request line; only whole empty lines may be (RFC 9112, section 2.2)."""
+"""What waitress strips before the request line, where only empty lines are allowed (RFC 9112, section 2.2)."""
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
 
 
 class RequestLimits(Protocol):
-    """What a request may use, in bytes; each is the largest value that is accepted."""
+    """Limits of a request in bytes; each is the largest value that is accepted."""
 
     @property
     def max_body(self) -> int: ...
@@ -48,10 +48,13 @@ def _bad(detail: str) -> Refusal:
 
 
 class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """One request on its way in. Feed it until `completed`; then `error` says whether it is refused, and why."""
+    """One incoming request. Feed it until `completed`; then `error` says whether and why it is refused."""
 
     def __init__(self, adj: Any, limits: RequestLimits) -> None:
-        """`adj` must not limit bodies itself: waitress counts chunk framing as content, and refuses equality."""
+        """Start a request.
+
+        `adj` must not limit bodies itself: waitress counts chunk framing as content, and refuses equality.
+        """
         super().__init__(adj)
         self._limits = limits
         self._head = bytearray()  # of a head whose end has not arrived
@@ -61,7 +64,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def body(self) -> Body:
-        """What there is of the body of a request that has one."""
+        """What has arrived of the body of a request that has one."""
         assert self.body_rcv is not None
         return self.body_rcv
 
@@ -71,7 +74,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         return self.headers_finished or self._head not in (bytearray(), bytearray(b"\r"))
 
     def received(self, data: bytes) -> int:
-        """Takes what belongs to this request; returns how many bytes that was. Raises nothing."""
+        """Take what belongs to this request; return how many bytes that was. Raises nothing."""
         if self.headers_finished:
             consumed: int = super().received(data)
             if self.chunked:
@@ -84,7 +87,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         return end
 
     def _received_piece(self, data: bytes) -> int:
-        """Waitress begins anew with every piece of a head that comes, so it gets the head when it is whole."""
+        """Collect an incomplete head: waitress would start again with every piece."""
         head, old = self._head, len(self._head)
         head += data
         if head.startswith(b"\r\n"):
@@ -99,7 +102,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         return len(data) - (len(head) - end)
 
     def _received_head(self, head: bytes) -> None:
-        """It is whole, and begins with no empty line."""
+        """Parse a whole head that begins with no empty line."""
         if head[:1] in _BLANKS:
             self._refuse(_bad("white space before the request line"))
             return
@@ -107,7 +110,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         self._refuse(self.error or self._fault() if self.headers_finished else self._too_long(head))
 
     def _check_partial(self, old: int) -> None:
-        """Refuses at once what can never become a request; what has just come is behind `old`."""
+        """Refuse at once what can never become a request; what has just arrived is behind `old`."""
         if len(self._head) > self._limits.max_headers:
             super().received(bytes(self._head))
             self._refuse(self._too_long(self._head))
@@ -118,14 +121,14 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         return self.error if b"\r\n" in head[: self._limits.max_target] else self._target_too_long()
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Called by waitress with the whole head. Raises its `ParsingError`, which becomes a 400."""
+        """Parse the whole head; called by waitress. Raises its `ParsingError`, which becomes a 400."""
         line, _, fields = header_plus.partition(b"\r\n")
         if not _REQUEST_LINE.fullmatch(line):
             raise ParsingError("invalid request line")
         if _FOLDED.search(header_plus):
-            raise ParsingError("a header field is folded over lines")
+            raise ParsingError("a header field is folded over several lines")
         if _WIDE.search(header_plus):
-            raise ParsingError("over 64 blanks in a row")
+            raise ParsingError("over 64 consecutive blanks")
         if fields.count(b"\r\n") > MAX_FIELDS:
             raise ParsingError("too many header fields")
         if _ENDLESS.search(header_plus):
@@ -163,14 +166,14 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             self.connection_close = True
 
     def _fault(self) -> Refusal | None:
-        """What is wrong with a head that waitress could read."""
+        """Return what is wrong with a head that waitress could read."""
         if self.version not in ("1.0", "1.1"):
-            return Refusal(505, "HTTP Version Not Supported", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            return Refusal(505, "HTTP Version Not Supported", "only HTTP/1.0 and HTTP/1.1 are supported")
         if len(self.request_uri) > self._limits.max_target:
             return self._target_too_long()
         host = self.headers.get("HOST")
         if host is None and self.version == "1.1":
-            return _bad("there is no Host")
+            return _bad("the Host header is missing")
         if host is not None and not _HOST.fullmatch(host):
             return _bad("invalid Host")
         if self.content_length > self._max_body():
@@ -178,7 +181,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         return None
 
     def _max_body(self) -> int:
-        """A batch may be larger; what it really is, the application finds out."""
+        """Return the limit of the body. A batch may be larger; the application checks whether it is one."""
         return self._limits.max_batch if "batch=" in self.query else self._limits.max_body
 
     def _target_too_long(self) -> Refusal:

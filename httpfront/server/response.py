@@ -1,7 +1,7 @@
-"""waitress's WSGI task with an answer of our own making: built whole, sent in one write. No sockets here.
+"""waitress's WSGI task with our own serialization: an answer is built whole and sent in one write. No sockets here.
 
-waitress sends head and body apart, sorts and renames every header, and closes the connection after each 204.
-An application that fails halfway gives a 500 here, never a piece of an answer.
+waitress sends head and body apart, sorts and renames every header, and closes the connection after each 204. An
+application that fails halfway gives a 500 here, never part of an answer.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class FrontTask(WSGITask):  # type: ignore[misc]
     """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
 
     def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
-        """`stream` is what the body is read from, where that is not the whole one of the request."""
+        """Prepare a run. `stream` is `wsgi.input`; None: the whole body of the request."""
         super().__init__(channel, request)
         self._stream = stream
         self._written: list[bytes] = []
 
     def get_environment(self) -> dict[str, Any]:
-        """The WSGI environment, what the connection holds, and how to be told when the client goes away."""
+        """Return the WSGI environment, with the keys of `environ.py` that the server sets."""
         environ: dict[str, Any] = super().get_environment()
         environ[ON_DISCONNECT] = self.channel.disconnect.call
         environ[ACCOUNT] = self.channel.account
@@ -49,30 +49,31 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         return self._written[0] if len(self._written) == 1 else b"".join(self._written)
 
     def write(self, data: bytes) -> None:
-        """What waitress calls for every piece of the body."""
+        """Collect a piece of the body; called by waitress."""
         if not self.complete:
             raise RuntimeError("start_response was not called before body written")
         self._written.append(data)
         self.content_bytes_written += len(data)
 
     def answer(self, connection: Sequence[str]) -> tuple[bytes, int]:
-        """What `service` has left, as it goes over the wire, and its status code; `connection` as for `build_answer`,
-        and its `ValueError`.
+        """Return the answer that `service` has left, serialized, and its status code.
+
+        `connection` and `ValueError` are as of `build_answer`.
         """
         head_only = self.request.command == "HEAD"
         return build_answer(self.status, self.response_headers, self.body, head_only, connection)
 
     def finish(self) -> None:
-        """The channel sends the answer."""
+        """Do nothing: the connection sends the answer."""
 
 
 def build_answer(
     status: str, headers: Iterable[tuple[str, str]], body: bytes, head_only: bool, connection: Sequence[str]
 ) -> tuple[bytes, int]:
-    """Head and body as they go over the wire, and the status code.
+    """Serialize an answer; return it and its status code.
 
-    `head_only`: the request was a HEAD; `connection` are lines of the head about the connection.
-    Content-Length is the body's. `ValueError` for a header that would break the head, and for a 1xx.
+    `head_only`: the request was a HEAD. `connection` are header lines about the connection. Content-Length is the
+    body's. Raises `ValueError` for a header that would break the head, and for a 1xx.
     """
     first, code = _status_line(status)
     lines = [first, _date_line(int(time.time()))]
@@ -92,14 +93,14 @@ def build_answer(
     lines += connection
     lines.append("\r\n")
     head = "\r\n".join(lines)
-    # One CR and one LF a line, ours: any other came in a value (response splitting).
+    # One CR and one LF per line are ours: any other came in a value (response splitting).
     if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
         raise ValueError("control character in a header value")
     return head.encode("latin-1") + body, code
 
 
 def plain_answer(status: str, detail: str, retry_after: int | None = None, head_only: bool = False) -> bytes:
-    """A plain text answer after which the connection is closed."""
+    """Return a plain text answer after which the connection is closed."""
     headers = [("Content-Type", "text/plain; charset=utf-8")]
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
@@ -107,26 +108,27 @@ def plain_answer(status: str, detail: str, retry_after: int | None = None, head_
 
 
 def kept_alive(idle_seconds: float) -> tuple[str, ...]:
-    """The lines of an answer after which the connection stays open for so long. Clients are told a second less, so that
-    they send nothing into a connection that is just being closed.
+    """Return the header lines of an answer after which the connection stays open for `idle_seconds`.
+
+    Clients are told one second less, so that they send nothing into a connection that is just being closed.
     """
     hint = int(idle_seconds) - 1
     return ("Connection: keep-alive", *([f"Keep-Alive: timeout={hint}"] if hint > 0 else []))
 
 
 def refusal_answer(error: Any, method: str) -> bytes:
-    """The answer to a request that never reached the application, or whose body did not."""
+    """Return the answer to a request that never reached the application, or whose body did not."""
     retry_after = 1 if error.code == 503 else None
     return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD")
 
 
 def failure_answer(method: str) -> bytes:
-    """The answer where the application failed."""
-    return plain_answer("500 Internal Server Error", "the log says why", head_only=method == "HEAD")
+    """Return the answer after the application failed."""
+    return plain_answer("500 Internal Server Error", "see the log of the server", head_only=method == "HEAD")
 
 
 def keeps_alive(version: str, connection: str) -> bool:
-    """Whether the client wants to go on after the answer (RFC 9112, section 9.3)."""
+    """Return whether the client wants the connection to stay open after the answer (RFC 9112, section 9.3)."""
     options = [option.strip(" \t") for option in connection.lower().split(",")] if connection else []
     return "close" not in options and (version == "1.1" or "keep-alive" in options)
 
@@ -146,9 +148,9 @@ def _status_line(status: str) -> tuple[str, int]:
 
 @lru_cache(maxsize=1024)
 def _field_start(name: str) -> str:
-    """The start of a header line, in Title-Case where the name is lower case; "" for Content-Length.
+    """Return the start of a header line, in Title-Case for a lower-case name; "" for Content-Length.
 
-    `ValueError` for what is not a token, and for fields that only a server may set (PEP 3333).
+    Raises `ValueError` for what is not a token, and for fields that only a server may set (PEP 3333).
     """
     lower = name.lower()
     if not _NAME.fullmatch(name) or lower in _OURS:

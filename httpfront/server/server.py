@@ -1,4 +1,4 @@
-"""The HTTP server of a front: waitress's parser and task on our hub, with its traps closed."""
+"""The HTTP server of a front: waitress's parser and task on our own loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SURPLUS = 64
 """Connections over the ceiling that are answered 503, or a tenth of the ceiling where that is more; beyond these,
 connections are closed without an answer."""
 HANDSHAKE_S = 0.1
-"""While draining: time for handshakes under way to end before the listening sockets are closed."""
+"""While draining: time for handshakes in progress to end before the listening sockets are closed."""
 
 log = logging.getLogger("fanmail.http")
 
@@ -45,8 +45,9 @@ class FrontServer:
         on_request: OnRequest | None = None,
         budget: Budget | None = None,
     ) -> None:
-        """Listen at once. `budget` is what all connections share; without it nothing is bounded. Raises `StartError`
-        where an address cannot be listened on.
+        """Listen at once. Raises `StartError` where an address cannot be listened on.
+
+        `budget` is what all connections share; without it nothing is bounded.
         """
         self.budget = budget or Budget(UNBOUNDED)
         self.options = options
@@ -68,7 +69,7 @@ class FrontServer:
         self.adj = _adjustments(options)
         self.server_name = self.adj.server_name
         self.effective_port = self._acceptor.port
-        hub.every(TURN_S, self._look)
+        hub.every(TURN_S, self._close_overdue)
 
     @property
     def port(self) -> int:
@@ -86,7 +87,7 @@ class FrontServer:
         self.stop()
 
     def stop(self) -> None:
-        """Close everything at once, whatever is under way. `run` ends with it."""
+        """Close everything at once, whatever is in progress. `run` ends with it."""
         for connection in list(self.connections.values()):
             connection.close()
         self._acceptor.close()
@@ -94,7 +95,7 @@ class FrontServer:
     def drain(self, timeout: float, idle: float) -> None:
         """Stop accepting and close every connection after its next answer; `run` returns when all are closed.
 
-        Idle connections get `idle` seconds for one more request, requests under way get `timeout` seconds. No client
+        Idle connections get `idle` seconds for one more request, requests in progress get `timeout` seconds. No client
         that could connect is reset.
         """
         if self.draining:
@@ -144,7 +145,7 @@ class FrontServer:
             self._acceptor.close_when_empty()
         return now >= self._drain_ends or not self.connections
 
-    def _look(self) -> None:
+    def _close_overdue(self) -> None:
         """Close what is overdue. Walks all connections, a few times per second."""
         now = time.monotonic()
         for connection in [each for each in self.connections.values() if each.deadline <= now]:
@@ -169,7 +170,7 @@ class FrontServer:
 
 
 def _adjustments(options: ServerOptions) -> Adjustments:
-    """Settings of waitress's parser and task."""
+    """Return the settings of waitress's parser and task."""
     return Adjustments(
         max_request_header_size=options.max_headers + 1,  # waitress refuses equality
         max_request_body_size=sys.maxsize,  # StrictParser limits bodies

@@ -23,7 +23,8 @@ DOORS = [(program, scheme) for program in PROGRAMS for scheme in ("http", "https
 TLS_DOORS = [each for each in DOORS if each[1] == "https"]
 FILES = {"nginx": ROOT / "deploy/nginx/nginx.conf", "haproxy": ROOT / "deploy/haproxy/haproxy.cfg"}
 _STREAM = Path("/etc/nginx/modules-enabled/50-mod-stream.conf")
-_SERVER = re.compile(r"^ +server [^;\n]*127\.0\.0\.1:810[0-9].*\n", re.MULTILINE)
+_FRONTS = re.compile(r"^ +server [^;\n]*127\.0\.0\.1:810[0-9].*\n", re.MULTILINE)
+_OPERATIONS = re.compile(r"^ +server [^;\n]*127\.0\.0\.1:910[0-9].*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Places:
     plain: int
     tls: int
     inner: int
+    metrics: int
     fronts: Sequence[int]
+    operations: Sequence[int]
 
 
 def tool(name: str) -> str:
@@ -60,9 +63,9 @@ def put(text: str, old: str, new: str, times: int = 1) -> str:
     return text.replace(old, new)
 
 
-def _fronts(text: str, lines: Sequence[str]) -> str:
-    """The lines of the fronts, which stand together, are replaced."""
-    found = _SERVER.findall(text)
+def _servers(text: str, kind: re.Pattern[str], lines: Sequence[str]) -> str:
+    """The lines of the fronts, or of their operations ports, which stand together, are replaced."""
+    found = kind.findall(text)
     assert len(found) == 4, found
     return put(text, "".join(found), "".join(lines))
 
@@ -72,6 +75,7 @@ def _nginx(text: str, places: Places) -> str:
     text = put(text, "listen 443 ssl", f"listen 127.0.0.1:{places.tls} ssl")
     text = put(text, "listen 127.0.0.1:8080;", f"listen 127.0.0.1:{places.plain};")
     text = put(text, "127.0.0.1:8190", f"127.0.0.1:{places.inner}", 3)
+    text = put(text, "listen 127.0.0.1:9200;", f"listen 127.0.0.1:{places.metrics};")
     text = put(text, "/etc/nginx/fanmail.crt", f"{folder}/fanmail.crt")
     text = put(text, "/etc/nginx/fanmail.key", f"{folder}/fanmail.key")
     text = put(text, "/var/log/nginx/", f"{folder}/nginx-", 3)
@@ -81,16 +85,22 @@ def _nginx(text: str, places: Places) -> str:
     text = put(text, "client_body_temp_path /var/lib/nginx/body;", temporary)
     if os.geteuid() != 0:
         text = put(text, "user www-data;\n", "")
-    return _fronts(text, [f"        server 127.0.0.1:{port} max_fails=0;\n" for port in places.fronts])
+    line = "        server 127.0.0.1:{} max_fails=0;\n"
+    text = _servers(text, _OPERATIONS, [line.format(port) for port in places.operations])
+    return _servers(text, _FRONTS, [line.format(port) for port in places.fronts])
 
 
 def _haproxy(text: str, places: Places) -> str:
     text = put(text, "bind :443", f"bind 127.0.0.1:{places.tls}")
     text = put(text, "bind 127.0.0.1:8080", f"bind 127.0.0.1:{places.plain}")
+    text = put(text, "bind 127.0.0.1:9200", f"bind 127.0.0.1:{places.metrics}")
     text = put(text, "/etc/haproxy/fanmail.pem", f"{places.folder}/fanmail.pem")
     if os.geteuid() != 0:
         text = put(text, "    user haproxy\n    group haproxy\n", "")
-    return _fronts(text, [f"    server front{n} 127.0.0.1:{port}\n" for n, port in enumerate(places.fronts)])
+    line = "    server {}{} 127.0.0.1:{}\n"
+    operations = [line.format("operations", n, port) for n, port in enumerate(places.operations)]
+    text = _servers(text, _OPERATIONS, operations)
+    return _servers(text, _FRONTS, [line.format("front", n, port) for n, port in enumerate(places.fronts)])
 
 
 def certificate(folder: Path) -> None:
@@ -142,14 +152,22 @@ class Door(Front):
 class Proxy:
     """A proxy that runs before some ports."""
 
-    def __init__(self, program: str, fronts: Sequence[int], changes: Mapping[str, str] | None = None) -> None:
-        """`changes` are replacements beyond the places, for tests of what the shipped text prevents."""
+    def __init__(
+        self,
+        program: str,
+        fronts: Sequence[int],
+        changes: Mapping[str, str] | None = None,
+        operations: Sequence[int] = (),
+    ) -> None:
+        """`changes` are replacements beyond the places, for tests of what the shipped text prevents; `operations` are
+        the operations ports of the fronts, for tests that call them.
+        """
         path = tool(program)
-        first = free_ports(3)
+        first = free_ports(4)
         folder = short_folder()
         folder.chmod(0o711)  # the workers are another user
         self.program = program
-        self.places = Places(folder, first, first + 1, first + 2, fronts)
+        self.places = Places(folder, first, first + 1, first + 2, first + 3, fronts, operations or fronts)
         certificate(folder)
         text = (_nginx if program == "nginx" else _haproxy)(FILES[program].read_text(), self.places)
         for old, new in (changes or {}).items():
@@ -192,9 +210,14 @@ class Proxy:
 
 
 @contextmanager
-def running(program: str, fronts: Sequence[int], changes: Mapping[str, str] | None = None) -> Iterator[Proxy]:
+def running(
+    program: str,
+    fronts: Sequence[int],
+    changes: Mapping[str, str] | None = None,
+    operations: Sequence[int] = (),
+) -> Iterator[Proxy]:
     """A proxy for the length of a block."""
-    proxy = Proxy(program, fronts, changes)
+    proxy = Proxy(program, fronts, changes, operations)
     try:
         yield proxy
     except BaseException:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -30,9 +29,9 @@ def tool(name: str) -> str:
     return path
 
 
-def text_of(front: Front) -> str:
+def text_of(front: Front, path: str) -> str:
     client = Client(front.ops_port)
-    answer = client.call("GET", "/metrics")
+    answer = client.call("GET", path)
     client.close()
     assert answer.status == 200, answer
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -41,7 +40,12 @@ def text_of(front: Front) -> str:
 
 
 def scraped(front: Front) -> Samples:
-    families = text_string_to_metric_families(text_of(front))
+    """What this front and the brokers are scraped for."""
+    return samples_of(front, "/metrics") | samples_of(front, "/metrics/brokers")
+
+
+def samples_of(front: Front, path: str) -> Samples:
+    families = text_string_to_metric_families(text_of(front, path))
     return {
         (each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples
     }
@@ -179,44 +183,39 @@ def test_a_broker_that_is_gone_or_stuck_leaves_its_series_out(small: Cluster) ->
     stuck = small.brokers["b1"]
     stuck.signal(signal.SIGSTOP)
     try:
-        samples = scraped(front)
+        assert not [name for name, _ in samples_of(front, "/metrics/brokers") if name == "fanmail_topics"]
+        wait_for(lambda: value(scraped(front), "fanmail_broker_up", broker="b1") == 0, "its silence to be noticed")
     finally:
         stuck.signal(signal.SIGCONT)
-    assert value(samples, "fanmail_broker_up", broker="b1") == 0
-    assert not [name for name, _ in samples if name == "fanmail_topics"]
     wait_for(lambda: value(scraped(front), "fanmail_broker_up", broker="b1") == 1, "it to be back")
 
 
-def test_the_text_follows_the_rules_of_naming(small: Cluster) -> None:
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/brokers"])
+def test_the_text_follows_the_rules_of_naming(small: Cluster, path: str) -> None:
     promtool = tool("promtool")
-    done = subprocess.run(
-        [promtool, "check", "metrics"], input=text_of(small.fronts[0]), capture_output=True, text=True, check=False
-    )
+    text = text_of(small.fronts[0], path)
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     ours = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("fanmail_")]
     assert ours == []
     assert done.returncode in (0, 3), done
 
 
-def test_the_rules_and_the_dashboard_name_metrics_that_there_are(small: Cluster) -> None:
-    web = small.fronts[0].web
-    web.subscribe("t", "u")
-    known = {name for name, _ in scraped(small.fronts[0])}
-    rules = (ROOT / "deploy/prometheus/alerts.yml").read_text()
-    panels = json.loads((ROOT / "deploy/grafana/fanmail.json").read_text())["panels"]
-    expressions = [target["expr"] for panel in panels for target in panel.get("targets", [])]
-    assert len(expressions) > 20
-    for text in (rules, *expressions):
-        named = set(re.findall(r"\b(?:fanmail|process)_\w+", text))
-        assert named, text
-        assert named <= known
-
-
-def test_the_page_about_operations_names_every_metric(small: Cluster) -> None:
-    families = text_string_to_metric_families(text_of(small.fronts[0]))
-    known = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
-    page = (ROOT / "docs/operations.md").read_text()
-    named = set(re.findall(r"`(fanmail_\w+)`", page))
-    assert named == {name for name in known if name.startswith("fanmail_")}
+def test_a_front_and_the_brokers_are_told_apart(small: Cluster) -> None:
+    front = small.fronts[0]
+    names = {path: {name for name, _ in samples_of(front, path)} for path in ("/metrics", "/metrics/brokers")}
+    assert not names["/metrics"] & names["/metrics/brokers"]
+    assert "fanmail_http_connections" in names["/metrics"]
+    assert "process_open_fds" in names["/metrics"]
+    assert "fanmail_topics" in names["/metrics/brokers"]
+    assert not [name for name in names["/metrics/brokers"] if not name.startswith("fanmail_")], "not of the front"
+    small.brokers["b0"].signal(signal.SIGSTOP)
+    try:
+        assert text_of(front, "/metrics"), "no broker is asked"
+    finally:
+        small.brokers["b0"].signal(signal.SIGCONT)
+    for path in names:
+        assert operations(front).call("HEAD", path).status == 200
+        assert operations(front).call("GET", f"{path}?x=1").code == "bad-parameter"
 
 
 def test_the_rules_are_good() -> None:
@@ -234,8 +233,9 @@ def prometheus(small: Cluster, folder: Path) -> Iterator[Client]:
     (folder / "prometheus.yml").write_text(
         f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n"
         f"rule_files: [{ROOT}/deploy/prometheus/alerts.yml]\n"
-        f"scrape_configs:\n  - job_name: fanmail\n    static_configs:\n"
+        f"scrape_configs:\n  - job_name: fanmail\n    static_configs: &front\n"
         f"      - targets: ['127.0.0.1:{small.fronts[0].ops_port}']\n"
+        f"  - job_name: fanmail-brokers\n    metrics_path: /metrics/brokers\n    static_configs: *front\n"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -265,8 +265,9 @@ def test_a_real_prometheus_scrapes_it(small: Cluster, prometheus: Client) -> Non
             return []
         return list(json.loads(answer.body)["data"]["result"]) if answer.status == 200 else []
 
-    assert wait_for(lambda: ask('up{job="fanmail"} == 1'), "a scrape")
-    assert wait_for(lambda: ask("sum(max by (broker) (fanmail_stored_messages)) == 1"), "the message")
+    for job in ("fanmail", "fanmail-brokers"):
+        assert wait_for(lambda job=job: ask(f'up{{job="{job}"}} == 1'), "a scrape")
+    assert wait_for(lambda: ask("sum(fanmail_stored_messages) == 1"), "the message")
     assert len(ask("fanmail_broker_up == 1")) == 2
     wait_for(lambda: ask('fanmail_http_requests_total{route="/{topic}", method="POST", code="200"} == 1'))
     rules = prometheus.call("GET", "/api/v1/rules")

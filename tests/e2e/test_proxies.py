@@ -52,8 +52,12 @@ def test_the_program_has_no_complaint_about_its_file(fake: tuple[Proxy, FakeFron
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_nothing_leads_to_an_operations_port(program: str) -> None:
+    """But for one call, on a port of its own: the figures of brokers."""
     directives = re.sub(r"#.*", "", FILES[program].read_text())
-    assert not re.search(r":9[0-9]{3}\b", directives)
+    listening = re.findall(r"(?:listen|bind) (.*:9[0-9]{3}\b)", directives)
+    assert listening == ["127.0.0.1:9200"]
+    named = {":9200", *(f":910{n}" for n in range(4))}
+    assert set(re.findall(r":9[0-9]{3}\b", directives)) == named
     assert not re.search(r"\bstats\b|stub_status", directives)
 
 

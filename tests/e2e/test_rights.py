@@ -97,6 +97,8 @@ ops    GET    /openapi.json                                             admin   
 ops    HEAD   /openapi.json                                             admin     200
 ops    GET    /metrics                                                  metrics   200
 ops    HEAD   /metrics                                                  metrics   200
+ops    GET    /metrics/brokers                                          metrics   200
+ops    HEAD   /metrics/brokers                                          metrics   200
 ops    GET    /-/v1/topics                                              admin     200
 ops    HEAD   /-/v1/topics                                              admin     200
 ops    GET    /-/v1/topics/TOPIC                                        admin     200

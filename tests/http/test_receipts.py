@@ -170,7 +170,7 @@ def test_frames_have_no_place_for_receipts(front: Front, accept: str, status: in
     assert answer.status == status
     if status == 406:
         assert problem(answer)[1] == "not-acceptable"
-        assert json.loads(answer.body)["detail"] == f"with lease this is given as {NDJSON}"
+        assert json.loads(answer.body)["detail"] == f"with lease the available formats are {NDJSON}"
         assert front.calls == []
     else:
         assert front.args.one_run is False

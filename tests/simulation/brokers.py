@@ -14,7 +14,7 @@ from broker.errors import StoreError
 from broker.operations.context import Core
 from broker.operations.limits import Limits
 from broker.server.listener import Listener
-from broker.server.loop import Server
+from broker.server.loop import Process, Server
 from broker.state.bodies import Contents
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules
@@ -159,7 +159,7 @@ class BrokerProcess:
         with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
             self.listener = Listener(2**22, None, {})
             self.server = Server(
-                self.listener, self.dispatcher, self.store, self.clock, -1, lambda: None, goodbye_timeout=1.0
+                self.listener, self.dispatcher, self.store, self.clock, Process(-1, lambda: None), goodbye_timeout=1.0
             )
 
     def handled(

@@ -30,7 +30,7 @@ def reply_before_commit() -> Iterator[None]:
 
     def flawed(self: Server, replies: dict[bytes, list[Outgoing]]) -> None:
         for peer_id, outgoing in replies.items():
-            self._reply(peer_id, outgoing)
+            self._outbox.reply(peer_id, outgoing)
         replies.clear()
         settle(self, replies)
 

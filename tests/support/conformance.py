@@ -40,10 +40,10 @@ DROPPED = 0.4
 BEYOND_SCHEMAS = (
     "batch",  # what a body must be depends on a parameter
     "bytes, at most",  # of a name: a schema counts characters
-    "nothing is to be set",
-    "does not go with after",
+    "no setting is given",
+    "cannot be combined with after",
     "after and Last-Event-ID differ",
-    "goes with lease=0 only",
+    "is allowed with lease=0 only",
 )
 """Parts of the details of refusals whose reason a schema cannot say."""
 _CONFIG = {"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}}

@@ -27,7 +27,7 @@ from tests.support.model_topic import ModelTopic
 from tests.support.model_user import ModelUser
 
 Answer = TypeVar("Answer")
-RETRY = 1000
+RETRY_MS = 1000
 """Milliseconds until a delayed publish whose topic has no room is tried again."""
 
 
@@ -259,7 +259,7 @@ class Model:
         elif topic.too_small_for(size_of(aside.args), len(aside.bodies)):
             self.counts["dropped.too-large"] += len(aside.bodies)  # its ceiling was higher when it was accepted
         elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
-            aside.tried_at = now.time + RETRY
+            aside.tried_at = now.time + RETRY_MS
             self.aside.append(aside)
 
     def restarted(self) -> None:

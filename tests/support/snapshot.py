@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from broker.records import Letter
-from broker.state.ages import SECOND
+from broker.state.ages import SECOND_MS
 from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
 from broker.state.idempotency import KEY_COST, key_weight
@@ -145,7 +145,7 @@ def check_state(state: State) -> None:
     pieces = [piece for topic in state.topics.values() for piece in pieces_of(topic)]
     garbage = [piece for block in state.garbage._blocks for piece in block.pieces]
     assert (state.garbage.pieces, state.garbage.bytes) == (len(garbage), sum(piece.size for piece in garbage))
-    assert state.garbage.seconds == Counter(piece.time // SECOND for piece in pieces + garbage)
+    assert state.garbage.seconds == Counter(piece.time // SECOND_MS for piece in pieces + garbage)
     assert list(in_order(state.index, state.topics, b"")) == sorted(state.topics)
     for name, topic in state.topics.items():
         assert name == topic.name

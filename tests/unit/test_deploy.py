@@ -227,14 +227,20 @@ def test_prometheus_and_haproxy_ask_every_front(tmp_path: Path, monkeypatch: pyt
     settings = {
         name: in_compose(name).settings(monkeypatch, DOCKER / "etc" / "cluster.toml") for name in named("front-")
     }
-    (job,) = load_yaml(DOCKER / "prometheus.yml")[0]["scrape_configs"]
-    assert job["static_configs"] == [{"targets": [f"{name}:{each.ops_port}" for name, each in settings.items()]}]
-    assert job["authorization"]["credentials_file"] == "/run/secrets/metrics.token"
+    fronts, brokers = load_yaml(DOCKER / "prometheus.yml")[0]["scrape_configs"]
+    operations = [f"{name}:{each.ops_port}" for name, each in settings.items()]
+    assert fronts["static_configs"] == [{"targets": operations}]
+    assert brokers["static_configs"] == [{"targets": ["haproxy:9200"]}]
+    assert brokers["metrics_path"] == "/metrics/brokers"
+    for job in (fronts, brokers):
+        assert job["authorization"]["credentials_file"] == "/run/secrets/metrics.token"
+    assert "watch" in services()["haproxy"]["networks"]
     script = ["sed", "-f", str(DOCKER / "haproxy.sed"), str(HAPROXY)]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     servers = re.findall(r"^ *server \S+ (\S+)", text, re.MULTILINE)
-    assert servers == [f"{name}:{each.port}" for name, each in settings.items()]
-    assert re.findall(r"^ *bind (.*)", text, re.MULTILINE) == [":8080"]
+    assert servers == [*(f"{name}:{each.port}" for name, each in settings.items()), *operations]
+    assert re.findall(r"^ *bind (.*)", text, re.MULTILINE) == [":8080", ":9200"]
+    assert services()["haproxy"]["ports"] == ["127.0.0.1:8080:8080"]
     (tmp_path / "haproxy.cfg").write_text(text)
     if shutil.which("haproxy") is None:
         missing("haproxy")

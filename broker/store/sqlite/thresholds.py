@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker.store.sqlite.deletion_queue import GROUP
-from common.clock import BEHIND
+from common.clock import BEHIND_MS
 
 
 class StoreThresholds(NamedTuple):
@@ -25,7 +25,7 @@ class StoreThresholds(NamedTuple):
     """Free pages up to which none are returned: steady load uses them again."""
     scarce_bytes: int = 64 * 1024 * 1024
     """Free bytes on the disk below which every free page is returned: publishing may be refused for want of them."""
-    clock_us: int = BEHIND * 1000
+    clock_us: int = BEHIND_MS * 1000
     """How far the stored clock may be behind when something is written."""
     numbers: int = 10_000
     """Numbers of pieces that are reserved at a time; the rest is lost at a restart."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.operations.limits import Limits
-from broker.operations.publishing import RETRY
+from broker.operations.publishing import RETRY_MS
 from broker.state.delayed import DELAYED_COST
 from broker.state.topic_settings import TopicRule
 from common.protocol import ops
@@ -144,11 +144,11 @@ def test_a_full_topic_is_tried_again_until_there_is_room() -> None:
     broker.publish(b"t", b"later", delay=5000)
     broker.elapse(5)
     assert len(broker.state.delayed) == 1
-    assert broker.dispatcher.patience(broker.clock.now()) == RETRY
-    broker.elapse(RETRY / 1000)
+    assert broker.dispatcher.patience(broker.clock.now()) == RETRY_MS
+    broker.elapse(RETRY_MS / 1000)
     check_state(broker.state)
     assert broker.bodies(b"t", b"u") == [b"there"]
-    broker.elapse(RETRY / 1000 - LITTLE)
+    broker.elapse(RETRY_MS / 1000 - LITTLE)
     assert broker.bodies(b"t", b"u") == []
     broker.elapse(LITTLE)
     assert broker.bodies(b"t", b"u") == [b"later"]

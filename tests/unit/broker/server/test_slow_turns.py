@@ -13,7 +13,7 @@ import pytest
 from broker.dispatch import dispatcher
 from broker.dispatch.request_log import SLOW
 from broker.server.listener import Listener
-from broker.server.loop import Server
+from broker.server.loop import Process, Server
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import Asked, BrokerDriver
@@ -38,7 +38,7 @@ def turn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> I
             stack.callback(os.close, end)
         listener = Listener(2**20, None, {})
         stack.callback(listener.close)
-        server = Server(listener, broker.dispatcher, broker.store, broker.clock, ends[0], lambda: None)
+        server = Server(listener, broker.dispatcher, broker.store, broker.clock, Process(ends[0], lambda: None))
 
         def run(micros: int, *messages: list[Asked]) -> list[logging.LogRecord]:
             took[0] = micros

@@ -17,7 +17,7 @@ from broker.store.base import Store
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.store import Owner, SqliteStore
 from broker.store.sqlite.tables import META
-from common.clock import HOLD, NEW, ManualClock, Mark, StepWatch
+from common.clock import HOLD_MS, NEW, ManualClock, Mark, StepWatch
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver
@@ -26,7 +26,7 @@ from tests.unit.broker.operations.test_leases import receipt
 
 HOUR = 3600.0
 STEPS = [-30 * 365 * 24 * HOUR, -HOUR, -2.0, 2.0, HOUR, 30 * 365 * 24 * HOUR]
-HELD = HOLD / 1000 + 1
+HELD = HOLD_MS / 1000 + 1
 
 
 def open_sqlite(folder: Path) -> Store:
@@ -160,7 +160,7 @@ def test_everything_that_clients_are_told_has_the_date(step: float) -> None:
 # --- the calendar
 
 
-@given(st.lists(st.tuples(st.integers(-(10**7), 10**7), st.integers(0, 2 * HOLD)), max_size=30))
+@given(st.lists(st.tuples(st.integers(-(10**7), 10**7), st.integers(0, 2 * HOLD_MS)), max_size=30))
 def test_no_date_is_before_an_earlier_one(history: list[tuple[int, int]]) -> None:
     clock, calendar, watch = ManualClock(), Calendar(), StepWatch()
     told: list[tuple[int, int]] = []
@@ -176,7 +176,7 @@ def test_no_date_is_before_an_earlier_one(history: list[tuple[int, int]]) -> Non
 
 
 def test_a_calendar_remembers_so_many_steps() -> None:
-    clock, calendar, watch = ManualClock(), Calendar(), StepWatch(hold=0)
+    clock, calendar, watch = ManualClock(), Calendar(), StepWatch(hold_ms=0)
     for _ in range(MOST_STEPS + 3):
         clock.set_wall(1)
         clock.advance(1)

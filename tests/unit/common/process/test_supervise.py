@@ -43,7 +43,7 @@ handler.setFormatter(Line())
 log = logging.getLogger("test")
 log.addHandler(handler)
 children, options = json.loads(sys.argv[1])
-supervise.REPEAT = options.pop("repeat", supervise.REPEAT)
+supervise.REPEAT_S = options.pop("repeat", supervise.REPEAT_S)
 children = [Child(name, argv) for name, argv in children]
 sys.exit(Supervisor(children, log, on_ready=lambda: print("all ready", flush=True), **options).run())
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -12,10 +11,13 @@ from broker.server.commit_times import count_commit
 from broker.state.ages import oldest_age
 from common.protocol import ops
 from common.protocol.ops import Op
-from common.protocol.stats import TIME_BOUNDS
+from common.protocol.stats import TIME_BOUNDS_US as BOUNDS_US
 from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
-from httpfront.admin.front_metrics import BOUNDS, Exposition, FrontMetrics
+from httpfront.admin.exposition import exposition
+from httpfront.admin.front_metrics import BOUNDS, FrontMetrics, budget_metrics, build_info, port_metrics, status_metrics
+from httpfront.admin.metric_table import FRONT_METRICS
+from httpfront.budget import Budget
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.server.request_summary import RequestSummary
 from tests.support.driver import BrokerDriver, batch
@@ -24,11 +26,7 @@ from tests.support.driver import BrokerDriver, batch
 def samples(*families: Metric) -> dict[tuple[str, ...], float]:
     """Values by name and by label values in the order of the labels' names, as they are read back from the text."""
 
-    class Fixed:
-        def collect(self) -> tuple[Metric, ...]:
-            return families
-
-    parsed = text_string_to_metric_families(generate_latest(Fixed()).decode())
+    parsed = text_string_to_metric_families(exposition(families).decode())
     return {
         (each.name, *(text for _, text in sorted(each.labels.items()))): each.value
         for family in parsed
@@ -79,22 +77,34 @@ def test_a_link_knows_the_round_trip_of_its_last_ping() -> None:
     assert status.round_trip is None
 
 
-def test_brokers_that_did_not_answer_have_no_series_but_up() -> None:
+def test_a_front_says_of_each_broker_whether_it_is_up() -> None:
     statuses = [BrokerStatus("fanmail", "b0"), BrokerStatus("fanmail", "b1")]
+    statuses[0].up = True
     statuses[0].round_trip = statuses[1].round_trip = 0.25
-    commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{TIME_BOUNDS[1]}": 4}
-    syncs = {"syncs": 5, "sync_us": 1_500_000, f"sync_le_us.{TIME_BOUNDS[0]}": 2, f"sync_le_us.{TIME_BOUNDS[1]}": 2}
+    assert samples(*status_metrics(statuses)) == {
+        ("fanmail_broker_up", "b0"): 1,
+        ("fanmail_broker_up", "b1"): 0,
+        ("fanmail_broker_round_trip_seconds", "b0"): 0.25,
+    }
+
+
+def test_commits_and_syncs_become_histograms() -> None:
+    commits = {"commits": 5, "commit_us": 2_000_000, f"commit_le_us.{BOUNDS_US[1]}": 4}
+    syncs = {
+        "syncs": 5,
+        "sync_us": 1_500_000,
+        f"sync_le_us.{BOUNDS_US[0]}": 2,
+        f"sync_le_us.{BOUNDS_US[1]}": 2,
+    }
     stats = {"b0": {"topics": 3} | commits | syncs}
-    seen = samples(*broker_metrics(statuses, stats))
-    assert {key: n for key, n in seen.items() if "b1" in key} == {("fanmail_broker_up", "b1"): 0}
-    assert seen["fanmail_broker_up", "b0"] == 1
-    assert seen["fanmail_broker_round_trip_seconds", "b0"] == 0.25
+    seen = samples(*broker_metrics(stats))
     assert seen["fanmail_topics", "b0"] == 3
+    assert {key[1] for key in seen} == {"b0"}
     buckets = [n for key, n in seen.items() if key[0] == "fanmail_commit_duration_seconds_bucket"]
-    assert buckets == [0] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert buckets == [0] + [4] * (len(BOUNDS_US) - 1) + [5]
     assert seen["fanmail_commit_duration_seconds_sum", "b0"] == 2
     buckets = [n for key, n in seen.items() if key[0] == "fanmail_sync_duration_seconds_bucket"]
-    assert buckets == [2] + [4] * (len(TIME_BOUNDS) - 1) + [5]
+    assert buckets == [2] + [4] * (len(BOUNDS_US) - 1) + [5]
     assert seen["fanmail_sync_duration_seconds_sum", "b0"] == 1.5
 
 
@@ -104,27 +114,30 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
-    text = Exposition(metrics.collect, lambda: broker_metrics([BrokerStatus("fanmail", "b0")], stats)).render().decode()
-    named = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
+    front = [*metrics.collect(), *port_metrics(1, 2), *budget_metrics(Budget(1), {"b0": (1, 2)})]
+    front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *build_info()]
+    named = [family.name for family in (*front, *broker_metrics(stats))]
     assert len(named) == len(set(named))
-    assert {"fanmail_build_info", "process_cpu_seconds_total", "fanmail_topics"} <= set(named)
-    for line in text.splitlines():
-        if line.startswith("# HELP fanmail_"):
-            assert len(line.split(maxsplit=3)) == 4, "a help text"
+    assert {family.name for family in front} == {row.name for row in FRONT_METRICS}
+    assert all(family.documentation for family in (*front, *broker_metrics(stats)))
 
 
 def test_commits_and_syncs_are_counted_in_their_buckets() -> None:
     counters: Counter[str] = Counter()
-    for took, synced in ((TIME_BOUNDS[0], 0), (TIME_BOUNDS[0] + 1, TIME_BOUNDS[0]), (TIME_BOUNDS[-1] + 1, None)):
+    for took, synced in (
+        (BOUNDS_US[0], 0),
+        (BOUNDS_US[0] + 1, BOUNDS_US[0]),
+        (BOUNDS_US[-1] + 1, None),
+    ):
         count_commit(counters, took, synced)
     assert counters == {
         "commits": 3,
-        "commit_us": 2 * TIME_BOUNDS[0] + TIME_BOUNDS[-1] + 2,
-        f"commit_le_us.{TIME_BOUNDS[0]}": 1,
-        f"commit_le_us.{TIME_BOUNDS[1]}": 1,
+        "commit_us": 2 * BOUNDS_US[0] + BOUNDS_US[-1] + 2,
+        f"commit_le_us.{BOUNDS_US[0]}": 1,
+        f"commit_le_us.{BOUNDS_US[1]}": 1,
         "syncs": 2,
-        "sync_us": TIME_BOUNDS[0],
-        f"sync_le_us.{TIME_BOUNDS[0]}": 2,
+        "sync_us": BOUNDS_US[0],
+        f"sync_le_us.{BOUNDS_US[0]}": 2,
     }
 
 

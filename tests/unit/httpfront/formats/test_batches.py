@@ -85,10 +85,10 @@ def test_frames_are_kept_as_they_came_with_a_table_that_fits(messages: list[byte
 @pytest.mark.parametrize(
     ("form", "body", "detail"),
     [
-        ("lines", b"", "has no message"),
-        ("frames", b"", "has no message"),
-        ("frames", b"\0\0\0", "message 1 of the batch: its length is cut off"),
-        ("frames", frames(b"ab") + b"\0\0\0\5x", "message 2 of the batch is cut off"),
+        ("lines", b"", "the batch is empty"),
+        ("frames", b"", "the batch is empty"),
+        ("frames", b"\0\0\0", "message 1 of the batch is truncated within its length"),
+        ("frames", frames(b"ab") + b"\0\0\0\5x", "message 2 of the batch is truncated"),
         ("frames", frames(b"", b"", b"", b""), "over 3 messages"),
         ("lines", b"\n\n\n\n", "over 3 messages"),
     ],
@@ -273,7 +273,7 @@ def test_what_is_leased_comes_as_lines_where_they_are_accepted_at_all(accept: st
 
 @pytest.mark.parametrize("accept", [FRAMES, f"{FRAMES}, {NDJSON};q=0", "text/html"])
 def test_what_is_leased_never_comes_as_frames(accept: str) -> None:
-    with pytest.raises(FanmailError, match="with lease this is given as application/x-ndjson"):
+    with pytest.raises(FanmailError, match="with lease the available formats are application/x-ndjson"):
         choose_format(accept, leased=True)
 
 

@@ -72,7 +72,7 @@ def test_members_are_counted() -> None:
 def test_a_body_that_is_not_whole_is_refused_wherever_it_ends(coding: str) -> None:
     body = gzip.compress(PLAIN) if coding == "gzip" else zlib.compress(PLAIN)
     for end in (0, 1, 5, len(body) // 2, len(body) - 5, len(body) - 1):
-        assert refusal(body[:end], coding) == ("bad-batch", f"the body ends before its {coding} data does")
+        assert refusal(body[:end], coding) == ("bad-batch", f"the {coding} data is truncated")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_others_have_their_turn_while_a_long_body_is_decoded() -> None:
 )
 @pytest.mark.parametrize("form", ["text/plain; charset={}", 'a/b;x=";";\tCharset = {} ;y', "; charset={}"])
 def test_lines_are_not_cut_where_the_byte_of_a_line_end_is_a_part_of_others(charset: str, form: str) -> None:
-    with pytest.raises(FanmailError, match="unsupported-charset: header Content-Type: lines cannot be cut in charset"):
+    with pytest.raises(FanmailError, match="unsupported-charset: header Content-Type: charset"):
         check_lines(b"a\n", form.format(charset))
 
 

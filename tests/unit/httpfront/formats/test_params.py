@@ -74,12 +74,12 @@ def test_names_and_values_are_decoded_once() -> None:
 @pytest.mark.parametrize("query", ["leese=30", "leese", "Wait=1", "wait%20=1", "=1", "&", "wait=1&", "&wait=1", "%=1"])
 def test_an_unknown_parameter_is_refused_by_name(query: str) -> None:
     name, reason = refusal(query)
-    assert reason == "is not known here (known: name, strict, wait)"
+    assert reason == "is unknown here (known: name, strict, wait)"
     assert name in ("leese", "Wait", "wait ", "", "%")
 
 
 def test_a_call_without_parameters_says_so() -> None:
-    assert refusal("wait=1", {}) == ("wait", "is not known here (known: none)")
+    assert refusal("wait=1", {}) == ("wait", "is unknown here (known: none)")
 
 
 @pytest.mark.parametrize("query", ["wait=1&wait=1", "wait=1&wait=2", "wait=1&strict=1&%77ait=1"])

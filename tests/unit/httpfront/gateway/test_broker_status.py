@@ -41,7 +41,7 @@ def test_a_link_begins_down_and_sends_nothing() -> None:
     assert not status.up
     assert not status.connected
     assert not status.ping_due(10.0**9)
-    status.look(10.0**9)
+    status.check_silence(10.0**9)
     assert not status.up
 
 
@@ -153,13 +153,13 @@ def test_a_drain_that_was_told_and_a_restart_bring_it_up_again() -> None:
 
 def test_a_broker_that_says_nothing_for_long_is_down_until_its_next_pong() -> None:
     status = up(100.0)
-    status.look(1000.0)
+    status.check_silence(1000.0)
     assert status.up, "nothing was asked: a front that was held up does not blame the broker"
     status.pinged(100.0)
     status.pinged(101.0)
-    status.look(100.0 + SILENCE_S)
+    status.check_silence(100.0 + SILENCE_S)
     assert status.up
-    status.look(100.001 + SILENCE_S)
+    status.check_silence(100.001 + SILENCE_S)
     assert not status.up
     assert status.connected
     assert status.ping_due(104.0), "it is still asked"
@@ -173,7 +173,7 @@ def test_any_reply_is_a_sign_of_life() -> None:
     status = up(100.0)
     for now in (102.0, 104.0, 106.0):
         status.heard(frame(), now)
-        status.look(now + SILENCE_S)
+        status.check_silence(now + SILENCE_S)
         assert status.up
 
 
@@ -196,7 +196,7 @@ def test_a_new_connection_has_the_full_time_to_answer() -> None:
     status.connection_lost()
     status.connection_made(200.0)
     hear_pong(status, 200.1)
-    status.look(200.2)
+    status.check_silence(200.2)
     assert status.up
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from falcon.routing.util import map_http_methods
 
-from common.clock import HOLD, ManualClock
+from common.clock import HOLD_MS, ManualClock
 from common.keys.access_rules import PATTERNS
 from common.keys.api_keys import digest
 from httpfront.admin.app import Observed, create_admin_app
@@ -118,11 +118,11 @@ def test_a_clock_that_is_wrong_for_a_moment_ends_no_key_and_one_that_was_set_doe
     clock.set_wall(3600)
     assert ring.find("Bearer " + TOKEN).id == "a"
     clock.set_wall(-3600)
-    clock.advance(HOLD / 1000)
+    clock.advance(HOLD_MS / 1000)
     assert ring.find("Bearer " + TOKEN).id == "a"
     clock.set_wall(3600)
     ring.read_clock()
-    clock.advance(HOLD / 1000)
+    clock.advance(HOLD_MS / 1000)
     assert reason(ring, "Bearer " + TOKEN) == "expired"
     clock.set_wall(-3600)
     assert ring.find("Bearer " + TOKEN).id == "a", "and follows when it is put right"

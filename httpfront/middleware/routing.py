@@ -1,4 +1,4 @@
-"""What the routers of both ports have in common: the answers to OPTIONS and to methods that a path does not take."""
+"""What the routers of both ports share: answers to OPTIONS and to methods that a path does not have."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from httpfront.environ import NO_ROUTE, ROUTE
 from httpfront.formats.paths import OPTIONS, SERVER
 
 Found = tuple[object, dict[str, Any], dict[str, Any], str]
-"""What Falcon asks of a router: resource, responders by method, arguments of the responder, template."""
+"""What Falcon needs of a router: resource, responders by method, arguments of the responder, template."""
 
 _WHOLE = object()
-"""The resource of `OPTIONS *`: it has no calls of its own, and for None Falcon answers 404."""
+"""The resource of `OPTIONS *`: it has no calls of its own, and Falcon answers 404 for None."""
 
 
 class Route(NamedTuple):
@@ -27,7 +27,7 @@ class Route(NamedTuple):
 
 
 class Methods(dict[str, Any]):
-    """Responders by method. OPTIONS is answered 204, any other method that is not there 405, both with `Allow`."""
+    """Responders by method. OPTIONS is answered 204, any other unknown method 405, both with `Allow`."""
 
     def __missing__(self, method: str) -> Any:
         allow = ", ".join(sorted({*self, OPTIONS}))
@@ -38,7 +38,7 @@ class Methods(dict[str, Any]):
 
         def method_not_allowed(req: falcon.Request, resp: falcon.Response, **params: Any) -> None:
             resp.set_header("Allow", allow)
-            raise FanmailError("method-not-allowed", f"this path takes {allow}")
+            raise FanmailError("method-not-allowed", f"the methods of this path are {allow}")
 
         return options if method == OPTIONS else method_not_allowed
 

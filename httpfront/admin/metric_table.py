@@ -1,0 +1,80 @@
+"""The table of a front's own metrics. Those of brokers are in `common/protocol/stats.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+M = TypeVar("M", bound=Metric)
+
+
+class FrontMetric(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    """Without the suffix `_total` of a counter."""
+    kind: Callable[..., Metric]
+    """The class of the family."""
+    labels: tuple[str, ...]
+    help: str
+
+
+_metrics: list[FrontMetric] = []
+
+
+def _metric(kind: Callable[..., M], name: str, labels: tuple[str, ...], text: str) -> Callable[[], M]:
+    """Add a row, and return what makes an empty family of it."""
+    _metrics.append(FrontMetric(name, kind, labels, text))
+    return lambda: kind(name, text, labels=labels)
+
+
+_C, _G, _H = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+REQUESTS = _metric(
+    _C,
+    "fanmail_http_requests",
+    ("route", "method", "code"),
+    'Requests answered; route="none" if no call was found, method="other" for an unknown method.',
+)
+DURATIONS = _metric(
+    _H,
+    "fanmail_http_request_duration_seconds",
+    ("route",),
+    "From the arrival of the whole request to the answer; long polls with the time they waited.",
+)
+UNAUTHORIZED = _metric(
+    _C,
+    "fanmail_http_unauthorized",
+    ("reason",),
+    "Requests without a valid key (401), on both ports: no-key, other-scheme, malformed, unknown-key, wrong-secret, "
+    "expired.",
+)
+CONNECTIONS = _metric(_G, "fanmail_http_connections", (), "Open connections of the public port.")
+WAITERS = _metric(_G, "fanmail_http_waiters", (), "Long polls of this front that wait.")
+LOG_LINES_DROPPED = _metric(
+    _C, "fanmail_log_lines_dropped", (), "Lines of the front's log, access log included, that nobody read in time."
+)
+BUFFER_BYTES = _metric(
+    _G, "fanmail_front_buffer_bytes", (), "Bodies and answers under way, with the room reserved for answers."
+)
+BUFFER_LIMIT_BYTES = _metric(_G, "fanmail_front_buffer_limit_bytes", (), "The setting buffer_memory.")
+GIVEN_WAY = _metric(
+    _C, "fanmail_front_connections_given_way", (), "Connections closed to make room for the bodies of others."
+)
+BROKER_BYTES = _metric(
+    _G,
+    "fanmail_front_broker_bytes",
+    ("broker", "of"),
+    'Under way to a broker: of="bodies" that are not answered, of="answers", room for those that have not come.',
+)
+BROKER_UP = _metric(
+    _G, "fanmail_broker_up", ("broker",), "1 while this front can send requests to the broker, 0 also while it loads."
+)
+ROUND_TRIP = _metric(
+    _G, "fanmail_broker_round_trip_seconds", ("broker",), "Round trip of the last PING from this front."
+)
+BUILD_INFO = _metric(_G, "fanmail_build_info", ("version", "python"), "Always 1; the version that runs.")
+
+FRONT_METRICS = tuple(_metrics)
