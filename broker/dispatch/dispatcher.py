@@ -77,7 +77,9 @@ class Dispatcher:
         answers = []
         for wake in self.waiters.turn(now.mono):
             self._call_ended(wake.topic, wake.user, now)
-            answers.append((wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket)))))
+            answers.append(
+                (wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.WaitResult(wake.now, wake.ticket))))
+            )
         return answers
 
     def run_due(self, now: Now) -> None:
@@ -217,7 +219,7 @@ class Dispatcher:
     def _tell_waiters(self, op: Op, request: Request) -> None:
         if op is Op.PUBLISH:
             self.waiters.published(request.topic)
-        elif op is Op.TAKE or op is Op.FETCH or op is Op.PASS:
+        elif op is Op.TAKE or op is Op.FETCH or op is Op.SKIP:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)

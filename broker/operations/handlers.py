@@ -81,7 +81,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.FETCH: reading.fetch,
     Op.LOOK: reading.look,
     Op.WAIT: reading.wait,
-    Op.PASS: reading.pass_on,
+    Op.SKIP: reading.pass_on,
     Op.CANCEL: reading.cancel,
     Op.FINISH: receipts.finish,
     Op.EXTEND: receipts.extend,

@@ -61,9 +61,11 @@ class PlayedGateway:
             return found
         return ops.Status(2, "abc1", 7) if op is Op.LOOK else ops.Nothing()
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
+    def wait(
+        self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None
+    ) -> ops.WaitResult:
         if self.ended:
-            return ops.Look(False, ticket)
+            return ops.WaitResult(False, ticket)
         assert self.server is not None
         waiting = Waiting(topic, user, until, ticket, getcurrent())
         self.waits.append(waiting)
@@ -71,7 +73,7 @@ class PlayedGateway:
         look = self.server.hub.park()
         if isinstance(look, FanmailError):
             raise look
-        return cast(ops.Look, look)
+        return cast(ops.WaitResult, look)
 
     def end_waits(self) -> None:
         self.ended = True
@@ -84,7 +86,7 @@ class PlayedGateway:
     def tell(self, answer: bool | FanmailError, ticket: int = 7) -> None:
         """Answers the oldest wait. In the loop's thread."""
         assert self.server is not None
-        value = ops.Look(answer, ticket) if isinstance(answer, bool) else answer
+        value = ops.WaitResult(answer, ticket) if isinstance(answer, bool) else answer
         self.server.hub.resume(self.parked.popleft().parked, value)
 
     def soon(self, work: Callable[[], None]) -> None:
@@ -337,13 +339,13 @@ def test_for_a_client_that_has_gone_nothing_is_taken_and_the_wake_is_passed_on(
     wait_for(lambda: some_are_gone(gateway))
     gateway.messages.append(message(5))
     gateway.soon(lambda: gateway.tell(True))
-    wait_for(lambda: Op.PASS in gateway.asked)
+    wait_for(lambda: Op.SKIP in gateway.asked)
     if way == "half closed":
         assert client.answer().status == 503, "a client that still listens hears that nothing was taken"
         client.close()
     assert gateway.server is not None
     wait_for(lambda: not gateway.server.connections)
-    assert gateway.asked == [Op.TAKE, Op.PASS]
+    assert gateway.asked == [Op.TAKE, Op.SKIP]
     assert len(gateway.messages) == 1
     with client_of(gateway) as other:
         assert other.get("/t/u").headers["msg-id"] == "abc1-5"
@@ -376,7 +378,7 @@ def test_many_clients_that_vanish_give_their_places_back() -> None:
             gateway.soon(lambda: [gateway.tell(True) for _ in range(20)] and None)
             wait_for(lambda: not gateway.server.connections)
             assert gateway.messages.popleft().seq == 5
-        assert gateway.asked.count(Op.PASS) == 60
+        assert gateway.asked.count(Op.SKIP) == 60
 
 
 # --- the ceiling
