@@ -89,7 +89,7 @@ class ConnectionMonitor:
         if now >= self._next_refusal:
             self._next_refusal = now + REFUSAL_LOG_S
             listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            why = "the key of this front is not accepted" if listed else "the handshake failed; check the broker's key"
+            why = "the broker does not admit this front" if listed else "the handshake failed; check the broker's key"
             log.error("connection refused", extra={"broker": self._address.id, "why": why})
 
 
