@@ -1,4 +1,4 @@
-"""`/-/v1/topics/<t>/subscriptions`: who is subscribed, how each stands, and what waits for one of them."""
+"""`/-/v1/topics/<t>/subscriptions`: subscriptions, their status and their messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UsersResource:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """A page of them, by user."""
+        """Return a page of subscriptions, by user."""
         values = read_parameters(req, PAGE)
         limit, after = values.get("limit", USUAL), values.get("cursor", b"")
         rows: list[ops.UserRow] = []
@@ -49,7 +49,7 @@ class UserResource:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """How it stands; its idle clock goes on."""
+        """Return its status, without resetting its idle time."""
         read_parameters(req, {})
         render(resp, user_members(self._gateway.call(Op.USER, topic, user, _NOTHING)))
 
@@ -57,14 +57,14 @@ class UserResource:
 
 
 class MessagesResource:
-    """What one user has not done."""
+    """Messages that a subscription has not acknowledged."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._known = {"peek": number(PEEK_MOST)}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """The first of them, the leased ones before the others. Never takes."""
+        """Return the first messages, leased ones before others. Nothing is taken."""
         values = read_parameters(req, self._known)
         args = ops.Peek(values.get("peek", PEEK_USUAL), PEEK_BYTES)
         found: ops.PeekedAll = reserve_and_call(self._gateway, req.env, Op.PEEK, topic, user, args)
@@ -73,7 +73,7 @@ class MessagesResource:
     on_head = on_get
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Lets go of all of them; dead letters stay."""
+        """Delete all of them; dead letters are kept."""
         read_parameters(req, {})
         counted: ops.Counted = self._gateway.call(Op.PURGE, topic, user, _NOTHING)
         render(resp, {"topic": text(topic), "user": text(user), "purged": counted.count})

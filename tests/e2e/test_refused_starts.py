@@ -108,9 +108,7 @@ def test_a_copy_with_a_key_that_is_not_listed(folder: Path) -> None:
 
 def test_keys_that_are_there_already(folder: Path) -> None:
     keyed(folder)
-    assert "b0.key: is there already and is not replaced" in refusal(
-        "common.tools.keys", "curve", str(folder / "keys"), "b0"
-    )
+    assert "b0.key: exists and is not replaced" in refusal("common.tools.keys", "curve", str(folder / "keys"), "b0")
 
 
 def test_too_few_descriptors(folder: Path) -> None:
