@@ -1,6 +1,6 @@
 """A SQLite store that fails where it is told to: the failpoints of fault tests.
 
-Nothing of this is reachable from a broker: `tests/support/faulty_broker.py` starts one with such a store.
+A broker cannot reach this code: `tests/support/faulty_broker.py` starts one with such a store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.clock import Mark
 
 
 class Point(StrEnum):
-    """Where it fails. All but the last four from the commit with a given number on."""
+    """Where the store fails. All but the last four apply from the commit with a given number on."""
 
     BEFORE = "before"
     """The process is killed before the transaction."""
@@ -42,7 +42,7 @@ class Point(StrEnum):
 
 
 class FaultyStore(SqliteStore):
-    """`argument` is the number of a commit, the first is 1, or what the point says."""
+    """A store that fails. `argument` is the number of a commit, beginning with 1, or what the point says."""
 
     def __init__(self, *about: Any, point: Point, argument: str) -> None:
         super().__init__(*about)
@@ -52,14 +52,14 @@ class FaultyStore(SqliteStore):
         self._commits = 0
 
     def load(self) -> Iterator[Record]:
-        """What is stored; SLOW says the same of a subscription again and again."""
+        """Yield the stored records; SLOW repeats that of a subscription many times."""
         for record in super().load():
             yield record
             while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():
                 yield record
 
     def commit(self, burst: Sequence[Record], clock: Mark) -> None:
-        """Fails at its point."""
+        """Commit, or fail at the point."""
         self._commits += 1
         due, point = self._commits >= self._at, self._point
         if point in (Point.SYNCED, Point.KEYLESS):

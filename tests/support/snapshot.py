@@ -1,4 +1,4 @@
-"""Everything a state holds as plain values, and its gauges counted anew from them."""
+"""All contents of a state as plain values, and its gauges recounted from them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from broker.state.topic import Topic
 
 
 def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dict[str, Any]:
-    """Two states are equal where their snapshots are; how lists are laid out inside does not count. `whole` gives a
-    piece with its content.
+    """Return the contents of a state. Two states are equal if their snapshots are, whatever the layout of their lists.
+
+    With `whole`, pieces include their content.
     """
     whole = whole or state.contents.whole
     return {
@@ -39,7 +40,7 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
 
 
 def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece: piece) -> dict[str, Any]:
-    """`whole` gives a piece with its body."""
+    """Return the contents of a topic. With `whole`, pieces include their body."""
     return {
         "number": topic.number,
         "changed": None if topic.changed is None else astuple(topic.changed),
@@ -74,23 +75,23 @@ def ledger_snapshot(ledger: Ledger) -> dict[str, Any]:
 
 
 def pieces_of(topic: Topic) -> list[Piece]:
-    """The stored ones, in order."""
+    """Return the stored pieces, in order."""
     return list(topic.pieces(topic.head_seq)) if topic.messages else []
 
 
 def keys_of(state: State) -> list[tuple[Any, ...]]:
-    """Idempotency keys with what is remembered of them, the oldest first."""
+    """Return idempotency keys with what is remembered of them, oldest first."""
     return [(named.topic, named.key, *astuple(kept)) for named, kept in state.keys]
 
 
 def ledgers_of(state: State) -> list[Ledger]:
-    """Of all users who have one."""
+    """Return the ledgers of all users who have one."""
     users = (each for topic in state.topics.values() for each in topic.subscriptions.values())
     return [each.ledger for each in users if each.ledger is not None]
 
 
 def gauges(state: State) -> dict[str, int]:
-    """As the state keeps them up."""
+    """Return the gauges that the state maintains."""
     return {
         "subscriptions": state.subscriptions,
         "messages": state.messages,
@@ -110,7 +111,7 @@ def gauges(state: State) -> dict[str, int]:
 
 
 def counted(state: State) -> dict[str, int]:
-    """The same, from scratch."""
+    """Return the same gauges, recounted."""
     topics, ledgers, keys = list(state.topics.values()), ledgers_of(state), keys_of(state)
     pieces = [state.contents.whole(piece) for topic in topics for piece in pieces_of(topic)]
     held = [held for ledger in ledgers for held in ledger.leases.held.values()]
@@ -140,7 +141,7 @@ def counted(state: State) -> dict[str, int]:
 
 
 def check_state(state: State) -> None:
-    """What must hold of every state between two requests."""
+    """Assert what must hold in every state between two requests."""
     assert gauges(state) == counted(state)
     pieces = [piece for topic in state.topics.values() for piece in pieces_of(topic)]
     garbage = [piece for block in state.garbage._blocks for piece in block.pieces]
@@ -171,7 +172,7 @@ def check_state(state: State) -> None:
 
 
 def _check_shares(state: State) -> None:
-    """Who holds how much of what all share."""
+    """Assert the shares of what all topics share."""
     held, dead, keys, delayed = (Counter[bytes]() for _ in range(4))
     for name, topic in state.topics.items():
         users = Counter[bytes]()
@@ -185,8 +186,8 @@ def _check_shares(state: State) -> None:
         keys[named.topic] += key_weight(*named)
     for publish in state.delayed.publishes.values():
         delayed[publish.topic] += weight_of(publish)
-        assert publish.number in state.delayed.topics[publish.topic].behind(publish.number - 1)
-    assert list(state.delayed.names.behind(b"")) == sorted(delayed)
+        assert publish.number in state.delayed.topics[publish.topic].after(publish.number - 1)
+    assert list(state.delayed.names.after(b"")) == sorted(delayed)
     assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
     for shares, wanted in (
         *((state.ledgers.held, held), (state.ledgers.dead.topics, dead)),
@@ -241,7 +242,7 @@ def _check_ledger(topic: Topic, subscription: Subscription, ledger: Ledger) -> N
 
 
 def _floor(subscription: Subscription) -> int:
-    """The first message of the log that is not done."""
+    """Return the first unacknowledged message of the log."""
     held = subscription.ledger.leases.held if subscription.ledger else {}
     return min([subscription.position, *(seq for seq, each in held.items() if each.letter is None)])
 
