@@ -125,7 +125,7 @@ SPOILERS: dict[Callable[[Path], None], str] = {
     spoil_everything_else: " is damaged",
     cut_it: "malformed",
     put_text_there: "not a database",
-    put_a_foreign_database_there: "not of this server",
+    put_a_foreign_database_there: "not a Fanmail store",
     raise_its_version: "newer version (schema 99",
 }
 """With what the line says."""
