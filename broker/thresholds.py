@@ -20,8 +20,6 @@ class Thresholds(NamedTuple):
     """Pieces and keys that are gone and are taken apart in one turn."""
     few: int = 1000
     """Names that are sorted when they are listed; more have an index."""
-    block: int = 1024
-    """Names in one block of an index."""
     slack: int = 64
     """Stale entries of a heap that are not worth a clean-up."""
     stale_contents: int = 1024

@@ -17,7 +17,7 @@ from common.protocol.wire import Request
 def list_topics(core: Core, args: ops.ListDelayedTopics, now: Now) -> ops.DelayedTopicPage:
     """Some topics for which publishes wait, in order, whether anybody is subscribed to them or not."""
     delayed, most = core.state.delayed, core.may_look(args.max)
-    names = list(islice(delayed.names.behind(args.after), most))
+    names = list(islice(delayed.names.after(args.after), most))
     core.looks -= len(names)
     rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.shares.of(name)) for name in names]
     return ops.DelayedTopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
@@ -26,7 +26,7 @@ def list_topics(core: Core, args: ops.ListDelayedTopics, now: Now) -> ops.Delaye
 def list_delayed(core: Core, request: Request, args: ops.ListDelayed, now: Now) -> ops.DelayedPage:
     """Some of a topic's delayed publishes in the order in which they were accepted."""
     numbers, most = core.state.delayed.topics.get(request.topic), core.may_look(args.max)
-    found = list(islice(numbers.behind(args.after), most)) if numbers else []
+    found = list(islice(numbers.after(args.after), most)) if numbers else []
     core.looks -= len(found)
     rows: list[ops.DelayedRow] = []
     room = args.max_bytes
@@ -49,7 +49,7 @@ def end_delayed(core: Core, request: Request, args: ops.EndDelayed, now: Now) ->
 def clear_delayed(core: Core, request: Request, args: ops.ClearDelayed, now: Now) -> ops.Ended:
     """None of them will be published: as many publishes as the turn allows."""
     numbers = core.state.delayed.topics.get(request.topic)
-    found = list(islice(numbers.behind(0), core.may_look(args.max))) if numbers else []
+    found = list(islice(numbers.after(0), core.may_look(args.max))) if numbers else []
     core.looks -= len(found)
     for number in found:
         _remove(core, core.state.delayed.publishes[number])

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from common.cluster.description import FRONT, is_id
 from common.errors import StartError
 from common.keys.curve import SECRET, new_pair, read_pair, secret_path
@@ -59,19 +61,21 @@ def run(arguments: Any) -> int:
     for name in names:
         public = _make(secret_path(folder, name))
         table, field = ("fronts", "name") if name in fronts else ("brokers", "id")
-        print(f'[[{table}]]\n{field} = "{name}"\nkey = "{public}"\n', flush=True)
+        print(tomlkit.dumps({table: [{field: name, "key": public}]}), flush=True)
     return 0
 
 
 def _make(path: Path) -> str:
     """Write the secret key of a new pair to a new file, and return the public key."""
     pair = new_pair()
-    text = f'# Secret: whoever can read this key can impersonate its owner.\n{SECRET} = "{pair.secret.decode()}"\n'
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Secret: whoever can read this key can impersonate its owner."))
+    document.add(SECRET, tomlkit.item(pair.secret.decode()))
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(text)
+                file.write(tomlkit.dumps(document))
                 file.flush()
                 os.fsync(handle)
         except OSError:

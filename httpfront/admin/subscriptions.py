@@ -13,7 +13,7 @@ from httpfront.formats.documents import render
 from httpfront.formats.ndjson import body_member, message_members
 from httpfront.formats.params import number, read_parameters
 from httpfront.gateway.gateway import Gateway
-from httpfront.gateway.rooms import call_with_room
+from httpfront.gateway.reservation import reserve_and_call
 
 PEEK_USUAL, PEEK_MOST = 10, 100
 PEEK_BYTES = 4 * 1024 * 1024
@@ -67,7 +67,7 @@ class MessagesResource:
         """Return the first messages, leased ones before others. Nothing is taken."""
         values = read_parameters(req, self._known)
         args = ops.Peek(values.get("peek", PEEK_USUAL), PEEK_BYTES)
-        found: ops.PeekedAll = call_with_room(self._gateway, req.env, Op.PEEK, topic, user, args)
+        found: ops.PeekedAll = reserve_and_call(self._gateway, req.env, Op.PEEK, topic, user, args)
         render(resp, {"messages": [_members(found.epoch, each) for each in found.messages]})
 
     on_head = on_get

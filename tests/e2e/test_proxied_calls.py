@@ -1,7 +1,7 @@
-"""The tests of the API again, through a proxy: a client sees no difference.
+"""The tests of the API again, through a proxy: clients see no difference.
 
-All of them go through one door, and those of what a proxy is likely to change through each: both programs, with and
-without TLS.
+All of them go through one port of one proxy, and those of what a proxy is likely to change through both programs, with
+and without TLS.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Its fronts are the doors of a proxy."""
+    """Yield a cluster whose fronts are the ports of a proxy."""
     program, scheme = request.param
     cluster = Cluster(brokers=2, fronts=2)
     fronts = cluster.fronts

@@ -1,4 +1,4 @@
-"""Nobody reads standard error: serving, restarting and stopping go on."""
+"""Nobody reads standard error: serving, restarting and stopping continue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 class Stuck:
-    """Processes whose standard error is a pipe that is full and that nobody reads."""
+    """Processes whose standard error is a full pipe that nobody reads."""
 
     def __init__(self) -> None:
         self.ends = os.pipe()

@@ -157,14 +157,14 @@ class Conformance:
         return [f"{method.upper()} {path}" for path in paths for method in paths[path] if method != "parameters"]
 
     def described(self, first_digit: str) -> Iterator[dict[str, Any]]:
-        """Return all described responses whose status begins with this text."""
+        """Yield all described responses whose status begins with this text."""
         for label in self.labels:
             method, path = label.split(" ")
             responses = self.api.raw_schema["paths"][path][method.lower()]["responses"]
             yield from (each for status, each in responses.items() if status.startswith(first_digit))
 
     def systematic(self, label: str) -> Iterator[Case]:
-        """Yield every parameter of an operation at its bounds, missing, of another type; and undescribed methods."""
+        """Return every parameter of an operation at its bounds, missing, of another type; and undescribed methods."""
         method, path = label.split(" ")
         operation = self.api[path][method]
         return self.api.iter_coverage_cases(
@@ -194,7 +194,7 @@ class Conformance:
 
 
 def generated(api: schemathesis.BaseSchema, label: str, mode: GenerationMode, count: int) -> list[Case]:
-    """Yield this many cases of an operation, the same ones every time. `mode`: whether they follow the description."""
+    """Return this many cases of an operation, the same every time. `mode`: whether they follow the description."""
     method, path = label.split(" ")
     found: list[Case] = []
     if not count:

@@ -37,7 +37,7 @@ def missing(what: str) -> None:
 
 
 def run_tool(name: str, *arguments: str | Path) -> str:
-    """Return the findings of a program of `requirements-dev.txt`."""
+    """Run a program of `requirements-dev.txt`. Return its findings."""
     path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if path is None:
         missing(name)
@@ -56,7 +56,7 @@ def load_yaml(path: Path) -> list[Any]:
 
 
 def description(path: Path) -> ClusterMap:
-    """Write a cluster description with keys in place of its placeholders."""
+    """Return a cluster description whose placeholders are replaced by keys."""
     text = _PLACEHOLDER.sub(lambda _: zmq.curve_keypair()[0].decode(), path.read_text())
     return parse_cluster(tomllib.loads(text))
 

@@ -81,7 +81,7 @@ def prose(document: str) -> str:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """Return the commands of a shell block. A command continues as long as bash expects more lines."""
+    """Yield the commands of a shell block. A command continues as long as bash expects more lines."""
     lines: list[str] = []
     for number, line in enumerate(block.text.splitlines(), block.line):
         if not lines and (not line.strip() or line.lstrip().startswith("#")):

@@ -52,7 +52,7 @@ class FaultyStore(SqliteStore):
         self._commits = 0
 
     def load(self) -> Iterator[Record]:
-        """Return the stored records; SLOW repeats that of a subscription many times."""
+        """Yield the stored records; SLOW repeats that of a subscription many times."""
         for record in super().load():
             yield record
             while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():

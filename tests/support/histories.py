@@ -52,7 +52,7 @@ class History:
             raise
 
     def killed(self) -> None:
-        """Close everything. Return another folder with the files as they are at this moment."""
+        """Move to a copy of the folder as it is at this moment, and close everything."""
         self.lives += 1
         old, self.folder = self.folder, self.root / f"{self.lives}"
         shutil.copytree(old, self.folder)

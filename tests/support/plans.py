@@ -341,7 +341,7 @@ def outcome(answer: Answer) -> Any:
 
 
 def unpacked(run: ops.Run) -> Iterator[tuple[int, int, bytes, bytes, int]]:
-    """Return the messages of a run, each with the run's time, kept headers and attempt."""
+    """Yield the messages of a run, each with the run's time, kept headers and attempt."""
     at = 0
     for seq in range(run.first, run.first + run.count):
         (size,) = LENGTH.unpack_from(run.body, at)

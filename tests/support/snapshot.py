@@ -186,8 +186,8 @@ def _check_shares(state: State) -> None:
         keys[named.topic] += key_weight(*named)
     for publish in state.delayed.publishes.values():
         delayed[publish.topic] += weight_of(publish)
-        assert publish.number in state.delayed.topics[publish.topic].behind(publish.number - 1)
-    assert list(state.delayed.names.behind(b"")) == sorted(delayed)
+        assert publish.number in state.delayed.topics[publish.topic].after(publish.number - 1)
+    assert list(state.delayed.names.after(b"")) == sorted(delayed)
     assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
     for shares, wanted in (
         *((state.ledgers.held, held), (state.ledgers.dead.topics, dead)),

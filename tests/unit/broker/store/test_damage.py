@@ -174,8 +174,8 @@ def served(history: History, committed: list[dict[str, Any]]) -> None:
 
 def bodies_of(committed: dict[str, Any]) -> Iterator[bytes]:
     """Of all messages, delayed ones too: they may have become due."""
-    for *_, body, _, offsets, _ in committed["delayed"]:
-        yield from bodies_in(body, offsets)
+    for *_, payload, _ in committed["delayed"]:
+        yield from bodies_in(payload.body, payload.offsets)
     for topic in committed["topics"].values():
         for piece in topic["pieces"]:
             yield from bodies_in(piece[4], piece[5])
