@@ -142,7 +142,7 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
         if call is None or call.outcome is Outcome.FAILED:
             found.append(f"{body!r} is queued for {who}, and nobody has published it")
     may_be_lost = rule.may_be_lost
-    if reader.unsubscribe is not None:  # what was on its way to him need not have come again before he left
+    if reader.unsubscribe is not None:  # what was in transit then need not have been redelivered
         may_be_lost = sum(take.most for take in reader.takes if take.outcome is Outcome.UNKNOWN)
     most = may_be_lost + aside.dropped.get((reader.topic, reader.user), 0)
     most += len(expired - delivered.keys())
@@ -194,7 +194,7 @@ def _lost(
     ids = published.ids
     seqs = set(delivered.values()) | {seq_of(ids[reader.topic, each]) for each in queued if (reader.topic, each) in ids}
     holes = max(seqs) - min(seqs) + 1 - len(seqs) if seqs else 0
-    most += sum((reader.topic, each) not in ids for each in queued)  # they are somewhere
+    most += sum((reader.topic, each) not in ids for each in queued)  # they are still stored
     if holes > most:
         found.append(f"{reader.who} has {holes} holes in the sequence, {most} may be")
     return found

@@ -61,7 +61,7 @@ class Reader(LoadClient):
                 self._have(self._read(note, answer), going)
             elif answer.status == 404 and going:
                 self.subscribe()
-                self.got = self._load.sent(self.topic)  # what was before is lost, and not waited for
+                self.got = self._load.sent(self.topic)  # earlier messages are lost, and not awaited
             elif answer.status in (204, 404):
                 if not going and self._nothing_is_left():
                     return
@@ -151,7 +151,7 @@ class LeaseReader(Reader):
             if answer is not None and answer.status == 200:
                 note.confirmed = note.tried
             elif answer is not None and answer.status == 409:
-                note.outcome = Outcome.FAILED  # the lease was lost: it comes again
+                note.outcome = Outcome.FAILED  # the lease was lost: it is redelivered
             return
         answer = self.call(note, lambda web: web.call("POST", f"{path}/acks", "\n".join(ids).encode()))
         if answer is not None and answer.status == 200:

@@ -65,9 +65,6 @@ def address_of(cluster: Cluster) -> tuple[str, int]:
     return host, int(port)
 
 
-# --- strangers
-
-
 def nothing(cluster: Cluster) -> dict[str, Any]:
     return {}
 
@@ -113,7 +110,7 @@ def test_a_stranger_gets_no_answer(target: Cluster, knock: Callable[[Cluster], d
         stranger.setsockopt(getattr(zmq, name), value)
     try:
         stranger.connect(target.map.endpoint("b0"))
-        stranger.send(PING)  # queued, and sent should it be let in
+        stranger.send(PING)  # queued, and sent if it is admitted
         wait_for(lambda: refused(target, why) > before, "the broker to refuse")
         assert not stranger.poll(200)
     finally:
@@ -221,7 +218,7 @@ def test_half_open_handshakes_cost_little_and_are_closed(target: Cluster) -> Non
             assert rss(broker.pid) - before < HALF_OPEN * MOST_EACH
             for raw in held:
                 raw.settimeout(20)
-                received(raw)  # until the broker has had enough of it
+                received(raw)  # until the broker closes it
         assert web.publish("mine", b"x").status == 200
         assert web.take("mine", "ann").body == b"x"
         with target.peer("b0") as peer:
@@ -244,9 +241,6 @@ def test_what_strangers_send_is_let_go_of(target: Cluster) -> None:
         assert web.publish("mine", b"x").status == 200
         assert web.take("mine", "ann").body == b"x"
         wait_for(lambda: rss(broker.pid) - before < 4 * MIB, "the broker to let go")
-
-
-# --- fronts and their keys
 
 
 def other_front(cluster: Cluster, folder: Path, text: str, key: str, **settings: object) -> Front:

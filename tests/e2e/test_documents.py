@@ -131,7 +131,7 @@ def test_the_lists_of_exceptions_name_commands_that_are_there() -> None:
 
 def test_the_tour_that_quickstart_prints(session: Session) -> None:
     session.run("bin/quickstart --brokers 1 --fronts 2")
-    printed = session.servers[-1].log  # the thread that writes may be behind the word that all are ready
+    printed = session.servers[-1].log  # the thread that writes may lag behind the message that all are ready
     wait_for(lambda: printed.read_text().count("\n  curl ") >= 9, "the tour")
     tour = re.findall(r"^  (curl .*)$", printed.read_text(), re.MULTILINE)
     statuses = []

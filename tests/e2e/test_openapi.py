@@ -277,7 +277,7 @@ def test_refusals_for_want_of_a_key_or_a_right_are_as_described(start_cluster: S
         assert statuses & {401, 403} == wanted, path_
 
 
-# The negative controls: what is spoilt on purpose is found.
+# Negative controls: deliberate errors are found.
 
 
 def _no_answer(document: dict[str, Any]) -> None:

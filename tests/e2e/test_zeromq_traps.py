@@ -81,7 +81,7 @@ def test_a_publish_while_its_broker_is_down_is_refused_at_once_and_never_execute
         assert front.web.drain(topic, "ann") == []
     stats = cluster.stats("b0")
     assert stats.get("PUBLISH", 0) == 0
-    assert not [name for name in stats if name.startswith("errors.w")]  # nothing of the old life arrived either
+    assert not [name for name in stats if name.startswith("errors.w")]  # nothing of the previous life arrived either
 
 
 @pytest.mark.parametrize(("requests", "all_arrive"), [(1800, True), (5000, False)])

@@ -39,7 +39,7 @@ DROPPED = 0.4
 """The share of optional parameters that are left out: generated ones come all together, mostly."""
 BEYOND_SCHEMAS = (
     "batch",  # what a body must be depends on a parameter
-    "bytes, at most",  # of a name: a schema counts characters
+    "bytes, at most",  # of a name: schemas count characters
     "no setting is given",
     "cannot be combined with after",
     "after and Last-Event-ID differ",
@@ -142,7 +142,7 @@ class Conformance:
         )
         self._url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
-        self._session.headers.clear()  # it would put its own Accept in the place of a case's
+        self._session.headers.clear()  # it would replace the Accept of a case by its own
         self._session.auth = _without_exponents
         self.findings: list[str] = []
         self.statuses: Counter[tuple[str, int]] = Counter()

@@ -242,7 +242,7 @@ class Model:
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
             if aside.tried_at <= now.time:
                 self.publish_delayed(aside, now)
-        self.let_go_of_old(now)  # what these have made the oldest
+        self.let_go_of_old(now)  # the one that they have made the oldest
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
 
     def let_go_of_old(self, now: Now) -> None:
@@ -257,7 +257,7 @@ class Model:
         if topic is None:
             self.counts["delayed.unwanted"] += len(aside.bodies)
         elif topic.too_small_for(size_of(aside.args), len(aside.bodies)):
-            self.counts["dropped.too-large"] += len(aside.bodies)  # its ceiling was higher when it was accepted
+            self.counts["dropped.too-large"] += len(aside.bodies)  # its limit was higher when it was accepted
         elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
             aside.tried_at = now.time + RETRY_MS
             self.aside.append(aside)

@@ -108,7 +108,7 @@ class Session:
             "FANMAIL_RUN_DIR": f"{self.folder}/sockets",
             "FANMAIL_PORT": str(self.port),
             "FANMAIL_OPS_PORT": str(self.ops_port),
-            "FANMAIL_DRAIN_IDLE": "0.1",  # no test waits a second for a last request of a connection
+            "FANMAIL_DRAIN_IDLE": "0.1",  # so that tests do not wait for a last request on a connection
             "FANMAIL_URL": f"http://127.0.0.1:{self.port}",
             "FANMAIL_OPS_URL": f"http://127.0.0.1:{self.ops_port}",
         }
@@ -123,7 +123,7 @@ class Session:
                 text=True,
                 preexec_fn=die_with_the_tests,
             )
-        self._tell(shell, "set -m -o pipefail")  # with job control, what is in the background can be interrupted
+        self._tell(shell, "set -m -o pipefail")  # with job control, background jobs can be interrupted
         return shell
 
     @staticmethod
