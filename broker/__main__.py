@@ -18,7 +18,7 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
 from broker.errors import StoreError, UnusableStoreError
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
 from broker.server.door import NEEDED
@@ -189,9 +189,9 @@ def build_server(
     contents = Contents(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    core = Core(state, limits, counters=listener.counters, backup=backups.ask)
+    context = Context(state, limits, counters=listener.counters, backup=backups.ask)
     traffic = Traffic(max(LEAST_WINDOW, limits.memory // WINDOW_PART))
-    dispatcher = Dispatcher(core, identity, cluster, RequestLog(stopwatch), traffic)
+    dispatcher = Dispatcher(context, identity, cluster, RequestLog(stopwatch), traffic)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 

@@ -18,7 +18,7 @@ from broker.dispatch.scheduled import DueWork
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
 from broker.errors import BrokenInvariantError, StoreError
-from broker.operations.context import Core, lookup
+from broker.operations.context import Context, lookup
 from broker.operations.control import CONTROL
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
@@ -52,7 +52,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        core: Core,
+        context: Context,
         identity: Identity,
         cluster_map: ClusterMap,
         request_log: RequestLog | None = None,
@@ -61,13 +61,13 @@ class Dispatcher:
         """`traffic` bounds the bytes that are under way."""
         self.request_log = request_log or RequestLog()
         self._work = self._watched if self.request_log.every else self._answer
-        self.core = core
+        self.context = context
         self.identity = identity
         self.ownership = Ownership(identity.broker, cluster_map)
         self.state = BrokerState.READY
-        self.counters: Counter[str] = core.counters
-        self.waiters = Waiters(self._pending, core.thresholds)
-        self._due = DueWork(core, self.waiters)
+        self.counters: Counter[str] = context.counters
+        self.waiters = Waiters(self._pending, context.thresholds)
+        self._due = DueWork(context, self.waiters)
         self.traffic = traffic or Traffic()
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
@@ -82,8 +82,8 @@ class Dispatcher:
 
     def run_due(self, now: Now) -> None:
         """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
-        if self.core.looks != self.core.thresholds.looks:
-            self.core.turn_begins()
+        if self.context.looks != self.context.thresholds.looks:
+            self.context.turn_begins()
         if self.state is BrokerState.READY:
             self._due.run(now)
             self._tell_awake()
@@ -111,7 +111,7 @@ class Dispatcher:
             return self._refuse(error)
         self.ownership.saw_epoch(frame.map_epoch)
         self.traffic.taken(peer_id, frame.taken)
-        arrived, size, most = Arrived([]), 0, self.core.thresholds.spilled_bytes
+        arrived, size, most = Arrived([]), 0, self.context.thresholds.spilled_bytes
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
             answer = self._work(frame, request, body, now, peer_id)
@@ -164,7 +164,7 @@ class Dispatcher:
         except Exception as error:
             self.counters[stats.REJECTED("internal")] += 1
             self.request_log.failed(request)
-            if self.core.changed:
+            if self.context.changed:
                 raise BrokenInvariantError(f"{Op(request.op).name} failed after a change of state") from error
             return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"), None, of)
         if kind is ops.Message or kind is ops.Batch:
@@ -210,7 +210,7 @@ class Dispatcher:
         self.traffic.check(peer_id, args)
         self.counters[name] += 1
         try:
-            return self.core.state.calendar.dated(handler(self.core, request, args, now))
+            return self.context.state.calendar.dated(handler(self.context, request, args, now))
         finally:
             self._tell_waiters(op, request)
 
@@ -221,24 +221,24 @@ class Dispatcher:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
-        if self.core.awake or self.core.ended:
+        if self.context.awake or self.context.ended:
             self._tell_awake()
 
     def _tell_awake(self) -> None:
-        ended, self.core.ended = self.core.ended, []
+        ended, self.context.ended = self.context.ended, []
         for topic, user in ended:
             self.waiters.ended(topic, user)
-        awake, self.core.awake = self.core.awake, []
+        awake, self.context.awake = self.context.awake, []
         for topic, user in awake:
             self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:
-        box = lookup(self.core, name, user)
+        box = lookup(self.context, name, user)
         return None if box is None else box.topic.pending(box.subscription)
 
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
         """A parked request of this user is answered: the idle clock starts now."""
-        box = lookup(self.core, name, user)
+        box = lookup(self.context, name, user)
         if box is not None and box.subscription.ledger is not None:
             box.subscription.ledger.last_call = now.mono
 
@@ -257,7 +257,7 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; a broker does so in any state."""
         if op in CONTROL:
-            return CONTROL[op](self.core, args, now)
+            return CONTROL[op](self.context, args, now)
         if op is Op.STATS:
             return ops.Stats(self.stats(now))
         if isinstance(args, ops.Ping):
@@ -269,4 +269,4 @@ class Dispatcher:
 
     def stats(self, now: Now) -> dict[str, int]:
         """Gauges of the state and all counters. Nothing is counted anew for it."""
-        return gauges(self.core, self.traffic, self.waiters.count, now) | dict(self.counters)
+        return gauges(self.context, self.traffic, self.waiters.count, now) | dict(self.counters)

@@ -26,7 +26,7 @@ log = logging.getLogger("fanmail.broker")
 
 
 @dataclass(slots=True)
-class Core:
+class Context:
     """Passed to every handler. A handler that raises `FanmailError` has emitted nothing that the request asked for."""
 
     state: State
@@ -129,36 +129,36 @@ class Core:
 class Mailbox(Struct, gc=False):
     """One user's subscription to one topic, as a handler finds it."""
 
-    core: Core
+    context: Context
     topic: Topic
     user: bytes
     subscription: Subscription
 
     def emit(self, kind: type[Record], *fields: object) -> None:
         """Emits a record about this subscription."""
-        self.core.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
+        self.context.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
 
 
-def lookup(core: Core, topic_name: bytes, user: bytes) -> Mailbox | None:
+def lookup(context: Context, topic_name: bytes, user: bytes) -> Mailbox | None:
     """Return a user's subscription to a topic, None where there is none."""
-    topic = core.state.topics.get(topic_name)
+    topic = context.state.topics.get(topic_name)
     if topic is None:
         return None
     subscription = topic.subscriptions.get(user)
-    return None if subscription is None else Mailbox(core, topic, user, subscription)
+    return None if subscription is None else Mailbox(context, topic, user, subscription)
 
 
-def find(core: Core, request: Request) -> Mailbox:
+def find(context: Context, request: Request) -> Mailbox:
     """Return the subscription that a request names; its idle clock goes on. Raise `no-subscription` (404)."""
-    box = lookup(core, request.topic, request.user)
+    box = lookup(context, request.topic, request.user)
     if box is None:
         raise FanmailError("no-subscription", "this user has no subscription to this topic")
     return box
 
 
-def touch(core: Core, request: Request, now: Now) -> Mailbox:
+def touch(context: Context, request: Request, now: Now) -> Mailbox:
     """Return the subscription that a request names and restart its idle clock. Raise `no-subscription` (404)."""
-    box = find(core, request)
+    box = find(context, request)
     if box.subscription.ledger is not None:
         box.subscription.ledger.last_call = now.mono
     return box

@@ -29,7 +29,7 @@ def check_fits(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
         piece = topic.piece(seq)
         size = piece.size
         if size > args.room and piece.count > 1:
-            whole = box.core.whole(topic, piece)
+            whole = box.context.whole(topic, piece)
             if whole is None:
                 check_fits(box, args, now)
                 return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
-from broker.operations.context import Core, Mailbox, touch
+from broker.operations.context import Context, Mailbox, touch
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from broker.state.ledger import LEDGER_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
@@ -21,34 +21,34 @@ from common.protocol.ops import Op
 from common.protocol.wire import Request
 
 
-def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:
+def subscribe(context: Context, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:
     """The user gets what is published from now on; an existing subscription stays as it is, but for its settings."""
-    topic = core.state.topics.get(request.topic)
+    topic = context.state.topics.get(request.topic)
     created = topic is None or request.user not in topic.subscriptions
     if created:
-        core.check_open()
-        core.limits.check_subscribe(core.state, request.topic)
-        core.check_storage(len(request.user))
-        core.limits.check_memory(core.state, _subscription_cost(request, args, topic))
+        context.check_open()
+        context.limits.check_subscribe(context.state, request.topic)
+        context.check_storage(len(request.user))
+        context.limits.check_memory(context.state, _subscription_cost(request, args, topic))
         if topic is None:
-            core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
-            topic = core.state.topics[request.topic]
-        core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
-        core.reserve(len(request.user))
-    _set(touch(core, request, now), args, now)
+            context.emit(TopicBegan(request.topic, context.state.topics_begun + 1, next_seq=1))
+            topic = context.state.topics[request.topic]
+        context.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
+        context.reserve(len(request.user))
+    _set(touch(context, request, now), args, now)
     return ops.Subscribed(created)
 
 
-def configure(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
+def configure(context: Context, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
     """Sets the settings that are named, and leaves the others."""
-    _set(touch(core, request, now), args, now)
+    _set(touch(context, request, now), args, now)
     return ops.Nothing()
 
 
-def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+def unsubscribe(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """Lets go of the user's unread messages; the topic ends with its last subscription."""
-    box = touch(core, request, now)
-    core.end_subscription(box.topic, request.user)
+    box = touch(context, request, now)
+    context.end_subscription(box.topic, request.user)
     return ops.Nothing()
 
 
@@ -66,7 +66,7 @@ def _set(box: Mailbox, args: ops.Settings, now: Now) -> None:
     max_deliveries = before[1] if args.max_deliveries is None else max(0, args.max_deliveries)
     if (expires_after, max_deliveries) != before:
         if ledger is None:
-            box.core.limits.check_memory(box.core.state, LEDGER_COST)
+            box.context.limits.check_memory(box.context.state, LEDGER_COST)
         box.emit(SettingsSet, expires_after, max_deliveries)
         if box.subscription.ledger is not None:
             box.subscription.ledger.last_call = now.mono

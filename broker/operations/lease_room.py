@@ -9,12 +9,12 @@ from common.errors import FanmailError
 
 def room_left(box: Mailbox, position: int | None = None) -> int:
     """How many messages may be leased; from `position` on where it is given."""
-    limits, leases = box.core.limits, _leases(box)
+    limits, leases = box.context.limits, _leases(box)
     left = limits.leases - (leases.open if leases else 0)
     if position is not None:
         oldest = leases.oldest() if leases else None
         left = min(left, (position if oldest is None else oldest) + limits.lease_window + 1 - position)
-        left = min(left, limits.room_to_hold(box.core.state, box.topic.name, HELD_COST))
+        left = min(left, limits.room_to_hold(box.context.state, box.topic.name, HELD_COST))
     return max(0, left)
 
 
@@ -22,10 +22,10 @@ def check_room(box: Mailbox, position: int | None = None) -> None:
     """Raises `too-many-leases` (429) where nothing more may be leased."""
     if room_left(box, position):
         return
-    limits, leases = box.core.limits, _leases(box)
+    limits, leases = box.context.limits, _leases(box)
     if leases is not None and leases.open >= limits.leases:
         detail = f"{limits.leases} messages of this user are leased, the ceiling"
-    elif not limits.room_to_hold(box.core.state, box.topic.name, HELD_COST):
+    elif not limits.room_to_hold(box.context.state, box.topic.name, HELD_COST):
         detail = _no_share(box)
     else:
         oldest = leases.oldest() if leases else None
@@ -37,23 +37,23 @@ def fitting(box: Mailbox, seqs: tuple[int, ...]) -> tuple[int, ...]:
     """Those of the user's dead letters, from the first on, that may be put back: they are held then. Raises
     `too-many-leases` (429) where there are some and none may.
     """
-    core, ledger = box.core, box.subscription.ledger
+    context, ledger = box.context, box.subscription.ledger
     if not seqs or ledger is None:
         return ()
     weights = [ledger.dead.letters[seq].size + LETTER_COST + HELD_COST for seq in seqs]
-    left = core.limits.room_to_hold(core.state, box.topic.name, 1)
+    left = context.limits.room_to_hold(context.state, box.topic.name, 1)
     most = 0
     while most < len(seqs) and weights[most] <= left:
         left -= weights[most]
         most += 1
-    most = most or core.limits.room_to_hold(core.state, box.topic.name, weights[0])
+    most = most or context.limits.room_to_hold(context.state, box.topic.name, weights[0])
     if not most:
         raise FanmailError("too-many-leases", _no_share(box))
     return seqs[:most]
 
 
 def _no_share(box: Mailbox) -> str:
-    limits, held = box.core.limits, box.core.state.ledgers.held
+    limits, held = box.context.limits, box.context.state.ledgers.held
     return (
         f"what is held under leases of this topic takes {held.of(box.topic.name)} bytes, of all topics {held.total}; "
         f"its share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"

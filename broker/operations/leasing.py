@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.operations.context import Core, Mailbox
+from broker.operations.context import Context, Mailbox
 from broker.operations.lease_room import check_room, room_left
 from broker.operations.limits import on_disk
 from broker.records import DeadEnded, DeadLettered, Finished, Leased, Letter, Returned, SubscriptionSet
@@ -40,9 +40,9 @@ def next_position(box: Mailbox, now: Now) -> int:
     found = box.topic.next_unexpired(start, now.time)
     if found != start:
         damaged = box.topic.damaged_between(start, found)
-        box.core.counters[stats.SKIPPED_DAMAGED] += damaged
-        box.core.counters[stats.SKIPPED_TTL] += found - start - damaged
-    box.core.counters[stats.SKIPPED_LOST] += start - position
+        box.context.counters[stats.SKIPPED_DAMAGED] += damaged
+        box.context.counters[stats.SKIPPED_TTL] += found - start - damaged
+    box.context.counters[stats.SKIPPED_LOST] += start - position
     if found != position:
         box.emit(SubscriptionSet, found)
     return found
@@ -84,7 +84,7 @@ def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
         if position == box.topic.next_seq:
             return None
         check_room(box, position)
-        piece = box.core.whole(box.topic, box.topic.piece(position))
+        piece = box.context.whole(box.topic, box.topic.piece(position))
     _lease_fresh(box, position, 1, now.mono + lease)
     message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
     return _message(box, message, 1)
@@ -113,7 +113,7 @@ def _lease_many_fresh(box: Mailbox, budget: Budget, until: int, now: Now, *, req
         budget.messages = min(budget.messages, room_left(box, position))
         if not budget.messages:
             break
-        fresh = cut_runs(box.topic, position, budget, now.time, box.core.whole, required=required)
+        fresh = cut_runs(box.topic, position, budget, now.time, box.context.whole, required=required)
         if fresh:
             _lease_fresh(box, position, sum(run.count for run in fresh), until)
             return fresh
@@ -132,9 +132,9 @@ def first_returned(box: Mailbox, now: Now) -> int | None:
     for seq in leases.ready():
         if _may_go_out(box, seq, now):
             return seq
-        if not box.core.may_look(1):
+        if not box.context.may_look(1):
             return None
-        box.core.looks -= 1
+        box.context.looks -= 1
     return None
 
 
@@ -143,7 +143,7 @@ def forget_lost(box: Mailbox) -> None:
     leases = _leases(box)
     lost = leases.below(box.topic.head_seq) if leases else ()
     if lost:
-        box.core.counters[stats.SKIPPED_LOST] += len(lost)
+        box.context.counters[stats.SKIPPED_LOST] += len(lost)
         box.emit(Finished, lost)
 
 
@@ -161,7 +161,7 @@ def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
     if again:
         box.emit(Returned, again, due)
         if not due:
-            box.core.awake.append((box.topic.name, box.user))
+            box.context.awake.append((box.topic.name, box.user))
 
 
 def next_returned(box: Mailbox, now: Now) -> Held | None:
@@ -181,7 +181,7 @@ def next_returned(box: Mailbox, now: Now) -> Held | None:
 def _pass_over(box: Mailbox, leases: Leases, seq: int) -> None:
     """A message that is held will not be handed out again: its time is up, or it is damaged."""
     damaged = leases.held[seq].letter is None and box.topic.piece(seq).damaged
-    box.core.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
+    box.context.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
     box.emit(Finished, (seq,))
 
 
@@ -215,7 +215,7 @@ def _held(box: Mailbox, leases: Leases, seq: int) -> Held | None:
     letter = held.letter
     if letter is not None:
         return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
-    piece = box.core.whole(box.topic, box.topic.piece(seq))
+    piece = box.context.whole(box.topic, box.topic.piece(seq))
     if piece is None:
         return None
     return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
@@ -236,29 +236,29 @@ def _bury(box: Mailbox, seq: int, now: Now) -> None:
     dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
     tried again a little later.
     """
-    core, ledger = box.core, box.subscription.ledger
+    context, ledger = box.context, box.subscription.ledger
     assert ledger is not None
     held = _held(box, ledger.leases, seq)
     if held is None:
         _pass_over(box, ledger.leases, seq)
         return
     size = len(held.headers) + len(held.body)
-    if on_disk(size) > core.room:
+    if on_disk(size) > context.room:
         box.emit(Returned, (seq,), now.mono + RETRY_US)
         return
-    core.reserve(size)
-    core.counters[stats.DEAD_LETTERED] += 1
+    context.reserve(size)
+    context.counters[stats.DEAD_LETTERED] += 1
     box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
-    dead, limits = ledger.dead, core.limits
+    dead, limits = ledger.dead, context.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
-        _drop_oldest(core, box.topic.name, box.user)
-    while core.state.ledgers.dead.topics.total > limits.dead_memory:
-        _drop_oldest(core, *core.state.ledgers.dead.heaviest())
+        _drop_oldest(context, box.topic.name, box.user)
+    while context.state.ledgers.dead.topics.total > limits.dead_memory:
+        _drop_oldest(context, *context.state.ledgers.dead.heaviest())
 
 
-def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:
+def _drop_oldest(context: Context, topic: bytes, user: bytes) -> None:
     """Of a user's dead letters."""
-    ledger = core.state.topics[topic].subscriptions[user].ledger
+    ledger = context.state.topics[topic].subscriptions[user].ledger
     assert ledger is not None
-    core.counters[stats.DROPPED("dead")] += 1
-    core.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))
+    context.counters[stats.DROPPED("dead")] += 1
+    context.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.operations import leasing
-from broker.operations.context import Core, Mailbox, find, touch
+from broker.operations.context import Context, Mailbox, find, touch
 from broker.operations.fitting import check_fits
 from broker.records import SubscriptionSet
 from broker.state.runs import Budget, cut_runs
@@ -13,9 +13,9 @@ from common.protocol import ops
 from common.protocol.wire import Request
 
 
-def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
+def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
     """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     if args.room:
         check_fits(box, args, now)
     if args.lease > 0:
@@ -33,22 +33,22 @@ def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message 
             position = leasing.next_position(box, now)
         if position == topic.next_seq:
             return None
-        piece = core.whole(topic, topic.piece(position))
+        piece = context.whole(topic, topic.piece(position))
         if piece is not None:
             break
         if args.room:
             check_fits(box, args, now)
     if not args.after:
-        core.emit(SubscriptionSet(request.topic, request.user, position + 1))
+        context.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
     if subscription.ledger is not None:
         pending += subscription.returned
     return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.single(position))
 
 
-def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
+def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
     """The user's next messages together, None where none waits; as with `take` for each."""
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     if args.max < 1:
         return None
     if args.room:
@@ -69,9 +69,9 @@ def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch 
     return ops.Batch(box.topic.epoch, _left(box, runs, args), runs)
 
 
-def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
+def look(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
     """How the subscription stands; takes nothing."""
-    box = find(core, request)
+    box = find(context, request)
     topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
     fresh = topic.next_unexpired(subscription.position, now.time)
     pending = topic.pending(subscription)
@@ -82,21 +82,21 @@ def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Statu
     return ops.Status(pending, topic.epoch, ready or seq, ledger.leases.open, len(ledger.dead.letters))
 
 
-def wait(core: Core, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
+def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
     """The subscription exists: the request may be parked."""
-    touch(core, request, now)
+    touch(context, request, now)
     return args
 
 
-def cancel(core: Core, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
+def cancel(context: Context, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
     """The subscription exists: there may be a parked request."""
-    touch(core, request, now)
+    touch(context, request, now)
     return args
 
 
-def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+def pass_on(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """The client of a woken waiter has gone: the wake goes to the next one."""
-    touch(core, request, now)
+    touch(context, request, now)
     return ops.Nothing()
 
 
@@ -105,7 +105,7 @@ def _fresh(box: Mailbox, budget: Budget, now: Now, *, required: bool, take: bool
     topic = box.topic
     runs: list[ops.Run] = []
     while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
-        runs = cut_runs(topic, position, budget, now.time, box.core.whole, required=required)
+        runs = cut_runs(topic, position, budget, now.time, box.context.whole, required=required)
         if not topic.piece(position).damaged:
             break
     if runs and take:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.operations.context import Core, Mailbox, touch
+from broker.operations.context import Context, Mailbox, touch
 from broker.operations.lease_room import check_room, fitting
 from broker.operations.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
@@ -15,9 +15,9 @@ NEVER_GIVEN = "bad-parameter"
 LOST = "lease-lost"
 
 
-def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Finished:
+def finish(context: Context, request: Request, args: ops.Finish, now: Now) -> ops.Finished:
     """The messages of the receipts are done, those of good receipts; what is done already stays so."""
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     forget_lost(box)
     held: dict[int, None] = {}
     dead: dict[int, None] = {}
@@ -39,11 +39,11 @@ def finish(core: Core, request: Request, args: ops.Finish, now: Now) -> ops.Fini
     return ops.Finished(codes)
 
 
-def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Nothing:
+def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> ops.Nothing:
     """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400), and
     `too-many-leases` (429) where it had ended.
     """
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     forget_lost(box)
     seq = args.receipt.seq
     code = _judge(box, args.receipt)
@@ -61,9 +61,9 @@ def extend(core: Core, request: Request, args: ops.Extend, now: Now) -> ops.Noth
     return ops.Nothing()
 
 
-def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
+def list_dead(context: Context, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
     """Some of the user's dead letters; takes nothing."""
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     ledger = box.subscription.ledger
     letters, there = ledger.dead.behind(args.after, max(0, args.max)) if ledger else ([], 0)
     shown: list[ops.DeadLetter] = []
@@ -77,21 +77,21 @@ def list_dead(core: Core, request: Request, args: ops.ListDead, now: Now) -> ops
     return ops.DeadLetters(box.topic.epoch, there - len(shown), shown)
 
 
-def return_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
+def return_dead(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
     """The dead letters of the user wait again, but for those whose ttl is over: nobody would be handed them. As many as
     its topic may hold, the longest dead first. Raises `too-many-leases` (429) where none may.
     """
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     seqs = fitting(box, _dead(box, now))
     if seqs:
         box.emit(DeadReturned, seqs)
-        core.awake.append((request.topic, request.user))
+        context.awake.append((request.topic, request.user))
     return ops.Counted(len(seqs))
 
 
-def clear_dead(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
+def clear_dead(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
     """The user's dead list is empty."""
-    box = touch(core, request, now)
+    box = touch(context, request, now)
     seqs = _dead(box)
     if seqs:
         box.emit(DeadEnded, seqs)

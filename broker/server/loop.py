@@ -113,9 +113,9 @@ class Server:
         Raises `UnusableStoreError`.
         """
         self._dispatcher.state = BrokerState.LOADING
-        if load(self._store, self._dispatcher.core.state, self._look_while_loading):
+        if load(self._store, self._dispatcher.context.state, self._look_while_loading):
             for each in self._store.lost:
-                self._dispatcher.core.set_aside(each.id, each.messages, each.reason)
+                self._dispatcher.context.set_aside(each.id, each.messages, each.reason)
             self._dispatcher.state = BrokerState.READY
 
     def _look_while_loading(self) -> bool:
@@ -154,7 +154,7 @@ class Server:
 
     def _store_work(self) -> None:
         """What the store does between the bursts."""
-        self._dispatcher.core.room = self._store.writable_bytes()
+        self._dispatcher.context.room = self._store.writable_bytes()
         if self._backups is not None:
             self._backups.step()
 
@@ -186,7 +186,7 @@ class Server:
             self._outbox.peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
             size += sum(len(each.body) for each in arrived.replies if each.body is not None)
-            if size > self._dispatcher.core.thresholds.spilled_bytes:
+            if size > self._dispatcher.context.thresholds.spilled_bytes:
                 self._settle(replies)
                 size = 0
         now = self._clock.now()
@@ -197,7 +197,7 @@ class Server:
 
     def _settle(self, replies: dict[bytes, list[Outgoing]]) -> None:
         """Commits what has changed, and then sends the replies, which are taken out."""
-        records = self._dispatcher.core.take_records()
+        records = self._dispatcher.context.take_records()
         if records:
             self._commit(records)
         for peer_id, outgoing in replies.items():
@@ -210,7 +210,7 @@ class Server:
         took = self._clock.now().mono - began.mono
         self._committing += took
         count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
-        self._dispatcher.core.state.contents.shrink()
+        self._dispatcher.context.state.contents.shrink()
 
     def _housekeeping(self) -> None:
         now = self._clock.now()
@@ -240,7 +240,7 @@ class Server:
         if newer is None:
             return
         self._listener.admit(newer.fronts)
-        ownership, topics = self._dispatcher.ownership, self._dispatcher.core.state.names
+        ownership, topics = self._dispatcher.ownership, self._dispatcher.context.state.names
         if newer.epoch > ownership.map.epoch and not ownership.change_map(newer, topics):
             self._refused_epoch = newer.epoch  # not looked at again every turn
 

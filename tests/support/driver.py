@@ -12,7 +12,7 @@ from msgspec import Struct
 from broker.dispatch.dispatcher import Arrived, Dispatcher
 from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.state.bodies import Contents
 from broker.state.state import State
@@ -93,12 +93,12 @@ class BrokerDriver:
     def __post_init__(self) -> None:
         state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules), self.keep, self.thresholds)
         self.dispatcher = Dispatcher(
-            Core(state, self.limits), self.identity, self.cluster_map, request_log=RequestLog(self.read)
+            Context(state, self.limits), self.identity, self.cluster_map, request_log=RequestLog(self.read)
         )
 
     @property
     def state(self) -> State:
-        return self.dispatcher.core.state
+        return self.dispatcher.context.state
 
     def restart(self) -> None:
         """Goes on with what the store gives back; what was not committed is gone."""
@@ -106,7 +106,7 @@ class BrokerDriver:
 
     def commit(self) -> None:
         """The end of a burst, as the loop has it."""
-        records = self.dispatcher.core.take_records()
+        records = self.dispatcher.context.take_records()
         if records:
             self.store.commit(records, self.clock.mark())
             self.state.contents.shrink()

@@ -66,7 +66,7 @@ def live(broker: BrokerDriver, bursts: Iterable[list[Record]], *, committed: boo
         for record in burst:
             if isinstance(record, rec.MessageStored):
                 record = replace(record, piece=broker.state.last_piece + 1)
-            broker.dispatcher.core.emit(record)
+            broker.dispatcher.context.emit(record)
         if committed:
             broker.commit()
     return broker

@@ -67,7 +67,7 @@ def longest_turn(scene: Scene, number: int) -> int:
     )
     broker.subscribe(b"t", b"u")
     asked = scene(broker, number)
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     if asked is None:
         broker.clock.advance(3600)
     waiting = asked if isinstance(asked, list) else [asked] if asked else []
@@ -88,7 +88,7 @@ def turn(broker: BrokerDriver, frames: list[bytes] | None) -> None:
     if frames:
         broker.dispatcher.handle(frames, now, b"front")
     broker.dispatcher.turn(now)
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
 
 
 def send(broker: BrokerDriver, many: Iterable[Asked]) -> None:
@@ -187,7 +187,7 @@ def leased(*then: Asked, lease: int = 100 * HOUR) -> Scene:
 def leases_lost(broker: BrokerDriver, number: int) -> Asked:
     """One of many leased messages is released."""
     leased()(broker, number)
-    broker.dispatcher.core.move_head(broker.state.topics[b"t"], 2, "overflow")
+    broker.dispatcher.context.move_head(broker.state.topics[b"t"], 2, "overflow")
     return Asked(Op.TAKE, b"t", b"u", ops.Take())
 
 

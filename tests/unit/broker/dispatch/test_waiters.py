@@ -159,7 +159,7 @@ def test_waiting_takes_nothing_and_changes_nothing(broker: BrokerDriver) -> None
     broker.settle()
     broker.pass_on(b"t", b"u")
     broker.look(b"t", b"u")
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
     assert broker.take(b"t", b"u").result.body == b"1"
 
 

@@ -296,7 +296,7 @@ def test_a_change_that_changes_nothing_is_no_record(broker: BrokerDriver) -> Non
     change(broker, b"t", max_age=None)
     change(broker, b"t", max_messages=5)
     change(broker, b"t", max_messages=5)
-    assert [each for each in broker.dispatcher.core.records if isinstance(each, TopicChanged)] == [
+    assert [each for each in broker.dispatcher.context.records if isinstance(each, TopicChanged)] == [
         TopicChanged(b"t", 5)
     ]
 

@@ -463,7 +463,7 @@ def test_what_a_head_moved_over_does_not_come_back(long_logs: Stores) -> None:
     for number in range(10):
         broker.publish(b"t", b"%d" % number)
     broker.commit()
-    broker.dispatcher.core.move_head(broker.state.topics[b"t"], 9, "overflow")
+    broker.dispatcher.context.move_head(broker.state.topics[b"t"], 9, "overflow")
     broker.commit()
     assert pieces_stored(long_logs) > 2
     again = long_logs.restarted(broker)
@@ -519,7 +519,7 @@ def told() -> BrokerDriver:
 
 def freed(broker: BrokerDriver) -> list[PiecesFreed]:
     """The last records of a burst."""
-    return [each for each in broker.dispatcher.core.take_records() if isinstance(each, PiecesFreed)]
+    return [each for each in broker.dispatcher.context.take_records() if isinstance(each, PiecesFreed)]
 
 
 def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> None:
@@ -528,23 +528,23 @@ def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> No
     broker.publish(b"t", b"x", b"h")
     broker.take(b"t", b"u")
     time = broker.clock.now().wall
-    assert broker.dispatcher.core.take_records() == [
+    assert broker.dispatcher.context.take_records() == [
         TopicBegan(b"t", 1, 1),
         SubscriptionSet(b"t", b"u", 1),
         MessageStored(b"t", 1, time, Payload(b"h", b"x"), piece=1),
         SubscriptionSet(b"t", b"u", 2),
         PiecesFreed((1,)),
     ]
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
 
 
 def test_what_a_topic_leaves_behind_is_freed_too() -> None:
     broker = told()
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     broker.unsubscribe(b"t", b"u")
-    assert broker.dispatcher.core.take_records() == [
+    assert broker.dispatcher.context.take_records() == [
         SubscriptionEnded(b"t", b"u"),
         TopicEnded(b"t"),
         PiecesFreed((1,)),
@@ -554,13 +554,13 @@ def test_what_a_topic_leaves_behind_is_freed_too() -> None:
 def test_what_changes_nothing_gives_the_store_nothing() -> None:
     broker = told()
     broker.subscribe(b"t", b"u")
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     broker.subscribe(b"t", b"u")
     broker.take(b"t", b"u")
     broker.publish(b"nobody", b"x")
     broker.unsubscribe(b"t", b"nobody")
     broker.ask(Op.STATS)
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
 
 
 def test_many_takes_of_a_burst_are_told_at_once() -> None:
@@ -578,7 +578,7 @@ def test_pieces_of_many_topics_are_freed_in_the_order_in_which_the_heads_moved()
     for topic in topics:
         broker.subscribe(topic, b"u")
         broker.publish(topic, b"x")
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     for topic in reversed(topics):
         broker.take(topic, b"u")
     assert freed(broker) == [PiecesFreed(tuple(range(50, 0, -1)))]
@@ -615,7 +615,7 @@ def test_a_handler_hands_its_replies_back_instead_of_sending_them() -> None:
     broker = BrokerDriver(store=FailingStore(STORE_ID))
     arrived = broker.handle(broker.frames([Asked(Op.SUBSCRIBE, b"t", b"u")] * 3))
     assert len(arrived.replies) == 3
-    assert len(broker.dispatcher.core.records) == 2, "the commit stands between this and the sending"
+    assert len(broker.dispatcher.context.records) == 2, "the commit stands between this and the sending"
 
 
 def test_after_a_failed_commit_the_store_gives_back_what_was_there_before() -> None:
