@@ -33,7 +33,7 @@ from broker.store.base import Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
 from broker.store.sqlite.store import Owner, SqliteStore
-from common import config
+from common import config_sources
 from common.clock import SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
@@ -67,7 +67,7 @@ OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 def main(durable: OpenStore = SqliteStore) -> int:
     """Serves until SIGTERM or SIGINT. `durable` opens a store that outlives the process. Raises `StartError`."""
     die_with_parent()
-    settings, _ = config.load(BrokerSettings, "broker", sys.argv[1:])
+    settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:])
     setup_logging(settings.log_format, settings.log_level, settings.id)
     run_dir = private_dir(settings.run_dir)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)

@@ -14,7 +14,7 @@ from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
 from broker.store.sqlite.read_only import probe_store
 from broker.store.sqlite.schema import describe_other_brokers
-from common import config
+from common import config_sources
 from common.clock import SystemClock
 from common.cluster.description import (
     DESCRIPTION,
@@ -60,7 +60,7 @@ def positional(parser: Any) -> None:
 def main() -> int:
     """Runs the brokers until SIGTERM or SIGINT. Raises `StartError`."""
     die_with_parent()
-    settings, arguments = config.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
+    settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
     setup_logging(settings.log_format, settings.log_level, PROG)
     if settings.id != BrokerSettings.id:
         raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")
@@ -146,7 +146,7 @@ def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:
 
 
 def _child(settings: StartBrokersSettings, broker_id: str, path: Path) -> Child:
-    flags = config.as_flags(settings, BrokerSettings, id=broker_id, config=path)
+    flags = config_sources.as_flags(settings, BrokerSettings, id=broker_id, config=path)
     return Child(broker_id, [sys.executable, "-m", "broker", *flags])
 
 

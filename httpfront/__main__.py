@@ -6,7 +6,7 @@ import logging
 import sys
 from dataclasses import replace
 
-from common import config
+from common import config_sources
 from common.config import FrontSettings
 from common.process.descriptors import raise_limit
 from common.process.folders import private_dir
@@ -25,7 +25,7 @@ log = logging.getLogger("fanmail.front")
 def main() -> int:
     """Serve until SIGTERM or SIGINT, then drain. Raises `StartError`."""
     die_with_parent()
-    settings, _ = config.load(FrontSettings, "front", sys.argv[1:])
+    settings, _ = config_sources.load(FrontSettings, "front", sys.argv[1:])
     name = f"front-{settings.port}"
     setup_logging(settings.log_format, settings.log_level, name)
     run_dir = private_dir(settings.run_dir)

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from common import config
+from common import config_sources
 from common.cluster.description import has_brokers, load_cluster
 from common.config import FrontSettings
 from common.keys.api_keys import read_keys
@@ -42,7 +42,7 @@ def positional(parser: Any) -> None:
 def main() -> int:
     """Run the fronts until SIGTERM or SIGINT. Raises `StartError`."""
     die_with_parent()
-    settings, arguments = config.load(FrontSettings, PROG, sys.argv[1:], positional)
+    settings, arguments = config_sources.load(FrontSettings, PROG, sys.argv[1:], positional)
     setup_logging(settings.log_format, settings.log_level, PROG)
     settings = replace(settings, run_dir=str(private_dir(settings.run_dir)))
     if has_brokers(settings):
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _child(settings: FrontSettings, number: int, port: int, ops_port: int) -> Child:
-    flags = config.as_flags(settings, FrontSettings, port=port, ops_port=ops_port)
+    flags = config_sources.as_flags(settings, FrontSettings, port=port, ops_port=ops_port)
     return Child(f"front-{port or number}", [sys.executable, "-m", "httpfront", *flags])
 
 

@@ -27,7 +27,7 @@ START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 15.0
 READY_PATH = "/readyz?strict=1"
 """A front answers this with a status below 400 once all brokers are ready."""
-_TICK = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
@@ -92,7 +92,7 @@ class Process:
     def cpu(self) -> float:
         """Return the CPU time of all threads in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
     def stop(self) -> None:
         """Send SIGTERM, then SIGKILL if the process does not end. May be called twice."""

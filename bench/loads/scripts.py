@@ -14,7 +14,7 @@ from bench.harness.processes import BenchError
 from bench.loads.client import Answer, Script, request
 
 FRAMES = b"Accept: application/vnd.fanmail.frames"
-LEASE = 30
+LEASE_S = 30
 """Seconds; longer than any measurement holds a lease."""
 _receipts = re.compile(rb'"receipt":\s*"([^"]+)"').findall
 
@@ -109,7 +109,7 @@ def get_after(target: bytes, size: int, times: int) -> Script:
 
 def lease_each(target: bytes, size: int, times: int) -> Script:
     """Lease and acknowledge one message at a time."""
-    asked = request("GET", b"%s?lease=%d" % (target, LEASE))
+    asked = request("GET", b"%s?lease=%d" % (target, LEASE_S))
     ids = Ids()
     for _ in range(times):
         answer = yield asked
@@ -130,7 +130,7 @@ def fetch_lines(target: bytes, per_request: int, times: int) -> Script:
 
 def lease_batches(target: bytes, per_request: int, times: int) -> Script:
     """Lease up to `per_request` messages at a time as NDJSON and acknowledge them together."""
-    asked = request("GET", b"%s?lease=%d&max=%d" % (target, LEASE, per_request))
+    asked = request("GET", b"%s?lease=%d&max=%d" % (target, LEASE_S, per_request))
     ids, left = Ids(), times
     while left > 0:
         answer = yield asked

@@ -13,7 +13,7 @@ import msgspec
 from bench.harness.processes import BenchError, Process
 
 CONNECTIONS = 32
-TIMEOUT = 10
+REQUEST_TIMEOUT_S = 10
 """Seconds per request; long enough that a busy machine does not fail a measurement."""
 _SCRIPT = Path(__file__).with_name("load.lua")
 
@@ -60,7 +60,7 @@ def run(load: Load, ports: Sequence[int], seconds: int, watched: Watched, connec
         f"-t{len(ports)}",
         f"-c{connections}",
         f"-d{seconds}s",
-        f"--timeout={TIMEOUT}s",
+        f"--timeout={REQUEST_TIMEOUT_S}s",
         "-s",
         str(_SCRIPT),
     ]

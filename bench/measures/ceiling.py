@@ -27,8 +27,7 @@ FLAGS = (
     "--max-leases=1000000", "--lease-window=100000000", "--max-dead=1000000", "--max-dead-bytes=16GiB",
     "--max-delayed=100000000", "--max-keys=100000000", "--max-key-bytes=16GiB",
 )  # fmt: skip
-HOUR = 3600 * 1_000_000
-"""Microseconds."""
+HOUR_US = 3600 * 1_000_000
 CHURN = 2000
 """Messages of one size before the size grows."""
 STALLED_CHECKS = 5
@@ -144,7 +143,7 @@ def _workers() -> Iterator[Item]:
 
 
 def _lease() -> Iterator[Item]:
-    return ((Op.TAKE, b"topic", b"user%04d" % (n % USERS), ops.Take(lease=HOUR)) for n in count())
+    return ((Op.TAKE, b"topic", b"user%04d" % (n % USERS), ops.Take(lease=HOUR_US)) for n in count())
 
 
 def _one_lease_each() -> Iterator[Item]:
@@ -152,11 +151,11 @@ def _one_lease_each() -> Iterator[Item]:
         yield Op.SUBSCRIBE, b"topic", b"user%08d" % n, NOTHING
         if n % 1000 == 999:
             yield Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"")
-            yield from ((Op.TAKE, b"topic", b"user%08d" % m, ops.Take(lease=HOUR)) for m in range(n - 999, n + 1))
+            yield from ((Op.TAKE, b"topic", b"user%08d" % m, ops.Take(lease=HOUR_US)) for m in range(n - 999, n + 1))
 
 
 def _settings() -> Iterator[Item]:
-    args = ops.Settings(expires_after=HOUR, max_deliveries=5)
+    args = ops.Settings(expires_after=HOUR_US, max_deliveries=5)
     return ((Op.SUBSCRIBE, b"topic", b"user%08d" % n, args) for n in count())
 
 
@@ -180,7 +179,9 @@ def _keyed() -> Iterator[Item]:
 
 
 def _delayed_topics() -> Iterator[Item]:
-    return ((Op.PUBLISH, b"topic%08d" % n, b"", ops.Publish(b"", b"%0100d" % n, delay=HOUR // 1000)) for n in count())
+    return (
+        (Op.PUBLISH, b"topic%08d" % n, b"", ops.Publish(b"", b"%0100d" % n, delay=HOUR_US // 1000)) for n in count()
+    )
 
 
 LONG = b"n" * 240
@@ -191,7 +192,7 @@ FILLINGS = (
     Filling("topics with long names", _subscribe(LONG + b"%08d", b"user")),
     Filling("empty messages", _publish(0), _one_reader),
     Filling("messages of 100 bytes", _publish(100), _one_reader),
-    Filling("messages of 100 bytes with a ttl", _publish(100, ttl=HOUR // 1000), _one_reader),
+    Filling("messages of 100 bytes with a ttl", _publish(100, ttl=HOUR_US // 1000), _one_reader),
     Filling("messages of all sizes to 4 KiB", _sizes, _one_reader),
     Filling("messages of 20 KiB", _publish(20_000), _one_reader, 500),
     Filling("messages of 1 MiB", _publish(1_000_000), _one_reader, 16),
@@ -207,6 +208,6 @@ FILLINGS = (
     Filling("subscriptions with settings", _settings),
     Filling("dead letters", _dead, _dead_reader, part=0.25),
     Filling("idempotency keys", _keyed, _one_reader),
-    Filling("delayed messages", _publish(100, delay=HOUR // 1000), _one_reader),
+    Filling("delayed messages", _publish(100, delay=HOUR_US // 1000), _one_reader),
     Filling("delayed messages, one per topic", _delayed_topics),
 )

@@ -17,7 +17,7 @@ MESSAGES = 1000
 SIZE = 64 * 1024
 CONNECTIONS = 4
 BODY = bytes(range(256)) * (SIZE // 256)
-SETTLE = 1.0
+SETTLE_S = 1.0
 """Seconds between the last answer and the reading of memory."""
 KEPT_AIM = 0.1
 """Fraction of the published bytes that may still be held when all are read."""
@@ -52,7 +52,7 @@ def measure(options: Options) -> Section:
             for name in round_order(servers, number):
                 load(name, "publish", _PUBLISH, 0)
                 load(name, "read", _READ, SIZE)
-            time.sleep(SETTLE)
+            time.sleep(SETTLE_S)
             for each in memory.values():
                 each.sample()
             progress(f"large bodies, round {number + 1}/{options.rounds}")

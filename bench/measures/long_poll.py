@@ -14,7 +14,7 @@ from bench.loads.testbed import CONNECTIONS, Testbed, subscription_path
 WAITERS = 100
 PARKED = 200
 """Waiters with one topic each while others publish."""
-WAIT = 30
+WAIT_S = 30
 """Seconds, the maximum of a front; longer than any turn."""
 WAKES = {"on one topic, all woken": 20, "on its own topic, one woken": 200}
 """Publishes per turn, by case."""
@@ -37,7 +37,7 @@ class Waiting:
         self.topics = topics
         self.connections = testbed.connect(len(topics))
         self._asks = [
-            request("GET", b"%s?wait=%d" % (subscription_path(*names), WAIT))
+            request("GET", b"%s?wait=%d" % (subscription_path(*names), WAIT_S))
             for names in zip(topics, users, strict=True)
         ]
 

@@ -119,7 +119,7 @@ def _work(count: int) -> Iterator[Item]:
 
 
 def _leases(count: int) -> Iterator[Item]:
-    return ((Op.TAKE, b"topic", _worker(n), ops.Take(lease=HOUR)) for n in range(count))
+    return ((Op.TAKE, b"topic", _worker(n), ops.Take(lease=HOUR_US)) for n in range(count))
 
 
 def _settings(count: int) -> Iterator[Item]:
@@ -127,7 +127,7 @@ def _settings(count: int) -> Iterator[Item]:
 
 
 def _delayed(count: int) -> Iterator[Item]:
-    delay = HOUR // 1000
+    delay = HOUR_US // 1000
     return ((Op.PUBLISH, b"topic", b"", ops.Publish(b"", b"%0100d" % n, delay=delay)) for n in range(count))
 
 
@@ -138,8 +138,7 @@ def _keyed(count: int) -> Iterator[Item]:
 
 LEASES = 1000
 """Per worker; the maximum of a broker."""
-HOUR = 3600 * 1_000_000
-"""Microseconds."""
+HOUR_US = 3600 * 1_000_000
 _HEADERS = b"x" * 40
 _SHARED = SUBSCRIPTION_COST + TOPIC_COST // 100
 CASES = (

@@ -18,7 +18,7 @@ from common.clock import NEW
 from common.units import KIB
 
 TOPIC = b"topic"
-TIME = 1_700_000_000_000
+TIME_MS = 1_700_000_000_000
 BATCH = make_batch(1000, 100)
 STORE, BARE = "store", "append, fdatasync"
 WARM = 100
@@ -67,7 +67,7 @@ class StoreWriter:
             MessageStored(
                 TOPIC,
                 self._seq + n * case.messages,
-                TIME,
+                TIME_MS,
                 Payload(b"", case.body, case.messages, case.offsets),
                 piece=self._piece + n,
             )

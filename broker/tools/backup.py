@@ -19,7 +19,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from broker.store.sqlite.files import FILE, database_files, remove_database, sync
 from broker.tools.control import Control
-from common import config
+from common import config_sources
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
 from common.config import StartBrokersSettings
@@ -41,7 +41,7 @@ def positional(parser: Any) -> None:
 
 def main() -> int:
     """Copies the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
-    settings, arguments = config.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
+    settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     keys = front_pair(settings.curve_dir)
     check_front(keys, cluster)

@@ -1,44 +1,47 @@
-"""`python -m common.tools.settings_page`: prints docs/settings.md from the table of settings."""
+"""`python -m common.tools.settings_page`: print docs/settings.md from the table of settings."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 
-from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersSettings, as_text, flag, variable
+from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersSettings
+from common.setting_text import as_text, flag, variable
 
 _HEAD = """# Settings
 
-Made from `common/config.py` by `python -m common.tools.settings_page`. Flags come before variables, those before the
-`[fanmail]` table of the file named by `--config`, that before the default. Sizes may be written `64KiB`, `1MiB`,
-`2GiB`. Several values (addresses, names, ids) are written with commas, as a TOML array, or by giving the flag again.
-One file serves fronts and brokers: what belongs to the other is passed over, what is unknown is refused.
+Generated from `common/config.py` by `python -m common.tools.settings_page`. A flag takes precedence over the variable,
+the variable over the `[fanmail]` table of the file named by `--config`, and that over the default. Sizes may be written
+as `64KiB`, `1MiB` or `2GiB`. Several values (addresses, names, ids) are separated by commas, written as a TOML array,
+or given by repeating the flag. One file serves fronts and brokers: settings of the other role are ignored, unknown ones
+are refused. Numbers in parentheses are the HTTP status of requests beyond the limit.
 """
 
 
-_TOPICS = """## Ceilings of topics
+_TOPICS = """## Limits of topics
 
-In the file named by `--topics`, or else by `--config`, for brokers. The first pattern that fits a topic's name
-counts; what it does not name is as the settings above say. `*` is any text, `?` one character, `[abc]` one of them.
+Brokers read them from the file named by `--topics`, by default the `--config` file. The first pattern that matches the
+name of a topic counts; settings that it does not have are those above. `*` matches any text, `?` one character, `[abc]`
+one of these.
 
 ```toml
 [[topics]]
 pattern = "logs.*"
 max_messages = 100000
 max_bytes = "64MiB"
-max_age = 3600              # seconds; 0, the default: messages do not get too old
+max_age = 3600              # seconds; 0, the default: no maximum age
 overflow = "drop-oldest"    # or "reject", the default
 ```
 """
 
 
 def settings_page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     parts = [_HEAD]
     for title, role, known in (
         ("Every process", Settings, ()),
         ("Brokers", BrokerSettings, fields(Settings)),
         ("Fronts", FrontSettings, fields(Settings)),
-        ("`bin/start-brokers` besides", StartBrokersSettings, fields(BrokerSettings)),
+        ("`bin/start-brokers`, in addition", StartBrokersSettings, fields(BrokerSettings)),
     ):
         names = {item.name for item in known}
         rows = ["| flag | variable | unit | default | |", "|---|---|---|---|---|"]

@@ -64,9 +64,9 @@ def test_the_page_asks_for_a_key_keeps_it_and_forgets_it(front: Front, folder: P
         assert browser.run("document.querySelector('#shown').hidden")
         picture(browser, "asks")
         give(browser, token("root", "t"))
-        browser.until("document.querySelector('#why').textContent.includes('not known')")
+        browser.until("document.querySelector('#why').textContent.includes('unknown')")
         give(browser, token("user"))
-        browser.until("document.querySelector('#why').textContent.includes('may not administrate')")
+        browser.until("document.querySelector('#why').textContent.includes('does not have the right')")
         picture(browser, "refused")
         give(browser, f"  {token('root')} ")
         browser.until(SHOWS)
@@ -98,7 +98,7 @@ def test_a_key_that_is_taken_away_is_asked_for_again(front: Front, folder: Path)
         front.process.signal(signal.SIGHUP)
         wait_for(lambda: front.process.event("API keys read again"), "the reload")
         browser.until(ASKS)
-        assert why(browser) == "That key is not known, or not any more."
+        assert why(browser) == "This key is unknown, expired or revoked."
         give(browser, token("root-2"))
         browser.until(SHOWS)
 

@@ -17,15 +17,16 @@ from typing import Any, NamedTuple
 import pytest
 import zmq
 
-from common import config
+from common import config_sources
 from common.cluster.description import parse_cluster
 from common.cluster.slots import ClusterMap
 from common.config import ROLES, BrokerSettings, FrontSettings, Settings
+from common.setting_text import variable
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 MODULES: dict[str, type[Settings]] = {"broker": BrokerSettings, "httpfront": FrontSettings}
-VARIABLES = {config.variable(item.name) for role in ROLES for item in fields(role)}
+VARIABLES = {variable(item.name) for role in ROLES for item in fields(role)}
 _PLACEHOLDER = re.compile(r"the public key of [a-z0-9-]+ goes here")
 
 
@@ -74,7 +75,7 @@ class Command(NamedTuple):
         for name, value in self.variables.items():
             monkeypatch.setenv(name, value.replace("/etc/fanmail/cluster.toml", str(cluster)))
         flags = [flag.replace("/etc/fanmail/cluster.toml", str(cluster)) for flag in self.flags]
-        return config.load(MODULES[self.module], self.module, flags)[0]
+        return config_sources.load(MODULES[self.module], self.module, flags)[0]
 
 
 class Image(NamedTuple):

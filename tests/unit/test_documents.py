@@ -16,7 +16,8 @@ import pytest
 
 from broker.state.topic_settings import parse_rules
 from common.cluster.description import load_cluster
-from common.config import BrokerSettings, FrontSettings, load
+from common.config import BrokerSettings, FrontSettings
+from common.config_sources import load
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 
 DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "deploy/**/*.md", "bench/*.md")

@@ -9,23 +9,11 @@ from typing import Any
 
 import pytest
 
-from common.config import (
-    GIB,
-    KIB,
-    MIB,
-    ROLES,
-    BrokerSettings,
-    FrontSettings,
-    Settings,
-    StartBrokersSettings,
-    as_flags,
-    as_text,
-    describe,
-    flag,
-    load,
-    variable,
-)
+from common.config import ROLES, BrokerSettings, FrontSettings, Settings, StartBrokersSettings
+from common.config_sources import as_flags, describe, load
 from common.errors import StartError
+from common.setting_text import as_text, flag, variable
+from common.units import GIB, KIB, MIB
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 

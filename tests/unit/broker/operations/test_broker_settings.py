@@ -9,7 +9,7 @@ import pytest
 from broker import __main__ as program
 from broker.operations.limits import Limits
 from broker.state.topic_settings import TopicRules, TopicSettings
-from common import config
+from common import config_sources
 from common.cluster.description import load_cluster
 from common.config import BrokerSettings
 from common.errors import StartError
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def settings(*argv: str) -> BrokerSettings:
-    return config.load(BrokerSettings, "broker", argv)[0]
+    return config_sources.load(BrokerSettings, "broker", argv)[0]
 
 
 def rules(*argv: str) -> TopicRules:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from broker import start as brokers
-from common import config
+from common import config_sources
 from common.cluster import description
 from common.cluster.description import load_cluster
-from common.config import BrokerSettings, FrontSettings, S, Settings
+from common.config import BrokerSettings, FrontSettings, Settings
+from common.config_sources import S
 from common.errors import StartError
 from common.process import folders, front_ports, locks, readiness, start
 from common.process.supervise import Child
@@ -346,7 +347,7 @@ def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def parsed(role: type[S], argv: list[str]) -> S:
     """What a child of the starters would take its settings to be."""
     assert argv[:2] == [sys.executable, "-m"]
-    return config.load(role, argv[2], argv[3:])[0]
+    return config_sources.load(role, argv[2], argv[3:])[0]
 
 
 def test_four_brokers_are_the_default(launch: Any, tmp_path: Path) -> None:
