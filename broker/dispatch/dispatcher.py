@@ -233,14 +233,14 @@ class Dispatcher:
             self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:
-        box = lookup(self.context, name, user)
-        return None if box is None else box.topic.pending(box.subscription)
+        ref = lookup(self.context, name, user)
+        return None if ref is None else ref.topic.pending(ref.subscription)
 
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
         """A parked request of this user is answered: the idle clock starts now."""
-        box = lookup(self.context, name, user)
-        if box is not None and box.subscription.ledger is not None:
-            box.subscription.ledger.last_call = now.mono
+        ref = lookup(self.context, name, user)
+        if ref is not None and ref.subscription.ledger is not None:
+            ref.subscription.ledger.last_call = now.mono
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
         """Whether a request may be executed at all; what is refused here provably was not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from broker.dispatch.waiters import Waiters
-from broker.operations.context import Context, Mailbox, lookup
+from broker.operations.context import Context, SubscriptionRef, lookup
 from broker.operations.leasing import forget_lost, hand_back
 from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
@@ -92,41 +92,41 @@ class DueWork:
             log.warning("the system's clock was set", extra={"by_ms": steps[-1].shift - before})
             self._context.emit(CalendarSet(steps))
 
-    def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
-        box = lookup(self._context, *key)
-        if box is not None and box.subscription.ledger is not None:
-            work(box, now)
+    def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[SubscriptionRef, Now], None]) -> None:
+        ref = lookup(self._context, *key)
+        if ref is not None and ref.subscription.ledger is not None:
+            work(ref, now)
 
-    def _leases_due(self, box: Mailbox, now: Now) -> None:
-        ledger = box.subscription.ledger
+    def _leases_due(self, ref: SubscriptionRef, now: Now) -> None:
+        ledger = ref.subscription.ledger
         assert ledger is not None
         held, leased = ledger.leases.held, ledger.leases.open
         due = list(ledger.leases.deadlines.pop_due(now.mono, self._left))
         due.sort(key=lambda seq: (held[seq].until or held[seq].due, seq))
         self._left -= len(due)
         if due:
-            forget_lost(box)
+            forget_lost(ref)
             due = [seq for seq in due if seq in held]
             self._context.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
             if due:
-                hand_back(box, due, 0, now)
+                hand_back(ref, due, 0, now)
             if ledger.leases.open < leased:
                 ledger.last_call = now.mono  # the idle clock stood still
-        self._context.state.watch_leases((box.topic.name, box.user), box.subscription)
+        self._context.state.watch_leases((ref.topic.name, ref.user), ref.subscription)
 
-    def _idle_due(self, box: Mailbox, now: Now) -> None:
+    def _idle_due(self, ref: SubscriptionRef, now: Now) -> None:
         """Ends the subscription, or looks again when its time is up at the earliest."""
-        ledger = box.subscription.ledger
+        ledger = ref.subscription.ledger
         assert ledger is not None
-        if not ledger.last_call or ledger.leases.open or self._waiters.waits(box.topic.name, box.user):
+        if not ledger.last_call or ledger.leases.open or self._waiters.waits(ref.topic.name, ref.user):
             ledger.last_call = now.mono
         ends = ledger.last_call + ledger.expires_after
         if ends > now.mono:
-            self._context.state.idle_due.set((box.topic.name, box.user), ends)
+            self._context.state.idle_due.set((ref.topic.name, ref.user), ends)
             return
         self._context.counters[stats.SUBSCRIPTIONS_EXPIRED] += 1
-        self._context.end_subscription(box.topic, box.user)
-        self._waiters.ended(box.topic.name, box.user)
+        self._context.end_subscription(ref.topic, ref.user)
+        self._waiters.ended(ref.topic.name, ref.user)
 
     def _head_due(self, topic: Topic, now: Now) -> None:
         moves: list[tuple[str, int]] = []

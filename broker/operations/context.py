@@ -126,7 +126,7 @@ class Context:
             self.emit(TopicEnded(topic.name))
 
 
-class Mailbox(Struct, gc=False):
+class SubscriptionRef(Struct, gc=False):
     """One user's subscription to one topic, as a handler finds it."""
 
     context: Context
@@ -139,26 +139,26 @@ class Mailbox(Struct, gc=False):
         self.context.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
 
 
-def lookup(context: Context, topic_name: bytes, user: bytes) -> Mailbox | None:
+def lookup(context: Context, topic_name: bytes, user: bytes) -> SubscriptionRef | None:
     """Return a user's subscription to a topic, None where there is none."""
     topic = context.state.topics.get(topic_name)
     if topic is None:
         return None
     subscription = topic.subscriptions.get(user)
-    return None if subscription is None else Mailbox(context, topic, user, subscription)
+    return None if subscription is None else SubscriptionRef(context, topic, user, subscription)
 
 
-def find(context: Context, request: Request) -> Mailbox:
+def find(context: Context, request: Request) -> SubscriptionRef:
     """Return the subscription that a request names; its idle clock goes on. Raise `no-subscription` (404)."""
-    box = lookup(context, request.topic, request.user)
-    if box is None:
+    ref = lookup(context, request.topic, request.user)
+    if ref is None:
         raise FanmailError("no-subscription", "this user has no subscription to this topic")
-    return box
+    return ref
 
 
-def touch(context: Context, request: Request, now: Now) -> Mailbox:
+def touch(context: Context, request: Request, now: Now) -> SubscriptionRef:
     """Return the subscription that a request names and restart its idle clock. Raise `no-subscription` (404)."""
-    box = find(context, request)
-    if box.subscription.ledger is not None:
-        box.subscription.ledger.last_call = now.mono
-    return box
+    ref = find(context, request)
+    if ref.subscription.ledger is not None:
+        ref.subscription.ledger.last_call = now.mono
+    return ref

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from broker.operations import leasing
-from broker.operations.context import Mailbox
+from broker.operations.context import SubscriptionRef
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops
 
 
-def check_fits(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
+def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None:
     """Raises `answer-too-large` (503), which names the size, where the message that comes next is larger than the room
     for it. Takes nothing. Only where a room is given.
     """
-    topic, ledger = box.topic, box.subscription.ledger
+    topic, ledger = ref.topic, ref.subscription.ledger
     if ledger is None and topic.bytes <= args.room:
         return
-    seq = None if args.after or ledger is None else leasing.first_returned(box, now)
+    seq = None if args.after or ledger is None else leasing.first_returned(ref, now)
     letter = ledger.leases.held[seq].letter if ledger is not None and seq is not None else None
     if letter is not None:
         size = len(letter.headers) + len(letter.body)
     else:
         if seq is None:
-            start = max(box.subscription.position, args.seq + 1 if args.after else 0)
+            start = max(ref.subscription.position, args.seq + 1 if args.after else 0)
             seq = topic.next_unexpired(min(start, topic.next_seq), now.time)
         if seq < topic.head_seq or seq >= topic.next_seq:
             return
         piece = topic.piece(seq)
         size = piece.size
         if size > args.room and piece.count > 1:
-            whole = box.context.whole(topic, piece)
+            whole = ref.context.whole(topic, piece)
             if whole is None:
-                check_fits(box, args, now)
+                check_fits(ref, args, now)
                 return
             size = len(whole.headers) + len(whole.single(seq))
     if size > args.room:

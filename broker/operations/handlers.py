@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
-from broker.operations.context import Context, Mailbox, touch
+from broker.operations.context import Context, SubscriptionRef, touch
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from broker.state.ledger import LEDGER_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
@@ -47,8 +47,8 @@ def configure(context: Context, request: Request, args: ops.Settings, now: Now) 
 
 def unsubscribe(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """Lets go of the user's unread messages; the topic ends with its last subscription."""
-    box = touch(context, request, now)
-    context.end_subscription(box.topic, request.user)
+    ref = touch(context, request, now)
+    context.end_subscription(ref.topic, request.user)
     return ops.Nothing()
 
 
@@ -59,17 +59,17 @@ def _subscription_cost(request: Request, args: ops.Settings, topic: Topic | None
     return cost if topic is not None else cost + TOPIC_COST + len(request.topic)
 
 
-def _set(box: Mailbox, args: ops.Settings, now: Now) -> None:
-    ledger = box.subscription.ledger
+def _set(ref: SubscriptionRef, args: ops.Settings, now: Now) -> None:
+    ledger = ref.subscription.ledger
     before = (ledger.expires_after, ledger.max_deliveries) if ledger else (0, 0)
     expires_after = before[0] if args.expires_after is None else max(0, args.expires_after)
     max_deliveries = before[1] if args.max_deliveries is None else max(0, args.max_deliveries)
     if (expires_after, max_deliveries) != before:
         if ledger is None:
-            box.context.limits.check_memory(box.context.state, LEDGER_COST)
-        box.emit(SettingsSet, expires_after, max_deliveries)
-        if box.subscription.ledger is not None:
-            box.subscription.ledger.last_call = now.mono
+            ref.context.limits.check_memory(ref.context.state, LEDGER_COST)
+        ref.emit(SettingsSet, expires_after, max_deliveries)
+        if ref.subscription.ledger is not None:
+            ref.subscription.ledger.last_call = now.mono
 
 
 HANDLERS: dict[Op, Callable[..., Struct | None]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.operations.context import Context, Mailbox, touch
+from broker.operations.context import Context, SubscriptionRef, touch
 from broker.operations.lease_room import check_room, fitting
 from broker.operations.leasing import forget_lost, hand_back
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
@@ -17,25 +17,25 @@ LOST = "lease-lost"
 
 def finish(context: Context, request: Request, args: ops.Finish, now: Now) -> ops.Finished:
     """The messages of the receipts are done, those of good receipts; what is done already stays so."""
-    box = touch(context, request, now)
-    forget_lost(box)
+    ref = touch(context, request, now)
+    forget_lost(ref)
     held: dict[int, None] = {}
     dead: dict[int, None] = {}
     codes = []
     for receipt in args.receipts:
-        code = _judge(box, receipt)
+        code = _judge(ref, receipt)
         done_now = receipt.seq in held or receipt.seq in dead
-        if done_now and receipt.epoch == box.topic.epoch and receipt.attempt > 0:
+        if done_now and receipt.epoch == ref.topic.epoch and receipt.attempt > 0:
             code = ""  # as if each had come alone
-        if not code and _is_held(box, receipt.seq):
+        if not code and _is_held(ref, receipt.seq):
             held[receipt.seq] = None
-        elif not code and _is_dead(box, receipt.seq):
+        elif not code and _is_dead(ref, receipt.seq):
             dead[receipt.seq] = None
         codes.append(code)
     if held:
-        box.emit(Finished, tuple(held))
+        ref.emit(Finished, tuple(held))
     if dead:
-        box.emit(DeadEnded, tuple(dead))
+        ref.emit(DeadEnded, tuple(dead))
     return ops.Finished(codes)
 
 
@@ -43,28 +43,28 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
     """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400), and
     `too-many-leases` (429) where it had ended.
     """
-    box = touch(context, request, now)
-    forget_lost(box)
+    ref = touch(context, request, now)
+    forget_lost(ref)
     seq = args.receipt.seq
-    code = _judge(box, args.receipt)
+    code = _judge(ref, args.receipt)
     if code == NEVER_GIVEN:
         raise FanmailError(code, "parameter 'receipt' was never given out", parameter="receipt")
-    if code or not _is_held(box, seq):
+    if code or not _is_held(ref, seq):
         raise FanmailError(LOST, "the message is done, or was handed out again, or this is not its topic's life")
     if args.lease > 0:
-        ledger = box.subscription.ledger
+        ledger = ref.subscription.ledger
         if ledger is not None and not ledger.leases.held[seq].until:
-            check_room(box)
-        box.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
+            check_room(ref)
+        ref.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
     else:
-        hand_back(box, [seq], now.mono + args.delay if args.delay > 0 else 0, now)
+        hand_back(ref, [seq], now.mono + args.delay if args.delay > 0 else 0, now)
     return ops.Nothing()
 
 
 def list_dead(context: Context, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
     """Some of the user's dead letters; takes nothing."""
-    box = touch(context, request, now)
-    ledger = box.subscription.ledger
+    ref = touch(context, request, now)
+    ledger = ref.subscription.ledger
     letters, there = ledger.dead.behind(args.after, max(0, args.max)) if ledger else ([], 0)
     shown: list[ops.DeadLetter] = []
     room = args.max_bytes
@@ -74,33 +74,33 @@ def list_dead(context: Context, request: Request, args: ops.ListDead, now: Now) 
         expired = each.has_expired(now)
         shown.append(ops.DeadLetter(each.seq, each.time, each.attempt, each.headers, each.body, expired))
         room -= len(each.body)
-    return ops.DeadLetters(box.topic.epoch, there - len(shown), shown)
+    return ops.DeadLetters(ref.topic.epoch, there - len(shown), shown)
 
 
 def return_dead(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
     """The dead letters of the user wait again, but for those whose ttl is over: nobody would be handed them. As many as
     its topic may hold, the longest dead first. Raises `too-many-leases` (429) where none may.
     """
-    box = touch(context, request, now)
-    seqs = fitting(box, _dead(box, now))
+    ref = touch(context, request, now)
+    seqs = fitting(ref, _dead(ref, now))
     if seqs:
-        box.emit(DeadReturned, seqs)
+        ref.emit(DeadReturned, seqs)
         context.awake.append((request.topic, request.user))
     return ops.Counted(len(seqs))
 
 
 def clear_dead(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
     """The user's dead list is empty."""
-    box = touch(context, request, now)
-    seqs = _dead(box)
+    ref = touch(context, request, now)
+    seqs = _dead(ref)
     if seqs:
-        box.emit(DeadEnded, seqs)
+        ref.emit(DeadEnded, seqs)
     return ops.Counted(len(seqs))
 
 
-def _judge(box: Mailbox, receipt: ops.Receipt) -> str:
+def _judge(ref: SubscriptionRef, receipt: ops.Receipt) -> str:
     """ "" where the receipt is good, or its message done; else the code of the error."""
-    topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
+    topic, subscription, ledger = ref.topic, ref.subscription, ref.subscription.ledger
     if receipt.epoch != topic.epoch:
         return LOST
     if receipt.attempt < 1:
@@ -117,19 +117,19 @@ def _judge(box: Mailbox, receipt: ops.Receipt) -> str:
     return "" if 0 < receipt.seq < subscription.position else NEVER_GIVEN
 
 
-def _is_held(box: Mailbox, seq: int) -> bool:
-    ledger = box.subscription.ledger
+def _is_held(ref: SubscriptionRef, seq: int) -> bool:
+    ledger = ref.subscription.ledger
     return ledger is not None and seq in ledger.leases.held
 
 
-def _is_dead(box: Mailbox, seq: int) -> bool:
-    ledger = box.subscription.ledger
+def _is_dead(ref: SubscriptionRef, seq: int) -> bool:
+    ledger = ref.subscription.ledger
     return ledger is not None and seq in ledger.dead.letters
 
 
-def _dead(box: Mailbox, alive_at: Now | None = None) -> tuple[int, ...]:
+def _dead(ref: SubscriptionRef, alive_at: Now | None = None) -> tuple[int, ...]:
     """The user's dead letters; those whose ttl is not over then."""
-    letters = box.subscription.ledger.dead.letters if box.subscription.ledger else {}
+    letters = ref.subscription.ledger.dead.letters if ref.subscription.ledger else {}
     if alive_at is None:
         return tuple(letters)
     return tuple(seq for seq, letter in letters.items() if not letter.has_expired(alive_at))
