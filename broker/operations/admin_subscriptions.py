@@ -8,7 +8,7 @@ from broker.operations.admin_topics import user_row
 from broker.operations.context import Context, SubscriptionRef, find
 from broker.operations.leasing import forget_lost
 from broker.records import Finished, SubscriptionSet
-from broker.state.leases import Held
+from broker.state.leases import HeldEntry
 from common.clock import Now
 from common.protocol import ops, stats
 from common.protocol.wire import Request
@@ -69,7 +69,7 @@ def _held(ref: SubscriptionRef, most: int) -> list[ops.Peeked]:
     return [each for each in peeked if each is not None]
 
 
-def _peeked(ref: SubscriptionRef, seq: int, held: Held) -> ops.Peeked | None:
+def _peeked(ref: SubscriptionRef, seq: int, held: HeldEntry) -> ops.Peeked | None:
     state = "leased" if held.until else "returned"
     letter = held.letter
     if letter is not None:

@@ -18,7 +18,7 @@ RETRY_US = 1_000_000
 """Microseconds until a message is buried again for which the disk had no room."""
 
 
-class Held(NamedTuple):
+class Redelivery(NamedTuple):
     """A message that was handed out before, as it is kept."""
 
     seq: int
@@ -86,7 +86,7 @@ def lease_next(ref: SubscriptionRef, lease: int, now: Now) -> ops.Message | None
         check_room(ref, position)
         piece = ref.context.whole(ref.topic, ref.topic.piece(position))
     _lease_fresh(ref, position, 1, now.mono + lease)
-    message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
+    message = Redelivery(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
     return _message(ref, message, 1)
 
 
@@ -164,7 +164,7 @@ def hand_back(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None
             ref.context.awake.append((ref.topic.name, ref.user))
 
 
-def next_returned(ref: SubscriptionRef, now: Now) -> Held | None:
+def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
     """The message that is to be handed out again first; what may not is put away."""
     forget_lost(ref)
     while (leases := _leases(ref)) is not None and (seq := leases.next_ready()) is not None:
@@ -209,19 +209,19 @@ def _leases(ref: SubscriptionRef) -> Leases | None:
     return ledger.leases if ledger else None
 
 
-def _held(ref: SubscriptionRef, leases: Leases, seq: int) -> Held | None:
+def _held(ref: SubscriptionRef, leases: Leases, seq: int) -> Redelivery | None:
     """None where the message is damaged, which counts as expired from now on."""
     held = leases.held[seq]
     letter = held.letter
     if letter is not None:
-        return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
+        return Redelivery(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
     piece = ref.context.whole(ref.topic, ref.topic.piece(seq))
     if piece is None:
         return None
-    return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
+    return Redelivery(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
 
 
-def _message(ref: SubscriptionRef, held: Held, attempt: int) -> ops.Message:
+def _message(ref: SubscriptionRef, held: Redelivery, attempt: int) -> ops.Message:
     pending = ref.topic.pending(ref.subscription)
     return ops.Message(ref.topic.epoch, held.seq, held.time, attempt, pending, held.headers, held.body)
 

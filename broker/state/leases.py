@@ -22,7 +22,7 @@ HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
 
 
-class Held(Struct, gc=False):
+class HeldEntry(Struct, gc=False):
     """One message. Persists."""
 
     attempt: int
@@ -47,7 +47,7 @@ class Leases:
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._slack = thresholds.slack
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, HeldEntry] = {}
         """By sequence number."""
         self.open = 0
         """How many are leased."""
@@ -113,7 +113,7 @@ class Leases:
         """Handed out for the `attempt`-th time, or extended."""
         held = self.held.get(seq)
         if held is None:
-            held = self.held[seq] = Held(attempt)
+            held = self.held[seq] = HeldEntry(attempt)
             heapq.heappush(self._order, seq)
         else:
             self._uncount(held)
@@ -135,12 +135,12 @@ class Leases:
 
     def put_back(self, letter: Letter) -> None:
         """A dead letter waits again. Its deliveries are counted anew, its attempts go on: receipts name them."""
-        self.held[letter.seq] = Held(letter.attempt, letter=letter)
+        self.held[letter.seq] = HeldEntry(letter.attempt, letter=letter)
         self._letter_bytes += letter.size + LETTER_COST
         self._await(letter.seq)
 
     def finish(self, seq: int) -> None:
-        """Held no more."""
+        """HeldEntry no more."""
         held = self.held.pop(seq)
         self._uncount(held)
         self.deadlines.drop(seq)
@@ -157,7 +157,7 @@ class Leases:
         held = self.held.get(seq)
         return held is not None and not held.until and not held.due
 
-    def _uncount(self, held: Held) -> None:
+    def _uncount(self, held: HeldEntry) -> None:
         if held.until:
             self.open -= 1
         elif not held.due:

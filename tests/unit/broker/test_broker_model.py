@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker.operations.limits import Limits
-from broker.state.leases import Held
+from broker.state.leases import HeldEntry
 from broker.state.ledger import Ledger
 from broker.state.subscription import Subscription
 from broker.state.topic import Topic
@@ -414,7 +414,7 @@ class SqliteMachine(BrokerMachine):
         shutil.rmtree(self.folder)
 
 
-def held_of(ledger: Ledger) -> list[Held]:
+def held_of(ledger: Ledger) -> list[HeldEntry]:
     return list(ledger.leases.held.values())
 
 
