@@ -239,8 +239,8 @@ class Dispatcher:
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
         """A parked request of this user is answered: the idle clock starts now."""
         ref = lookup(self.context, name, user)
-        if ref is not None and ref.subscription.ledger is not None:
-            ref.subscription.ledger.last_call = now.mono
+        if ref is not None and ref.subscription.delivery is not None:
+            ref.subscription.delivery.last_call = now.mono
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
         """Whether a request may be executed at all; what is refused here provably was not."""

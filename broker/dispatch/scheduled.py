@@ -94,14 +94,14 @@ class DueWork:
 
     def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[SubscriptionRef, Now], None]) -> None:
         ref = lookup(self._context, *key)
-        if ref is not None and ref.subscription.ledger is not None:
+        if ref is not None and ref.subscription.delivery is not None:
             work(ref, now)
 
     def _leases_due(self, ref: SubscriptionRef, now: Now) -> None:
-        ledger = ref.subscription.ledger
-        assert ledger is not None
-        held, leased = ledger.leases.held, ledger.leases.open
-        due = list(ledger.leases.deadlines.pop_due(now.mono, self._left))
+        delivery = ref.subscription.delivery
+        assert delivery is not None
+        held, leased = delivery.leases.held, delivery.leases.open
+        due = list(delivery.leases.deadlines.pop_due(now.mono, self._left))
         due.sort(key=lambda seq: (held[seq].until or held[seq].due, seq))
         self._left -= len(due)
         if due:
@@ -110,17 +110,17 @@ class DueWork:
             self._context.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
             if due:
                 hand_back(ref, due, 0, now)
-            if ledger.leases.open < leased:
-                ledger.last_call = now.mono  # the idle clock stood still
+            if delivery.leases.open < leased:
+                delivery.last_call = now.mono  # the idle clock stood still
         self._context.state.watch_leases((ref.topic.name, ref.user), ref.subscription)
 
     def _idle_due(self, ref: SubscriptionRef, now: Now) -> None:
         """Ends the subscription, or looks again when its time is up at the earliest."""
-        ledger = ref.subscription.ledger
-        assert ledger is not None
-        if not ledger.last_call or ledger.leases.open or self._waiters.waits(ref.topic.name, ref.user):
-            ledger.last_call = now.mono
-        ends = ledger.last_call + ledger.expires_after
+        delivery = ref.subscription.delivery
+        assert delivery is not None
+        if not delivery.last_call or delivery.leases.open or self._waiters.waits(ref.topic.name, ref.user):
+            delivery.last_call = now.mono
+        ends = delivery.last_call + delivery.expires_after
         if ends > now.mono:
             self._context.state.idle_due.set((ref.topic.name, ref.user), ends)
             return

@@ -41,11 +41,11 @@ def purge(context: Context, request: Request, args: ops.Nothing, now: Now) -> op
     already is not counted with them.
     """
     ref = find(context, request)
-    topic, ledger = ref.topic, ref.subscription.ledger
-    if ledger is not None and ledger.leases.open:
-        ledger.last_call = now.mono  # the idle clock stood still
+    topic, delivery = ref.topic, ref.subscription.delivery
+    if delivery is not None and delivery.leases.open:
+        delivery.last_call = now.mono  # the idle clock stood still
     forget_lost(ref)
-    held = tuple(ledger.leases.held) if ledger else ()
+    held = tuple(delivery.leases.held) if delivery else ()
     start = max(ref.subscription.position, topic.head_seq)
     context.counters[stats.SKIPPED_LOST] += start - ref.subscription.position
     count = topic.next_seq - start + len(held)
@@ -58,10 +58,10 @@ def purge(context: Context, request: Request, args: ops.Nothing, now: Now) -> op
 
 
 def _held(ref: SubscriptionRef, most: int) -> list[ops.Peeked]:
-    ledger = ref.subscription.ledger
-    if ledger is None:
+    delivery = ref.subscription.delivery
+    if delivery is None:
         return []
-    held = ledger.leases.held
+    held = delivery.leases.held
     seqs = sorted(islice(held, ref.context.may_look(len(held))))
     ref.context.looks -= len(seqs)
     there = [seq for seq in seqs if held[seq].letter is not None or seq >= ref.topic.head_seq]

@@ -7,7 +7,7 @@ from itertools import islice
 
 from broker.operations.context import Context
 from broker.records import TopicChanged
-from broker.state.ledger import Ledger
+from broker.state.delivery_state import DeliveryState
 from broker.state.name_index import in_order
 from broker.state.piece import Piece
 from broker.state.subscription import Subscription
@@ -100,18 +100,18 @@ def list_users(context: Context, request: Request, args: ops.ListUsers, now: Now
 
 def user_row(topic: Topic, user: bytes, subscription: Subscription, now: Now) -> ops.UserRow:
     """A subscription as it stands."""
-    ledger = subscription.ledger or _NONE
+    delivery = subscription.delivery or _NONE
     floor = max(subscription.floor, topic.head_seq)
     oldest = topic.piece(floor) if floor < topic.next_seq else None
     return ops.UserRow(
         user,
         topic.pending(subscription),
-        ledger.leases.open,
-        len(ledger.dead.letters),
+        delivery.leases.open,
+        len(delivery.dead.letters),
         floor,
         _age(oldest, now),
-        ledger.expires_after,
-        ledger.max_deliveries,
+        delivery.expires_after,
+        delivery.max_deliveries,
     )
 
 
@@ -133,5 +133,5 @@ def _age(piece: Piece | None, now: Now) -> int:
     return 0 if piece is None else max(0, now.time - piece.time)
 
 
-_NONE = Ledger()
+_NONE = DeliveryState()
 """Of who has none; never changed."""

@@ -159,6 +159,6 @@ def find(context: Context, request: Request) -> SubscriptionRef:
 def touch(context: Context, request: Request, now: Now) -> SubscriptionRef:
     """Return the subscription that a request names and restart its idle clock. Raise `no-subscription` (404)."""
     ref = find(context, request)
-    if ref.subscription.ledger is not None:
-        ref.subscription.ledger.last_call = now.mono
+    if ref.subscription.delivery is not None:
+        ref.subscription.delivery.last_call = now.mono
     return ref

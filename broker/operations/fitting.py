@@ -13,11 +13,11 @@ def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> No
     """Raises `answer-too-large` (503), which names the size, where the message that comes next is larger than the room
     for it. Takes nothing. Only where a room is given.
     """
-    topic, ledger = ref.topic, ref.subscription.ledger
-    if ledger is None and topic.bytes <= args.room:
+    topic, delivery = ref.topic, ref.subscription.delivery
+    if delivery is None and topic.bytes <= args.room:
         return
-    seq = None if args.after or ledger is None else leasing.first_returned(ref, now)
-    letter = ledger.leases.held[seq].letter if ledger is not None and seq is not None else None
+    seq = None if args.after or delivery is None else leasing.first_returned(ref, now)
+    letter = delivery.leases.held[seq].letter if delivery is not None and seq is not None else None
     if letter is not None:
         size = len(letter.headers) + len(letter.body)
     else:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
 from broker.operations.context import Context, SubscriptionRef, touch
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
-from broker.state.ledger import LEDGER_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic import Topic
 from common.clock import Now
@@ -55,21 +55,21 @@ def unsubscribe(context: Context, request: Request, args: ops.Nothing, now: Now)
 def _subscription_cost(request: Request, args: ops.Settings, topic: Topic | None) -> int:
     """Return the estimated bytes of memory that a new subscription takes, with its topic where that is new."""
     settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
-    cost = SUBSCRIPTION_COST + len(request.user) + (LEDGER_COST if settings else 0)
+    cost = SUBSCRIPTION_COST + len(request.user) + (DELIVERY_STATE_COST if settings else 0)
     return cost if topic is not None else cost + TOPIC_COST + len(request.topic)
 
 
 def _set(ref: SubscriptionRef, args: ops.Settings, now: Now) -> None:
-    ledger = ref.subscription.ledger
-    before = (ledger.expires_after, ledger.max_deliveries) if ledger else (0, 0)
+    delivery = ref.subscription.delivery
+    before = (delivery.expires_after, delivery.max_deliveries) if delivery else (0, 0)
     expires_after = before[0] if args.expires_after is None else max(0, args.expires_after)
     max_deliveries = before[1] if args.max_deliveries is None else max(0, args.max_deliveries)
     if (expires_after, max_deliveries) != before:
-        if ledger is None:
-            ref.context.limits.check_memory(ref.context.state, LEDGER_COST)
+        if delivery is None:
+            ref.context.limits.check_memory(ref.context.state, DELIVERY_STATE_COST)
         ref.emit(SettingsSet, expires_after, max_deliveries)
-        if ref.subscription.ledger is not None:
-            ref.subscription.ledger.last_call = now.mono
+        if ref.subscription.delivery is not None:
+            ref.subscription.delivery.last_call = now.mono
 
 
 HANDLERS: dict[Op, Callable[..., Struct | None]] = {

@@ -37,10 +37,10 @@ def fitting(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
     """Those of the user's dead letters, from the first on, that may be put back: they are held then. Raises
     `too-many-leases` (429) where there are some and none may.
     """
-    context, ledger = ref.context, ref.subscription.ledger
-    if not seqs or ledger is None:
+    context, delivery = ref.context, ref.subscription.delivery
+    if not seqs or delivery is None:
         return ()
-    weights = [ledger.dead.letters[seq].size + LETTER_COST + HELD_COST for seq in seqs]
+    weights = [delivery.dead.letters[seq].size + LETTER_COST + HELD_COST for seq in seqs]
     left = context.limits.room_to_hold(context.state, ref.topic.name, 1)
     most = 0
     while most < len(seqs) and weights[most] <= left:
@@ -53,7 +53,7 @@ def fitting(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _no_share(ref: SubscriptionRef) -> str:
-    limits, held = ref.context.limits, ref.context.state.ledgers.held
+    limits, held = ref.context.limits, ref.context.state.delivery_totals.held
     return (
         f"what is held under leases of this topic takes {held.of(ref.topic.name)} bytes, of all topics {held.total}; "
         f"its share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"
@@ -61,5 +61,5 @@ def _no_share(ref: SubscriptionRef) -> str:
 
 
 def _leases(ref: SubscriptionRef) -> Leases | None:
-    ledger = ref.subscription.ledger
-    return ledger.leases if ledger else None
+    delivery = ref.subscription.delivery
+    return delivery.leases if delivery else None

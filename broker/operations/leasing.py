@@ -151,9 +151,9 @@ def hand_back(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None
     """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
     letters.
     """
-    ledger = ref.subscription.ledger
-    assert ledger is not None
-    most, leases = ledger.max_deliveries, ledger.leases
+    delivery = ref.subscription.delivery
+    assert delivery is not None
+    most, leases = delivery.max_deliveries, delivery.leases
     dead = {seq: None for seq in seqs if most and leases.held[seq].deliveries >= most}
     for seq in dead:
         _bury(ref, seq, now)
@@ -200,13 +200,13 @@ def _expired(ref: SubscriptionRef, leases: Leases, seq: int, now: Now) -> bool:
 
 
 def _handed_out_enough(ref: SubscriptionRef, deliveries: int) -> bool:
-    ledger = ref.subscription.ledger
-    return ledger is not None and 0 < ledger.max_deliveries <= deliveries
+    delivery = ref.subscription.delivery
+    return delivery is not None and 0 < delivery.max_deliveries <= deliveries
 
 
 def _leases(ref: SubscriptionRef) -> Leases | None:
-    ledger = ref.subscription.ledger
-    return ledger.leases if ledger else None
+    delivery = ref.subscription.delivery
+    return delivery.leases if delivery else None
 
 
 def _held(ref: SubscriptionRef, leases: Leases, seq: int) -> Redelivery | None:
@@ -236,11 +236,11 @@ def _bury(ref: SubscriptionRef, seq: int, now: Now) -> None:
     dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
     tried again a little later.
     """
-    context, ledger = ref.context, ref.subscription.ledger
-    assert ledger is not None
-    held = _held(ref, ledger.leases, seq)
+    context, delivery = ref.context, ref.subscription.delivery
+    assert delivery is not None
+    held = _held(ref, delivery.leases, seq)
     if held is None:
-        _pass_over(ref, ledger.leases, seq)
+        _pass_over(ref, delivery.leases, seq)
         return
     size = len(held.headers) + len(held.body)
     if on_disk(size) > context.room:
@@ -249,16 +249,16 @@ def _bury(ref: SubscriptionRef, seq: int, now: Now) -> None:
     context.reserve(size)
     context.counters[stats.DEAD_LETTERED] += 1
     ref.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
-    dead, limits = ledger.dead, context.limits
+    dead, limits = delivery.dead, context.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
         _drop_oldest(context, ref.topic.name, ref.user)
-    while context.state.ledgers.dead.topics.total > limits.dead_memory:
-        _drop_oldest(context, *context.state.ledgers.dead.heaviest())
+    while context.state.delivery_totals.dead.topics.total > limits.dead_memory:
+        _drop_oldest(context, *context.state.delivery_totals.dead.heaviest())
 
 
 def _drop_oldest(context: Context, topic: bytes, user: bytes) -> None:
     """Of a user's dead letters."""
-    ledger = context.state.topics[topic].subscriptions[user].ledger
-    assert ledger is not None
+    delivery = context.state.topics[topic].subscriptions[user].delivery
+    assert delivery is not None
     context.counters[stats.DROPPED("dead")] += 1
-    context.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))
+    context.emit(DeadEnded(topic, user, (delivery.dead.oldest,)))

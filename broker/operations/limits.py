@@ -142,4 +142,10 @@ class Limits(NamedTuple):
 
     def room_to_hold(self, state: State, topic: bytes, unit: int) -> int:
         """How many more things of so many bytes each may be held under leases of a topic."""
-        return room(self.held_memory, state.ledgers.held.total, state.ledgers.held.of(topic), self.topic_share, unit)
+        return room(
+            self.held_memory,
+            state.delivery_totals.held.total,
+            state.delivery_totals.held.of(topic),
+            self.topic_share,
+            unit,
+        )

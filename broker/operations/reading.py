@@ -23,7 +23,7 @@ def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Me
     topic, subscription = ref.topic, ref.subscription
     if args.after:
         _confirm(ref, args, now)
-    elif subscription.ledger is not None:
+    elif subscription.delivery is not None:
         message = leasing.take_returned(ref, now)
         if message is not None:
             return message
@@ -41,7 +41,7 @@ def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Me
     if not args.after:
         context.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
-    if subscription.ledger is not None:
+    if subscription.delivery is not None:
         pending += subscription.returned
     return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.single(position))
 
@@ -60,7 +60,7 @@ def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.
         budget = Budget(args.max, args.max_bytes, args.max_bytes, args.one_run)
         if args.after:
             _confirm(ref, args, now)
-        elif ref.subscription.ledger is not None:
+        elif ref.subscription.delivery is not None:
             runs = leasing.take_many_returned(ref, budget, now)
         if not runs or (budget.messages > 0 and not args.one_run and not ref.subscription.returned):
             runs += _fresh(ref, budget, now, required=not runs, take=not args.after)
@@ -72,14 +72,14 @@ def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.
 def look(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
     """How the subscription stands; takes nothing."""
     ref = find(context, request)
-    topic, subscription, ledger = ref.topic, ref.subscription, ref.subscription.ledger
+    topic, subscription, delivery = ref.topic, ref.subscription, ref.subscription.delivery
     fresh = topic.next_unexpired(subscription.position, now.time)
     pending = topic.pending(subscription)
     seq = fresh if fresh < topic.next_seq else 0
-    if ledger is None:
+    if delivery is None:
         return ops.Status(pending, topic.epoch, seq)
     ready = leasing.first_returned(ref, now)
-    return ops.Status(pending, topic.epoch, ready or seq, ledger.leases.open, len(ledger.dead.letters))
+    return ops.Status(pending, topic.epoch, ready or seq, delivery.leases.open, len(delivery.dead.letters))
 
 
 def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
@@ -123,9 +123,9 @@ def _left(ref: SubscriptionRef, runs: list[ops.Run], args: ops.Fetch) -> int:
 def _confirm(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None:
     """Everything up to the cursor is done; an older cursor changes nothing. Raises `leases-out`, `cursor-lost`."""
     topic, subscription = ref.topic, ref.subscription
-    if subscription.ledger is not None:
+    if subscription.delivery is not None:
         leasing.next_returned(ref, now)  # what will not be handed out again is no reason to refuse
-        held = subscription.ledger.leases.held if subscription.ledger else ()
+        held = subscription.delivery.leases.held if subscription.delivery else ()
         if held:
             raise FanmailError(
                 "leases-out", f"{len(held)} messages of this user are leased or await redelivery; nothing was confirmed"

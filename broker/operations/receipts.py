@@ -52,8 +52,8 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
     if code or not _is_held(ref, seq):
         raise FanmailError(LOST, "the message is done, or was handed out again, or this is not its topic's life")
     if args.lease > 0:
-        ledger = ref.subscription.ledger
-        if ledger is not None and not ledger.leases.held[seq].until:
+        delivery = ref.subscription.delivery
+        if delivery is not None and not delivery.leases.held[seq].until:
             check_room(ref)
         ref.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
     else:
@@ -64,8 +64,8 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
 def list_dead(context: Context, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
     """Some of the user's dead letters; takes nothing."""
     ref = touch(context, request, now)
-    ledger = ref.subscription.ledger
-    letters, there = ledger.dead.behind(args.after, max(0, args.max)) if ledger else ([], 0)
+    delivery = ref.subscription.delivery
+    letters, there = delivery.dead.behind(args.after, max(0, args.max)) if delivery else ([], 0)
     shown: list[ops.DeadLetter] = []
     room = args.max_bytes
     for each in letters:
@@ -100,13 +100,13 @@ def clear_dead(context: Context, request: Request, args: ops.Nothing, now: Now) 
 
 def _judge(ref: SubscriptionRef, receipt: ops.Receipt) -> str:
     """ "" where the receipt is good, or its message done; else the code of the error."""
-    topic, subscription, ledger = ref.topic, ref.subscription, ref.subscription.ledger
+    topic, subscription, delivery = ref.topic, ref.subscription, ref.subscription.delivery
     if receipt.epoch != topic.epoch:
         return LOST
     if receipt.attempt < 1:
         return NEVER_GIVEN
-    if ledger is not None:
-        held, letter = ledger.leases.held.get(receipt.seq), ledger.dead.letters.get(receipt.seq)
+    if delivery is not None:
+        held, letter = delivery.leases.held.get(receipt.seq), delivery.dead.letters.get(receipt.seq)
         kept = held or letter
         if kept is not None and receipt.attempt > kept.attempt:
             return NEVER_GIVEN
@@ -118,18 +118,18 @@ def _judge(ref: SubscriptionRef, receipt: ops.Receipt) -> str:
 
 
 def _is_held(ref: SubscriptionRef, seq: int) -> bool:
-    ledger = ref.subscription.ledger
-    return ledger is not None and seq in ledger.leases.held
+    delivery = ref.subscription.delivery
+    return delivery is not None and seq in delivery.leases.held
 
 
 def _is_dead(ref: SubscriptionRef, seq: int) -> bool:
-    ledger = ref.subscription.ledger
-    return ledger is not None and seq in ledger.dead.letters
+    delivery = ref.subscription.delivery
+    return delivery is not None and seq in delivery.dead.letters
 
 
 def _dead(ref: SubscriptionRef, alive_at: Now | None = None) -> tuple[int, ...]:
     """The user's dead letters; those whose ttl is not over then."""
-    letters = ref.subscription.ledger.dead.letters if ref.subscription.ledger else {}
+    letters = ref.subscription.delivery.dead.letters if ref.subscription.delivery else {}
     if alive_at is None:
         return tuple(letters)
     return tuple(seq for seq, letter in letters.items() if not letter.has_expired(alive_at))

@@ -14,9 +14,9 @@ from broker.errors import MisfitError, must
 from broker.records import Record
 from broker.state.bodies import Contents
 from broker.state.delayed import Delayed
+from broker.state.delivery_state import DELIVERY_CHANGES, DeliveryState, DeliveryTotals
 from broker.state.garbage import Garbage
 from broker.state.idempotency import Keys, Remembered
-from broker.state.ledger import LEDGER_CHANGES, Ledger, LedgerTotals
 from broker.state.name_index import Index
 from broker.state.piece import MESSAGE_COST
 from broker.state.subscription import Subscription
@@ -68,7 +68,7 @@ class State:
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
         """Names of topics and users."""
-        self.ledgers = LedgerTotals(thresholds)
+        self.delivery_totals = DeliveryTotals(thresholds)
         self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
         self.idle_due: Timers[UserOf] = Timers(thresholds)
@@ -94,7 +94,7 @@ class State:
             records.DelayEnded: lambda record: self.delayed.end(record.number),
             records.KeyRemembered: self._key_remembered,
             records.KeyForgotten: lambda record: self.keys.forget(record.topic, record.key),
-            **dict.fromkeys(LEDGER_CHANGES, self._of_user),
+            **dict.fromkeys(DELIVERY_CHANGES, self._of_user),
         }
 
     @property
@@ -113,7 +113,7 @@ class State:
             + self.garbage.memory
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
-            + self.ledgers.bytes
+            + self.delivery_totals.bytes
             + self.keys.weight
             + self.delayed.weight
         )
@@ -202,13 +202,13 @@ class State:
 
     def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
         topic = self.topics[record.topic]
-        ledger = topic.subscriptions[record.user].ledger
+        delivery = topic.subscriptions[record.user].delivery
         before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.remove(record.user))
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
-        if ledger is not None:
-            self.ledgers.count(record.topic, record.user, ledger, -1)
+        if delivery is not None:
+            self.delivery_totals.count(record.topic, record.user, delivery, -1)
             self.leases_due.drop((record.topic, record.user))
             self.idle_due.drop((record.topic, record.user))
 
@@ -218,27 +218,27 @@ class State:
         if type(record) is records.Leased:
             must(0 < record.first < record.first + record.count <= topic.next_seq, "what is leased was published")
         floor, before = subscription.floor, (topic.bytes, topic.pieces_stored)
-        if subscription.ledger is None:
-            subscription.ledger = Ledger(self.thresholds)
+        if subscription.delivery is None:
+            subscription.delivery = DeliveryState(self.thresholds)
         else:
-            self.ledgers.count(record.topic, record.user, subscription.ledger, -1)
-        LEDGER_CHANGES[type(record)](subscription.ledger, record)
+            self.delivery_totals.count(record.topic, record.user, subscription.delivery, -1)
+        DELIVERY_CHANGES[type(record)](subscription.delivery, record)
         if type(record) is records.SettingsSet:
             self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
-        self._watch_user((record.topic, record.user), subscription.ledger)
-        if subscription.ledger.needed:
-            self.ledgers.count(record.topic, record.user, subscription.ledger, 1)
+        self._watch_user((record.topic, record.user), subscription.delivery)
+        if subscription.delivery.needed:
+            self.delivery_totals.count(record.topic, record.user, subscription.delivery, 1)
         else:
-            subscription.ledger = None
+            subscription.delivery = None
         self._freed(topic, before, topic.stand(subscription, floor))
 
-    def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
-        due = ledger.leases.deadlines.next_due()
+    def _watch_user(self, key: UserOf, delivery: DeliveryState) -> None:
+        due = delivery.leases.deadlines.next_due()
         if due is None:
             self.leases_due.drop(key)
         else:
             self.leases_due.set_earlier(key, due)
-        if not ledger.expires_after:
+        if not delivery.expires_after:
             self.idle_due.drop(key)
         elif self.idle_due.get(key) is None:
             self.idle_due.set(key, 0)  # looked at soon, by who knows the time
@@ -253,8 +253,8 @@ class State:
 
     def watch_leases(self, key: UserOf, subscription: Subscription) -> None:
         """The deadline of a user's leases, after the last one was taken out."""
-        if subscription.ledger is not None:
-            self._watch_user(key, subscription.ledger)
+        if subscription.delivery is not None:
+            self._watch_user(key, subscription.delivery)
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
         must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")

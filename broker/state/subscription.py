@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from broker.state.ledger import Ledger
+from broker.state.delivery_state import DeliveryState
 
 
 class Subscription(Struct, gc=False):
@@ -12,18 +12,18 @@ class Subscription(Struct, gc=False):
 
     position: int
     """Sequence number of the first message that this user was never handed but with `after`. Persists."""
-    ledger: Ledger | None = None
+    delivery: DeliveryState | None = None
     """Leases, dead letters and settings; None while there are none."""
 
     @property
     def floor(self) -> int:
         """Sequence number of the first message in the log that is not done: nothing before it is kept for this user."""
-        if self.ledger is None:
+        if self.delivery is None:
             return self.position
-        oldest = self.ledger.leases.oldest()
+        oldest = self.delivery.leases.oldest()
         return self.position if oldest is None else min(oldest, self.position)
 
     @property
     def returned(self) -> int:
         """How many messages that were handed out before wait to be handed out again."""
-        return 0 if self.ledger is None else self.ledger.leases.waiting
+        return 0 if self.delivery is None else self.delivery.leases.waiting

@@ -71,7 +71,7 @@ class Topic(MessageLog):
                 self.index = Index(self.subscriptions, self.thresholds)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
-        if subscription.ledger is None:  # most are so, and this is done for every message that is read
+        if subscription.delivery is None:  # most are so, and this is done for every message that is read
             before, subscription.position = subscription.position, position
             return self.move(before, position)
         before = subscription.floor

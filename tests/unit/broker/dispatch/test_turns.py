@@ -214,7 +214,7 @@ def dead(*then: Asked) -> Scene:
         broker.clock.advance(1)
         while broker.due_now():
             broker.run_due()
-        assert broker.state.ledgers.dead_letters == number
+        assert broker.state.delivery_totals.dead_letters == number
         return list(then)
 
     return scene

@@ -213,16 +213,16 @@ def test_a_user_is_shown_as_he_stands(broker: BrokerDriver) -> None:
     broker.lease(b"t", b"u", 1)
     broker.elapse(1)
     broker.lease(b"t", b"u", 30)
-    last_call = broker.state.topics[b"t"].subscriptions[b"u"].ledger.last_call  # type: ignore[union-attr]
+    last_call = broker.state.topics[b"t"].subscriptions[b"u"].delivery.last_call  # type: ignore[union-attr]
     broker.elapse(1)
     row = broker.ask(Op.USER, b"t", b"u").result
     assert row == ops.UserRow(b"u", 2, 1, 1, 2, 5000, 60 * SECOND, 1)
     assert broker.ask(Op.USER, b"t", b"nobody").code == "no-subscription"
     broker.bodies(b"t", b"v")
     assert broker.ask(Op.USER, b"t", b"v").result == ops.UserRow(b"v", 0, 0, 0, 5, 0, 0, 0)
-    ledger = broker.state.topics[b"t"].subscriptions[b"u"].ledger
-    assert ledger is not None
-    assert ledger.last_call == last_call, "the idle clock goes on"
+    delivery = broker.state.topics[b"t"].subscriptions[b"u"].delivery
+    assert delivery is not None
+    assert delivery.last_call == last_call, "the idle clock goes on"
 
 
 # --- one topic

@@ -91,9 +91,9 @@ def test_the_log_lets_go_of_what_has_died() -> None:
     broker = deadly(1)
     die(broker, b"x" * 1000)
     assert (broker.state.messages, broker.state.content_bytes) == (0, 0)
-    assert broker.state.ledgers.dead_bytes == 1001
+    assert broker.state.delivery_totals.dead_bytes == 1001
     broker.ask(Op.DEAD_CLEAR, b"t", b"u")
-    assert broker.state.ledgers.dead_bytes == 0
+    assert broker.state.delivery_totals.dead_bytes == 0
     check_state(broker.state)
 
 
@@ -196,7 +196,7 @@ def test_the_dead_of_all_users_have_a_quarter_of_the_memory() -> None:
         for user in (b"u", b"v"):
             broker.lease(b"t", user)
         broker.elapse(30)
-    assert broker.state.ledgers.dead_bytes == 8000
+    assert broker.state.delivery_totals.dead_bytes == 8000
     assert broker.dispatcher.counters["dropped.dead"] == 2
 
 

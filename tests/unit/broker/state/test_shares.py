@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.state.delayed import DELAYED_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
 from broker.state.leases import HELD_COST, LETTER_COST
-from broker.state.ledger import LEDGER_COST
 from broker.state.shares import Ranking, UserShares
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -22,7 +22,7 @@ from tests.support.snapshot import check_state, gauges, snapshot
 from tests.support.tiny import TINY
 
 PERCENTS = st.integers(1, 100)
-HELD = HELD_COST + LEDGER_COST
+HELD = HELD_COST + DELIVERY_STATE_COST
 """Bytes that the first lease of a user without settings takes."""
 
 
@@ -142,7 +142,7 @@ def test_the_share_is_a_setting() -> None:
 
 
 def test_a_topic_takes_a_quarter_of_what_may_be_held_and_others_lease() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=16 * 10 * HELD_COST + 16 * LEDGER_COST, topic_bytes=2**40))
+    broker = BrokerDriver(ROOMY._replace(memory=16 * 10 * HELD_COST + 16 * DELIVERY_STATE_COST, topic_bytes=2**40))
     for topic in (b"greedy", b"good"):
         broker.subscribe(topic, b"u")
         for _ in range(20):
@@ -166,14 +166,14 @@ def test_settings_of_subscriptions_and_dead_letters_take_no_room_of_leases() -> 
         broker.publish(b"dead", b"x" * 4000)
         broker.lease(b"dead", b"u")
         broker.elapse(30)
-    assert broker.state.ledgers.bytes > broker.limits.memory // 2
+    assert broker.state.delivery_totals.bytes > broker.limits.memory // 2
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
     assert broker.lease(b"t", b"u").result.body == b"x"
-    assert broker.state.ledgers.held.total == HELD
+    assert broker.state.delivery_totals.held.total == HELD
     broker.publish(b"set", b"x")
     assert broker.lease(b"set", b"0").result.body == b"x"
-    assert broker.state.ledgers.held.total == HELD + HELD_COST
+    assert broker.state.delivery_totals.held.total == HELD + HELD_COST
     check_state(broker.state)
 
 
@@ -282,6 +282,6 @@ def test_what_is_shared_comes_back_whole() -> None:
         broker.unsubscribe(topic, b"u")
     state = broker.state
     assert not any(gauges(state).values())
-    ledgers = state.ledgers
+    ledgers = state.delivery_totals
     assert (ledgers.held._of, ledgers.dead.topics._of, ledgers.dead._users) == ({}, {}, {})
     assert (state.delayed.topics, len(state.delayed.names)) == ({}, 0)

@@ -178,9 +178,9 @@ def bodies_of(committed: dict[str, Any]) -> Iterator[bytes]:
     for topic in committed["topics"].values():
         for piece in topic["pieces"]:
             yield from bodies_in(piece[4], piece[5])
-        for ledger in topic["ledgers"].values():
-            yield from (letter[4] for letter in ledger["dead"])
-            yield from (held[3][4] for held in ledger["held"].values() if held[3])
+        for delivery in topic["ledgers"].values():
+            yield from (letter[4] for letter in delivery["dead"])
+            yield from (held[3][4] for held in delivery["held"].values() if held[3])
 
 
 def bodies_in(body: bytes, offsets: bytes) -> Iterator[bytes]:

@@ -256,14 +256,14 @@ def test_dead_letters_outlive_their_log_and_come_back(durable: Stores) -> None:
     broker.commit()
     again = durable.restarted(broker)
     assert again.state.messages == 0
-    assert list(again.state.topics[b"t"].subscriptions[b"u"].ledger.dead.letters) == [2, 1], "as they died"
+    assert list(again.state.topics[b"t"].subscriptions[b"u"].delivery.dead.letters) == [2, 1], "as they died"
     assert again.ask(Op.DEAD_RETURN, b"t", b"u").result.count == 2
     again.commit()
     once_more = durable.restarted(again)
     leases = [once_more.lease(b"t", b"u", 10).result for _ in late]
     assert [(each.body, each.attempt) for each in leases] == [(b"1", 2), (b"2", 2)]
     once_more.commit()
-    held = durable.restarted(once_more).state.topics[b"t"].subscriptions[b"u"].ledger.leases.held
+    held = durable.restarted(once_more).state.topics[b"t"].subscriptions[b"u"].delivery.leases.held
     assert {seq: (each.attempt, each.deliveries) for seq, each in held.items()} == {1: (2, 1), 2: (2, 1)}
 
 

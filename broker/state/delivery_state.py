@@ -11,18 +11,18 @@ from broker.state.leases import LETTER_COST, Leases
 from broker.state.shares import Shares, UserShares
 from broker.thresholds import DEFAULT, Thresholds
 
-LEDGER_COST = 1000
-"""Bytes of memory of a ledger and its deadlines, measured by bench/measures/ceiling.py with all of its settings."""
+DELIVERY_STATE_COST = 1000
+"""Bytes of memory of a delivery and its deadlines, measured by bench/measures/ceiling.py with all of its settings."""
 
 
-class Ledger:
+class DeliveryState:
     """Of one subscription. Changed by `State.apply` only; persists but for `last_call`."""
 
     __slots__ = ("dead", "expires_after", "last_call", "leases", "max_deliveries")
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self.leases = Leases(thresholds)
-        self.dead = DeadList()
+        self.dead = DeadLetterList()
         self.expires_after = 0
         """Microseconds without a call after which the subscription ends; 0: never."""
         self.max_deliveries = 0
@@ -42,17 +42,17 @@ class Ledger:
     @property
     def weight(self) -> int:
         """Estimated bytes of memory."""
-        return LEDGER_COST + self.leases.weight + self.dead.weight
+        return DELIVERY_STATE_COST + self.leases.weight + self.dead.weight
 
     @property
     def held_weight(self) -> int:
         """What of it is there for the sake of leases: settings take none of their room."""
         if not self.leases.held:
             return 0
-        return self.leases.weight + (0 if self.expires_after or self.max_deliveries else LEDGER_COST)
+        return self.leases.weight + (0 if self.expires_after or self.max_deliveries else DELIVERY_STATE_COST)
 
 
-class DeadList:
+class DeadLetterList:
     """The dead letters of one subscription, the longest dead first."""
 
     __slots__ = ("_order", "bytes", "letters")
@@ -96,7 +96,7 @@ class DeadList:
         return [self.letters[each] for each in self._order[at : at + most]], len(self._order) - at
 
 
-class LedgerTotals:
+class DeliveryTotals:
     """What all ledgers of a broker come to. Kept up rather than counted."""
 
     __slots__ = ("bytes", "dead", "dead_bytes", "dead_letters", "held", "open_leases")
@@ -113,55 +113,55 @@ class LedgerTotals:
         self.dead = UserShares(thresholds)
         """The same of dead letters, by user."""
 
-    def count(self, topic: bytes, user: bytes, ledger: Ledger, sign: int) -> None:
-        """With `sign` 1 a ledger as it stands comes to it, with -1 it goes, as it stood."""
-        self.bytes += sign * ledger.weight
-        self.open_leases += sign * ledger.leases.open
-        self.dead_letters += sign * len(ledger.dead.letters)
-        self.dead_bytes += sign * ledger.dead.bytes
-        if ledger.leases.held:
-            self.held.add(topic, sign * ledger.held_weight)
-        if ledger.dead.letters:
-            self.dead.add(topic, user, sign * ledger.dead.weight)
+    def count(self, topic: bytes, user: bytes, delivery: DeliveryState, sign: int) -> None:
+        """With `sign` 1 a delivery as it stands comes to it, with -1 it goes, as it stood."""
+        self.bytes += sign * delivery.weight
+        self.open_leases += sign * delivery.leases.open
+        self.dead_letters += sign * len(delivery.dead.letters)
+        self.dead_bytes += sign * delivery.dead.bytes
+        if delivery.leases.held:
+            self.held.add(topic, sign * delivery.held_weight)
+        if delivery.dead.letters:
+            self.dead.add(topic, user, sign * delivery.dead.weight)
 
 
-def _settings_set(ledger: Ledger, record: records.SettingsSet) -> None:
-    ledger.expires_after = record.expires_after
-    ledger.max_deliveries = record.max_deliveries
+def _settings_set(delivery: DeliveryState, record: records.SettingsSet) -> None:
+    delivery.expires_after = record.expires_after
+    delivery.max_deliveries = record.max_deliveries
 
 
-def _leased(ledger: Ledger, record: records.Leased) -> None:
+def _leased(delivery: DeliveryState, record: records.Leased) -> None:
     for seq in range(record.first, record.first + record.count):
-        ledger.leases.lease(seq, record.attempt, record.until)
+        delivery.leases.lease(seq, record.attempt, record.until)
 
 
-def _returned(ledger: Ledger, record: records.Returned) -> None:
+def _returned(delivery: DeliveryState, record: records.Returned) -> None:
     for seq in record.seqs:
-        ledger.leases.give_back(seq, record.due)
+        delivery.leases.give_back(seq, record.due)
 
 
-def _finished(ledger: Ledger, record: records.Finished) -> None:
+def _finished(delivery: DeliveryState, record: records.Finished) -> None:
     for seq in record.seqs:
-        ledger.leases.finish(seq)
+        delivery.leases.finish(seq)
 
 
-def _dead_lettered(ledger: Ledger, record: records.DeadLettered) -> None:
-    if record.letter.seq in ledger.leases.held:  # not when a store is loaded
-        ledger.leases.finish(record.letter.seq)
-    ledger.dead.add(record.letter)
+def _dead_lettered(delivery: DeliveryState, record: records.DeadLettered) -> None:
+    if record.letter.seq in delivery.leases.held:  # not when a store is loaded
+        delivery.leases.finish(record.letter.seq)
+    delivery.dead.add(record.letter)
 
 
-def _dead_ended(ledger: Ledger, record: records.DeadEnded) -> None:
+def _dead_ended(delivery: DeliveryState, record: records.DeadEnded) -> None:
     for seq in record.seqs:
-        ledger.dead.remove(seq)
+        delivery.dead.remove(seq)
 
 
-def _dead_returned(ledger: Ledger, record: records.DeadReturned) -> None:
+def _dead_returned(delivery: DeliveryState, record: records.DeadReturned) -> None:
     for seq in record.seqs:
-        ledger.leases.put_back(ledger.dead.remove(seq))
+        delivery.leases.put_back(delivery.dead.remove(seq))
 
 
-LEDGER_CHANGES: dict[type, Callable[..., None]] = {
+DELIVERY_CHANGES: dict[type, Callable[..., None]] = {
     records.SettingsSet: _settings_set,
     records.Leased: _leased,
     records.Returned: _returned,
@@ -170,4 +170,4 @@ LEDGER_CHANGES: dict[type, Callable[..., None]] = {
     records.DeadEnded: _dead_ended,
     records.DeadReturned: _dead_returned,
 }
-"""What each record changes in a ledger; for `State.apply` only."""
+"""What each record changes in a delivery; for `State.apply` only."""
