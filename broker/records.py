@@ -165,7 +165,7 @@ class Finished(Struct, gc=False):
     seqs: tuple[int, ...]
 
 
-class Letter(Struct, gc=False):
+class DeadLetter(Struct, gc=False):
     """A message that a subscription keeps for itself, apart from the log: a dead letter, or one that was put back."""
 
     seq: int
@@ -193,7 +193,7 @@ class DeadLettered(Struct, gc=False):
 
     topic: bytes
     user: bytes
-    letter: Letter
+    letter: DeadLetter
 
 
 class DeadEnded(Struct, gc=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.operations.context import SubscriptionRef
-from broker.state.leases import HELD_COST, LETTER_COST, Leases
+from broker.state.leases import DEAD_LETTER_COST, HELD_COST, Leases
 from common.errors import FanmailError
 
 
@@ -40,7 +40,7 @@ def fitting(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
     context, delivery = ref.context, ref.subscription.delivery
     if not seqs or delivery is None:
         return ()
-    weights = [delivery.dead.letters[seq].size + LETTER_COST + HELD_COST for seq in seqs]
+    weights = [delivery.dead.letters[seq].size + DEAD_LETTER_COST + HELD_COST for seq in seqs]
     left = context.limits.room_to_hold(context.state, ref.topic.name, 1)
     most = 0
     while most < len(seqs) and weights[most] <= left:

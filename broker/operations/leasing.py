@@ -7,7 +7,7 @@ from typing import NamedTuple
 from broker.operations.context import Context, SubscriptionRef
 from broker.operations.lease_room import check_room, room_left
 from broker.operations.limits import on_disk
-from broker.records import DeadEnded, DeadLettered, Finished, Leased, Letter, Returned, SubscriptionSet
+from broker.records import DeadEnded, DeadLetter, DeadLettered, Finished, Leased, Returned, SubscriptionSet
 from broker.state.leases import Leases
 from broker.state.piece import frame
 from broker.state.runs import Budget, cut_runs, join_runs
@@ -248,7 +248,7 @@ def _bury(ref: SubscriptionRef, seq: int, now: Now) -> None:
         return
     context.reserve(size)
     context.counters[stats.DEAD_LETTERED] += 1
-    ref.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
+    ref.emit(DeadLettered, DeadLetter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     dead, limits = delivery.dead, context.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
         _drop_oldest(context, ref.topic.name, ref.user)

@@ -6,8 +6,8 @@ from bisect import bisect_right, insort
 from collections.abc import Callable
 
 from broker import records
-from broker.records import Letter
-from broker.state.leases import LETTER_COST, Leases
+from broker.records import DeadLetter
+from broker.state.leases import DEAD_LETTER_COST, Leases
 from broker.state.shares import Shares, UserShares
 from broker.thresholds import DEFAULT, Thresholds
 
@@ -58,7 +58,7 @@ class DeadLetterList:
     __slots__ = ("_order", "bytes", "letters")
 
     def __init__(self) -> None:
-        self.letters: dict[int, Letter] = {}
+        self.letters: dict[int, DeadLetter] = {}
         """By sequence number."""
         self.bytes = 0
         """Of content."""
@@ -68,14 +68,14 @@ class DeadLetterList:
     @property
     def weight(self) -> int:
         """Estimated bytes of memory."""
-        return self.bytes + len(self.letters) * LETTER_COST
+        return self.bytes + len(self.letters) * DEAD_LETTER_COST
 
     @property
     def oldest(self) -> int:
         """Sequence number of the longest dead; there must be one."""
         return next(iter(self.letters))
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: DeadLetter) -> None:
         """The message died just now. Raises `ValueError` for one that is dead already."""
         if letter.seq in self.letters:
             raise ValueError(f"message {letter.seq} is dead already")
@@ -83,14 +83,14 @@ class DeadLetterList:
         insort(self._order, letter.seq)
         self.bytes += letter.size
 
-    def remove(self, seq: int) -> Letter:
+    def remove(self, seq: int) -> DeadLetter:
         """Takes one out."""
         letter = self.letters.pop(seq)
         del self._order[bisect_right(self._order, seq) - 1]
         self.bytes -= letter.size
         return letter
 
-    def behind(self, seq: int, most: int) -> tuple[list[Letter], int]:
+    def behind(self, seq: int, most: int) -> tuple[list[DeadLetter], int]:
         """At most `most` with a greater sequence number, in the order of the numbers, and how many there are."""
         at = bisect_right(self._order, seq)
         return [self.letters[each] for each in self._order[at : at + most]], len(self._order) - at

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from broker.records import Letter
+from broker.records import DeadLetter
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
-LETTER_COST = 320
+DEAD_LETTER_COST = 320
 """Bytes of memory of a letter beside its content."""
 HELD_COST = 340
 """Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
@@ -31,7 +31,7 @@ class HeldEntry(Struct, gc=False):
     """End of its lease in microseconds of the monotonic clock; 0: it is not leased."""
     due: int = 0
     """Where it is not leased: when it may be handed out again, in the same clock; 0: now."""
-    letter: Letter | None = None
+    letter: DeadLetter | None = None
     """The message itself, where it is kept apart from the log."""
 
     @property
@@ -133,10 +133,10 @@ class Leases:
             self.deadlines.drop(seq)
             self._await(seq)
 
-    def put_back(self, letter: Letter) -> None:
+    def put_back(self, letter: DeadLetter) -> None:
         """A dead letter waits again. Its deliveries are counted anew, its attempts go on: receipts name them."""
         self.held[letter.seq] = HeldEntry(letter.attempt, letter=letter)
-        self._letter_bytes += letter.size + LETTER_COST
+        self._letter_bytes += letter.size + DEAD_LETTER_COST
         self._await(letter.seq)
 
     def finish(self, seq: int) -> None:
@@ -145,7 +145,7 @@ class Leases:
         self._uncount(held)
         self.deadlines.drop(seq)
         if held.letter is not None:
-            self._letter_bytes -= held.letter.size + LETTER_COST
+            self._letter_bytes -= held.letter.size + DEAD_LETTER_COST
 
     def _await(self, seq: int) -> None:
         self.waiting += 1

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from broker import records as rec
 from broker.errors import StoreError
-from broker.records import Content, Letter, Record
+from broker.records import Content, DeadLetter, Record
 from broker.store.base import UNLIMITED_BYTES, Backup
 from common.clock import NEW, Mark
 
@@ -22,7 +22,7 @@ class HeldRow:
     attempt: int
     until: int = 0
     due: int = 0
-    letter: Letter | None = None
+    letter: DeadLetter | None = None
     """Of a message that was put back from the dead list, itself: the log may have it no more."""
 
 
@@ -33,7 +33,7 @@ class KeptUser:
     position: int
     settings: rec.SettingsSet | None = None
     held: dict[int, HeldRow] = field(default_factory=dict)
-    dead: dict[int, Letter] = field(default_factory=dict)
+    dead: dict[int, DeadLetter] = field(default_factory=dict)
     """In the order of their dying."""
 
     @property

@@ -8,13 +8,13 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from broker.records import Letter
+from broker.records import DeadLetter
 from broker.state.ages import SECOND_MS
 from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
 from broker.state.delivery_state import DELIVERY_STATE_COST, DeliveryState
 from broker.state.idempotency import KEY_COST, key_weight
-from broker.state.leases import HELD_COST, LETTER_COST
+from broker.state.leases import DEAD_LETTER_COST, HELD_COST
 from broker.state.name_index import in_order
 from broker.state.piece import MESSAGE_COST, Piece
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
@@ -125,7 +125,7 @@ def counted(state: State) -> dict[str, int]:
         "pieces": len(pieces),
         "content_bytes": sum(len(each.headers) + len(each.body or b"") + len(each.offsets) for each in pieces),
         "name_bytes": sum(len(name) + sum(map(len, topic.subscriptions)) for name, topic in state.topics.items()),
-        "ledger_bytes": sum(len(each.headers) + len(each.body) + LETTER_COST for each in letters)
+        "ledger_bytes": sum(len(each.headers) + len(each.body) + DEAD_LETTER_COST for each in letters)
         + len(held) * HELD_COST
         + len(ledgers) * DELIVERY_STATE_COST,
         "open_leases": sum(each.until > 0 for each in held),
@@ -254,5 +254,5 @@ def _in_time(due: int | None, deadline: int) -> bool:
     return due is not None and due <= deadline
 
 
-def _plain(letter: Letter | None) -> tuple[Any, ...] | None:
+def _plain(letter: DeadLetter | None) -> tuple[Any, ...] | None:
     return None if letter is None else astuple(letter)

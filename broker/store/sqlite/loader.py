@@ -10,7 +10,7 @@ import apsw
 
 from broker import records
 from broker.errors import DamagedError
-from broker.records import Content, Letter, Record
+from broker.records import Content, DeadLetter, Record
 from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
 from broker.store.sqlite.meta import read_calendar
@@ -88,7 +88,7 @@ class Loader:
             if content is None:
                 self._unread.add((number, user, seq))
                 continue
-            letter = Letter(seq, time, attempt, content.headers, content.body, expires)
+            letter = DeadLetter(seq, time, attempt, content.headers, content.body, expires)
             yield records.DeadLettered(names[number], user, letter)
             if not dead:
                 self.apart.setdefault((number, user), set()).add(seq)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.state.leases import LETTER_COST
+from broker.state.leases import DEAD_LETTER_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
@@ -303,7 +303,7 @@ def test_cleared_they_are_gone_for_good() -> None:
     die(broker, b"1", b"2")
     before = broker.state.memory
     assert broker.ask(Op.DEAD_CLEAR, b"t", b"u").result == ops.Counted(2)
-    assert broker.state.memory == before - 2 * (LETTER_COST + len(b"h1"))
+    assert broker.state.memory == before - 2 * (DEAD_LETTER_COST + len(b"h1"))
     assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(0)
     assert leased(broker) is None
     assert finished(broker, receipt(1)) == [""]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broker.state.delayed import DELAYED_COST
 from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
-from broker.state.leases import HELD_COST, LETTER_COST
+from broker.state.leases import DEAD_LETTER_COST, HELD_COST
 from broker.state.shares import Ranking, UserShares
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -192,7 +192,7 @@ def dead(broker: BrokerDriver, topic: bytes, user: bytes) -> int:
 
 
 def test_whose_topic_has_most_dead_letters_loses_the_oldest_and_others_lose_nothing() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (LETTER_COST + 100)))
+    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (DEAD_LETTER_COST + 100)))
     for topic in (b"greedy", b"good"):
         broker.subscribe(topic, b"u", max_deliveries=1)
     die(broker, b"greedy", b"u", *[b"x" * 100] * 12)
@@ -207,7 +207,7 @@ def test_whose_topic_has_most_dead_letters_loses_the_oldest_and_others_lose_noth
 
 
 def test_within_a_topic_the_user_with_most_gives_way() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (LETTER_COST + 100)))
+    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (DEAD_LETTER_COST + 100)))
     broker.subscribe(b"t", b"greedy", max_deliveries=1)
     die(broker, b"t", b"greedy", *[b"x" * 100] * 10)
     broker.subscribe(b"t", b"good", max_deliveries=1)
@@ -216,7 +216,7 @@ def test_within_a_topic_the_user_with_most_gives_way() -> None:
 
 
 def test_empty_dead_letters_count_too() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=4 * 5 * LETTER_COST))
+    broker = BrokerDriver(ROOMY._replace(memory=4 * 5 * DEAD_LETTER_COST))
     broker.subscribe(b"t", b"u", max_deliveries=1)
     die(broker, b"t", b"u", *[b""] * 8)
     assert dead(broker, b"t", b"u") == 5
@@ -227,7 +227,7 @@ def test_as_many_dead_letters_are_put_back_as_may_be_held() -> None:
     broker.subscribe(b"t", b"u", max_deliveries=1)
     die(broker, b"t", b"u", *[b""] * 6)
     share = 4000 * 25 // 100
-    assert share // (LETTER_COST + HELD_COST) == 1
+    assert share // (DEAD_LETTER_COST + HELD_COST) == 1
     assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(1)
     answer = broker.ask(Op.DEAD_RETURN, b"t", b"u")
     assert (answer.code, dead(broker, b"t", b"u")) == ("too-many-leases", 5)
