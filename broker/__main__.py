@@ -25,7 +25,7 @@ from broker.server.door import NEEDED
 from broker.server.listener import Listener
 from broker.server.loop import Process, Server
 from broker.server.place import Place
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
@@ -186,7 +186,7 @@ def build_server(
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
-    contents = Contents(store.read if store.durable else None, limits.memory // 2)
+    contents = BodyCache(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
     context = Context(state, limits, counters=listener.counters, backup=backups.ask)

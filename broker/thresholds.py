@@ -24,7 +24,7 @@ class Thresholds(NamedTuple):
     """Names in one block of an index."""
     slack: int = 64
     """Stale entries of a heap that are not worth a clean-up."""
-    stale_contents: int = 1024
+    stale_bodies: int = 1024
     """The same of the queue of bodies in memory."""
     looks: int = 1000
     """Entries that the operator's listings look at in one turn of the loop, so that nobody waits for them."""

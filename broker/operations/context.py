@@ -93,7 +93,7 @@ class Context:
         next one can be handed out. Raises `StoreError`.
         """
         try:
-            return self.state.contents.whole(piece)
+            return self.state.bodies.whole(piece)
         except DamagedError as error:
             self.set_aside(f"{topic.epoch}-{piece.first}", piece.count, str(error))
             self.emit(PieceDamaged(topic.name, piece.first))

@@ -210,7 +210,7 @@ class Server:
         took = self._clock.now().mono - began.mono
         self._committing += took
         count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
-        self._dispatcher.context.state.contents.shrink()
+        self._dispatcher.context.state.bodies.shrink()
 
     def _housekeeping(self) -> None:
         now = self._clock.now()

@@ -12,7 +12,7 @@ from collections import deque
 from broker.records import PiecesFreed, Record
 from broker.state.ages import SECOND_MS, Seconds
 from broker.state.blocks import Block
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.idempotency import TopicKeys
 from broker.state.piece import MESSAGE_COST, Piece
 
@@ -20,8 +20,8 @@ from broker.state.piece import MESSAGE_COST, Piece
 class Garbage:
     """Of all logs of a broker."""
 
-    def __init__(self, contents: Contents | None = None, durable: bool = False) -> None:
-        """`contents` is told where `durable`: then a store wants to know, too."""
+    def __init__(self, bodies: BodyCache | None = None, durable: bool = False) -> None:
+        """`bodies` is told where `durable`: then a store wants to know, too."""
         self.freed: list[Piece] | None = [] if durable else None
         """Pieces that were freed one by one since the last `take_freed`, where `durable`."""
         self.seconds: Seconds = {}
@@ -30,7 +30,7 @@ class Garbage:
         """In the blocks that are not taken apart yet."""
         self.bytes = 0
         """Their content."""
-        self._contents = contents or Contents()
+        self._bodies = bodies or BodyCache()
         self._blocks: deque[Block] = deque()
         self._collected: list[int] = []
         self._keys: deque[TopicKeys] = deque()
@@ -85,7 +85,7 @@ class Garbage:
             if not self.seconds[second]:
                 del self.seconds[second]
             if self.freed is not None:
-                self._contents.freed(piece)
+                self._bodies.freed(piece)
                 self._collected.append(piece.id)
 
     def take_freed(self) -> list[Record]:
@@ -94,7 +94,7 @@ class Garbage:
             return []
         numbers, self._collected = self._collected, []
         if self.freed:
-            freed = self._contents.freed
+            freed = self._bodies.freed
             for piece in self.freed:
                 numbers.append(piece.id)
                 freed(piece)

@@ -12,7 +12,7 @@ from broker import records
 from broker.calendar import Calendar
 from broker.errors import MisfitError, must
 from broker.records import Record
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.delayed import Delayed
 from broker.state.delivery_state import DELIVERY_CHANGES, DeliveryState, DeliveryTotals
 from broker.state.garbage import Garbage
@@ -39,7 +39,7 @@ class State:
     def __init__(
         self,
         rules: TopicRules | None = None,
-        contents: Contents | None = None,
+        bodies: BodyCache | None = None,
         durable: bool = False,
         thresholds: Thresholds = DEFAULT,
     ) -> None:
@@ -47,7 +47,7 @@ class State:
         self.thresholds = thresholds
         self.rules = rules or TopicRules()
         """The settings of topics, which are of the configuration and not stored."""
-        self.contents = contents or Contents()
+        self.bodies = bodies or BodyCache()
         """Where bodies are. Not a part of the state: who asks gets the same, whatever is in memory."""
         self.store_id = ""
         self.topics_begun = 0
@@ -57,7 +57,7 @@ class State:
         self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.calendar = Calendar()
-        self.garbage = Garbage(self.contents, durable)
+        self.garbage = Garbage(self.bodies, durable)
         """What is gone, and still in memory. Not a part of the state."""
         self.subscriptions = self.messages = 0
         self.pieces = 0
@@ -107,7 +107,7 @@ class State:
         """Estimated bytes in memory; what the `memory` setting limits."""
         return (
             self.content_bytes
-            - self.contents.away_bytes
+            - self.bodies.away_bytes
             + self.name_bytes
             + self.pieces * MESSAGE_COST
             + self.garbage.memory
@@ -174,7 +174,7 @@ class State:
         self.last_piece = max(self.last_piece, record.piece)
         self.content_bytes += piece.size
         if self.garbage.freed is not None:
-            self.contents.stored(piece)
+            self.bodies.stored(piece)
         if topic.ttls or topic.settings.max_age:
             self.watch_head(topic)
 

@@ -15,7 +15,7 @@ from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.server.listener import Listener
 from broker.server.loop import Process, Server
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules
 from broker.thresholds import DEFAULT
@@ -147,7 +147,7 @@ class BrokerProcess:
     def _build(self) -> None:
         broker, world = self.broker, self.broker.world
         self.store = DyingStore(world, self.task, broker.id, broker.disk, broker.slow)
-        contents = Contents(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
+        contents = BodyCache(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
         self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable, broker.thresholds)
         identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
         world.note("starts", broker.id, identity.incarnation)

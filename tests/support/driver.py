@@ -14,7 +14,7 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.operations.context import Context
 from broker.operations.limits import Limits
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRule, TopicRules
 from broker.store.base import Store
@@ -66,7 +66,7 @@ class Told(NamedTuple):
 
 def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62, thresholds: Thresholds = DEFAULT) -> State:
     """The state that a store gives back; bodies stay in memory up to `keep` bytes."""
-    contents = Contents(store.read if store.durable else None, keep, thresholds)
+    contents = BodyCache(store.read if store.durable else None, keep, thresholds)
     state = State(rules, contents, store.durable, thresholds)
     for record in store.load():
         state.apply(record)
@@ -109,7 +109,7 @@ class BrokerDriver:
         records = self.dispatcher.context.take_records()
         if records:
             self.store.commit(records, self.clock.mark())
-            self.state.contents.shrink()
+            self.state.bodies.shrink()
 
     def pack(self, asked: Asked, request_id: int | None = None) -> bytes:
         deadline = self.clock.now().mono + asked.timeout

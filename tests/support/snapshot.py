@@ -26,7 +26,7 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
     """Two states are equal where their snapshots are; how lists are laid out inside does not count. `whole` gives a
     piece with its content.
     """
-    whole = whole or state.contents.whole
+    whole = whole or state.bodies.whole
     return {
         "store_id": state.store_id,
         "topics_begun": state.topics_begun,
@@ -107,14 +107,14 @@ def gauges(state: State) -> dict[str, int]:
         "key_bytes": state.keys.weight,
         "delayed": len(state.delayed),
         "delayed_bytes": state.delayed.weight,
-        "memory": state.memory - state.garbage.memory + state.contents.away_bytes,
+        "memory": state.memory - state.garbage.memory + state.bodies.away_bytes,
     }
 
 
 def counted(state: State) -> dict[str, int]:
     """The same, from scratch."""
     topics, ledgers, keys = list(state.topics.values()), delivery_states_of(state), keys_of(state)
-    pieces = [state.contents.whole(piece) for topic in topics for piece in pieces_of(topic)]
+    pieces = [state.bodies.whole(piece) for topic in topics for piece in pieces_of(topic)]
     held = [held for delivery in ledgers for held in delivery.leases.held.values()]
     dead = [letter for delivery in ledgers for letter in delivery.dead.letters.values()]
     letters = dead + [each.letter for each in held if each.letter is not None]

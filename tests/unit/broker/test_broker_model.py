@@ -333,7 +333,7 @@ class BrokerMachine(RuleBasedStateMachine):
             same_topic(state.topics[name], wanted)
         assert len(state.delayed) == len(self.model.aside)
         assert len(state.keys) == len(self.model.keys)
-        assert state.memory - state.garbage.memory + state.contents.away_bytes == self.model.memory()
+        assert state.memory - state.garbage.memory + state.bodies.away_bytes == self.model.memory()
         assert state.memory - state.delivery_totals.bytes <= self.broker.limits.memory
         assert happened(self.broker.dispatcher.counters) == happened(self.model.counts)
 

@@ -49,7 +49,7 @@ def version_of(folder: Path) -> int:
 def contents(state: State) -> dict[str, Any]:
     """What the stores of all schemas have in common."""
     topic = snapshot(state)["topics"][b"t"]
-    pieces = map(state.contents.whole, pieces_of(state.topics[b"t"]))
+    pieces = map(state.bodies.whole, pieces_of(state.topics[b"t"]))
     return {
         "epoch": topic["epoch"],
         "places": (topic["head_seq"], topic["next_seq"], topic["positions"]),

@@ -15,7 +15,7 @@ _STEPS = 4
 """Entries that are looked at with each piece that is freed while many are to be sorted out."""
 
 
-class Contents:
+class BodyCache:
     """Bodies, kept headers and offsets of all pieces. The oldest leave memory first: who reads as fast as others
     publish reads from memory, and who is far behind reads from the store.
     """
@@ -26,7 +26,7 @@ class Contents:
         """`read` gives what a piece of the store says; None: nothing ever leaves memory. `keep` in bytes may stay."""
         self._read = read
         self._keep = keep
-        self._stale = thresholds.stale_contents
+        self._stale = thresholds.stale_bodies
         self._here: deque[Piece] = deque()
         """Pieces whose bodies are in memory, the oldest first; others may be among them."""
         self._sifted: deque[Piece] = deque()
