@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.dispatch.traffic import Traffic
 from broker.operations.context import Context
-from broker.state.ages import oldest_age
+from broker.state.oldest import oldest_age
 from common.clock import Now
 from common.protocol import stats
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 
 from broker.records import PiecesFreed, Record
-from broker.state.ages import SECOND_MS, Seconds
 from broker.state.blocks import Block
 from broker.state.body_cache import BodyCache
 from broker.state.idempotency import TopicKeys
+from broker.state.oldest import SECOND_MS, PiecesPerSecond
 from broker.state.piece import MESSAGE_COST, Piece
 
 
@@ -24,8 +24,8 @@ class Garbage:
         """`bodies` is told where `durable`: then a store wants to know, too."""
         self.freed: list[Piece] | None = [] if durable else None
         """Pieces that were freed one by one since the last `take_freed`, where `durable`."""
-        self.seconds: Seconds = {}
-        """All pieces in memory, the stored ones too, by age (`broker/state/ages.py`)."""
+        self.seconds: PiecesPerSecond = {}
+        """All pieces in memory, the stored ones too, by age (`broker/state/oldest.py`)."""
         self.pieces = 0
         """In the blocks that are not taken apart yet."""
         self.bytes = 0

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from operator import attrgetter
 
 from broker.records import Payload
-from broker.state.ages import SECOND_MS
 from broker.state.blocks import Block
 from broker.state.garbage import Garbage
+from broker.state.oldest import SECOND_MS
 from broker.state.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.thresholds import DEFAULT, Thresholds
 

@@ -9,13 +9,13 @@ from typing import Any
 from msgspec.structs import astuple
 
 from broker.records import DeadLetter
-from broker.state.ages import SECOND_MS
 from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
 from broker.state.delivery_state import DELIVERY_STATE_COST, DeliveryState
 from broker.state.idempotency import KEY_COST, key_weight
 from broker.state.leases import DEAD_LETTER_COST, HELD_COST
 from broker.state.name_index import in_order
+from broker.state.oldest import SECOND_MS
 from broker.state.piece import MESSAGE_COST, Piece
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
 from broker.state.subscription import Subscription

@@ -11,11 +11,11 @@ from __future__ import annotations
 SECOND_MS = 1000
 """Milliseconds: what was published within one counts as equally old."""
 
-Seconds = dict[int, int]
+PiecesPerSecond = dict[int, int]
 """How many pieces were published in which second of the broker's time; none is 0."""
 
 
-def oldest_age(seconds: Seconds, now: int) -> int:
+def oldest_age(seconds: PiecesPerSecond, now: int) -> int:
     """Milliseconds since the second of the oldest piece began, 0 where there is none; `now` is of the broker's time."""
     first = next(iter(seconds), None)
     return 0 if first is None else max(0, now - first * SECOND_MS)
