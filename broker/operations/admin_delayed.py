@@ -19,7 +19,7 @@ def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.
     delayed, most = context.state.delayed, context.may_look(args.max)
     names = list(islice(delayed.names.behind(args.after), most))
     context.looks -= len(names)
-    rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.shares.of(name)) for name in names]
+    rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.usage.of(name)) for name in names]
     return ops.DelayedTopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from common.usage import room
+
 from broker.state.state import State
 from broker.state.topic_settings import TopicSettings
 from common.config import BrokerSettings
 from common.errors import FanmailError
-from common.shares import room
 
 SECOND_US = 1_000_000
 ROW_BYTES = 1024
@@ -132,7 +133,7 @@ class Limits(NamedTuple):
             raise FanmailError(
                 "too-many-delayed", f"the topic has {own} delayed publishes, its share: {share} {self.delayed}"
             )
-        own = delayed.shares.of(topic)
+        own = delayed.usage.of(topic)
         if not room(self.delayed_memory, delayed.weight, own, self.topic_share, weight):
             raise FanmailError(
                 "too-many-delayed",

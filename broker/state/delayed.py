@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from broker.records import PublishDelayed
 from broker.state.name_index import Sorted
-from broker.state.shares import Shares
 from broker.state.timers import Timers
+from broker.state.usage import Usage
 from broker.thresholds import DEFAULT, Thresholds
 
 DELAYED_COST = 500
@@ -21,7 +21,7 @@ class Delayed:
         self.due: Timers[int] = Timers(thresholds)
         """Milliseconds of the broker's time, by number."""
         self.last_number = 0
-        self.shares: Shares[bytes] = Shares()
+        self.usage: Usage[bytes] = Usage()
         """Estimated bytes of memory, by topic."""
         self.topics: dict[bytes, Sorted[int]] = {}
         """The numbers of each topic for which any waits."""
@@ -34,7 +34,7 @@ class Delayed:
     @property
     def weight(self) -> int:
         """Estimated bytes of memory."""
-        return self.shares.total
+        return self.usage.total
 
     def count(self, topic: bytes) -> int:
         """How many wait for a topic."""
@@ -47,7 +47,7 @@ class Delayed:
         self.publishes[publish.number] = publish
         self.last_number = max(self.last_number, publish.number)
         self.due.set(publish.number, publish.due)
-        self.shares.add(publish.topic, weight_of(publish))
+        self.usage.add(publish.topic, weight_of(publish))
         numbers = self.topics.get(publish.topic)
         if numbers is None:
             numbers = self.topics[publish.topic] = Sorted(self._thresholds)
@@ -58,7 +58,7 @@ class Delayed:
         """Waits no more."""
         publish = self.publishes.pop(number)
         self.due.drop(number)
-        self.shares.add(publish.topic, -weight_of(publish))
+        self.usage.add(publish.topic, -weight_of(publish))
         numbers = self.topics[publish.topic]
         numbers.remove(number)
         if not numbers:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from broker import records
 from broker.records import DeadLetter
 from broker.state.leases import DEAD_LETTER_COST, Leases
-from broker.state.shares import Shares, UserShares
+from broker.state.usage import Usage, UserUsage
 from broker.thresholds import DEFAULT, Thresholds
 
 DELIVERY_STATE_COST = 1000
@@ -108,9 +108,9 @@ class DeliveryTotals:
         self.dead_letters = 0
         self.dead_bytes = 0
         """Content of the dead letters."""
-        self.held: Shares[bytes] = Shares()
+        self.held: Usage[bytes] = Usage()
         """Estimated memory of what is held under leases, by topic."""
-        self.dead = UserShares(thresholds)
+        self.dead = UserUsage(thresholds)
         """The same of dead letters, by user."""
 
     def count(self, topic: bytes, user: bytes, delivery: DeliveryState, sign: int) -> None:

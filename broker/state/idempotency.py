@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from broker.state.shares import Ranking
 from broker.state.timers import Timers
+from broker.state.usage import RankedUsage
 from broker.thresholds import DEFAULT, Thresholds
 
 KEY_COST = 450
@@ -57,13 +57,13 @@ class Keys:
         """The number of each topic's oldest key."""
         self._numbers = itertools.count()
         self._count = 0
-        self._shares: Ranking[bytes] = Ranking(thresholds)
+        self._usage: RankedUsage[bytes] = RankedUsage(thresholds)
         """Estimated bytes of memory, by topic."""
 
     @property
     def weight(self) -> int:
         """Estimated bytes of memory."""
-        return self._shares.total
+        return self._usage.total
 
     def __len__(self) -> int:
         return self._count
@@ -110,7 +110,7 @@ class Keys:
         if of is not None:
             self._oldest.drop(topic)
             self._count -= len(of.keys)
-            self._shares.add(topic, -of.weight)
+            self._usage.add(topic, -of.weight)
         return of
 
     def count(self, topic: bytes) -> int:
@@ -129,7 +129,7 @@ class Keys:
 
     def heaviest(self) -> bytes:
         """The topic whose keys take most memory; there must be a key."""
-        return self._shares.heaviest()
+        return self._usage.heaviest()
 
     def oldest_at(self) -> int | None:
         """When the oldest was remembered."""
@@ -138,7 +138,7 @@ class Keys:
 
     def _weigh(self, topic: bytes, of: TopicKeys, weight: int, count: int) -> None:
         of.weight += weight
-        self._shares.add(topic, weight)
+        self._usage.add(topic, weight)
         self._count += count
 
 

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+from common.usage import room
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +14,9 @@ from broker.state.delayed import DELAYED_COST
 from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
 from broker.state.leases import DEAD_LETTER_COST, HELD_COST
-from broker.state.shares import Ranking, UserShares
+from broker.state.usage import RankedUsage, UserUsage
 from common.protocol import ops
 from common.protocol.ops import Op
-from common.shares import room
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, gauges, snapshot
 from tests.support.tiny import TINY
@@ -76,7 +76,7 @@ def test_ten_that_take_all_they_can_leave_a_share_for_the_next() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), st.integers(-9, 9)), max_size=60))
 def test_a_ranking_knows_who_holds_most(steps: list[tuple[bytes, int]]) -> None:
-    ranking: Ranking[bytes] = Ranking(TINY)
+    ranking: RankedUsage[bytes] = RankedUsage(TINY)
     plain: Counter[bytes] = Counter()
     for holder, amount in steps:
         amount = max(amount, -plain[holder])
@@ -89,15 +89,15 @@ def test_a_ranking_knows_who_holds_most(steps: list[tuple[bytes, int]]) -> None:
 
 
 def test_users_of_one_topic_share_what_their_topic_has() -> None:
-    shares = UserShares(TINY)
+    usage = UserUsage(TINY)
     for topic, user, amount in ((b"many", b"a", 3), (b"many", b"b", 4), (b"few", b"c", 5)):
-        shares.add(topic, user, amount)
-    assert shares.heaviest() == (b"many", b"b")
-    shares.add(b"many", b"b", -4)
-    assert shares.heaviest() == (b"few", b"c")
-    shares.add(b"few", b"c", -5)
-    shares.add(b"many", b"a", -3)
-    assert (shares.topics.total, shares._users) == (0, {})
+        usage.add(topic, user, amount)
+    assert usage.heaviest() == (b"many", b"b")
+    usage.add(b"many", b"b", -4)
+    assert usage.heaviest() == (b"few", b"c")
+    usage.add(b"few", b"c", -5)
+    usage.add(b"many", b"a", -3)
+    assert (usage.topics.total, usage._users) == (0, {})
 
 
 # --- delayed publishes

@@ -10,7 +10,7 @@ from broker.thresholds import DEFAULT, Thresholds
 K = TypeVar("K")
 
 
-class Shares(Generic[K]):
+class Usage(Generic[K]):
     """An amount for each holder, and their sum. Every step is O(1)."""
 
     __slots__ = ("_of", "total")
@@ -33,7 +33,7 @@ class Shares(Generic[K]):
             self._of.pop(holder, None)
 
 
-class Ranking(Shares[K]):
+class RankedUsage(Usage[K]):
     """Tells too who holds most. Every step is O(log n), amortised."""
 
     __slots__ = ("_heap", "_slack")
@@ -66,21 +66,21 @@ class Ranking(Shares[K]):
                 heapq.heappop(heap)
 
 
-class UserShares:
+class UserUsage:
     """The same for users within topics: the topics share the ceiling, and the users of one share what that has."""
 
     __slots__ = ("_thresholds", "_users", "topics")
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._thresholds = thresholds
-        self.topics: Ranking[bytes] = Ranking(thresholds)
-        self._users: dict[bytes, Ranking[bytes]] = {}
+        self.topics: RankedUsage[bytes] = RankedUsage(thresholds)
+        self._users: dict[bytes, RankedUsage[bytes]] = {}
 
     def add(self, topic: bytes, user: bytes, amount: int) -> None:
         """The user has so much more, or less."""
         users = self._users.get(topic)
         if users is None:
-            users = self._users[topic] = Ranking(self._thresholds)
+            users = self._users[topic] = RankedUsage(self._thresholds)
         self.topics.add(topic, amount)
         users.add(user, amount)
         if not users.total:
