@@ -21,10 +21,10 @@ from broker.errors import StoreError, UnusableStoreError
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
-from broker.server.door import NEEDED
 from broker.server.listener import Listener
 from broker.server.loop import Process, Server
-from broker.server.place import Place
+from broker.server.process_locks import ProcessLocks
+from broker.server.unix_socket import NEEDED
 from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
@@ -73,16 +73,16 @@ def main(durable: OpenStore = SqliteStore) -> int:
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     address = cluster.address(settings.id)
     endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
-    place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
+    locks = ProcessLocks(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
     backups = BackupJobs(store)
     listener = build_listener(settings, cluster, pair)
-    server, state = build_server(settings, cluster, listener, store, backups, place)
+    server, state = build_server(settings, cluster, listener, store, backups, locks)
     check_descriptors()
     listener.bind(endpoint)
     try:
         load(server, state, settings, cluster)
-        serve(server, place)
+        serve(server, locks)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
@@ -141,12 +141,12 @@ def check_descriptors() -> None:
         raise StartError(f"the limit of open files, {limit}, is too low: a broker needs {limit + short} (ulimit -n)")
 
 
-def serve(server: Server, place: Place) -> None:
+def serve(server: Server, locks: ProcessLocks) -> None:
     """Runs the server until it is stopped, and lets whoever asks know that it runs."""
-    place.serves()
+    locks.serves()
     announce_ready()
     server.run()
-    place.leave()
+    locks.leave()
 
 
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
@@ -182,7 +182,12 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: BackupJobs, place: Place
+    settings: BrokerSettings,
+    cluster: ClusterMap,
+    listener: Listener,
+    store: Store,
+    backups: BackupJobs,
+    locks: ProcessLocks,
 ) -> tuple[Server, State]:
     """The server, whose store is still to be loaded into the state, with the signal handlers set."""
     limits = _limits(settings)
@@ -205,7 +210,7 @@ def build_server(
             log.warning("this broker has another endpoint or key in the description now: restart it")
         return newer
 
-    process = Process(read_end, reload_map, place.look)
+    process = Process(read_end, reload_map, locks.look)
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
     server = Server(listener, dispatcher, store, clock, process, backups, patience)
 

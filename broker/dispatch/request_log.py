@@ -12,7 +12,7 @@ from common.protocol.wire import Request, WireError
 
 log = logging.getLogger("fanmail.broker")
 
-SLOW = 250_000
+SLOW_US = 250_000
 """Microseconds; a message, or a turn of the loop, that takes longer is worth a warning: everybody has waited for it."""
 MOST_IDS = 10
 """Request ids in one line."""
@@ -47,7 +47,7 @@ class RequestLog:
         log.debug("operation", extra=about)
 
     def slow_message(self, frames: list[bytes], took: int) -> None:
-        """What a message asks for took more than `SLOW` microseconds. It is read again for this."""
+        """What a message asks for took more than `SLOW_US` microseconds. It is read again for this."""
         try:
             requests = wire.unpack_requests(frames).requests
         except WireError:
@@ -60,7 +60,7 @@ class RequestLog:
         log.warning("slow operations", extra=about)
 
     def slow_turn(self, messages: int, took: int, committing: int) -> None:
-        """A turn of the loop took more than `SLOW` microseconds, so many of them in commits."""
+        """A turn of the loop took more than `SLOW_US` microseconds, so many of them in commits."""
         about = {"messages": messages, "duration_ms": took // 1000, "commit_ms": committing // 1000}
         log.warning("slow turn", extra=about)
 

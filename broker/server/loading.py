@@ -11,7 +11,7 @@ from broker.store.base import Store
 
 log = logging.getLogger("fanmail.broker")
 
-LOOK_EVERY, REPORT_EVERY = 5_000, 500_000
+POLL_EVERY, REPORT_EVERY = 5_000, 500_000
 """Records between two looks, and between two lines in the log."""
 
 
@@ -20,7 +20,7 @@ def load(store: Store, state: State, look: Callable[[], bool]) -> bool:
     try:
         for counted, record in enumerate(store.load(), 1):
             state.apply(record)
-            if counted % LOOK_EVERY == 0 and not look():
+            if counted % POLL_EVERY == 0 and not look():
                 return False
             if counted % REPORT_EVERY == 0:
                 log.info("loading", extra={"records": counted})

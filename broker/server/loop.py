@@ -11,7 +11,7 @@ import zmq
 
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.reply import Outgoing
-from broker.dispatch.request_log import SLOW
+from broker.dispatch.request_log import SLOW_US
 from broker.records import Record
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
@@ -163,9 +163,9 @@ class Server:
         self._dispatcher.run_due(began)
         self._answer(burst)
         took = self._clock.now().mono - began.mono
-        if took > SLOW:
+        if took > SLOW_US:
             for parts, begun, done in zip(burst, self._begun, self._begun[1:], strict=False):
-                if done - begun > SLOW:
+                if done - begun > SLOW_US:
                     self._log.slow_message(parts[1:], done - begun)
             self._log.slow_turn(len(burst), took, self._committing)
 

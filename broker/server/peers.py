@@ -16,7 +16,7 @@ from broker.dispatch.traffic import Traffic
 MAX_WAITING = 16 * 1024 * 1024
 """Bytes of replies that wait for one slow front; more are dropped and counted. A front's requests time out, so
 its connections bound what it can ever wait for; this stops a peer that is not one of ours."""
-FORGET_AFTER = 10_000_000
+FORGET_AFTER_US = 10_000_000
 """Microseconds of silence after which a front is not waited for any more; fronts ping every second."""
 
 
@@ -107,7 +107,7 @@ class Peers:
 
     def forget_silent(self, mono: int) -> int:
         """Forgets who has been silent for long. Returns how many waiting messages that drops."""
-        silent = [each for each, peer in self._peers.items() if peer.last_heard < mono - FORGET_AFTER]
+        silent = [each for each, peer in self._peers.items() if peer.last_heard < mono - FORGET_AFTER_US]
         return sum(map(self.forget, silent))
 
     def expected(self) -> list[bytes]:

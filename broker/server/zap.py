@@ -24,7 +24,7 @@ VERSION = b"1.0"
 DOMAIN = b"fanmail"
 MOST_A_TURN = 64
 """Handshakes that are looked at in a turn of the loop, so that a flood of them holds up nobody who is in."""
-REPORT_EVERY = 10_000_000
+REPORT_EVERY_US = 10_000_000
 """Microseconds between two lines of the log about refused connections."""
 MOST_ADDRESSES = 5
 """That are named in such a line."""
@@ -32,7 +32,7 @@ FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DET
 """Those who do not know this broker's key, or speak something else. Who is refused by ZAP is counted there."""
 
 
-class Gate:
+class ZapAuthenticator:
     """Belongs to the loop's thread."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair, counters: Counter[str]) -> None:
@@ -97,7 +97,7 @@ class Gate:
     def report(self, mono: int) -> None:
         """Logs who was refused, now and then."""
         if self._refused and mono >= self._next_report:
-            self._next_report = mono + REPORT_EVERY
+            self._next_report = mono + REPORT_EVERY_US
             extra = {"count": self._refused, "unlisted_keys_from": list(self._addresses)}
             log.warning("connections refused", extra=extra)
             self._refused = 0

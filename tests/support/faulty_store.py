@@ -37,7 +37,7 @@ class Point(StrEnum):
     """A negative control: commits do nothing, and the broker answers as if they did."""
     KEYLESS = "keyless"
     """A negative control: killed at that commit as in SYNCED, and idempotency keys are never stored."""
-    SLOW = "slow"
+    SLOW_US = "slow"
     """Loading goes on for as long as there is a file, which is named instead of the number."""
 
 
@@ -48,14 +48,16 @@ class FaultyStore(SqliteStore):
         super().__init__(*about)
         self._point = point
         self._argument = argument
-        self._at = 0 if point is Point.SLOW else int(argument)
+        self._at = 0 if point is Point.SLOW_US else int(argument)
         self._commits = 0
 
     def load(self) -> Iterator[Record]:
-        """What is stored; SLOW says the same of a subscription again and again."""
+        """What is stored; SLOW_US says the same of a subscription again and again."""
         for record in super().load():
             yield record
-            while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():
+            while (
+                self._point is Point.SLOW_US and isinstance(record, SubscriptionSet) and Path(self._argument).exists()
+            ):
                 yield record
 
     def commit(self, burst: Sequence[Record], clock: Mark) -> None:

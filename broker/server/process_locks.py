@@ -11,7 +11,7 @@ from common.process.locks import hold_lock
 from common.process.run_dir import Keeper
 
 
-class Place:
+class ProcessLocks:
     """Of one broker, for the life of its process."""
 
     def __init__(self, run_dir: Path, broker_id: str, endpoint: str, patience: float) -> None:

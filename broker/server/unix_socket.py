@@ -38,7 +38,7 @@ NEEDED = RESERVE + SPARE + LEAST
 """Descriptors without which nobody could be let in."""
 SETTLED = 3
 """Looks, one every half second, after which libzmq has accepted who waited."""
-REPORT_EVERY = 10_000_000
+REPORT_EVERY_US = 10_000_000
 """Microseconds between two lines of the log about refused connections."""
 
 
@@ -58,7 +58,7 @@ class _Given:
         return max(0, self.most - self.accepted) if self.looks < SETTLED else 0
 
 
-class Door:
+class UnixSocket:
     """Belongs to the loop's thread."""
 
     def __init__(
@@ -121,7 +121,7 @@ class Door:
         if not self._is_there():
             self._open_again()
         if self._refused and mono >= self._next_report:
-            self._next_report = mono + REPORT_EVERY
+            self._next_report = mono + REPORT_EVERY_US
             log.error("connections refused: too few file descriptors", extra={"count": self._refused})
             self._refused = 0
 
