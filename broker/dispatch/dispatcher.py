@@ -14,7 +14,7 @@ from broker.dispatch.gauges import gauges
 from broker.dispatch.identity import Identity
 from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import RequestLog
-from broker.dispatch.scheduled import DueWork
+from broker.dispatch.scheduler import Scheduler
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
 from broker.errors import BrokenInvariantError, StoreError
@@ -67,7 +67,7 @@ class Dispatcher:
         self.state = BrokerState.READY
         self.counters: Counter[str] = context.counters
         self.waiters = Waiters(self._pending, context.thresholds)
-        self._due = DueWork(context, self.waiters)
+        self._scheduler = Scheduler(context, self.waiters)
         self.traffic = traffic or Traffic()
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
@@ -85,8 +85,8 @@ class Dispatcher:
         if self.context.looks != self.context.thresholds.looks:
             self.context.turn_begins()
         if self.state is BrokerState.READY:
-            self._due.run(now)
-            self._tell_awake()
+            self._scheduler.run(now)
+            self._tell_woken()
 
     def patience(self, now: Now) -> float | None:
         """Milliseconds until something is due, 0 or less for now; None where nothing is."""
@@ -94,7 +94,7 @@ class Dispatcher:
             return 0
         due = self.waiters.next_due()
         waits = [(due - now.mono) / 1000] if due is not None else []
-        if self.state is BrokerState.READY and (wait := self._due.wait(now)) is not None:
+        if self.state is BrokerState.READY and (wait := self._scheduler.wait(now)) is not None:
             waits.append(wait)
         return min(waits, default=None)
 
@@ -221,15 +221,15 @@ class Dispatcher:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
-        if self.context.awake or self.context.ended:
-            self._tell_awake()
+        if self.context.woken or self.context.ended:
+            self._tell_woken()
 
-    def _tell_awake(self) -> None:
+    def _tell_woken(self) -> None:
         ended, self.context.ended = self.context.ended, []
         for topic, user in ended:
             self.waiters.ended(topic, user)
-        awake, self.context.awake = self.context.awake, []
-        for topic, user in awake:
+        woken, self.context.woken = self.context.woken, []
+        for topic, user in woken:
             self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:

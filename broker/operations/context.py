@@ -34,7 +34,7 @@ class Context:
     counters: Counter[str] = field(default_factory=Counter)
     """What happened, by name, since the broker began."""
     records: list[Record] = field(default_factory=list)
-    awake: list[UserOf] = field(default_factory=list)
+    woken: list[UserOf] = field(default_factory=list)
     """Users of whom a message may be handed out again; taken by who knows the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""

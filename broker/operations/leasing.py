@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker.operations.context import Context, SubscriptionRef
-from broker.operations.lease_room import check_room, room_left
+from broker.operations.lease_limits import check_room, room_left
 from broker.operations.limits import on_disk
 from broker.records import DeadEnded, DeadLetter, DeadLettered, Finished, Leased, Returned, SubscriptionSet
 from broker.state.leases import Leases
@@ -147,7 +147,7 @@ def forget_lost(ref: SubscriptionRef) -> None:
         ref.emit(Finished, lost)
 
 
-def hand_back(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
+def release(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
     """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
     letters.
     """
@@ -156,12 +156,12 @@ def hand_back(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None
     most, leases = delivery.max_deliveries, delivery.leases
     dead = {seq: None for seq in seqs if most and leases.held[seq].deliveries >= most}
     for seq in dead:
-        _bury(ref, seq, now)
+        _dead_letter(ref, seq, now)
     again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
     if again:
         ref.emit(Returned, again, due)
         if not due:
-            ref.context.awake.append((ref.topic.name, ref.user))
+            ref.context.woken.append((ref.topic.name, ref.user))
 
 
 def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
@@ -172,7 +172,7 @@ def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
         if expired and leases.held[seq].letter is None:
             _pass_over(ref, leases, seq)
         elif expired or _handed_out_enough(ref, leases.held[seq].deliveries):  # a letter that was put back stays one
-            _bury(ref, seq, now)
+            _dead_letter(ref, seq, now)
         elif (held := _held(ref, leases, seq)) is not None:
             return held
     return None
@@ -231,7 +231,7 @@ def _lease_fresh(ref: SubscriptionRef, first: int, count: int, until: int) -> No
     ref.emit(SubscriptionSet, first + count)
 
 
-def _bury(ref: SubscriptionRef, seq: int, now: Now) -> None:
+def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
     """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full. Where the
     dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
     tried again a little later.

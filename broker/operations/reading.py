@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from broker.operations import leasing
+from broker.operations.answer_size import check_fits
 from broker.operations.context import Context, SubscriptionRef, find, touch
-from broker.operations.fitting import check_fits
 from broker.records import SubscriptionSet
 from broker.state.runs import Budget, cut_runs
 from common.clock import Now
@@ -69,7 +69,7 @@ def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.
     return ops.Batch(ref.topic.epoch, _left(ref, runs, args), runs)
 
 
-def look(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
+def status(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
     """How the subscription stands; takes nothing."""
     ref = find(context, request)
     topic, subscription, delivery = ref.topic, ref.subscription, ref.subscription.delivery
@@ -94,7 +94,7 @@ def cancel(context: Context, request: Request, args: ops.Cancel, now: Now) -> op
     return args
 
 
-def pass_on(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+def skip(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
     """The client of a woken waiter has gone: the wake goes to the next one."""
     touch(context, request, now)
     return ops.Nothing()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from broker.operations.context import Context, SubscriptionRef, touch
-from broker.operations.lease_room import check_room, fitting
-from broker.operations.leasing import forget_lost, hand_back
+from broker.operations.lease_limits import affordable, check_room
+from broker.operations.leasing import forget_lost, release
 from broker.records import DeadEnded, DeadReturned, Finished, Leased
 from common.clock import Now
 from common.errors import FanmailError
@@ -57,7 +57,7 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
             check_room(ref)
         ref.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
     else:
-        hand_back(ref, [seq], now.mono + args.delay if args.delay > 0 else 0, now)
+        release(ref, [seq], now.mono + args.delay if args.delay > 0 else 0, now)
     return ops.Nothing()
 
 
@@ -82,10 +82,10 @@ def return_dead(context: Context, request: Request, args: ops.Nothing, now: Now)
     its topic may hold, the longest dead first. Raises `too-many-leases` (429) where none may.
     """
     ref = touch(context, request, now)
-    seqs = fitting(ref, _dead(ref, now))
+    seqs = affordable(ref, _dead(ref, now))
     if seqs:
         ref.emit(DeadReturned, seqs)
-        context.awake.append((request.topic, request.user))
+        context.woken.append((request.topic, request.user))
     return ops.Counted(len(seqs))
 
 

@@ -1,7 +1,7 @@
 """All that a broker holds. `apply(record)` is the only thing that changes it.
 
 Deterministic: no clock, random, socket or disk. What a store gives back on `load()` rebuilds it through the
-same `apply`. Deadlines follow from the records; what is done when one is due is in `broker/dispatch/scheduled.py`.
+same `apply`. Deadlines follow from the records; what is done when one is due is in `broker/dispatch/scheduler.py`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def check_room(ref: SubscriptionRef, position: int | None = None) -> None:
     raise FanmailError("too-many-leases", detail)
 
 
-def fitting(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
+def affordable(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
     """Those of the user's dead letters, from the first on, that may be put back: they are held then. Raises
     `too-many-leases` (429) where there are some and none may.
     """

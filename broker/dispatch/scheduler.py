@@ -8,7 +8,7 @@ from itertools import islice
 
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Context, SubscriptionRef, lookup
-from broker.operations.leasing import forget_lost, hand_back
+from broker.operations.leasing import forget_lost, release
 from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
 from broker.state.topic import Topic
@@ -18,7 +18,7 @@ from common.protocol import stats
 log = logging.getLogger("fanmail.broker")
 
 
-class DueWork:
+class Scheduler:
     """Deadlines of leases, idle subscriptions, old messages, delayed publishes and idempotency keys."""
 
     def __init__(self, context: Context, waiters: Waiters) -> None:
@@ -109,7 +109,7 @@ class DueWork:
             due = [seq for seq in due if seq in held]
             self._context.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
             if due:
-                hand_back(ref, due, 0, now)
+                release(ref, due, 0, now)
             if delivery.leases.open < leased:
                 delivery.last_call = now.mono  # the idle clock stood still
         self._context.state.watch_leases((ref.topic.name, ref.user), ref.subscription)
