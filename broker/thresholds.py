@@ -1,6 +1,6 @@
 """Every number at which the broker takes another path, in one place. Tests set all of them to 3.
 
-None of them changes what a client is answered (but `looks`: how much a page of a listing has), only how much is done at
+None of them changes what a client is answered (but `scan`: how much a page of a listing has), only how much is done at
 once, or when it is tidied up.
 """
 
@@ -26,7 +26,7 @@ class Thresholds(NamedTuple):
     """Stale entries of a heap that are not worth a clean-up."""
     stale_bodies: int = 1024
     """The same of the queue of bodies in memory."""
-    looks: int = 1000
+    scan: int = 1000
     """Entries that the operator's listings look at in one turn of the loop, so that nobody waits for them."""
     due: int = 256
     """Of each kind of due work in one turn, so that much that is due at once does not hold up requests."""

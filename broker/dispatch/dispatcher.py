@@ -82,7 +82,7 @@ class Dispatcher:
 
     def run_due(self, now: Now) -> None:
         """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
-        if self.context.looks != self.context.thresholds.looks:
+        if self.context.scan_budget != self.context.thresholds.scan:
             self.context.turn_begins()
         if self.state is BrokerState.READY:
             self._scheduler.run(now)

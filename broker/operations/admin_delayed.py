@@ -1,5 +1,5 @@
 """What the operator asks of publishes that wait aside, and how they are removed. Listings look at no more than
-`Context.looks` entries in a turn of the loop.
+`Context.scan_budget` entries in a turn of the loop.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from common.protocol.wire import Request
 
 def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.DelayedTopicPage:
     """Some topics for which publishes wait, in order, whether anybody is subscribed to them or not."""
-    delayed, most = context.state.delayed, context.may_look(args.max)
+    delayed, most = context.state.delayed, context.may_scan(args.max)
     names = list(islice(delayed.names.behind(args.after), most))
-    context.looks -= len(names)
+    context.scan_budget -= len(names)
     rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.usage.of(name)) for name in names]
     return ops.DelayedTopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
 
 
 def list_delayed(context: Context, request: Request, args: ops.ListDelayed, now: Now) -> ops.DelayedPage:
     """Some of a topic's delayed publishes in the order in which they were accepted."""
-    numbers, most = context.state.delayed.topics.get(request.topic), context.may_look(args.max)
+    numbers, most = context.state.delayed.topics.get(request.topic), context.may_scan(args.max)
     found = list(islice(numbers.behind(args.after), most)) if numbers else []
-    context.looks -= len(found)
+    context.scan_budget -= len(found)
     rows: list[ops.DelayedRow] = []
     room = args.max_bytes
     for number in found:
@@ -49,8 +49,8 @@ def end_delayed(context: Context, request: Request, args: ops.EndDelayed, now: N
 def clear_delayed(context: Context, request: Request, args: ops.ClearDelayed, now: Now) -> ops.Ended:
     """None of them will be published: as many publishes as the turn allows."""
     numbers = context.state.delayed.topics.get(request.topic)
-    found = list(islice(numbers.behind(0), context.may_look(args.max))) if numbers else []
-    context.looks -= len(found)
+    found = list(islice(numbers.behind(0), context.may_scan(args.max))) if numbers else []
+    context.scan_budget -= len(found)
     for number in found:
         _remove(context, context.state.delayed.publishes[number])
     return ops.Ended(len(found), context.state.delayed.count(request.topic))

@@ -62,8 +62,8 @@ def _held(ref: SubscriptionRef, most: int) -> list[ops.Peeked]:
     if delivery is None:
         return []
     held = delivery.leases.held
-    seqs = sorted(islice(held, ref.context.may_look(len(held))))
-    ref.context.looks -= len(seqs)
+    seqs = sorted(islice(held, ref.context.may_scan(len(held))))
+    ref.context.scan_budget -= len(seqs)
     there = [seq for seq in seqs if held[seq].letter is not None or seq >= ref.topic.head_seq]
     peeked = (_peeked(ref, seq, held[seq]) for seq in there[: max(0, most)])
     return [each for each in peeked if each is not None]
@@ -84,8 +84,8 @@ def _fresh(ref: SubscriptionRef, most: int, now: Now) -> list[ops.Peeked]:
     topic = ref.topic
     position = max(ref.subscription.position, topic.head_seq)
     found: list[ops.Peeked] = []
-    while position < topic.next_seq and len(found) < most and ref.context.may_look(1):
-        ref.context.looks -= 1
+    while position < topic.next_seq and len(found) < most and ref.context.may_scan(1):
+        ref.context.scan_budget -= 1
         piece = topic.piece(position)
         if piece.expires and piece.expires <= now.time:
             position = piece.end

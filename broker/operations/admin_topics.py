@@ -1,4 +1,4 @@
-"""What the operator asks of topics. Listings look at no more than `Context.looks` entries in a turn of the loop."""
+"""What the operator asks of topics. Listings look at no more than `Context.scan_budget` entries in a turn of the loop."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
 def list_topics(context: Context, args: ops.ListTopics, now: Now) -> ops.TopicPage:
     """Some topics, in order; with `oldest` the worst of them."""
     topics = context.state.topics
-    most = context.may_look(args.max)
+    most = context.may_scan(args.max)
     names = list(islice(in_order(context.state.index, topics, args.after, args.prefix), most))
-    context.looks -= len(names)
+    context.scan_budget -= len(names)
     rows = [_row(topics[name], now) for name in names]
     if args.oldest > 0:
         rows = nlargest(args.oldest, (row for row in rows if row.messages), key=lambda row: row.oldest)
@@ -39,7 +39,7 @@ def describe_topic(context: Context, request: Request, args: ops.DescribeTopic, 
     last, done = args.after, not topic.messages
     if not done:
         piece = topic.head_piece
-        most = context.may_look(context.looks)
+        most = context.may_scan(context.scan_budget)
         looked = 0
         for user in islice(in_order(topic.index, topic.subscriptions, args.after), most):
             looked, last = looked + 1, user
@@ -47,7 +47,7 @@ def describe_topic(context: Context, request: Request, args: ops.DescribeTopic, 
                 holders.append(user)
                 if len(holders) >= args.max:
                     break
-        context.looks -= looked
+        context.scan_budget -= looked
         done = looked < most or len(holders) >= args.max
     own = topic.changed or TopicChanged(topic.name)
     return ops.TopicInfo(
@@ -80,8 +80,8 @@ def change_topic(context: Context, request: Request, args: ops.ChangeTopic, now:
 def end_topic(context: Context, request: Request, args: ops.EndTopic, now: Now) -> ops.Ended:
     """Ends subscriptions, as many as the turn allows; the topic ends with the last."""
     topic = find_topic(context, request.topic)
-    users = list(islice(topic.subscriptions, context.may_look(args.max)))
-    context.looks -= len(users)
+    users = list(islice(topic.subscriptions, context.may_scan(args.max)))
+    context.scan_budget -= len(users)
     for user in users:
         context.end_subscription(topic, user)
         context.ended.append((topic.name, user))
@@ -91,9 +91,9 @@ def end_topic(context: Context, request: Request, args: ops.EndTopic, now: Now) 
 def list_users(context: Context, request: Request, args: ops.ListUsers, now: Now) -> ops.UserPage:
     """Some subscriptions of a topic, in order."""
     topic = find_topic(context, request.topic)
-    most = context.may_look(args.max)
+    most = context.may_scan(args.max)
     users = list(islice(in_order(topic.index, topic.subscriptions, args.after), most))
-    context.looks -= len(users)
+    context.scan_budget -= len(users)
     rows = [user_row(topic, user, topic.subscriptions[user], now) for user in users]
     return ops.UserPage(rows, users[-1] if users else args.after, most > 0 and len(users) < most)
 

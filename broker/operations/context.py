@@ -38,9 +38,9 @@ class Context:
     """Users of whom a message may be handed out again; taken by who knows the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""
-    looks: int = field(init=False)
+    scan_budget: int = field(init=False)
     """Entries that may still be looked at in this turn."""
-    most_looks: int = 0
+    most_scanned: int = 0
     """The most entries that were looked at in one turn so far."""
     changed: bool = False
     """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
@@ -52,7 +52,7 @@ class Context:
     """The operator has paused this broker: publishes and new subscriptions are refused. Not kept over a restart."""
 
     def __post_init__(self) -> None:
-        self.looks = self.thresholds.looks
+        self.scan_budget = self.thresholds.scan
 
     @property
     def thresholds(self) -> Thresholds:
@@ -61,12 +61,12 @@ class Context:
 
     def turn_begins(self) -> None:
         """As many entries as ever may be looked at again."""
-        self.most_looks = max(self.most_looks, self.thresholds.looks - self.looks)
-        self.looks = self.thresholds.looks
+        self.most_scanned = max(self.most_scanned, self.thresholds.scan - self.scan_budget)
+        self.scan_budget = self.thresholds.scan
 
-    def may_look(self, wanted: int) -> int:
+    def may_scan(self, wanted: int) -> int:
         """At how many of so many entries this turn may still look. Who has looked takes them off `looks`."""
-        return max(0, min(wanted, self.looks))
+        return max(0, min(wanted, self.scan_budget))
 
     def check_open(self) -> None:
         """Raise `paused` (503) where the operator has paused this broker."""

@@ -132,9 +132,9 @@ def first_returned(ref: SubscriptionRef, now: Now) -> int | None:
     for seq in leases.ready():
         if _may_go_out(ref, seq, now):
             return seq
-        if not ref.context.may_look(1):
+        if not ref.context.may_scan(1):
             return None
-        ref.context.looks -= 1
+        ref.context.scan_budget -= 1
     return None
 
 

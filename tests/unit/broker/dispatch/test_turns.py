@@ -62,7 +62,7 @@ def instructions(function: Callable[..., Any], *args: Any) -> int:
 
 def longest_turn(scene: Scene, number: int) -> int:
     broker = BrokerDriver(
-        thresholds=TINY._replace(looks=10, log_block=128),
+        thresholds=TINY._replace(scan=10, log_block=128),
         limits=ROOMY._replace(leases=10**6, lease_window=10**6, dead=10**6, keys=10**6),
     )
     broker.subscribe(b"t", b"u")
@@ -338,4 +338,4 @@ def test_the_longest_turn_does_not_grow_with_what_there_is(row: Row) -> None:
 
 def test_every_operation_is_looked_at() -> None:
     assert {row.op for row in ROWS if row.op} | BOUNDED.keys() == set(Op)
-    assert DEFAULT.looks < 10_000
+    assert DEFAULT.scan < 10_000

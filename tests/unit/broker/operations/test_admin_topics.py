@@ -170,7 +170,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
     monkeypatch.setattr(admin_topics, "in_order", order)
     publish = Asked(Op.PUBLISH, b"topic-000007", args=ops.Publish(b"", b"x"))
     answers = broker.send(*[Asked(Op.TOPICS, args=ops.ListTopics(b"", b"", 900))] * 63, publish)
-    assert len(looked) == DEFAULT.looks
+    assert len(looked) == DEFAULT.scan
     pages = [answer.result for answer in answers[:63]]
     assert [len(page.rows) for page in pages[:3]] == [900, 100, 0]
     assert not any(page.done for page in pages), "the others go on with the next turn"
@@ -183,7 +183,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
         looked.clear()
         page, published = broker.send(Asked(Op.TOPICS, args=ops.ListTopics(b"topic-00", after, 1000)), publish)
         assert published.result.subscribers == 1
-        assert len(looked) <= DEFAULT.looks
+        assert len(looked) <= DEFAULT.scan
         found += [each.name for each in page.result.rows]
         after, done = page.result.last, page.result.done
         turns += 1
