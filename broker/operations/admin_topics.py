@@ -1,4 +1,4 @@
-"""What the operator asks of topics. Listings look at no more than `Context.scan_budget` entries in a turn of the loop."""
+"""What the operator asks of topics. Listings scan at most `Context.scan_budget` entries per turn of the loop."""
 
 from __future__ import annotations
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common.usage import room
-
 from broker.state.state import State
 from broker.state.topic_settings import TopicSettings
 from common.config import BrokerSettings
 from common.errors import FanmailError
+from common.shares import room
 
 SECOND_US = 1_000_000
 ROW_BYTES = 1024

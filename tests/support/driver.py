@@ -177,7 +177,7 @@ class BrokerDriver:
 
     def due_now(self) -> bool:
         """Whether the next turn of the loop has something to do because its time has come."""
-        wait = self.dispatcher._due.wait(self.clock.now())
+        wait = self.dispatcher._scheduler.wait(self.clock.now())
         return wait is not None and wait <= 0
 
     def subscribe(self, topic: bytes, user: bytes, **settings: int) -> Answer:

@@ -192,7 +192,7 @@ def _check_shares(state: State) -> None:
     assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
     for shares, wanted in (
         *((state.delivery_totals.held, held), (state.delivery_totals.dead.topics, dead)),
-        *((state.keys._shares, keys), (state.delayed.shares, delayed)),
+        *((state.keys._usage, keys), (state.delayed.usage, delayed)),
     ):
         assert (shares._of, shares.total) == (+wanted, wanted.total())
     if state.delivery_totals.dead.topics.total:

@@ -6,7 +6,6 @@ import random
 from collections import Counter
 
 import pytest
-from common.usage import room
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from broker.state.leases import DEAD_LETTER_COST, HELD_COST
 from broker.state.usage import RankedUsage, UserUsage
 from common.protocol import ops
 from common.protocol.ops import Op
+from common.shares import room
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, gauges, snapshot
 from tests.support.tiny import TINY
