@@ -143,7 +143,7 @@ class Leased(Struct, gc=False):
     first: int
     count: int
     attempt: int
-    until: int
+    until_us: int
     """Microseconds of the monotonic clock."""
 
 
@@ -153,7 +153,7 @@ class Returned(Struct, gc=False):
     topic: bytes
     user: bytes
     seqs: tuple[int, ...]
-    due: int
+    due_us: int
     """Not before this, microseconds of the monotonic clock; 0: from now on."""
 
 
@@ -224,7 +224,7 @@ class PublishDelayed(Struct, gc=False):
 
     number: int
     topic: bytes
-    due: int
+    due_ms: int
     """Milliseconds of the broker's time."""
     payload: Payload
     ttl: int
@@ -243,11 +243,11 @@ class KeyRemembered(Struct, gc=False):
     topic: bytes
     key: bytes
     digest: bytes
-    at: int
+    at_us: int
     """Microseconds of the monotonic clock."""
     subscribers: int
     seq: int
-    due: int
+    due_ms: int
     """Of a delayed publish, milliseconds of the broker's time."""
 
 

@@ -102,12 +102,12 @@ class Scheduler:
         assert delivery is not None
         held, leased = delivery.leases.held, delivery.leases.open
         due = list(delivery.leases.deadlines.pop_due(now.mono, self._left))
-        due.sort(key=lambda seq: (held[seq].until or held[seq].due, seq))
+        due.sort(key=lambda seq: (held[seq].until_us or held[seq].due_us, seq))
         self._left -= len(due)
         if due:
             forget_lost(ref)
             due = [seq for seq in due if seq in held]
-            self._context.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
+            self._context.counters[stats.LEASES_EXPIRED] += sum(held[seq].until_us > 0 for seq in due)
             if due:
                 release(ref, due, 0, now)
             if delivery.leases.open < leased:

@@ -41,7 +41,7 @@ def end_delayed(context: Context, request: Request, args: ops.EndDelayed, now: N
     remembered: a client that repeats the publish must not bring back what the operator has removed.
     """
     waiting = context.state.delayed.publishes.get(args.number)
-    if waiting is None or (waiting.topic, waiting.due) != (request.topic, args.due):
+    if waiting is None or (waiting.topic, waiting.due_ms) != (request.topic, args.due):
         raise FanmailError("no-delayed", "no publish of this id waits for this topic: it was published, or removed")
     return ops.Counted(_remove(context, waiting))
 
@@ -66,4 +66,6 @@ def _row(waiting: PublishDelayed, room: int) -> ops.DelayedRow:
     """With no more than `room` bytes of its body."""
     payload, ttl = waiting.payload, waiting.ttl
     body, batch = payload.body[: max(0, room)], bool(payload.offsets)
-    return ops.DelayedRow(waiting.number, waiting.due, payload.count, payload.size, ttl, payload.headers, body, batch)
+    return ops.DelayedRow(
+        waiting.number, waiting.due_ms, payload.count, payload.size, ttl, payload.headers, body, batch
+    )

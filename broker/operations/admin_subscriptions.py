@@ -70,7 +70,7 @@ def _held(ref: SubscriptionRef, most: int) -> list[ops.Peeked]:
 
 
 def _peeked(ref: SubscriptionRef, seq: int, held: HeldEntry) -> ops.Peeked | None:
-    state = "leased" if held.until else "returned"
+    state = "leased" if held.until_us else "returned"
     letter = held.letter
     if letter is not None:
         return ops.Peeked(seq, letter.time, held.attempt, state, letter.headers, letter.body)

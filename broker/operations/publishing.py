@@ -25,8 +25,8 @@ def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> 
     topic = context.state.topics.get(request.topic)
     known = _known(context, request.topic, args, now) if args.key else None
     if known is not None:
-        epoch = topic.epoch if topic and not known.due else ""
-        return ops.Published(known.subscribers, epoch, known.seq, known.due, replayed=True)
+        epoch = topic.epoch if topic and not known.due_ms else ""
+        return ops.Published(known.subscribers, epoch, known.seq, known.due_ms, replayed=True)
     if context.paused:
         context.check_open()
     if args.delay > 0:
@@ -133,7 +133,7 @@ def _delay(context: Context, request: Request, args: ops.Publish, now: Now) -> o
 def _known(context: Context, topic: bytes, args: ops.Publish, now: Now) -> Remembered | None:
     """What was made under the request's key. Raises `key-reused` (422) where that was another request."""
     known = context.state.keys.get(topic, args.key)
-    if known is None or known.at + context.limits.key_ttl <= now.mono:
+    if known is None or known.at_us + context.limits.key_ttl <= now.mono:
         return None
     if known.digest != args.digest:
         raise FanmailError("key-reused", "this Idempotency-Key was used for another request to this topic")

@@ -53,7 +53,7 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
         raise FanmailError(LOST, "the message is done, or was handed out again, or this is not its topic's life")
     if args.lease > 0:
         delivery = ref.subscription.delivery
-        if delivery is not None and not delivery.leases.held[seq].until:
+        if delivery is not None and not delivery.leases.held[seq].until_us:
             check_room(ref)
         ref.emit(Leased, seq, 1, args.receipt.attempt, now.mono + args.lease)
     else:

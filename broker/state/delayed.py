@@ -46,7 +46,7 @@ class Delayed:
             raise ValueError(f"delayed publish {publish.number} waits already")
         self.publishes[publish.number] = publish
         self.last_number = max(self.last_number, publish.number)
-        self.due.set(publish.number, publish.due)
+        self.due.set(publish.number, publish.due_ms)
         self.usage.add(publish.topic, weight_of(publish))
         numbers = self.topics.get(publish.topic)
         if numbers is None:

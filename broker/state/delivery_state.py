@@ -132,12 +132,12 @@ def _settings_set(delivery: DeliveryState, record: records.SettingsSet) -> None:
 
 def _leased(delivery: DeliveryState, record: records.Leased) -> None:
     for seq in range(record.first, record.first + record.count):
-        delivery.leases.lease(seq, record.attempt, record.until)
+        delivery.leases.lease(seq, record.attempt, record.until_us)
 
 
 def _returned(delivery: DeliveryState, record: records.Returned) -> None:
     for seq in record.seqs:
-        delivery.leases.give_back(seq, record.due)
+        delivery.leases.give_back(seq, record.due_us)
 
 
 def _finished(delivery: DeliveryState, record: records.Finished) -> None:

@@ -22,11 +22,11 @@ class Remembered(Struct, gc=False):
 
     digest: bytes
     """Of the request."""
-    at: int
+    at_us: int
     """Microseconds of the monotonic clock."""
     subscribers: int
     seq: int
-    due: int
+    due_ms: int
     """Milliseconds of the broker's time, of a delayed publish; else 0."""
 
 
@@ -134,7 +134,7 @@ class Keys:
     def oldest_at(self) -> int | None:
         """When the oldest was remembered."""
         named = self.oldest()
-        return self._topics[named.topic].keys[named.key][1].at if named else None
+        return self._topics[named.topic].keys[named.key][1].at_us if named else None
 
     def _weigh(self, topic: bytes, of: TopicKeys, weight: int, count: int) -> None:
         of.weight += weight

@@ -27,9 +27,9 @@ class HeldEntry(Struct, gc=False):
 
     attempt: int
     """How many times it has been handed out, counted for good: no two leases of a message have the same."""
-    until: int = 0
+    until_us: int = 0
     """End of its lease in microseconds of the monotonic clock; 0: it is not leased."""
-    due: int = 0
+    due_us: int = 0
     """Where it is not leased: when it may be handed out again, in the same clock; 0: now."""
     letter: DeadLetter | None = None
     """The message itself, where it is kept apart from the log."""
@@ -109,7 +109,7 @@ class Leases:
                     found.add(order[index])
         return tuple(sorted(found))
 
-    def lease(self, seq: int, attempt: int, until: int) -> None:
+    def lease(self, seq: int, attempt: int, until_us: int) -> None:
         """Handed out for the `attempt`-th time, or extended."""
         held = self.held.get(seq)
         if held is None:
@@ -117,18 +117,18 @@ class Leases:
             heapq.heappush(self._order, seq)
         else:
             self._uncount(held)
-            held.attempt, held.due = attempt, 0
-        held.until = until
+            held.attempt, held.due_us = attempt, 0
+        held.until_us = until_us
         self.open += 1
-        self.deadlines.set(seq, until)
+        self.deadlines.set(seq, until_us)
 
-    def give_back(self, seq: int, due: int) -> None:
-        """Not leased any more; to be handed out again from `due` on, 0 for now."""
+    def give_back(self, seq: int, due_us: int) -> None:
+        """Not leased any more; to be handed out again from `due_us` on, 0 for now."""
         held = self.held[seq]
         self._uncount(held)
-        held.until, held.due = 0, due
-        if due:
-            self.deadlines.set(seq, due)
+        held.until_us, held.due_us = 0, due_us
+        if due_us:
+            self.deadlines.set(seq, due_us)
         else:
             self.deadlines.drop(seq)
             self._await(seq)
@@ -155,10 +155,10 @@ class Leases:
 
     def _waits(self, seq: int) -> bool:
         held = self.held.get(seq)
-        return held is not None and not held.until and not held.due
+        return held is not None and not held.until_us and not held.due_us
 
     def _uncount(self, held: HeldEntry) -> None:
-        if held.until:
+        if held.until_us:
             self.open -= 1
-        elif not held.due:
+        elif not held.due_us:
             self.waiting -= 1

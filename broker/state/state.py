@@ -258,7 +258,7 @@ class State:
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
         must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
-        remembered = Remembered(record.digest, record.at, record.subscribers, record.seq, record.due)
+        remembered = Remembered(record.digest, record.at_us, record.subscribers, record.seq, record.due_ms)
         self.keys.remember(record.topic, record.key, remembered)
 
     def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:

@@ -116,7 +116,7 @@ def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
 
     def change(context: Context, record: Record) -> Record:
         if isinstance(record, Leased):
-            return Leased(record.topic, record.user, record.first, record.count, 1, record.until)
+            return Leased(record.topic, record.user, record.first, record.count, 1, record.until_us)
         return record
 
     stack = ExitStack()

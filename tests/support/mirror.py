@@ -187,11 +187,11 @@ def _keep_of_user(user: KeptUser, record: Record) -> None:
     match record:
         case rec.SettingsSet(expires_after=expires_after, max_deliveries=max_deliveries):
             user.settings = record if expires_after or max_deliveries else None
-        case rec.Leased(first=first, count=count, attempt=attempt, until=until):
+        case rec.Leased(first=first, count=count, attempt=attempt, until_us=until):
             for seq in range(first, first + count):
                 row = user.held.setdefault(seq, HeldRow(attempt))
                 row.attempt, row.until, row.due = attempt, until, 0
-        case rec.Returned(seqs=seqs, due=due):
+        case rec.Returned(seqs=seqs, due_us=due):
             for seq in seqs:
                 user.held[seq].until, user.held[seq].due = 0, due
         case rec.Finished(seqs=seqs):

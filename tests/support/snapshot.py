@@ -128,7 +128,7 @@ def counted(state: State) -> dict[str, int]:
         "ledger_bytes": sum(len(each.headers) + len(each.body) + DEAD_LETTER_COST for each in letters)
         + len(held) * HELD_COST
         + len(ledgers) * DELIVERY_STATE_COST,
-        "open_leases": sum(each.until > 0 for each in held),
+        "open_leases": sum(each.until_us > 0 for each in held),
         "dead_letters": len(dead),
         "dead_bytes": sum(len(each.headers) + len(each.body) for each in dead),
         "keys": len(keys),
@@ -230,15 +230,15 @@ def _check_delivery(topic: Topic, subscription: Subscription, delivery: Delivery
     )
     assert subscription.position <= topic.next_seq
     assert subscription.floor == _floor(subscription)
-    assert leases.open == sum(each.until > 0 for each in leases.held.values())
-    ready = [seq for seq, each in leases.held.items() if not each.until and not each.due]
+    assert leases.open == sum(each.until_us > 0 for each in leases.held.values())
+    ready = [seq for seq, each in leases.held.items() if not each.until_us and not each.due_us]
     assert leases.waiting == len(ready)
     assert leases.next_ready() == min(ready, default=None)
     assert not leases.held.keys() & delivery.dead.letters.keys()
     for seq, held in leases.held.items():
         assert 0 < seq < subscription.position, "handed out before"
-        assert not (held.until and held.due)
-        assert leases.deadlines.get(seq) == (held.until or held.due or None)
+        assert not (held.until_us and held.due_us)
+        assert leases.deadlines.get(seq) == (held.until_us or held.due_us or None)
         assert held.attempt > 0 or held.letter is not None
     for seq, letter in delivery.dead.letters.items():
         assert 0 < letter.seq == seq < subscription.position

@@ -126,7 +126,7 @@ class RowChanges:
         number, user = self._numbers[record.topic], record.user
         self._touch((number, user), range(record.first, record.first + record.count))
         for seq in range(record.first, record.first + record.count):
-            self.held[number, user, seq] = (number, user, seq, record.attempt, record.until, 0)
+            self.held[number, user, seq] = (number, user, seq, record.attempt, record.until_us, 0)
             self.returned.pop((number, user, seq), None)
 
     def _returned(self, record: records.Returned) -> None:
@@ -136,9 +136,9 @@ class RowChanges:
             key = (number, user, seq)
             fresh = self.held.get(key)
             if fresh is None:
-                self.returned[key] = record.due
+                self.returned[key] = record.due_us
             else:
-                self.held[key] = (*fresh[:4], 0, record.due)
+                self.held[key] = (*fresh[:4], 0, record.due_us)
 
     def _finished(self, record: records.Finished) -> None:
         number, user = self._numbers[record.topic], record.user
@@ -200,7 +200,7 @@ class RowChanges:
         self.delayed[record.number] = (
             record.number,
             record.topic,
-            record.due,
+            record.due_ms,
             record.ttl,
             record.payload.count,
             record.payload.headers,
@@ -212,7 +212,7 @@ class RowChanges:
         _end_all(self.delayed, (record.number,))
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
-        fields = (record.digest, record.at, record.subscribers, record.seq, record.due)
+        fields = (record.digest, record.at_us, record.subscribers, record.seq, record.due_ms)
         # Taken out first: the order of rows is that of their times.
         self.keys.pop((record.topic, record.key), None)
         self._keys_of.setdefault(record.topic, set()).add(record.key)

@@ -359,7 +359,7 @@ def same_user(subscription: Subscription, wanted: ModelUser) -> None:
     if delivery is None:
         assert not wanted.weight()
         return
-    assert {seq: (each.attempt, each.until, each.due) for seq, each in delivery.leases.held.items()} == {
+    assert {seq: (each.attempt, each.until_us, each.due_us) for seq, each in delivery.leases.held.items()} == {
         each.seq: (
             each.attempt,
             each.until if each.state == LEASED else 0,
