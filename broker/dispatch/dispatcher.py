@@ -77,7 +77,9 @@ class Dispatcher:
         answers = []
         for wake in self.waiters.turn(now.mono):
             self._call_ended(wake.topic, wake.user, now)
-            answers.append((wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.Look(wake.now, wake.ticket)))))
+            answers.append(
+                (wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.WaitResult(wake.now, wake.ticket))))
+            )
         return answers
 
     def run_due(self, now: Now) -> None:

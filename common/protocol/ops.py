@@ -233,7 +233,7 @@ class Cancel(Struct, array_like=True):
     id: int
 
 
-class Look(Struct, array_like=True):
+class WaitResult(Struct, array_like=True):
     """`now`: there may be a message, take it; else the time is up, or the wait was ended."""
 
     now: bool
@@ -262,7 +262,7 @@ OPS: dict[Op, OpSpec] = {
     Op.TAKE: OpSpec(Take, Message, on_user=True),
     Op.FETCH: OpSpec(Fetch, Batch, on_user=True),
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),
-    Op.WAIT: OpSpec(Wait, Look, on_user=True),
+    Op.WAIT: OpSpec(Wait, WaitResult, on_user=True),
     Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
     Op.CANCEL: OpSpec(Cancel, Nothing, on_user=True),
     Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),

@@ -165,7 +165,7 @@ class BrokerSocket:
         self._outgoing = [call for call in self._outgoing if not call.waits]
         for call in ended:
             self._pending.pop(call.id, None)
-        nothing = Raw(wire.pack_result(ops.Look(False, 0)))
+        nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
         for call in ended:
             self._hub.resume(call.waiting, Answer(None, nothing))
 

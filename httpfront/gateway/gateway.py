@@ -130,25 +130,25 @@ class Gateway:
 
     def wait(
         self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
-    ) -> ops.Look:
+    ) -> ops.WaitResult:
         """Park until there may be a message for the user, or until `until` (monotonic seconds).
 
         Takes no message, so any other end is a `broker-down`. `ticket` is 0, or that of an earlier wait, to keep its
         place. `on_disconnect` is given what ends the wait when the client disconnects, and None afterwards.
         """
         if self._waits_ended:
-            return ops.Look(False, ticket)
+            return ops.WaitResult(False, ticket)
         call = self._begin(Op.WAIT, topic, user, ops.Wait(ticket), until)
         call.waits = True
         of_request = request_id.get()
         on_disconnect(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, of_request)))
         try:
-            look: ops.Look = self._outcome(Op.WAIT)
+            look: ops.WaitResult = self._outcome(Op.WAIT)
         except FanmailError as error:
             if error.code == "outcome-unknown":
                 raise FanmailError("broker-down", error.detail) from None
             if error.code == "expired":
-                return ops.Look(False, ticket)
+                return ops.WaitResult(False, ticket)
             raise
         finally:
             on_disconnect(None)

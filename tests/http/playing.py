@@ -45,9 +45,11 @@ class AnsweringGateway:
             raise answer
         return answer
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
+    def wait(
+        self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None
+    ) -> ops.WaitResult:
         self.calls.append(Called(Op.WAIT, topic, user, ops.Wait(ticket)))
-        return ops.Look(False, ticket)
+        return ops.WaitResult(False, ticket)
 
     def brokers(self) -> dict[str, bool]:
         return {"b0": True}

@@ -61,9 +61,11 @@ class PlayedGateway:
             return found
         return ops.Status(2, "abc1", 7) if op is Op.LOOK else ops.Nothing()
 
-    def wait(self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None) -> ops.Look:
+    def wait(
+        self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: object = None
+    ) -> ops.WaitResult:
         if self.ended:
-            return ops.Look(False, ticket)
+            return ops.WaitResult(False, ticket)
         assert self.server is not None
         waiting = Waiting(topic, user, until, ticket, getcurrent())
         self.waits.append(waiting)
@@ -71,7 +73,7 @@ class PlayedGateway:
         look = self.server.hub.park()
         if isinstance(look, FanmailError):
             raise look
-        return cast(ops.Look, look)
+        return cast(ops.WaitResult, look)
 
     def end_waits(self) -> None:
         self.ended = True
@@ -84,7 +86,7 @@ class PlayedGateway:
     def tell(self, answer: bool | FanmailError, ticket: int = 7) -> None:
         """Answers the oldest wait. In the loop's thread."""
         assert self.server is not None
-        value = ops.Look(answer, ticket) if isinstance(answer, bool) else answer
+        value = ops.WaitResult(answer, ticket) if isinstance(answer, bool) else answer
         self.server.hub.resume(self.parked.popleft().parked, value)
 
     def soon(self, work: Callable[[], None]) -> None:

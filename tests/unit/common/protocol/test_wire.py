@@ -76,7 +76,7 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.SUBSCRIBE: st.builds(ops.Subscribed, st.booleans()),
     Op.PUBLISH: st.builds(ops.Published, NUMBERS, TEXTS, NUMBERS, NUMBERS, st.booleans()),
     Op.LOOK: st.builds(ops.Status, NUMBERS, TEXTS, NUMBERS, NUMBERS, NUMBERS),
-    Op.WAIT: st.builds(ops.Look, st.booleans(), NUMBERS),
+    Op.WAIT: st.builds(ops.WaitResult, st.booleans(), NUMBERS),
     Op.FETCH: st.none() | st.builds(ops.Batch, TEXTS, NUMBERS, st.lists(RUNS, max_size=3)),
     Op.TAKE: st.none() | st.builds(ops.Message, TEXTS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES),
     Op.FINISH: st.builds(ops.Finished, st.lists(TEXTS, max_size=5)),

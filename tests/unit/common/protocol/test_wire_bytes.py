@@ -152,8 +152,8 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "status, look now, nothing": (
         [
             reply(22, ops.Status(3, "0badcafe1", 9)),
-            reply(23, ops.Look(True, 300)),
-            reply(24, ops.Look(False, 0)),
+            reply(23, ops.WaitResult(True, 300)),
+            reply(24, ops.WaitResult(False, 0)),
         ],
         "9601cf0000010000000005ce075bcd150107939316a09503a93062616463616665310900009317a092c3cd012c9318a092c200",
     ),
