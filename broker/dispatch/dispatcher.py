@@ -219,7 +219,7 @@ class Dispatcher:
     def _tell_waiters(self, op: Op, request: Request) -> None:
         if op is Op.PUBLISH:
             self.waiters.published(request.topic)
-        elif op is Op.TAKE or op is Op.FETCH or op is Op.PASS:
+        elif op is Op.TAKE or op is Op.FETCH or op is Op.SKIP:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)

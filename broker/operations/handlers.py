@@ -81,7 +81,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.FETCH: reading.fetch,
     Op.LOOK: reading.status,
     Op.WAIT: reading.wait,
-    Op.PASS: reading.skip,
+    Op.SKIP: reading.skip,
     Op.CANCEL: reading.cancel,
     Op.FINISH: receipts.finish,
     Op.EXTEND: receipts.extend,

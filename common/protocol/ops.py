@@ -64,7 +64,7 @@ class Op(IntEnum):
     TAKE = 13
     LOOK = 14
     WAIT = 15
-    PASS = 16
+    SKIP = 16
     FETCH = 17
     CONFIGURE = 18
     FINISH = 19
@@ -263,7 +263,7 @@ OPS: dict[Op, OpSpec] = {
     Op.FETCH: OpSpec(Fetch, Batch, on_user=True),
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),
     Op.WAIT: OpSpec(Wait, WaitResult, on_user=True),
-    Op.PASS: OpSpec(Nothing, Nothing, on_user=True),
+    Op.SKIP: OpSpec(Nothing, Nothing, on_user=True),
     Op.CANCEL: OpSpec(Cancel, Nothing, on_user=True),
     Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),
     Op.FINISH: OpSpec(Finish, Finished, on_user=True),

@@ -89,7 +89,7 @@ class LongPoll:
                 return None
             ticket = look.ticket
             if is_disconnected(req):
-                self._gateway.call(Op.PASS, topic, user, ops.Nothing())
+                self._gateway.call(Op.SKIP, topic, user, ops.Nothing())
                 raise disconnected_error()
             found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
             if found is not None or time.monotonic() >= until:

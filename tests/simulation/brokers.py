@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from broker.dispatch.reply import Outgoing
     from tests.simulation.fronts import FrontProcess
 
-CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.PASS, Op.CANCEL, Op.LOOK)}
+CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.SKIP, Op.CANCEL, Op.LOOK)}
 LIMITS = Limits(topics=1000, subscriptions=1000, topic_messages=12, topic_bytes=2**20, memory=2**30, leases=8)
 """Some are low enough to be met."""
 ROUNDING = 5e-6

@@ -226,7 +226,7 @@ class BrokerDriver:
         return self.next_id - 1
 
     def pass_on(self, topic: bytes, user: bytes) -> Answer:
-        return self.ask(Op.PASS, topic, user)
+        return self.ask(Op.SKIP, topic, user)
 
     def publish(self, topic: bytes, body: bytes, headers: bytes = b"", **options: Any) -> Answer:
         """Large bodies travel as a front sends them; `options` are further fields of the arguments."""

@@ -166,7 +166,7 @@ def valid_requests(broker: BrokerDriver) -> list[bytes]:
         request(23, Op.LOOK, b"t", b"u", until, NOTHING),
         request(24, Op.WAIT, b"t", b"u", until - 10**12 + 10**6, ops.Wait()),
         request(25, Op.WAIT, b"t", b"u", until, ops.Wait(3)),
-        request(26, Op.PASS, b"t", b"u", until, NOTHING),
+        request(26, Op.SKIP, b"t", b"u", until, NOTHING),
         request(27, Op.PUBLISH, b"t", b"", until, ops.Publish(b"h", b"body", 1, b"", 900, 0, b"key", b"digest")),
         request(28, Op.PUBLISH, b"t", b"", until, ops.Publish(b"h", b"body", 1, b"", 0, 900)),
         request(29, Op.PUBLISH, b"t", b"", until, batch(b"one", b"two")),

@@ -289,7 +289,7 @@ ROWS = [
     Row(Op.LOOK, "expired", expired(Asked(Op.LOOK, *U), Asked(Op.LOOK, *U))),
     Row(Op.LOOK, "returned and expired", returned_and_expired),
     Row(Op.WAIT, "long polls", long_polls(Asked(Op.WAIT, *U, ops.Wait()))),
-    Row(Op.PASS, "long polls", long_polls(Asked(Op.PASS, *U))),
+    Row(Op.SKIP, "long polls", long_polls(Asked(Op.SKIP, *U))),
     Row(Op.CANCEL, "long polls", all_cancelled),
     Row(Op.CONFIGURE, "leased", leased(Asked(Op.CONFIGURE, *U, ops.Settings(max_deliveries=9)))),
     Row(Op.FINISH, "leased", with_receipt(Op.FINISH, lambda each: ops.Finish([each]))),

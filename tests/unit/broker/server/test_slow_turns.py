@@ -52,13 +52,13 @@ def turn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> I
 
 
 LOOK = Asked(Op.LOOK, b"t", b"u", request_id="r1")
-PASS = Asked(Op.PASS, b"t", b"u", request_id="r2")
+SKIP = Asked(Op.SKIP, b"t", b"u", request_id="r2")
 
 
 def test_a_message_and_a_turn_that_took_long_are_told_of(turn: Turn) -> None:
-    message, whole, _ = turn(SLOW_US + 1000, [PASS], [PASS, LOOK], [PASS])
+    message, whole, _ = turn(SLOW_US + 1000, [SKIP], [SKIP, LOOK], [SKIP])
     assert (message.getMessage(), message.levelno) == ("slow operations", logging.WARNING)
-    assert vars(message)["operations"] == {"pass": 1, "look": 1}
+    assert vars(message)["operations"] == {"skip": 1, "look": 1}
     assert vars(message)["request_ids"] == ["r2", "r1"]
     assert vars(message)["duration_ms"] == 251
     assert whole.getMessage() == "slow turn"
@@ -74,6 +74,6 @@ def test_nothing_is_said_of_what_is_quick_enough(turn: Turn) -> None:
 
 
 def test_replies_that_nobody_takes_are_told_of_with_their_requests(turn: Turn) -> None:
-    (dropped,) = turn(0, [LOOK, PASS], [PASS])
+    (dropped,) = turn(0, [LOOK, SKIP], [SKIP])
     assert dropped.getMessage().startswith("replies dropped")
     assert (vars(dropped)["total"], vars(dropped)["request_ids"]) == (1, ["r1", "r2", "r2"])

@@ -52,7 +52,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
             request(22, Op.LOOK, b"t", b"u", 1000, NOTHING),
             request(23, Op.WAIT, b"t", b"u", 2**33, ops.Wait()),
             request(24, Op.WAIT, b"t", b"u", 2**33, ops.Wait(300)),
-            request(25, Op.PASS, b"t", b"u", 1000, NOTHING),
+            request(25, Op.SKIP, b"t", b"u", 1000, NOTHING),
         ],
         "9401cf0000010000000005079496160ec40174c40175cd03e89096170fc40174c40175cf000000020000000091009618"
         "0fc40174c40175cf000000020000000091cd012c961910c40174c40175cd03e890",
@@ -246,7 +246,7 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "TAKE": 13,
         "LOOK": 14,
         "WAIT": 15,
-        "PASS": 16,
+        "SKIP": 16,
         "FETCH": 17,
         "CONFIGURE": 18,
         "FINISH": 19,
