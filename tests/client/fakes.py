@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fanmail.exchange import Exchange
+from fanmail.flow import Emit, Environment, Flow, Handle, Pause, Send
+from fanmail.http_call import NoResponse, Outcome, Response
 from fanmail.message import Message
-from fanmail.retry import Places, Retries
-from fanmail.values import Emit, Flow, Handle, Lost, Outcome, Pause, Response, Send, World
+from fanmail.retry import BaseUrls, Retries
 
 URLS = ("http://one", "http://two")
-REFUSED = Lost(False, "refused")
-RESET = Lost(True, "reset")
+REFUSED = NoResponse(False, "refused")
+RESET = NoResponse(True, "reset")
 GONE = Response(204, {})
 
 
@@ -59,11 +60,11 @@ class Stage:
         self.raises: list[BaseException | None] = []
         """What the handler does with each message; then nothing."""
         keys = (f"key-{n}" for n in itertools.count(1))
-        world = World(lambda: self.now, lambda: chance, lambda: next(keys))
-        self.exchange = Exchange(Places(list(urls)), retries, 10.0, world)
+        environment = Environment(lambda: self.now, lambda: chance, lambda: next(keys))
+        self.exchange = Exchange(BaseUrls(list(urls)), retries, 10.0, environment)
 
-    def play(self, flow: Flow[Any], most: int = 1000) -> Any:
-        """Its result; or None after `most` emitted messages."""
+    def play(self, flow: Flow[Any], limit: int = 1000) -> Any:
+        """Its result; or None after `limit` emitted messages."""
         answer: Any = None
         while True:
             try:
@@ -71,7 +72,7 @@ class Stage:
             except StopIteration as end:
                 return end.value
             answer = self._do(effect)
-            if len(self.emitted) >= most:
+            if len(self.emitted) >= limit:
                 flow.close()
                 return None
 

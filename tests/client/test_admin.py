@@ -22,8 +22,8 @@ from fanmail import (
     Unavailable,
     admin_calls,
 )
-from fanmail.listing import listing_subscriptions, listing_topics
-from fanmail.values import Call, Response
+from fanmail.http_call import Call, Response
+from fanmail.listing import list_subscriptions, list_topics
 from tests.client.fakes import RESET, Stage, problem
 from tests.client.proxy import FORBID, REFUSE, SWALLOW, Proxy, first
 from tests.conftest import StartCluster
@@ -66,7 +66,7 @@ def test_names_are_encoded_whole() -> None:
 
 def test_a_listing_goes_through_all_pages() -> None:
     stage = Stage([page("a", "b", cursor="Yg"), page("c")])
-    stage.play(listing_topics(stage.exchange, "x", 2))
+    stage.play(list_topics(stage.exchange, "x", 2))
     assert [each.topic for each in stage.emitted_items] == ["a", "b", "c"]
     assert stage.emitted_items[0] == Topic("a", "b0", "e", 1, 2, 3, 4.5)
     assert stage.targets == [
@@ -78,13 +78,13 @@ def test_a_listing_goes_through_all_pages() -> None:
 def test_a_listing_without_a_broker_gives_the_rest_and_says_that_it_is_not_all() -> None:
     stage = Stage([page("a", cursor="YQ", missing=("b1",)), page("b")])
     with pytest.raises(Unavailable, match="b1 did not answer"):
-        stage.play(listing_topics(stage.exchange, "", 1))
+        stage.play(list_topics(stage.exchange, "", 1))
     assert [each.topic for each in stage.emitted_items] == ["a", "b"]
 
 
 def test_a_page_that_is_refused_is_asked_for_again() -> None:
     stage = Stage([RESET, problem(503, "broker-down", 1), document(subscriptions=[], cursor=None)])
-    stage.play(listing_subscriptions(stage.exchange, "t", 100))
+    stage.play(list_subscriptions(stage.exchange, "t", 100))
     assert len(stage.sent) == 3
 
 
@@ -201,7 +201,7 @@ def test_subscriptions_and_what_waits(admin: Admin, client: Client, topic: str) 
     assert len(admin.peek(topic, "ann", 1)) == 1
     assert admin.purge(topic, "bob") == 2
     assert admin.peek(topic, "bob") == ()
-    assert client.stand(topic, "ann").pending == 2
+    assert client.status(topic, "ann").pending == 2
     with pytest.raises(NotFound, match="no-subscription"):
         admin.peek(topic, "nobody")
     assert admin.end_topic(topic) == 3

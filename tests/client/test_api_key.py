@@ -101,7 +101,7 @@ def test_what_no_header_can_carry_is_refused_and_not_shown(key: str, monkeypatch
 def test_a_file_that_gives_no_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").write_text("\nsecond line\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
-    wanted = {"missing": "No such file", "": "Is a directory", "empty": "is empty", "binary": "is no API key"}
+    wanted = {"missing": "No such file", "": "Is a directory", "empty": "is empty", "binary": "is not an API key"}
     for name, words in wanted.items():
         monkeypatch.setenv("FANMAIL_API_KEY_FILE", str(tmp_path / name))
         with pytest.raises(ValueError, match=words) as caught:

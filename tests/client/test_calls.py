@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from fanmail import BadRequest, Message, ServerFault, answers, batches, calls
-from fanmail.values import Response
+from fanmail import BadRequest, Message, ServerFault, batches, calls, responses
+from fanmail.http_call import Response
 
 
 def target(call: object) -> str:
@@ -48,7 +48,7 @@ def test_what_no_header_can_carry_is_an_error_at_once_and_not_shown(value: str) 
         with pytest.raises(ValueError) as caught:
             calls.publish("t", **options)
         assert "qzx" not in str(caught.value)
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ValueError, match="not a header name"):
         calls.publish("t", headers={"Meta-A\n": "x"})
 
 
@@ -60,7 +60,7 @@ def test_names_that_are_no_utf_8_are_no_names() -> None:
 def test_a_batch_is_made_of_frames() -> None:
     call = calls.publish_many("t", ["a", b"", "ü"])
     assert call.request.body == b"\0\0\0\1a\0\0\0\0\0\0\0\2\xc3\xbc"
-    assert list(answers.unpacked(call.request.body)) == [b"a", b"", "ü".encode()]
+    assert list(responses.unpack_frames(call.request.body)) == [b"a", b"", "ü".encode()]
 
 
 def test_the_coding_of_the_messages_is_not_that_of_their_batch() -> None:
@@ -73,11 +73,11 @@ def test_the_coding_of_the_messages_is_not_that_of_their_batch() -> None:
 @pytest.mark.parametrize("cut", [1, 4, 5])
 def test_frames_that_are_cut_off_are_not_read_as_messages(cut: int) -> None:
     with pytest.raises(ServerFault):
-        list(answers.unpacked(b"\0\0\0\2ab"[:cut]))
+        list(responses.unpack_frames(b"\0\0\0\2ab"[:cut]))
 
 
 def test_batches_keep_to_both_ceilings() -> None:
-    assert [len(each) for each in batches([b"x"] * 5, most=2)] == [2, 2, 1]
+    assert [len(each) for each in batches([b"x"] * 5, max_messages=2)] == [2, 2, 1]
     assert [len(each) for each in batches([b"123456"] * 5, most_bytes=20)] == [2, 2, 1]
     assert list(batches([])) == []
     assert [len(each) for each in batches([b"far too large for a batch"], most_bytes=1)] == [1]
@@ -89,7 +89,7 @@ def test_several_messages_are_read_from_lines() -> None:
         {"id": "e-2", "time": "2026-01-01T00:00:00.000Z", "attempt": 3, "type": "a/b", "base64": "/w==", "meta": {}},
     ]
     body = "".join(json.dumps(each) + "\n" for each in lines).encode()
-    found = calls.fetch("t", "u").read(Response(200, {"msg-pending": "7"}, body))
+    found = calls.fetch("t", "u").parse(Response(200, {"msg-pending": "7"}, body))
     assert [(each.id, each.body, each.attempt, each.pending) for each in found] == [
         ("e-1", "ü".encode(), 1, 8),
         ("e-2", b"\xff", 3, 7),
@@ -98,7 +98,7 @@ def test_several_messages_are_read_from_lines() -> None:
 
 def test_frames_know_their_ids() -> None:
     headers = {"msg-first-id": "e-5", "msg-pending": "2", "msg-type": "a/b", "msg-encoding": "gzip", "meta-x": "1"}
-    found = calls.fetch_frames("t", "u").read(Response(200, headers, answers.packed([b"a", b"b"])))
+    found = calls.fetch_frames("t", "u").parse(Response(200, headers, responses.pack_frames([b"a", b"b"])))
     assert found is not None
     assert (str(found.first), found.last, found.bodies, len(found)) == ("e-5", "e-6", (b"a", b"b"), 2)
     assert (found.type, found.headers) == ("a/b", {"content-encoding": "gzip", "meta-x": "1"})
@@ -118,9 +118,9 @@ def test_headers_come_as_text_from_headers_and_from_json() -> None:
     for value in ("voilà 日本", "\udce9"):
         body = json.dumps(line | {"meta": {"meta-a": value}}).encode()
         found = (
-            calls.fetch("t", "u", 2).read(Response(200, {}, body)),
-            calls.dead("t", "u").read(Response(200, {}, body)),
+            calls.fetch("t", "u", 2).parse(Response(200, {}, body)),
+            calls.dead("t", "u").parse(Response(200, {}, body)),
         )
         assert [dict(each.messages[0].headers) for each in found] == [{"meta-a": value}] * 2
     raw = [(b"Meta-A", "voilà 日本".encode()), (b"Meta-B", b"caf\xe9")]
-    assert answers.lowered(raw) == {"meta-a": "voilà 日本", "meta-b": "café"}
+    assert responses.decode_headers(raw) == {"meta-a": "voilà 日本", "meta-b": "café"}

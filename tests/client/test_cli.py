@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fanmail import Client
-from fanmail.cli.common import say_json
+from fanmail.cli.output import print_json
 from tests.client.commands import Run, lines, start
 from tests.client.conftest import urls_of
 from tests.client.proxy import EMPTY, REFUSE, SWALLOW, Proxy, first
@@ -49,7 +49,7 @@ def test_headers_are_any_text(run: Run, topic: str, client: Client) -> None:
 
 
 def test_json_of_any_text_is_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    say_json({"a": "ü\udce9"})
+    print_json({"a": "ü\udce9"})
     assert json.loads(capfdbinary.readouterr().out) == {"a": "ü\udce9"}
 
 
@@ -109,8 +109,8 @@ def test_keep_prints_more_than_a_batch_and_says_what_it_leaves_out(run: Run, top
     client.publish_many(topic, ["x"] * 1500)
     assert len(run("read", topic, "ann", "--keep", "-n", "300").stdout.splitlines()) == 300
     kept = run("read", topic, "ann", "--keep", "--all")
-    assert (len(kept.stdout.splitlines()), "500 more wait" in kept.stderr) == (1000, True)
-    assert client.stand(topic, "ann").pending == 1500
+    assert (len(kept.stdout.splitlines()), "500 more messages wait" in kept.stderr) == (1000, True)
+    assert client.status(topic, "ann").pending == 1500
 
 
 def test_wrong_use_is_2(run: Run, topic: str) -> None:
@@ -136,7 +136,7 @@ def test_read_acknowledges_what_it_has_printed(run: Run, topic: str, client: Cli
     assert [each["text"] for each in lines(run("read", topic, "ann", "-n", "2", "--json"))] == ["3", "4"]
     assert run("read", topic, "ann", "--all").stdout == "".join(f"{n}\n" for n in range(5, 300))
     run("read", topic, "ann", "--all", "--wait", "0.1", code=3)
-    assert client.stand(topic, "ann").pending == 0
+    assert client.status(topic, "ann").pending == 0
 
 
 def test_show_and_stats(run: Run, topic: str, client: Client) -> None:
@@ -232,7 +232,7 @@ def test_tail_prints_what_comes_until_it_is_stopped(urls: list[str], topic: str,
     assert process.stdout.readline() == "a\n"
     client.publish(topic, "b")
     assert process.stdout.readline() == "b\n"
-    wait_for(lambda: client.stand(topic, "ann").pending == 0, "the message to be done")
+    wait_for(lambda: client.status(topic, "ann").pending == 0, "the message to be done")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130

@@ -83,7 +83,7 @@ def test_peek_takes_nothing_and_tells_the_state(run: Run, client: Client, topic:
     assert rows[2].rstrip().endswith("\\x1b[31mred\\nline")
     assert [each["state"] for each in lines(run("peek", topic, "ann", "-n", "2", "--json"))] == ["leased", "waiting"]
     assert lines(run("peek", topic, "ann", "--json"))[3]["text"] == "y" * 500
-    assert client.stand(topic, "ann").pending == 3
+    assert client.status(topic, "ann").pending == 3
 
 
 def test_purge_wants_a_yes(run: Run, client: Client, topic: str, ops_urls: list[str]) -> None:
@@ -92,9 +92,9 @@ def test_purge_wants_a_yes(run: Run, client: Client, topic: str, ops_urls: list[
     client.publish_many(topic, ["x"] * 5)
     assert "--yes" in run("purge", topic, "ann", stdin="y\n", code=2).stderr
     for answer, code in (("n", 1), ("y", 0)):
-        assert client.stand(topic, "ann").pending == 5
+        assert client.status(topic, "ann").pending == 5
         terminal = AtTerminal(ops_urls[0], "purge", topic, "ann")
-        terminal.read_until("Let go of 5 messages")
+        terminal.read_until("Delete 5 waiting")
         terminal.type(f"{answer}\n")
         assert terminal.end() == code
     assert terminal.seen.rstrip().endswith("5")

@@ -90,15 +90,15 @@ def test_a_batch_comes_in_every_way(client: Client, topic: str) -> None:
 
 def test_methods_tell_what_they_take(client: Client) -> None:
     assert list(inspect.signature(client.advance).parameters) == ["topic", "user", "after"]
-    assert (client.advance.__doc__ or "").startswith("Everything up to")
-    assert (Client.advance.__doc__ or "").startswith("Everything up to")
+    assert (client.advance.__doc__ or "").startswith("Acknowledge everything")
+    assert (Client.advance.__doc__ or "").startswith("Acknowledge everything")
 
 
 def test_settings_and_standing(client: Client, topic: str) -> None:
     client.subscribe(topic, "ann", expires_after=3600.5, max_deliveries=2)
     client.configure(topic, "ann", max_deliveries=0)
     stored = client.publish(topic, "x")
-    stands = client.head(topic, "ann")
+    stands = client.status(topic, "ann")
     assert (stands.pending, stands.leased, stands.dead, stands.next_id) == (1, 0, 0, stored.id)
     client.unsubscribe(topic, "ann")
     for call in (client.unsubscribe, client.stand, client.receive, client.dead):
@@ -116,7 +116,7 @@ def test_later_for_a_while_and_only_once(client: Client, topic: str) -> None:
     assert (again.id, again.replayed) == (stored.id, True)
     with pytest.raises(KeyReused):
         client.publish(topic, "other", key="mine")
-    assert client.stand(topic, "ann").pending == 1
+    assert client.status(topic, "ann").pending == 1
 
 
 def test_errors_come_as_types(client: Client, topic: str) -> None:
@@ -144,7 +144,7 @@ def test_many_are_acknowledged_together(client: Client, topic: str) -> None:
     client.publish_many(topic, ["a", "b"])
     lent = list(client.fetch(topic, "ann", lease=30))
     assert [each.done for each in client.acknowledge_many(lent)] == [True, True]
-    assert client.stand(topic, "ann").leased == 0
+    assert client.status(topic, "ann").leased == 0
 
 
 def test_dead_letters(client: Client, topic: str) -> None:
@@ -157,7 +157,7 @@ def test_dead_letters(client: Client, topic: str) -> None:
     rest = client.dead(topic, "ann", 2, after=page.next_after)
     assert ([each.text for each in rest], rest.next_after) == (["c"], None)
     assert client.put_back_dead(topic, "ann") == 3
-    assert client.stand(topic, "ann").dead == 0
+    assert client.status(topic, "ann").dead == 0
     assert client.drop_dead(topic, "ann") == 0
 
 
@@ -214,7 +214,7 @@ def test_a_worker_keeps_its_lease_while_it_works(client: Client, topic: str) -> 
 
     assert client.work(topic, "crew", handle, lease=1, until_empty=True) == Worked(done=1)
     assert set(others) == {None}
-    assert client.stand(topic, "crew").leased == 0
+    assert client.status(topic, "crew").leased == 0
 
 
 def test_a_failed_message_goes_out_again(client: Client, topic: str) -> None:
@@ -227,7 +227,7 @@ def test_a_failed_message_goes_out_again(client: Client, topic: str) -> None:
         if message.text == "bad" and message.attempt == 1:
             raise RuntimeError("not yet")
 
-    assert client.work(topic, "crew", handle, most=3, delay=0) == Worked(done=2, failed=1)
+    assert client.work(topic, "crew", handle, limit=3, delay=0) == Worked(done=2, failed=1)
     assert seen == [("good", 1), ("bad", 1), ("bad", 2)]
 
 
@@ -245,9 +245,9 @@ def test_a_message_that_always_fails_lets_the_others_pass(client: Client, urls: 
         async def handle_async(message: Message) -> None:
             handle(message)
 
-        await other.work(topic, "crew", handle_async, most=2)
+        await other.work(topic, "crew", handle_async, limit=2)
 
-    client.work(topic, "crew", handle, most=2)
+    client.work(topic, "crew", handle, limit=2)
     assert seen == ["bad", "good"]
     client.publish(topic, "good")
     running(urls, test)
@@ -293,9 +293,9 @@ def test_asyncio_reads_as_the_other(urls: list[str], topic: str) -> None:
         seen = [each.text async for each in client.messages(topic, "ann", batch=5, until_empty=True)]
         assert sorted(seen[:20], key=int) == [str(n) for n in range(20)]
         assert seen[20:] == ["x", "y"]
-        assert (await client.stand(topic, "ann")).pending == 0
+        assert (await client.status(topic, "ann")).pending == 0
         with pytest.raises(NoSubscription):
-            await client.stand(topic, "nobody")
+            await client.status(topic, "nobody")
 
     running(urls, test)
 

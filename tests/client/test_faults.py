@@ -20,7 +20,7 @@ from tests.client.proxy import FORWARD, HANG_UP, REFUSE, SWALLOW, Proxy, first
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster, wait_for
 
-QUICK = Retries(total=20.0, base=0.01, most=0.1)
+QUICK = Retries(total=20.0, base=0.01, max_pause=0.1)
 
 
 def bodies(client: Client, topic: str) -> list[str]:
@@ -104,7 +104,7 @@ def test_a_storm_of_503_is_waited_out(cluster: Cluster, topic: str) -> None:
 
 
 def test_a_storm_that_lasts_too_long_is_an_error(cluster: Cluster, topic: str) -> None:
-    patience = Retries(total=0.5, base=0.01, most=0.05)
+    patience = Retries(total=0.5, base=0.01, max_pause=0.05)
     with Proxy(cluster.fronts[0].port, first(10**6, REFUSE)) as proxy, Client(proxy.url, retries=patience) as client:
         with pytest.raises(Unavailable):
             client.publish(topic, "a")
@@ -179,4 +179,4 @@ def test_a_full_topic_refuses_and_may_be_waited_for(start_cluster: StartCluster)
         thread.start()
         assert client.receive("t", "ann") is not None
         thread.join(30)
-        assert wait_for(lambda: client.stand("t", "ann").pending == 2)
+        assert wait_for(lambda: client.status("t", "ann").pending == 2)

@@ -117,7 +117,7 @@ def test_a_child_does_not_wait_for_locks_that_its_parents_threads_had() -> None:
 
 def test_a_loop_confirms_nothing_in_a_child() -> None:
     def go_on() -> str:
-        with pytest.raises(RuntimeError, match="process that began it"):
+        with pytest.raises(RuntimeError, match="belongs to the parent process"):
             next(messages)
         return said(next(client.messages("new", "u")))[0]
 
@@ -146,9 +146,9 @@ def test_a_child_of_a_handler_leaves_the_message_to_its_parent(leave: BaseExcept
 
         try:
             if isinstance(client, Client):
-                client.work("t", "u", handle, most=1)
+                client.work("t", "u", handle, limit=1)
             else:
-                asyncio.run(client.work("t", "u", handle_async, most=1))
+                asyncio.run(client.work("t", "u", handle_async, limit=1))
         except BaseException as error:
             theirs.send(type(error).__name__)
         if os.getpid() != here:

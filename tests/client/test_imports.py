@@ -19,8 +19,8 @@ from tests.unit.test_import_rules import (
 
 SOURCES = sorted((ROOT / "client" / "src").rglob("*.py"))
 CORE = (
-    *("values", "errors", "message", "cluster", "answers", "targets", "calls", "admin_calls", "retry", "exchange"),
-    *("loops", "listing", "gapless"),
+    *("http_call", "flow", "errors", "message", "cluster", "responses", "encoding", "calls", "admin_calls", "retry"),
+    *("exchange", "consumer", "worker", "listing", "gaps", "batching", "deprecation"),
 )
 OURS = {"broker", "httpfront", "common", "bench", "tests"}
 OTHERS = {"httpx", "click", "rich"}

@@ -23,8 +23,8 @@ from fanmail import (
     Unavailable,
     calls,
 )
+from fanmail.http_call import Call, Outcome, Response
 from fanmail.message import Message
-from fanmail.values import Call, Outcome, Response
 from tests.client.fakes import GONE, REFUSED, RESET, URLS, Stage, message, problem
 
 DOWN = problem(503, "broker-down", 1)
@@ -46,13 +46,13 @@ def test_503_is_repeated_after_the_time_that_it_names() -> None:
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_pauses_grow_twofold_up_to_a_ceiling_with_full_jitter(chance: float) -> None:
-    stage = Stage([REFUSED] * 8 + [DONE], chance=chance, retries=Retries(total=None, base=0.1, most=2.0))
+    stage = Stage([REFUSED] * 8 + [DONE], chance=chance, retries=Retries(total=None, base=0.1, max_pause=2.0))
     repeated(stage, calls.configure("t", "u"))
     assert stage.pauses == pytest.approx([chance * each for each in (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)])
 
 
 def test_it_ends_when_the_next_try_would_be_too_late() -> None:
-    stage = Stage([DOWN] * 100, retries=Retries(total=10.0, base=1, most=1))
+    stage = Stage([DOWN] * 100, retries=Retries(total=10.0, base=1, max_pause=1))
     with pytest.raises(Unavailable) as caught:
         repeated(stage, calls.publish("t", b"x"))
     assert caught.value.code == "broker-down"
@@ -62,23 +62,23 @@ def test_it_ends_when_the_next_try_would_be_too_late() -> None:
 
 
 def test_a_try_is_not_given_more_than_what_is_left_of_the_total_time() -> None:
-    stage = Stage([REFUSED] * 10, retries=Retries(total=12.0, base=5, most=5))
+    stage = Stage([REFUSED] * 10, retries=Retries(total=12.0, base=5, max_pause=5))
     with pytest.raises(Unavailable):
         repeated(stage, calls.configure("t", "u"))
-    assert [each.timeout for each in stage.sent] == [10.0, 7.0, 2.0]
+    assert [each.timeout_s for each in stage.sent] == [10.0, 7.0, 2.0]
 
 
 def test_a_long_poll_has_its_own_wait_on_top() -> None:
     stage = Stage([GONE], retries=Retries(total=1.0))
     repeated(stage, calls.receive("t", "u", after="0", wait=20))
-    assert stage.sent[0].timeout == 21.0
+    assert stage.sent[0].timeout_s == 21.0
 
 
 def test_what_a_long_poll_waited_is_not_taken_from_the_retries() -> None:
     stage = Stage([DOWN, GONE], retries=Retries(total=2.0), answer_time=20.0)
     repeated(stage, calls.receive("t", "u", after="0", wait=20))
     assert len(stage.sent) == 2
-    stage = Stage([REFUSED] * 100, retries=Retries(total=2.0, base=1, most=1))
+    stage = Stage([REFUSED] * 100, retries=Retries(total=2.0, base=1, max_pause=1))
     with pytest.raises(Unavailable):
         repeated(stage, calls.receive("t", "u", after="0", wait=20))
     assert sum(stage.pauses) == 1, "nor given to them where nobody waited"
@@ -90,7 +90,7 @@ def test_without_retries_there_is_one_try() -> None:
             stage = Stage([answer], urls=URLS, retries=ONCE)
             with pytest.raises(FanmailError):
                 repeated(stage, call)
-            assert stage.sent[0].timeout in (10.0, 30.0)
+            assert stage.sent[0].timeout_s in (10.0, 30.0)
 
 
 @pytest.mark.parametrize("answer", [DOWN, UNKNOWN, REFUSED, RESET])
@@ -252,14 +252,14 @@ def test_an_error_tells_what_the_problem_document_told() -> None:
 
 @pytest.mark.parametrize("answer", [Response(200, {}, b"<html>"), Response(200, {"msg-subscribers": "many"})])
 def test_a_200_of_some_other_server_is_no_success(answer: Response) -> None:
-    for call in (calls.publish("t", b"x"), calls.subscribe("t", "u"), calls.receive("t", "u"), calls.stand("t", "u")):
+    for call in (calls.publish("t", b"x"), calls.subscribe("t", "u"), calls.receive("t", "u"), calls.status("t", "u")):
         with pytest.raises(ServerFault):
             repeated(Stage([answer]), call)
 
 
 def test_404_to_a_head_comes_without_a_document() -> None:
     with pytest.raises(NoSubscription):
-        repeated(Stage([Response(404, {"content-type": "application/problem+json"})]), calls.stand("t", "u"))
+        repeated(Stage([Response(404, {"content-type": "application/problem+json"})]), calls.status("t", "u"))
 
 
 def test_a_message_is_read_from_headers_and_body() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from fanmail import Client
-from fanmail.cli.signals import LOCKS, careful, listen
+from fanmail.cli.signals import LOCK_MODULE, careful, listen
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
 
@@ -47,13 +47,13 @@ def test_where_nothing_is_locked_it_ends_at_once() -> None:
 
 def test_at_a_lock_it_ends_a_moment_later() -> None:
     signal.signal(signal.SIGUSR1, careful(end))
-    within(LOCKS)  # goes through
+    within(LOCK_MODULE)  # goes through
     with pytest.raises(Ended, match=str(int(signal.SIGUSR1))):
         time.sleep(30)
 
 
 def test_the_locks_are_where_we_think() -> None:
-    assert callable(importlib.import_module(LOCKS).ThreadLock.__enter__)
+    assert callable(importlib.import_module(LOCK_MODULE).ThreadLock.__enter__)
 
 
 def test_what_is_ignored_stays_ignored() -> None:

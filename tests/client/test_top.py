@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from fanmail import Broker, Client, NotFound, Subscription, TopicDetails, TopicPage, TopicSettings, Unavailable
+from fanmail.cli.cluster_watch import ClusterSnapshot, ClusterWatcher, Rates, SlowSubscription
 from fanmail.cli.top import Screen
-from fanmail.cli.watching import Look, Rates, Slow, Watch
 from tests.client.commands import AtTerminal, Run, lines, start
 from tests.conftest import StartCluster
 
@@ -65,9 +65,9 @@ class FakeAdmin:
         return Subscription(user, 7, 0, 0, 1, self.topic(topic).oldest_age, 0, 0)
 
 
-def watch(admin: FakeAdmin, rows: int = 3) -> Watch:
+def watch(admin: FakeAdmin, rows: int = 3) -> ClusterWatcher:
     clock = itertools.count(100.0, 2.0)
-    return Watch(admin, rows, lambda: next(clock), lambda: NOW)  # type: ignore[arg-type]
+    return ClusterWatcher(admin, rows, lambda: next(clock), lambda: NOW)  # type: ignore[arg-type]
 
 
 def test_rates_are_of_one_process_between_two_looks() -> None:
@@ -76,7 +76,7 @@ def test_rates_are_of_one_process_between_two_looks() -> None:
     seen = []
     for counters in ((10, 20), (30, 60), None, (40, 80), (50, 80), (5, 0), (5, 4)):
         admin.all = (down("b0"),) if counters is None else (broker("b0", published=counters[0], delivered=counters[1]),)
-        rates = looking.look().rates["b0"]
+        rates = looking.snapshot().rates["b0"]
         seen.append((rates.published, rates.delivered))
     unknown = (None, None)
     assert seen == [unknown, (10.0, 20.0), unknown, unknown, (5.0, 0.0), unknown, (0.0, 2.0)]
@@ -86,41 +86,41 @@ def test_the_deepest_and_the_oldest_are_found_in_all_pages() -> None:
     topics = [details(f"t{n:03}", messages=n % 37, oldest=float(n % 41)) for n in range(100)]
     admin = FakeAdmin(topics, page=10)
     looking = watch(admin)
-    looked = [looking.look() for _ in range(10)]
-    assert [each.looked_at for each in looked] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    looked = [looking.snapshot() for _ in range(10)]
+    assert [each.examined for each in looked] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert [each.messages for each in looked[-1].deepest] == [36, 36, 35]
     assert [each.oldest_age for each in looked[-1].oldest] == [40.0, 40.0, 39.0]
-    assert looking.look().looked_at == 100, "behind the first round it has seen all"
+    assert looking.snapshot().examined == 100, "behind the first round it has seen all"
 
 
 def test_what_was_found_is_looked_at_again_and_forgotten_when_it_is_gone() -> None:
     admin = FakeAdmin([details("a", 50, 5.0), details("b", 10, 9.0), details("c", 1, 1.0)], page=1)
     looking = watch(admin, rows=2)
     for _ in range(3):
-        look = looking.look()
+        look = looking.snapshot()
     assert [each.topic for each in look.deepest] == ["a", "b"]
     admin.known["a"] = details("a", 5, 6.0)
     del admin.known["b"]
-    looking.look()
-    look = looking.look()  # meanwhile it has come by c again
+    looking.snapshot()
+    look = looking.snapshot()  # meanwhile it has come by c again
     assert [(each.topic, each.messages) for each in look.deepest] == [("a", 5), ("c", 1)]
     admin.known["a"] = details("a", 0, 0.0)
-    assert [each.topic for each in looking.look().deepest] == ["c"]
+    assert [each.topic for each in looking.snapshot().deepest] == ["c"]
 
 
 def test_the_slowest_subscribers_hold_the_oldest_messages() -> None:
     crowd = details("crowd", 1, 9.0, users=[f"u{n}" for n in range(10)])
     looking = watch(FakeAdmin([crowd, details("other", 1, 5.0, users=["eve"])]), rows=5)
-    found = [(each.subscription.user, each.topic) for each in looking.look().slowest]
+    found = [(each.subscription.user, each.topic) for each in looking.snapshot().slowest]
     assert found == [("u0", "crowd"), ("u1", "crowd"), ("u2", "crowd"), ("eve", "other")]
 
 
 def test_topics_of_a_broker_that_is_down_are_not_asked_for() -> None:
     admin = FakeAdmin([details("a", 5, 5.0)])
     looking = watch(admin)
-    assert looking.look().deepest
+    assert looking.snapshot().deepest
     admin.all = (down("b0"),)
-    look = looking.look()
+    look = looking.snapshot()
     assert (look.deepest, look.oldest, look.slowest, look.topics) == ([], [], [], 0)
 
 
@@ -129,15 +129,18 @@ def test_a_front_that_is_away_is_no_empty_cluster() -> None:
     looking = watch(admin)
     admin.away = True
     with pytest.raises(Unavailable):
-        looking.look()
+        looking.snapshot()
 
 
-def full_look() -> Look:
+def full_look() -> ClusterSnapshot:
     topics = [details("name " * 40 + str(n), 1_000_000 + n, 86_400.0 * n) for n in range(1, 20)]
-    slow = [Slow(each.topic, Subscription("user " * 40, 10**6, 1, 2, 3, each.oldest_age, 0, 0)) for each in topics]
+    slow = [
+        SlowSubscription(each.topic, Subscription("user " * 40, 10**6, 1, 2, 3, each.oldest_age, 0, 0))
+        for each in topics
+    ]
     brokers = tuple(broker(f"b{n}", oldest_age_ms=10**9) for n in range(4))
     rates = {each.id: Rates(123456.7, 1234.5) for each in brokers}
-    return Look(NOW, brokers, rates, topics, topics, slow, 3)
+    return ClusterSnapshot(NOW, brokers, rates, topics, topics, slow, 3)
 
 
 def drawn(screen: Screen, width: int, height: int) -> list[str]:
@@ -163,7 +166,7 @@ def test_it_fits_its_window_and_cuts_names_only(width: int, height: int) -> None
 def test_trouble_is_told_above_the_last_figures() -> None:
     clock = [0.0]
     screen = Screen(10, lambda: clock[0])
-    assert "looking" in drawn(screen, 100, 30)[0]
+    assert "waiting for the first" in drawn(screen, 100, 30)[0]
     screen.failed(Unavailable("nobody there"))
     assert drawn(screen, 100, 30) == ["no answer: nobody there"]
     screen.succeeded(full_look())

@@ -1,14 +1,16 @@
-"""Python client of Fanmail, an HTTP publish/subscribe server: `Client`, and `AsyncClient` for asyncio; for operators
-`Admin` and `AsyncAdmin`.
+"""Python client of Fanmail, an HTTP publish/subscribe server.
 
-In reading order: `calls` and `admin_calls` have every call, `exchange` one call with its retries, `retry` the rules of
-that, `loops` and `listing` what is made of several calls, `values` what passes between them and the world, `driving`,
-`client`, `admin` and `aio` the world, `forking` what a fork leaves of it; `errors` what can go wrong.
+`Client` is for ordinary code and `AsyncClient` for asyncio; `Admin` and `AsyncAdmin` are for operators.
+
+In reading order: `http_call` and `flow` define requests, calls and flows; `calls` and `admin_calls` have every call,
+`responses` the parsers of their results, `exchange` and `retry` one call with its retries; `consumer`, `worker` and
+`listing` are made of several calls. None of these does I/O. `transport`, `connections`, `fork_safety` and `base_client`
+run flows over httpx; `methods`, `client`, `admin` and `aio` are the public clients. `errors` has the exceptions.
 """
 
 from fanmail.admin import Admin
 from fanmail.aio import AsyncAdmin, AsyncClient
-from fanmail.calls import batches
+from fanmail.batching import batches
 from fanmail.client import Client
 from fanmail.cluster import (
     Broker,
@@ -50,6 +52,7 @@ from fanmail.message import (
     MessageId,
     Published,
     Standing,
+    SubscriptionStatus,
     Worked,
 )
 from fanmail.retry import ONCE, Retries
@@ -69,6 +72,7 @@ __all__ = [
     "Fetched",
     "Frames",
     "Published",
+    "SubscriptionStatus",
     "Standing",
     "Acknowledged",
     "DeadLetters",

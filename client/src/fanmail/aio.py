@@ -1,4 +1,4 @@
-"""The client for asyncio: the same calls, loops and retries as `fanmail.client`, awaited."""
+"""The client for asyncio: the calls, loops and retries of `fanmail.client`, awaited."""
 
 from __future__ import annotations
 
@@ -6,60 +6,72 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Unpack
 
-from fanmail.admin_calls import MOST_PAGE
+from fanmail.admin_calls import MAX_PAGE
+from fanmail.base_client import AsyncBaseClient
 from fanmail.cluster import Delayed, DelayedTopic, Subscription, Topic
-from fanmail.driving import AsyncDriver
-from fanmail.forking import process_id
-from fanmail.listing import listing_delayed, listing_delayed_topics, listing_subscriptions, listing_topics
-from fanmail.loops import DEFAULT_LEASE, ReadOptions, WorkOptions, extending, reading, working
+from fanmail.consumer import ReadOptions, read_messages
+from fanmail.deprecation import former_names
+from fanmail.fork_safety import process_id
+from fanmail.listing import list_delayed, list_delayed_topics, list_subscriptions, list_topics
 from fanmail.message import Message, Worked
 from fanmail.methods import AdminMethods, Methods
+from fanmail.worker import DEFAULT_LEASE_S, WorkOptions, extend_lease, run_worker
 
 
-class AsyncClient(Methods, AsyncDriver):
-    """As `Client`, for asyncio: every method is awaited, `messages` is for `async for`, handlers are coroutines."""
+class AsyncClient(Methods, AsyncBaseClient):
+    """`Client` for asyncio: methods are awaited, `messages` is for `async for`, and handlers are coroutine functions.
+
+    Several event loops may use it, each with connections of its own. Those of an event loop that ended without `close`
+    are closed by the garbage collector.
+    """
 
     def messages(self, topic: str, user: str, **options: Unpack[ReadOptions]) -> AsyncIterator[Message]:
-        """As `Client.messages`, for `async for`."""
-        return self._emitted(reading(self._exchange, topic, user, options))
+        """Yield every message of a user, as `Client.messages` does."""
+        return self._emitted(read_messages(self._exchange, topic, user, options))
 
+    @former_names(most="limit", most_delay="max_delay")
     async def work(
         self, topic: str, user: str, handle: Callable[[Message], Awaitable[object]], **options: Unpack[WorkOptions]
     ) -> Worked:
-        """As `Client.work`; a task extends the lease meanwhile, and cancelling gives the message back."""
-        lease = options.get("lease", DEFAULT_LEASE)
+        """Lease and handle messages, as `Client.work` does.
+
+        A task extends the lease, and cancellation gives the message back.
+        """
+        lease = options.get("lease", DEFAULT_LEASE_S)
 
         async def handled(message: Message) -> BaseException | None:
-            began = process_id()
-            kept = asyncio.create_task(self._run(extending(self._exchange, message, lease)))
+            owner = process_id()
+            extension = asyncio.create_task(self._run(extend_lease(self._exchange, message, lease)))
             try:
                 await handle(message)
             except BaseException as error:
                 return error
             finally:
-                if process_id() == began:  # a child of the handler leaves its parent's loop and tasks alone
-                    kept.cancel()
-                    await asyncio.wait([kept])
+                if (
+                    process_id() == owner
+                ):  # a child of the handler must leave the event loop and tasks of its parent alone
+                    extension.cancel()
+                    await asyncio.wait([extension])
             return None
 
-        return await self._run(working(self._exchange, topic, user, options), handled)
+        return await self._run(run_worker(self._exchange, topic, user, options), handled)
 
 
-class AsyncAdmin(AdminMethods, AsyncDriver):
-    """As `Admin`, for asyncio: every method is awaited, listings are for `async for`."""
+class AsyncAdmin(AdminMethods, AsyncBaseClient):
+    """`Admin` for asyncio: methods are awaited, and listings are for `async for`."""
 
-    def topics(self, prefix: str = "", *, page: int = MOST_PAGE) -> AsyncIterator[Topic]:
-        """As `Admin.topics`."""
-        return self._emitted(listing_topics(self._exchange, prefix, page))
+    def topics(self, prefix: str = "", *, page: int = MAX_PAGE) -> AsyncIterator[Topic]:
+        """Yield all topics, as `Admin.topics` does."""
+        return self._emitted(list_topics(self._exchange, prefix, page))
 
-    def subscriptions(self, topic: str, *, page: int = MOST_PAGE) -> AsyncIterator[Subscription]:
-        """As `Admin.subscriptions`."""
-        return self._emitted(listing_subscriptions(self._exchange, topic, page))
+    def subscriptions(self, topic: str, *, page: int = MAX_PAGE) -> AsyncIterator[Subscription]:
+        """Yield all subscriptions of a topic, as `Admin.subscriptions` does."""
+        return self._emitted(list_subscriptions(self._exchange, topic, page))
 
-    def delayed_topics(self, *, page: int = MOST_PAGE) -> AsyncIterator[DelayedTopic]:
-        """As `Admin.delayed_topics`."""
-        return self._emitted(listing_delayed_topics(self._exchange, page))
+    def delayed_topics(self, *, page: int = MAX_PAGE) -> AsyncIterator[DelayedTopic]:
+        """Yield all topics that have delayed publishes, as `Admin.delayed_topics` does."""
+        return self._emitted(list_delayed_topics(self._exchange, page))
 
-    def delayed(self, topic: str, *, page: int = MOST_PAGE) -> AsyncIterator[Delayed]:
-        """As `Admin.delayed`."""
-        return self._emitted(listing_delayed(self._exchange, topic, page))
+    def delayed(self, topic: str, *, page: int = MAX_PAGE) -> AsyncIterator[Delayed]:
+        """Yield all delayed publishes of a topic, as `Admin.delayed` does."""
+        return self._emitted(list_delayed(self._exchange, topic, page))

@@ -1,29 +1,28 @@
-"""Every call of the HTTP API: a function each, from its arguments to a `Call`.
+"""The calls of the HTTP API: one function per call, from its arguments to a `Call`.
 
-`Client` and `AsyncClient` have a method for each of these functions, with the same arguments; what a method returns is
-the `T` of the `Call[T]` here. In the examples `client` is a `Client`. All of them raise `Unavailable` (not executed) or
-`OutcomeUnknown` when the retries end, and the other errors of `fanmail.errors` at once. Times are seconds.
+`Client` and `AsyncClient` have a method for each of these functions, with the same arguments. The method returns the
+`T` of the `Call[T]` here. In the examples `client` is a `Client`. Times are seconds.
 
-Names of topics and users are any text of 1 to 255 bytes of UTF-8; they are percent-encoded here.
+All calls raise `Unavailable` (not executed) or `OutcomeUnknown` when the retries end, and the other errors of
+`fanmail.errors` at once.
+
+Names of topics and users are texts of 1 to 255 bytes of UTF-8. They are percent-encoded here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from fanmail import answers
-from fanmail.message import Acknowledged, DeadLetters, Fetched, Frames, Message, Published, Standing
-from fanmail.targets import header, path, query_of
-from fanmail.values import Call, Headers, Request
+from fanmail import responses
+from fanmail.deprecation import former_names
+from fanmail.encoding import checked_header, encode_path, encode_query, message_headers
+from fanmail.http_call import Call, Headers, Request
+from fanmail.message import Acknowledged, DeadLetters, Fetched, Frames, Message, Published, SubscriptionStatus
 
 FRAMES = "application/vnd.fanmail.frames"
 NDJSON = "application/x-ndjson"
-MOST_BATCH = 10_000
-"""Messages of a batch, by default."""
-MOST_BATCH_BYTES = 8 * 1024 * 1024
-FRAME_HEAD = 4
-_OF_EACH = {"content-encoding": "Msg-Encoding"}
-"""Headers of the messages that would speak of the whole batch."""
+_BATCH_HEADERS = {"content-encoding": "Msg-Encoding"}
+"""Headers of the messages that would otherwise describe the whole batch."""
 
 
 def publish(
@@ -36,15 +35,21 @@ def publish(
     delay: float | None = None,
     key: str | None = None,
 ) -> Call[Published]:
-    """Publishes one message; a `str` goes as UTF-8.
+    """Publish one message.
 
-    `type` is its Content-Type. `headers` travel with it: `Meta-*`, `ce-*`, `traceparent`, `tracestate`,
-    `Content-Encoding`, `Content-Language`; ValueError for any other, and for what no header can carry. `ttl`: it is not
-    handed out after so long. `delay`: it is published so much later.
+    It is stored once, however often the request is sent, because of its idempotency key, which the server keeps for 10
+    minutes by default. Raises `Refused` at a limit.
 
-    It is stored once, however often it is tried: with the idempotency `key`, or one that is made here. A key is kept
-    for 10 minutes by default. With `key=""` none is sent: cheaper for the broker, and after a 504 or a lost connection
-    `OutcomeUnknown` is raised at once. Raises `Refused` at a ceiling.
+    Args:
+        topic: The topic.
+        body: The body; a `str` is sent as UTF-8.
+        type: The Content-Type.
+        headers: Headers that travel with the message: `Meta-*`, `ce-*`, `traceparent`, `tracestate`,
+            `Content-Encoding`, `Content-Language`. Raises ValueError for others and for what no header can carry.
+        ttl: Time to live; the message is not delivered later than this.
+        delay: How much later to publish the message.
+        key: The idempotency key; by default a new one. "" sends none, which is cheaper for the broker, but raises
+            `OutcomeUnknown` at once after a 504 or a lost connection.
 
     >>> client.subscribe("news", "alice")
     True
@@ -53,8 +58,7 @@ def publish(
     >>> client.publish("nobody-listens", b"hello").id is None
     True
     """
-    fields = _kept(type, headers)
-    return _publish(topic, _bytes(body), {"ttl": ttl, "delay": delay}, fields, key)
+    return _publish(topic, _bytes(body), {"ttl": ttl, "delay": delay}, message_headers(type, headers), key)
 
 
 def publish_many(
@@ -67,209 +71,223 @@ def publish_many(
     delay: float | None = None,
     key: str | None = None,
 ) -> Call[Published]:
-    """Publishes a batch, all or nothing, in order, with ids one after the other; the rest is as with `publish`.
+    """Publish a batch atomically, in order and with consecutive ids. The other arguments are those of `publish`.
 
-    At most 10,000 messages and 8 MiB by default (`BadRequest`, `TooLarge`); `batches` cuts more into such pieces.
+    By default a batch has at most 10,000 messages (else `BadRequest`) and 8 MiB (else `TooLarge`). `batches` splits
+    more messages into batches.
 
     >>> client.publish_many("news", [f"line {n}" for n in range(1000)]).count
     1000
     """
-    body = answers.packed([_bytes(each) for each in bodies])
+    body = responses.pack_frames([_bytes(each) for each in bodies])
     query = {"batch": "frames", "ttl": ttl, "delay": delay}
-    fields = [(_OF_EACH.get(name.lower(), name), value) for name, value in _kept(type, headers)]
+    fields = [(_BATCH_HEADERS.get(name.lower(), name), value) for name, value in message_headers(type, headers)]
     return _publish(topic, body, query, tuple(fields), key)
-
-
-def batches(
-    bodies: Iterable[bytes], most: int = MOST_BATCH, most_bytes: int = MOST_BATCH_BYTES
-) -> Iterator[list[bytes]]:
-    """Cuts any number of messages into lists for `publish_many`: at most `most` messages and `most_bytes` each.
-
-    >>> [len(batch) for batch in batches([b"x"] * 25, most=10)]
-    [10, 10, 5]
-    """
-    batch: list[bytes] = []
-    size = 0
-    for body in bodies:
-        if batch and (len(batch) == most or size + len(body) + FRAME_HEAD > most_bytes):
-            yield batch
-            batch, size = [], 0
-        batch.append(body)
-        size += len(body) + FRAME_HEAD
-    if batch:
-        yield batch
 
 
 def subscribe(
     topic: str, user: str, *, expires_after: float | None = None, max_deliveries: int | None = None
 ) -> Call[bool]:
-    """Subscribes a user; whether it was not subscribed before (not certain after retries). Again is harmless.
+    """Subscribe a user. Return whether the user was not subscribed before, which is not certain after retries.
 
-    `expires_after`: unsubscribed after so long without a request, 0: never. `max_deliveries`: a message that was leased
-    so often and not acknowledged becomes a dead letter, 0: no limit. What is not named stays as it was.
+    Subscribing again is harmless and changes the settings that are given.
+
+    Args:
+        topic: The topic.
+        user: The user.
+        expires_after: The subscription ends after this time without a request; 0: never.
+        max_deliveries: A message that was leased this often without being acknowledged becomes a dead letter; 0: never.
     """
-    return Call(Request("POST", path(topic, user) + _settings(expires_after, max_deliveries)), answers.created)
+    query = _settings(expires_after, max_deliveries)
+    return Call(Request("POST", encode_path(topic, user) + query), responses.parse_created)
 
 
 def configure(
     topic: str, user: str, *, expires_after: float | None = None, max_deliveries: int | None = None
 ) -> Call[None]:
-    """Changes settings of a subscription, as `subscribe` has them. Raises `NoSubscription`."""
-    return Call(Request("PATCH", path(topic, user) + _settings(expires_after, max_deliveries)), answers.nothing)
+    """Change the settings of a subscription that are given, as described at `subscribe`. Raises `NoSubscription`."""
+    query = _settings(expires_after, max_deliveries)
+    return Call(Request("PATCH", encode_path(topic, user) + query), responses.parse_nothing)
 
 
 def unsubscribe(topic: str, user: str) -> Call[None]:
-    """Ends a subscription; its unread messages are let go. Raises `NoSubscription`, but not where a try whose answer
-    was lost has ended it.
+    """End a subscription and delete its unread messages.
+
+    Raises `NoSubscription`, but not if a previous try, whose response was lost, has ended the subscription.
     """
-    return Call(Request("DELETE", path(topic, user)), answers.nothing, gone_is_done=True)
+    return Call(Request("DELETE", encode_path(topic, user)), responses.parse_nothing, gone_is_done=True)
 
 
-def stand(topic: str, user: str) -> Call[Standing]:
-    """How a subscription stands; takes nothing. Raises `NoSubscription`.
+def status(topic: str, user: str) -> Call[SubscriptionStatus]:
+    """Return the status of a subscription without changing it. Raises `NoSubscription`.
 
-    >>> client.stand("news", "alice").pending
+    >>> client.status("news", "alice").pending
     1001
     """
-    return Call(Request("HEAD", path(topic, user)), answers.standing)
+    return Call(Request("HEAD", encode_path(topic, user)), responses.parse_status)
+
+
+def stand(topic: str, user: str) -> Call[SubscriptionStatus]:
+    """Return the status of a subscription. Deprecated: a former name of `status`."""
+    return status(topic, user)
 
 
 head = stand
 
 
+@former_names(most="limit")
 def fetch(
     topic: str,
     user: str,
-    most: int = 100,
+    limit: int = 100,
     *,
     after: str | None = None,
     lease: float | None = None,
     wait: float = 0,
 ) -> Call[Fetched]:
-    """The next messages, at most `most` (with 1 the cheapest way), none if none waits for `wait` seconds.
+    """Fetch the next messages, or none if none waits.
 
-    Without `after` and `lease` they are *taken*, at most once: where the answer is lost `OutcomeUnknown` is raised, and
-    they may be gone. `after`: everything up to this id is done, and nothing is taken ("0": nothing is done yet); raises
-    `CursorLost`, `LeasesOut`. `lease`: lent for so long, each with a `receipt` for `acknowledge`; raises `Refused` when
-    too many are lent. Raises `NoSubscription`.
+    Without `after` and `lease` the messages are *taken*, which is at-most-once delivery: if the response is lost,
+    `OutcomeUnknown` is raised and they may be gone. Raises `NoSubscription`.
+
+    Args:
+        topic: The topic.
+        user: The user.
+        limit: The greatest number of messages. 1 is the cheapest. Deprecated: the former name `most`.
+        after: The cursor: acknowledges everything up to and including this id, and takes nothing. "0" acknowledges
+            nothing. Raises `CursorLost`, `LeasesOut`.
+        lease: Leases each message for this time; its `receipt` is for `acknowledge`. Raises `Refused` if too many
+            messages are leased.
+        wait: How long to wait for a message.
 
     >>> [message.text for message in client.fetch("news", "alice", 2, after="0")]
     ['hello', 'line 0']
     """
-    query = {"max": most if most != 1 else None, "after": after, "lease": lease, "wait": wait or None}
-    request = Request("GET", path(topic, user) + query_of(query), (("Accept", NDJSON if most != 1 else "*/*"),))
-    read = answers.one if most == 1 else answers.several
+    query = {"max": limit if limit != 1 else None, "after": after, "lease": lease, "wait": wait or None}
+    accept = NDJSON if limit != 1 else "*/*"
+    request = Request("GET", encode_path(topic, user) + encode_query(query), (("Accept", accept),))
+    parse = responses.parse_message if limit == 1 else responses.parse_messages
     repeatable = after is not None or lease is not None
-    return Call(request, lambda response: read(response, topic, user), repeatable, patience=wait)
+    return Call(request, lambda response: parse(response, topic, user), repeatable, extra_timeout_s=wait)
 
 
 def receive(
     topic: str, user: str, *, after: str | None = None, lease: float | None = None, wait: float = 0
 ) -> Call[Message | None]:
-    """The next message, or None: `fetch` of one.
+    """Fetch the next message, or None if none waits. The arguments are those of `fetch`.
 
     >>> message = client.receive("news", "alice")
     >>> message.text, message.type, message.headers
     ('hello', 'text/plain', {'meta-colour': 'red'})
     """
-    found = fetch(topic, user, 1, after=after, lease=lease, wait=wait)
-    return found.then(lambda fetched: fetched.messages[0] if fetched.messages else None)
+    call = fetch(topic, user, 1, after=after, lease=lease, wait=wait)
+    return call.then(lambda fetched: fetched.messages[0] if fetched.messages else None)
 
 
+@former_names(most="limit")
 def fetch_frames(
-    topic: str, user: str, most: int = 1000, *, after: str | None = None, wait: float = 0
+    topic: str, user: str, limit: int = 1000, *, after: str | None = None, wait: float = 0
 ) -> Call[Frames | None]:
-    """As `fetch`, the fastest way: bodies only, of messages that follow each other and have the same headers.
+    """Fetch the bodies of consecutive messages that have the same headers, which is the fastest way to fetch.
+
+    The arguments are those of `fetch`. Returns None if no message waits.
 
     >>> frames = client.fetch_frames("news", "alice", 3, after="0")
     >>> frames.bodies, frames.more
     ((b'line 0', b'line 1', b'line 2'), 997)
     """
-    query = {"max": most, "after": after, "wait": wait or None}
-    request = Request("GET", path(topic, user) + query_of(query), (("Accept", FRAMES),))
-    return Call(request, answers.frames, after is not None, patience=wait)
+    query = {"max": limit, "after": after, "wait": wait or None}
+    request = Request("GET", encode_path(topic, user) + encode_query(query), (("Accept", FRAMES),))
+    return Call(request, responses.parse_frames, after is not None, extra_timeout_s=wait)
 
 
 def advance(topic: str, user: str, after: str) -> Call[None]:
-    """Everything up to and with this id is done. Raises `CursorLost`, `LeasesOut`, `NoSubscription`."""
+    """Acknowledge everything up to and including an id. Raises `CursorLost`, `LeasesOut`, `NoSubscription`."""
     return fetch(topic, user, 1, after=after).then(lambda _: None)
 
 
 def acknowledge(message: Message) -> Call[None]:
-    """A leased message is done. Raises `LeaseLost` where somebody else has got it meanwhile.
+    """Acknowledge a leased message. Raises `LeaseLost` if it was delivered to another worker meanwhile.
 
     >>> message = client.receive("news", "alice", lease=30)
     >>> client.extend(message, 60)
     >>> client.acknowledge(message)
     """
-    return Call(Request("DELETE", _receipt(message)), answers.nothing)
+    return Call(Request("DELETE", _receipt_path(message)), responses.parse_nothing)
 
 
 def acknowledge_many(messages: Iterable[Message]) -> Call[list[Acknowledged]]:
-    """Many leased messages of one user are done, 1 to 10,000: a result for each, in order. ValueError for none."""
-    lent = list(messages)
-    if not lent:
+    """Acknowledge 1 to 10,000 leased messages of one user. Return one result per message, in order.
+
+    Raises ValueError if there are no messages or they are not all of the same topic and user.
+    """
+    leased = list(messages)
+    if not leased:
         raise ValueError("no messages to acknowledge")
-    if any((each.topic, each.user) != (lent[0].topic, lent[0].user) for each in lent):
+    topic, user = leased[0].topic, leased[0].user
+    if any((each.topic, each.user) != (topic, user) for each in leased):
         raise ValueError("messages of several users cannot be acknowledged together")
-    acks = path(lent[0].topic, lent[0].user) + "/acks"
-    body = "\n".join([each.receipt for each in lent]).encode()
-    return Call(Request("POST", acks, (("Content-Type", "text/plain"),), body), answers.acknowledged)
+    body = "\n".join([each.receipt for each in leased]).encode()
+    request = Request("POST", encode_path(topic, user) + "/acks", (("Content-Type", "text/plain"),), body)
+    return Call(request, responses.parse_acknowledged)
 
 
 def extend(message: Message, lease: float) -> Call[None]:
-    """A lease lasts so long from now. Raises `LeaseLost`."""
-    return Call(Request("PATCH", _receipt(message) + query_of({"lease": lease})), answers.nothing)
+    """Make a lease end `lease` seconds from now. Raises `LeaseLost`."""
+    return Call(Request("PATCH", _receipt_path(message) + encode_query({"lease": lease})), responses.parse_nothing)
 
 
 def give_back(message: Message, delay: float = 0) -> Call[None]:
-    """A leased message goes out again, to anybody, now or after `delay`. Raises `LeaseLost`."""
-    return Call(Request("PATCH", _receipt(message) + query_of({"lease": 0, "delay": delay or None})), answers.nothing)
+    """End a lease so that the message is redelivered, to any worker, now or after `delay`. Raises `LeaseLost`."""
+    query = encode_query({"lease": 0, "delay": delay or None})
+    return Call(Request("PATCH", _receipt_path(message) + query), responses.parse_nothing)
 
 
-def dead(topic: str, user: str, most: int = 100, *, after: str | None = None) -> Call[DeadLetters]:
-    """A page of dead letters in the order of their ids, behind `after`; takes nothing. Raises `NoSubscription`."""
-    target = path(topic, user) + "/dead" + query_of({"max": most, "after": after})
-    return Call(Request("GET", target), lambda response: answers.dead_letters(response, topic, user))
+@former_names(most="limit")
+def dead(topic: str, user: str, limit: int = 100, *, after: str | None = None) -> Call[DeadLetters]:
+    """Return a page of up to `limit` dead letters with ids after `after`, in order of id, without changing them.
+
+    Deprecated: `most` is a former name of `limit`. Raises `NoSubscription`.
+    """
+    target = _dead_path(topic, user) + encode_query({"max": limit, "after": after})
+    return Call(Request("GET", target), lambda response: responses.parse_dead_letters(response, topic, user))
 
 
 def put_back_dead(topic: str, user: str) -> Call[int]:
-    """All dead letters whose ttl is not over wait again: how many. Not repeated where the outcome is unknown."""
-    return Call(Request("POST", path(topic, user) + "/dead"), answers.count, repeatable=False)
+    """Redeliver all dead letters whose ttl has not passed. Return their number.
+
+    The call is not retried if its outcome is unknown.
+    """
+    return Call(Request("POST", _dead_path(topic, user)), responses.parse_count, repeatable=False)
 
 
 def drop_dead(topic: str, user: str) -> Call[int]:
-    """All dead letters are dropped: how many. Not repeated where the outcome is unknown."""
-    return Call(Request("DELETE", path(topic, user) + "/dead"), answers.count, repeatable=False)
+    """Delete all dead letters. Return their number. The call is not retried if its outcome is unknown."""
+    return Call(Request("DELETE", _dead_path(topic, user)), responses.parse_count, repeatable=False)
 
 
 def _publish(
     topic: str, body: bytes, query: Mapping[str, object], headers: Headers, key: str | None
 ) -> Call[Published]:
     if key:
-        headers = (*headers, header("Idempotency-Key", key))
-    request = Request("POST", path(topic) + query_of(query), headers, body)
-    return Call(request, answers.published, repeatable=bool(key), wants_key=key is None)
+        headers = (*headers, checked_header("Idempotency-Key", key))
+    request = Request("POST", encode_path(topic) + encode_query(query), headers, body)
+    return Call(request, responses.parse_published, repeatable=bool(key), wants_key=key is None)
 
 
 def _bytes(body: bytes | str) -> bytes:
     return body.encode() if isinstance(body, str) else body
 
 
-def _kept(media_type: str | None, headers: Mapping[str, str] | None) -> Headers:
-    """The headers of a message. One that the server would not keep is an error and not a loss."""
-    strange = [name for name in headers or {} if not answers.is_kept(name)]
-    if strange:
-        raise ValueError(f"{strange[0]} does not travel with a message: name it Meta-{strange[0]}, or use type=")
-    kind = (header("Content-Type", media_type),) if media_type else ()
-    return (*kind, *[header(name, value) for name, value in (headers or {}).items()])
-
-
-def _receipt(message: Message) -> str:
+def _receipt_path(message: Message) -> str:
     if not message.receipt:
         raise ValueError(f"message {message.id} was not leased")
-    return f"{path(message.topic, message.user)}/{message.receipt}"
+    return f"{encode_path(message.topic, message.user)}/{message.receipt}"
+
+
+def _dead_path(topic: str, user: str) -> str:
+    return encode_path(topic, user) + "/dead"
 
 
 def _settings(expires_after: float | None, max_deliveries: int | None) -> str:
-    return query_of({"expires_after": expires_after, "max_deliveries": max_deliveries})
+    return encode_query({"expires_after": expires_after, "max_deliveries": max_deliveries})

@@ -1,4 +1,4 @@
-"""What the operations port tells of a cluster: topics, subscriptions, brokers. Times are seconds."""
+"""Topics, subscriptions and brokers as the operations port describes them. Times are seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fanmail.message import Message
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """Ceilings of a topic. None: not set."""
+    """The limits of a topic. None: not set."""
 
     max_messages: int | None = None
     max_bytes: int | None = None
     max_age: float | None = None
     overflow: str | None = None
-    """`reject` or `drop-oldest`: what happens at a ceiling."""
+    """What happens at a limit: `reject` or `drop-oldest`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,47 +27,47 @@ class Topic:
     """A topic in a listing."""
 
     topic: str
-    """Its name."""
+    """The name."""
     broker: str
-    """Id of the broker that has it."""
+    """The id of the broker that owns the topic."""
     epoch: str
-    """Of this life; message ids begin with it."""
+    """The epoch of this life of the topic, with which message ids begin."""
     messages: int
-    """Those that somebody still has to read."""
+    """The number of messages that at least one user has not read."""
     bytes: int
-    """Of these, with their headers."""
+    """The size of these messages, including headers."""
     subscriptions: int
     oldest_age: float
-    """Of the oldest message that somebody still has to read; 0 where there is none."""
+    """The age of the oldest of these messages; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicDetails(Topic):
-    """One topic."""
+    """A topic with its settings and the users who hold its oldest message."""
 
     next_seq: int
-    """Number of the next message that is published."""
+    """The number of the next message to be published."""
     head_seq: int
-    """Number of the oldest that is held."""
+    """The number of the oldest message that is stored."""
     settings: TopicSettings
-    """What is in force."""
+    """The settings in force."""
     own_settings: TopicSettings
-    """What was set for this topic by itself."""
+    """The settings that were made for this topic."""
     oldest_held_by: tuple[str, ...]
     """Up to 10 users who have not read the oldest message."""
     oldest_held_by_more: bool
-    """There may be others."""
+    """Whether there may be more such users."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPage:
-    """A page of topics; iterate over it."""
+    """A page of topics. Iterate over it."""
 
     topics: tuple[Topic, ...]
     cursor: str | None
-    """Of the next page; None: this was the last."""
+    """The cursor of the next page, or None if this is the last one."""
     missing: tuple[str, ...] = ()
-    """Brokers that gave none, for they did not answer."""
+    """Brokers that did not answer, whose topics are missing."""
 
     def __iter__(self) -> Iterator[Topic]:
         return iter(self.topics)
@@ -75,32 +75,32 @@ class TopicPage:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """How one user of a topic stands."""
+    """The subscription of one user to a topic."""
 
     user: str
     pending: int
-    """At most so many messages wait."""
+    """The number of waiting messages, at most."""
     leased: int
-    """Messages that are leased or await redelivery."""
+    """The number of messages that are leased or await redelivery."""
     dead: int
-    """Dead letters."""
+    """The number of dead letters."""
     next_seq: int
-    """Number of the next message that it gets."""
+    """The number of the next message to deliver."""
     oldest_age: float
-    """Of the oldest message that it has not done; 0 where there is none."""
+    """The age of the oldest unacknowledged message; 0 if there is none."""
     expires_after: float
-    """0: never."""
+    """Seconds without a request after which the subscription ends; 0: never."""
     max_deliveries: int
-    """0: no limit."""
+    """The number of deliveries after which a message becomes a dead letter; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionPage:
-    """A page of subscriptions; iterate over it."""
+    """A page of subscriptions. Iterate over it."""
 
     subscriptions: tuple[Subscription, ...]
     cursor: str | None
-    """Of the next page; None: this was the last."""
+    """The cursor of the next page, or None if this is the last one."""
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(self.subscriptions)
@@ -108,32 +108,32 @@ class SubscriptionPage:
 
 @dataclass(frozen=True, slots=True)
 class Peeked(Message):
-    """A message that was looked at, and not taken."""
+    """A message that was read without changing its state."""
 
     state: str = ""
-    """`leased`, `returned` (it awaits redelivery) or `waiting`."""
+    """`leased`, `returned` (awaiting redelivery) or `waiting`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DelayedTopic:
-    """A topic for which publishes wait; nobody needs to be subscribed to it."""
+    """A topic that has delayed publishes. It need not have subscriptions."""
 
     topic: str
     broker: str
     publishes: int
     memory: int
-    """Bytes, estimated."""
+    """The estimated memory of the delayed publishes in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DelayedTopicPage:
-    """A page of them; iterate over it."""
+    """A page of topics that have delayed publishes. Iterate over it."""
 
     topics: tuple[DelayedTopic, ...]
     cursor: str | None
-    """Of the next page; None: this was the last."""
+    """The cursor of the next page, or None if this is the last one."""
     missing: tuple[str, ...] = ()
-    """Brokers that gave none, for they did not answer."""
+    """Brokers that did not answer, whose topics are missing."""
 
     def __iter__(self) -> Iterator[DelayedTopic]:
         return iter(self.topics)
@@ -141,28 +141,28 @@ class DelayedTopicPage:
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """A publish that waits for its time."""
+    """A delayed publish."""
 
     id: str
     due: datetime
     messages: int
     bytes: int
     ttl: float
-    """From its publishing on; 0: without end."""
+    """The time to live, which begins at `due`; 0: no limit."""
     type: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    """The other kept ones."""
+    """The other headers that travel with the messages."""
     first: tuple[builtins.bytes, ...] = ()
-    """Its first messages, at most 10, where it was asked for by itself."""
+    """The first messages, at most 10. Empty in a listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class DelayedPage:
-    """A page of delayed publishes; iterate over it."""
+    """A page of delayed publishes. Iterate over it."""
 
     delayed: tuple[Delayed, ...]
     cursor: str | None
-    """Of the next page; None: this was the last."""
+    """The cursor of the next page, or None if this is the last one."""
 
     def __iter__(self) -> Iterator[Delayed]:
         return iter(self.delayed)
@@ -170,19 +170,19 @@ class DelayedPage:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """One broker, as the front that was asked sees it."""
+    """A broker, as seen by the front that was asked."""
 
     id: str
     up: bool
     loading: bool
-    """It reads its store, and does not serve yet."""
+    """Whether the broker is still reading its store and serves no requests yet."""
     draining: bool
     slots: int
-    """Parts of the space of names, of 1,024, that are its own."""
+    """The number of the 1,024 hash slots that the broker owns."""
     round_trip: float | None
-    """Of the last ping."""
+    """The round-trip time of the last ping."""
     stats: Mapping[str, int] = field(default_factory=dict)
-    """Gauges and counters by name; empty where it does not answer."""
+    """Gauges and counters by name; empty if the broker does not answer."""
 
     @property
     def state(self) -> str:
@@ -192,8 +192,8 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """With what the front that was asked was started."""
+    """The configuration of the front that was asked."""
 
     version: str
     settings: Mapping[str, Any]
-    """By name; secrets are masked."""
+    """By name, with secrets masked."""

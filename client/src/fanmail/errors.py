@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions: one class for each thing that a caller may want to do about it."""
+"""The exceptions of the client: one class for each way in which a caller may want to react."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fanmail.values import Lost, Outcome
+from fanmail.http_call import NoResponse, Outcome
 
 
 class FanmailError(Exception):
-    """Something was not done, or nobody knows whether it was; the subclass tells which.
+    """A call failed, or its outcome is unknown; the subclass tells which.
 
-    `code` is the stable word of the problem document, "" where the answer had none; `status` the HTTP status, 0 where
-    there was no answer; `detail` for a person; `retry_after` in seconds, 0 where the server named none; `fields` other
-    members of the document; `request_id` what the server's log has.
+    Attributes:
+        code: The stable code of the problem document, "" if the response had none.
+        status: The HTTP status, 0 if there was no response.
+        detail: An explanation for humans.
+        retry_after: Seconds, 0 if the server named none.
+        fields: The other members of the problem document.
+        request_id: The id of the request in the server's log.
     """
 
     def __init__(
@@ -40,11 +44,11 @@ class FanmailError(Exception):
 
 
 class BadRequest(FanmailError):
-    """400, 405, 406, 422 and other 4xx: the request is wrong and will be so again."""
+    """400, 405, 406, 422 and other 4xx: the request is wrong, and a retry would fail too."""
 
 
 class TooLarge(BadRequest):
-    """413, 414, 431: the body, a name or the headers are over a ceiling."""
+    """413, 414, 431: the body, a name or the headers exceed a limit."""
 
 
 class KeyReused(BadRequest):
@@ -52,19 +56,19 @@ class KeyReused(BadRequest):
 
 
 class Denied(FanmailError):
-    """401, 403: no API key or a wrong one, or one without the right to this. Never tried again."""
+    """401, 403: the API key is missing or wrong, or lacks the right to make this call. Never retried."""
 
 
 class NotFound(FanmailError):
-    """404."""
+    """404: there is no such topic, subscription, message or broker."""
 
 
 class NoSubscription(NotFound):
-    """404 `no-subscription`: the user is not subscribed to the topic, or not any more."""
+    """404 `no-subscription`: the user is not, or no longer, subscribed to the topic."""
 
 
 class LeaseLost(FanmailError):
-    """409 `lease-lost`: the message was handed to somebody else, or the topic began a new life."""
+    """409 `lease-lost`: the message was delivered to another worker, or the topic began a new life."""
 
 
 class LeasesOut(FanmailError):
@@ -72,29 +76,29 @@ class LeasesOut(FanmailError):
 
 
 class CursorLost(FanmailError):
-    """410: the cursor is not of this life of the topic; what was published before it is gone."""
+    """410: the cursor is from an earlier life of the topic, whose messages are gone."""
 
     @property
     def oldest(self) -> str | None:
-        """Id of the next message of this user, if one waits."""
+        """The id of the next message of this user, if one waits."""
         value = self.fields.get("oldest")
         return value if isinstance(value, str) else None
 
 
 class Refused(FanmailError):
-    """429: a ceiling; nothing was stored. `retry_after` says when to try again."""
+    """429: a limit was reached and nothing was stored. `retry_after` says when to retry."""
 
 
 class Unavailable(FanmailError):
-    """503, or no server was reached: **not executed**, try again freely."""
+    """503, or no server was reached: **not executed**, always safe to retry."""
 
 
 class OutcomeUnknown(FanmailError):
-    """504, or the connection was lost behind the request: it may have been executed, or still be."""
+    """504, or the connection was lost after the request was sent: it may have been, or may yet be, executed."""
 
 
 class ServerFault(FanmailError):
-    """500, or an answer that is not of this API."""
+    """500, or a response that is not from this API."""
 
 
 _BY_CODE: dict[str, type[FanmailError]] = {
@@ -108,7 +112,7 @@ _BY_STATUS: dict[int, type[FanmailError]] = {
     401: Denied,
     403: Denied,
     404: NotFound,
-    408: Unavailable,  # the request did not arrive whole
+    408: Unavailable,  # the request did not arrive completely
     410: CursorLost,
     413: TooLarge,
     414: TooLarge,
@@ -119,16 +123,16 @@ _BY_STATUS: dict[int, type[FanmailError]] = {
     504: OutcomeUnknown,
 }
 
-_WITHOUT_WORDS = {
-    401: "the server wants an API key, or another one",
-    403: "the API key does not give the right to this",
+_DEFAULT_DETAILS = {
+    401: "the API key is missing or wrong",
+    403: "the API key lacks the right to make this call",
 }
-"""For answers without a document, as to a HEAD."""
+"""For responses without a problem document, as to a HEAD."""
 
 
 def error_of(outcome: Outcome, method: str = "GET") -> FanmailError:
-    """The exception for an answer that is no success, or for none. To a HEAD it comes without its document."""
-    if isinstance(outcome, Lost):
+    """Return the exception for an unsuccessful or missing response. A response to a HEAD has no problem document."""
+    if isinstance(outcome, NoResponse):
         return (OutcomeUnknown if outcome.sent else Unavailable)(outcome.reason)
     problem = _problem(outcome.headers.get("content-type", ""), outcome.body)
     code = str(problem.pop("code", ""))
@@ -137,20 +141,20 @@ def error_of(outcome: Outcome, method: str = "GET") -> FanmailError:
     kind = _BY_CODE.get(code) or _BY_STATUS.get(outcome.status)
     if kind is None:
         kind = BadRequest if 400 <= outcome.status < 500 else ServerFault
-    usual = _WITHOUT_WORDS.get(outcome.status, f"the server answered {outcome.status}")
-    detail = str(problem.pop("detail", "") or problem.get("title") or usual)
+    default = _DEFAULT_DETAILS.get(outcome.status, f"the server responded with {outcome.status}")
+    detail = str(problem.pop("detail", "") or problem.get("title") or default)
     return kind(
         detail,
         code,
         outcome.status,
-        seconds(outcome.headers.get("retry-after", "")),
+        parse_retry_after(outcome.headers.get("retry-after", "")),
         problem,
         outcome.headers.get("x-request-id", ""),
     )
 
 
 def _problem(media_type: str, body: bytes) -> dict[str, Any]:
-    """The members of a problem document; of anything else the text as `detail`, where it is one."""
+    """Return the members of a problem document. Plain text of any other response becomes the `detail`."""
     if media_type.partition(";")[0].strip() != "application/problem+json":
         is_text = media_type.startswith("text/plain")
         return {"detail": body.decode("utf-8", "replace").strip()[:300]} if is_text and body else {}
@@ -161,8 +165,8 @@ def _problem(media_type: str, body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def seconds(text: str) -> float:
-    """`Retry-After` in seconds; 0 for none, and for a date, which our server never sends."""
+def parse_retry_after(text: str) -> float:
+    """Return `Retry-After` in seconds: 0 for "", and for a date, which our server never sends."""
     try:
         return max(float(text), 0.0) if text else 0.0
     except ValueError:

@@ -1,4 +1,4 @@
-"""One call with its retries: which server, how long, and what is raised at the end."""
+"""One call with its retries: which server is asked, for how long, and which error is raised at the end."""
 
 from __future__ import annotations
 
@@ -7,81 +7,82 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fanmail.errors import FanmailError, NotFound, OutcomeUnknown, ServerFault, Unavailable, error_of
-from fanmail.retry import Places, Retries
-from fanmail.values import Call, Flow, Lost, Outcome, Pause, Response, Send, World
+from fanmail.flow import Environment, Flow, Pause, Send
+from fanmail.http_call import Call, NoResponse, Outcome, Response
+from fanmail.retry import BaseUrls, Retries
 
 T = TypeVar("T")
 
-LEAST_TIMEOUT = 0.05
-"""Seconds; what is left of the total time may be less."""
+MIN_TIMEOUT_S = 0.05
+"""The remaining part of the total time may be shorter than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What all calls of one client have in common."""
+    """What all calls of a client share."""
 
-    places: Places
+    base_urls: BaseUrls
     retries: Retries
-    timeout: float
-    """Seconds for one try, beside what a long poll waits."""
-    world: World
+    timeout_s: float
+    """Limit for one try, not counting the wait of a long poll."""
+    environment: Environment
 
     def call(self, call: Call[T]) -> Flow[T]:
-        """Tries until there is an answer, or an error that another try does not help, or the time is up.
+        """Try until there is a response, an error that a retry cannot cure, or no time left.
 
-        Where any try may have been executed, what is raised at the end is `OutcomeUnknown`, whatever the last one said.
+        If any try may have been executed, the error raised at the end is `OutcomeUnknown`, whatever the last try said.
         """
-        retries, world = self.retries, self.world
+        retries, environment = self.retries, self.environment
         call = self._with_key(call)
-        ends = math.inf if retries.total is None else world.clock() + retries.total
-        patience = call.patience
-        failures, unknown, fresh = 0, False, len(self.places) - 1
+        ends = math.inf if retries.total is None else environment.clock() + retries.total
+        extra_s = call.extra_timeout_s
+        failures, unknown, untried = 0, False, len(self.base_urls) - 1
         while True:
-            place, began = self.places.current, world.clock()
-            left = max(ends - began + patience, LEAST_TIMEOUT) if retries.total else math.inf
-            outcome: Outcome = yield Send(place, call.request, min(self.timeout + call.patience, left))
+            base, began = self.base_urls.current, environment.clock()
+            left = max(ends - began + extra_s, MIN_TIMEOUT_S) if retries.total else math.inf
+            outcome: Outcome = yield Send(base, call.request, min(self.timeout_s + call.extra_timeout_s, left))
             if isinstance(outcome, Response) and outcome.status < 300:
-                return _read(call, outcome)
+                return _parsed(call, outcome)
             error = error_of(outcome, call.request.method)
             if unknown and call.gone_is_done and isinstance(error, NotFound):
-                return call.read(Response(200, {}))
+                return call.parse(Response(200, {}))
             if retries.total == 0 or not retries.allows(error, call.repeatable):
-                self._leave(place, error)
+                self._switch(base, error)
                 raise error
-            waited = min(world.clock() - began, patience)  # what was waited for on purpose is not the retries' time
-            patience, ends = patience - waited, ends + waited
+            waited = min(environment.clock() - began, extra_s)  # the wait of a long poll does not use up `total`
+            extra_s, ends = extra_s - waited, ends + waited
             unknown = unknown or isinstance(error, OutcomeUnknown)
-            self._leave(place, error)
-            if isinstance(outcome, Lost) and fresh and world.clock() < ends:
-                fresh -= 1  # another server may answer at once
+            self._switch(base, error)
+            if isinstance(outcome, NoResponse) and untried and environment.clock() < ends:
+                untried -= 1  # another server may answer at once
                 continue
-            failures, fresh = failures + 1, len(self.places) - 1
-            seconds = retries.pause(failures, error.retry_after, world.chance())
-            if world.clock() + seconds >= ends:
-                raise _last(error, unknown)
-            yield Pause(seconds)
+            failures, untried = failures + 1, len(self.base_urls) - 1
+            pause_s = retries.pause(failures, error.retry_after, environment.random())
+            if environment.clock() + pause_s >= ends:
+                raise _final_error(error, unknown)
+            yield Pause(pause_s)
 
-    def _leave(self, place: str, error: FanmailError) -> None:
-        """The next try, or the next call, is for another server, where it is this one that failed."""
+    def _switch(self, base: str, error: FanmailError) -> None:
+        """Use another server for the next try or call if it was this server that failed."""
         if isinstance(error, Unavailable | OutcomeUnknown):
-            self.places.leave(place)
+            self.base_urls.switch_from(base)
 
     def _with_key(self, call: Call[T]) -> Call[T]:
         if not call.wants_key:
             return call
-        headers = (*call.request.headers, ("Idempotency-Key", self.world.new_key()))
+        headers = (*call.request.headers, ("Idempotency-Key", self.environment.new_key()))
         return replace(call, request=replace(call.request, headers=headers), repeatable=True, wants_key=False)
 
 
-def _read(call: Call[T], response: Response) -> T:
+def _parsed(call: Call[T], response: Response) -> T:
     try:
-        return call.read(response)
+        return call.parse(response)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise ServerFault(f"the answer is none of Fanmail's: {error!r}", status=response.status) from error
+        raise ServerFault(f"the response is not from Fanmail: {error!r}", status=response.status) from error
 
 
-def _last(error: FanmailError, unknown: bool) -> FanmailError:
+def _final_error(error: FanmailError, unknown: bool) -> FanmailError:
     if not unknown or isinstance(error, OutcomeUnknown):
         return error
-    detail = f"an earlier try may have been executed; the last one: {error}"
+    detail = f"an earlier try may have been executed; the last try failed with: {error}"
     return OutcomeUnknown(detail, error.code, error.status, error.retry_after, error.fields, error.request_id)

@@ -1,4 +1,4 @@
-"""Messages and the other things that answers speak of."""
+"""Messages, and the other results of calls to the public port."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 
 class MessageId(NamedTuple):
-    """A `Msg-Id` taken apart: ids of one epoch count 1, 2, 3, ... without gaps."""
+    """A `Msg-Id` in its parts. Ids of one epoch count 1, 2, 3, ... without gaps."""
 
     epoch: str
     seq: int
 
     @classmethod
     def parse(cls, text: str) -> MessageId:
-        """Raises ValueError for what is no message id.
+        """Return a message id in its parts. Raises ValueError if `text` is not a message id.
 
         >>> MessageId.parse("4f1c-17")
         MessageId(epoch='4f1c', seq=17)
         """
         epoch, _, seq = text.rpartition("-")
         if not epoch or not seq.isascii() or not seq.isdigit():
-            raise ValueError(f"{text!r} is no message id")
+            raise ValueError(f"{text!r} is not a message id")
         return cls(epoch, int(seq))
 
     def __str__(self) -> str:
@@ -33,50 +33,50 @@ class MessageId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was handed out."""
+    """A message as it was delivered."""
 
     id: str
     body: bytes
     type: str = "application/octet-stream"
-    """Its Content-Type."""
+    """The Content-Type."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Other headers that travelled with it, by lower-case names: `meta-*`, `ce-*`, `traceparent`, ... A value that was
-    published as something else than UTF-8 is read as latin-1, so that no byte of it is lost."""
+    """The other headers that travelled with the message, by lower-case name: `meta-*`, `ce-*`, `traceparent`, ... A
+    value that was not published as UTF-8 is decoded as latin-1, which preserves every byte."""
     time: datetime | None = None
-    """When it was published, UTC."""
+    """When the message was published, UTC."""
     attempt: int = 1
-    """With leases: how often it has been handed out, this time included."""
+    """With leases: the number of deliveries, including this one."""
     pending: int = 0
-    """At most so many wait for the user behind this one."""
+    """The number of messages that wait after this one, at most."""
     receipt: str = ""
-    """With leases: what acknowledges it."""
+    """With leases: the receipt that acknowledges the message."""
     topic: str = ""
     user: str = ""
 
     @property
     def seq(self) -> int:
-        """Its number in the topic."""
+        """The message's number within its topic."""
         return MessageId.parse(self.id).seq
 
     @property
     def text(self) -> str:
-        """The body as UTF-8. Raises UnicodeDecodeError."""
+        """The body decoded as UTF-8. Raises UnicodeDecodeError."""
         return self.body.decode()
 
     def json(self) -> Any:
-        """The body as JSON. Raises ValueError."""
+        """Return the body decoded as JSON. Raises ValueError."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Messages that were handed out together, in order; iterate over it."""
+    """Messages that were delivered together, in order. Iterate over it."""
 
     messages: tuple[Message, ...] = ()
     retry_after: float = 0.0
-    """Seconds, where the server could not wait and asks not to be polled at once."""
+    """Seconds to wait before the next poll if the server could not wait, else 0."""
     more: int = 0
-    """At most so many wait behind them."""
+    """The number of messages that wait after these, at most."""
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
@@ -87,71 +87,75 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """A run of messages without gaps that have all the same headers: the fast way to fetch."""
+    """Consecutive messages that all have the same headers, from the fastest way to fetch."""
 
     first: MessageId
     bodies: tuple[bytes, ...]
     type: str
     headers: Mapping[str, str]
     more: int
-    """At most so many wait behind them."""
+    """The number of messages that wait after these, at most."""
 
     def __len__(self) -> int:
         return len(self.bodies)
 
     @property
     def last(self) -> str:
-        """Id of the last one, for the next `after`."""
+        """The id of the last message, which is the next `after`."""
         return str(MessageId(self.first.epoch, self.first.seq + len(self.bodies) - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of a publish."""
+    """The result of a publish."""
 
     subscribers: int
-    """How many users get it; 0: it was dropped, or it is delayed."""
+    """The number of users who get the message. 0: it was dropped, or it is delayed."""
     id: str | None
-    """Of the message, of a batch its first; None where nothing was stored, or not yet."""
+    """The id of the message, or of the first one of a batch. None if nothing was stored, or not yet."""
     count: int = 1
-    """Messages of the batch."""
+    """The number of messages in the batch."""
     due: datetime | None = None
-    """When a delayed one is published."""
+    """When a delayed message is published."""
     replayed: bool = False
-    """The idempotency key was known: this is the answer of the first time, nothing was stored again."""
+    """Whether the idempotency key was known. If so, this is the result of the first publish, and nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a subscription stands."""
+class SubscriptionStatus:
+    """The status of a subscription."""
 
     pending: int
-    """At most so many messages wait."""
+    """The number of waiting messages, at most."""
     leased: int
-    """Messages that are leased or await redelivery."""
+    """The number of messages that are leased or await redelivery."""
     dead: int
-    """Dead letters."""
+    """The number of dead letters."""
     next_id: str | None
-    """Id of the next message, if one waits."""
+    """The id of the next message, if one waits."""
+
+
+Standing = SubscriptionStatus
+"""Deprecated: the former name of `SubscriptionStatus`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What became of one receipt among many."""
+    """The result for one of several acknowledged receipts."""
 
     receipt: str
     done: bool
     code: str = ""
-    """Why it is not done."""
+    """Why the acknowledgement failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """One page of dead letters, oldest first; iterate over it."""
+    """One page of dead letters, oldest first. Iterate over it."""
 
     messages: tuple[Message, ...]
     left: int
-    """So many are behind this page."""
+    """The number of dead letters after this page."""
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
@@ -161,16 +165,17 @@ class DeadLetters:
 
     @property
     def next_after(self) -> str | None:
-        """The `after` of the next page, if there is one."""
+        """The `after` of the next page, or None if this is the last one."""
         return self.messages[-1].id if self.left and self.messages else None
 
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What a worker did."""
+    """The numbers of messages that a worker handled."""
 
     done: int = 0
+    """Acknowledged."""
     failed: int = 0
     """Given back."""
     lost: int = 0
-    """Handled, but the lease had gone to somebody else: they were or will be handled again."""
+    """Handled after the lease had passed to another worker, which handles the message too."""

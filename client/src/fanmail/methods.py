@@ -1,4 +1,4 @@
-"""What the sync and asyncio clients have in common: a method for every function of `calls` and of `admin_calls`."""
+"""The methods that the sync and asyncio clients share: one for every function of `calls` and of `admin_calls`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from fanmail import admin_calls, calls
-from fanmail.driving import AsyncDriver, Driver, SyncDriver
+from fanmail.base_client import AsyncBaseClient, BaseClient, SyncBaseClient
+from fanmail.http_call import Call
 from fanmail.retry import Retries
 from fanmail.transport import DEFAULT_OPS_URL, OPS_URL, Urls, base_urls
-from fanmail.values import Call
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +18,7 @@ _DEFAULT = Retries()
 
 
 class Method(Generic[P, T]):
-    """A function that makes a `Call`, as a method that makes the call: awaited where the client is for asyncio."""
+    """A method that executes the `Call` that a function returns. It is a coroutine function in a client for asyncio."""
 
     def __init__(self, make: Callable[P, Call[T]]) -> None:
         self._make = make
@@ -27,15 +27,15 @@ class Method(Generic[P, T]):
     @overload
     def __get__(self, client: None, owner: type) -> Callable[P, Call[T]]: ...
     @overload
-    def __get__(self, client: SyncDriver, owner: type) -> Callable[P, T]: ...
+    def __get__(self, client: SyncBaseClient, owner: type) -> Callable[P, T]: ...
     @overload
-    def __get__(self, client: AsyncDriver, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    def __get__(self, client: SyncDriver | AsyncDriver | None, owner: type) -> Callable[P, Any]:
-        return self._make if client is None else client.caller(self._make)
+    def __get__(self, client: AsyncBaseClient, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: SyncBaseClient | AsyncBaseClient | None, owner: type) -> Callable[P, Any]:
+        return self._make if client is None else client.bind(self._make)
 
 
-class Methods(Driver):
-    """A client of one cluster: see `Client`."""
+class Methods(BaseClient):
+    """The constructor and the calls of `Client` and `AsyncClient`."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Methods(Driver):
     subscribe = Method(calls.subscribe)
     configure = Method(calls.configure)
     unsubscribe = Method(calls.unsubscribe)
+    status = Method(calls.status)
     stand = Method(calls.stand)
     head = Method(calls.head)
     receive = Method(calls.receive)
@@ -68,8 +69,8 @@ class Methods(Driver):
     drop_dead = Method(calls.drop_dead)
 
 
-class AdminMethods(Driver):
-    """A client of a cluster's operations ports: see `Admin`."""
+class AdminMethods(BaseClient):
+    """The constructor and the calls of `Admin` and `AsyncAdmin`."""
 
     def __init__(
         self,

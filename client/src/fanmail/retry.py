@@ -1,39 +1,46 @@
-"""When a call is tried again: 503 freely, 504 only where that is safe; how long to wait; and with which server."""
+"""The rules of retries: which errors are retried, how long to wait, and which server comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fanmail.deprecation import former_fields
+from fanmail.encoding import redacted
 from fanmail.errors import FanmailError, OutcomeUnknown, Refused, Unavailable
-from fanmail.targets import shown
 
 
+@former_fields(most="max_pause")
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How long to go on trying.
+    """How long to retry.
 
-    Between two tries there is a pause of `Retry-After` and a random part of `base`, 2 x `base`, 4 x `base`, ... up to
-    `most` ("full jitter", so that clients do not come back together).
+    Before each retry there is a pause: `Retry-After`, plus a random part of `base`, 2 x `base`, 4 x `base`, ... up to
+    `max_pause` (full jitter, so that clients do not return all together). All times are seconds.
     """
 
     total: float | None = 30.0
-    """Seconds from the first try on in which another may begin; a long poll's own wait comes on top. 0: one try; None:
-    for ever."""
+    """How long after the first try another one may begin, not counting the waits of long polls. 0: one try only;
+    None: no limit."""
     base: float = 0.1
-    """Seconds."""
-    most: float = 5.0
-    """Seconds."""
+    """Upper limit of the random part of the first pause."""
+    max_pause: float = 5.0
+    """Upper limit of the random part of every pause."""
     refused: bool = False
-    """Also wait for room after 429, which is raised at once otherwise."""
+    """Whether to wait for room after 429, too. By default 429 is raised at once."""
 
-    def pause(self, failures: int, retry_after: float, chance: float) -> float:
-        """Seconds before the next try, after so many `failures`; `chance` is from 0 to 1."""
-        ceiling = min(self.most, self.base * 2.0 ** min(failures - 1, 60))
-        return retry_after + ceiling * chance
+    @property
+    def most(self) -> float:
+        """Deprecated: the former name of `max_pause`."""
+        return self.max_pause
+
+    def pause(self, failures: int, retry_after: float, random: float) -> float:
+        """Return the seconds to wait after this many consecutive failures; `random` is from 0 to 1."""
+        ceiling = min(self.max_pause, self.base * 2.0 ** min(failures - 1, 60))
+        return retry_after + ceiling * random
 
     def allows(self, error: FanmailError, repeatable: bool) -> bool:
-        """Whether a call that failed like this may be tried again."""
+        """Return whether a call that failed with `error` may be retried."""
         if isinstance(error, Unavailable):
             return True
         if isinstance(error, OutcomeUnknown):
@@ -45,28 +52,33 @@ ONCE = Retries(total=0.0)
 """No retries."""
 
 
-class Places:
-    """The base URLs, and which of them answers. Threads may share it: the worst that a race does is another turn."""
+class BaseUrls:
+    """The base URLs, one of which is in use.
+
+    Threads may share it: the worst outcome of a race is one more switch.
+    """
 
     def __init__(self, urls: Sequence[str]) -> None:
+        """Raise ValueError if there are no URLs or one of them is not a base URL."""
         if not urls:
             raise ValueError("no base URL")
         for url in urls:
             if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{shown(url)!r} is no base URL: it begins with neither http:// nor https://")
+                raise ValueError(f"{redacted(url)!r} is not a base URL: it must begin with http:// or https://")
             if "?" in url or "#" in url:
-                raise ValueError(f"{shown(url)!r} is no base URL: it has a query or a fragment")
+                raise ValueError(f"{redacted(url)!r} is not a base URL: it has a query or a fragment")
         self._urls = [url.rstrip("/") for url in urls]
-        self._at = 0
+        self._index = 0
 
     def __len__(self) -> int:
         return len(self._urls)
 
     @property
     def current(self) -> str:
-        return self._urls[self._at]
+        """The base URL in use, without a trailing slash."""
+        return self._urls[self._index]
 
-    def leave(self, url: str) -> None:
-        """It does not work: the next one's turn, unless somebody else has moved on already."""
+    def switch_from(self, url: str) -> None:
+        """Switch to the next base URL because `url` does not work, unless another thread has switched already."""
         if self.current == url:
-            self._at = (self._at + 1) % len(self._urls)
+            self._index = (self._index + 1) % len(self._urls)

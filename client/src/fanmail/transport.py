@@ -1,4 +1,4 @@
-"""What both clients have in common with httpx: how it is set up, and what its requests, answers and errors mean."""
+"""The use of httpx that the sync and the asyncio client share: settings, requests, responses and errors."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from fanmail.answers import lowered
 from fanmail.api_key import find_api_key
+from fanmail.encoding import checked_header, encode_header, redacted
 from fanmail.exchange import Exchange
-from fanmail.retry import Places, Retries
-from fanmail.targets import encoded, header, shown
-from fanmail.values import Lost, Response, Send, World
+from fanmail.flow import Environment, Send
+from fanmail.http_call import NoResponse, Response
+from fanmail.responses import decode_headers
+from fanmail.retry import BaseUrls, Retries
 
 URL, OPS_URL = "FANMAIL_URL", "FANMAIL_OPS_URL"
 DEFAULT_URL = "http://127.0.0.1:8100"
 """The first front of `bin/quickstart`."""
 DEFAULT_OPS_URL = "http://127.0.0.1:9100"
 """The operations port of that front."""
-CONNECT_TIMEOUT = 5.0
-KEEP_ALIVE = 30.0
-"""Seconds; well below the server's idle timeout, so that a connection is not closed just when it is used."""
+CONNECT_TIMEOUT_S = 5.0
+KEEP_ALIVE_S = 30.0
+"""Well below the server's idle timeout, so that the server does not close a connection just when it is used."""
 REQUEST_ID = "X-Request-Id"
-OWN_ID = b"fanmail-py-"
-"""Ids of requests of this package begin with it."""
+OWN_ID_PREFIX = b"fanmail-py-"
+"""The beginning of request ids that this package makes."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _HEADERS = {"User-Agent": "fanmail-python", "Accept-Encoding": "identity"}
 
-REAL = World(time.monotonic, random.random, lambda: uuid.uuid4().hex)
+REAL_ENVIRONMENT = Environment(time.monotonic, random.random, lambda: uuid.uuid4().hex)
 
 Urls = str | Iterable[str] | None
 
 
 def base_urls(urls: Urls, variable: str = URL, default: str = DEFAULT_URL) -> list[str]:
-    """Base URLs from one text with commas or blanks between, from several, or from an environment variable.
+    """Return base URLs from a text (separated by commas or blanks), from several, or from an environment variable.
 
     >>> base_urls("http://127.0.0.1:8100, http://127.0.0.1:8101")
     ['http://127.0.0.1:8100', 'http://127.0.0.1:8101']
@@ -50,85 +51,89 @@ def base_urls(urls: Urls, variable: str = URL, default: str = DEFAULT_URL) -> li
     return urls.replace(",", " ").split() if isinstance(urls, str) else list(urls)
 
 
-def new_exchange(urls: list[str], retries: Retries, timeout: float) -> Exchange:
-    """The state of a client, beside its connections. Raises ValueError for what is no base URL."""
-    places = Places(urls)
+def new_exchange(urls: list[str], retries: Retries, timeout_s: float) -> Exchange:
+    """Return the state of a client without its connections. Raises ValueError for a malformed base URL."""
+    base_urls = BaseUrls(urls)
     for url in urls:
         try:
-            sound = bool(httpx.URL(url).host)
+            is_valid = bool(httpx.URL(url).host)
         except httpx.InvalidURL:
-            sound = False
-        if not sound:
-            raise ValueError(f"{shown(url)!r} is no base URL")
-    return Exchange(places, retries, timeout, REAL)
+            is_valid = False
+        if not is_valid:
+            raise ValueError(f"{redacted(url)!r} is not a base URL")
+    return Exchange(base_urls, retries, timeout_s, REAL_ENVIRONMENT)
 
 
-def settings(headers: Mapping[str, str] | None, api_key: str | None, urls: list[str]) -> dict[str, Any]:
-    """Arguments of `httpx.Client` and `httpx.AsyncClient`. Raises ValueError for a key that is none, or not the only
-    thing that says who is there.
+def httpx_settings(headers: Mapping[str, str] | None, api_key: str | None, urls: list[str]) -> dict[str, Any]:
+    """Return the arguments of `httpx.Client` and `httpx.AsyncClient`.
+
+    Raises ValueError for a malformed API key and for a key beside other credentials.
     """
-    sent = _HEADERS | dict(header(name, value) for name, value in (headers or {}).items())
-    has_other = any(name.lower() == "authorization" for name in sent) or any(
+    sent = _HEADERS | dict(checked_header(name, value) for name, value in (headers or {}).items())
+    has_credentials = any(name.lower() == "authorization" for name in sent) or any(
         "@" in urlsplit(each).netloc for each in urls
     )
-    if has_other and api_key:
-        raise ValueError("an API key goes with neither an Authorization header nor a name or password in a base URL")
-    key = "" if has_other else find_api_key(api_key)
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEP_ALIVE)
+    if has_credentials and api_key:
+        raise ValueError(
+            "an API key cannot be combined with an Authorization header or with a user name or password in a base URL"
+        )
+    key = "" if has_credentials else find_api_key(api_key)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEP_ALIVE_S)
     sent |= {"Authorization": f"Bearer {key}"} if key else {}
-    # A redirect could lead to another host, and would take the key there.
-    fields = [(name.encode("ascii"), encoded(value)) for name, value in sent.items()]
+    fields = [(name.encode("ascii"), encode_header(value)) for name, value in sent.items()]
+    # A redirect is not followed: it could send the API key to another host.
     return {"headers": fields, "limits": limits, "follow_redirects": False}
 
 
-def new_request(
+def build_request(
     http: httpx.Client | httpx.AsyncClient, send: Send, note_opened: Callable[[str, Mapping[str, Any]], object]
 ) -> httpx.Request:
-    """What httpx is to send; `note_opened` is told of connections.
+    """Return a request for httpx, which calls `note_opened` with the events of its connections.
 
-    The target goes out as it is: httpx would take dots out of it. Every try has an id of its own: see `is_of_another`.
+    The target is passed as an extension, as httpx would resolve the dots in it. Every try gets an id of its own; see
+    `belongs_to_another`.
     """
     request = send.request
     base = httpx.URL(send.base)
-    headers = [(name.encode("ascii"), encoded(value)) for name, value in request.headers]
+    headers = [(name.encode("ascii"), encode_header(value)) for name, value in request.headers]
     if REQUEST_ID not in http.headers:
-        headers.append((REQUEST_ID.encode(), OWN_ID + secrets.token_hex(8).encode()))
+        headers.append((REQUEST_ID.encode(), OWN_ID_PREFIX + secrets.token_hex(8).encode()))
     return http.build_request(
         request.method,
         base,
         headers=headers,
         content=request.body or None,
-        timeout=httpx.Timeout(send.timeout, connect=min(send.timeout, CONNECT_TIMEOUT)),
+        timeout=httpx.Timeout(send.timeout_s, connect=min(send.timeout_s, CONNECT_TIMEOUT_S)),
         extensions={"target": base.raw_path.rstrip(b"/") + request.target.encode("ascii"), "trace": note_opened},
     )
 
 
-def is_of_another(request: httpx.Request, response: httpx.Response) -> bool:
-    """Whether an answer has the id that a client gave to another request.
+def belongs_to_another(request: httpx.Request, response: httpx.Response) -> bool:
+    """Return whether a response has the id that a client gave to another request.
 
-    httpcore keeps what comes behind an answer and takes it for the answer to the next request on the connection: one
-    that is doubled on the way would shift all that follow. Ids of proxies and of other programs say nothing.
+    httpcore keeps what follows a response and uses it as the response to the next request on the connection: one that
+    is duplicated on the way would shift all later ones. Ids that proxies and other programs made are ignored.
     """
     given = _request_id(response.headers)
-    return given.startswith(OWN_ID) and given != _request_id(request.headers)
+    return given.startswith(OWN_ID_PREFIX) and given != _request_id(request.headers)
 
 
 def _request_id(headers: httpx.Headers) -> bytes:
-    """As it stands there: httpx looks for the encoding of all headers before it gives one."""
+    """Return the undecoded id, as httpx would determine the encoding of all headers before it returns one."""
     return next((value for name, value in headers.raw if name.lower() == b"x-request-id"), b"")
 
 
-def mixed_up(send: Send) -> Lost:
-    """In the place of such an answer, whose connection goes: this request may have been executed."""
-    return Lost(True, f"{shown(send.base)}: the answer of another request came")
+def mismatched(send: Send) -> NoResponse:
+    """Return the outcome for a response to another request: this request may have been executed."""
+    return NoResponse(True, f"{redacted(send.base)}: received the response to another request")
 
 
-def answered(response: httpx.Response, body: bytes) -> Response:
-    """An answer whose body was read as it came: its Content-Encoding is the message's own."""
-    return Response(response.status_code, lowered(response.headers.raw), body)
+def to_response(response: httpx.Response, body: bytes) -> Response:
+    """Return a response with its undecoded body, as the Content-Encoding is that of the message."""
+    return Response(response.status_code, decode_headers(response.headers.raw), body)
 
 
-def lost(send: Send, error: httpx.TransportError) -> Lost:
-    """No answer."""
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Lost(not isinstance(error, _NOT_SENT), f"{shown(send.base)}: {what}")
+def to_no_response(send: Send, error: httpx.TransportError) -> NoResponse:
+    """Return the outcome for an error of the connection."""
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return NoResponse(not isinstance(error, _NOT_SENT), f"{redacted(send.base)}: {reason}")

@@ -1,1 +1,1 @@
-"""The `fanmail` command: a file for each group of its subcommands, `main` with all of them."""
+"""The `fanmail` command: one module per group of subcommands, all of which `main` combines."""

@@ -1,4 +1,4 @@
-"""The command and its subcommands; errors become one line on standard error and an exit code."""
+"""The `fanmail` command and its subcommands. Errors become one line on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from fanmail.cli.benching import bench
-from fanmail.cli.common import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
-from fanmail.cli.delaying import cancel, delayed
-from fanmail.cli.operating import brokers, drain, end, peek, purge, topics, undrain
-from fanmail.cli.publishing import publish
-from fanmail.cli.reading import read, tail, verify
+from fanmail.cli.admin import brokers, drain, end, peek, purge, topics, undrain
+from fanmail.cli.bench import bench
+from fanmail.cli.delayed import cancel, delayed
+from fanmail.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
+from fanmail.cli.formatting import printable
+from fanmail.cli.options import current_name
+from fanmail.cli.publish import publish
+from fanmail.cli.read import read, tail, verify
 from fanmail.cli.signals import listen
-from fanmail.cli.subscribing import dead, show_standing, stats, subscribe, unsubscribe
+from fanmail.cli.subscriptions import dead, show_status, stats, subscribe, unsubscribe
 from fanmail.cli.top import top
-from fanmail.cli.words import printable
-from fanmail.cli.working import work
+from fanmail.cli.work import work
 from fanmail.errors import FanmailError
 from fanmail.version import VERSION
 
@@ -29,7 +30,7 @@ _COMPLETE = "_FANMAIL_COMPLETE"
 
 
 class Commands(click.Group):
-    """Turns what the client raises into exit codes."""
+    """A group of subcommands that turns the errors of the client into exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,12 +43,16 @@ class Commands(click.Group):
             raise SystemExit(USAGE) from None
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
-        except BrokenPipeError:  # whoever read this has gone, as `head` does
+        except BrokenPipeError:  # the reader of the output has ended, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(FAILED) from None
 
 
-@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": current_name},
+)
 @click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")
 def command() -> None:
     """Publish to and read from Fanmail, an HTTP publish/subscribe server."""
@@ -57,19 +62,19 @@ def command() -> None:
 @command.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete this command: eval "$(fanmail completion bash)"."""
+    """Print a script that makes SHELL complete this command. Usage: eval "$(fanmail completion bash)"."""
     shell_complete(command, {}, NAME, _COMPLETE, f"{shell}_source")
 
 
 for each in (
-    *(subscribe, unsubscribe, publish, read, tail, work, dead, show_standing, stats, verify, bench),
+    *(subscribe, unsubscribe, publish, read, tail, work, dead, show_status, stats, verify, bench),
     *(topics, peek, purge, delayed, cancel, end, top, brokers, drain, undrain),
 ):
     command.add_command(each)
 
 
 def main() -> None:
-    """The entry point of the `fanmail` script."""
+    """Run the command. This is the entry point of the `fanmail` script."""
     listen()
     command(prog_name=NAME, complete_var=_COMPLETE)
 

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: they end the command where that leaves nothing locked.
+"""SIGINT and SIGTERM, which end the command at a point where no lock is taken.
 
 A handler that raises does so between any two steps of the program. httpx's connection pool (httpcore 1.0) has a lock
-that is taken and given back by Python code, so an exception between "taken" and "remembered" leaves it taken, and
-whoever wants it next, such as the pool's own tidying up, waits for ever.
+that Python code takes and releases, so an exception between "taken" and "remembered" leaves it taken. Code that needs
+it next, such as the pool's own clean-up, would wait endlessly.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-LOCKS = "httpcore._synchronization"
+LOCK_MODULE = "httpcore._synchronization"
 """The module of those locks."""
-LATER = 0.002
-"""Seconds."""
+RETRY_S = 0.002
 
 Act = Callable[[int], object]
 Handler = Callable[[int, FrameType | None], None]
 
 
 def careful(act: Act) -> Handler:
-    """A signal handler that calls `act` with the signal: at once, or a moment later where a lock is being taken.
+    """Return a signal handler that calls `act` with the signal: at once, or slightly later while a lock is being taken.
 
-    It takes SIGALRM for that.
+    The handler uses SIGALRM for that.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_globals.get("__name__") == LOCKS:
+        if frame is not None and frame.f_globals.get("__name__") == LOCK_MODULE:
             signal.signal(signal.SIGALRM, lambda _, later: handle(number, later))
-            signal.setitimer(signal.ITIMER_REAL, LATER)
+            signal.setitimer(signal.ITIMER_REAL, RETRY_S)
         else:
             act(number)
 
@@ -38,14 +37,14 @@ def careful(act: Act) -> Handler:
 
 
 def interrupt(number: int) -> None:
-    """Ends what is running, so that everybody on the way tidies up; the exit codes are those of shells."""
+    """Raise KeyboardInterrupt or SystemExit, so that all callers clean up. The exit codes are those of shells."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
 
 
 def listen(act: Act = interrupt) -> None:
-    """Handles SIGINT and SIGTERM, where they were not ignored, as in the background of a script."""
+    """Handle SIGINT and SIGTERM, unless they are ignored, as in the background of a script."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, careful(act))

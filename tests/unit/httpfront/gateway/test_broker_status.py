@@ -128,7 +128,7 @@ def test_a_draining_broker_that_was_never_up_is_told_goodbye_too() -> None:
     hear_pong(status, 100.1, state=DRAINING)
     assert status.owes_goodbye
     silent = up(100.0)
-    silent.look(200.0)
+    silent.check_silence(200.0)
     hear_pong(silent, 200.1, state=DRAINING)
     assert silent.owes_goodbye
 

@@ -1,4 +1,4 @@
-"""What operators ask: `fanmail topics`, `peek`, `purge`, `end`, `brokers`, `drain`, `undrain`; a topic for `show`."""
+"""`fanmail topics`, `peek`, `purge`, `end`, `brokers`, `drain` and `undrain`; the part of `show` that shows a topic."""
 
 from __future__ import annotations
 
@@ -10,79 +10,75 @@ from dataclasses import asdict
 import click
 
 from fanmail.admin import Admin
-from fanmail.admin_calls import MOST_PAGE
-from fanmail.cli.common import (
-    NOTHING,
-    UNAVAILABLE,
+from fanmail.admin_calls import MAX_PAGE
+from fanmail.cli.exit_codes import NOTHING, UNAVAILABLE
+from fanmail.cli.formatting import format_duration, format_number
+from fanmail.cli.options import (
     Server,
     json_option,
+    limit_option,
     ops_options,
-    progress,
-    say_json,
-    say_messages,
-    show,
     topic_argument,
     user_argument,
+    yes_option,
 )
-from fanmail.cli.words import age, short
+from fanmail.cli.output import print_json, print_messages, print_result, print_rows, progress
 from fanmail.cluster import Broker, Topic
 
-TOPIC = ("topic", "messages", "bytes", "subscriptions", "oldest_age")
-ONE_TOPIC = (*TOPIC, "broker", "settings", "oldest_held_by")
-BROKER = (
+TOPIC_COLUMNS = ("topic", "messages", "bytes", "subscriptions", "oldest_age")
+TOPIC_DETAILS = (*TOPIC_COLUMNS, "broker", "settings", "oldest_held_by")
+BROKER_COLUMNS = (
     *("id", "state", "messages", "bytes", "oldest_age", "dead", "topics", "subscriptions", "leases", "waiting"),
     *("memory", "slots", "round_trip_ms"),
 )
-FORMATS = {"oldest_age": age, "bytes": short}
-_SORTED_BY = {
+FORMATS = {"oldest_age": format_duration, "bytes": format_number}
+_SORT_KEYS = {
     "messages": lambda topic: topic.messages,
     "bytes": lambda topic: topic.bytes,
     "subscriptions": lambda topic: topic.subscriptions,
     "oldest": lambda topic: topic.oldest_age,
 }
 
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-
 
 @click.command()
 @click.argument("prefix", default="")
 @click.option(
     "--sort",
-    type=click.Choice(["name", *_SORTED_BY]),
+    type=click.Choice(["name", *_SORT_KEYS]),
     default="name",
     show_default=True,
-    help="Largest first, but names.",
+    help="Order; descending except by name.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@limit_option("Number of topics, at most.")
 @json_option
 @ops_options
 def topics(prefix: str, sort: str, limit: int | None, as_json: bool, server: Server) -> None:
-    """List topics, or those whose names begin with PREFIX. Exit code 3 where there are none.
+    """List topics, or those whose names begin with PREFIX. Exit code 3 if there are none.
 
-    By name they come page by page; any other order looks at all of them first. Where brokers do not answer it lists
-    those of the others, names the brokers, and the exit code is 6.
+    Ordered by name they are printed page by page; any other order reads all of them first. If brokers do not answer,
+    the topics of the others are listed, these brokers are named, and the exit code is 6.
     """
     missing: set[str] = set()
-    shown = 0
+    printed = 0
     with server.admin() as admin:
         pages = _pages(admin, prefix, limit if sort == "name" else None, missing)
         for page in pages if sort == "name" else [_largest(pages, sort, limit)]:
             if page:
-                show([asdict(each) for each in page], as_json, TOPIC, FORMATS, header=not shown)
-            shown += len(page)
+                print_rows([asdict(each) for each in page], as_json, TOPIC_COLUMNS, FORMATS, header=not printed)
+            printed += len(page)
     if missing:
         click.echo(f"fanmail: topics are missing: {', '.join(sorted(missing))} did not answer", err=True)
         raise SystemExit(UNAVAILABLE)
-    if not shown:
+    if not printed:
         raise SystemExit(NOTHING)
 
 
 def _pages(admin: Admin, prefix: str, limit: int | None, missing: set[str]) -> Iterator[tuple[Topic, ...]]:
-    """Up to `limit` topics by name; `missing` gets the brokers that did not answer."""
+    """Yield up to `limit` topics by name, and add the brokers that did not answer to `missing`."""
     cursor: str | None = None
     left = limit
     while True:
-        page = admin.topic_page(prefix, limit=min(left or MOST_PAGE, MOST_PAGE), cursor=cursor)
+        page = admin.topic_page(prefix, limit=min(left or MAX_PAGE, MAX_PAGE), cursor=cursor)
         missing.update(page.missing)
         yield page.topics
         cursor = page.cursor
@@ -94,42 +90,42 @@ def _pages(admin: Admin, prefix: str, limit: int | None, missing: set[str]) -> I
 def _largest(pages: Iterator[tuple[Topic, ...]], sort: str, limit: int | None) -> tuple[Topic, ...]:
     found: list[Topic] = []
     with progress("{task.fields[seen]:,} topics") as bar:
-        task = bar.add_task("looking at all of them", total=None, seen=0)
+        task = bar.add_task("reading all topics", total=None, seen=0)
         seen = 0
         for page in pages:
             seen += len(page)
             found.extend(page)
-            if limit is not None:  # no more than that is kept
-                found = heapq.nlargest(limit, found, _SORTED_BY[sort])
+            if limit is not None:  # bounds the memory
+                found = heapq.nlargest(limit, found, _SORT_KEYS[sort])
             bar.update(task, seen=seen)
-    return tuple(sorted(found, key=_SORTED_BY[sort], reverse=True))
+    return tuple(sorted(found, key=_SORT_KEYS[sort], reverse=True))
 
 
 def show_topic(admin: Admin, topic: str, as_json: bool) -> None:
-    """How a topic stands, its settings, and who holds the oldest message."""
+    """Print the state and settings of a topic, and who has not read its oldest message."""
     found = asdict(admin.topic(topic))
     if as_json:
-        say_json(found)
+        print_json(found)
         return
     own = found["own_settings"]
     settings = [f"{name}={value}{'' if own[name] is None else ' (own)'}" for name, value in found["settings"].items()]
-    held = ", ".join(found["oldest_held_by"]) + (", ..." if found["oldest_held_by_more"] else "")
-    lines = found | {"settings": ", ".join(settings), "oldest_held_by": held if found["messages"] else ""}
-    shown = [{"what": name, "": FORMATS.get(name, str)(lines[name])} for name in ONE_TOPIC]
-    show(shown, False, ("what", ""), header=False)
+    holders = ", ".join(found["oldest_held_by"]) + (", ..." if found["oldest_held_by_more"] else "")
+    values = found | {"settings": ", ".join(settings), "oldest_held_by": holders if found["messages"] else ""}
+    rows = [{"name": name, "value": FORMATS.get(name, str)(values[name])} for name in TOPIC_DETAILS]
+    print_rows(rows, False, ("name", "value"), header=False)
 
 
 @click.command()
 @topic_argument
 @user_argument
-@click.option("--count", "-n", type=click.IntRange(1, 100), default=10, show_default=True, help="At most so many.")
+@limit_option("Number of messages, at most.", type=click.IntRange(1, 100), default=10, show_default=True)
 @json_option
 @ops_options
-def peek(topic: str, user: str, count: int, as_json: bool, server: Server) -> None:
-    """Look at what USER has not done: what is leased first, then what waits. Takes nothing. Exit code 3 for none."""
+def peek(topic: str, user: str, limit: int, as_json: bool, server: Server) -> None:
+    """Show the unacknowledged messages of USER, leased ones first, without changing them. Exit code 3 for none."""
     with server.admin() as admin:
-        found = admin.peek(topic, user, count)
-    say_messages(found, as_json)
+        found = admin.peek(topic, user, limit)
+    print_messages(found, as_json)
     if not found:
         raise SystemExit(NOTHING)
 
@@ -141,13 +137,14 @@ def peek(topic: str, user: str, count: int, as_json: bool, server: Server) -> No
 @json_option
 @ops_options
 def purge(topic: str, user: str, yes: bool, as_json: bool, server: Server) -> None:
-    """Let go of all that USER has not done, what is leased too; says how many. Dead letters stay."""
+    """Delete all unacknowledged messages of USER, including leased ones. Print their number. Dead letters stay."""
     with server.admin() as admin:
         if not yes:
-            stands = admin.subscription(topic, user)
-            confirm(f"Let go of {stands.pending} messages that wait for {user!r} and {stands.leased} that are leased?")
+            found = admin.subscription(topic, user)
+            leased = f" and {found.leased:,} leased" if found.leased else ""
+            confirm(f"Delete {found.pending:,} waiting{leased} messages of {user!r}?")
         count = admin.purge(topic, user)
-    say_json({"topic": topic, "user": user, "purged": count}) if as_json else click.echo(str(count))
+    print_result({"topic": topic, "user": user, "purged": count}, as_json, str(count))
 
 
 @click.command()
@@ -156,19 +153,19 @@ def purge(topic: str, user: str, yes: bool, as_json: bool, server: Server) -> No
 @json_option
 @ops_options
 def end(topic: str, yes: bool, as_json: bool, server: Server) -> None:
-    """End TOPIC: all its subscriptions and what waits for them. Says how many subscriptions there were."""
+    """Delete TOPIC with all its subscriptions and messages. Print the number of subscriptions."""
     with server.admin() as admin:
         if not yes:
             found = admin.topic(topic)
-            confirm(f"End {topic!r} with {found.subscriptions} subscriptions and {found.messages} messages?")
+            confirm(f"Delete {topic!r} with {found.subscriptions:,} subscriptions and {found.messages:,} messages?")
         count = admin.end_topic(topic)
-    say_json({"topic": topic, "ended": count}) if as_json else click.echo(str(count))
+    print_result({"topic": topic, "ended": count}, as_json, str(count))
 
 
 def confirm(question: str) -> None:
-    """Asks at a terminal. A script has to say --yes."""
+    """Ask on a terminal, and abort unless the answer is yes. Raises UsageError without a terminal: use --yes there."""
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: give --yes")
+        raise click.UsageError("cannot ask for confirmation without a terminal: use --yes")
     click.confirm(question, abort=True, err=True)
 
 
@@ -180,11 +177,11 @@ def brokers(as_json: bool, server: Server) -> None:
     with server.admin() as admin:
         found = admin.brokers()
     rows = [asdict(each) | {"state": each.state} if as_json else broker_row(each) for each in found]
-    show(rows, as_json, BROKER, FORMATS | {"messages": short})
+    print_rows(rows, as_json, BROKER_COLUMNS, FORMATS | {"messages": format_number})
 
 
 def broker_row(broker: Broker) -> dict[str, object]:
-    """A broker for a table; gauges of one that does not answer are left out."""
+    """Return a broker as a row of a table, without gauges if it does not answer."""
     row: dict[str, object] = {"id": broker.id, "state": broker.state, "slots": broker.slots}
     if broker.round_trip is not None and broker.up:
         row["round_trip_ms"] = round(broker.round_trip * 1000, 1)
@@ -202,7 +199,7 @@ def broker_row(broker: Broker) -> dict[str, object]:
 @click.argument("broker")
 @ops_options
 def drain(broker: str, server: Server) -> None:
-    """BROKER takes no publishes and no new subscriptions, until undrain or until it starts again."""
+    """Make BROKER refuse publishes and new subscriptions until undrain or its next start."""
     with server.admin() as admin:
         admin.drain(broker)
 
@@ -211,6 +208,6 @@ def drain(broker: str, server: Server) -> None:
 @click.argument("broker")
 @ops_options
 def undrain(broker: str, server: Server) -> None:
-    """End that: BROKER takes everything again."""
+    """Make BROKER accept publishes and new subscriptions again."""
     with server.admin() as admin:
         admin.undrain(broker)

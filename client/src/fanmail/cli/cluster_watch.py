@@ -1,4 +1,4 @@
-"""What `fanmail top` shows: one look at a cluster after the other, through the operations port."""
+"""The data of `fanmail top`: successive snapshots of a cluster, from the operations port."""
 
 from __future__ import annotations
 
@@ -10,70 +10,71 @@ from datetime import datetime
 from typing import TypeVar
 
 from fanmail.admin import Admin
-from fanmail.admin_calls import MOST_PAGE
+from fanmail.admin_calls import MAX_PAGE
 from fanmail.cluster import Broker, Subscription, Topic, TopicDetails
 from fanmail.errors import NotFound, OutcomeUnknown, Unavailable
 
 T = TypeVar("T", bound=Topic)
 R = TypeVar("R")
 
-USERS_OF_A_TOPIC = 3
-"""Of those who hold its oldest message; others should be seen too."""
+USERS_PER_TOPIC = 3
+"""Limits the users shown per topic, so that those of other topics are shown too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Messages a second since the look before; None where there was none, or the process is another."""
+    """Messages per second since the previous snapshot. None: there is none, or the broker was restarted."""
 
     published: float | None = None
     delivered: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Slow:
-    """A user who holds the oldest message of a topic."""
+class SlowSubscription:
+    """A subscription that has not acknowledged the oldest message of a topic."""
 
     topic: str
     subscription: Subscription
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look."""
+class ClusterSnapshot:
+    """The state of a cluster at one time, as far as it is known."""
 
     at: datetime
     brokers: tuple[Broker, ...] = ()
     rates: dict[str, Rates] = field(default_factory=dict)
-    """By broker."""
+    """By broker id."""
     deepest: list[TopicDetails] = field(default_factory=list)
-    """Topics with the most messages, of those looked at so far."""
+    """The topics with the most messages, of those examined so far."""
     oldest: list[TopicDetails] = field(default_factory=list)
-    """Topics with the oldest messages, of those looked at so far."""
-    slowest: list[Slow] = field(default_factory=list)
-    looked_at: int = 0
-    """Topics looked at so far, until it has gone through all of them once."""
+    """The topics with the oldest messages, of those examined so far."""
+    slowest: list[SlowSubscription] = field(default_factory=list)
+    """The subscriptions that hold the oldest messages, oldest first."""
+    examined: int = 0
+    """The number of topics examined so far; all of them after the first pass."""
 
     @property
     def topics(self) -> int:
-        """Topics of the brokers that answer."""
+        """The number of topics of the brokers that answer."""
         return self.total("topics")
 
     def total(self, name: str) -> int:
-        """A gauge of all brokers together."""
+        """Return the sum of a gauge over all brokers."""
         return sum(each.stats.get(name, 0) for each in self.brokers)
 
     def total_rate(self, name: str) -> float | None:
-        """Of all brokers together; None where none is known."""
+        """Return the sum of a rate over all brokers, or None if none is known."""
         known = [each for rates in self.rates.values() if (each := getattr(rates, name)) is not None]
         return sum(known) if known else None
 
     @property
     def oldest_age(self) -> float:
-        """Seconds, of the oldest message anywhere."""
+        """The age of the oldest message of all brokers in seconds."""
         return max((each.stats.get("oldest_age_ms", 0) for each in self.brokers), default=0) / 1000
 
     def as_object(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the snapshot as an object for JSON."""
         return {
             "time": self.at.isoformat(timespec="milliseconds"),
             "published_per_second": _rounded(self.total_rate("published")),
@@ -81,7 +82,7 @@ class Look:
             "messages": self.total("messages"),
             "oldest_age": self.oldest_age,
             "topics": self.topics,
-            "looked_at": self.looked_at,
+            "looked_at": self.examined,
             "brokers": [self._broker(each) for each in self.brokers],
             "deepest": [asdict(each) for each in self.deepest],
             "oldest": [asdict(each) for each in self.oldest],
@@ -97,38 +98,41 @@ class Look:
         }
 
 
-class Watch:
-    """Looks again and again. Each time at all brokers, a thousand more topics of each, and again at the deepest and the
-    oldest topics that were found before, so that a million topics cost a look no more than a thousand do.
+class ClusterWatcher:
+    """Takes successive snapshots of a cluster.
+
+    Each snapshot reads all brokers, the next thousand topics of each, and again the deepest and oldest topics found so
+    far. Thus a snapshot of a million topics costs no more than one of a thousand.
     """
 
     def __init__(self, admin: Admin, rows: int, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
-        """`rows` of each list; `clock` in seconds, monotonic; `now` for a person."""
+        """Keep `rows` entries per list. `clock` returns monotonic seconds, `now` the time of day."""
         self._admin = admin
         self._rows = rows
         self._clock = clock
         self._now = now
         self._before: dict[str, tuple[float, int, int]] = {}
         self._cursors: dict[str, str | None] = {}
-        self._looked: dict[str, float] = {}
-        """Topics of each broker looked at in the first round through them; infinite behind it."""
-        self._found: dict[str, Topic] = {}
+        self._examined: dict[str, float] = {}
+        """The number of topics per broker examined in the first pass; infinite after it."""
+        self._kept: dict[str, Topic] = {}
+        """The deepest and oldest topics by name."""
 
-    def look(self) -> Look:
-        """Raises what the first call does, and `Unavailable` where the front goes away meanwhile."""
+    def snapshot(self) -> ClusterSnapshot:
+        """Return the next snapshot. Raises the errors of `Admin.brokers`, and `Unavailable` if the front goes away."""
         brokers = self._admin.brokers()
         now = self._clock()
         rates = {each.id: self._rates(each, now) for each in brokers}
         up = [each.id for each in brokers if each.up]
-        found = {name: topic for name, topic in self._found.items() if topic.broker in up}
+        found = {name: topic for name, topic in self._kept.items() if topic.broker in up}
         for broker in up:
             found |= {each.topic: each for each in self._page(broker)}
         details = self._details(self._candidates(found.values()))
-        self._found = {each.topic: each for each in details}
+        self._kept = {each.topic: each for each in details}
         deepest, oldest = self._deepest(details), self._oldest(details)
         known = {each.id: each.stats.get("topics", 0) for each in brokers}
-        looked = sum(min(self._looked.get(broker, 0), known[broker]) for broker in up)
-        return Look(self._now(), brokers, rates, deepest, oldest, self._slowest(oldest), int(looked))
+        examined = sum(min(self._examined.get(broker, 0), known[broker]) for broker in up)
+        return ClusterSnapshot(self._now(), brokers, rates, deepest, oldest, self._slowest(oldest), int(examined))
 
     def _rates(self, broker: Broker, now: float) -> Rates:
         if not broker.up:
@@ -143,12 +147,12 @@ class Watch:
         return Rates((published - before[1]) / seconds, (delivered - before[2]) / seconds)
 
     def _page(self, broker: str) -> tuple[Topic, ...]:
-        """A thousand more topics of a broker."""
+        """Return the next topics of a broker, after the last one from the beginning again."""
         cursor = self._cursors.get(broker)
-        page = self._admin.topic_page(limit=MOST_PAGE, broker=broker, cursor=cursor)
+        page = self._admin.topic_page(limit=MAX_PAGE, broker=broker, cursor=cursor)
         if page.missing:
             return ()
-        self._looked[broker] = self._looked.get(broker, 0) + (len(page.topics) if page.cursor else math.inf)
+        self._examined[broker] = self._examined.get(broker, 0) + (len(page.topics) if page.cursor else math.inf)
         self._cursors[broker] = page.cursor
         return page.topics
 
@@ -163,23 +167,23 @@ class Watch:
         return heapq.nlargest(self._rows, topics, lambda each: (each.oldest_age, each.topic))
 
     def _details(self, names: Iterable[str]) -> list[TopicDetails]:
-        found = [self._asked(self._admin.topic, name) for name in names]
+        found = [self._ask(self._admin.topic, name) for name in names]
         return [each for each in found if each is not None and each.messages]
 
-    def _slowest(self, topics: list[TopicDetails]) -> list[Slow]:
-        pairs = [(each.topic, user) for each in topics for user in each.oldest_held_by[:USERS_OF_A_TOPIC]]
+    def _slowest(self, topics: list[TopicDetails]) -> list[SlowSubscription]:
+        pairs = [(each.topic, user) for each in topics for user in each.oldest_held_by[:USERS_PER_TOPIC]]
         found = [
-            Slow(topic, stands)
+            SlowSubscription(topic, subscription)
             for topic, user in pairs[: self._rows]
-            if (stands := self._asked(self._admin.subscription, topic, user)) is not None
+            if (subscription := self._ask(self._admin.subscription, topic, user)) is not None
         ]
         return sorted(found, key=lambda each: -each.subscription.oldest_age)
 
     @staticmethod
-    def _asked(ask: Callable[..., R], *names: str) -> R | None:
-        """None for what is gone, or whose broker went away meanwhile; the front must be there."""
+    def _ask(call: Callable[..., R], *names: str) -> R | None:
+        """Return the result of a call, or None if its object or its broker is gone. Raises if the front is gone."""
         try:
-            return ask(*names)
+            return call(*names)
         except NotFound:
             return None
         except (Unavailable, OutcomeUnknown) as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fanmail.gapless import KEPT_GAPS, Gapless
+from fanmail.gaps import MAX_LISTED_GAPS, GapDetector
 
 
-def seen(*ids: str) -> Gapless:
-    found = Gapless()
+def seen(*ids: str) -> GapDetector:
+    found = GapDetector()
     for each in ids:
         found.add(each)
     return found
@@ -38,12 +38,12 @@ def test_a_new_life_of_the_topic_is_a_loss() -> None:
 
 def test_gaps_without_end_do_not_fill_the_memory() -> None:
     found = seen(*[f"e-{2 * n}" for n in range(1, 1000)])
-    assert (found.missing, len(found.gaps)) == (998, KEPT_GAPS)
+    assert (found.missing, len(found.gaps)) == (998, MAX_LISTED_GAPS)
 
 
 def test_nothing_is_whole_and_says_so() -> None:
     assert seen().whole
-    assert str(seen()) == "no message came"
+    assert str(seen()) == "no message arrived"
 
 
 @pytest.mark.parametrize("text", ["", "7", "e-", "-7", "e-x", "e-\u0667"])

@@ -1,0 +1,121 @@
+"""Options and arguments that several subcommands have, and the clients that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from fanmail.admin import Admin
+from fanmail.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE, read_api_key
+from fanmail.client import Client
+from fanmail.retry import Retries
+from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, URL
+
+FORMER_OPTIONS = {"count": "limit", "most-delay": "max-delay"}
+"""Former names of options, which stay accepted."""
+
+C = TypeVar("C")
+Command = Callable[..., Any]
+
+
+def current_name(name: str) -> str:
+    """Return the current name of an option. This is click's `token_normalize_func`."""
+    return FORMER_OPTIONS.get(name, name)
+
+
+def _url_option(name: str, variable: str, default: str, what: str) -> Callable[[Command], Command]:
+    text = f"Base URLs of {what}, separated by commas."
+    return click.option(name, envvar=variable, default=default, show_default=True, show_envvar=True, help=text)
+
+
+_public_url_option = _url_option("--url", URL, DEFAULT_URL, "fronts")
+_ops_url_option = _url_option("--ops-url", OPS_URL, DEFAULT_OPS_URL, "operations ports")
+_key_option = click.option(
+    "--api-key-file",
+    metavar="FILE",
+    help=f"File whose first line is the API key. Default: {KEY_VARIABLE}, else the file in {KEY_FILE_VARIABLE}.",
+)
+_within_option = click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to keep retrying while the server is unavailable. 0: one try; inf: no limit.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+topic_argument = click.argument("topic")
+user_argument = click.argument("user")
+
+
+def limit_option(text: str, **attributes: Any) -> Callable[[Command], Command]:
+    """Return the option `--limit`, the greatest number of something, with this help text."""
+    attributes.setdefault("type", click.IntRange(min=1))
+    return click.option("--limit", "-n", help=text, **attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The servers to connect to, and the credentials. Commands use one or both of the URLs."""
+
+    api_key_file: str | None
+    within: float = 0.0
+    url: str = DEFAULT_URL
+    ops_url: str = DEFAULT_OPS_URL
+
+    def connect(self) -> Client:
+        """Return a client of the public ports."""
+        return self._client(Client, self.url, Retries(total=self.within))
+
+    def admin(self, retries: Retries | None = None) -> Admin:
+        """Return a client of the operations ports, with `retries` instead of `--within` if they are given."""
+        return self._client(Admin, self.ops_url, retries or Retries(total=self.within))
+
+    def _client(self, kind: Callable[..., C], urls: str, retries: Retries) -> C:
+        try:
+            key = read_api_key(self.api_key_file, "--api-key-file") if self.api_key_file else None
+            return kind(urls, key, retries=retries)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+
+def grouped(name: str, kind: Callable[..., object]) -> Callable[[Command], Command]:
+    """Return a decorator that passes the options named like the fields of `kind` as one argument, called `name`."""
+    names = tuple(kind.__annotations__)
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def decorated(**given: Any) -> Any:
+            fields = {each: given.pop(each) for each in names if each in given}
+            return command(**given, **{name: kind(**fields)})
+
+        return decorated
+
+    return decorate
+
+
+_server_argument = grouped("server", Server)
+
+
+def server_options(command: Command) -> Command:
+    """Add `--url`, `--api-key-file` and `--within`, which the command gets as the `Server` `server`."""
+    return _public_url_option(_key_option(_within_option(_server_argument(command))))
+
+
+def ops_options(command: Command) -> Command:
+    """Add the options of `server_options`, with `--ops-url` instead of `--url`."""
+    return _ops_url_option(_key_option(_within_option(_server_argument(command))))
+
+
+def watch_options(command: Command) -> Command:
+    """Add the options of `ops_options` without `--within`, for a command that retries by itself."""
+    return _ops_url_option(_key_option(_server_argument(command)))
+
+
+def both_options(command: Command) -> Command:
+    """Add the options of a command that connects to both ports."""
+    return _public_url_option(ops_options(command))
