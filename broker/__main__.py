@@ -50,14 +50,16 @@ from common.toml_file import read_toml
 from common.units import MIB
 
 LEAST_WINDOW, WINDOW_PART = 32 * MIB, 8
-"""Bytes of bodies, and of answers, that all fronts may have under way: the least, and the part of the memory."""
+"""Bytes of bodies, and of answers, that may be in transit for all fronts together: the minimum, and the part of the
+memory.
+"""
 
 log = logging.getLogger("fanmail.broker")
 
 MOST_STRANGERS = 1024
-"""Open files of a broker that listens to a network: what strangers can make it hold before they are refused."""
+"""Open files of a broker that listens on a network: limits what unauthenticated peers can make it hold."""
 MOST_FILES = 16_384
-"""Open files that any other broker may have, where the hard limit allows it."""
+"""Open files of any other broker, where the hard limit allows it."""
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
@@ -65,7 +67,10 @@ OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
 
 def main(durable: OpenStore = SqliteStore) -> int:
-    """Serves until SIGTERM or SIGINT. `durable` opens a store that outlives the process. Raises `StartError`."""
+    """Serve until SIGTERM or SIGINT and return the exit code.
+
+    `durable` opens a store that outlives the process. Raises `StartError`.
+    """
     die_with_parent()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:])
     setup_logging(settings.log_format, settings.log_level, settings.id)
@@ -86,15 +91,15 @@ def main(durable: OpenStore = SqliteStore) -> int:
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
-        log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
+        log.critical("the store failed; no request of the last burst was answered", extra={"reason": str(error)})
         return 1
     except LostLockError as error:
-        log.critical("another broker has been started in the place of this one", extra={"reason": str(error)})
+        log.critical("another broker has been started in place of this one", extra={"reason": str(error)})
         return 1
     except StartError:
         raise
-    except Exception:  # a bug, when the state may be half-way: the next process goes on with what is stored
-        log.critical("a broken invariant ends the broker; nothing of the last burst was answered", exc_info=True)
+    except Exception:  # a bug; the state may be half-changed, the next process starts from what is stored
+        log.critical("a broken invariant ends the broker; no request of the last burst was answered", exc_info=True)
         return 1
     finally:
         backups.cancel()
@@ -107,7 +112,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
 def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair | None) -> Listener:
     """Build the listener, not bound yet, and set the limit of open files. Raise `StartError`."""
     if cluster.endpoint(settings.id).startswith("tcp://") and not pair:
-        log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
+        log.warning("plain TCP: anyone who can connect has full access and can exhaust memory")
     if pair:
         lower_limit(MOST_STRANGERS)
     else:
@@ -118,7 +123,7 @@ def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair 
 def load(server: Server, state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
     """Load the store and check that its topics belong here. Raise `StartError` and `UnusableStoreError`."""
     began = time.monotonic()
-    gc.disable()  # a store is read faster, and what it makes has no cycles
+    gc.disable()  # loading is faster without it, and creates no cycles
     server.load()
     gc.enable()
     spare_the_collector()
@@ -134,7 +139,7 @@ def load(server: Server, state: State, settings: BrokerSettings, cluster: Cluste
 
 
 def check_descriptors() -> None:
-    """Raises `StartError` where there are so few descriptors that no front could be let in."""
+    """Raise `StartError` where there are too few descriptors to accept a single front."""
     short = NEEDED - free_descriptors()
     if short > 0:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -142,7 +147,7 @@ def check_descriptors() -> None:
 
 
 def serve(server: Server, locks: ProcessLocks) -> None:
-    """Runs the server until it is stopped, and lets whoever asks know that it runs."""
+    """Run the server until it is stopped; announce when it is ready."""
     locks.serves()
     announce_ready()
     server.run()
@@ -150,7 +155,7 @@ def serve(server: Server, locks: ProcessLocks) -> None:
 
 
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
-    """The store that the settings name, with its folder locked. Raises `StartError`."""
+    """Open the store that the settings name and lock its folder. Raise `StartError`."""
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
         if settings.data:
@@ -167,12 +172,12 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
 
 
 def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
-    """Whose store a broker's is."""
+    """Return the identity that the store of a broker must have."""
     return Owner(cluster.name, broker_id, ",".join(sorted(each.id for each in cluster.brokers)))
 
 
 def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
-    """Raises `StartError` where the store has topics that the cluster's map gives to another broker."""
+    """Raise `StartError` where the store has topics that the cluster's map assigns to another broker."""
     foreign = count_foreign(cluster, settings.id, state.names)
     if foreign:
         raise StartError(
@@ -189,7 +194,7 @@ def build_server(
     backups: BackupJobs,
     locks: ProcessLocks,
 ) -> tuple[Server, State]:
-    """The server, whose store is still to be loaded into the state, with the signal handlers set."""
+    """Build the server and its state, which is still to be loaded, and install the signal handlers."""
     limits = _limits(settings)
     contents = BodyCache(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
@@ -226,8 +231,10 @@ def build_server(
 
 
 def spare_the_collector() -> None:
-    """Pieces and subscriptions are not tracked by the collector; what is (topics, dictionaries) has no cycles and can
-    be a million objects: a full collection would stop the loop for a second now and then.
+    """Keep the garbage collector from stopping the loop.
+
+    Pieces and subscriptions are not tracked by it. What is tracked (topics, dictionaries) has no cycles and may be a
+    million objects: a full collection would stop the loop for a second.
     """
     gc.collect()
     gc.freeze()
@@ -255,7 +262,10 @@ def _limits(settings: BrokerSettings) -> Limits:
 
 
 def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
-    """The ceilings of topics. Raises `StartError` for a file that cannot be used."""
+    """Build the ceilings of topics from the settings and their file.
+
+    Raises `StartError` for a file that cannot be used.
+    """
     path = settings.topics or settings.config
     tables = read_toml(path).get("topics", []) if path else []
     try:

@@ -1,4 +1,4 @@
-"""What is done because its time has come, and not because somebody asked. Bounded in each turn of the loop."""
+"""Work whose time has come, as opposed to requests. Bounded per turn of the loop."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Scheduler:
         self._most = context.thresholds
         self._watch = StepWatch()
         self._left = 0
-        """Messages whose leases may be ended in this turn."""
+        """Leases and delays that may still end in this turn."""
         self._heads_left = 0
-        """Pieces that may be dropped in this turn because they are too old."""
+        """Old pieces that may still be dropped in this turn."""
 
     def wait(self, now: Now) -> float | None:
-        """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
+        """Return the milliseconds until the next is due, 0 or less for now, None where nothing is."""
         state = self._context.state
         if state.garbage.any:
             return 0
@@ -45,7 +45,7 @@ class Scheduler:
         return min(waits, default=None)
 
     def run(self, now: Now) -> None:
-        """Does what is due: each key once, what is due again at once waits for the next turn."""
+        """Do what is due, each key once; what is due again at once waits for the next turn."""
         state = self._context.state
         self._look_at_the_date(now)
         state.garbage.collect(self._most.collected)
@@ -57,8 +57,8 @@ class Scheduler:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        # In this order however many turns it takes: a message whose lease has ended is handed back before it goes,
-        # and what is too old goes before what is to enter the log.
+        # In this order, however many turns it takes: a message whose lease has ended is released before it is dropped,
+        # and old messages are dropped before delayed ones enter the log.
         if not _is_due(state.leases_due.next_due(), now.mono):
             self._run_heads(now)
             if not _is_due(state.heads_due.next_due(), now.time):
@@ -83,7 +83,7 @@ class Scheduler:
                 size += len(waiting.payload.body)
                 self._waiters.published(waiting.topic)
             if size > self._most.due_bytes:
-                break  # before the next is taken out, which keeps its place among those of the same moment
+                break  # before the next one leaves the heap: it keeps its place among those due at the same moment
 
     def _look_at_the_date(self, now: Now) -> None:
         before = self._context.state.calendar.shift
@@ -115,7 +115,7 @@ class Scheduler:
         self._context.state.watch_leases((ref.topic.name, ref.user), ref.subscription)
 
     def _idle_due(self, ref: SubscriptionRef, now: Now) -> None:
-        """Ends the subscription, or looks again when its time is up at the earliest."""
+        """End the subscription, or check again at the earliest moment at which its time can be up."""
         delivery = ref.subscription.delivery
         assert delivery is not None
         if not delivery.last_call or delivery.leases.open or self._waiters.waits(ref.topic.name, ref.user):
@@ -136,7 +136,7 @@ class Scheduler:
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.time
             if not too_old and not (piece.expires and piece.expires <= now.time):
                 break
-            reason = "max-age" if too_old else "ttl"  # also of a damaged one, which is counted already
+            reason = "max-age" if too_old else "ttl"  # also for a damaged one, which is counted already
             if moves and moves[-1][0] == reason:
                 moves.pop()
             moves.append((reason, piece.end))

@@ -1,13 +1,12 @@
-"""Parked requests: who waits for a message of which user. Waiting never takes.
+"""Parked requests: who waits for a message of which user. Waiting never takes a message.
 
-A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAKE if its client is still there.
-One message wakes one waiter of a user, the longest waiting first. A woken front that takes, or passes because its
-client has gone, lets the next wake go out; so does a second of silence. Nothing here persists: a front whose
-broker dies asks the next one.
+A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAKE if its client is still there. One
+message wakes one waiter of a user, the one that has waited longest. The next wake is sent when the woken front takes,
+or skips because its client has disconnected, or after a second without either. Nothing here persists: a front whose
+broker dies waits at the next process.
 
-A turn looks at no more than `Thresholds.wakes` users and answers about as many requests, whatever has happened. The
-rest waits for the next turns; users of a topic that was published to, and those of whom something else is new, take
-turns.
+A turn examines at most `Thresholds.wakes` queues and answers about as many requests, whatever has happened; the rest
+waits for the next turns. Queues of a topic that was published to, and queues with other news, alternate.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
 SILENCE_US = 1_000_000
-"""Microseconds after which a wake that was not followed by anything goes to the next waiter."""
+"""Microseconds after which a wake that nothing has followed is given to the next waiter."""
 _PLACE = attrgetter("place")
 
 
@@ -34,14 +33,14 @@ class Waiter:
     """One parked request. `deadline` in microseconds of the monotonic clock."""
 
     ticket: int
-    """Its place: the smallest is served first."""
+    """Its place in the queue: the smallest is served first."""
     peer_id: bytes
     request_id: int
     deadline: int
     queue: WaitQueue | None = field(default=None, repr=False)
     """Where it is parked; None once it is answered."""
     place: tuple[int, int] = (0, 0)
-    """The ticket, and the order of parking among those who name the same one."""
+    """The ticket, then the order of parking among requests with the same ticket."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,13 +50,13 @@ class WaitQueue:
     topic: bytes
     user: bytes
     waiters: list[Waiter] = field(default_factory=list)
-    """In the order of their places."""
+    """Ordered by place."""
     promises: deque[int] = field(default_factory=deque)
-    """Wakes that nothing has followed yet: until when each is waited for, the oldest first."""
+    """Deadlines of the wakes that nothing has followed yet, the oldest first."""
     queued: bool = False
-    """It will be looked at."""
+    """It is in the queue of those to examine."""
     ended: bool = False
-    """The subscription is gone: all of its waiters are to look, and find that out."""
+    """The subscription is gone: all its waiters are woken and find that out."""
 
 
 class Wake(NamedTuple):
@@ -72,7 +71,10 @@ class Wake(NamedTuple):
 
 
 class Waiters:
-    """All of a broker. `pending(topic, user)` says how many messages wait for a user, None without subscription."""
+    """All parked requests of a broker.
+
+    `pending(topic, user)` returns the number of messages that wait for a user, None without a subscription.
+    """
 
     def __init__(self, pending: Callable[[bytes, bytes], int | None], thresholds: Thresholds = DEFAULT) -> None:
         self._pending = pending
@@ -81,30 +83,30 @@ class Waiters:
         self._tickets = itertools.count(1)
         self._parkings = itertools.count()
         self._parked: dict[tuple[bytes, int], Waiter] = {}
-        """By peer and request."""
+        """By peer and request id."""
         self._timers: Timers[Waiter | WaitQueue] = Timers(thresholds)
         self._published: dict[bytes, None] = {}
-        """Topics that are still to be swept: all of their queues are looked at."""
+        """Topics to sweep: all of their queues will be examined."""
         self._sweeps: deque[tuple[bytes, Iterator[WaitQueue]]] = deque()
-        """Those that are being swept."""
+        """The sweeps in progress."""
         self._swept: set[bytes] = set()
-        """Their names."""
+        """The names of their topics."""
         self._ready: deque[WaitQueue] = deque()
         self._wakes: list[Wake] = []
         self.count = 0
-        """Parked requests."""
+        """Number of parked requests."""
 
     @property
     def busy(self) -> bool:
-        """Whether there is work for the next turn already."""
+        """Return whether there is work for the next turn already."""
         return bool(self._published or self._sweeps or self._ready or self._wakes)
 
     def next_due(self) -> int | None:
-        """When something is due, in microseconds of the monotonic clock."""
+        """Return when something is due, in microseconds of the monotonic clock."""
         return self._timers.next_due()
 
     def park(self, topic: bytes, user: bytes, waiter: Waiter) -> None:
-        """Takes in a request; ticket 0 gets the next ticket. A message that waits already is told this turn."""
+        """Park a request; ticket 0 gets the next ticket. A message that is already there is reported in this turn."""
         waiter.ticket = waiter.ticket or next(self._tickets)
         users = self._topics.setdefault(topic, {})
         queue = users.get(user)
@@ -119,7 +121,7 @@ class Waiters:
         self._enqueue(queue)
 
     def cancel(self, topic: bytes, user: bytes, peer_id: bytes, request_id: int) -> None:
-        """A parked request is answered "nothing"; one that was woken already is of no concern."""
+        """Answer a parked request with "nothing"; ignore one that was woken already."""
         waiter = self._parked.get((peer_id, request_id))
         queue = waiter.queue if waiter is not None else None
         if waiter is not None and queue is not None and (queue.topic, queue.user) == (topic, user):
@@ -127,23 +129,23 @@ class Waiters:
             self._drop_empty(queue)
 
     def published(self, topic: bytes) -> None:
-        """A message entered the topic: O(1), the waking is done in `turn`."""
+        """Note that a message entered the topic. O(1): the waking is done in `turn`."""
         if topic in self._topics:
             self._published[topic] = None
 
     def available(self, topic: bytes, user: bytes) -> None:
-        """A message of this user alone may be handed out again."""
+        """Note that a message of this user alone may be delivered again."""
         queue = self._topics.get(topic, {}).get(user)
         if queue is not None:
             self._enqueue(queue)
 
     def waits(self, topic: bytes, user: bytes) -> bool:
-        """Whether a request of this user is parked."""
+        """Return whether a request of this user is parked."""
         queue = self._topics.get(topic, {}).get(user)
         return queue is not None and bool(queue.waiters)
 
     def followed(self, topic: bytes, user: bytes) -> None:
-        """A wake of this user was followed by a take, or passed on."""
+        """Note that a wake of this user was followed by a take or a skip."""
         queue = self._topics.get(topic, {}).get(user)
         if queue is not None:
             if queue.promises:
@@ -151,7 +153,7 @@ class Waiters:
             self._enqueue(queue)
 
     def ended(self, topic: bytes, user: bytes) -> None:
-        """The subscription is gone: all its waiters look, and find that out, in the next turns."""
+        """Note that the subscription is gone: all its waiters are woken in the next turns."""
         queue = self._topics.get(topic, {}).get(user)
         if queue is not None:
             queue.promises.clear()
@@ -160,7 +162,7 @@ class Waiters:
             self._enqueue(queue)
 
     def end_some(self) -> None:
-        """The broker drains: nobody waits any longer. Answers as many as one turn may."""
+        """Answer as many waiters as one turn may: the broker is stopping."""
         while self._parked and len(self._wakes) < self._most:
             _, waiter = self._parked.popitem()
             queue = waiter.queue
@@ -172,7 +174,7 @@ class Waiters:
             self._topics.clear()
 
     def turn(self, mono: int) -> list[Wake]:
-        """The answers that are due, at most about `Thresholds.wakes`."""
+        """Return the answers that are due, at most about `Thresholds.wakes`."""
         for due in self._timers.pop_due(mono, self._most):
             self._timer_due(due, mono)
         for topic in list(islice(self._published, self._most)):
@@ -191,7 +193,7 @@ class Waiters:
         return wakes
 
     def _sweep(self, mono: int) -> None:
-        """Looks at the next queue of the topic that has waited longest for it."""
+        """Examine the next queue of the topic that has waited longest for it."""
         topic, queues = self._sweeps.popleft()
         queue = next(queues, None)
         if queue is None:
@@ -237,7 +239,7 @@ class Waiters:
             self._drop_empty(queue)
 
     def _answer(self, waiter: Waiter, now: bool) -> None:
-        """The one place where a waiter leaves."""
+        """Answer a waiter; the only place where one leaves."""
         assert waiter.queue is not None
         queue = waiter.queue
         del queue.waiters[bisect_left(queue.waiters, waiter.place, key=_PLACE)]
@@ -255,7 +257,7 @@ class Waiters:
         self._forget(queue)
 
     def _forget(self, queue: WaitQueue) -> None:
-        """Whoever parks from now on does so elsewhere."""
+        """Detach a queue, so that later requests are parked in a new one."""
         users = self._topics.get(queue.topic)
         if users is not None and users.get(queue.user) is queue:
             del users[queue.user]
