@@ -1,6 +1,4 @@
-"""What the operator asks of publishes that wait aside, and how they are removed. Listings look at no more than
-`Context.scan_budget` entries in a turn of the loop.
-"""
+"""The operator's operations on delayed publishes. Listings scan at most `Context.scan_budget` entries per turn."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from common.protocol.wire import Request
 
 
 def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.DelayedTopicPage:
-    """Some topics for which publishes wait, in order, whether anybody is subscribed to them or not."""
+    """List topics with delayed publishes in order, whether they have subscriptions or not."""
     delayed, most = context.state.delayed, context.may_scan(args.max)
     names = list(islice(delayed.names.behind(args.after), most))
     context.scan_budget -= len(names)
@@ -24,7 +22,7 @@ def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.
 
 
 def list_delayed(context: Context, request: Request, args: ops.ListDelayed, now: Now) -> ops.DelayedPage:
-    """Some of a topic's delayed publishes in the order in which they were accepted."""
+    """List delayed publishes of a topic in the order in which they were accepted."""
     numbers, most = context.state.delayed.topics.get(request.topic), context.may_scan(args.max)
     found = list(islice(numbers.behind(args.after), most)) if numbers else []
     context.scan_budget -= len(found)
@@ -37,17 +35,18 @@ def list_delayed(context: Context, request: Request, args: ops.ListDelayed, now:
 
 
 def end_delayed(context: Context, request: Request, args: ops.EndDelayed, now: Now) -> ops.Counted:
-    """One of them will not be published: how many messages that were. Raises `no-delayed`. Its idempotency key stays
-    remembered: a client that repeats the publish must not bring back what the operator has removed.
+    """Remove one delayed publish; return its number of messages. Raise `no-delayed` (404).
+
+    Its idempotency key stays remembered: a client that repeats the publish must not bring it back.
     """
     waiting = context.state.delayed.publishes.get(args.number)
     if waiting is None or (waiting.topic, waiting.due_ms) != (request.topic, args.due):
-        raise FanmailError("no-delayed", "no publish of this id waits for this topic: it was published, or removed")
+        raise FanmailError("no-delayed", "this topic has no delayed publish with this id: it was published, or removed")
     return ops.Counted(_remove(context, waiting))
 
 
 def clear_delayed(context: Context, request: Request, args: ops.ClearDelayed, now: Now) -> ops.Ended:
-    """None of them will be published: as many publishes as the turn allows."""
+    """Remove the delayed publishes of a topic, as many as the turn allows."""
     numbers = context.state.delayed.topics.get(request.topic)
     found = list(islice(numbers.behind(0), context.may_scan(args.max))) if numbers else []
     context.scan_budget -= len(found)
@@ -63,7 +62,7 @@ def _remove(context: Context, waiting: PublishDelayed) -> int:
 
 
 def _row(waiting: PublishDelayed, room: int) -> ops.DelayedRow:
-    """With no more than `room` bytes of its body."""
+    """Return a row with at most `room` bytes of the body."""
     payload, ttl = waiting.payload, waiting.ttl
     body, batch = payload.body[: max(0, room)], bool(payload.offsets)
     return ops.DelayedRow(

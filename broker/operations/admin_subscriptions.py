@@ -1,4 +1,4 @@
-"""What the operator asks of one subscription. Its idle clock goes on, whatever is asked here."""
+"""The operator's operations on one subscription. None of them restarts its idle clock."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from common.protocol.wire import Request
 
 
 def describe_user(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.UserRow:
-    """How the subscription stands."""
+    """Return the subscription's status."""
     ref = find(context, request)
     return user_row(ref.topic, ref.user, ref.subscription, now)
 
 
 def peek_messages(context: Context, request: Request, args: ops.Peek, now: Now) -> ops.PeekedAll:
-    """What the user has not done: first what was handed out under a lease, then what never was. Takes nothing. Looks at
-    no more than the turn allows.
+    """Return messages that are not done: first those handed out under a lease, then new ones. Takes nothing.
+
+    Scans no more than the turn allows.
     """
     ref = find(context, request)
     found = _held(ref, args.max)
@@ -37,13 +38,14 @@ def peek_messages(context: Context, request: Request, args: ops.Peek, now: Now) 
 
 
 def purge(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """All messages of the user are let go of, the leased ones too; dead letters stay. What the topic has let go of
-    already is not counted with them.
+    """Drop all messages of the user, the leased ones too; return their number.
+
+    Dead letters stay. Messages that the topic has dropped before are not counted.
     """
     ref = find(context, request)
     topic, delivery = ref.topic, ref.subscription.delivery
     if delivery is not None and delivery.leases.open:
-        delivery.last_call = now.mono  # the idle clock stood still
+        delivery.last_call = now.mono  # the idle clock was stopped
     forget_lost(ref)
     held = tuple(delivery.leases.held) if delivery else ()
     start = max(ref.subscription.position, topic.head_seq)

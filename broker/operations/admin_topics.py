@@ -1,4 +1,4 @@
-"""What the operator asks of topics. Listings scan at most `Context.scan_budget` entries per turn of the loop."""
+"""The operator's operations on topics. Listings scan at most `Context.scan_budget` entries per turn of the loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
 
 
 def list_topics(context: Context, args: ops.ListTopics, now: Now) -> ops.TopicPage:
-    """Some topics, in order; with `oldest` the worst of them."""
+    """List topics in order; with `oldest`, only those whose oldest messages are the oldest."""
     topics = context.state.topics
     most = context.may_scan(args.max)
     names = list(islice(in_order(context.state.index, topics, args.after, args.prefix), most))
@@ -33,7 +33,7 @@ def list_topics(context: Context, args: ops.ListTopics, now: Now) -> ops.TopicPa
 
 
 def describe_topic(context: Context, request: Request, args: ops.DescribeTopic, now: Now) -> ops.TopicInfo:
-    """A topic in full. Of its users so many are looked at as the turn allows."""
+    """Describe a topic. Scans as many of its users as the turn allows."""
     topic = find_topic(context, request.topic)
     holders: list[bytes] = []
     last, done = args.after, not topic.messages
@@ -63,7 +63,7 @@ def describe_topic(context: Context, request: Request, args: ops.DescribeTopic, 
 
 
 def change_topic(context: Context, request: Request, args: ops.ChangeTopic, now: Now) -> ops.Nothing:
-    """Sets the settings that are named; they are kept until the topic ends."""
+    """Set the named settings; they last until the topic ends."""
     topic = find_topic(context, request.topic)
     own = topic.changed
     values = {name: getattr(own, name) if own else None for name in _SETTINGS}
@@ -78,7 +78,7 @@ def change_topic(context: Context, request: Request, args: ops.ChangeTopic, now:
 
 
 def end_topic(context: Context, request: Request, args: ops.EndTopic, now: Now) -> ops.Ended:
-    """Ends subscriptions, as many as the turn allows; the topic ends with the last."""
+    """End subscriptions, as many as the turn allows; the topic ends with the last."""
     topic = find_topic(context, request.topic)
     users = list(islice(topic.subscriptions, context.may_scan(args.max)))
     context.scan_budget -= len(users)
@@ -89,7 +89,7 @@ def end_topic(context: Context, request: Request, args: ops.EndTopic, now: Now) 
 
 
 def list_users(context: Context, request: Request, args: ops.ListUsers, now: Now) -> ops.UserPage:
-    """Some subscriptions of a topic, in order."""
+    """List subscriptions of a topic in order."""
     topic = find_topic(context, request.topic)
     most = context.may_scan(args.max)
     users = list(islice(in_order(topic.index, topic.subscriptions, args.after), most))
@@ -99,7 +99,7 @@ def list_users(context: Context, request: Request, args: ops.ListUsers, now: Now
 
 
 def user_row(topic: Topic, user: bytes, subscription: Subscription, now: Now) -> ops.UserRow:
-    """A subscription as it stands."""
+    """Return the row of a subscription."""
     delivery = subscription.delivery or _NONE
     floor = max(subscription.floor, topic.head_seq)
     oldest = topic.piece(floor) if floor < topic.next_seq else None
@@ -116,7 +116,7 @@ def user_row(topic: Topic, user: bytes, subscription: Subscription, now: Now) ->
 
 
 def find_topic(context: Context, name: bytes) -> Topic:
-    """Raises `no-topic`."""
+    """Return the topic. Raise `no-topic` (404)."""
     topic = context.state.topics.get(name)
     if topic is None:
         raise FanmailError("no-topic", "nobody is subscribed to this topic")
@@ -134,4 +134,4 @@ def _age(piece: Piece | None, now: Now) -> int:
 
 
 _NONE = DeliveryState()
-"""Of who has none; never changed."""
+"""For subscriptions without a delivery state; never changed."""

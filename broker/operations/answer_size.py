@@ -1,4 +1,4 @@
-"""Whether the one who asks has room for the message that comes next, looked at before anything is done."""
+"""Whether the next message fits what the front can take, checked before anything changes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from common.protocol import ops
 
 
 def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None:
-    """Raises `answer-too-large` (503), which names the size, where the message that comes next is larger than the room
-    for it. Takes nothing. Only where a room is given.
+    """Raise `answer-too-large` (503), with the size, where the next message is larger than `args.room`.
+
+    Takes nothing. To be called only where a room is given.
     """
     topic, delivery = ref.topic, ref.subscription.delivery
     if delivery is None and topic.bytes <= args.room:

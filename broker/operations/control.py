@@ -1,4 +1,4 @@
-"""What is asked of a broker as a whole: pages of its topics, a backup, the operator's pause."""
+"""Operations on the broker as a whole: pages of its topics, a backup, the operator's pause."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pause(context: Context, args: ops.Pause, now: Now) -> ops.Nothing:
 def backup(context: Context, args: ops.Backup, now: Now) -> ops.BackupProgress:
     """Begin a copy of the store, or report its progress. Raise `backup-failed`."""
     if context.backup is None:
-        raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
+        raise FanmailError("backup-failed", "this broker has no store to copy")
     return context.backup(args.name)
 
 
@@ -37,4 +37,4 @@ CONTROL: dict[Op, Callable[..., Struct]] = {
     Op.TOPICS: admin_topics.list_topics,
     Op.DELAYED_TOPICS: admin_delayed.list_topics,
 }
-"""Handlers of the operations that name no topic; PING, GOODBYE and STATS are the dispatcher's own."""
+"""Handlers of operations that name no topic. The dispatcher itself answers PING, GOODBYE and STATS."""

@@ -1,4 +1,4 @@
-"""The table of handlers: for each operation a short function that checks, emits records and says the result.
+"""The table of handlers: per operation a short function that checks, emits records and returns the result.
 
 Called by the dispatcher only, after its checks. A handler that raises `FanmailError` has changed nothing.
 """
@@ -22,7 +22,7 @@ from common.protocol.wire import Request
 
 
 def subscribe(context: Context, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:
-    """The user gets what is published from now on; an existing subscription stays as it is, but for its settings."""
+    """Subscribe a user to what is published from now on; of an existing subscription only settings change."""
     topic = context.state.topics.get(request.topic)
     created = topic is None or request.user not in topic.subscriptions
     if created:
@@ -40,20 +40,20 @@ def subscribe(context: Context, request: Request, args: ops.Settings, now: Now) 
 
 
 def configure(context: Context, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
-    """Sets the settings that are named, and leaves the others."""
+    """Set the named settings and leave the others."""
     _set(touch(context, request, now), args, now)
     return ops.Nothing()
 
 
 def unsubscribe(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
-    """Lets go of the user's unread messages; the topic ends with its last subscription."""
+    """Drop the user's unread messages and end the subscription; the topic ends with the last one."""
     ref = touch(context, request, now)
     context.end_subscription(ref.topic, request.user)
     return ops.Nothing()
 
 
 def _subscription_cost(request: Request, args: ops.Settings, topic: Topic | None) -> int:
-    """Return the estimated bytes of memory that a new subscription takes, with its topic where that is new."""
+    """Return the estimated bytes of memory that a new subscription takes, including a new topic."""
     settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
     cost = SUBSCRIPTION_COST + len(request.user) + (DELIVERY_STATE_COST if settings else 0)
     return cost if topic is not None else cost + TOPIC_COST + len(request.topic)

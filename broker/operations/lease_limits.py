@@ -1,4 +1,4 @@
-"""What may still be leased: the ceilings of one user, and the share of its topic in what a broker may hold."""
+"""How much may still be leased: the ceilings of one user, and the topic's share of the broker's memory for leases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.errors import FanmailError
 
 
 def room_left(ref: SubscriptionRef, position: int | None = None) -> int:
-    """How many messages may be leased; from `position` on where it is given."""
+    """Return how many messages may be leased; with `position`, how many new ones from there on."""
     limits, leases = ref.context.limits, _leases(ref)
     left = limits.leases - (leases.open if leases else 0)
     if position is not None:
@@ -19,23 +19,24 @@ def room_left(ref: SubscriptionRef, position: int | None = None) -> int:
 
 
 def check_room(ref: SubscriptionRef, position: int | None = None) -> None:
-    """Raises `too-many-leases` (429) where nothing more may be leased."""
+    """Raise `too-many-leases` (429) where nothing more may be leased."""
     if room_left(ref, position):
         return
     limits, leases = ref.context.limits, _leases(ref)
     if leases is not None and leases.open >= limits.leases:
-        detail = f"{limits.leases} messages of this user are leased, the ceiling"
+        detail = f"this user has {limits.leases} leased messages, the ceiling"
     elif not limits.room_to_hold(ref.context.state, ref.topic.name, HELD_COST):
         detail = _no_share(ref)
     else:
         oldest = leases.oldest() if leases else None
-        detail = f"message {oldest} is not done; at most {limits.lease_window} messages beyond it are leased"
+        detail = f"message {oldest} is not done; at most {limits.lease_window} messages after it may be leased"
     raise FanmailError("too-many-leases", detail)
 
 
 def affordable(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
-    """Those of the user's dead letters, from the first on, that may be put back: they are held then. Raises
-    `too-many-leases` (429) where there are some and none may.
+    """Return the dead letters, from the first on, that may be held again.
+
+    Raises `too-many-leases` (429) where there are some and none may.
     """
     context, delivery = ref.context, ref.subscription.delivery
     if not seqs or delivery is None:
@@ -55,8 +56,8 @@ def affordable(ref: SubscriptionRef, seqs: tuple[int, ...]) -> tuple[int, ...]:
 def _no_share(ref: SubscriptionRef) -> str:
     limits, held = ref.context.limits, ref.context.state.delivery_totals.held
     return (
-        f"what is held under leases of this topic takes {held.of(ref.topic.name)} bytes, of all topics {held.total}; "
-        f"its share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"
+        f"leases of this topic take {held.of(ref.topic.name)} bytes of memory, those of all topics {held.total}; "
+        f"the topic's share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Leases: handing out, redelivery, and dead letters for what is handed out too often."""
+"""Leases: delivery, redelivery, and dead letters for what is delivered too often."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from common.clock import Now
 from common.protocol import ops, stats
 
 RETRY_US = 1_000_000
-"""Microseconds until a message is buried again for which the disk had no room."""
+"""Microseconds until a message is dead-lettered again for which the disk had no room."""
 
 
 class Redelivery(NamedTuple):
-    """A message that was handed out before, as it is kept."""
+    """A message to redeliver, with its content."""
 
     seq: int
     attempt: int
@@ -30,9 +30,7 @@ class Redelivery(NamedTuple):
 
 
 def next_position(ref: SubscriptionRef, now: Now) -> int:
-    """The first message of the log that may be handed out and never was; what has expired before it is passed over
-    for good.
-    """
+    """Return the first new message that may be delivered; skip for good what has expired before it."""
     position = ref.subscription.position
     if position >= ref.topic.head_seq and not ref.topic.ttls:
         return position
@@ -49,7 +47,7 @@ def next_position(ref: SubscriptionRef, now: Now) -> int:
 
 
 def take_returned(ref: SubscriptionRef, now: Now) -> ops.Message | None:
-    """A message that was handed out under a lease before, at most once now."""
+    """Take a message that was handed out under a lease before, at most once now."""
     held = next_returned(ref, now)
     if held is None:
         return None
@@ -58,7 +56,7 @@ def take_returned(ref: SubscriptionRef, now: Now) -> ops.Message | None:
 
 
 def take_many_returned(ref: SubscriptionRef, budget: Budget, now: Now) -> list[ops.Run]:
-    """Take several of them, and spend the budget; in one run only such whose numbers follow one another."""
+    """Take several of them, and spend the budget; in one run only those with consecutive numbers."""
     runs: list[ops.Run] = []
     while budget.messages > 0 and (held := next_returned(ref, now)) is not None:
         run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
@@ -72,7 +70,10 @@ def take_many_returned(ref: SubscriptionRef, budget: Budget, now: Now) -> list[o
 
 
 def lease_next(ref: SubscriptionRef, lease: int, now: Now) -> ops.Message | None:
-    """Hands out one message for `lease` microseconds. Raises `too-many-leases` (429) where one waits in vain."""
+    """Lease one message for `lease` microseconds; None where none waits.
+
+    Raises `too-many-leases` (429) where one waits and none may be leased.
+    """
     held = next_returned(ref, now)
     if held is not None:
         check_room(ref)
@@ -91,7 +92,7 @@ def lease_next(ref: SubscriptionRef, lease: int, now: Now) -> ops.Message | None
 
 
 def lease_many(ref: SubscriptionRef, args: ops.Fetch, now: Now) -> list[ops.Run]:
-    """Hand out several, those that were handed out before first. Raise as `lease_next`."""
+    """Lease several messages, redeliveries first. Raise as `lease_next` does."""
     until, budget = now.mono + args.lease, Budget(args.max, args.max_bytes, args.max_bytes)
     runs: list[ops.Run] = []
     while budget.messages > 0 and (held := next_returned(ref, now)) is not None:
@@ -106,7 +107,7 @@ def lease_many(ref: SubscriptionRef, args: ops.Fetch, now: Now) -> list[ops.Run]
 
 
 def _lease_many_fresh(ref: SubscriptionRef, budget: Budget, until: int, now: Now, *, required: bool) -> list[ops.Run]:
-    """Lease messages that were never handed out. Raise `too-many-leases` (429) only where one is `required`."""
+    """Lease new messages. Raise `too-many-leases` (429) only where one is `required`."""
     while (position := next_position(ref, now)) < ref.topic.next_seq:
         if required:
             check_room(ref, position)
@@ -123,8 +124,9 @@ def _lease_many_fresh(ref: SubscriptionRef, budget: Budget, until: int, now: Now
 
 
 def first_returned(ref: SubscriptionRef, now: Now) -> int | None:
-    """The sequence number of the message that would be handed out again first; None, too, where this turn may not look
-    at as many as it takes to find it. Changes nothing.
+    """Return the sequence number of the next redelivery.
+
+    Also None where this turn may not scan as many as it takes to find it. Changes nothing.
     """
     leases = _leases(ref)
     if leases is None or not leases.waiting:
@@ -139,7 +141,7 @@ def first_returned(ref: SubscriptionRef, now: Now) -> int | None:
 
 
 def forget_lost(ref: SubscriptionRef) -> None:
-    """What is held of messages that the topic has let go of is held no more."""
+    """Stop holding messages that the topic has dropped."""
     leases = _leases(ref)
     lost = leases.below(ref.topic.head_seq) if leases else ()
     if lost:
@@ -148,9 +150,7 @@ def forget_lost(ref: SubscriptionRef) -> None:
 
 
 def release(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
-    """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
-    letters.
-    """
+    """End leases: the messages wait for redelivery from `due` on (0: now), or become dead letters."""
     delivery = ref.subscription.delivery
     assert delivery is not None
     most, leases = delivery.max_deliveries, delivery.leases
@@ -165,13 +165,15 @@ def release(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
 
 
 def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
-    """The message that is to be handed out again first; what may not is put away."""
+    """Return the next redelivery; set aside what must not be delivered any more."""
     forget_lost(ref)
     while (leases := _leases(ref)) is not None and (seq := leases.next_ready()) is not None:
         expired = _expired(ref, leases, seq, now)
         if expired and leases.held[seq].letter is None:
             _pass_over(ref, leases, seq)
-        elif expired or _handed_out_enough(ref, leases.held[seq].deliveries):  # a letter that was put back stays one
+        elif expired or _handed_out_enough(
+            ref, leases.held[seq].deliveries
+        ):  # a letter that was put back is dead-lettered again
             _dead_letter(ref, seq, now)
         elif (held := _held(ref, leases, seq)) is not None:
             return held
@@ -179,7 +181,7 @@ def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
 
 
 def _pass_over(ref: SubscriptionRef, leases: Leases, seq: int) -> None:
-    """A message that is held will not be handed out again: its time is up, or it is damaged."""
+    """Stop holding a message that is expired or damaged, and count it."""
     damaged = leases.held[seq].letter is None and ref.topic.piece(seq).damaged
     ref.context.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
     ref.emit(Finished, (seq,))
@@ -210,7 +212,7 @@ def _leases(ref: SubscriptionRef) -> Leases | None:
 
 
 def _held(ref: SubscriptionRef, leases: Leases, seq: int) -> Redelivery | None:
-    """None where the message is damaged, which counts as expired from now on."""
+    """Return a held message with its content; None where it is damaged, and then expired from now on."""
     held = leases.held[seq]
     letter = held.letter
     if letter is not None:
@@ -227,14 +229,15 @@ def _message(ref: SubscriptionRef, held: Redelivery, attempt: int) -> ops.Messag
 
 
 def _lease_fresh(ref: SubscriptionRef, first: int, count: int, until: int) -> None:
-    ref.emit(Leased, first, count, 1, until)  # first: so that the place in the log is held while the position moves
+    ref.emit(Leased, first, count, 1, until)  # first, so that the log is held while the position moves
     ref.emit(SubscriptionSet, first + count)
 
 
 def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
-    """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full. Where the
-    dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
-    tried again a little later.
+    """Move a message that was delivered too often to the user's dead-letter list.
+
+    A full list drops its oldest letters. Where the dead letters of all users take too much memory, the topic and user
+    with the most drop theirs. While the disk is at its reserve, it is tried again later.
     """
     context, delivery = ref.context, ref.subscription.delivery
     assert delivery is not None
@@ -257,7 +260,7 @@ def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
 
 
 def _drop_oldest(context: Context, topic: bytes, user: bytes) -> None:
-    """Of a user's dead letters."""
+    """Drop the oldest dead letter of a user."""
     delivery = context.state.topics[topic].subscriptions[user].delivery
     assert delivery is not None
     context.counters[stats.DROPPED("dead")] += 1

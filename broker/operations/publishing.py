@@ -1,4 +1,4 @@
-"""Publishing: at once, later, and only once."""
+"""Publishing: now, delayed, and once per idempotency key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 RETRY_MS = 1000
-"""Milliseconds until a delayed publish is tried again whose topic is at its ceiling, or the disk at its reserve."""
+"""Milliseconds until a delayed publish is tried again while its topic is at a ceiling, or the disk at its reserve."""
 
 
 def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> ops.Published:
-    """Stores the message or batch once for everyone subscribed now; with nobody there it is dropped."""
+    """Store a message or batch once for all current subscriptions; without any, drop it."""
     single = args.count == 1 and not args.offsets
     if not single and not offsets_fit(args.body, args.offsets, args.count):
         raise FanmailError("bad-request", "the offsets of the batch do not fit its body")
@@ -47,7 +47,7 @@ def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> 
 
 
 def publish_delayed(context: Context, number: int, now: Now) -> bool:
-    """A delayed publish is due: it enters the log as if it was sent now. False where the topic has no room yet."""
+    """Publish what was delayed until now. Return False where the topic has no room yet."""
     waiting = context.state.delayed.publishes[number]
     topic = context.state.topics.get(waiting.topic)
     count, size = waiting.payload.count, waiting.payload.size
@@ -71,7 +71,7 @@ def publish_delayed(context: Context, number: int, now: Now) -> bool:
 
 
 def forget_keys(context: Context, now: Now, most: int) -> None:
-    """Forgets idempotency keys whose time is up, at most so many."""
+    """Forget at most `most` idempotency keys whose time is up."""
     keys = context.state.keys
     for _ in range(most):
         at = keys.oldest_at()
@@ -83,7 +83,7 @@ def forget_keys(context: Context, now: Now, most: int) -> None:
 
 
 def _store(context: Context, topic: Topic, payload: Payload, ttl: int, now: Now) -> None:
-    """Append a message or batch, whose ceilings are checked, to the log of its topic; `ttl` in milliseconds."""
+    """Append a message or batch to the log of its topic; ceilings are checked. `ttl` in milliseconds."""
     expires = now.time + ttl if ttl > 0 else 0
     context.emit(MessageStored(topic.name, topic.next_seq, now.time, payload, expires, context.state.last_piece + 1))
     context.reserve(payload.size)
@@ -91,9 +91,10 @@ def _store(context: Context, topic: Topic, payload: Payload, ttl: int, now: Now)
 
 
 def _make_room(context: Context, topic: Topic, size: int, count: int, memory: int = 0) -> None:
-    """Checks the ceilings, and lets go of the oldest messages of a topic that is to do so. `memory` is how many bytes
-    more the broker needs; a delayed publish has them already. Raises `topic-full` (429) and `memory-full` (503), and
-    has changed nothing then.
+    """Check the ceilings, and drop the oldest messages of a topic that is set to.
+
+    `memory` is the bytes that the broker needs in addition; a delayed publish has them already. Raises `topic-full`
+    (429) and `memory-full` (503), having changed nothing.
     """
     settings, limits = topic.settings, context.limits
     if topic.messages + count <= settings.max_messages and topic.bytes + size <= settings.max_bytes:
@@ -131,7 +132,10 @@ def _delay(context: Context, request: Request, args: ops.Publish, now: Now) -> o
 
 
 def _known(context: Context, topic: bytes, args: ops.Publish, now: Now) -> Remembered | None:
-    """What was made under the request's key. Raises `key-reused` (422) where that was another request."""
+    """Return the publish that was made under the request's key.
+
+    Raises `key-reused` (422) where that was another request.
+    """
     known = context.state.keys.get(topic, args.key)
     if known is None or known.at_us + context.limits.key_ttl <= now.mono:
         return None

@@ -1,4 +1,4 @@
-"""Reading: the next message, or several, taken, by cursor or under a lease; how a subscription stands; waiting."""
+"""Reading: the next messages, taken, by cursor or under a lease; the status of a subscription; waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from common.protocol.wire import Request
 
 
 def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
-    """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
+    """Return the user's next message, None where none waits.
+
+    With `after` it stays the next one until it is confirmed.
+    """
     ref = touch(context, request, now)
     if args.room:
         check_fits(ref, args, now)
@@ -47,7 +50,7 @@ def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Me
 
 
 def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
-    """The user's next messages together, None where none waits; as with `take` for each."""
+    """Return the user's next messages together, None where none waits; each as with `take`."""
     ref = touch(context, request, now)
     if args.max < 1:
         return None
@@ -70,7 +73,7 @@ def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.
 
 
 def status(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
-    """How the subscription stands; takes nothing."""
+    """Return the status of the subscription. Takes nothing."""
     ref = find(context, request)
     topic, subscription, delivery = ref.topic, ref.subscription, ref.subscription.delivery
     fresh = topic.next_unexpired(subscription.position, now.time)
@@ -83,25 +86,28 @@ def status(context: Context, request: Request, args: ops.Nothing, now: Now) -> o
 
 
 def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
-    """The subscription exists: the request may be parked."""
+    """Check that the subscription exists: then the request may be parked."""
     touch(context, request, now)
     return args
 
 
 def cancel(context: Context, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
-    """The subscription exists: there may be a parked request."""
+    """Check that the subscription exists: then there may be a parked request."""
     touch(context, request, now)
     return args
 
 
 def skip(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
-    """The client of a woken waiter has gone: the wake goes to the next one."""
+    """Check that the subscription exists: the wake then goes to the next waiter.
+
+    The client of the woken one has disconnected.
+    """
     touch(context, request, now)
     return ops.Nothing()
 
 
 def _fresh(ref: SubscriptionRef, budget: Budget, now: Now, *, required: bool, take: bool) -> list[ops.Run]:
-    """Return messages that were never handed out, one at least where `required`; with `take` the position advances."""
+    """Return new messages, one at least where `required`; with `take` the position advances."""
     topic = ref.topic
     runs: list[ops.Run] = []
     while not runs and (position := leasing.next_position(ref, now)) < topic.next_seq:
@@ -114,17 +120,17 @@ def _fresh(ref: SubscriptionRef, budget: Budget, now: Now, *, required: bool, ta
 
 
 def _left(ref: SubscriptionRef, runs: list[ops.Run], args: ops.Fetch) -> int:
-    """How many messages wait for this user after these."""
+    """Return how many messages wait for this user after these."""
     if not args.after:
         return ref.topic.pending(ref.subscription)
     return ref.topic.next_seq - runs[-1].first - runs[-1].count
 
 
 def _confirm(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None:
-    """Everything up to the cursor is done; an older cursor changes nothing. Raises `leases-out`, `cursor-lost`."""
+    """Confirm everything up to the cursor; an older cursor changes nothing. Raise `leases-out`, `cursor-lost`."""
     topic, subscription = ref.topic, ref.subscription
     if subscription.delivery is not None:
-        leasing.next_returned(ref, now)  # what will not be handed out again is no reason to refuse
+        leasing.next_returned(ref, now)  # what will not be redelivered is no reason to refuse
         held = subscription.delivery.leases.held if subscription.delivery else ()
         if held:
             raise FanmailError(

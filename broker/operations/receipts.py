@@ -1,4 +1,4 @@
-"""Acknowledging, extending and giving back what was handed out under a lease, by its receipt; the dead list."""
+"""Acknowledging, extending and releasing leased messages by their receipts; the dead-letter list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOST = "lease-lost"
 
 
 def finish(context: Context, request: Request, args: ops.Finish, now: Now) -> ops.Finished:
-    """The messages of the receipts are done, those of good receipts; what is done already stays so."""
+    """Acknowledge the messages of valid receipts; what is done already stays done."""
     ref = touch(context, request, now)
     forget_lost(ref)
     held: dict[int, None] = {}
@@ -26,7 +26,7 @@ def finish(context: Context, request: Request, args: ops.Finish, now: Now) -> op
         code = _judge(ref, receipt)
         done_now = receipt.seq in held or receipt.seq in dead
         if done_now and receipt.epoch == ref.topic.epoch and receipt.attempt > 0:
-            code = ""  # as if each had come alone
+            code = ""  # as if each receipt had come alone
         if not code and _is_held(ref, receipt.seq):
             held[receipt.seq] = None
         elif not code and _is_dead(ref, receipt.seq):
@@ -40,8 +40,9 @@ def finish(context: Context, request: Request, args: ops.Finish, now: Now) -> op
 
 
 def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> ops.Nothing:
-    """The lease lasts anew from now on, or ends now. Raises `lease-lost` (409), `bad-parameter` (400), and
-    `too-many-leases` (429) where it had ended.
+    """Restart the lease from now on, or end it.
+
+    Raises `lease-lost` (409), `bad-parameter` (400), and `too-many-leases` (429) where the lease had ended.
     """
     ref = touch(context, request, now)
     forget_lost(ref)
@@ -62,7 +63,7 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
 
 
 def list_dead(context: Context, request: Request, args: ops.ListDead, now: Now) -> ops.DeadLetters:
-    """Some of the user's dead letters; takes nothing."""
+    """List dead letters. Takes nothing."""
     ref = touch(context, request, now)
     delivery = ref.subscription.delivery
     letters, there = delivery.dead.behind(args.after, max(0, args.max)) if delivery else ([], 0)
@@ -78,8 +79,10 @@ def list_dead(context: Context, request: Request, args: ops.ListDead, now: Now) 
 
 
 def return_dead(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """The dead letters of the user wait again, but for those whose ttl is over: nobody would be handed them. As many as
-    its topic may hold, the longest dead first. Raises `too-many-leases` (429) where none may.
+    """Put the user's dead letters back, the longest dead first, as many as the topic may hold.
+
+    Expired ones stay: nobody would receive them. Raises `too-many-leases` (429) where there are some and none may be
+    held.
     """
     ref = touch(context, request, now)
     seqs = affordable(ref, _dead(ref, now))
@@ -90,7 +93,7 @@ def return_dead(context: Context, request: Request, args: ops.Nothing, now: Now)
 
 
 def clear_dead(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Counted:
-    """The user's dead list is empty."""
+    """Delete the user's dead letters."""
     ref = touch(context, request, now)
     seqs = _dead(ref)
     if seqs:
@@ -99,7 +102,7 @@ def clear_dead(context: Context, request: Request, args: ops.Nothing, now: Now) 
 
 
 def _judge(ref: SubscriptionRef, receipt: ops.Receipt) -> str:
-    """ "" where the receipt is good, or its message done; else the code of the error."""
+    """Return "" where the receipt is valid or its message done, else the error's code."""
     topic, subscription, delivery = ref.topic, ref.subscription, ref.subscription.delivery
     if receipt.epoch != topic.epoch:
         return LOST
@@ -111,7 +114,7 @@ def _judge(ref: SubscriptionRef, receipt: ops.Receipt) -> str:
         if kept is not None and receipt.attempt > kept.attempt:
             return NEVER_GIVEN
         if kept is not None and (receipt.attempt < kept.attempt or (held and not held.deliveries)):
-            return LOST  # putting a letter back ends all receipts of before
+            return LOST  # putting a letter back invalidates its earlier receipts
         if kept is not None:
             return ""
     return "" if 0 < receipt.seq < subscription.position else NEVER_GIVEN
@@ -128,7 +131,7 @@ def _is_dead(ref: SubscriptionRef, seq: int) -> bool:
 
 
 def _dead(ref: SubscriptionRef, alive_at: Now | None = None) -> tuple[int, ...]:
-    """The user's dead letters; those whose ttl is not over then."""
+    """Return the user's dead letters; with `alive_at`, those that are not expired then."""
     letters = ref.subscription.delivery.dead.letters if ref.subscription.delivery else {}
     if alive_at is None:
         return tuple(letters)
