@@ -94,7 +94,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
         log.critical("the store failed; no request of the last burst was answered", extra={"reason": str(error)})
         return 1
     except LostLockError as error:
-        log.critical("another broker has been started in place of this one", extra={"reason": str(error)})
+        log.critical("another broker has been started in the place of this one", extra={"reason": str(error)})
         return 1
     except StartError:
         raise
