@@ -1,4 +1,4 @@
-"""Publishes that wait aside until they are due."""
+"""Delayed publishes, until they are due."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DELAYED_COST = 500
 
 
 class Delayed:
-    """Of a whole broker, by number. Persists."""
+    """All delayed publishes of a broker, by number. Persists."""
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._thresholds = thresholds
@@ -24,24 +24,24 @@ class Delayed:
         self.usage: Usage[bytes] = Usage()
         """Estimated bytes of memory, by topic."""
         self.topics: dict[bytes, Sorted[int]] = {}
-        """The numbers of each topic for which any waits."""
+        """The numbers of each topic that has any."""
         self.names: Sorted[bytes] = Sorted(thresholds)
-        """These topics."""
+        """The names of these topics."""
 
     def __len__(self) -> int:
         return len(self.publishes)
 
     @property
     def weight(self) -> int:
-        """Estimated bytes of memory."""
+        """Return the estimated bytes of memory."""
         return self.usage.total
 
     def count(self, topic: bytes) -> int:
-        """How many wait for a topic."""
+        """Return the number of delayed publishes of a topic."""
         return len(self.topics.get(topic, ()))
 
     def add(self, publish: PublishDelayed) -> None:
-        """Waits from now on. Raises `ValueError` for a number that waits already."""
+        """Add a publish. Raise `ValueError` for a number that is in use."""
         if publish.number in self.publishes:
             raise ValueError(f"delayed publish {publish.number} waits already")
         self.publishes[publish.number] = publish
@@ -55,7 +55,7 @@ class Delayed:
         numbers.add(publish.number)
 
     def end(self, number: int) -> None:
-        """Waits no more."""
+        """Remove a publish."""
         publish = self.publishes.pop(number)
         self.due.drop(number)
         self.usage.add(publish.topic, -weight_of(publish))
@@ -67,5 +67,5 @@ class Delayed:
 
 
 def weight_of(publish: PublishDelayed) -> int:
-    """Estimated bytes of memory."""
+    """Return the estimated bytes of memory of a publish."""
     return DELAYED_COST + len(publish.topic) + publish.payload.size

@@ -1,4 +1,4 @@
-"""What a user has beside his place in the log: leases, dead letters, settings. Most users have none of it."""
+"""What a subscription has beside its position: leases, dead letters, settings. Most have none of it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from broker.state.usage import Usage, UserUsage
 from broker.thresholds import DEFAULT, Thresholds
 
 DELIVERY_STATE_COST = 1000
-"""Bytes of memory of a delivery and its deadlines, measured by bench/measures/ceiling.py with all of its settings."""
+"""Bytes of memory of a delivery state and its deadlines, measured by bench/measures/ceiling.py with all of its
+settings.
+"""
 
 
 class DeliveryState:
-    """Of one subscription. Changed by `State.apply` only; persists but for `last_call`."""
+    """The leases, dead letters and settings of one subscription.
+
+    Changed by `State.apply` only; persists except for `last_call`.
+    """
 
     __slots__ = ("dead", "expires_after", "last_call", "leases", "max_deliveries")
 
@@ -26,27 +31,27 @@ class DeliveryState:
         self.expires_after = 0
         """Microseconds without a call after which the subscription ends; 0: never."""
         self.max_deliveries = 0
-        """A message that was handed out so often under a lease, since it was last put back, becomes a dead letter;
-        0: never.
+        """Deliveries under a lease, since the message was last put back, after which it becomes a dead letter; 0: no
+        limit.
         """
         self.last_call = 0
-        """When the user's last call ended, microseconds of the monotonic clock; 0: not since the broker began. Not
-        a part of the state: only the idle clock looks at it.
+        """When the user's last call ended, microseconds of the monotonic clock; 0: not since the broker started. Not a
+        part of the state: only the idle clock uses it.
         """
 
     @property
     def needed(self) -> bool:
-        """Whether it says anything."""
+        """Return whether it holds anything."""
         return bool(self.leases.held or self.dead.letters or self.expires_after or self.max_deliveries)
 
     @property
     def weight(self) -> int:
-        """Estimated bytes of memory."""
+        """Return the estimated bytes of memory."""
         return DELIVERY_STATE_COST + self.leases.weight + self.dead.weight
 
     @property
     def held_weight(self) -> int:
-        """What of it is there for the sake of leases: settings take none of their room."""
+        """Return the bytes that are there because of leases; those of settings do not count."""
         if not self.leases.held:
             return 0
         return self.leases.weight + (0 if self.expires_after or self.max_deliveries else DELIVERY_STATE_COST)
@@ -67,16 +72,16 @@ class DeadLetterList:
 
     @property
     def weight(self) -> int:
-        """Estimated bytes of memory."""
+        """Return the estimated bytes of memory."""
         return self.bytes + len(self.letters) * DEAD_LETTER_COST
 
     @property
     def oldest(self) -> int:
-        """Sequence number of the longest dead; there must be one."""
+        """Return the sequence number of the longest dead; there must be one."""
         return next(iter(self.letters))
 
     def add(self, letter: DeadLetter) -> None:
-        """The message died just now. Raises `ValueError` for one that is dead already."""
+        """Add a letter. Raise `ValueError` for one that is there already."""
         if letter.seq in self.letters:
             raise ValueError(f"message {letter.seq} is dead already")
         self.letters[letter.seq] = letter
@@ -84,20 +89,20 @@ class DeadLetterList:
         self.bytes += letter.size
 
     def remove(self, seq: int) -> DeadLetter:
-        """Takes one out."""
+        """Remove a letter and return it."""
         letter = self.letters.pop(seq)
         del self._order[bisect_right(self._order, seq) - 1]
         self.bytes -= letter.size
         return letter
 
     def behind(self, seq: int, most: int) -> tuple[list[DeadLetter], int]:
-        """At most `most` with a greater sequence number, in the order of the numbers, and how many there are."""
+        """Return at most `most` letters with greater sequence numbers, in order, and how many there are in all."""
         at = bisect_right(self._order, seq)
         return [self.letters[each] for each in self._order[at : at + most]], len(self._order) - at
 
 
 class DeliveryTotals:
-    """What all ledgers of a broker come to. Kept up rather than counted."""
+    """Totals of all delivery states of a broker, maintained incrementally."""
 
     __slots__ = ("bytes", "dead", "dead_bytes", "dead_letters", "held", "open_leases")
 
@@ -109,12 +114,12 @@ class DeliveryTotals:
         self.dead_bytes = 0
         """Content of the dead letters."""
         self.held: Usage[bytes] = Usage()
-        """Estimated memory of what is held under leases, by topic."""
+        """Estimated memory of held messages, by topic."""
         self.dead = UserUsage(thresholds)
-        """The same of dead letters, by user."""
+        """Estimated memory of dead letters, by topic and user."""
 
     def count(self, topic: bytes, user: bytes, delivery: DeliveryState, sign: int) -> None:
-        """With `sign` 1 a delivery as it stands comes to it, with -1 it goes, as it stood."""
+        """Add a delivery state as it is now with `sign` 1; subtract it as it was with -1."""
         self.bytes += sign * delivery.weight
         self.open_leases += sign * delivery.leases.open
         self.dead_letters += sign * len(delivery.dead.letters)
@@ -146,7 +151,7 @@ def _finished(delivery: DeliveryState, record: records.Finished) -> None:
 
 
 def _dead_lettered(delivery: DeliveryState, record: records.DeadLettered) -> None:
-    if record.letter.seq in delivery.leases.held:  # not when a store is loaded
+    if record.letter.seq in delivery.leases.held:  # not while a store is loaded
         delivery.leases.finish(record.letter.seq)
     delivery.dead.add(record.letter)
 
@@ -170,4 +175,4 @@ DELIVERY_CHANGES: dict[type, Callable[..., None]] = {
     records.DeadEnded: _dead_ended,
     records.DeadReturned: _dead_returned,
 }
-"""What each record changes in a delivery; for `State.apply` only."""
+"""How each record changes a delivery state; for `State.apply` only."""

@@ -1,7 +1,7 @@
-"""All that a broker holds. `apply(record)` is the only thing that changes it.
+"""The state of a broker. Only `apply(record)` changes it.
 
-Deterministic: no clock, random, socket or disk. What a store gives back on `load()` rebuilds it through the
-same `apply`. Deadlines follow from the records; what is done when one is due is in `broker/dispatch/scheduler.py`.
+Deterministic: no clock, random, socket or disk. The records that a store gives back on `load()` rebuild it through the
+same `apply`. Deadlines follow from the records; `broker/dispatch/scheduler.py` does what is due.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UserOf = tuple[bytes, bytes]
 
 
 class State:
-    """Topics by name, and gauges that are kept up rather than counted."""
+    """Topics by name, and gauges that are maintained incrementally."""
 
     def __init__(
         self,
@@ -43,22 +43,22 @@ class State:
         durable: bool = False,
         thresholds: Thresholds = DEFAULT,
     ) -> None:
-        """`durable`: a store wants to be told which pieces are freed."""
+        """Create an empty state; `durable`: the store wants to know which pieces are freed."""
         self.thresholds = thresholds
         self.rules = rules or TopicRules()
-        """The settings of topics, which are of the configuration and not stored."""
+        """Settings of topics from the configuration, not stored."""
         self.bodies = bodies or BodyCache()
-        """Where bodies are. Not a part of the state: who asks gets the same, whatever is in memory."""
+        """Where bodies are. Not a part of the state: results do not depend on it."""
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
         self.index: Index[bytes] | None = None
-        """Of many topics the names in order."""
+        """The names in order, where there are many topics."""
         self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.calendar = Calendar()
         self.garbage = Garbage(self.bodies, durable)
-        """What is gone, and still in memory. Not a part of the state."""
+        """What is gone and still in memory. Not a part of the state."""
         self.subscriptions = self.messages = 0
         self.pieces = 0
         """Single messages and batches."""
@@ -72,13 +72,13 @@ class State:
         self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
         self.idle_due: Timers[UserOf] = Timers(thresholds)
-        """When to look whether a subscription is idle for too long; the same clock."""
+        """When to check whether a subscription is idle for too long; the same clock."""
         self.heads_due: Timers[bytes] = Timers(thresholds)
         """When the oldest message of a topic is too old, or earlier; milliseconds of the broker's time."""
         self._apply = self._changes()
 
     def _changes(self) -> dict[type[Record], Callable[..., None]]:
-        """How each kind of record is applied."""
+        """Return the method that applies each kind of record."""
         return {
             records.StoreOpened: self._store_opened,
             records.CalendarSet: lambda record: self.calendar.set(record.steps),
@@ -99,12 +99,12 @@ class State:
 
     @property
     def names(self) -> set[bytes]:
-        """All topics of which there is anything: live ones, and those for which publishes wait."""
+        """Return the topics that have anything: live ones, and those with delayed publishes."""
         return {*self.topics, *self.delayed.topics}
 
     @property
     def memory(self) -> int:
-        """Estimated bytes in memory; what the `memory` setting limits."""
+        """Return the estimated bytes in memory, which the `memory` setting limits."""
         return (
             self.content_bytes
             - self.bodies.away_bytes
@@ -119,8 +119,9 @@ class State:
         )
 
     def apply(self, record: Record) -> None:
-        """Makes the change that the record describes. Raises `MisfitError` for one that does not fit the state, which
-        is of no use then.
+        """Make the change that a record describes.
+
+        Raises `MisfitError` for one that does not fit the state, which must not be used then.
         """
         try:
             self._apply[type(record)](record)
@@ -224,7 +225,7 @@ class State:
             self.delivery_totals.count(record.topic, record.user, subscription.delivery, -1)
         DELIVERY_CHANGES[type(record)](subscription.delivery, record)
         if type(record) is records.SettingsSet:
-            self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
+            self.idle_due.drop((record.topic, record.user))  # another time span: checked soon
         self._watch_user((record.topic, record.user), subscription.delivery)
         if subscription.delivery.needed:
             self.delivery_totals.count(record.topic, record.user, subscription.delivery, 1)
@@ -241,10 +242,10 @@ class State:
         if not delivery.expires_after:
             self.idle_due.drop(key)
         elif self.idle_due.get(key) is None:
-            self.idle_due.set(key, 0)  # looked at soon, by who knows the time
+            self.idle_due.set(key, 0)  # checked soon, by the scheduler, which knows the time
 
     def watch_head(self, topic: Topic) -> None:
-        """The deadline of the topic's oldest message."""
+        """Set the deadline of the topic's oldest message."""
         deadline = topic.head_deadline
         if deadline is None:
             self.heads_due.drop(topic.name)
@@ -252,7 +253,7 @@ class State:
             self.heads_due.set_earlier(topic.name, deadline)
 
     def watch_leases(self, key: UserOf, subscription: Subscription) -> None:
-        """The deadline of a user's leases, after the last one was taken out."""
+        """Set the deadline of a user's leases, after the last one was removed."""
         if subscription.delivery is not None:
             self._watch_user(key, subscription.delivery)
 
@@ -262,7 +263,7 @@ class State:
         self.keys.remember(record.topic, record.key, remembered)
 
     def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:
-        """`before` are the topic's bytes and pieces."""
+        """Update the gauges after messages were freed; `before` is the topic's bytes and pieces."""
         if messages:
             self.messages -= messages
             self.content_bytes -= before[0] - topic.bytes

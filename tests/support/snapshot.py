@@ -34,7 +34,10 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
         "topics": {name: topic_snapshot(topic, whole) for name, topic in state.topics.items()},
         "keys": keys_of(state),
         "calendar": state.calendar.steps,
-        "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
+        "delayed": [
+            (each.number, each.topic, each.due_ms, *astuple(each.payload), each.ttl)
+            for _, each in sorted(state.delayed.publishes.items())
+        ],
     }
 
 
