@@ -20,8 +20,6 @@ class Thresholds(NamedTuple):
     """Pieces and keys of the garbage that are freed per turn."""
     few: int = 1000
     """Names that are sorted for each listing; above that they have an index."""
-    block: int = 1024
-    """Names per block of an index."""
     slack: int = 64
     """Stale entries of a heap that are not worth a clean-up."""
     stale_bodies: int = 1024

@@ -1,8 +1,8 @@
-"""Time, and its double for tests. Nothing else in the project reads a clock for a decision.
+"""Clocks, and a manual one for tests. No other module reads a clock for a decision.
 
-The system's clock is set now and then, and may be wrong for a while. So what lasts (ttl, delay, max_age, leases) goes
-by time that passes, which nobody can set; the system's clock only says which date it is, and when it was set, that
-counts once it has held (`docs/time.md`).
+The system's clock may be set, and may be wrong for a while. Therefore durations (ttl, delay, max_age, leases) are
+measured by elapsed time, which cannot be set. The system's clock only gives the date, and a change of it counts once it
+has lasted (`docs/time.md`).
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 stopwatch = time.monotonic_ns
-"""Nanoseconds, to tell how long something took; nothing is decided by it but what is logged or counted."""
+"""Nanoseconds, to measure durations that are only logged or counted."""
 
 HOLD_MS = 5000
-"""Milliseconds that the system's clock must stand by a new date before it is believed."""
+"""How long the system's clock must keep a new date before it is believed."""
 TOLERANCE_MS = 100
-"""Milliseconds by which two readings of a clock may differ that was not set: they are not taken at the same moment."""
+"""Difference below which two readings do not mean that a clock was set: they are not taken at the same instant."""
 BEHIND_MS = 1000
-"""Milliseconds that a stored `Mark` may be older than what was stored last."""
+"""How much older a stored `Mark` may be than the last stored change."""
 
 
 class Now(NamedTuple):
-    """One reading of all clocks, passed down so that everything in a burst sees the same moment."""
+    """One reading of all clocks, passed down so that a whole burst sees the same instant."""
 
     mono: int
-    """Microseconds of a clock that never goes back. Stands still while the broker is down or the machine suspended."""
+    """Microseconds of a clock that never goes back. It stops while the broker is down or the machine is suspended."""
     time: int
-    """Milliseconds of time that passes, also while the broker is down or the machine suspended. Never goes back and is
-    never set; it was the date, since 1970 UTC, when the store was made.
+    """Milliseconds of elapsed time, which includes time in which the broker is down or the machine is suspended. Never
+    goes back and is never set. When the store was created it was the date, in milliseconds since 1970 UTC.
     """
     wall: int
-    """Milliseconds since 1970 UTC as the system's clock says: it may be wrong, and go either way."""
+    """Milliseconds since 1970 UTC by the system's clock, which may be wrong and may go back."""
 
 
 class Mark(NamedTuple):
-    """Where a broker's clocks stood, for its next process."""
+    """A stored reading of a broker's clocks, for its next process."""
 
     mono: int
     time: int
-    """0: not known; it is the date."""
+    """0: unknown, use the date."""
     boot: str
-    """Which boot of which machine it was, "" where that is not known."""
+    """Id of the boot of the machine, "" if unknown."""
     boottime: int
-    """Milliseconds since that boot, suspensions included."""
+    """Milliseconds since that boot, including suspensions."""
     shift: int = 0
-    """Milliseconds that dates were ahead of `time`, as far as was believed; the calendar has it."""
+    """Milliseconds by which the date was ahead of `time`, as known to the calendar."""
 
 
 NEW = Mark(1, 0, "", 0)
-"""Of a broker that begins; a monotonic reading of 0 would look like a deadline that is not set."""
+"""The mark of a new broker. `mono` is not 0, which means an unset deadline."""
 
 
 class Clock(Protocol):
-    """Where `Now` comes from."""
+    """A source of `Now`."""
 
     def now(self) -> Now: ...
 
@@ -64,17 +64,17 @@ class Clock(Protocol):
 
 
 class Machine(NamedTuple):
-    """What a machine has of clocks, in nanoseconds."""
+    """The clocks of a machine, in nanoseconds."""
 
     monotonic: Callable[[], int]
     boottime: Callable[[], int]
-    """Goes on while the machine is suspended, unlike `monotonic`; nobody can set it."""
+    """Includes suspensions, unlike `monotonic`; cannot be set."""
     wall: Callable[[], int]
     boot: str
 
 
 def this_machine() -> Machine:
-    """The machine's clocks, of which the kernel's manual says: https://man7.org/linux/man-pages/man2/clock_gettime.2.html"""
+    """Return the clocks of this machine (https://man7.org/linux/man-pages/man2/clock_gettime.2.html)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -83,10 +83,10 @@ def this_machine() -> Machine:
 
 
 class SystemClock:
-    """The machine's clocks, and where a broker's go on."""
+    """The machine's clocks, continued from the previous process of a broker."""
 
     def __init__(self, start: Mark | None = None, machine: Machine | None = None) -> None:
-        """`start`: where the process before stood; None: there was none, and `mono` is the machine's."""
+        """`start` is the mark of the previous process; None: there was none, and `mono` is that of the machine."""
         self._monotonic, self._boottime, self._wall, boot = machine or this_machine()
         self._boot = boot
         self._offset = 0 if start is None else start.mono - self._monotonic() // 1000
@@ -95,38 +95,41 @@ class SystemClock:
             now = wall
         elif boot and boot == start.boot and boottime >= start.boottime:
             now = start.time + boottime - start.boottime
-        else:  # on another machine, or after a boot: nothing but the date says how long that took
+        else:  # on another machine, or after a boot: only the date tells how much time has passed
             now = start.time + max(BEHIND_MS, wall - start.shift - start.time)
         self._ahead = now - boottime
-        """Milliseconds that `Now.time` is ahead of the time since the boot."""
+        """Milliseconds by which `Now.time` is ahead of the time since boot."""
 
     def now(self) -> Now:
         boottime = self._boottime() // 1_000_000
         return Now(self._monotonic() // 1000 + self._offset, boottime + self._ahead, self._wall() // 1_000_000)
 
     def mark(self) -> Mark:
-        """Where the clocks stand now."""
+        """Return the present reading, to be stored."""
         mono, time, _ = self.now()
         return Mark(mono, time, self._boot, time - self._ahead)
 
 
 class StepWatch:
-    """Judges how far the date is ahead of `Now.time`. The clock was set where that changes: a step that does not hold
-    was a mistake. One that undoes the step before is believed at once.
+    """Decides how far the date is ahead of `Now.time`.
+
+    A change of that difference means that the clock was set. A step that does not last is ignored. One that undoes the
+    previous step is believed at once.
     """
 
     def __init__(self, hold_ms: int = HOLD_MS, tolerance_ms: int = TOLERANCE_MS) -> None:
         self._hold_ms = hold_ms
         self._tolerance_ms = tolerance_ms
         self._before: int | None = None
-        """The shift before the present one."""
+        """The shift before the current one."""
         self._seen: int | None = None
-        """A shift that is not believed yet, and since when it is seen."""
+        """A shift that is not believed yet; `_since` is when it was first seen."""
         self._since = 0
 
     def look(self, now: Now, shift: int) -> int:
-        """The shift that counts from now on, in milliseconds; `shift` is the one that did until now. To be called at
-        least every second or so.
+        """Return the shift that counts from now on, in milliseconds, given the one that has counted so far.
+
+        Call it at least about once per second.
         """
         seen = now.wall - now.time
         if self._same(seen, shift):
@@ -144,7 +147,7 @@ class StepWatch:
 
 
 class Dates:
-    """The date, with every step of the system's clock judged by a `StepWatch`."""
+    """The date by the system's clock, whose steps pass a `StepWatch`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -153,14 +156,14 @@ class Dates:
         self._shift = first.wall - first.time
 
     def now(self) -> int:
-        """Milliseconds since 1970 UTC. To be asked at least every second or so."""
+        """Return milliseconds since 1970 UTC. Call it at least about once per second."""
         now = self._clock.now()
         self._shift = self._watch.look(now, self._shift)
         return now.time + self._shift
 
 
 class ManualClock:
-    """Clocks that move only when they are told to."""
+    """Clocks that move only when told to."""
 
     def __init__(self, mono: int = 1_000_000, wall: int = 1_700_000_000_000) -> None:
         self._now = Now(mono, wall, wall)
@@ -172,16 +175,16 @@ class ManualClock:
         return Mark(self._now.mono, self._now.time, "", 0)
 
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         milliseconds = int(seconds * 1e3)
         mono, time, wall = self._now
         self._now = Now(mono + int(seconds * 1e6), time + milliseconds, wall + milliseconds)
 
     def set_wall(self, seconds: float) -> None:
-        """Somebody sets the system's clock, by so much."""
+        """Set the system's clock forward, or back."""
         self._now = self._now._replace(wall=self._now.wall + int(seconds * 1e3))
 
 
 def pause(seconds: float) -> None:
-    """Waits; not for loops that serve."""
+    """Sleep. Not for event loops."""
     time.sleep(seconds)

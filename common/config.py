@@ -165,7 +165,7 @@ class FrontSettings(Settings):
     )  # fmt: skip
     connections: int = setting(count(1, 10**6), 4000, "connections", "maximum open connections (503)")
     buffer_memory: int = setting(
-        size(MIB, 2**50), 256 * MIB, "bytes", "memory of bodies and answers in transit in a front (503); at least "
+        size(MIB, 2**50), 256 * MIB, "bytes", "memory of bodies and answers in flight in a front (503); at least "
         "four times the largest of max_body, max_batch and max_fetch_bytes",
     )  # fmt: skip
     max_batch_messages: int = setting(count(1, 10**6), 10_000, "messages", "maximum messages of a batch (400)")

@@ -1,7 +1,7 @@
-"""The one table of errors.
+"""The table of errors.
 
-An error is raised as `FanmailError(code, detail)` in or below `broker.dispatch.dispatcher`, travels to the front as
-its code and detail, is raised there as the same class again and rendered in one place
+A broker raises an error as `FanmailError(code, detail)` in or below `broker.dispatch.dispatcher`. It travels to the
+front as code and detail, where it is raised again as the same class and rendered in one place
 (`httpfront/middleware/problems.py`). Codes are stable words of the HTTP API (`docs/http-api.md`).
 """
 
@@ -17,14 +17,14 @@ class ErrorSpec(NamedTuple):
     status: int
     """HTTP status."""
     title: str
-    """Short and the same for every occurrence (RFC 9457, section 3.1.3)."""
+    """Short, and the same for every occurrence (RFC 9457, section 3.1.3)."""
     retry_after: int | None = None
-    """Seconds for `Retry-After`; None: the header is not sent."""
+    """Seconds for `Retry-After`; None: no such header."""
 
 
 _TABLE = (
     ErrorSpec("bad-name", 400, "Invalid name"),
-    ErrorSpec("bad-parameter", 400, "Bad query parameter"),
+    ErrorSpec("bad-parameter", 400, "Invalid query parameter"),
     ErrorSpec("bad-batch", 400, "Malformed batch"),
     ErrorSpec("unauthorized", 401, "An API key is required"),
     ErrorSpec("forbidden", 403, "The API key does not allow this call"),
@@ -38,14 +38,14 @@ _TABLE = (
     ErrorSpec("method-not-allowed", 405, "Method not allowed"),
     ErrorSpec("not-acceptable", 406, "No accepted format is available"),
     ErrorSpec("lease-lost", 409, "The receipt is no longer valid"),
-    ErrorSpec("leases-out", 409, "Messages of this user are leased or await redelivery"),
+    ErrorSpec("leases-out", 409, "Messages of this subscription are leased or await redelivery"),
     ErrorSpec("cursor-lost", 410, "The cursor is of another epoch of the topic"),
     ErrorSpec("body-too-large", 413, "Body too large"),
     ErrorSpec("unsupported-coding", 415, "Unsupported content coding"),
     ErrorSpec("unsupported-charset", 415, "Unsupported charset"),
     ErrorSpec("wrong-host", 421, "Host name not allowed"),
     ErrorSpec("headers-too-large", 431, "Kept headers too large"),
-    ErrorSpec("key-reused", 422, "The idempotency key was used for another request"),
+    ErrorSpec("key-reused", 422, "The idempotency key was used for a different request"),
     ErrorSpec("too-many-topics", 429, "The broker has reached its limit of topics", 5),
     ErrorSpec("too-many-subscriptions", 429, "The broker has reached its limit of subscriptions", 5),
     ErrorSpec("topic-full", 429, "The topic has reached its limit of stored messages", 1),
@@ -56,14 +56,14 @@ _TABLE = (
     ErrorSpec("answer-too-large", 503, "No room for the next message", 1),
     ErrorSpec("memory-full", 503, "The broker has reached its memory limit", 1),
     ErrorSpec("storage-full", 503, "The broker's disk is nearly full", 5),
-    ErrorSpec("loading", 503, "The broker is reading its store", 1),
-    ErrorSpec("broker-down", 503, "The broker of this topic is not reachable", 1),
+    ErrorSpec("loading", 503, "The broker is loading its store", 1),
+    ErrorSpec("broker-down", 503, "The broker of this topic is unreachable", 1),
     ErrorSpec("draining", 503, "The broker is stopping", 1),
     ErrorSpec("paused", 503, "The operator has paused the broker", 1),
     ErrorSpec("not-owner", 503, "The broker does not own this topic", 1),
     ErrorSpec("wrong-incarnation", 503, "The broker was restarted", 1),
     ErrorSpec("expired", 503, "The request expired before it was executed", 1),
-    ErrorSpec("client-gone", 503, "The client is gone", 1),
+    ErrorSpec("client-gone", 503, "The client has disconnected", 1),
     ErrorSpec("backup-failed", 500, "The backup failed"),
     ErrorSpec("outcome-unknown", 504, "The broker did not answer in time"),
     ErrorSpec("bad-request", 500, "The broker did not understand the front"),
@@ -76,8 +76,8 @@ ERRORS: dict[str, ErrorSpec] = {spec.code: spec for spec in _TABLE}
 class FanmailError(Exception):
     """An error of the table, with the detail of this occurrence.
 
-    `detail` is for the person who made the request: it names the field and the limit, never an internal.
-    `fields` are extra members of the problem document, or what a peer needs to act on it (the map's epoch).
+    `detail` is for the sender of the request: it names the field and the limit, and no internals. `fields` are further
+    members of the problem document, or what a peer needs to react (the map's epoch).
     """
 
     def __init__(self, code: str, detail: str = "", **fields: object) -> None:
@@ -88,7 +88,7 @@ class FanmailError(Exception):
 
     @property
     def spec(self) -> ErrorSpec:
-        """The row of the table; a code that this version does not know counts as `internal`."""
+        """Return the row of the table; that of `internal` for a code that this version does not know."""
         return ERRORS.get(self.code) or ERRORS["internal"]
 
     def __str__(self) -> str:
@@ -96,4 +96,4 @@ class FanmailError(Exception):
 
 
 class StartError(Exception):
-    """The process cannot start: `__main__` prints the text as one line and exits with code 2."""
+    """Raised when the process cannot start: `__main__` prints the text as one line and exits with code 2."""

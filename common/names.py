@@ -1,7 +1,7 @@
-"""Legal topic and user names (`docs/http-api.md`).
+"""Valid topic and user names (`docs/http-api.md`).
 
-A name is bytes: valid UTF-8 of 1 to `limit` bytes without control characters, not `.` or `..`. It is compared
-byte for byte; nothing is folded, normalised, cut or replaced.
+A name is bytes: valid UTF-8 of 1 to `limit` bytes without control characters, not `.` or `..`. Names are compared
+byte by byte, without folding, normalisation or truncation.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from urllib.parse import unquote_to_bytes
 from common.errors import FanmailError
 
 MAX_NAME = 1024
-"""No setting goes above this many bytes: a name travels and is stored in every record of its topic."""
+"""Upper bound of the setting `max_name`, bytes: every record of a topic contains its name."""
 
-# One pattern for the usual case: a raw segment of unreserved and harmless characters needs no decoding.
+# The common case: a raw segment of unreserved and harmless characters needs no decoding.
 _PLAIN = re.compile(r"[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9_~!$&'()*+,;=:@.-]*").fullmatch
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]").search
 
 
 def parse_name(segment: str, kind: str, limit: int) -> bytes:
-    """The name that one raw path segment spells, percent-decoded exactly once.
+    """Return the name in a raw path segment, percent-decoded exactly once.
 
-    `segment` is the segment as it stood in the request line, as latin-1 text; `kind` ("topic", "user") is
-    for the message. Raises `FanmailError("bad-name")`.
+    `segment` is the segment of the request line, as latin-1 text; `kind` ("topic", "user") is for the error
+    message. Raises `FanmailError("bad-name")`.
     """
     if _PLAIN(segment):
         name = segment.encode()
@@ -40,7 +40,7 @@ def parse_name(segment: str, kind: str, limit: int) -> bytes:
 
 
 def check_name(name: bytes, kind: str) -> None:
-    """Whatever its length, is it a name? Raises `FanmailError("bad-name")`."""
+    """Raise `FanmailError("bad-name")` unless this is a valid name of any length."""
     if not name:
         raise FanmailError("bad-name", f"the {kind} name is empty")
     if name in (b".", b".."):

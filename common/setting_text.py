@@ -1,20 +1,20 @@
-"""How a setting is written: as a flag, as a variable, and its value."""
+"""The written forms of a setting: flag, environment variable and value."""
 
 from __future__ import annotations
 
 
 def flag(name: str) -> str:
-    """`max_body` -> `--max-body`."""
+    """Return `--max-body` for `max_body`."""
     return "--" + name.replace("_", "-")
 
 
 def variable(name: str) -> str:
-    """`max_body` -> `FANMAIL_MAX_BODY`."""
+    """Return `FANMAIL_MAX_BODY` for `max_body`."""
     return "FANMAIL_" + name.upper()
 
 
 def as_text(value: object) -> str:
-    """As it would be written after a flag."""
+    """Return the value as it is written after a flag."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""TOML files of the operator: the configuration, the cluster description, API keys."""
+"""TOML files of the operator: configuration, cluster description, API keys."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any
 from common.errors import StartError
 
 MAX_DEPTH = 32
-"""Tables and lists in each other."""
+"""Maximum nesting of tables and lists."""
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """The file's tables. Raises `StartError` where it cannot be read or is not TOML."""
+    """Return the tables of a file. Raises `StartError` if it cannot be read or is not TOML."""
     try:
         return parse_toml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from None
-    except ValueError as error:  # bytes that are not UTF-8 too
+    except ValueError as error:  # includes bytes that are not UTF-8
         raise StartError(f"{path}: not TOML: {error}") from None
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a text. Raises `ValueError`, also for what an error message could not show: Python does not make
-    text of very large integers, and recurses over what is nested.
+    """Return the tables of a text.
+
+    Raises `ValueError`, also for values that an error message could not show: integers of over 64 bits, which Python
+    may refuse to print, and nesting deeper than `MAX_DEPTH`.
     """
     try:
         tables = tomllib.loads(text)

@@ -1,4 +1,4 @@
-"""Parsers of single settings: text to value, `ValueError` with what is allowed."""
+"""Parsers of setting values. They raise `ValueError` with the allowed values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _bounded(value: float, low: float, high: float) -> None:
 
 
 def count(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers in a range, both ends included."""
+    """Return a parser of whole numbers in a range, both ends included."""
 
     def parse(text: str) -> int:
         value = int(text)
@@ -28,7 +28,7 @@ def count(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """A parser of durations in seconds, fractions allowed."""
+    """Return a parser of durations in seconds, with fractions."""
 
     def parse(text: str) -> float:
         value = float(text)
@@ -39,7 +39,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def size(low: int, high: int) -> Callable[[str], int]:
-    """A parser of sizes in bytes: `1048576`, `1MiB`, `2 GiB`."""
+    """Return a parser of sizes in bytes: `1048576`, `1MiB`, `2 GiB`."""
 
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text.strip())
@@ -53,7 +53,7 @@ def size(low: int, high: int) -> Callable[[str], int]:
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """A parser of one of the words."""
+    """Return a parser that accepts one of the words."""
 
     def parse(text: str) -> str:
         if text not in words:
@@ -64,19 +64,19 @@ def choice(*words: str) -> Callable[[str], str]:
 
 
 def switch(text: str) -> bool:
-    """on/off; a flag without a value means on."""
+    """Parse on or off; a flag without a value means on."""
     if text.lower() not in ("on", "off", "true", "false"):
         raise ValueError("must be on or off")
     return text.lower() in ("on", "true")
 
 
 def names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of broker ids."""
+    """Parse a comma-separated list of broker ids."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def addresses(text: str) -> tuple[str, ...]:
-    """A comma-separated list of addresses, or names of this host, to listen on; IPv6 in brackets or without."""
+    """Parse a comma-separated list of addresses, or names of this host, to listen on; IPv6 with or without brackets."""
     found = tuple(name.removeprefix("[").removesuffix("]") for name in names(text))
     if not all(found) or not found:
         raise ValueError("must name an address, such as 127.0.0.1 or ::")
@@ -84,7 +84,7 @@ def addresses(text: str) -> tuple[str, ...]:
 
 
 def host_names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of names of hosts, without ports; `*` is any."""
+    """Parse a comma-separated list of host names without ports; `*` means any."""
     found = names(text)
     for name in found:
         if name != "*" and not _HOST_NAME(name):
@@ -93,4 +93,4 @@ def host_names(text: str) -> tuple[str, ...]:
 
 
 LISTS = (names, addresses, host_names)
-"""Parsers of settings that may be given several times; the values are those of one list."""
+"""Parsers of settings that may be given several times, which adds to one list."""

@@ -15,7 +15,7 @@ from common.protocol.wire import Request
 def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.DelayedTopicPage:
     """List topics with delayed publishes in order, whether they have subscriptions or not."""
     delayed, most = context.state.delayed, context.may_scan(args.max)
-    names = list(islice(delayed.names.behind(args.after), most))
+    names = list(islice(delayed.names.after(args.after), most))
     context.scan_budget -= len(names)
     rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.usage.of(name)) for name in names]
     return ops.DelayedTopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
@@ -24,7 +24,7 @@ def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.
 def list_delayed(context: Context, request: Request, args: ops.ListDelayed, now: Now) -> ops.DelayedPage:
     """List delayed publishes of a topic in the order in which they were accepted."""
     numbers, most = context.state.delayed.topics.get(request.topic), context.may_scan(args.max)
-    found = list(islice(numbers.behind(args.after), most)) if numbers else []
+    found = list(islice(numbers.after(args.after), most)) if numbers else []
     context.scan_budget -= len(found)
     rows: list[ops.DelayedRow] = []
     room = args.max_bytes
@@ -48,7 +48,7 @@ def end_delayed(context: Context, request: Request, args: ops.EndDelayed, now: N
 def clear_delayed(context: Context, request: Request, args: ops.ClearDelayed, now: Now) -> ops.Ended:
     """Remove the delayed publishes of a topic, as many as the turn allows."""
     numbers = context.state.delayed.topics.get(request.topic)
-    found = list(islice(numbers.behind(0), context.may_scan(args.max))) if numbers else []
+    found = list(islice(numbers.after(0), context.may_scan(args.max))) if numbers else []
     context.scan_budget -= len(found)
     for number in found:
         _remove(context, context.state.delayed.publishes[number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.records import PublishDelayed
-from broker.state.name_index import Sorted
+from broker.state.name_index import LazySortedSet
 from broker.state.timers import Timers
 from broker.state.usage import Usage
 from broker.thresholds import DEFAULT, Thresholds
@@ -23,9 +23,9 @@ class Delayed:
         self.last_number = 0
         self.usage: Usage[bytes] = Usage()
         """Estimated bytes of memory, by topic."""
-        self.topics: dict[bytes, Sorted[int]] = {}
+        self.topics: dict[bytes, LazySortedSet[int]] = {}
         """The numbers of each topic that has any."""
-        self.names: Sorted[bytes] = Sorted(thresholds)
+        self.names: LazySortedSet[bytes] = LazySortedSet(thresholds)
         """The names of these topics."""
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Delayed:
         self.usage.add(publish.topic, weight_of(publish))
         numbers = self.topics.get(publish.topic)
         if numbers is None:
-            numbers = self.topics[publish.topic] = Sorted(self._thresholds)
+            numbers = self.topics[publish.topic] = LazySortedSet(self._thresholds)
             self.names.add(publish.topic)
         numbers.add(publish.number)
 

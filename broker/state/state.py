@@ -17,7 +17,7 @@ from broker.state.delayed import Delayed
 from broker.state.delivery_state import DELIVERY_CHANGES, DeliveryState, DeliveryTotals
 from broker.state.garbage import Garbage
 from broker.state.idempotency import Keys, Remembered
-from broker.state.name_index import Index
+from broker.state.name_index import NameIndex, make_index
 from broker.state.piece import MESSAGE_COST
 from broker.state.subscription import Subscription
 from broker.state.timers import Timers
@@ -52,7 +52,7 @@ class State:
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
-        self.index: Index[bytes] | None = None
+        self.index: NameIndex[bytes] | None = None
         """The names in order, where there are many topics."""
         self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
@@ -143,7 +143,7 @@ class State:
         if self.index is not None:
             self.index.add(record.topic)
         elif len(self.topics) > self.thresholds.few:
-            self.index = Index(self.topics, self.thresholds)
+            self.index = make_index(self.topics)
         self.topics_begun = max(self.topics_begun, record.number)
         self.name_bytes += len(record.topic)
 

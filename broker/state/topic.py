@@ -12,7 +12,7 @@ from __future__ import annotations
 from broker.records import TopicChanged
 from broker.state.garbage import Garbage
 from broker.state.message_log import MessageLog
-from broker.state.name_index import Index
+from broker.state.name_index import NameIndex, make_index
 from broker.state.subscription import Subscription
 from broker.state.topic_settings import TopicSettings
 from broker.thresholds import DEFAULT, Thresholds
@@ -41,7 +41,7 @@ class Topic(MessageLog):
         self.number = number
         self.epoch = epoch
         self.subscriptions: dict[bytes, Subscription] = {}
-        self.index: Index[bytes] | None = None
+        self.index: NameIndex[bytes] | None = None
         """The users in order, where there are many."""
         self._peak = 0
         """The most subscriptions since their dictionary was created."""
@@ -68,7 +68,7 @@ class Topic(MessageLog):
             if self.index is not None:
                 self.index.add(user)
             elif len(self.subscriptions) > self.thresholds.few:
-                self.index = Index(self.subscriptions, self.thresholds)
+                self.index = make_index(self.subscriptions)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
         if subscription.delivery is None:  # the common case, for every message that is read

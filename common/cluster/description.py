@@ -16,16 +16,16 @@ from common.toml_file import read_toml
 DESCRIPTION = "cluster.toml"
 """File name of the cluster description in the run directory."""
 MAX_IPC_PATH = 107
-"""Bytes that a Unix socket's path may have (`sun_path` less its NUL, unix(7))."""
+"""Maximum bytes of the path of a Unix socket (`sun_path` without its NUL, unix(7))."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}").fullmatch
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})").fullmatch
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 FRONT = "front"
-"""Of fronts and tools: the name of the file with their secret key. So no broker with a key may be called that."""
+"""Name of the file with the secret key of fronts and tools. A broker with a key cannot have this id."""
 
 
 def load_cluster(path: str | Path, *, insecure: bool = False) -> ClusterMap:
-    """The map that a description file gives. Raises `StartError` with one clear line."""
+    """Return the map of a description file. Raises `StartError` with one line."""
     tables = read_toml(path)
     try:
         return parse_cluster(tables, insecure=insecure)
@@ -34,7 +34,7 @@ def load_cluster(path: str | Path, *, insecure: bool = False) -> ClusterMap:
 
 
 def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> ClusterMap:
-    """The map of a parsed description. Raises `ValueError` that names what is wrong."""
+    """Return the map of a parsed description. Raises `ValueError` that names the mistake."""
     cluster = tables.get("cluster", {})
     if not isinstance(cluster, dict) or not isinstance(cluster.get("pins", {}), dict):
         raise ValueError("cluster and cluster.pins must be tables")
@@ -93,7 +93,7 @@ def _key(row: Mapping[str, Any], whose: str) -> str:
 
 
 def _check_keys(brokers: Sequence[BrokerAddress], fronts: Mapping[str, str]) -> None:
-    """A key is of one process only, and where brokers have keys somebody must be let in."""
+    """Refuse a key that two processes share, and brokers with keys that no front may connect to."""
     mine = [broker for broker in brokers if broker.key]
     keys = [*(broker.key for broker in mine), *fronts.values()]
     if len(set(keys)) != len(keys):
@@ -105,17 +105,17 @@ def _check_keys(brokers: Sequence[BrokerAddress], fronts: Mapping[str, str]) -> 
 
 
 def is_ipv6(endpoint: str) -> bool:
-    """ZeroMQ wants to be told."""
+    """Return whether the endpoint is IPv6, which ZeroMQ must be told."""
     return endpoint.startswith("tcp://[")
 
 
 def is_id(text: str) -> bool:
-    """May a broker or a front be called that?"""
+    """Return whether this is a valid id of a broker or name of a front."""
     return _ID(text) is not None
 
 
 def is_key(text: str) -> bool:
-    """Is it 32 bytes in Z85 (ZeroMQ RFC 32)? Groups of five characters, of which each must fit 32 bits."""
+    """Return whether this is 32 bytes in Z85 (ZeroMQ RFC 32): groups of five characters, each within 32 bits."""
     if len(text) != 40 or not set(text) <= set(_Z85):
         return False
     groups = [[_Z85.index(each) for each in text[start : start + 5]] for start in range(0, 40, 5)]
@@ -132,10 +132,11 @@ def _pins(table: Mapping[str, Any], ids: Sequence[str]) -> dict[int, str]:
 
 
 def check_endpoint(endpoint: str, *, insecure: bool, key: str = "") -> None:
-    """Refuses (`ValueError`) what a broker cannot or must not listen on.
+    """Raise `ValueError` for an endpoint that a broker cannot or must not bind.
 
-    ZeroMQ cannot bound the number of parts that a stranger sends, and frames are not authenticated: so ipc or TCP with
-    a key, and plain TCP only where the operator says so. On loopback too: every user of the host could connect.
+    ZeroMQ cannot bound the number of message parts that a peer sends, and frames are not authenticated. Therefore only
+    ipc and TCP with a key are allowed, and plain TCP if the operator insists; on loopback too, where every user of the
+    host could connect.
     """
     if endpoint.startswith("ipc:///"):
         path = endpoint.removeprefix("ipc://")
@@ -156,25 +157,25 @@ def check_endpoint(endpoint: str, *, insecure: bool, key: str = "") -> None:
 
 
 def describe_local(brokers: int, run_dir: str | Path, epoch: int = 1) -> str:
-    """The description (TOML) of a cluster of `brokers` brokers b0, b1, ... on this host, over ipc."""
+    """Return the description (TOML) of a cluster of `brokers` brokers b0, b1, ... on this host, over ipc."""
     rows = [f'[cluster]\nname = "fanmail"\nepoch = {epoch}\n']
     rows += [f'[[brokers]]\nid = "b{n}"\nendpoint = "ipc://{run_dir}/b{n}.sock"\n' for n in range(brokers)]
     return "\n".join(rows)
 
 
 def has_brokers(settings: Settings) -> bool:
-    """Does the file given with `--config` describe the cluster? Raises `StartError` for an unusable file."""
+    """Return whether the `--config` file describes the cluster. Raises `StartError` for an unusable file."""
     return bool(settings.config) and "brokers" in read_toml(settings.config)
 
 
 def description_path(settings: Settings) -> Path:
-    """The cluster description: `--config` where it has [[brokers]], else the one in the run directory."""
+    """Return the path of the cluster description: `--config` if it has [[brokers]], else that in the run directory."""
     path = Path(settings.config) if has_brokers(settings) else Path(settings.run_dir) / DESCRIPTION
     return path.absolute()
 
 
 class DescriptionFile:
-    """A cluster description that is looked at again and again."""
+    """A cluster description that is checked for changes."""
 
     def __init__(self, path: str | Path, *, insecure: bool = False) -> None:
         self._path = Path(path)
@@ -182,9 +183,9 @@ class DescriptionFile:
         self._seen: tuple[int, int, int] | None = None
 
     def newer(self) -> ClusterMap | None:
-        """The map where the file has appeared or changed since the last call, else None.
+        """Return the map if the file has appeared or changed since the last call, else None.
 
-        Raises `StartError` once for a file that cannot be used.
+        Raises `StartError` once for an unusable file.
         """
         try:
             stat = self._path.stat()

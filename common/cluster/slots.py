@@ -1,8 +1,8 @@
 """Topic -> slot -> broker. Pure: no sockets, no files, no environment.
 
-A topic's slot never changes. The map slot -> broker is filled once by rendezvous hashing over the broker ids
-(Thaler and Ravishankar 1998), so that hosts with the same description agree without talking, and adding a
-broker moves only its own share; from then on it is data with an epoch that only grows, and can pin slots.
+The slot of a topic never changes. The map from slots to brokers is filled once by rendezvous hashing over the broker
+ids (Thaler and Ravishankar 1998), so that hosts with the same description agree without communication, and a new broker
+takes only its own share. From then on the map is data with an epoch that only grows, and slots can be pinned.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ SLOTS = 1024
 
 
 class BrokerAddress(NamedTuple):
-    """A broker of the description: its id, the ZeroMQ endpoint it binds and fronts connect to, and its public key
-    (Z85), "" without CURVE.
-    """
+    """A broker of the description."""
 
     id: str
     endpoint: str
+    """The ZeroMQ endpoint that the broker binds and fronts connect to."""
     key: str = ""
+    """Public key in Z85, "" without CURVE."""
 
 
 @lru_cache(maxsize=65536)
 def slot_of(topic: bytes) -> int:
-    """The slot of a topic: the first 8 bytes of BLAKE2b (RFC 7693), big-endian, modulo `SLOTS`."""
+    """Return the slot of a topic: the first 8 bytes of BLAKE2b (RFC 7693), big-endian, modulo `SLOTS`."""
     return int.from_bytes(blake2b(topic, digest_size=8).digest(), "big") % SLOTS
 
 
 def rendezvous(slot: int, ids: Sequence[str]) -> str:
-    """The broker with the highest score for a slot; ties go to the greater id."""
+    """Return the broker with the highest score for a slot; a tie goes to the greater id."""
     return max(ids, key=lambda each: (blake2b(f"{each}:{slot}".encode(), digest_size=8).digest(), each))
 
 
 class ClusterMap:
-    """Who owns which slot. Immutable; a newer map has a greater epoch."""
+    """The owner of every slot. Immutable; a newer map has a greater epoch."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class ClusterMap:
         pins: Mapping[int, str] | None = None,
         fronts: Mapping[str, str] | None = None,
     ) -> None:
-        """`fronts`: names to public keys of those whom a broker with a key lets in."""
+        """`fronts` has the public keys, by name, of those that may connect to brokers with keys."""
         self.name = name
         self.epoch = epoch
         self.brokers = tuple(brokers)
@@ -59,16 +59,16 @@ class ClusterMap:
         self.owners = tuple((pins or {}).get(slot) or rendezvous(slot, ids) for slot in range(SLOTS))
 
     def owner(self, topic: bytes) -> str:
-        """The id of the broker that owns a topic."""
+        """Return the id of the broker that owns a topic."""
         return self.owners[slot_of(topic)]
 
     def address(self, broker_id: str) -> BrokerAddress:
-        """Of a broker. Raises `StartError` for an id that the description does not have."""
+        """Return the address of a broker. Raises `StartError` for an unknown id."""
         for broker in self.brokers:
             if broker.id == broker_id:
                 return broker
         raise StartError(f"broker {broker_id!r} is not in the cluster description")
 
     def endpoint(self, broker_id: str) -> str:
-        """Where a broker listens. Raises as `address` does."""
+        """Return the endpoint of a broker. Raises `StartError` for an unknown id."""
         return self.address(broker_id).endpoint

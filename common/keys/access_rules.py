@@ -1,9 +1,8 @@
-"""Who may do what: rules over patterns of names, as they stand in a file of API keys.
+"""Access rules over patterns of names, as written in a file of API keys.
 
-A rule is a table `{rights = [...], topic = "pattern", user = "pattern"}`. In a pattern `*` is any text, `?` one
-character, `[abc]` one of them, case matters, and `{sub}` is the subject of the key, letter by letter. A rule that
-allows names its patterns, so that nothing is granted by leaving a word out; in one that denies, what is left
-out is `*`.
+A rule is a table `{rights = [...], topic = "pattern", user = "pattern"}`. In a pattern `*` matches any text, `?` one
+character, `[abc]` one of these; patterns are case-sensitive, and `{sub}` is the subject of the key, literally. An allow
+rule must have its patterns, so that no right is granted by an omission; in a deny rule an omitted pattern is `*`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ PATTERNS = {
     ADMIN: (),
     METRICS: (),
 }
-"""Every right, and the patterns that its rules have."""
+"""Every right, and the patterns of its rules."""
 MAX_PATTERN = 1024
-"""Characters."""
+"""Maximum length of a pattern, characters."""
 SUBJECT = "{sub}"
 _SUBJECT_IN_BRACKETS = re.compile(r"\[!?\]?[^\]\[]*\{sub\}").search
 _HELD = "\0"
-"""Stands for the subject while a pattern is translated; no name has it."""
+"""Placeholder of the subject while a pattern is translated; it is in no name."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]").search
 _MEMBERS = ("rights", "topic", "user")
 
@@ -35,19 +34,19 @@ Fits = Callable[[str], object]
 
 
 class Rule(NamedTuple):
-    """Some rights, and the names that they are about."""
+    """Rights, and the names that they apply to."""
 
     rights: frozenset[str]
     topic: Fits
     user: Fits
 
     def covers(self, right: str, topic: str, user: str) -> bool:
-        """Is the rule about this? Names that a right has no patterns for are "", which only `*` fits."""
+        """Return whether the rule applies. Names for which a right has no pattern are "", which only `*` matches."""
         return right in self.rights and bool(self.topic(topic)) and bool(self.user(user))
 
 
 def parse_rule(table: Any, subject: str, allows: bool) -> Rule:
-    """The rule that a table spells. Raises `ValueError` that names the member; never repeats more than its name."""
+    """Return the rule of a table. Raises `ValueError` with the name of the member, never its value."""
     if not isinstance(table, dict):
         raise ValueError('must be a table such as {rights = ["publish"], topic = "orders.*"}')
     for member in table:
@@ -70,7 +69,7 @@ def _rights(given: Any) -> list[str]:
 
 
 def _check_wanted(member: str, there: bool, rights: list[str], allows: bool) -> None:
-    """Raises `ValueError` where a right has no such pattern, or where one that allows needs it."""
+    """Raise `ValueError` if a right has no such pattern, or if an allow rule lacks it."""
     without = [right for right in rights if member not in PATTERNS[right]]
     if there and without:
         raise ValueError(f"{member} does not go with {without[0]}: give that a rule of its own")

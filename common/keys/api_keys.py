@@ -1,4 +1,4 @@
-"""API keys, and the TOML file that has them. A token is never in it: only the hash of one.
+"""API keys, and the TOML file with them. It has hashes of tokens, never tokens.
 
 [[keys]]
 id = "orders-2026"                 # letters, digits and -; names the key in logs
@@ -8,8 +8,8 @@ expires = 2027-01-01T00:00:00Z     # optional
 allow = [{rights = ["publish"], topic = "orders.*"}, {rights = ["subscribe", "consume"], topic = "*", user = "{sub}"}]
 deny = [{rights = ["publish"], topic = "orders.internal"}]
 
-A token is `fm_<id>_<secret>`. The secret is 256 random bits, which nobody guesses, so a plain hash is right: a slow one
-would only make every request slow.
+A token is `fm_<id>_<secret>`. The secret is 256 random bits, which cannot be guessed, so that a plain hash is
+sufficient: a slow hash would only slow down every request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from common.names import MAX_NAME, check_name
 from common.toml_file import read_toml
 
 TOKEN = re.compile(r"fm_([A-Za-z0-9-]{1,63})_([A-Za-z0-9_-]{43,128})").fullmatch
-"""A token, its id and its secret."""
+"""Matches a token; the groups are id and secret."""
 _ID = re.compile(r"[A-Za-z0-9-]{1,63}").fullmatch
 _HASH = re.compile(r"sha256:([0-9A-Fa-f]{64})").fullmatch
 _MEMBERS = ("id", "subject", "hash", "expires", "allow", "deny")
@@ -42,25 +42,26 @@ class ApiKey(NamedTuple):
     digest: bytes
     """SHA-256 of the token."""
     expires: int | None
-    """Milliseconds since 1970 from which on it is refused; None: never."""
+    """Milliseconds since 1970 from which the key is refused; None: never."""
     allow: tuple[Rule, ...]
     deny: tuple[Rule, ...]
 
     def may(self, right: str, topic: str = "", user: str = "") -> bool:
-        """Does a rule allow this and none deny it?"""
+        """Return whether a rule allows this and none denies it."""
         if any(rule.covers(right, topic, user) for rule in self.deny):
             return False
         return any(rule.covers(right, topic, user) for rule in self.allow)
 
 
 def digest(token: str) -> bytes:
-    """What the file has of a token, as bytes."""
+    """Return the hash of a token as it is in the file, as bytes."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def read_keys(path: str | Path) -> dict[str, ApiKey]:
-    """The keys of a file by id. Raises `StartError` of one line: file, key and member. No key at all is an error too,
-    for whoever names a file wants nobody let in without one.
+    """Return the keys of a file by id.
+
+    Raises `StartError` with one line: file, key and member. A file without keys is an error too.
     """
     try:
         mode = Path(path).stat().st_mode
@@ -78,7 +79,7 @@ def read_keys(path: str | Path) -> dict[str, ApiKey]:
 
 
 def parse_keys(document: Mapping[str, Any]) -> dict[str, ApiKey]:
-    """The keys of a file's tables by id. Raises `ValueError` that names the key and the member."""
+    """Return the keys of parsed tables by id. Raises `ValueError` with the key and the member."""
     for name in document:
         if name != "keys":
             raise ValueError(f"unknown table {name!r}; known is [[keys]]")

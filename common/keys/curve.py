@@ -1,7 +1,7 @@
 """Key pairs of CURVE (ZeroMQ RFC 26) and the files with their secret half.
 
-Public keys stand in the cluster description. A secret key stands in a file of its own, one for each broker and one for
-the fronts and tools of a host, and is never printed, logged or put on a command line.
+Public keys are in the cluster description. Each secret key is in a file of its own, one per broker and one for the
+fronts and tools of a host. It is never printed, logged or passed on a command line.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from common.errors import StartError
 from common.toml_file import parse_toml
 
 SECRET = "secret_key"
-"""What the key is called in its file; in the description a public key is just `key`."""
+"""Name of the key in its file. In the description a public key is called `key`."""
 MOST_BYTES = 4096
-"""Of a file with a secret key."""
+"""Maximum size of a file with a secret key."""
 
 
 class KeyPair(NamedTuple):
-    """Both halves, in Z85."""
+    """A public and a secret key, in Z85."""
 
     public: bytes
     secret: bytes
 
     def __repr__(self) -> str:
-        """Without the secret."""
+        """Omit the secret."""
         return f"KeyPair({self.public!r})"
 
 
 def new_pair() -> KeyPair:
-    """A fresh one, from libzmq's source of chance."""
+    """Return a new pair, from the random source of libzmq."""
     return KeyPair(*zmq.curve_keypair())
 
 
 def secret_path(folder: str | Path, name: str) -> Path:
-    """The file with the secret key of a broker, or of `FRONT`."""
+    """Return the path of the secret key of a broker, or of `FRONT`."""
     return Path(folder) / f"{name}.key"
 
 
 def read_pair(path: Path) -> KeyPair:
-    """The pair whose secret key is in a file. Raises `StartError` for one that everybody may read, that others than
-    its owner may write, or that has no secret key.
+    """Return the pair whose secret key is in a file.
 
-    A group may read it, and it may be a symbolic link: so Kubernetes hands secrets out.
+    Raises `StartError` for a file that others may read, that the group may write, or that has no secret key. The group
+    may read it, and it may be a symbolic link, as with secrets of Kubernetes.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -70,7 +70,7 @@ def read_pair(path: Path) -> KeyPair:
 
 
 def broker_pair(folder: str, address: BrokerAddress) -> KeyPair | None:
-    """What a broker listens with, None where the description gives it no key. Raises `StartError`."""
+    """Return the pair of a broker, None if the description has no key for it. Raises `StartError`."""
     if not address.key:
         return None
     if not folder:
@@ -86,12 +86,12 @@ def broker_pair(folder: str, address: BrokerAddress) -> KeyPair | None:
 
 
 def front_pair(folder: str) -> KeyPair | None:
-    """What a front or a tool connects with, None without a folder. Raises `StartError`."""
+    """Return the pair of fronts and tools, None without a folder. Raises `StartError`."""
     return read_pair(secret_path(folder, FRONT)) if folder else None
 
 
 def check_front(pair: KeyPair | None, cluster: ClusterMap) -> None:
-    """Raises `StartError` where brokers have keys and would not let the owner of this pair in."""
+    """Raise `StartError` if brokers have keys and would refuse the owner of this pair."""
     broker = next((each.id for each in cluster.brokers if each.key), None)
     if broker is None:
         return
@@ -102,7 +102,7 @@ def check_front(pair: KeyPair | None, cluster: ClusterMap) -> None:
 
 
 def prepare(socket: zmq.Socket[bytes], address: BrokerAddress, pair: KeyPair | None) -> None:
-    """Sets what a socket needs before it connects to a broker: CURVE where that has a key, to nobody but its owner."""
+    """Set the options of a socket that connects to a broker: CURVE if it has a key, and only to its owner."""
     socket.setsockopt(zmq.IPV6, int(is_ipv6(address.endpoint)))
     if address.key:
         assert pair is not None, "check_front has not been called"

@@ -1,4 +1,4 @@
-"""Open files: how many a process may have, and how many are left."""
+"""File descriptors: limits, how many are free, and draining a pipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 
 
 def raise_limit(wanted: int) -> int:
-    """Raises the soft limit of open files to what is wanted, as far as the hard limit goes. Returns the limit then."""
+    """Raise the soft limit of open files to `wanted`, up to the hard limit. Returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted if soft == resource.RLIM_INFINITY else soft
@@ -17,19 +17,19 @@ def raise_limit(wanted: int) -> int:
 
 
 def lower_limit(most: int) -> None:
-    """Sets the number of files that this process may open to `most`, or to the hard limit where that is lower."""
+    """Set the soft limit of open files to `most`, or to the hard limit if that is lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def free_descriptors() -> int:
-    """How many more files this process may open."""
+    """Return how many more files this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft - (len(os.listdir("/proc/self/fd")) - 1)  # one is that of the listing
+    return soft - (len(os.listdir("/proc/self/fd")) - 1)  # the listing itself uses one
 
 
 def drain_fd(fd: int) -> None:
-    """Reads a non-blocking pipe empty."""
+    """Read a non-blocking pipe until it is empty."""
     while True:
         try:
             if len(os.read(fd, 4096)) < 4096:

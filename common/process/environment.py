@@ -1,9 +1,9 @@
-"""Environment variables by which a process and its supervisor talk to each other."""
+"""Environment variables for the communication between a process and its supervisor."""
 
 from __future__ import annotations
 
 READY_FD = "FANMAIL_READY_FD"
-"""The descriptor on which a supervised process says that it is ready."""
+"""The descriptor on which a supervised process announces that it is ready."""
 SUPERVISOR = "FANMAIL_SUPERVISOR"
 """The process id of the supervisor that started this process."""
 NOTIFY_SOCKET = "NOTIFY_SOCKET"

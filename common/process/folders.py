@@ -1,4 +1,4 @@
-"""Private directories, and files that are written at once."""
+"""Private directories, and atomic writes of files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from common.errors import StartError
 
 
 def private_dir(path: str | Path, what: str = "run directory") -> Path:
-    """The directory as an absolute path, made where it is missing, and for its owner only (0700).
+    """Return the directory as an absolute path; create it if it is missing, with mode 0700.
 
-    Raises `StartError` for a symbolic link, for what is not ours, and for a directory open to others that
-    already holds files: an empty one is closed, but /tmp or a home directory given by mistake stays as it is.
+    Raises `StartError` for a symbolic link, for a directory of another user, and for one with files that is open to
+    others: an empty one is made private, but /tmp or a home directory given by mistake is left unchanged.
     """
     given = Path(path).absolute()
     try:
-        folder = given.parent.resolve() / given.name  # sockets' paths are short: no detours in them
+        folder = given.parent.resolve() / given.name  # paths of sockets must be short
         folder.mkdir(0o700, parents=True, exist_ok=True)
         if folder.is_symlink():
             raise StartError(f"{what} {folder}: is a symbolic link")
@@ -37,7 +37,7 @@ def private_dir(path: str | Path, what: str = "run directory") -> Path:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Atomically. Raises `StartError`."""
+    """Write a file atomically. Raises `StartError`."""
     fresh = path.with_name(f"{path.name}.new")
     try:
         fresh.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The ports of fronts that are started together, and their locks."""
+"""Ports of fronts that are started together, and their locks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from common.process.locks import await_lock
 
 
 def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
-    """The port of each front; 0, where each picks its own, stays 0. Raises `StartError` that names the setting beyond
-    65535.
+    """Return the port of each front; all are 0, a free port, if `first` is.
+
+    Raises `StartError` beyond 65535, with the name of the setting.
     """
     if first == 0:
         return [0] * fronts
@@ -23,19 +24,19 @@ def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
 
 
 def front_lock(run_dir: str | Path, hosts: Sequence[str], port: int) -> Path:
-    """The lock of the front at a port."""
+    """Return the path of the lock of the front on a port."""
     return Path(run_dir) / f"front-{'+'.join(hosts).replace('/', '_')}-{port}.lock"
 
 
 def await_fronts(run_dir: str | Path, hosts: Sequence[str], ports: Iterable[int], patience: float) -> None:
-    """Waits up to `patience` seconds for fronts that are stopping, which may still have their ports."""
+    """Wait up to `patience` seconds for fronts that are stopping and may still use their ports."""
     for port in ports:
         if port:
             await_lock(front_lock(run_dir, hosts, port), patience)
 
 
 def check_ports(hosts: Sequence[str], ports: Iterable[int]) -> None:
-    """Raises `StartError` where a front could not listen: before any has been started, in one line."""
+    """Raise `StartError` if a front could not listen, before any is started."""
     for port in ports:
         for sock in open_listeners(hosts, port):
             sock.close()

@@ -1,4 +1,4 @@
-"""Listening sockets: one port on one address or on several."""
+"""Listening sockets: one port on one or several addresses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from common.errors import StartError
 
 ALL_IPV6, ALL_IPV4 = "::", "0.0.0.0"
 PICKS = 20
-"""Free ports that are tried until one is free on all addresses."""
+"""How many free ports are tried until one is free on all addresses."""
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Place(NamedTuple):
-    """Where to listen: what the setting said, and what that means."""
+    """Where to listen: an entry of the setting, and an address that it resolves to."""
 
     host: str
     family: socket.AddressFamily
@@ -26,10 +26,10 @@ class Place(NamedTuple):
 
 
 def open_listeners(hosts: Sequence[str], port: int, backlog: int = 0) -> list[socket.socket]:
-    """Non-blocking sockets for all of `hosts`, addresses or names of this host, on the same port; 0 takes a free one.
+    """Return non-blocking sockets for all of `hosts`, addresses or names of this host, on the same port; 0: a free one.
 
-    `::` takes IPv4 too. A name of several addresses is listened on at each that this host has. With `backlog` 0 they
-    are bound only. Raises `StartError` that names host and port; then none is open.
+    `::` includes IPv4. A name with several addresses listens on each that this host has. With `backlog` 0 the sockets
+    are only bound. Raises `StartError` with host and port; then none is open.
     """
     picks = PICKS if port == 0 else 1
     while True:
@@ -46,7 +46,7 @@ class _InUseError(Exception):
         super().__init__(host, port)
         self.host, self.port = host, port
         self.picked = picked
-        """It was free on the addresses before this one."""
+        """It was free on the previous addresses."""
 
 
 def _open(hosts: Sequence[str], port: int, backlog: int) -> list[socket.socket]:
@@ -89,7 +89,7 @@ def _listener(place: Place, port: int, backlog: int) -> socket.socket:
 
 
 def places(hosts: Sequence[str], port: int) -> list[Place]:
-    """Each address once, and none that another takes too. Raises `StartError`."""
+    """Return each address once, without those that another one includes. Raises `StartError`."""
     found: dict[tuple[Any, ...], Place] = {}
     for host in hosts:
         try:

@@ -1,4 +1,4 @@
-"""Lock files: one process per broker, front and store, and who is about to leave."""
+"""Lock files: one process per broker, front and store."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from common.errors import StartError
 from common.process.environment import SUPERVISOR
 
 HOLDER_BYTES = 20
-"""The first line of a lock file: the id of the process, blanks, and how it stands."""
+"""Length of the first line of a lock file: process id, padding, and the state of the process."""
 _SERVING, _STOPPING = b" \n", b"\t\n"
 POLL_S = 0.05
-"""Seconds between two looks at a lock that is waited for."""
+"""Interval at which a lock is tried again."""
 
 log = logging.getLogger("fanmail.start")
 
 _held: dict[Path, int] = {}
-"""The locks of this process, by path, with their descriptors."""
+"""Descriptors of the locks that this process holds, by path."""
 
 
 class LostLockError(Exception):
-    """The file of a lock was removed, and another process has made and locked it again. Says which."""
+    """A lock file was removed, and another process has created and locked it again. The text says which."""
 
 
 def lock_file(path: str | Path) -> int:
-    """Takes the exclusive lock on a file and writes the id of this process into the first line, which is always 20
-    bytes long; further lines stay. On a full disk the line may be missing.
+    """Take the exclusive lock on a file and write the process id into its first line.
 
-    Returns the descriptor, which must stay open as long as the lock is to be held, and is not inherited. Raises
-    `StartError` where another process holds the lock.
+    That line always has 20 bytes; further lines are kept. On a full disk the line may be missing. Returns the
+    descriptor, which holds the lock until it is closed, and is not inherited. Raises `StartError` if another process
+    holds the lock.
     """
     handle, holder = _try_lock(Path(path))
     if handle is None:
@@ -44,10 +44,10 @@ def lock_file(path: str | Path) -> int:
 
 
 def lock_to_look(path: str | Path) -> int | None:
-    """Takes a shared lock on a file, which is not changed: others may look too, and nobody takes it exclusively.
+    """Take a shared lock on a file without changing it, so that no process can take it exclusively.
 
-    Returns the descriptor, or None where there is no such file: nobody has ever taken it. Raises `StartError` where
-    another process holds the lock.
+    Returns the descriptor, or None if there is no such file, which means that it was never locked. Raises `StartError`
+    if another process holds the exclusive lock.
     """
     if not os.path.lexists(path):
         return None
@@ -58,7 +58,7 @@ def lock_to_look(path: str | Path) -> int | None:
 
 
 def hold_lock(path: str | Path, patience: float) -> None:
-    """Takes a lock as `lock_file` does, for the life of this process; `mark_stopping` and `renew_locks` know it.
+    """Take a lock like `lock_file`, for the life of this process; `mark_stopping` and `renew_locks` include it.
 
     Waits up to `patience` seconds for a process that is stopping. Raises `StartError`.
     """
@@ -67,7 +67,7 @@ def hold_lock(path: str | Path, patience: float) -> None:
 
 
 def await_lock(path: str | Path, patience: float) -> None:
-    """Waits until nobody has the lock, up to `patience` seconds, and only while whoever has it is stopping."""
+    """Wait up to `patience` seconds until the lock is free, but only while its holder is stopping."""
     clock, said = SystemClock(), False
     until = clock.now().mono + patience * 1e6
     while clock.now().mono < until:
@@ -85,17 +85,18 @@ def await_lock(path: str | Path, patience: float) -> None:
 
 
 def mark_stopping() -> None:
-    """Says in the lock files of this process that it will soon be gone: a tab ends the line with its id, which all can
-    read as before. Safe in a signal handler.
+    """Mark the lock files of this process: it is stopping. The first line then ends with a tab.
+
+    Safe in a signal handler.
     """
     for handle in _held.values():
         _write_holder(handle, _STOPPING)
 
 
 def renew_locks(paths: Sequence[Path]) -> list[Path]:
-    """Makes those lock files again that are gone, and locks them; returns them.
+    """Create and lock those lock files again that were removed. Returns their paths.
 
-    Raises `LostLockError` where another process was quicker, `OSError` where that cannot be done.
+    Raises `LostLockError` if another process was faster, `OSError` if a file cannot be created.
     """
     renewed = []
     for path in paths:
@@ -115,7 +116,7 @@ def renew_locks(paths: Sequence[Path]) -> list[Path]:
 
 
 def _try_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT, kind: int = fcntl.LOCK_EX) -> tuple[int | None, str]:
-    """The descriptor of the locked file, or None and the line of its holder. Raises `StartError`."""
+    """Return the descriptor of the locked file, or None and the first line of its holder. Raises `StartError`."""
     while True:
         try:
             handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -131,12 +132,12 @@ def _try_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT, kind: int = fcntl
             return None, holder
         if _is_file(handle, path):
             break
-        os.close(handle)  # it was removed meanwhile: the lock on it means nothing
+        os.close(handle)  # it was removed meanwhile, so that its lock has no effect
     return handle, ""
 
 
 def _write_holder(handle: int, end: bytes) -> None:
-    with suppress(OSError):  # a full disk: the lock is what counts
+    with suppress(OSError):  # on a full disk the lock is sufficient
         os.pwrite(handle, b"%-18d" % os.getpid() + end, 0)
 
 
@@ -146,7 +147,7 @@ def _who(holder: str) -> str:
 
 
 def _is_file(handle: int, path: Path) -> bool:
-    """Is the open file the one that has this name?"""
+    """Return whether the open file is the one with this name."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except OSError:
@@ -154,8 +155,9 @@ def _is_file(handle: int, path: Path) -> bool:
 
 
 def _is_leaving(holder: str) -> bool:
-    """Is whoever wrote this into a lock file stopping? It has said so, or it was told to by the kernel, because its
-    supervisor has died.
+    """Return whether the writer of this first line is stopping.
+
+    It has marked the file, or the kernel has sent it SIGTERM because its supervisor died.
     """
     pid = holder.strip()
     if holder.endswith(_STOPPING.decode()):
@@ -163,7 +165,7 @@ def _is_leaving(holder: str) -> bool:
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         parent = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1]
-    except (OSError, IndexError):  # gone already, or no process of ours
+    except (OSError, IndexError):  # it has exited, or is not ours
         return not Path(f"/proc/{pid}").exists()
     supervisors = [each.partition(b"=")[2] for each in environ if each.startswith(SUPERVISOR.encode() + b"=")]
     return bool(supervisors) and supervisors[0] != parent

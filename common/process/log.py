@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, or text for a person at a terminal. Nothing of bodies; names only at debug."""
+"""Logs: one JSON object per line, or text on a terminal. No bodies, and no names of topics or users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def setup_logging(log_format: str, level: str, process: str) -> None:
-    """Sends everything to standard error. `log_format` is auto, json or text; `process` names who speaks."""
+    """Log to standard error. `log_format` is auto, json or text; `process` is the name of this process in the log."""
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextFormatter(process) if text else JsonFormatter(process))
@@ -25,7 +25,7 @@ def setup_logging(log_format: str, level: str, process: str) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "process", "event", ...}`; `extra=` fields stand beside. Escapes control characters."""
+    """`{"time", "level", "process", "event", ...}` with the `extra=` fields. Escapes control characters."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -53,15 +53,16 @@ class TextFormatter(logging.Formatter):
         fields = _extras(record)
         trace = fields.pop("exception", "")
         extras = "".join(f" {key}={_escaped(str(value))}" for key, value in fields.items())
-        if trace:  # for the person at the terminal; each line of it by itself
+        if trace:  # on a terminal; each line is escaped on its own
             extras += " exception=\n" + "\n".join(map(_escaped, trace.splitlines()))
         clock = timestamp(record.created)[11:23]
         return f"{clock} {record.levelname.lower():7} {self._process} {_escaped(record.getMessage())}{extras}"
 
 
 def json_line(fields: dict[str, Any]) -> str:
-    """One JSON object without a line end. Every control character is escaped, those of U+007F to 009F too; what is
-    not text (a surrogate of an undecodable file name) is shown as an escape.
+    """Return a JSON object without a line end.
+
+    Every control character is escaped, U+007F to U+009F included, and so are surrogates of undecodable file names.
     """
     try:
         text = msgspec.json.encode(fields, enc_hook=str).decode()
@@ -75,7 +76,7 @@ def _clean(value: object) -> str:
 
 
 def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC with milliseconds, from seconds since 1970."""
+    """Return seconds since 1970 in RFC 3339, in UTC with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 

@@ -1,7 +1,7 @@
-"""Standard error behind a bounded queue: whoever logs never waits for whoever reads.
+"""Standard error behind a bounded queue, so that logging never blocks.
 
-A pipe that nobody reads, a terminal stopped by Ctrl-S and a full disk hold up one thread here and no loop. What does
-not fit meanwhile is dropped and counted, and a line says how much as soon as lines get through again.
+A pipe that nobody reads, a terminal stopped by Ctrl-S and a full disk block one thread here and no event loop. Lines
+that do not fit are dropped and counted, and a line says how many as soon as writing works again.
 """
 
 from __future__ import annotations
@@ -21,45 +21,49 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 MAX_LINES, MAX_BYTES = 50_000, 8 * 1024 * 1024
-"""What may wait. Lines that `write_later` takes may use half of it, so that they leave room for all others."""
+"""Limits of the queue. Lines of `write_later` may use half of it."""
 LATER_BYTES = 512
-"""What a line that is not rendered yet is taken for."""
+"""Estimated size of a line that is not rendered yet."""
 GATHER_S = 0.25
-"""Seconds for which such lines are gathered, so that the loop is not interrupted for each of them."""
+"""Time for which such lines are collected, so that the loop is not interrupted for each of them."""
 CHUNK = 64 * 1024
 """Bytes of one write."""
 RETRY_S = 0.5
-"""Seconds until the next write to a descriptor that takes nothing just now."""
+"""Interval of writes to a descriptor that would block."""
 PATIENCE_S = 2.0
-"""Seconds that the end of the process waits for a reader that takes nothing."""
+"""How long the end of the process waits for a reader that makes no progress."""
 
 log = logging.getLogger("fanmail.log")
 
 
 _Line = tuple[int, int, str, Callable[[Any], str] | None, Any]
-"""What waits: bytes (estimated), lines, and the text, or what makes it and of what. Plain: there is one a request."""
+"""A queued entry: bytes (estimated), lines, text, or a function that renders it and its argument. A plain tuple: there
+is one per request.
+"""
 
 
 class LogQueue(io.TextIOBase):
-    """A text stream before a descriptor. All of it may be called by any thread, and in a signal handler; nothing of it
-    waits or fails but `close_within`.
+    """A text stream in front of a descriptor.
+
+    All methods may be called by any thread and in a signal handler. None blocks or fails, except that `close_within`
+    blocks.
     """
 
     def __init__(self, descriptor: int, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
-        """Starts the thread that writes. The descriptor stays open."""
+        """Start the writing thread. The descriptor is not closed."""
         self._descriptor = descriptor
         self._max_lines, self._max_bytes = max_lines, max_bytes
         self._lock = threading.RLock()
         self._waiting: deque[_Line] = deque()
         self._lines = self._bytes = 0
-        """Waiting, or being written."""
+        """Queued or being written."""
         self._dropped = self._unsaid = 0
         self._begun = ""
-        """A line that is not whole yet."""
+        """An incomplete line."""
         self._torn = False
-        """A write broke off within a line."""
+        """The last write ended within a line."""
         self._bell: SimpleQueue[bool] = SimpleQueue()
-        """Wakes the thread; False where it may gather more lines first."""
+        """Wakes the thread; False: it may collect more lines first."""
         self._rung = self._rung_softly = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -67,11 +71,11 @@ class LogQueue(io.TextIOBase):
 
     @property
     def dropped(self) -> int:
-        """Lines that were dropped so far."""
+        """Number of lines dropped so far."""
         return self._dropped
 
     def write(self, text: str) -> int:
-        """Queues text: lines as soon as they are whole, as `print` and tracebacks write them in pieces."""
+        """Queue text, as complete lines: `print` and tracebacks write them in pieces."""
         size = len(text)
         with self._lock:
             text = self._begun + text
@@ -85,14 +89,14 @@ class LogQueue(io.TextIOBase):
         return size
 
     def write_later(self, render: Callable[[Any], str], value: object) -> None:
-        """Queues a line that the thread renders, and need not write at once. Such lines leave room for others."""
+        """Queue a line that the thread renders and may write later. Such lines use at most half of the queue."""
         self._add((LATER_BYTES, 1, "", render, value), self._max_lines // 2, self._max_bytes // 2)
         if not (self._rung or self._rung_softly):
             self._rung_softly = True
             self._bell.put(False)
 
     def flush(self) -> None:
-        """Does nothing: the thread writes what there is."""
+        """Do nothing: the thread writes what is queued."""
 
     def writable(self) -> bool:
         return True
@@ -104,7 +108,7 @@ class LogQueue(io.TextIOBase):
         return os.isatty(self._descriptor)
 
     def close_within(self, patience: float = PATIENCE_S) -> None:
-        """Writes what waits and ends the thread. Gives up after `patience` seconds in which nothing was taken."""
+        """Write what is queued and end the thread. Gives up after `patience` seconds without progress."""
         if self._begun:
             self.write("\n")
         self._closing = True
@@ -116,7 +120,7 @@ class LogQueue(io.TextIOBase):
                 return
 
     def _add(self, line: _Line, most_lines: int, most_bytes: int) -> None:
-        """What the thread itself has to say always fits."""
+        """Add an entry, or drop it if the queue is full. Entries of the thread itself always fit."""
         with self._lock:
             full = self._lines + line[1] > most_lines or self._bytes + line[0] > most_bytes
             if full and threading.current_thread() is not self._thread:
@@ -132,7 +136,7 @@ class LogQueue(io.TextIOBase):
             self._unsaid += lines
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the main thread is waiting for them
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the main thread waits for them
         while not self._closing:
             if not self._bell.get():
                 with suppress(Empty):
@@ -157,13 +161,13 @@ class LogQueue(io.TextIOBase):
                 log.warning("log lines dropped: nobody took them", extra={"lines": unsaid})
 
     def _write(self, lines: list[_Line]) -> bool:
-        """Whether they are out; if not they are dropped: nobody is there, or the disk is full."""
+        """Return whether the lines were written. If not they are dropped: there is no reader, or the disk is full."""
         text = "\n" * self._torn + "".join(map(self._text, lines))
         data = memoryview(text.encode("utf-8", "backslashreplace"))
         while data:
             try:
                 count = os.write(self._descriptor, data)
-            except BlockingIOError:  # somebody who shares the pipe has made it non-blocking
+            except BlockingIOError:  # another process that shares the pipe has made it non-blocking
                 self._await_room()
                 continue
             except OSError:
@@ -179,7 +183,7 @@ class LogQueue(io.TextIOBase):
             return text
         try:
             return render(value)
-        except Exception:  # a line less, and not a log that has ended
+        except Exception:  # lose a line, not the log
             self._drop(1)
             return ""
 
@@ -190,12 +194,13 @@ class LogQueue(io.TextIOBase):
 
 
 def queue_standard_error() -> LogQueue:
-    """Puts a queue before standard error, for tracebacks and warnings too, and returns it. It is emptied at the exit of
-    the process. Once: later calls return the same one.
+    """Put a queue in front of standard error, tracebacks and warnings included, and return it.
+
+    It is written out at the exit of the process. Later calls return the same queue.
     """
     if isinstance(sys.stderr, LogQueue):
         return sys.stderr
-    closed = sys.stderr is None  # 2>&-: whatever is opened next has that number
+    closed = sys.stderr is None  # 2>&-: the next opened file would get its number
     queue = LogQueue(os.open(os.devnull, os.O_WRONLY) if closed else sys.stderr.fileno())
     atexit.register(queue.close_within)
     sys.stderr = queue
@@ -203,5 +208,5 @@ def queue_standard_error() -> LogQueue:
 
 
 def dropped_lines() -> int:
-    """Lines of this process that never reached standard error."""
+    """Return the number of lines of this process that never reached standard error."""
     return sys.stderr.dropped if isinstance(sys.stderr, LogQueue) else 0

@@ -1,4 +1,4 @@
-"""What a process tells its supervisor and systemd, and what it does when they go away."""
+"""Readiness and stopping of a process, as told to its supervisor and to systemd."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """A supervised process gets SIGTERM when its supervisor dies, however it dies (on Linux).
+    """Make the kernel send SIGTERM to this process when its supervisor dies (on Linux).
 
-    It ignores SIGHUP, which supervisors pass on and `systemctl reload` sends, until it sets a handler. Raises
-    `SystemExit` where the supervisor is gone already. Without a supervisor this does nothing: what was started
-    with nohup must outlive its shell.
+    SIGHUP, which supervisors pass on and `systemctl reload` sends, is ignored until a handler is set. Raises
+    `SystemExit` if the supervisor has died already. Without a supervisor this does nothing: a process started with
+    nohup must outlive its shell.
     """
     supervisor = os.environ.get(SUPERVISOR)
     if supervisor is not None or NOTIFY_SOCKET in os.environ:
@@ -31,12 +31,12 @@ def die_with_parent() -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if str(os.getppid()) != supervisor:  # it died before the line above
+    if str(os.getppid()) != supervisor:  # it died before prctl
         raise SystemExit(1)
 
 
 def on_hangup(reload: Callable[[], object], stop: Callable[[], object]) -> Callable[[], None]:
-    """What SIGHUP is to do: `reload`, or `stop` where it comes because the terminal of this process has been closed."""
+    """Return a handler of SIGHUP: `reload`, or `stop` if the terminal of this process was closed."""
     terminal = os.isatty(0)
 
     def hung_up() -> None:
@@ -46,9 +46,7 @@ def on_hangup(reload: Callable[[], object], stop: Callable[[], object]) -> Calla
 
 
 def announce_ready() -> None:
-    """Tells the supervisor, if there is one, or else systemd that this process is ready. The supervisor is told once;
-    further calls do nothing.
-    """
+    """Tell the supervisor, or else systemd, that this process is ready. Only the first call tells the supervisor."""
     notify_systemd("READY=1")
     text = os.environ.pop(READY_FD, "")
     if not text.isdigit():
@@ -56,22 +54,20 @@ def announce_ready() -> None:
     try:
         os.write(int(text), b"1\n")
         os.close(int(text))
-    except OSError:  # the supervisor is gone: die_with_parent sees to that
+    except OSError:  # the supervisor has died, which die_with_parent handles
         pass
 
 
 def announce_stopping() -> None:
-    """Tells systemd, if it listens, and who wants the locks, that this process has begun to stop. Safe in a signal
-    handler.
-    """
+    """Tell systemd, and processes that wait for the locks, that this process is stopping. Safe in a signal handler."""
     mark_stopping()
     notify_systemd("STOPPING=1")
 
 
 def notify_systemd(state: str) -> None:
-    """Says how this service stands on the socket named by `NOTIFY_SOCKET`, by the protocol of sd_notify(3).
+    """Send a state to the socket named by `NOTIFY_SOCKET`, by the protocol of sd_notify(3).
 
-    Nothing is said, and nothing fails, where nobody listens. Never blocks.
+    Does nothing without such a socket. Never blocks or fails.
     """
     path = os.environ.get(NOTIFY_SOCKET, "")
     if not path.startswith(("/", "@")):

@@ -1,4 +1,4 @@
-"""The run directory of a process that runs: what is removed from it is made again."""
+"""The run directory of a running process, whose files are restored when they are removed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ log = logging.getLogger("fanmail.start")
 
 
 class Keeper:
-    """Makes again what somebody removes from the run directory of a running process."""
+    """Restores files that are removed from the run directory of a running process."""
 
     def __init__(self, run_dir: Path, locks: Sequence[Path]) -> None:
-        """The locks are held."""
+        """`locks` must be held by this process."""
         self.files: dict[Path, str] = {}
-        """Files that belong there, with their text."""
+        """Files to restore, with their text."""
         self._run_dir = run_dir
         self._locks = locks
         self._unsaid = True
 
     def look(self) -> None:
-        """What cannot be made is logged once. Raises `LostLockError` where another process has been started in the
-        place of this one: one of the two must end.
+        """Restore what was removed; log once what cannot be restored.
+
+        Raises `LostLockError` if another process was started in place of this one: one of the two must end.
         """
         try:
             private_dir(self._run_dir)

@@ -1,4 +1,4 @@
-"""What every process does around its main function: errors, interrupts and exit codes."""
+"""The frame of every main function: errors, interrupts and exit codes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from common.process.log_queue import queue_standard_error
 from common.units import count
 
 INTERRUPTED = 130
-"""Exit code of a tool that Ctrl-C has ended before it was done, as of a shell."""
+"""Exit code of a tool that was interrupted by Ctrl-C, as in a shell."""
 
 
 def how_many(low: int, high: int) -> Callable[[str], int]:
-    """A parser for a positional number, with the range in its error."""
+    """Return a parser of a positional number, with the range in its error."""
 
     def parse(text: str) -> int:
         try:
@@ -29,16 +29,17 @@ def how_many(low: int, high: int) -> Callable[[str], int]:
 
 
 def run_main(main: Callable[[], int], prog: str = "", interrupted: int = 0) -> NoReturn:
-    """Exits with what `main` returns. A `StartError` is one line on standard error and exit code 2.
+    """Exit with what `main` returns. A `StartError` is one line on standard error and exit code 2.
 
-    `prog` starts that line; default is the name of the package that was run. Ctrl-C is `interrupted`: 0 for what has
-    handlers of its own, and has not set them yet, so that nothing has been started; else there is a line.
+    `prog` begins that line; the default is the name of the package that was run. `interrupted` is the exit code of
+    Ctrl-C. It is 0 for services, which have handlers of their own: they were interrupted before anything was started.
+    For other values a line is printed.
     """
     spec = sys.modules["__main__"].__spec__
     prog = prog or (spec.name.split(".")[0] if spec else "fanmail")
     try:
         code = main()
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except StartError as error:
@@ -53,6 +54,6 @@ def run_main(main: Callable[[], int], prog: str = "", interrupted: int = 0) -> N
 
 
 def run_service(main: Callable[[], int], prog: str = "") -> NoReturn:
-    """The same for what has a loop: it never waits for whoever reads standard error."""
+    """Do the same for a service, whose loop must never block on standard error."""
     queue_standard_error()
     run_main(main, prog)

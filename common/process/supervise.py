@@ -1,7 +1,7 @@
-"""Keeps child processes running: starts, restarts and stops them. One loop, no threads.
+"""Keep child processes running: start, restart and stop them. One loop, no threads.
 
-Children stand in process groups of their own, so that Ctrl-C at a terminal reaches the supervisor only. The
-children of a supervisor that is supervised itself stay in its group: so SIGKILL to the group takes them all.
+Children have process groups of their own, so that Ctrl-C on a terminal reaches only the supervisor. The children of a
+supervisor that is supervised itself stay in its group, so that SIGKILL to the group kills all of them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from common.process.locks import LostLockError
 from common.process.readiness import announce_ready, announce_stopping, on_hangup
 
 FIRST_DELAY_S, MAX_DELAY_S = 0.2, 5.0
-"""Seconds before a child that died is started again: the first time, and the most after doubling."""
+"""Delay before a child is restarted: at first, and the maximum after doubling."""
 STEADY_S = 10.0
-"""Seconds after which a child counts as running well: the delay begins anew."""
+"""Uptime after which the delay is reset."""
 REPEAT_S = 0.5
-"""Seconds in which a second SIGTERM or SIGINT is the same request: timeout(1) and process groups send two."""
+"""Time in which a second SIGTERM or SIGINT is the same request: timeout(1) and process groups send two."""
 LOOK_EVERY_S = 1.0
-"""Seconds."""
+"""Interval of `look_around`."""
 UNUSABLE = 2
-"""Exit code of a child that cannot start at all: a bad setting, a port in use."""
+"""Exit code of a child that cannot start: an invalid setting, a port in use."""
 
 
 @dataclass(frozen=True)
@@ -49,42 +49,42 @@ class Backoff:
     delay: float = 0.0
 
     def after(self, uptime: float) -> float:
-        """Seconds to wait after a run of `uptime` seconds."""
+        """Return the seconds to wait after a run of `uptime` seconds."""
         self.delay = FIRST_DELAY_S if not self.delay or uptime >= STEADY_S else min(self.delay * 2, MAX_DELAY_S)
         return self.delay
 
 
 @dataclass
 class _Slot:
-    """One child and its present process, if any. Times are in seconds of the monotonic clock."""
+    """One child and its current process, if any. Times are seconds of the monotonic clock."""
 
     child: Child
     process: subprocess.Popen[bytes] | None = None
     ready_fd: int = -1
-    """Where the present process will say that it is ready; -1 once it has."""
+    """Where the current process announces that it is ready; -1 after that."""
     ready: bool = False
-    """Has it ever said so?"""
+    """Whether any process of this child was ever ready."""
     hung_up: bool = False
-    """SIGHUP came before the present process was ready: it may have read its files before that."""
+    """SIGHUP came before the current process was ready: it may have read its files earlier."""
     started: float = 0.0
     start_at: float | None = None
     kill_at: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
 
     def about(self) -> dict[str, object]:
-        """Fields for the log."""
+        """Return fields for the log."""
         return {"child": self.child.name, "pid": self.process.pid if self.process else None}
 
 
 class Supervisor:
     """Runs `children` until SIGTERM or SIGINT.
 
-    Each child says on a pipe that it is ready (`announce_ready`). When all have done so for the first time,
-    `on_ready` is called and a supervisor above is told. A child that exits is started again after a delay.
-    Stopping sends SIGTERM, and SIGKILL after `stop_timeout` seconds; a second request to stop kills at once.
-    `in_order`: each child is started when the one before is ready; they are stopped one by one in reverse.
-    `look_around` is called every second; where it raises `LostLockError` all are stopped.
-    SIGHUP is passed on to children as soon as they are ready; that of a terminal which has been closed stops them.
+    Each child announces on a pipe that it is ready (`announce_ready`). When all have been ready once, `on_ready` is
+    called and the supervisor of this process is told. A child that exits is restarted after a delay. Stopping sends
+    SIGTERM, and SIGKILL after `stop_timeout` seconds; a second request to stop kills at once. With `in_order` each
+    child is started when the previous one is ready, and they are stopped one by one in reverse order. `look_around` is
+    called every second; if it raises `LostLockError`, all children are stopped. SIGHUP is passed on to children as soon
+    as they are ready; SIGHUP of a closed terminal stops them.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class Supervisor:
         self._code = 0
 
     def run(self) -> int:
-        """Returns 0 after a stop that was asked for, 2 where a child exited with 2 before it was ever ready, 1 where
-        another process has been started in the place of this one.
+        """Run until stopped.
 
-        Takes over the signal handlers of the process: call it from the main thread, once.
+        Returns 0 after a requested stop, 2 if a child exited with 2 before it was ever ready, 1 if another process was
+        started in place of this one. Installs signal handlers: call it once, from the main thread.
         """
         self._take_signals()
         for slot in self._slots[:1] if self._in_order else self._slots:
@@ -123,7 +123,7 @@ class Supervisor:
             self._do_due()
             for key, _ in self._selector.select(self._until_due()):
                 key.data()
-        for number in (signal.SIGTERM, signal.SIGINT):  # nothing is left to stop: one more Ctrl-C is too late
+        for number in (signal.SIGTERM, signal.SIGINT):  # nothing is left to stop
             signal.signal(number, signal.SIG_IGN)
         return self._code
 
@@ -135,7 +135,7 @@ class Supervisor:
         for end in (self._signals, write_end):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        top = self._own_groups and NOTIFY_SOCKET not in os.environ  # nobody above has had SIGHUP ignored meanwhile
+        top = self._own_groups and NOTIFY_SOCKET not in os.environ  # no parent has made SIGHUP ignored
         nohup = top and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *(() if nohup else (signal.SIGHUP,))):
             signal.signal(number, lambda *_: None)
@@ -180,7 +180,7 @@ class Supervisor:
     def _send(self, number: signal.Signals, slots: Sequence[_Slot]) -> None:
         send = os.killpg if self._own_groups and number == signal.SIGKILL else os.kill
         for slot in slots:
-            if slot.process:  # not reaped yet, so the id is still its own
+            if slot.process:  # not reaped yet, so the id is still valid
                 with suppress(ProcessLookupError):
                     send(slot.process.pid, number)
 
@@ -215,7 +215,7 @@ class Supervisor:
         read_end, write_end = os.pipe()
         os.set_blocking(read_end, False)
         environ = {**os.environ, READY_FD: str(write_end), SUPERVISOR: str(os.getpid())}
-        environ.pop(NOTIFY_SOCKET, None)  # systemd hears of the whole, from this process
+        environ.pop(NOTIFY_SOCKET, None)  # only this process reports to systemd
         group = 0 if self._own_groups else None
         try:
             slot.process = subprocess.Popen(slot.child.argv, env=environ, pass_fds=[write_end], process_group=group)
@@ -230,12 +230,12 @@ class Supervisor:
         self._log.debug("started", extra=slot.about())
 
     def _hear(self, slot: _Slot) -> None:
-        """Reads what a process has said on its readiness pipe, which ends when it exits."""
+        """Read the readiness pipe of a process, which is closed when it exits."""
         if slot.ready_fd < 0:
             return
         try:
             said = os.read(slot.ready_fd, 16)
-        except BlockingIOError:  # nothing yet, and something that it has started holds the pipe open
+        except BlockingIOError:  # no data yet; a child of the process holds the pipe open
             said = b""
         self._selector.unregister(slot.ready_fd)
         os.close(slot.ready_fd)
@@ -263,7 +263,7 @@ class Supervisor:
         slot.process, slot.kill_at = None, None
         if self._stopped_at is not None:
             self._stop_next()
-        elif slot.start_at is None:  # it has said on standard error what is wrong
+        elif slot.start_at is None:  # it has reported the reason on standard error
             self._stop(UNUSABLE)
 
     def _start_later(self, slot: _Slot, status: str) -> None:

@@ -1,7 +1,7 @@
-"""What the operator asks of brokers, and what comes back; the table is `common/protocol/ops.py`.
+"""Arguments and results of the operator's requests; the table is `common/protocol/ops.py`.
 
-A broker looks at no more than so many entries in one turn of its loop, whoever asks: an answer may be shorter than what
-was asked for, even empty, and `done` says whether there is more behind `last`.
+A broker visits a limited number of entries per turn of its loop, for all requests together. An answer may therefore be
+shorter than requested, even empty; `done` tells whether there is more after `last`.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from common.protocol.lease_ops import Amount
 
 
 class ListTopics(Struct, array_like=True):
-    """Topics whose names begin with `prefix`, in the order of their bytes, behind `after`."""
+    """Topics whose names begin with `prefix` and are greater than `after`, in byte order."""
 
     prefix: bytes
     after: bytes
     max: int
-    """Topics that are looked at, at least 1."""
+    """Topics to visit, at least 1."""
     oldest: int = 0
-    """Of those that were looked at only so many, those with the oldest messages; 0: all."""
+    """How many of the visited topics to return, those with the oldest messages; 0: all."""
 
 
 class TopicRow(Struct, array_like=True):
-    """A topic as it stands."""
+    """The status of a topic."""
 
     name: bytes
     epoch: str
     messages: int
     size: int
-    """Content bytes of the messages."""
+    """Bytes of content of the messages."""
     subscriptions: int
     oldest: int
-    """Milliseconds since its oldest message was published; 0 without any."""
+    """Milliseconds since the oldest message was published; 0 if there is none."""
 
 
 class TopicPage(Struct, array_like=True):
-    """Some topics; `last` is the name that was looked at last."""
+    """A page of topics; `last` is the last visited name."""
 
     rows: list[TopicRow]
     last: bytes
@@ -44,85 +44,85 @@ class TopicPage(Struct, array_like=True):
 
 
 class DescribeTopic(Struct, array_like=True):
-    """One topic, and of the users behind `after` those who hold its oldest message."""
+    """One topic, and users after `after` who have not read its oldest message."""
 
     after: bytes
     max: int
-    """Users who are named, at least 1."""
+    """Maximum number of users to return, at least 1."""
 
 
 class TopicSettings(Struct, array_like=True):
-    """Settings of one topic by the operator; None: as the configuration says."""
+    """Settings of one topic by the operator; None: the configured value."""
 
     max_messages: Amount | None = None
     max_bytes: Amount | None = None
     max_age: Amount | None = None
-    """Milliseconds; 0: messages do not get too old."""
+    """Milliseconds; 0: no maximum age."""
     drop_oldest: bool | None = None
 
 
 class TopicInfo(Struct, array_like=True):
-    """A topic in full."""
+    """All about a topic."""
 
     row: TopicRow
     next_seq: int
     head_seq: int
     effective: TopicSettings
-    """What holds."""
+    """The settings in effect."""
     own: TopicSettings
-    """What of it was set for this topic alone."""
+    """The settings of this topic only."""
     holders: list[bytes]
-    """Some of those who have not read the oldest message, where there is one."""
+    """Users who have not read the oldest message."""
     last: bytes
     done: bool
 
 
 class ChangeTopic(Struct, array_like=True):
-    """Sets those of the settings that `names` has, and leaves the others."""
+    """Set the settings in `names`, and leave the others unchanged."""
 
     names: list[str]
     values: TopicSettings
 
 
 class EndTopic(Struct, array_like=True):
-    """Ends subscriptions, at most so many."""
+    """End at most `max` subscriptions."""
 
     max: int
 
 
 class Ended(Struct, array_like=True):
-    """So many were ended, and so many are left; with none the topic is gone."""
+    """How many were ended, and how many are left; with none left the topic has ended."""
 
     count: int
     left: int
 
 
 class ListUsers(Struct, array_like=True):
-    """Subscriptions of a topic in the order of their users' bytes, behind `after`."""
+    """Subscriptions of a topic whose users are greater than `after`, in byte order."""
 
     after: bytes
     max: int
 
 
 class UserRow(Struct, array_like=True):
-    """A subscription as it stands."""
+    """The status of a subscription."""
 
     user: bytes
     pending: int
-    """Messages that may be handed out."""
+    """Messages that can be handed out."""
     leased: int
     dead: int
     next_seq: int
-    """The first message of the log that is not done."""
+    """The first message of the log that is not acknowledged."""
     oldest: int
-    """Milliseconds since that one was published; 0 where it has everything."""
+    """Milliseconds since that message was published; 0 if all are acknowledged."""
     expires_after: int
     """Microseconds; 0: never."""
     max_deliveries: int
 
 
 class UserPage(Struct, array_like=True):
-    """Some subscriptions; `last` is the user who was looked at last."""
+    """A page of subscriptions; `last` is the last visited user."""
 
     rows: list[UserRow]
     last: bytes
@@ -130,28 +130,28 @@ class UserPage(Struct, array_like=True):
 
 
 class Peek(Struct, array_like=True):
-    """Messages that a user has not done; takes nothing."""
+    """Show unacknowledged messages of a subscription without taking them."""
 
     max: int
     max_bytes: int
-    """Bytes of their bodies, but one always fits."""
+    """Maximum bytes of bodies; a single message may exceed it."""
 
 
 class Peeked(Struct, array_like=True):
-    """A message as it lies there: `state` is "waiting", "leased" or "returned" (to be handed out again)."""
+    """A stored message. `state` is "waiting", "leased" or "returned" (to be handed out again)."""
 
     seq: int
     time: int
     """Milliseconds since 1970 UTC at publish."""
     attempt: int
-    """How many times it was handed out under a lease."""
+    """How often it was handed out under a lease."""
     state: str
     headers: bytes
     body: bytes
 
 
 class PeekedAll(Struct, array_like=True):
-    """What was found, what was handed out before first."""
+    """The messages found; those that were handed out before come first."""
 
     epoch: str
     messages: list[Peeked]

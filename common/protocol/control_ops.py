@@ -1,4 +1,4 @@
-"""Arguments and results of the operations that are about a broker itself (`common/protocol/ops.py`)."""
+"""Arguments and results of the operations on a broker itself; the table is `common/protocol/ops.py`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from msgspec import Struct
 
 
 class Ping(Struct, array_like=True):
-    """Whom the front means to talk to."""
+    """The broker that the front expects."""
 
     cluster: str
     broker: str
 
 
 class Pong(Struct, array_like=True):
-    """Who answers, and the largest body in bytes that it takes (0: it does not say, here and below).
+    """The broker that answers, and its limits in bytes, 0 if unknown.
 
-    The last two are bytes that this front may have under way to this broker at a time: of bodies that are not answered
-    yet, and of room for answers that have not come yet.
+    `max_body` is the largest body that it accepts. The windows are what this front may have in flight to this broker:
+    bodies without an answer yet, and space for answers that have not come yet.
     """
 
     cluster: str
@@ -27,19 +27,19 @@ class Pong(Struct, array_like=True):
 
 
 class Stats(Struct, array_like=True):
-    """Gauges and counters of one broker by name; all count from its start."""
+    """Gauges and counters of one broker, by the names of `common/protocol/stats.py`."""
 
     values: dict[str, int]
 
 
 class Backup(Struct, array_like=True):
-    """A copy of the broker's store is to be made beside it, under this name; asked again, how far it is."""
+    """Copy the store of the broker, beside it and under this name; repeated, ask for the progress."""
 
     name: str
 
 
 class BackupProgress(Struct, array_like=True):
-    """`copied` of `pages`; with `done` the copy at `path` is whole and durable."""
+    """`copied` of `pages`; with `done` the copy at `path` is complete and durable."""
 
     path: str
     copied: int

@@ -1,5 +1,6 @@
-"""What the operator asks of delayed publishes, and what comes back; the table is `common/protocol/ops.py`. As in
-`common/protocol/admin_ops.py`, an answer may be shorter than what was asked for, and `done` says whether there is more.
+"""Arguments and results about delayed publishes; the table is `common/protocol/ops.py`.
+
+As in `common/protocol/admin_ops.py`, an answer may be shorter than requested; `done` tells whether there is more.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from msgspec import Struct
 
 
 class ListDelayedTopics(Struct, array_like=True):
-    """Topics for which publishes wait, in the order of the bytes of their names, behind `after`."""
+    """Topics with delayed publishes whose names are greater than `after`, in byte order."""
 
     after: bytes
     max: int
 
 
 class DelayedTopicRow(Struct, array_like=True):
-    """One of them."""
+    """A topic with delayed publishes."""
 
     name: bytes
     publishes: int
@@ -24,7 +25,7 @@ class DelayedTopicRow(Struct, array_like=True):
 
 
 class DelayedTopicPage(Struct, array_like=True):
-    """Some topics; `last` is the name that was looked at last."""
+    """A page of topics; `last` is the last visited name."""
 
     rows: list[DelayedTopicRow]
     last: bytes
@@ -32,16 +33,16 @@ class DelayedTopicPage(Struct, array_like=True):
 
 
 class ListDelayed(Struct, array_like=True):
-    """The delayed publishes of a topic behind a number, in the order of their numbers."""
+    """The delayed publishes of a topic after a number, in order."""
 
     after: int
     max: int
     max_bytes: int = 0
-    """Bytes of their bodies; the rest is cut off."""
+    """Maximum bytes of bodies; the rest is cut off."""
 
 
 class DelayedRow(Struct, array_like=True):
-    """A publish that waits. Number and due time together name it for ever."""
+    """A delayed publish. Number and due time identify it permanently."""
 
     number: int
     due: int
@@ -51,15 +52,15 @@ class DelayedRow(Struct, array_like=True):
     size: int
     """Bytes of content."""
     ttl: int
-    """Milliseconds from `due` on; 0: without end."""
+    """Milliseconds from `due`; 0: unlimited."""
     headers: bytes
     body: bytes
-    """As much of it as was asked for; of a batch, frames."""
+    """As much of the body as requested; frames of a batch."""
     batch: bool = False
 
 
 class DelayedPage(Struct, array_like=True):
-    """Some of them; `last` is the number that was looked at last."""
+    """A page of delayed publishes; `last` is the last visited number."""
 
     rows: list[DelayedRow]
     last: int
@@ -67,13 +68,13 @@ class DelayedPage(Struct, array_like=True):
 
 
 class EndDelayed(Struct, array_like=True):
-    """The delayed publish of this number and due time will not be published."""
+    """Cancel the delayed publish with this number and due time."""
 
     number: int
     due: int
 
 
 class ClearDelayed(Struct, array_like=True):
-    """None of the topic's delayed publishes will be published; at most `max` are removed at a time."""
+    """Cancel delayed publishes of a topic, at most `max` at a time."""
 
     max: int

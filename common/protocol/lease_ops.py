@@ -1,4 +1,4 @@
-"""What is asked of leased messages and dead letters, and what comes back; the table is `common/protocol/ops.py`."""
+"""Arguments and results about leased messages and dead letters; the table is `common/protocol/ops.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 Amount = Annotated[int, Meta(ge=0, le=2**60)]
-"""A span of time or a number of things: added to any clock it still fits 64 bits. Another one is refused."""
+"""A duration or a number of things. Added to any clock it fits 64 bits; other values are refused."""
 
 
 class Receipt(Struct, array_like=True):
-    """One handing out of one message: its id, and which one it was."""
+    """One delivery of one message: its id, and the number of the attempt."""
 
     epoch: str
     seq: int
@@ -19,20 +19,21 @@ class Receipt(Struct, array_like=True):
 
 
 class Finish(Struct, array_like=True):
-    """The messages that these receipts were given with are done."""
+    """Acknowledge the messages of these receipts."""
 
     receipts: list[Receipt]
 
 
 class Finished(Struct, array_like=True):
-    """For each receipt in order: "" where the message is done now or was already, else the code of an error."""
+    """For each receipt in order: "" if the message is acknowledged, now or before, else the code of an error."""
 
     codes: list[str]
 
 
 class Extend(Struct, array_like=True):
-    """A lease lasts until so many microseconds from now; with `lease` 0 it ends now, and the message is handed out
-    again after `delay` microseconds.
+    """Extend a lease to `lease` microseconds from now.
+
+    With `lease` 0 it ends now, and the message is handed out again after `delay` microseconds.
     """
 
     receipt: Receipt
@@ -41,31 +42,31 @@ class Extend(Struct, array_like=True):
 
 
 class ListDead(Struct, array_like=True):
-    """The dead letters behind a sequence number, in the order of their numbers."""
+    """The dead letters after a sequence number, in order."""
 
     after: int
     max: int
-    """Letters, at least 1."""
+    """Maximum number of letters, at least 1."""
     max_bytes: int
-    """Bytes of their bodies, but one always fits."""
+    """Maximum bytes of bodies; a single letter may exceed it."""
 
 
 class DeadLetter(Struct, array_like=True):
-    """A message that was handed out too often."""
+    """A message whose deliveries were exhausted."""
 
     seq: int
     time: int
     """Milliseconds since 1970 UTC at publish."""
     attempt: int
-    """How many times it was handed out."""
+    """How often it was handed out."""
     headers: bytes
     body: bytes
     expired: bool = False
-    """Its ttl is over: it is not put back."""
+    """Its ttl is over: it cannot be put back."""
 
 
 class DeadLetters(Struct, array_like=True):
-    """`left` more are behind these."""
+    """Dead letters; `left` more come after these."""
 
     epoch: str
     left: int
@@ -73,6 +74,6 @@ class DeadLetters(Struct, array_like=True):
 
 
 class Counted(Struct, array_like=True):
-    """How many it was done to."""
+    """The number of affected entries."""
 
     count: int

@@ -1,7 +1,7 @@
-"""The operation table: what a front can ask of a broker, with which arguments, and what comes back.
+"""The table of operations: the requests of fronts to brokers, with their arguments and results.
 
-Everything travels as a MessagePack array in the order of the fields; a field is only ever added at the end,
-with a default, so that neighbours one version apart understand each other.
+Arguments and results are MessagePack arrays in the order of the fields. Fields are only added at the end, with a
+default, so that neighbouring versions understand each other.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from common.protocol.lease_ops import Receipt as Receipt
 
 
 class Op(IntEnum):
-    """Numbers are never given out again."""
+    """Numbers are never reused."""
 
     PING = 1
     GOODBYE = 2
@@ -89,20 +89,20 @@ class Op(IntEnum):
 
 
 class Nothing(Struct, array_like=True):
-    """No arguments, or nothing to say."""
+    """No arguments, or no result."""
 
 
 class Settings(Struct, array_like=True):
-    """Settings of a subscription; None leaves one as it is."""
+    """Settings of a subscription; None leaves a setting unchanged."""
 
     expires_after: Amount | None = None
-    """Microseconds without a request after which it ends; 0: never."""
+    """Microseconds without a request after which the subscription ends; 0: never."""
     max_deliveries: Amount | None = None
-    """How many times a message is handed out under a lease before it becomes a dead letter; 0: without limit."""
+    """How often a message is handed out under a lease before it becomes a dead letter; 0: unlimited."""
 
 
 class Subscribed(Struct, array_like=True):
-    """`created` is false where the subscription was there already."""
+    """`created` is false if the subscription existed."""
 
     created: bool
 
@@ -110,9 +110,9 @@ class Subscribed(Struct, array_like=True):
 class Publish(Struct, array_like=True):
     """One message, or a batch of `count`. `headers` is opaque to the broker: the front packs and unpacks it.
 
-    The body of a batch is frames (4 bytes of big-endian length, then the bytes, each); `offsets` says where each
-    begins, and the end: `count` + 1 little-endian unsigned numbers of 4 bytes. Both are empty of meaning for one.
-    `ttl`, `delay` and `key` hold for the whole batch.
+    The body of a batch is a sequence of frames: 4 bytes of big-endian length, then the bytes. `offsets` has the start
+    of each frame, and the end: `count` + 1 little-endian unsigned numbers of 4 bytes. A single message has no frames
+    and no offsets. `ttl`, `delay` and `key` apply to the whole batch.
     """
 
     headers: bytes
@@ -120,55 +120,55 @@ class Publish(Struct, array_like=True):
     count: int = 1
     offsets: bytes = b""
     ttl: Amount = 0
-    """Milliseconds after which it is not handed out any more; 0: never."""
+    """Milliseconds after which it is no longer handed out; 0: never."""
     delay: Amount = 0
-    """Milliseconds that it waits aside before it is published; 0: now."""
+    """Milliseconds until it is published; 0: now."""
     key: Annotated[bytes, Meta(max_length=255)] = b""
     """Idempotency key, 1 to 255 bytes; empty: none."""
     digest: Annotated[bytes, Meta(max_length=16)] = b""
-    """With a key: 16 bytes that are the same for the same request only."""
+    """With a key: 16 bytes that identify the content of the request."""
 
 
 class Published(Struct, array_like=True):
-    """`subscribers` will get it; with none nothing was stored, and `epoch` is "" and `seq` 0. `seq` is of the first."""
+    """The number of subscribers, and the id of the first message; without subscribers nothing was stored."""
 
     subscribers: int
     epoch: str
     seq: int
     due: int = 0
-    """Of a delayed one milliseconds since 1970 UTC at which it will be published; its other fields say nothing."""
+    """Of a delayed publish: when it will be published, milliseconds since 1970 UTC. The other fields are then unset."""
     replayed: bool = False
-    """The key is known: nothing was done, and this is the first answer again."""
+    """The key was known: nothing was done, and this is a repetition of the first answer."""
 
 
 class Take(Struct, array_like=True):
-    """Which message, and whether it is done with its handing out.
+    """Which message to hand out, and whether that acknowledges it.
 
-    Without `after`: the next one, at most once. With it: everything up to and with `epoch`-`seq` is done (`seq` 0:
-    nothing yet), and the next one is handed out without being taken.
+    Without `after`: the next one, at most once. With it: everything up to and including `epoch`-`seq` is acknowledged
+    (`seq` 0: nothing), and the next one is handed out without being taken.
     """
 
     after: bool = False
     epoch: str = ""
     seq: int = 0
     lease: Amount = 0
-    """Microseconds that it is leased for; 0: it is taken. Not together with `after`."""
+    """Microseconds of a lease; 0: the message is taken. Not together with `after`."""
     room: Amount = 0
-    """Bytes of content that the asker can take; a larger message is `answer-too-large`, and nothing is done. 0: any."""
+    """Bytes of content that the front has space for; a larger message is `answer-too-large`, and stays. 0: any."""
 
 
 class Fetch(Struct, array_like=True):
-    """Several at once; the first fields as in `Take`."""
+    """Several messages at once; the first fields are those of `Take`."""
 
     after: bool
     epoch: str
     seq: int
     max: int
-    """Messages, at least 1."""
+    """Maximum number of messages, at least 1."""
     max_bytes: int
-    """Bytes of frames, and likewise of all messages' kept headers, but one message always fits."""
+    """Maximum bytes of frames, and separately of kept headers; a single message may exceed it."""
     one_run: bool
-    """Only messages with the same kept headers, all in one run."""
+    """Only messages with the same kept headers, in one run."""
     lease: Amount = 0
     """As in `Take`; not together with `one_run`."""
     room: Amount = 0
@@ -184,15 +184,13 @@ class Message(Struct, array_like=True):
     """Milliseconds since 1970 UTC at publish."""
     attempt: int
     pending: int
-    """Messages that wait for this user after this one."""
+    """Messages that wait for this subscriber after this one."""
     headers: bytes
     body: bytes
 
 
 class Run(Struct, array_like=True):
-    """Messages with consecutive numbers, the same kept headers and attempt, as frames; with their own time each, a
-    run each.
-    """
+    """Messages with consecutive numbers and the same kept headers, attempt and time, as frames."""
 
     first: int
     count: int
@@ -203,16 +201,16 @@ class Run(Struct, array_like=True):
 
 
 class Batch(Struct, array_like=True):
-    """Messages handed out together. In a reply with a second frame, that is the body of the only run."""
+    """Messages handed out together. The second frame of a reply, if any, is the body of the only run."""
 
     epoch: str
     pending: int
-    """Messages that wait for this user after these."""
+    """Messages that wait for this subscriber after these."""
     runs: list[Run]
 
 
 class Status(Struct, array_like=True):
-    """A subscription as it stands. `seq` is of the next message, 0 where none waits."""
+    """The status of a subscription. `seq` is that of the next message, 0 if none waits."""
 
     pending: int
     epoch: str
@@ -222,19 +220,19 @@ class Status(Struct, array_like=True):
 
 
 class Wait(Struct, array_like=True):
-    """Until the request's deadline. `ticket` is that of an earlier wait whose place in the queue it keeps, else 0."""
+    """Wait until the deadline of the request. `ticket` keeps the place in the queue of an earlier wait; 0: none."""
 
     ticket: int = 0
 
 
 class Cancel(Struct, array_like=True):
-    """The WAIT with this request id, of the same front, is answered now, with nothing: its client has gone."""
+    """End the WAIT with this request id, of the same front: its client has disconnected."""
 
     id: int
 
 
 class WaitResult(Struct, array_like=True):
-    """`now`: there may be a message, take it; else the time is up, or the wait was ended."""
+    """`now`: there may be a message to take. Otherwise the time is up, or the wait was ended."""
 
     now: bool
     ticket: int
@@ -246,9 +244,9 @@ class OpSpec(NamedTuple):
     args: type[Struct]
     result: type[Struct]
     on_topic: bool = True
-    """Names a topic: the broker checks that it owns it."""
+    """Whether it has a topic, which the broker must own."""
     on_user: bool = False
-    """Names a user too."""
+    """Whether it has a user too."""
 
 
 OPS: dict[Op, OpSpec] = {

@@ -1,19 +1,19 @@
-"""The wire between fronts and brokers: bytes <-> requests and replies. Knows no sockets. Version 1.
+"""The wire between fronts and brokers: bytes <-> requests and replies. No sockets. Version 1.
 
-A ZeroMQ message (behind the ROUTER's routing id) is one frame, or two where a large body travels beside the
-one request or reply that it belongs to, so that it is never copied into a packed buffer:
+A ZeroMQ message (after the routing id of the ROUTER) is one frame, or two if a large body is sent next to the only
+request or reply of the message, so that it is never copied into a packed buffer:
 
     request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args, request_id], ...], taken]
     reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...], sent]
 
-Packed as MessagePack. `args` and `result` are those of `common/protocol/ops.py`; with a second frame, their empty
-`body` field stands for it. A reply with `code` "" is a success, its result nil where there is nothing to
-hand out; otherwise `code` is one of `common/errors.py` and the result is the detail: a text, or [text, {more members}].
+Frames are MessagePack. `args` and `result` are those of `common/protocol/ops.py`; with a second frame, their `body`
+field is empty. A reply with `code` "" is a success, whose result is nil if there is nothing to hand out. Otherwise
+`code` is one of `common/errors.py` and the result is the detail: a text, or [text, {more members}].
 
-`incarnation` in a request is that of the broker process the front has heard from, 0 only in a PING: a broker
-refuses what was meant for its predecessor. `deadline` and `clock` are microseconds of the broker's own
-monotonic clock. `request_id` names the HTTP request for the logs, and may be left out. Everything here raises
-`WireError` and nothing else on hostile bytes.
+`incarnation` in a request is that of the broker process that the front has heard from, 0 only in a PING: a broker
+refuses requests for its predecessor. `deadline` and `clock` are microseconds of the broker's own monotonic clock.
+`request_id` is the id of the HTTP request for the logs, and optional. Functions raise `WireError` and nothing else on
+hostile bytes.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from common.protocol.ops import OPS, Op
 
 VERSION = 1
 MAX_REQUESTS = 64
-"""Requests or replies packed in one frame."""
+"""Maximum requests or replies in one frame."""
 MAX_PACKED = 256 * 1024
-"""Bytes after which a sender closes a packed frame."""
+"""Bytes at which a sender closes a packed frame."""
 LARGE_BODY = 16 * 1024
-"""A body of at least so many bytes travels as a frame of its own."""
+"""Bytes from which a body is sent as a frame of its own."""
 MAX_COUNTED = 1024
-"""Requests or replies of one frame that are looked at to say that they are too many; with more, none is made."""
+"""Maximum requests or replies of a frame that are decoded to report that there are too many; beyond it none are."""
 MAX_REQUEST_ID = 128
-"""Characters of the id of an HTTP request, all of them visible ASCII: it goes into logs."""
+"""Maximum characters of the id of an HTTP request, which is visible ASCII because it is logged."""
 
 
 class WireError(Exception):
-    """The bytes are not of this protocol.
+    """The bytes do not follow this protocol.
 
-    `ids` are the request ids that could be read all the same: they get an error reply.
+    `ids` are the request ids that could be read nevertheless; they get an error reply.
     """
 
     def __init__(self, reason: str, ids: Sequence[int] = ()) -> None:
@@ -54,7 +54,7 @@ class WireError(Exception):
 
 
 class BrokerState(IntEnum):
-    """What a broker says of itself in every reply frame."""
+    """The state of a broker, in every reply frame."""
 
     LOADING = 0
     READY = 1
@@ -62,7 +62,7 @@ class BrokerState(IntEnum):
 
 
 class Request(Struct, array_like=True):
-    """One operation. `user` is empty where the operation names none."""
+    """One operation. `user` is empty if the operation has none."""
 
     id: int
     op: int
@@ -71,18 +71,18 @@ class Request(Struct, array_like=True):
     deadline: int
     args: Raw
     request_id: Annotated[str, Meta(max_length=MAX_REQUEST_ID)] = ""
-    """Of the HTTP request that this is a part of, "" where there is none."""
+    """Id of the HTTP request that this is a part of, "" if there is none."""
 
 
 class RequestFrame(Struct, array_like=True):
-    """Requests that travel together, for one incarnation of one broker."""
+    """Requests sent together, for one incarnation of one broker."""
 
     version: int
     incarnation: int
     map_epoch: int
     requests: Annotated[list[Request], Meta(max_length=MAX_COUNTED)]
     taken: int = -1
-    """`sent` of the last reply frame that the front has read, -1 where it does not say."""
+    """`sent` of the last reply frame that the front has read, -1 if unknown."""
 
 
 class Reply(Struct, array_like=True):
@@ -94,7 +94,7 @@ class Reply(Struct, array_like=True):
 
 
 class ReplyFrame(Struct, array_like=True):
-    """Replies that travel together, with what every reply carries."""
+    """Replies sent together, with the state of the broker."""
 
     version: int
     incarnation: int
@@ -103,11 +103,11 @@ class ReplyFrame(Struct, array_like=True):
     map_epoch: int
     replies: Annotated[list[Reply], Meta(max_length=MAX_COUNTED)]
     sent: int = 0
-    """Bytes of all replies that were sent over this connection so far, these among them."""
+    """Bytes of all replies sent over this connection so far, these included."""
 
 
 class _Heads(Struct, array_like=True):
-    """A frame that is not quite a `RequestFrame`; nothing of it is made but what holds the requests."""
+    """A malformed `RequestFrame`, of which only the list of requests is decoded."""
 
     version: Raw
     incarnation: Raw
@@ -116,7 +116,7 @@ class _Heads(Struct, array_like=True):
 
 
 class _Head(Struct, array_like=True):
-    """The first member of a request, whatever the others are."""
+    """The first member of a request of any form."""
 
     id: Annotated[int, Meta(ge=0)]
 
@@ -135,38 +135,38 @@ _decode_detail = msgspec.msgpack.Decoder(str | tuple[str, dict[str, str | int]])
 def pack_request(
     call_id: int, op: Op, topic: bytes, user: bytes, deadline: int, args: Struct, request_id: str = ""
 ) -> bytes:
-    """One request, to be joined with others by `pack_requests`. `request_id` must be visible ASCII."""
+    """Pack one request for `pack_requests`. `request_id` must be visible ASCII."""
     if request_id:
         return _encode((call_id, op, topic, user, deadline, args, request_id))
     return _encode((call_id, op, topic, user, deadline, args))
 
 
 def pack_requests(incarnation: int, map_epoch: int, packed: Sequence[bytes], taken: int = -1) -> bytes:
-    """A request frame of requests that `pack_request` made."""
+    """Pack a request frame of requests from `pack_request`."""
     if taken < 0:
         return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed]))
     return _encode((VERSION, incarnation, map_epoch, [Raw(each) for each in packed], taken))
 
 
 def pack_reply(call_id: int, result: Struct | None) -> bytes:
-    """One success, to be joined with others by `pack_replies`."""
+    """Pack one success for `pack_replies`."""
     return _encode((call_id, "", result))
 
 
 def pack_result(result: Struct | None) -> bytes:
-    """A result by itself."""
+    """Pack a result alone."""
     return _encode(result)
 
 
 def pack_error(call_id: int, code: str, detail: str, fields: dict[str, Any] | None = None) -> bytes:
-    """One error, to be joined with others by `pack_replies`. `fields` are further members for the client."""
+    """Pack one error for `pack_replies`. `fields` are further members for the client."""
     return _encode((call_id, code, (detail, fields) if fields else detail))
 
 
 def pack_replies(
     incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes], sent: int = 0
 ) -> bytes:
-    """A reply frame of replies that `pack_reply` and `pack_error` made."""
+    """Pack a reply frame of replies from `pack_reply` and `pack_error`."""
     replies = [Raw(each) for each in packed]
     if not sent:
         return _encode((VERSION, incarnation, clock, state, map_epoch, replies))
@@ -204,14 +204,14 @@ def group_messages(items: Iterable[P]) -> Iterator[list[P]]:
 
 
 def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
-    """The requests of a message (without its routing id). Arguments stay packed until `unpack_args`."""
+    """Unpack the requests of a message (without its routing id). Arguments stay packed until `unpack_args`."""
     _check_parts(frames)
     try:
         frame = _decode_requests(frames[0])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a request frame: {error}", _ids_in(frames[0])) from None
     if frame.version != VERSION:
-        raise WireError(f"version {frame.version} is not spoken here", _ids_of(frame))
+        raise WireError(f"version {frame.version} is not supported", _ids_of(frame))
     if len(frame.requests) > (1 if len(frames) == 2 else MAX_REQUESTS):
         raise WireError("too many requests in one message", _ids_of(frame))
     for each in frame.requests:
@@ -222,7 +222,7 @@ def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
 
 
 def unpack_args(request: Request) -> Any:
-    """The arguments of a request, of the type its operation's row names."""
+    """Unpack the arguments of a request, of the type in the row of its operation."""
     decode = _decode_args.get(request.op)
     if decode is None:
         raise WireError(f"operation {request.op} is not known here", [request.id])
@@ -233,19 +233,19 @@ def unpack_args(request: Request) -> Any:
 
 
 def unpack_replies(frames: Sequence[bytes]) -> ReplyFrame:
-    """The replies of a message. Results stay packed until `unpack_result`."""
+    """Unpack the replies of a message. Results stay packed until `unpack_result`."""
     _check_parts(frames)
     try:
         frame = _decode_replies(frames[0])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a reply frame: {error}") from None
     if frame.version != VERSION:
-        raise WireError(f"version {frame.version} is not spoken here")
+        raise WireError(f"version {frame.version} is not supported")
     return frame
 
 
 def unpack_result(op: Op, result: Raw) -> Any:
-    """The result of a successful reply, None where it is nil."""
+    """Unpack the result of a successful reply, None if it is nil."""
     try:
         return _decode_results[op](result)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -253,7 +253,7 @@ def unpack_result(op: Op, result: Raw) -> Any:
 
 
 def unpack_error(code: str, result: Raw) -> FanmailError:
-    """The error of a reply with a code; what cannot be read of its detail is left out."""
+    """Unpack the error of a reply with a code; a detail that cannot be read is omitted."""
     try:
         detail = _decode_detail(result)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -266,7 +266,7 @@ def unpack_error(code: str, result: Raw) -> FanmailError:
 
 
 def code_of(packed_reply: bytes) -> str:
-    """The code of a reply that `pack_reply` or `pack_error` made; "" of a success."""
+    """Return the code of a reply from `pack_reply` or `pack_error`; "" for a success."""
     return _decode_reply(packed_reply).code
 
 
@@ -280,7 +280,7 @@ def _check_parts(frames: Sequence[bytes]) -> None:
 
 
 def _ids_in(frame: bytes) -> list[int]:
-    """The request ids of a frame that is not quite one of ours; empty where nothing can be made of it."""
+    """Return the request ids of a malformed frame, as far as they can be read."""
     try:
         requests = _decode_heads(frame).requests
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

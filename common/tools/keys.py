@@ -1,4 +1,4 @@
-"""`python -m common.tools.keys`, which is `bin/keys`: make keys, each kind by a subcommand in a module of its own."""
+"""`python -m common.tools.keys`, run by `bin/keys`: make keys; each kind is a subcommand in a module of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.version import add_version
 
 PROG = "keys"
 COMMANDS = (new_api_key.add_command, new_curve_keys.add_command)
-"""Each adds its subcommand, and sets `run` to what it does: options -> exit code."""
+"""Each adds its subcommand, and sets `run`: options -> exit code."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,8 +22,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main() -> int:
-    """Runs a subcommand. Raises `StartError`."""
-    parser = _Parser(prog=PROG, description="Makes keys.", allow_abbrev=False)
+    """Run a subcommand. Raises `StartError`."""
+    parser = _Parser(prog=PROG, description="Make keys.", allow_abbrev=False)
     add_version(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in COMMANDS:

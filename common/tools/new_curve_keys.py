@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from common.cluster.description import FRONT, is_id
 from common.errors import StartError
 from common.keys.curve import SECRET, new_pair, read_pair, secret_path
@@ -14,28 +16,28 @@ SUMMARY = "make keys for the connections between fronts and brokers"
 
 
 def add_command(commands: Any) -> None:
-    """Adds `curve` to the subcommands of `bin/keys`."""
+    """Add `curve` to the subcommands of `bin/keys`."""
     parser = commands.add_parser(
         "curve",
         help=SUMMARY,
-        description="Makes DIR/NAME.key with a secret key for each NAME, and prints the public keys as the tables that "
-        "go into the cluster description. A file that is there is never replaced.",
+        description="Write the secret key of each NAME to DIR/NAME.key, and print the public keys as tables for the "
+        "cluster description. Existing files are never replaced.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", metavar="DIR", help="folder for the secret keys; made (0700) where it is missing")
+    parser.add_argument("folder", metavar="DIR", help="directory for the secret keys; created (0700) if it is missing")
     parser.add_argument("names", metavar="NAME", nargs="*", default=[], help=f"id of a broker, or {FRONT!r}")
     parser.add_argument(
         "--front",
         action="append",
         default=[],
         metavar="NAME",
-        help=f"name of a front, where several have keys of their own: DIR/NAME.key is to be its {FRONT}.key",
+        help=f"name of a front with a key of its own: DIR/NAME.key becomes its {FRONT}.key",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: Any) -> int:
-    """Raises `StartError`: then the names before the one that it is about have their keys, and no other."""
+    """Make the keys. Raises `StartError`; then only the names before the one in its text have their keys."""
     brokers = [name for name in arguments.names if name != FRONT]
     fronts = [*([FRONT] if FRONT in arguments.names else []), *arguments.front]
     names = [*brokers, *fronts]
@@ -51,7 +53,7 @@ def run(arguments: Any) -> int:
         path = secret_path(folder, name)
         if path.exists():
             public = read_pair(path).public.decode()
-            raise StartError(f"{path}: is there already and is not replaced; its public key is {public}")
+            raise StartError(f"{path}: exists and is not replaced; its public key is {public}")
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -59,19 +61,21 @@ def run(arguments: Any) -> int:
     for name in names:
         public = _make(secret_path(folder, name))
         table, field = ("fronts", "name") if name in fronts else ("brokers", "id")
-        print(f'[[{table}]]\n{field} = "{name}"\nkey = "{public}"\n', flush=True)
+        print(tomlkit.dumps({table: [{field: name, "key": public}]}), flush=True)
     return 0
 
 
 def _make(path: Path) -> str:
-    """The public key of a new pair whose secret key is in a new file."""
+    """Write the secret key of a new pair to a new file, and return the public key."""
     pair = new_pair()
-    text = f'# A secret: who can read this can pass for its owner.\n{SECRET} = "{pair.secret.decode()}"\n'
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Secret: whoever can read this key can impersonate its owner."))
+    document.add(SECRET, tomlkit.item(pair.secret.decode()))
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(text)
+                file.write(tomlkit.dumps(document))
                 file.flush()
                 os.fsync(handle)
         except OSError:

@@ -1,4 +1,4 @@
-"""`python -m common.tools.quickstart`, which is `bin/quickstart`: brokers, fronts and a tour to paste."""
+"""`python -m common.tools.quickstart`, run by `bin/quickstart`: brokers, fronts and a tour to paste."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common.version import add_version
 PROG = "quickstart"
 HOST = "127.0.0.1"
 STOP_TIMEOUT = 60.0
-"""Seconds that all fronts, and then all brokers, have to stop; each of them has its own, shorter limit."""
+"""Seconds for all fronts, and then all brokers, to stop; each of them has a shorter limit of its own."""
 
 log = logging.getLogger("fanmail.supervise")
 
@@ -38,7 +38,7 @@ Try this in another terminal:
   curl -i -d 'hello, world' -H 'Content-Type: text/plain' {first}/news
   curl -i {last}/news/alice
 
-  # alice has read it: 204, nothing more; bob still has his copy
+  # alice has read it: 204, no more messages; bob still has a copy
   curl -w '%{{http_code}}\\n' {last}/news/alice
   curl -w '\\n' {last}/news/bob
 
@@ -57,7 +57,7 @@ class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
 
 
 def main() -> int:
-    """Runs everything until Ctrl-C or SIGTERM. Raises `StartError`."""
+    """Run brokers and fronts until Ctrl-C or SIGTERM. Raises `StartError`."""
     die_with_parent()
     options = _options(sys.argv[1:])
     ports = ports_of(options.port, options.fronts)
@@ -82,9 +82,9 @@ def main() -> int:
 
 
 def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = False) -> str:
-    """What a new user can paste into a terminal; with `keys` each call sends the one in FANMAIL_API_KEY."""
+    """Return commands to paste into a terminal; with `keys` each call sends the key in FANMAIL_API_KEY."""
     last = port + fronts - 1
-    operations = f"Its dashboard: http://{HOST}:{ops_port}/" if ops_port else ""
+    operations = f"Dashboard: http://{HOST}:{ops_port}/" if ops_port else ""
     text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if keys else TOUR
     return text.format(
         brokers=_plural(brokers, "broker"),
@@ -104,8 +104,8 @@ def _plural(number: int, noun: str) -> str:
 def _options(argv: list[str]) -> Any:
     parser = _Parser(
         prog=PROG, add_env_var_help=False, allow_abbrev=False,
-        description="Starts brokers and fronts on this host and shows how to use them. Ctrl-C stops them. "
-        "FANMAIL_* variables reach both; bin/start-brokers --help and bin/start-fronts --help list them.",
+        description="Start brokers and fronts on this host and show how to use them. Ctrl-C stops them. "
+        "FANMAIL_* variables apply to both; bin/start-brokers --help and bin/start-fronts --help list them.",
     )  # fmt: skip
     add_version(parser)
     parser.add_argument(
@@ -122,7 +122,7 @@ def _options(argv: list[str]) -> Any:
         help="private directory for sockets and locks [path, default %(default)s, FANMAIL_RUN_DIR]",
     )  # fmt: skip
     parser.add_argument(
-        "--durable", action="store_true", help="keep messages on disk: they outlive a restart and a crash"
+        "--durable", action="store_true", help="store messages on disk, where they survive restarts and crashes"
     )
     parser.add_argument(
         "--data", default="fanmail-data", env_var="FANMAIL_DATA",
@@ -130,7 +130,7 @@ def _options(argv: list[str]) -> Any:
     )  # fmt: skip
     parser.add_argument(
         "--api-keys-file", default="", env_var="FANMAIL_API_KEYS_FILE",
-        help="TOML file of API keys; then the fronts ask for one [path, FANMAIL_API_KEYS_FILE]",
+        help="TOML file of API keys, which fronts then require [path, FANMAIL_API_KEYS_FILE]",
     )  # fmt: skip
     parser.add_argument("--brokers", type=how_many(1, 64), default=4, help="[brokers, default %(default)s]")
     parser.add_argument("--fronts", type=how_many(1, 64), default=4, help="[fronts, default %(default)s]")

@@ -1,4 +1,4 @@
-"""The operations port on one screen: probes, metrics, and what the operator asks of the brokers."""
+"""The application of the operations port: probes, metrics, the admin API and the dashboard."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Observed:
     connections: Callable[[], int] = int
     """Open connections of the public port."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Those that the front was started with."""
+    """The settings of the front."""
     budget: Budget = field(default_factory=lambda: Budget(UNBOUNDED))
-    """What connections hold."""
+    """The bytes that connections hold."""
 
 
 def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None = None) -> App:
-    """Return the WSGI application of the operations port. `hosts` are the names by which it may be called, any for
-    None.
+    """Return the WSGI application of the operations port.
+
+    `hosts` are the host names that it accepts, any for None.
     """
     app = new_app(AdminRouter(parts.max_name), hosts, parts.auth_for(routes.OPERATIONS))
     gateway = parts.gateway

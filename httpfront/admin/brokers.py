@@ -1,4 +1,4 @@
-"""`/-/v1/brokers` and `/-/v1/config`: how the cluster stands, and with what this front was started."""
+"""`/-/v1/brokers` and `/-/v1/config`: the status of the brokers, and the settings of this front."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SECRET = ("key", "secret", "token", "password")
 
 
 class BrokersResource:
-    """All brokers of the description."""
+    """All brokers of the cluster description."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Each with its gauges and counters (`stats`), empty where it does not answer."""
+        """Return every broker with its gauges and counters (`stats`), empty if it does not answer."""
         read_parameters(req, {})
         stats = broker_stats(self._gateway, SCRAPE_TIMEOUT_S)
         slots = self._gateway.slots()
@@ -54,8 +54,9 @@ class BrokersResource:
 
 
 class PauseResource:
-    """PUT pauses a broker: it refuses publishes and new subscriptions, and serves everything else. DELETE resumes it. A
-    restart of the broker resumes it too.
+    """Pause (PUT) and resume (DELETE) a broker.
+
+    A paused broker refuses publishes and new subscriptions, and serves everything else. A restart resumes it.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -70,7 +71,7 @@ class PauseResource:
     def _tell(self, req: falcon.Request, resp: falcon.Response, broker: str, on: bool) -> None:
         read_parameters(req, {})
         if broker not in self._gateway.brokers():
-            raise FanmailError("no-broker", "the cluster has no broker of this id")
+            raise FanmailError("no-broker", "the cluster has no broker with this id")
         answer = self._gateway.ask_all(Op.PAUSE, ops.Pause(on), 2.0, [broker])[broker]
         if isinstance(answer, FanmailError):
             raise answer
@@ -81,7 +82,7 @@ class ConfigResource:
     """The settings of this front."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """`settings` by name; what sounds like a secret is masked."""
+        """Take the settings by name; values whose names suggest a secret are masked."""
         self._shown = {
             name: MASKED if value and any(word in name for word in _SECRET) else value
             for name, value in settings.items()

@@ -1,5 +1,6 @@
-"""`GET /` of the operations port: one page that shows how the cluster stands. It has no other resources, and asks the
-admin API beside it for everything; nothing in the brokers is counted for it.
+"""`GET /` of the operations port: a page with the status of the cluster.
+
+The page has no other resources and gets all data from the admin API. Brokers count nothing specially for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 class DashboardResource:
-    """The page, read once. A browser runs the script and style that are in it, and nothing else."""
+    """The page, read once. Its policy allows only the script and style in it."""
 
     def __init__(self) -> None:
         self._page = PAGE.read_bytes().replace(b"{version}", VERSION.encode())

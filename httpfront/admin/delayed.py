@@ -1,4 +1,4 @@
-"""`/-/v1/delayed` and `/-/v1/topics/<t>/delayed`: publishes that wait for their time, and their removal."""
+"""`/-/v1/delayed` and `/-/v1/topics/<t>/delayed`: delayed publishes, and their removal."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
 
 SHOWN, SHOWN_BYTES = 10, 4 * 1024 * 1024
-"""Messages of a batch that are shown, and bytes of them."""
+"""Maximum messages of a batch that are shown, and their bytes."""
 _ID = re.compile(rb"([1-9][0-9]{0,17})-([1-9][0-9]{0,17})").fullmatch
 
 
 class DelayedTopicsResource:
-    """Topics of all brokers for which publishes wait; some of them may have no subscription."""
+    """Topics of all brokers with delayed publishes. They need not have subscriptions."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """A page of them, by name."""
+        """Return a page of topics, by name."""
         values = read_parameters(req, PAGE)
         limit, after = values.get("limit", USUAL), values.get("cursor", b"")
         pages, missing = pages_of(self._gateway, Op.DELAYED_TOPICS, ops.ListDelayedTopics, after, limit)
@@ -49,14 +49,14 @@ class DelayedTopicsResource:
 
 
 class DelayedResource:
-    """The delayed publishes of a topic, which needs no subscription for it."""
+    """The delayed publishes of a topic, which need not have subscriptions."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._known = PAGE | {"cursor": _read_number}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """A page of them, in the order in which they were accepted."""
+        """Return a page of delayed publishes, in the order in which they were accepted."""
         values = read_parameters(req, self._known)
         limit, after = values.get("limit", USUAL), values.get("cursor", 0)
         rows: list[ops.DelayedRow] = []
@@ -73,7 +73,7 @@ class DelayedResource:
     on_head = on_get
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """Removes them all, a thousand a turn of the broker's loop."""
+        """Remove all delayed publishes of the topic, 1,000 per turn of the broker's loop."""
         read_parameters(req, {})
         removed, left = 0, 1
         while left:
@@ -83,13 +83,13 @@ class DelayedResource:
 
 
 class DelayedOneResource:
-    """One of them."""
+    """One delayed publish."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, delayed: bytes) -> None:
-        """With its first messages."""
+        """Return it with its first messages."""
         read_parameters(req, {})
         number, due = _parsed(delayed)
         page: ops.DelayedPage = self._gateway.call(Op.DELAYED, topic, b"", ops.ListDelayed(number - 1, 1, SHOWN_BYTES))
@@ -102,7 +102,7 @@ class DelayedOneResource:
     on_head = on_get
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, delayed: bytes) -> None:
-        """It will not be published."""
+        """Remove it: it will not be published."""
         read_parameters(req, {})
         self._gateway.call(Op.DELAYED_END, topic, b"", ops.EndDelayed(*_parsed(delayed)))
         render(resp, {"topic": text(topic), "removed": 1})
@@ -122,7 +122,7 @@ def _members(row: ops.DelayedRow) -> dict[str, Any]:
 
 
 def _bodies(row: ops.DelayedRow) -> Iterator[bytes]:
-    """The first of the messages, as far as their bytes are there."""
+    """Yield the first messages, as far as their bytes are present."""
     if not row.batch:
         yield row.body
         return
@@ -138,7 +138,7 @@ def _bodies(row: ops.DelayedRow) -> Iterator[bytes]:
 def _read_number(value: str) -> int:
     found = read_cursor(value)
     if not found.isdigit() or len(found) > 18:
-        raise ValueError("must be the cursor of a page before")
+        raise ValueError("must be the cursor of an earlier page")
     return int(found)
 
 
@@ -150,4 +150,4 @@ def _parsed(delayed: bytes) -> tuple[int, int]:
 
 
 def _unknown() -> FanmailError:
-    return FanmailError("no-delayed", "no publish of this id waits for this topic: it was published, or removed")
+    return FanmailError("no-delayed", "this topic has no delayed publish with this id: it was published or removed")

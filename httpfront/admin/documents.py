@@ -1,4 +1,4 @@
-"""How the admin API shows names, ages and settings, and its cursors. No I/O here."""
+"""JSON forms of the admin API: names, ages, settings and cursors. No I/O."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from common.protocol import ops
 from httpfront.formats.params import number
 
 MOST = 1000
-"""Entries of a page."""
+"""Maximum entries of a page."""
 
 
 def text(name: bytes) -> str:
-    """A name for JSON; fronts take none that is not UTF-8."""
+    """Return a name for JSON; fronts accept only UTF-8."""
     return name.decode("utf-8", "replace")
 
 
 def read_cursor(value: str) -> bytes:
-    """The name in a cursor. `ValueError` for what is none of ours."""
+    """Return the name in a cursor. Raises `ValueError` for a text that is not a cursor."""
     try:
         return base64.b64decode(value.encode("ascii") + b"=" * (-len(value) % 4), b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise ValueError("must be the cursor of a page before") from None
+        raise ValueError("must be the cursor of an earlier page") from None
 
 
 def cursor_of(name: bytes) -> str:
-    """The cursor of the page behind this name."""
+    """Return the cursor of the page after this name."""
     return base64.urlsafe_b64encode(name).decode().rstrip("=")
 
 
 PAGE = {"limit": number(MOST), "cursor": read_cursor}
 """Parameters of every listing."""
 USUAL = 100
-"""Entries of a page where nothing else is asked for."""
+"""Default entries of a page."""
 
 
 def topic_members(row: ops.TopicRow, broker: str) -> dict[str, Any]:
-    """A topic in a listing."""
+    """Return the members of a topic in a listing."""
     return {
         "topic": text(row.name),
         "broker": broker,
@@ -51,7 +51,7 @@ def topic_members(row: ops.TopicRow, broker: str) -> dict[str, Any]:
 
 
 def settings_members(settings: ops.TopicSettings) -> dict[str, Any]:
-    """Settings as they are given to PATCH; without those that are not set."""
+    """Return settings in the form of PATCH, without those that are not set."""
     members: dict[str, Any] = {"max_messages": settings.max_messages, "max_bytes": settings.max_bytes}
     if settings.max_age is not None:
         members["max_age"] = settings.max_age / 1000
@@ -61,7 +61,7 @@ def settings_members(settings: ops.TopicSettings) -> dict[str, Any]:
 
 
 def user_members(row: ops.UserRow) -> dict[str, Any]:
-    """A subscription."""
+    """Return the members of a subscription."""
     return {
         "user": text(row.user),
         "pending": row.pending,

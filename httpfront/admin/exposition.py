@@ -27,8 +27,9 @@ def exposition(*parts: Iterable[Metric]) -> bytes:
 
 
 def cumulative(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Return the buckets of a histogram as Prometheus has them: each counts what is at most its bound. `counts` has one
-    number more than there are bounds, that of what is above them all.
+    """Return the buckets of a histogram in the form of Prometheus: each counts the values up to its bound.
+
+    `counts` has one number more than there are bounds, that of the values above all bounds.
     """
     labels = [*(repr(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(labels, map(float, accumulate(counts)), strict=True))

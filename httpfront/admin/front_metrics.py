@@ -23,28 +23,28 @@ from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the latency buckets, seconds. Long polls are answered when there is something, or at their end."""
+"""Upper bounds of the latency buckets, seconds."""
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-"""Methods with a series of their own; a client may send any word."""
+"""Methods with series of their own; clients may send any word."""
 OTHER_METHOD = "other"
 
 
 class FrontMetrics:
-    """Of one front since its start."""
+    """Counters of one front since its start."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str, int], int] = {}
-        """Answers by route, method and status; there are as many as the API has."""
+        """Answers by route, method and status, whose number is bounded by the API."""
         self._times: dict[str, Times] = {}
         """By route."""
         self._refused = dict.fromkeys(REASONS, 0)
 
     def refused(self, reason: str) -> None:
-        """A request came without a key in force; `reason` is one of `auth.REASONS`."""
+        """Count a request without a valid key; `reason` is one of `auth.REASONS`."""
         self._refused[reason] += 1
 
     def record(self, summary: RequestSummary) -> None:
-        """The hook of `FrontServer`."""
+        """Count an answered request; the hook of `FrontServer`."""
         method, route, status, duration = summary[:4]
         answer = (route, method, status)
         try:
@@ -85,13 +85,13 @@ class Times:
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS) + 1)
-        """By bucket; the last is what is above all bounds."""
+        """By bucket; the last is that of values above all bounds."""
         self.total = 0.0
         """Seconds."""
 
 
 def _merged(times: dict[str, Times]) -> dict[str, Times]:
-    """With those under their label that came without a route."""
+    """Return the latencies by label; those without a route have the label `NO_ROUTE`."""
     by_label: dict[str, Times] = {}
     for route, each in times.items():
         sum_ = by_label.setdefault(route or NO_ROUTE, Times())
@@ -107,7 +107,7 @@ def port_metrics(connections: int, waiters: int) -> Iterator[Metric]:
 
 
 def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
-    """Return the metrics of bytes under way. `brokers` has those of bodies, and of room for answers, by broker."""
+    """Return the metrics of bytes in flight. `brokers` has the bytes of bodies, and of space for answers, by broker."""
     yield _single(metric_table.BUFFER_BYTES(), budget.used)
     yield _single(metric_table.BUFFER_LIMIT_BYTES(), budget.limit)
     yield _single(metric_table.GIVEN_WAY(), budget.evicted)

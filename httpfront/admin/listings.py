@@ -1,4 +1,4 @@
-"""Listings of what several brokers hold, each in an order of its own."""
+"""Listings over several brokers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from common.protocol.ops import Op
 from httpfront.gateway.gateway import Gateway
 
 TIMEOUT_S = 2.0
-"""Seconds that a broker has for its part of a listing."""
+"""How long a broker has for its part of a listing."""
 
 Page = tuple[list[Any], bytes, bool]
-"""Rows, the name that was looked at last, whether that is all."""
+"""Rows, the last visited name, and whether that is all."""
 Ask = Callable[[bytes, int], Struct]
-"""The arguments for at most so many rows behind a name."""
+"""Returns the arguments for a number of rows after a name."""
 
 
 def pages_of(
     gateway: Gateway, op: Op, ask: Ask, after: bytes, limit: int, brokers: Collection[str] = (), whole: bool = True
 ) -> tuple[dict[str, Page], list[str]]:
-    """A page of each of these brokers, or of every one, and who gave none. With `whole` what a turn's allowance has cut
-    short is asked for.
+    """Return a page of each of these brokers, or of all, and the ids of those that gave none.
+
+    With `whole`, pages that a broker cut short are completed by further requests.
     """
     answers = gateway.ask_all(op, ask(after, limit), TIMEOUT_S, brokers)
     missing = sorted(broker for broker, each in answers.items() if isinstance(each, FanmailError))

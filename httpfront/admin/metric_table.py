@@ -57,7 +57,7 @@ LOG_LINES_DROPPED = _metric(
     _C, "fanmail_log_lines_dropped", (), "Lines of the front's log, access log included, that nobody read in time."
 )
 BUFFER_BYTES = _metric(
-    _G, "fanmail_front_buffer_bytes", (), "Bodies and answers under way, with the room reserved for answers."
+    _G, "fanmail_front_buffer_bytes", (), "Bodies and answers in flight, with the space reserved for answers."
 )
 BUFFER_LIMIT_BYTES = _metric(_G, "fanmail_front_buffer_limit_bytes", (), "The setting buffer_memory.")
 GIVEN_WAY = _metric(
@@ -67,7 +67,7 @@ BROKER_BYTES = _metric(
     _G,
     "fanmail_front_broker_bytes",
     ("broker", "of"),
-    'Under way to a broker: of="bodies" that are not answered, of="answers", room for those that have not come.',
+    'In flight to a broker: of="bodies" without an answer yet, of="answers", space reserved for those to come.',
 )
 BROKER_UP = _metric(
     _G, "fanmail_broker_up", ("broker",), "1 while this front can send requests to the broker, 0 also while it loads."

@@ -37,7 +37,7 @@ class MetricsResource:
         connections: Callable[[], int],
         budget: Budget,
     ) -> None:
-        """`connections` returns how many are open on the public port; `budget` is what they hold."""
+        """Take the sources; `connections` returns the number open on the public port, `budget` has what they hold."""
         self._budget = budget
         self._gateway = gateway
         self._polls = polls

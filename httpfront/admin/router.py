@@ -1,4 +1,4 @@
-"""Routes of the operations port: words and names by place, each segment decoded once from the raw path."""
+"""Routes of the operations port: words and names by position, each segment decoded once from the raw path."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from httpfront.middleware.routing import Found, Methods, Route, whole_server
 
 
 class AdminRouter:
-    """A Falcon router (its custom-router interface: `add_route` and `find`). A segment of a template is a word, or a
-    name in braces.
-    """
+    """A custom router of Falcon (`add_route` and `find`). A segment of a template is a word, or a name in braces."""
 
     def __init__(self, max_name: int) -> None:
         """`max_name` in bytes."""
@@ -25,7 +23,7 @@ class AdminRouter:
         self._routes: list[tuple[list[str], Route]] = []
 
     def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
-        """Where several fit, the first one added counts."""
+        """Add a route. If several match a path, the first one counts."""
         route = Route(resource, Methods(map_http_methods(resource)), uri_template)
         self._routes.append((uri_template[1:].split("/"), route))
 

@@ -1,4 +1,4 @@
-"""`/-/v1/topics/<t>/subscriptions`: who is subscribed, how each stands, and what waits for one of them."""
+"""`/-/v1/topics/<t>/subscriptions`: subscriptions, their status and their messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from httpfront.formats.documents import render
 from httpfront.formats.ndjson import body_member, message_members
 from httpfront.formats.params import number, read_parameters
 from httpfront.gateway.gateway import Gateway
-from httpfront.gateway.rooms import call_with_room
+from httpfront.gateway.reservation import reserve_and_call
 
 PEEK_USUAL, PEEK_MOST = 10, 100
 PEEK_BYTES = 4 * 1024 * 1024
@@ -27,7 +27,7 @@ class UsersResource:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """A page of them, by user."""
+        """Return a page of subscriptions, by user."""
         values = read_parameters(req, PAGE)
         limit, after = values.get("limit", USUAL), values.get("cursor", b"")
         rows: list[ops.UserRow] = []
@@ -49,7 +49,7 @@ class UserResource:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """How it stands; its idle clock goes on."""
+        """Return its status, without resetting its idle time."""
         read_parameters(req, {})
         render(resp, user_members(self._gateway.call(Op.USER, topic, user, _NOTHING)))
 
@@ -57,23 +57,23 @@ class UserResource:
 
 
 class MessagesResource:
-    """What one user has not done."""
+    """Messages that a subscription has not acknowledged."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._known = {"peek": number(PEEK_MOST)}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """The first of them, the leased ones before the others. Never takes."""
+        """Return the first messages, leased ones before others. Nothing is taken."""
         values = read_parameters(req, self._known)
         args = ops.Peek(values.get("peek", PEEK_USUAL), PEEK_BYTES)
-        found: ops.PeekedAll = call_with_room(self._gateway, req.env, Op.PEEK, topic, user, args)
+        found: ops.PeekedAll = reserve_and_call(self._gateway, req.env, Op.PEEK, topic, user, args)
         render(resp, {"messages": [_members(found.epoch, each) for each in found.messages]})
 
     on_head = on_get
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Lets go of all of them; dead letters stay."""
+        """Delete all of them; dead letters are kept."""
         read_parameters(req, {})
         counted: ops.Counted = self._gateway.call(Op.PURGE, topic, user, _NOTHING)
         render(resp, {"topic": text(topic), "user": text(user), "purged": counted.count})

@@ -1,4 +1,4 @@
-"""`/-/v1/topics`: what there is, how one topic stands, its settings, its end."""
+"""`/-/v1/topics`: listings, and the status, settings and end of a topic."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from httpfront.formats.params import MILLISECOND, YEAR_S, count, number, one_of,
 from httpfront.gateway.gateway import Gateway
 
 NAMED = 10
-"""Users who are named as holding the oldest message."""
+"""Maximum users in `oldest_held_by`."""
 SEARCHED_TURNS = 50
-"""Turns of the broker's loop in which users are looked for: at a thousand each, 50,000 users."""
+"""Turns of the broker's loop in which users are searched: 1,000 users per turn, 50,000 in all."""
 DEFAULT = "default"
-"""In the place of a value: as the configuration says."""
+"""In place of a value: the configured one."""
 
 
 class TopicsResource:
-    """Topics of all brokers by name, or of one."""
+    """Topics of all brokers, or of one, by name."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._known = PAGE | {"prefix": str, "broker": str, "oldest": number(MOST)}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """A page. With `oldest`, which needs `broker`: of those looked at so many with the oldest messages."""
+        """Return a page. `oldest`, which needs `broker`, returns only that many topics with the oldest messages."""
         values = read_parameters(req, self._known)
         limit, after = values.get("limit", USUAL), values.get("cursor", b"")
         oldest, only = values.get("oldest", 0), values.get("broker")
         if only is not None and only not in self._gateway.brokers():
-            raise refused("broker", "is none of the cluster's")
+            raise refused("broker", "is not a broker of the cluster")
         if oldest and only is None:
             raise refused("oldest", "needs the parameter 'broker'")
         prefix = values.get("prefix", "").encode()
@@ -65,14 +65,14 @@ class TopicAdminResource:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """How it stands, and who holds its oldest message."""
+        """Return its status, and users who have not read its oldest message."""
         read_parameters(req, {})
         self._show(resp, topic)
 
     on_head = on_get
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """Sets what is named, leaves the rest; kept until the topic ends."""
+        """Set the given settings and leave the others unchanged. They are kept until the topic ends."""
         values = read_parameters(req, _SETTINGS)
         fields = {"drop_oldest" if name == "overflow" else name: value for name, value in values.items()}
         change = ops.ChangeTopic(list(fields), ops.TopicSettings(**fields))
@@ -80,7 +80,7 @@ class TopicAdminResource:
         self._show(resp, topic)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        """Ends all its subscriptions, a thousand a turn of the broker's loop, and with them the topic."""
+        """End all subscriptions, 1,000 per turn of the broker's loop, and with them the topic."""
         read_parameters(req, {})
         ended, left = 0, 1
         while left:
@@ -89,7 +89,7 @@ class TopicAdminResource:
             except FanmailError as error:
                 if error.code != "no-topic" or not ended:
                     raise
-                break  # the last ones have left by themselves
+                break  # the last subscriptions have ended meanwhile
             ended, left = ended + answer.count, answer.left
         render(resp, {"topic": text(topic), "ended": ended})
 

@@ -13,7 +13,7 @@ from httpfront.formats.ndjson import NDJSON, as_lines, body_member, message_memb
 from httpfront.formats.params import cursor, number, read_parameters
 from httpfront.formats.paths import path_to
 from httpfront.gateway.gateway import Gateway
-from httpfront.gateway.rooms import call_with_room
+from httpfront.gateway.reservation import reserve_and_call
 from httpfront.middleware.guards import refuse_streams
 
 _NOTHING = ops.Nothing()
@@ -34,7 +34,7 @@ class DeadResource:
         values = read_parameters(req, self._known)
         epoch, seq = values.get("after", ("", 0))
         args = ops.ListDead(seq, values.get("max", self._limits.fetch), self._limits.fetch_bytes)
-        found: ops.DeadLetters = call_with_room(self._gateway, req.env, Op.DEAD_LIST, topic, user, args)
+        found: ops.DeadLetters = reserve_and_call(self._gateway, req.env, Op.DEAD_LIST, topic, user, args)
         if epoch not in ("", found.epoch):
             raise FanmailError("cursor-lost", f"after is of epoch {epoch}, and the topic's epoch is {found.epoch}")
         present_letters(found, topic, user, resp)

@@ -26,7 +26,7 @@ from httpfront.formats.params import (
 )
 from httpfront.formats.receipts import parse_lease, present_receipt
 from httpfront.gateway.gateway import Gateway
-from httpfront.gateway.rooms import call_with_room
+from httpfront.gateway.reservation import reserve_and_call
 from httpfront.middleware.guards import refuse_streams
 
 _NOTHING = ops.Nothing()
@@ -91,7 +91,7 @@ class SubscriptionResource:
         wait = values.get("wait", self._polls.preferred(req))
         if is_disconnected(req):
             raise disconnected_error()
-        found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
+        found = reserve_and_call(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
         if found is None and wait:
             found = self._polls.poll(req, resp, topic, user, ask, wait)
         elif wait is not None:

@@ -17,7 +17,7 @@ from httpfront.environ import ON_DISCONNECT, unwatched
 from httpfront.formats.header_lists import elements, is_too_long, parameters
 from httpfront.formats.params import duration
 from httpfront.gateway.gateway import Gateway
-from httpfront.gateway.rooms import call_with_room
+from httpfront.gateway.reservation import reserve_and_call
 
 
 class ReadCall(NamedTuple):
@@ -42,7 +42,7 @@ class LongPoll:
         self.max_wait = max_wait
         self._max_waiters = max_waiters
         self._share = share
-        self._of: Counter[tuple[bytes, bytes]] = Counter()
+        self._by_user: Counter[tuple[bytes, bytes]] = Counter()
         """Waiting requests by topic and user."""
         self.waiting = 0
         """Requests that wait now."""
@@ -65,19 +65,19 @@ class LongPoll:
     ) -> Any:
         """Return what arrives within `wait` seconds, or None. Raises as a TAKE, and `client-gone`."""
         who = (topic, user)
-        if not room(self._max_waiters, self.waiting, self._of[who], self._share):
+        if not room(self._max_waiters, self.waiting, self._by_user[who], self._share):
             resp.set_header("Retry-After", "1")
             return None
         resp.set_header("Preference-Applied", preference_applied(wait))
         self.waiting += 1
-        self._of[who] += 1
+        self._by_user[who] += 1
         try:
             return self._wait(req, topic, user, ask, time.monotonic() + wait)
         finally:
             self.waiting -= 1
-            self._of[who] -= 1
-            if not self._of[who]:
-                del self._of[who]
+            self._by_user[who] -= 1
+            if not self._by_user[who]:
+                del self._by_user[who]
 
     def _wait(self, req: falcon.Request, topic: bytes, user: bytes, ask: ReadCall, until: float) -> Any:
         ticket = 0
@@ -91,7 +91,7 @@ class LongPoll:
             if is_disconnected(req):
                 self._gateway.call(Op.SKIP, topic, user, ops.Nothing())
                 raise disconnected_error()
-            found = call_with_room(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
+            found = reserve_and_call(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
             if found is not None or time.monotonic() >= until:
                 return found
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 import select
 import time
-from contextlib import suppress
 
 import zmq
 from msgspec import Raw
-from zmq.utils.monitor import recv_monitor_message
 
 from common.cluster.slots import BrokerAddress
 from common.errors import FanmailError
@@ -23,6 +21,7 @@ from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
 from httpfront.gateway.call import Answer, Call
+from httpfront.gateway.connection_monitor import ConnectionMonitor, descriptor
 from httpfront.gateway.windows import Windows
 from httpfront.hub import Hub
 
@@ -34,11 +33,18 @@ HANDSHAKE_MS, CONNECT_MS = 5000, 2000
 """Longest duration of a ZMTP handshake, and of the TCP connection before it: after a network path has recovered, a new
 attempt is faster than the retransmission of the old one.
 """
-RETRY_S = 1.0
-"""Time until a broker that has refused this front is tried again."""
-REFUSAL_LOG_S = 60.0
-"""Time between two log entries about one broker that refuses this front."""
-FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_OPTIONS = (
+    (zmq.IMMEDIATE, 1),
+    (zmq.LINGER, 0),
+    (zmq.SNDHWM, HIGH_WATER),
+    (zmq.RCVHWM, HIGH_WATER),
+    (zmq.RECONNECT_IVL, 50),
+    (zmq.RECONNECT_IVL_MAX, 2000),
+    (zmq.HEARTBEAT_IVL, 1000),
+    (zmq.HEARTBEAT_TIMEOUT, 3000),
+    (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+    (zmq.CONNECT_TIMEOUT, CONNECT_MS),
+)
 PING_ID, GOODBYE_ID, FIRST_CALL = 0, 1, 16
 """Request ids of PING, GOODBYE and the first call; calls count on from there."""
 
@@ -69,27 +75,11 @@ class BrokerSocket:
         self._outgoing: list[Call] = []
         self.windows = Windows(status)
         self._socket = context.socket(zmq.DEALER)
-        for option, value in (
-            (zmq.IMMEDIATE, 1),
-            (zmq.LINGER, 0),
-            (zmq.SNDHWM, HIGH_WATER),
-            (zmq.RCVHWM, HIGH_WATER),
-            (zmq.RECONNECT_IVL, 50),
-            (zmq.RECONNECT_IVL_MAX, 2000),
-            (zmq.HEARTBEAT_IVL, 1000),
-            (zmq.HEARTBEAT_TIMEOUT, 3000),
-            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
-            (zmq.CONNECT_TIMEOUT, CONNECT_MS),
-        ):
+        for option, value in _OPTIONS:
             self._socket.setsockopt(option, value)
         prepare(self._socket, address, keys)
-        self._connect_at: float | None = None
-        """When to connect again after a refusal, in monotonic seconds."""
-        self._next_refusal = 0.0
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | FAILED)
-        hub.watch(_descriptor(self._socket), select.EPOLLIN, lambda _: self.receive())
-        hub.watch(_descriptor(self._monitor), select.EPOLLIN, lambda _: self._watch())
-        self._socket.connect(address.endpoint)
+        hub.watch(descriptor(self._socket), select.EPOLLIN, lambda _: self.receive())
+        self._monitor = ConnectionMonitor(hub, self._socket, address, self._connected, self._disconnected)
 
     @property
     def name(self) -> str:
@@ -143,10 +133,7 @@ class BrokerSocket:
 
     def tick(self, now: float, timeout: float) -> None:
         """Send pings, notice silence, end overdue calls, and read for safety; several times per second."""
-        self._watch()
-        if self._connect_at is not None and now >= self._connect_at:
-            self._connect_at = None
-            self._socket.connect(self.address.endpoint)
+        self._monitor.tick(now)
         self._ping()
         self.receive()
         self.status.check_silence(now)
@@ -172,10 +159,8 @@ class BrokerSocket:
     def close(self, why: str) -> None:
         """Disconnect. Calls in flight end as `outcome-unknown`, those not sent as `broker-down`."""
         self.status.connection_lost(HUNG_UP)
-        for each in (self._socket, self._monitor):
-            self._hub.unwatch(_descriptor(each))
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
+        self._hub.unwatch(descriptor(self._socket))
+        self._monitor.close()
         self._socket.close(linger=0)
         outgoing, self._outgoing = [*self._outgoing, *self.windows.give_up()], []
         self._end_all(outgoing, "broker-down", why)
@@ -218,46 +203,16 @@ class BrokerSocket:
             self.status.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
 
-    def _watch(self) -> None:
-        """Handle what the monitor has seen of the connection."""
-        failed = 0
-        while not self._monitor.closed and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            if event & FAILED:
-                failed = event
-            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                failed = 0
-                self.status.connection_made(time.monotonic())
-                self._ping()
-                self.receive()
-            elif event == zmq.EVENT_DISCONNECTED:
-                self.receive()  # answers that arrived before the end
-                self.status.connection_lost()
-                self._give_up_pending("the connection to the broker was lost")
-                self._leave_late()
-        if failed and not self._monitor.closed:
-            self._refused(failed, time.monotonic())
+    def _connected(self) -> None:
+        self.status.connection_made(time.monotonic())
+        self._ping()
+        self.receive()
 
-    def _refused(self, event: int, now: float) -> None:
-        """Reconnect later: the broker does not know this front, or is not the one in the description.
-
-        After some failures ZeroMQ tries again at once and for ever, after others never, so retrying is done here.
-        """
-        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and not self.address.key:
-            return  # a broker that stopped during the handshake
-        if self._connect_at is None:
-            with suppress(zmq.ZMQError):  # ZeroMQ has given up already
-                self._socket.disconnect(self.address.endpoint)
-            self._connect_at = now + RETRY_S
-        if now >= self._next_refusal:
-            self._next_refusal = now + REFUSAL_LOG_S
-            listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            why = (
-                "the broker does not accept the key of this front"
-                if listed
-                else "the handshake failed; check the broker's key"
-            )
-            log.error("connection refused", extra={"broker": self.name, "why": why})
+    def _disconnected(self) -> None:
+        self.receive()  # answers that arrived before the end
+        self.status.connection_lost()
+        self._give_up_pending("the connection to the broker was lost")
+        self._leave_late()
 
     def _ping(self) -> None:
         now = time.monotonic()
@@ -278,7 +233,3 @@ class BrokerSocket:
     def _end_all(self, calls: list[Call], code: str, detail: str) -> None:
         for call in calls:
             self._hub.resume(call.waiting, Answer(FanmailError(code, detail)))
-
-
-def _descriptor(socket: zmq.Socket[bytes]) -> int:
-    return int(socket.getsockopt(zmq.FD))

@@ -71,7 +71,7 @@ class Body:
 
     def drop(self) -> None:
         """Free the body, and discard what is still to arrive."""
-        self._file = _Nowhere()
+        self._file = _Discard()
 
     def _complete(self) -> None:
         self.completed = True
@@ -79,7 +79,7 @@ class Body:
         self._file.seek(0)
 
 
-class _Nowhere(BytesIO):
+class _Discard(BytesIO):
     """Discards what is written."""
 
     def write(self, data: Any) -> int:

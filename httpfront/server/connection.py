@@ -161,7 +161,7 @@ class Connection(ClientSocket):
             if not parser.body_bytes_received and self._send(CONTINUE):
                 return False  # nothing else was being sent: the client reads nothing
         self.state = State.READING
-        self.deadline = self._pace.begins(-self._arrived(), self.server.options.request_timeout)
+        self.deadline = self._pace.begin(-self._arrived(), self.server.options.request_timeout)
         self._want(INCOMING)
         return True
 
@@ -242,7 +242,7 @@ class Connection(ClientSocket):
         """Continue after the kernel took what it could of an answer of `size` bytes."""
         if self._out:
             self.state = State.FLUSHING
-            self.deadline = self._pace.begins(len(self._out) + unread(self._sock), self.server.options.write_timeout)
+            self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
             self._want(EPOLLOUT)
             self.account.settle(size)
         else:

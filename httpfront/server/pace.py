@@ -21,7 +21,7 @@ class Pace:
     def __init__(self) -> None:
         self._left = 0
 
-    def begins(self, left: int, window: float) -> float:
+    def begin(self, left: int, window: float) -> float:
         """Start the first window with `left` bytes to be moved; return when it ends, in monotonic seconds.
 
         Where the total is unknown, `left` is any number that decreases as bytes are moved.

@@ -18,7 +18,10 @@ Run = Callable[..., Result]
 
 
 def runner(urls: list[str], ops_urls: list[str]) -> Run:
-    """Runs the command in this process: `run("read", topic, "ann", code=3)`; `stdin` and the exit `code` by name."""
+    """Return a function that runs the command in this process: `run("read", topic, "ann", code=3)`.
+
+    `stdin` and the expected exit `code` are passed by name.
+    """
 
     def run(*arguments: str, stdin: str | bytes = "", code: int = 0, url: str = "", ops_url: str = "") -> Result:
         environ = {"FANMAIL_URL": url or ",".join(urls), "FANMAIL_OPS_URL": ops_url or ",".join(ops_urls)}
@@ -39,14 +42,14 @@ def _environ(url: str) -> dict[str, str]:
 
 
 def start(url: str, *arguments: str, stdin: int | None = None, **environ: str) -> subprocess.Popen[str]:
-    """The command as a process; `url` is of the port that it asks."""
+    """Start the command as a process. `url` is the URL of the port that it uses."""
     argv = [sys.executable, "-m", "fanmail", *arguments]
     out = subprocess.PIPE
     return subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=out, text=True, env=_environ(url) | environ)
 
 
 class AtTerminal:
-    """The command as a process with a terminal of its own, 100 columns wide and 30 lines high."""
+    """The command as a process on its own terminal of 100 columns and 30 lines."""
 
     def __init__(self, url: str, *arguments: str) -> None:
         self._terminal, other = pty.openpty()
@@ -57,7 +60,7 @@ class AtTerminal:
         os.close(other)
 
     def read_until(self, words: str) -> str:
-        """Everything since the start, once it has shown these words; or at its end, for which `words` is ""."""
+        """Return all output since the start, once it contains `words`, or at the end if `words` is ""."""
         while not words or words not in self.seen:
             try:
                 part = os.read(self._terminal, 65536)
@@ -71,7 +74,7 @@ class AtTerminal:
         os.write(self._terminal, text.encode())
 
     def end(self) -> int:
-        """The exit code."""
+        """Wait for the end. Return the exit code."""
         self.read_until("")
         os.close(self._terminal)
         return self.process.wait(30)

@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def urls(cluster: Cluster) -> list[str]:
-    """Base URLs of both fronts."""
+    """Return the base URLs of both fronts."""
     return urls_of(cluster)
 
 
@@ -28,19 +28,19 @@ def client(urls: list[str]) -> Iterator[Client]:
 
 @pytest.fixture
 def topic() -> str:
-    """A name of the test's own."""
+    """Return a topic name that no other test uses."""
     return f"client-{next(_numbers)}"
 
 
 @pytest.fixture
 def ops_urls(cluster: Cluster) -> list[str]:
-    """Base URLs of both fronts' operations ports."""
+    """Return the base URLs of both fronts' operations ports."""
     return [f"http://127.0.0.1:{front.ops_port}" for front in cluster.fronts]
 
 
 @pytest.fixture
 def run(urls: list[str], ops_urls: list[str]) -> Run:
-    """Runs the command in this process: see `runner`."""
+    """Return a function that runs the command in this process, as described at `runner`."""
     return runner(urls, ops_urls)
 
 

@@ -1,4 +1,4 @@
-"""A server whose every answer says what was asked for and over which connection, so that a wrong one is noticed."""
+"""A server whose responses say what was asked for and over which connection, so that wrong ones are detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Asked(NamedTuple):
 
 
 class Echo(Listening):
-    """Listens while it is entered. `doubled`: the first answer of each connection comes twice."""
+    """A server that listens within a `with` statement. If `doubled`, each connection gets its first response twice."""
 
     def __init__(self, doubled: bool = False) -> None:
         self.asked: list[Asked] = []
@@ -68,7 +68,7 @@ class Echo(Listening):
 
 
 def said(message: Message | None) -> tuple[str, int]:
-    """Topic and connection that an answer speaks of."""
+    """Return the topic and the connection that a response names."""
     assert message is not None
     topic, connection = message.json()
     return topic, connection

@@ -1,4 +1,4 @@
-"""A world without sockets: flows are played against answers from a list, with a clock that only pauses move."""
+"""Flows without sockets: they are run against a list of outcomes, with a clock that only pauses advance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GONE = Response(204, {})
 
 
 def problem(status: int, code: str, retry_after: int = 0, **fields: object) -> Response:
-    """An error as the server has it."""
+    """Return an error response as the server sends it."""
     document = {"type": f"urn:fanmail:{code}", "title": code, "status": status, "detail": f"about {code}", "code": code}
     headers = {"content-type": "application/problem+json", "x-request-id": "id-1"}
     if retry_after:
@@ -29,7 +29,7 @@ def problem(status: int, code: str, retry_after: int = 0, **fields: object) -> R
 
 
 def message(seq: int, body: bytes = b"", receipt: bool = False, **headers: str) -> Response:
-    """The answer to a `GET` without `max`."""
+    """Return a response to a `GET` without `max`."""
     found = {"msg-id": f"e-{seq}", "msg-time": "2026-01-01T00:00:00.000Z", "msg-attempt": "1", "msg-pending": "0"}
     if receipt:
         found["msg-receipt"] = f"e-{seq}.1"
@@ -37,7 +37,7 @@ def message(seq: int, body: bytes = b"", receipt: bool = False, **headers: str) 
 
 
 class Stage:
-    """Plays flows. Every answer takes `answer_time` seconds; `chance` is what the dice show."""
+    """Runs flows. Every response takes `answer_time` seconds; `chance` is what the random source returns."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Stage:
         self.exchange = Exchange(BaseUrls(list(urls)), retries, 10.0, environment)
 
     def play(self, flow: Flow[Any], limit: int = 1000) -> Any:
-        """Its result; or None after `limit` emitted messages."""
+        """Run a flow. Return its result, or None after `limit` emitted messages."""
         answer: Any = None
         while True:
             try:
@@ -104,5 +104,5 @@ class Stage:
         return [each.base for each in self.sent]
 
     def keys(self) -> list[str | None]:
-        """The idempotency keys that were sent."""
+        """Return the idempotency keys that were sent."""
         return [dict(each.request.headers).get("Idempotency-Key") for each in self.sent]

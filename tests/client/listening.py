@@ -1,4 +1,4 @@
-"""What the fake servers of these tests have in common."""
+"""The base of the fake servers of these tests."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, Self
 
 
 class Quiet(BaseHTTPRequestHandler):
-    """Speaks HTTP/1.1 and tells nothing."""
+    """A handler for HTTP/1.1 that logs nothing."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class Listening:
-    """A server at `url`, with a thread for each connection, while it is entered."""
+    """A server at `url` with one thread per connection. It listens within a `with` statement."""
 
     def __init__(self, handler: type[Quiet]) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -1,4 +1,4 @@
-"""A proxy before a front that refuses, loses or delays what a test wants."""
+"""A proxy before a front that refuses, loses or delays requests as a test demands."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ Plan = Callable[[str, str], str]
 
 
 class Proxy(Listening):
-    """Listens while it is entered; `seen` has method, target and idempotency key of every request, `credentials` what
-    it had as Authorization. With a `key` it answers 401 where that is not the request's.
+    """A proxy that listens within a `with` statement.
+
+    `seen` has the method, target and idempotency key of every request, `credentials` their Authorization. With a
+    `key`, it responds with 401 to requests that do not have it.
     """
 
     def __init__(self, port: int, plan: Plan = lambda method, target: FORWARD, key: str = "") -> None:
@@ -83,7 +85,7 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str
 
 
 def first(count: int, what: str, method: str = "POST") -> Plan:
-    """`what` for the first `count` requests of this method, then all is passed on."""
+    """Return a plan: `what` for the first `count` requests of this method, and then everything is passed on."""
     left = [count]
 
     def plan(each: str, target: str) -> str:

@@ -1,4 +1,4 @@
-"""The operator's client: what it sends and reads, when it tries again, and a running cluster's answers."""
+"""The operators' client: what it sends and parses, when it retries, and the responses of a running cluster."""
 
 from __future__ import annotations
 

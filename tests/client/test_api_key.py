@@ -1,4 +1,4 @@
-"""API keys: where they come from, where they go, and that nobody else gets to see them."""
+"""API keys: where they come from, where they are sent, and that they are not disclosed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER = "fm_other_b3RoZXItb3RoZXItb3RoZXI"
 
 @pytest.fixture
 def locked(cluster: Cluster) -> Iterator[Proxy]:
-    """A front that wants the key."""
+    """Start a front that requires the key."""
     with Proxy(cluster.fronts[0].port, key=KEY) as proxy:
         yield proxy
 
@@ -149,7 +149,7 @@ def test_no_text_shows_the_key(locked: Proxy, topic: str, caplog: pytest.LogCapt
 
 
 class Elsewhere(Listening):
-    """A server that redirects to `target`, or answers 200, and keeps what it was sent."""
+    """A server that redirects to `target` or responds with 200, and records what it received."""
 
     def __init__(self, status: int, target: str = "") -> None:
         self.seen: list[str | None] = []

@@ -1,4 +1,4 @@
-"""What goes out, and what answers are read as."""
+"""The requests that calls make, and how responses are parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `fanmail` command before a running cluster: what it prints, and exit codes that scripts can use."""
+"""The `fanmail` command with a running cluster: its output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator's subcommands before a running cluster: what they print, what they ask, and exit codes."""
+"""The operators' subcommands with a running cluster: their output, questions and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.cluster import Cluster, wait_for
 
 @pytest.fixture
 def three(client: Client, topic: str) -> list[str]:
-    """Topics with 1, 3 and 2 messages, and 2, 1 and 1 subscriptions."""
+    """Create topics with 1, 3 and 2 messages, and 2, 1 and 1 subscriptions."""
     names = [f"{topic}/{stem}" for stem in "abc"]
     for name, count in zip(names, (1, 3, 2), strict=True):
         client.subscribe(name, "ann")

@@ -1,4 +1,4 @@
-"""The client and a running cluster: every call, both loops, sync and asyncio."""
+"""The client with a running cluster: every call, both loops, sync and asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client for asyncio in several event loops: each of them has connections of its own."""
+"""One asyncio client in several event loops: each has connections of its own."""
 
 from __future__ import annotations
 

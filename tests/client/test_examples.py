@@ -1,4 +1,4 @@
-"""The Python examples of the client's README and docstrings, run before a cluster.
+"""The Python examples of the client's README and docstrings, run with a cluster.
 
 The commands of the README are run by tests/e2e/test_documents.py.
 """
@@ -24,7 +24,7 @@ README = "client/README.md"
 
 @pytest.fixture
 def url(start_cluster: StartCluster, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A cluster of the test's own: the examples name topics as they like."""
+    """Start a cluster for this test alone, as the examples use fixed topic names."""
     cluster: Cluster = start_cluster(brokers=2, fronts=1)
     url = f"http://127.0.0.1:{cluster.fronts[0].port}"
     monkeypatch.setenv("FANMAIL_URL", url)
@@ -33,7 +33,7 @@ def url(start_cluster: StartCluster, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def examples(*modules: ModuleType) -> Iterator[doctest.DocTest]:
-    """Docstrings with examples, in the order of the sources."""
+    """Yield the docstrings that have examples, in the order of the source."""
     finder = doctest.DocTestFinder(exclude_empty=True)
     for module in modules:
         found = [each for each in finder.find(module) if each.examples]

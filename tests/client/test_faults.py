@@ -1,4 +1,4 @@
-"""Servers that die, refuse and lose answers: nothing is lost, nothing is stored twice."""
+"""Servers that die, refuse and lose responses: no message is lost, and none is stored twice."""
 
 from __future__ import annotations
 

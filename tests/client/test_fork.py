@@ -1,4 +1,4 @@
-"""Clients that were made before a fork: every process has connections, keys and loops of its own."""
+"""Clients created before a fork: every process has connections, keys and loops of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORK = multiprocessing.get_context("fork")
 
 @contextmanager
 def child(job: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """What the job returns in a child, which lives until the end of this."""
+    """Yield what the job returns in a child process, which lives until the end of the context."""
     ours, theirs = FORK.Pipe()
 
     def run() -> None:
@@ -47,7 +47,7 @@ def child(job: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
 
 
 def connections(client: Client, topic: str) -> set[int]:
-    """Those over which all answers came, each of which was the one that was asked for."""
+    """Return the connections over which responses came, after checking that each response belongs to its request."""
     client.publish(topic, "")
     found = {said(client.receive(topic, "u", after="0")) for _ in range(3)}
     assert {name for name, _ in found} == {topic}
@@ -133,7 +133,7 @@ def test_a_loop_confirms_nothing_in_a_child() -> None:
 @pytest.mark.parametrize("leave", [None, KeyError("mine"), SystemExit(3)])
 def test_a_child_of_a_handler_leaves_the_message_to_its_parent(leave: BaseException | None) -> None:
     def work(client: Client | AsyncClient) -> list[str]:
-        """In a child that has forked another within its handler: what that one raised, the parent of both first."""
+        """Fork in a handler within a child. Return what was raised in the grandchild."""
         ours, theirs = FORK.Pipe(duplex=False)
         here = multiprocessing.current_process().pid
 

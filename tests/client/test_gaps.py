@@ -1,4 +1,4 @@
-"""The proof that nothing was lost."""
+"""The detection of gaps in message ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client stands alone, and its core knows no sockets, no clock and no chance: read from the sources."""
+"""The client is independent of the server, and its core has no sockets, clock or randomness, as the sources show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loops that are made of calls, played against answers from a list."""
+"""The loops that are made of calls, run against a list of outcomes."""
 
 from __future__ import annotations
 

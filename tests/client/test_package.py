@@ -1,4 +1,4 @@
-"""`pip install ./client` in an empty environment gives a working command, and nothing of the server comes along."""
+"""`pip install ./client` in an empty environment yields a working command, and installs nothing of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer belongs to the request that it answers, whatever became of the one before it on the connection."""
+"""A response belongs to its request, whatever happened to the previous one on the connection."""
 
 from __future__ import annotations
 

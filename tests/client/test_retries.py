@@ -1,4 +1,4 @@
-"""When a call is tried again, where and after how long: the 503/504 rule, with a clock that only pauses move."""
+"""When, where and after how long a call is retried: the 503/504 rule, with a clock that only pauses advance."""
 
 from __future__ import annotations
 

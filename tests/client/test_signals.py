@@ -1,4 +1,4 @@
-"""Signals end the command, but not while a lock of the connection pool is in somebody's hands."""
+"""Signals end the command, but not while a lock of the connection pool is being taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
 
 
 class Ended(Exception):
-    """What the handler raises."""
+    """Raised by the handler."""
 
 
 def end(number: int) -> None:
@@ -32,7 +32,7 @@ def _handlers() -> Iterator[None]:
 
 
 def within(module: str) -> None:
-    """Gets a signal while a function of this module runs."""
+    """Deliver a signal while a function of this module runs."""
     names: dict[str, object] = {"__name__": module, "signal": signal, "done": []}
     exec("def run():\n    signal.raise_signal(signal.SIGUSR1)\n    done.append(1)\n", names)
     names["run"]()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""`fanmail top`: what a look finds, what is drawn, and that it outlives a front."""
+"""`fanmail top`: what a snapshot contains, what is drawn, and that it survives the loss of a front."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def details(
 
 
 class FakeAdmin:
-    """Answers from lists: topics of one broker, `page` at a time."""
+    """An `Admin` that serves the topics of one broker from a list, `page` at a time."""
 
     def __init__(self, topics: list[TopicDetails], page: int = 1000) -> None:
         self.known = {each.topic: each for each in topics}

@@ -1,4 +1,4 @@
-"""A headless Chromium that a test tells what to do, over the pipe of its DevTools protocol."""
+"""A headless Chromium that a test controls through the pipe of its DevTools protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-u
 
 
 def _pipe() -> list[int]:
-    """Both ends, above the descriptors that the browser wants."""
+    """Return both ends of a pipe, above the descriptors that the browser uses."""
     ends = []
     for low in os.pipe():
         ends.append(fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10))
@@ -29,10 +29,10 @@ def _pipe() -> list[int]:
 
 
 class Browser:
-    """One page. Close it, or use it in a `with`."""
+    """One page. Close it, or use it in a `with` statement."""
 
     def __init__(self, folder: Path, size: str = "1200,1100", flags: Sequence[str] = ()) -> None:
-        """`folder` is for its profile."""
+        """Use `folder` for the profile."""
         (commands, self._out), (self._in, answers) = _pipe(), _pipe()
         # It reads commands from descriptor 3 and writes answers to 4; it ends when the pipe does.
         argv = [tool("bash"), "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", tool("chromium"), *FLAGS, *flags]
@@ -65,30 +65,30 @@ class Browser:
         self._call("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
-        """The value of an expression."""
+        """Return the value of an expression."""
         result = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def until(self, script: str) -> None:
-        """Waits until an expression is true; a page that is just loading has nothing yet."""
+        """Wait until an expression is true. A page that is still loading has no values yet."""
         wait_for(
             lambda: self.run(f"(() => {{ try {{ return Boolean({script}); }} catch {{ return false; }} }})()"), script
         )
 
     def press(self, selector: str) -> None:
-        """A click in the middle of an element, as a mouse makes it."""
+        """Click the middle of an element with the mouse."""
         box = self.run(f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect(); "
                        "return [b.x + b.width / 2, b.y + b.height / 2]; })()")  # fmt: skip
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
     def type(self, text: str) -> None:
-        """Into what has the focus."""
+        """Type into the focused element."""
         self._call("Input.insertText", text=text)
 
     def picture(self, path: Path) -> None:
-        """A PNG of what is seen."""
+        """Write a PNG of the visible page."""
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 
     def _call(self, method: str, **params: Any) -> Any:

@@ -1,8 +1,8 @@
 """The checker of the promises G1 to G6 over a history. Its negative controls are in `tests/e2e/test_history.py`.
 
 Nothing acknowledged is lost: what was acknowledged, less what was delivered, what is still queued and what was dropped
-with a reason, is empty. Nothing comes that nobody published, nothing twice but as its mode of reading allows, nothing
-out of the order of the log, and nobody gets what was published before he subscribed.
+with a reason, is empty. Nothing is delivered that was not published, nothing twice unless its mode of reading allows
+it, nothing out of the order of the log, and no user gets what was published before they subscribed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN = 5
 
 @dataclass
 class Aside:
-    """What became of messages that their user has not read, by topic and user."""
+    """What happened to messages that their user has not read, by topic and user."""
 
     queued: Mapping[Key, Collection[bytes]] = field(default_factory=dict)
     """Found to be stored still, as in a copy of the store. Such a user need not have been read to the end."""
@@ -34,7 +34,7 @@ class Aside:
 
 @dataclass
 class _Published:
-    """Every message by its topic and body."""
+    """Every message by topic and body."""
 
     calls: dict[tuple[str, bytes], Publish] = field(default_factory=dict)
     ids: dict[tuple[str, bytes], str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class _Published:
                 self.known(publish.topic, body, f"{epoch}-{int(first) + number}")
 
     def known(self, topic: str, body: bytes, msg_id: str) -> None:
-        """A message has this id, says an answer."""
+        """Record the id of a message that a response has named."""
         if self.ids.setdefault((topic, body), msg_id) != msg_id:
             self.found.append(f"{body!r} of {topic} is {msg_id}, and was {self.ids[topic, body]} to others")
         if self.bodies.setdefault((topic, msg_id), body) != body:
@@ -61,7 +61,7 @@ class _Published:
 
 @dataclass
 class _Reader:
-    """What one user of one topic did."""
+    """The calls of one user of one topic."""
 
     topic: str
     user: str
@@ -76,9 +76,9 @@ class _Reader:
 
 
 def violations(history: History, topics: Collection[str], aside: Aside | None = None) -> list[str]:
-    """What contradicts the promises on `topics`, whose state was kept all the time; empty when all is well.
+    """Return what contradicts the promises on `topics`, whose state was never lost. It is empty if all is well.
 
-    The last reads of every user must have emptied its queue, but for what `aside` accounts for.
+    The last reads of every user must have emptied its queue, except for what `aside` accounts for.
     """
     published = _Published()
     for publish in history.publishes:
@@ -155,7 +155,7 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
 
 
 def _judge(take: Take, who: str, subscribe: Subscribe, published: _Published) -> list[str]:
-    """What speaks against one delivery, however its user reads."""
+    """Return what is wrong with one delivery in any mode of reading."""
     assert take.body is not None
     publish = published.calls.get((take.topic, take.body))
     if publish is None or publish.invoked > take.done:
@@ -177,7 +177,7 @@ def _lost(
     queued: Collection[bytes],
     most: int,
 ) -> list[str]:
-    """`most` messages may be missing."""
+    """Return the lost messages, except that up to `most` may be missing."""
     found: list[str] = []
     there = set(delivered) | set(queued)
     missing = [
@@ -201,8 +201,10 @@ def _lost(
 
 
 def _publisher_order(published: _Published) -> list[str]:
-    """A publisher that waits for each answer sees its own order in one life of a topic; ids of a batch follow one
-    another by definition.
+    """Return violations of a publisher's order.
+
+    A publisher that waits for each response sees its own order in one life of a topic. Ids of a batch are consecutive
+    by definition.
     """
     found: list[str] = []
     last: dict[tuple[str, str, str], Publish] = {}
@@ -219,12 +221,12 @@ def _publisher_order(published: _Published) -> list[str]:
 
 
 def seq_of(msg_id: str) -> int:
-    """The place in the log that an id names."""
+    """Return the place in the log that an id names."""
     return int(msg_id.rpartition("-")[2])
 
 
 def deliveries(history: History) -> dict[Key, list[Take]]:
-    """What each user of each topic got, in order."""
+    """Return what each user of each topic got, in order."""
     found: dict[Key, list[Take]] = defaultdict(list)
     for take in sorted(history.takes, key=lambda each: each.invoked):
         if take.outcome is Outcome.OK and take.body is not None:

@@ -1,4 +1,4 @@
-"""What publishers and readers of a load have in common: one connection, one call at a time, everything noted."""
+"""What publishers and readers of a load share: one connection, one call at a time, and everything is recorded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
 
 
 class LoadClient:
-    """One thread's client; `number` chooses its front."""
+    """The client of one thread. `number` chooses its front."""
 
     def __init__(self, load: Load, name: str, topic: str, number: int, going: threading.Event) -> None:
         self.name = name
@@ -54,7 +54,7 @@ class LoadClient:
         self._client = Client(self.port)
 
     def run(self) -> None:
-        """Until `going` is cleared and nothing is left to do."""
+        """Make calls until `going` is cleared and nothing is left to do."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -65,13 +65,13 @@ class LoadClient:
         return self._load.abandoned.is_set()
 
     def call(self, note: Call, ask: Ask) -> Answer | None:
-        """One call, noted; None where there was no answer."""
+        """Make one call and record it. Return None if there was no response."""
         with self._load.history.noting(note):
             answer, note.outcome = self.attempt(ask)
         return answer
 
     def attempt(self, ask: Ask) -> tuple[Answer | None, Outcome]:
-        """One call and what is known of it; what was seen is kept, not noted."""
+        """Make one call, and return what is known of it without recording it."""
         began = time.monotonic()
         answer, outcome, retry_after, detail = None, Outcome.UNKNOWN, False, ""
         try:
@@ -98,7 +98,7 @@ class LoadClient:
         return answer, outcome
 
     def note(self, kind: type[Call], **more: object) -> Call:
-        """A call that begins now."""
+        """Return a record of a call that begins now."""
         return kind(self.name, self.topic, time.monotonic(), **more)  # type: ignore[arg-type]
 
     def _move(self) -> None:
@@ -110,7 +110,7 @@ class LoadClient:
 
 
 def outcome_of(status: int) -> Outcome:
-    """404 is an answer too, and so is 409: there was nothing to do it with."""
+    """Return the outcome of a status. 404 and 409 are answers, too: there was nothing to act on."""
     if status < 300 or status in (404, 409):
         return Outcome.OK
     return Outcome.FAILED if status in (429, 503) else Outcome.UNKNOWN

@@ -1,7 +1,7 @@
 """Real processes for tests: brokers, fronts and supervisors in a private run directory, and clients for them.
 
-Nothing here sleeps where a condition can be awaited, and whatever is started is killed at the end: by the
-fixture, or by the kernel where the test run itself dies.
+Nothing in here sleeps if a condition can be awaited. Whatever is started is killed at the end: by the fixture, or by
+the kernel if the test run itself dies.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], T | None], what: str = "", patience: float = PATIENCE) -> T:
-    """Waits until the condition holds and returns its value."""
+    """Wait until a condition holds. Return its value."""
     until = time.monotonic() + patience
     while True:
         value = condition()
@@ -55,7 +55,7 @@ def wait_for(condition: Callable[[], T | None], what: str = "", patience: float 
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody listens on just now."""
+    """Return the first of `count` neighbouring ports that are unused at the moment."""
     for first in range(20000 + os.getpid() % 5000, 32000, count):
         try:
             for port in range(first, first + count):
@@ -69,12 +69,12 @@ def free_ports(count: int) -> int:
 
 
 def flags_of(settings: Mapping[str, object]) -> list[str]:
-    """`{"max_topics": 3}` -> `["--max-topics=3"]`."""
+    """Return settings as flags: `{"max_topics": 3}` as `["--max-topics=3"]`."""
     return [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without settings of whoever runs the tests."""
+    """Return the environment without settings of the user who runs the tests."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FANMAIL_")}
     return environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
@@ -84,7 +84,7 @@ def die_with_the_tests() -> None:
 
 
 class Process:
-    """A child process whose standard error goes to a file. Started by the main thread only."""
+    """A child process whose standard error goes to a file. Only the main thread starts it."""
 
     def __init__(self, name: str, argv: list[str], log: Path, cwd: Path = ROOT) -> None:
         self.name = name
@@ -110,16 +110,16 @@ class Process:
         return self.popen.poll() is None
 
     def log(self) -> str:
-        """What this process has said so far."""
+        """Return the log of this process so far."""
         return self._log.read_bytes()[self._began :].decode("utf-8", "backslashreplace")
 
     def events(self) -> list[dict[str, Any]]:
-        """The whole JSON lines of the log."""
+        """Return the complete JSON lines of the log."""
         lines = self.log().split("\n")[:-1]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def event(self, name: str) -> dict[str, Any] | None:
-        """The first line of the log about `name`."""
+        """Return the first line of the log about `name`."""
         assert self.running or self.popen.returncode == 0, self.about()
         return next((each for each in self.events() if each.get("event") == name), None)
 
@@ -127,17 +127,17 @@ class Process:
         self.popen.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and waits for the end."""
+        """Send SIGKILL, and wait for the end."""
         self.popen.kill()
         self.popen.wait(PATIENCE)
 
     def terminate(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM. Return the exit code."""
         self.popen.terminate()
         return self.popen.wait(PATIENCE)
 
     def about(self) -> str:
-        """For a failure's report; without the access log, but for its last lines."""
+        """Return the log for a failure's report, with only the last lines of the access log."""
         lines = self.log().splitlines()
         lines = [each for each in lines[:-10] if '"event":"request"' not in each] + lines[-10:]
         state = "running" if self.running else f"exit code {self.popen.returncode}"
@@ -145,7 +145,7 @@ class Process:
 
 
 class Answer(NamedTuple):
-    """A whole HTTP response."""
+    """A complete HTTP response."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -153,7 +153,7 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str:
-        """The stable word of a problem document."""
+        """The stable code of a problem document."""
         assert self.headers["Content-Type"] == "application/problem+json", self
         return str(json.loads(self.body)["code"])
 
@@ -162,7 +162,7 @@ Body = bytes | Iterator[bytes] | None
 
 
 class Client:
-    """One keep-alive connection to a front, opened when it is needed. Paths go out as they are given."""
+    """One keep-alive connection to a front, opened when it is needed. Paths are sent as they are given."""
 
     def __init__(self, port: int, timeout: float = PATIENCE) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -170,7 +170,7 @@ class Client:
         """For tests that abort it."""
 
     def call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """One request and its answer. OSError or HTTPException where there is no whole answer."""
+        """Send a request. Return its response. Raises OSError or HTTPException if there is no complete response."""
         try:
             self._connection.request(method, path, body, dict(headers or {}))
             response = self._connection.getresponse()
@@ -192,7 +192,7 @@ class Client:
         return self.call("GET", f"/{topic}/{user}")
 
     def drain(self, topic: str, user: str) -> list[bytes]:
-        """Everything that waits for the user."""
+        """Take all waiting messages of the user."""
         bodies = []
         while (answer := self.take(topic, user)).status == 200:
             bodies.append(answer.body)
@@ -204,7 +204,10 @@ class Client:
         return self._connection.sock is not None
 
     def ends_cleanly(self) -> bool:
-        """Waits for the server to close the idle connection; whether without another byte. OSError for a reset."""
+        """Wait until the server closes the idle connection. Return whether it sent nothing.
+
+        Raises OSError for a reset.
+        """
         clean = bool(self._connection.sock.recv(1) == b"")
         self.close()
         return clean
@@ -213,14 +216,14 @@ class Client:
         self._connection.close()
 
     def abort(self) -> None:
-        """From any thread: the client is gone, whatever it was waiting for."""
+        """Close the connection, from any thread, whatever it was waiting for."""
         sock = self._connection.sock
         if sock is not None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
 def is_ready(port: int, strict: bool = True) -> bool:
-    """What `/readyz` of a front says; false where nobody listens."""
+    """Return what `/readyz` of a front says; false if nothing listens."""
     client = Client(port)
     try:
         return client.call("GET", "/readyz?strict=1" if strict else "/readyz").status == 200
@@ -231,7 +234,7 @@ def is_ready(port: int, strict: bool = True) -> bool:
 
 
 class Front:
-    """A front process; `web` is a keep-alive client of the calling thread."""
+    """A front process. `web` is the calling thread's keep-alive client."""
 
     def __init__(self, process: Process, port: int, ops_port: int = 0) -> None:
         self.process = process
@@ -240,7 +243,7 @@ class Front:
         self._local = threading.local()
 
     def client(self, timeout: float = PATIENCE) -> Client:
-        """A connection of its own."""
+        """Return a connection of its own."""
         return Client(self.port, timeout)
 
     @property
@@ -251,17 +254,17 @@ class Front:
         return client
 
     def ready(self, strict: bool = True) -> bool:
-        """What its `/readyz` says."""
+        """Return what its `/readyz` says."""
         return is_ready(self.port, strict)
 
     def forget(self) -> None:
-        """Closes this thread's connection."""
+        """Close this thread's connection."""
         if hasattr(self._local, "client"):
             self._local.client.close()
 
 
 class Cluster:
-    """Brokers and fronts in a run directory of their own; the brokers with or without their supervisor."""
+    """Brokers and fronts in a run directory of their own, with or without a supervisor of the brokers."""
 
     def __init__(
         self,
@@ -273,8 +276,10 @@ class Cluster:
         durable: bool = False,
         curve: bool = False,
     ) -> None:
-        """`supervised`: the brokers are started by `bin/start-brokers`, and `brokers` stays empty. `durable`: they
-        keep their stores in `data`. `curve`: fronts and brokers speak CURVE over TCP, with keys in `keys`.
+        """Start a cluster.
+
+        `supervised`: the brokers are started by `bin/start-brokers`, and `brokers` stays empty. `durable`: they keep
+        their stores in `data`. `curve`: fronts and brokers speak CURVE over TCP, with keys in `keys`.
         """
         self.folder = short_folder()
         self.data = self.folder / "data"
@@ -322,87 +327,90 @@ class Cluster:
         wait_for(self.description.exists, "the cluster description")
 
     def addresses(self, ids: list[str]) -> Mapping[str, str]:
-        """Where the brokers of a cluster over TCP are to listen."""
+        """Return the addresses of the brokers of a cluster over TCP."""
         first = free_ports(len(ids))
         return {broker_id: f"tcp://127.0.0.1:{first + n}" for n, broker_id in enumerate(ids)}
 
     def describe_curve(self, keys: Mapping[str, str], addresses: Mapping[str, str]) -> str:
-        """The description of brokers that let in who has the key `front`."""
+        """Return the description of brokers that admit peers with the key `front`."""
         return describe({name: (at, keys[name]) for name, at in addresses.items()}, {"front": keys["front"]})
 
     def spawn(self, name: str, *argv: str) -> Process:
-        """`python -m ...` with a log of its own."""
+        """Start `python -m ...` with a log of its own."""
         log = self.folder / f"{next(self._names):02}-{name}.log"
         process = Process(name, [*self.prefix, sys.executable, "-m", *argv], log)
         self.processes.append(process)
         return process
 
     def start_broker(self, broker_id: str, *module: str, **settings: object) -> Process:
-        """A broker of the description, which need not be ready yet; `module` and its words instead of the broker."""
+        """Start a broker of the description without waiting until it is ready.
+
+        `module` and its arguments may replace the broker.
+        """
         settings = {"run_dir": self.run_dir, "id": broker_id, **self._broker_settings, **settings}
         process = self.spawn(broker_id, *(module or ("broker",)), *flags_of(settings))
         self.brokers[broker_id] = process
         return process
 
     def kill_broker(self, broker_id: str) -> None:
-        """SIGKILL, and the same broker again, which need not be ready yet."""
+        """Kill a broker with SIGKILL, and start it again without waiting until it is ready."""
         self.brokers[broker_id].kill()
         self.start_broker(broker_id)
 
     def kill_front(self, front: Front) -> None:
-        """SIGKILL, and another front at the same port, in its place."""
+        """Kill a front with SIGKILL, and start another one at the same port in its place."""
         front.process.kill()
         front.process = self.start_front(front.port).process
 
     def start_front(self, port: int = 0, **settings: object) -> Front:
-        """A front that listens, and need not be ready yet."""
+        """Start a front without waiting until it is ready."""
         settings = {"run_dir": self.run_dir, "port": port, "ops_port": 0, **self._front_settings, **settings}
         process = self.spawn("front", "httpfront", *flags_of(settings))
         serving = wait_for(lambda: process.event("serving"), "the front to listen")
         return Front(process, int(serving["port"]), int(serving["ops_port"]))
 
     def await_ready(self) -> None:
-        """Waits until every front can reach every broker."""
+        """Wait until every front can reach every broker."""
         for front in self.fronts:
             wait_for(front.ready, f"front {front.port} to be ready")
 
     def topic(self, broker_id: str, stem: str) -> str:
-        """A topic name that begins with `stem` and belongs to a broker."""
+        """Return a topic name that begins with `stem` and belongs to a broker."""
         names = (f"{stem}-{n}" for n in itertools.count())
         return next(name for name in names if self.map.owner(name.encode()) == broker_id)
 
     def peer(self, broker_id: str, **options: Any) -> Peer:
-        """A raw DEALER that speaks to a broker, with the key of fronts where it has to have one."""
+        """Return a raw DEALER that speaks to a broker, with the key of fronts if one is necessary."""
         address = self.map.address(broker_id)
         if address.key:
             options = options_for(pair_of(self.keys, "front"), address.key) | options
         return Peer(self._zmq, self.map.name, broker_id, address.endpoint, self.map.epoch, options)
 
     def stats(self, broker_id: str) -> dict[str, int]:
-        """Gauges and counters of a broker."""
+        """Return the gauges and counters of a broker."""
         with self.peer(broker_id) as peer:
             return peer.stats()
 
     def broker_pid(self, broker_id: str) -> int:
-        """The process id in the lock file of a broker, 0 where there is none yet."""
+        """Return the process id in the lock file of a broker, 0 if there is none yet."""
         return int((self.run_dir / f"{broker_id}.lock").read_text() or 0)
 
     def held(self) -> dict[str, int]:
-        """Topics, subscriptions, messages and content bytes of all brokers together."""
+        """Return the topics, subscriptions, messages and content bytes of all brokers together."""
         each = [self.stats(broker.id) for broker in self.map.brokers]
         names = ("topics", "subscriptions", "messages", "content_bytes")
         return {name: sum(stats[name] for stats in each) for name in names}
 
     def waiters(self) -> int:
-        """Parked requests of all brokers together."""
+        """Return the number of parked requests of all brokers together."""
         return sum(self.stats(broker.id)["waiters"] for broker in self.map.brokers)
 
     def about(self) -> str:
-        """The logs of all processes, for a failure's report."""
+        """Return the logs of all processes for a failure's report."""
         return "\n".join(process.about() for process in self.processes)
 
     def close(self) -> None:
-        """Kills everything and removes the directory."""
+        """Kill everything, and remove the directory."""
         for front in self.fronts:
             front.forget()
         if self.supervisor is not None:
@@ -416,7 +424,7 @@ class Cluster:
 
 
 class Supervised:
-    """`bin/start-brokers` or `bin/start-fronts`, and what it starts."""
+    """`bin/start-brokers` or `bin/start-fronts`, and the processes that it starts."""
 
     def __init__(self, script: str, folder: Path, *arguments: str, cwd: Path = ROOT) -> None:
         argv = [str(ROOT / "bin" / script), *arguments, "--log-format=json"]
@@ -425,20 +433,20 @@ class Supervised:
         self._seen: set[int] = set()
 
     def children(self) -> list[int]:
-        """Process ids of the children that run."""
+        """Return the process ids of the running children."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         children = [int(pid) for pid in path.read_text().split()]
         self._seen.update(children)
         return children
 
     def exited(self, child: str) -> list[dict[str, Any]]:
-        """The log's lines about deaths of a child."""
+        """Return the log's lines about the deaths of a child."""
         return [
             each for each in self.process.events() if each["event"].startswith("exited") and each.get("child") == child
         ]
 
     def close(self) -> None:
-        """Stops it and its children, by force where that does not work."""
+        """Stop it and its children, by force if necessary."""
         if self.process.running:
             self.process.popen.terminate()
             try:
@@ -455,7 +463,7 @@ class Supervised:
 
 
 class Reply(NamedTuple):
-    """What a broker answered to one request: an error code or "", and the result or the detail."""
+    """A broker's reply to one request: an error code or "", and the result or the detail."""
 
     id: int
     code: str
@@ -495,7 +503,7 @@ class Peer:
         self.socket.close(linger=0)
 
     def ping(self) -> ops.Pong:
-        """Who answers; from then on requests are for this incarnation."""
+        """Return who answers. Later requests are for this incarnation."""
         reply = self.ask(Op.PING, args=ops.Ping(self._cluster, self._broker), incarnation=0)
         self.incarnation = reply.incarnation
         pong: ops.Pong = reply.result
@@ -506,7 +514,7 @@ class Peer:
         return values
 
     def ask(self, op: Op, topic: str = "", user: str = "", args: Any = None, **frame: int) -> Reply:
-        """One request and its reply. `frame` may name incarnation and deadline."""
+        """Send one request. Return its reply. `frame` may name incarnation and deadline."""
         if op not in (Op.PING, Op.STATS) and not self.incarnation:
             self.ping()
         self.send([(op, topic, user, args or ops.Nothing())], **frame)
@@ -518,7 +526,7 @@ class Peer:
         incarnation: int | None = None,
         deadline: int | None = None,
     ) -> None:
-        """Requests in one message; by default for the incarnation heard from, with time enough."""
+        """Send requests in one message, by default for the known incarnation and with enough time."""
         until = self.clock + int(PATIENCE * 2e6) if deadline is None else deadline
         packed = [
             wire.pack_request(next(self._ids), op, topic.encode(), user.encode(), until, args)
@@ -529,7 +537,7 @@ class Peer:
         self.socket.send(wire.pack_requests(meant_for, self._epoch, packed))
 
     def receive(self) -> list[Reply]:
-        """The replies of the next message; results are unpacked as those of the last `send`."""
+        """Return the replies of the next message, with results unpacked as those of the last `send`."""
         frames = self.socket.recv_multipart()
         frame = wire.unpack_replies(frames)
         self.clock = frame.clock
@@ -545,7 +553,7 @@ class Peer:
 
 
 def short_folder() -> Path:
-    """A new private directory whose path leaves room for sockets."""
+    """Return a new private directory whose path is short enough for sockets in it."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     if len(f"{folder}/run/b00.sock") > MAX_IPC_PATH:
         folder.rmdir()

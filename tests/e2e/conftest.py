@@ -13,7 +13,7 @@ from tests.e2e.proxies import DOORS, Door, Proxy, running
 
 @pytest.fixture(scope="session")
 def _proxies(_shared: Cluster) -> Iterator[Callable[[str], Proxy]]:
-    """Each is started when it is asked for first."""
+    """Start each proxy when it is first asked for."""
     started: dict[str, Proxy] = {}
     with ExitStack() as stack:
 
@@ -28,7 +28,7 @@ def _proxies(_shared: Cluster) -> Iterator[Callable[[str], Proxy]]:
 
 @pytest.fixture(params=DOORS, ids=":".join)
 def door(cluster: Cluster, _proxies: Callable[[str], Proxy], request: pytest.FixtureRequest) -> Iterator[Door]:
-    """A port of a proxy before the fronts of the shared cluster: use topic names of your own, of `Door.topic`."""
+    """Yield a port of a proxy before the fronts of the shared cluster. Use topic names of `Door.topic` only."""
     program, scheme = request.param
     door = Door(_proxies(program), scheme)
     yield door

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_keys(folder: Path, *names: str) -> dict[str, str]:
-    """Runs `bin/keys curve` as its module; the public keys by name."""
+    """Run `bin/keys curve` as its module. Return the public keys by name."""
     argv = [sys.executable, "-m", "common.tools.keys", "curve", str(folder), *names]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     tables = tomllib.loads(done.stdout)
@@ -26,12 +26,12 @@ def make_keys(folder: Path, *names: str) -> dict[str, str]:
 
 
 def pair_of(folder: Path, name: str) -> KeyPair:
-    """What a file of `make_keys` has."""
+    """Return the keys in a file of `make_keys`."""
     return read_pair(secret_path(folder, name))
 
 
 def describe(brokers: Mapping[str, tuple[str, str]], fronts: Mapping[str, str], epoch: int = 1) -> str:
-    """A description: endpoints and keys of brokers by id, keys of fronts by name."""
+    """Return a description: endpoints and keys of brokers by id, keys of fronts by name."""
     rows = [f'[cluster]\nname = "fanmail"\nepoch = {epoch}\n']
     rows += [f'[[brokers]]\nid = "{name}"\nendpoint = "{at}"\nkey = "{key}"\n' for name, (at, key) in brokers.items()]
     rows += [f'[[fronts]]\nname = "{name}"\nkey = "{key}"\n' for name, key in fronts.items()]
@@ -39,19 +39,19 @@ def describe(brokers: Mapping[str, tuple[str, str]], fronts: Mapping[str, str], 
 
 
 def put(path: Path, text: str) -> None:
-    """A file in the place of another, whole at every moment."""
+    """Replace a file atomically."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
     fresh.replace(path)
 
 
 def options_for(pair: KeyPair, server_key: str) -> dict[str, Any]:
-    """Options of a DEALER that knocks with these keys."""
+    """Return the options of a DEALER that connects with these keys."""
     return {"CURVE_SERVERKEY": server_key.encode(), "CURVE_PUBLICKEY": pair.public, "CURVE_SECRETKEY": pair.secret}
 
 
 class Tap:
-    """Listens between a front and a broker, and keeps what passes: `sent` by the front, `returned` by the broker."""
+    """A relay between a front and a broker that records what passes: `sent` by the front, `returned` by the broker."""
 
     def __init__(self, broker: tuple[str, int]) -> None:
         self._broker = broker

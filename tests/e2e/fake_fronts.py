@@ -1,4 +1,4 @@
-"""Fronts that misbehave: they read whole requests, note them, and then do what the path says."""
+"""Fronts that misbehave: they read complete requests, record them, and then do what the path says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.I)
 
 
 class FakeFront:
-    """On a port of its own, until it is closed."""
+    """A fake front on a port of its own, until it is closed."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -63,7 +63,7 @@ class FakeFront:
                     return
 
     def _do(self, connection: socket.socket, head: bytes) -> bool:
-        """Whether the connection goes on."""
+        """Do what the path says. Return whether the connection stays open."""
         self.requests.append(head)
         fault = head.split(b"/")[1].decode("latin-1")
         if fault == "half":
@@ -75,7 +75,7 @@ class FakeFront:
         return fault == "silent" or fault not in FAULTS
 
     def times(self, method: str, path: str) -> int:
-        """How often this request came."""
+        """Return how often this request arrived."""
         return sum(head.startswith(f"{method} {path} ".encode()) for head in self.requests)
 
 

@@ -1,6 +1,6 @@
-"""What the clients of a fault test did and saw. The promises are checked over it in `tests/e2e/checker.py`.
+"""What the clients of a fault test did and saw. `tests/e2e/checker.py` checks the promises over it.
 
-Bodies name messages: no two publishes of a test have the same one, so that whatever is delivered is known.
+Bodies identify messages: no two publishes of a test have the same body, so that each delivery is unambiguous.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Mode(Enum):
 
 @dataclass
 class Call:
-    """One call of one client; times in seconds of one monotonic clock."""
+    """One call of one client. Times are seconds of one monotonic clock."""
 
     client: str
     topic: str
@@ -56,8 +56,10 @@ class Unsubscribe(Call):
 
 @dataclass
 class Publish(Call):
-    """One message or one batch. With a `key` it is everything from the first try to the last one: such a publish is
-    repeated until its client knows what became of it.
+    """One message or one batch.
+
+    With a `key` it covers everything from the first try to the last one: such a publish is repeated until its client
+    knows the outcome.
     """
 
     body: bytes = b""
@@ -69,13 +71,13 @@ class Publish(Call):
 
     @property
     def bodies(self) -> tuple[bytes, ...]:
-        """Of the messages that it makes, in order."""
+        """The bodies of the messages, in order."""
         return self.batch or (self.body,)
 
 
 @dataclass
 class Take(Call):
-    """One message that was read. A read of several is as many of these, with the same times and in order."""
+    """One message that was read. A read of several is recorded as several, with the same times and in order."""
 
     user: str = ""
     body: bytes | None = None
@@ -91,7 +93,7 @@ class Take(Call):
 
 @dataclass
 class Ack(Call):
-    """Receipts that were sent to say that their messages are done, as ids of messages."""
+    """Receipts that were sent to acknowledge messages, as ids of messages."""
 
     user: str = ""
     tried: tuple[str, ...] = ()
@@ -104,7 +106,7 @@ _LISTS = {Subscribe: "subscribes", Unsubscribe: "unsubscribes", Publish: "publis
 
 @dataclass
 class History:
-    """Filled by many threads; read when they are done. A user of a topic is read by one client at a time."""
+    """Filled by many threads, and read when they have ended. At any time, one client reads as a user of a topic."""
 
     subscribes: list[Subscribe] = field(default_factory=list)
     publishes: list[Publish] = field(default_factory=list)
@@ -114,14 +116,14 @@ class History:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, *calls: Call) -> None:
-        """Calls that are over."""
+        """Add calls that have ended."""
         with self._lock:
             for call in calls:
                 getattr(self, _LISTS[type(call)]).append(call)
 
     @contextmanager
     def noting(self, call: Call) -> Iterator[None]:
-        """Notes a call whatever becomes of it; the block makes the call and fills in what it saw."""
+        """Record a call however it ends. The block makes the call and fills in what it saw."""
         self.add(call)
         try:
             yield

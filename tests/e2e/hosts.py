@@ -1,7 +1,7 @@
-"""Hosts in network namespaces, joined by a switch in a namespace of its own. For Linux, with the rights of root.
+"""Hosts in network namespaces, joined by a switch in a namespace of its own. Needs Linux and root.
 
-Nothing of this is seen by the rest of the machine: all addresses and interfaces are in namespaces that are made here,
-with names of their own, and go with them.
+The rest of the machine is not affected: all addresses and interfaces are in namespaces that are created here under
+names of their own, and are removed with them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FRONTS = 3
 
 
 def need_namespaces() -> None:
-    """Skips a test where there cannot be any; in CI it fails."""
+    """Skip a test where there cannot be network namespaces, or fail it in CI."""
     able = os.geteuid() == 0 and all(map(shutil.which, ("ip", "nsenter"))) and _works()
     if not able:
         assert not os.environ.get("CI"), "network namespaces need root, ip (iproute2) and nsenter (util-linux)"
@@ -34,7 +34,7 @@ def need_namespaces() -> None:
 
 
 def _works() -> bool:
-    """Are we allowed to? In many containers not even root is."""
+    """Return whether namespaces can be created. In many containers not even root can do that."""
     name = f"fanmail-{secrets.token_hex(4)}"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
     if made:
@@ -70,17 +70,17 @@ class Network:
             _ip("-n", self._switch, "link", "set", port, "up", "master", "bridge")
 
     def next_port(self) -> int:
-        """One that no broker of this network has been given yet."""
+        """Return a port that no broker of this network has."""
         self._port += 1
         return self._port
 
     def command(self, number: int) -> list[str]:
-        """What comes before a command line that is to run on a host; the process keeps its id."""
+        """Return the prefix of a command line that is to run on a host. The process keeps its id."""
         return ["nsenter", f"--net=/run/netns/{self._hosts[number]}"]
 
     @contextmanager
     def on(self, number: int) -> Iterator[None]:
-        """This thread is on that host, and so is whatever it starts meanwhile: threads, processes, sockets."""
+        """Move this thread, and all threads, processes and sockets that it creates meanwhile, to a host."""
         with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{self._hosts[number]}") as there:
             _enter(there.fileno())
             try:
@@ -89,29 +89,29 @@ class Network:
                 _enter(home.fileno())
 
     def unplug(self, number: int) -> None:
-        """The host's cable is out: it sees that there is no carrier."""
+        """Unplug the cable of a host, which notices that there is no carrier."""
         _ip("-n", self._switch, "link", "set", f"port{number}", "down")
 
     def isolate(self, number: int) -> None:
-        """The switch drops all packets of the host and for it, and nobody is told."""
+        """Make the switch silently drop all packets of and for a host."""
         _ip("-n", self._switch, "link", "set", f"port{number}", "nomaster")
 
     def mend(self, number: int) -> None:
-        """After `unplug` or `isolate`."""
+        """Undo `unplug` or `isolate`."""
         _ip("-n", self._switch, "link", "set", f"port{number}", "up", "master", "bridge")
 
     def close(self) -> None:
-        """Removes everything, as far as it has been made."""
+        """Remove everything that was created so far."""
         for name in (*self._hosts.values(), self._switch):
             with suppress(subprocess.CalledProcessError):
                 _ip("netns", "del", name)
 
 
 class HostsCluster(Cluster):
-    """b0 on host 1, b1 on host 2, b2 on host 1 and so on; fronts on the last, over TCP with CURVE."""
+    """A cluster with b0 on host 1, b1 on host 2, b2 on host 1 and so on; fronts on the last, over TCP with CURVE."""
 
     def __init__(self, network: Network, *args: Any, **kwargs: Any) -> None:
-        """Takes what a `Cluster` takes. To be made, and used, `on` the host of the fronts."""
+        """Start a cluster, with the arguments of `Cluster`. Create and use it `on` the host of the fronts."""
         self.network = network
         super().__init__(*args, **kwargs, curve=True)
 
@@ -127,12 +127,12 @@ class HostsCluster(Cluster):
 
 
 def address(number: int) -> str:
-    """Of a host."""
+    """Return the address of a host."""
     return f"10.77.0.{number}"
 
 
 def host_of(broker_id: str) -> int:
-    """The host that a broker runs on."""
+    """Return the host that a broker runs on."""
     return int(broker_id.removeprefix("b")) % (FRONTS - 1) + 1
 
 

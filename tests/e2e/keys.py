@@ -11,17 +11,17 @@ Headers = dict[str, str]
 
 
 def token(key_id: str, letter: str = "s") -> str:
-    """The token of a key; another letter is another secret."""
+    """Return the token of a key; another letter means another secret."""
     return f"fm_{key_id}_{letter * 43}"
 
 
 def bearer(key_id: str, letter: str = "s") -> Headers:
-    """The header with the token of a key."""
+    """Return the header with the token of a key."""
     return {"Authorization": f"Bearer {token(key_id, letter)}"}
 
 
 def write_keys(path: Path, keys: Mapping[str, str]) -> Path:
-    """The file with these keys, in one step; the text of each is what it has besides id and hash."""
+    """Write a file with these keys atomically. The text of each is what it has besides id and hash."""
     new = path.with_suffix(".new")
     blocks = [
         f'[[keys]]\nid = "{key_id}"\nhash = "sha256:{digest(token(key_id)).hex()}"\n{members}\n'

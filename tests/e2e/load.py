@@ -1,4 +1,4 @@
-"""Many clients at once that publish and read without a pause, and note everything that they see."""
+"""Many clients that publish and read without pauses, and record everything that they see."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BACKLOG = 200
 
 @dataclass
 class Load:
-    """For each topic its publishers and a reader for each user, each over one front and in a thread of its own.
+    """For each topic its publishers and one reader per user, each over one front and in a thread of its own.
 
-    With `roam` a client whose front does not answer goes on at the next one. `modes` says how users read that do not
-    read by plain `GET`, `publishers` who publishes to each topic (`tests/e2e/publishers.py`).
+    With `roam`, a client whose front does not answer switches to the next one. `modes` says how users read who do not
+    use plain `GET`, `publishers` who publishes to each topic (`tests/e2e/publishers.py`).
     """
 
     ports: list[int]
@@ -64,9 +64,9 @@ class Load:
         return self
 
     def __exit__(self, failure: object, *_: object) -> None:
-        """Publishing ends, the readers read everything that is left, and are waited for.
+        """Stop publishing, and wait until the readers have read everything that is left.
 
-        After a failure nobody goes on: a reader whose front is gone would try for ever.
+        After a failure all stop at once: a reader whose front is gone would retry endlessly.
         """
         if failure is not None:
             self.abandoned.set()
@@ -78,7 +78,7 @@ class Load:
             raise self._failures[0]
 
     def await_more(self, calls: int, topics: Iterable[str] | None = None) -> None:
-        """Waits until every client of the topics has made so many more successful calls."""
+        """Wait until every client of the topics has made this many more successful calls."""
         chosen = set(self.topics if topics is None else topics)
         clients = [each for each in self._clients if each.topic in chosen]
         wanted = {each.name: each.succeeded + calls for each in clients}
@@ -88,21 +88,21 @@ class Load:
         )
 
     def behind(self, topic: str) -> bool:
-        """Are the readers of a topic so far behind that its publishers should wait for them?"""
+        """Return whether the readers of a topic are so far behind that its publishers should wait for them."""
         got = [each.got for each in self._readers if each.topic == topic]
         return bool(got) and self.sent(topic) - min(got) > BACKLOG
 
     def sent(self, topic: str) -> int:
-        """How many messages were published to a topic."""
+        """Return how many messages were published to a topic."""
         return sum(each.sent for each in self._publishers if each.topic == topic)
 
     def summary(self, topics: Iterable[str], after: float = 0.0) -> Counter[str]:
-        """How often each thing was seen on the topics."""
+        """Return how often each outcome was seen on the topics."""
         chosen = set(topics)
         return Counter(each.what for each in self.seen if each.topic in chosen and each.at >= after)
 
     def others(self, topics: Iterable[str], allowed: set[str]) -> list[Seen]:
-        """The calls on the topics that saw anything else."""
+        """Return the calls on the topics that had any other outcome."""
         chosen = set(topics)
         return [each for each in self.seen if each.topic in chosen and each.what not in allowed]
 

@@ -1,4 +1,4 @@
-"""nginx and HAProxy as real processes, from the files in `deploy/` with nothing but places filled in."""
+"""nginx and HAProxy as real processes, with the files in `deploy/`, in which only places are filled in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OPERATIONS = re.compile(r"^ +server [^;\n]*127\.0\.0\.1:910[0-9].*\n", re.MULTI
 
 @dataclass(frozen=True)
 class Places:
-    """What of a shipped file differs from machine to machine."""
+    """The parts of a shipped file that differ between machines."""
 
     folder: Path
     plain: int
@@ -41,7 +41,7 @@ class Places:
 
 
 def tool(name: str) -> str:
-    """The path of a proxy; where it is missing the test is skipped, but fails in CI."""
+    """Return the path of a proxy. If it is missing, the test is skipped, or fails in CI."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     missing = name if path is None else ""
     if name == "nginx" and path and "--with-stream " not in _built_with(path) and not _STREAM.exists():
@@ -58,13 +58,13 @@ def _built_with(nginx: str) -> str:
 
 
 def put(text: str, old: str, new: str, times: int = 1) -> str:
-    """Replaces `old`, which must be there so many times."""
+    """Replace `old`, which must occur this many times."""
     assert text.count(old) == times, f"{old!r} is there {text.count(old)} times and not {times}"
     return text.replace(old, new)
 
 
 def _servers(text: str, kind: re.Pattern[str], lines: Sequence[str]) -> str:
-    """The lines of the fronts, or of their operations ports, which stand together, are replaced."""
+    """Replace the lines of the fronts, or of their operations ports, which are consecutive."""
     found = kind.findall(text)
     assert len(found) == 4, found
     return put(text, "".join(found), "".join(lines))
@@ -104,7 +104,7 @@ def _haproxy(text: str, places: Places) -> str:
 
 
 def certificate(folder: Path) -> None:
-    """A self-signed one for 127.0.0.1, as `fanmail.crt`, `fanmail.key` and both together as `fanmail.pem`."""
+    """Write a self-signed certificate for 127.0.0.1 as `fanmail.crt`, `fanmail.key`, and both as `fanmail.pem`."""
     crt, key = folder / "fanmail.crt", folder / "fanmail.key"
     kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     name = ["-subj", "/CN=fanmail", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -114,7 +114,7 @@ def certificate(folder: Path) -> None:
 
 
 class TlsClient(Client):
-    """As `Client`, over TLS."""
+    """A `Client` over TLS."""
 
     def __init__(self, port: int, context: ssl.SSLContext, timeout: float = PATIENCE) -> None:
         super().__init__(port, timeout)
@@ -122,7 +122,7 @@ class TlsClient(Client):
 
 
 class Door(Front):
-    """A port of a proxy, as tests see a front."""
+    """A port of a proxy, which tests use like a front."""
 
     def __init__(self, proxy: Proxy, scheme: str) -> None:
         tls = scheme == "https"
@@ -133,11 +133,11 @@ class Door(Front):
         self._context = ssl.create_default_context(cafile=proxy.places.folder / "fanmail.crt") if tls else None
 
     def topic(self, stem: str) -> str:
-        """A name that no other door has."""
+        """Return a name that no other door has."""
         return f"{stem}-{self.proxy.program}-{self.scheme}"
 
     def connect(self, source: str = "127.0.0.1", protocol: str = "http/1.1") -> socket.socket:
-        """A raw connection, from an address; over TLS with that protocol chosen."""
+        """Return a raw connection, from an address; over TLS with that protocol chosen."""
         connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE, (source, 0))
         if self._context is None:
             return connection
@@ -159,8 +159,10 @@ class Proxy:
         changes: Mapping[str, str] | None = None,
         operations: Sequence[int] = (),
     ) -> None:
-        """`changes` are replacements beyond the places, for tests of what the shipped text prevents; `operations` are
-        the operations ports of the fronts, for tests that call them.
+        """Start a proxy.
+
+        `changes` are further replacements, for tests of what the shipped text prevents. `operations` are the operations
+        ports of the fronts, for tests that call them.
         """
         path = tool(program)
         first = free_ports(4)
@@ -194,16 +196,16 @@ class Proxy:
         return True
 
     def log(self) -> str:
-        """All that it has written: access logs, errors, standard error."""
+        """Return everything that it has written: access logs, errors, standard error."""
         texts = [path.read_text("utf-8", "backslashreplace") for path in sorted(self.places.folder.glob("*.log"))]
         return "\n".join(texts)
 
     def about(self) -> str:
-        """For a failure's report."""
+        """Return the log for a failure's report."""
         return f"--- {self.program} ---\n{self.log()[-4000:]}"
 
     def close(self) -> None:
-        """Ends it, and what it has started, and removes its folder."""
+        """Stop it and the processes that it has started, and remove its folder."""
         if self.process.running:
             self.process.terminate()
         shutil.rmtree(self.places.folder, ignore_errors=True)
@@ -216,7 +218,7 @@ def running(
     changes: Mapping[str, str] | None = None,
     operations: Sequence[int] = (),
 ) -> Iterator[Proxy]:
-    """A proxy for the length of a block."""
+    """Run a proxy within the context."""
     proxy = Proxy(program, fronts, changes, operations)
     try:
         yield proxy

@@ -19,7 +19,7 @@ RETRIED = (503, 504)
 
 
 class Publisher(LoadClient):
-    """Publishes and forgets: what was refused or is unknown is not said again."""
+    """A publisher that never repeats what was refused or is unknown."""
 
     count = 1
     keyed = False
@@ -56,7 +56,7 @@ class Publisher(LoadClient):
 
 
 class KeyedPublisher(Publisher):
-    """Says everything again under its key until it knows that it was done; also when publishing has ended."""
+    """A publisher that repeats everything under its key until it knows that it was done, even after publishing ends."""
 
     keyed = True
 
@@ -76,19 +76,19 @@ class KeyedPublisher(Publisher):
 
 
 class BatchPublisher(Publisher):
-    """Batches, as `Publisher`."""
+    """A `Publisher` of batches."""
 
     count = BATCH
 
 
 class KeyedBatchPublisher(KeyedPublisher):
-    """Batches, as `KeyedPublisher`."""
+    """A `KeyedPublisher` of batches."""
 
     count = BATCH
 
 
 class ForgetfulPublisher(KeyedPublisher):
-    """Says everything again, and without a key: a negative control."""
+    """A publisher that repeats everything without a key: a negative control."""
 
     keyed = False
 

@@ -1,4 +1,4 @@
-"""Just enough of HTTP/2 (RFC 9113) to say what no library would say."""
+"""Just enough of HTTP/2 (RFC 9113) to send what no library would send."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def field(name: bytes, value: bytes) -> bytes:
-    """A header field without compression (RFC 7541, section 6.2.2); both shorter than 127 bytes."""
+    """Return a header field without compression (RFC 7541, section 6.2.2). Its parts are shorter than 127 bytes."""
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
 def ask(connection: socket.socket, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> list[int]:
-    """One request as the first of a connection; the kinds of frames that came back until it was over."""
+    """Send a request as the first of a connection. Return the kinds of frames that came back until its end."""
     head = frame(HEADERS, END_HEADERS | (0 if body else END_STREAM), 1, b"".join(field(*each) for each in fields))
     rest = frame(DATA, END_STREAM, 1, body) if body else b""
     connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + head + rest)
@@ -39,7 +39,7 @@ def ask(connection: socket.socket, fields: Sequence[tuple[bytes, bytes]], body: 
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
-    """So many bytes, or none where the other side has closed."""
+    """Return this many bytes, or none if the other side has closed."""
     data = b""
     while len(data) < size:
         try:

@@ -1,7 +1,7 @@
 """Clients of a load that read: by plain GET, by `after`, or by leases, one message or many at a time.
 
-Those that are promised everything at least once behave badly now and then, by a seed of their own: they ask again
-with an old cursor, forget what they have leased, or give it back.
+Those that are promised at-least-once delivery misbehave now and then, at random but with a seed: they ask again with an
+old cursor, forget what they have leased, or give it back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ BAD = 0.05
 
 
 class Reader(LoadClient):
-    """Reads by plain GET; subscribes again after a broker has lost its memory; ends when nothing more can come."""
+    """A reader by plain GET.
+
+    It subscribes again after a broker has lost its memory, and ends when nothing more can come.
+    """
 
     mode = Mode.PLAIN
     many = 1
@@ -69,7 +72,7 @@ class Reader(LoadClient):
         return f"/{self.topic}/{self.user}{many}"
 
     def _read(self, note: Take, answer: Answer) -> list[tuple[Take, str]]:
-        """What came, noted, with receipts."""
+        """Return and record what was read, with receipts."""
         if self.many == 1:
             note.body, note.msg_id = answer.body, answer.headers["Msg-Id"]
             note.attempt = int(answer.headers["Msg-Attempt"])
@@ -89,13 +92,13 @@ class Reader(LoadClient):
 
 
 class ManyReader(Reader):
-    """As `Reader`, many at a time."""
+    """A `Reader` of many messages at a time."""
 
     many = MANY
 
 
 class AfterReader(Reader):
-    """By a cursor, which it forgets to move on now and then."""
+    """A reader by a cursor, which it forgets to advance now and then."""
 
     mode = Mode.AFTER
     cursor = "0"
@@ -112,13 +115,13 @@ class AfterReader(Reader):
 
 
 class ManyAfterReader(AfterReader):
-    """As `AfterReader`, many at a time."""
+    """An `AfterReader` of many messages at a time."""
 
     many = MANY
 
 
 class LeaseReader(Reader):
-    """Leases and acknowledges; forgets or gives back now and then, until the end is near."""
+    """A reader that leases and acknowledges; it forgets or gives back now and then, until the end is near."""
 
     mode = Mode.LEASE
 
@@ -156,7 +159,7 @@ class LeaseReader(Reader):
             note.tried = note.confirmed = tuple(ids[each["receipt"]] for each in results if each["done"])
 
     def _nothing_is_left(self) -> bool:
-        """What was leased and forgotten comes back yet."""
+        """Return false while messages that were leased and forgotten have yet to return."""
         answer, _ = self.attempt(lambda web: web.call("HEAD", f"/{self.topic}/{self.user}"))
         if answer is None or answer.status != 200:
             return False
@@ -164,7 +167,7 @@ class LeaseReader(Reader):
 
 
 class ManyLeaseReader(LeaseReader):
-    """As `LeaseReader`, many at a time."""
+    """A `LeaseReader` of many messages at a time."""
 
     many = MANY
 

@@ -1,4 +1,4 @@
-"""What may come again and in which order, for each mode of reading. A rule sees the reads of one user in order."""
+"""What may be delivered again, and in which order, per mode of reading. A rule sees the reads of one user in order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Rule(Protocol):
     """Messages that the reads so far may have cost."""
 
     def judge(self, take: Take) -> list[str]:
-        """What is wrong with this read, after those before."""
+        """Return what is wrong with this read, after the previous ones."""
         ...
 
     def at_the_end(self, excused: Collection[str]) -> list[str]:
-        """What is wrong when nothing more comes. Messages with these ids need not come again."""
+        """Return what is wrong when nothing more comes. Messages with these ids need not be delivered again."""
         ...
 
 
@@ -33,7 +33,7 @@ def _got(take: Take) -> bool:
 
 
 class PlainRule:
-    """At most once, in order. A read whose outcome is unknown may have cost what it asked for."""
+    """At most once, in order. A read whose outcome is unknown may have lost the messages that it asked for."""
 
     def __init__(self, who: str, acks: list[Ack]) -> None:
         self._who = who
@@ -61,7 +61,7 @@ class PlainRule:
 
 
 class AfterRule:
-    """At least once, in order; again only what was not confirmed."""
+    """At least once, in order; only what was not acknowledged is delivered again."""
 
     may_be_lost = 0
 
@@ -95,8 +95,10 @@ class AfterRule:
 
 
 class LeaseRule:
-    """At least once. First handings out are in order; others have an attempt over 1, greater each time, and there are
-    none of what is acknowledged. What is not acknowledged comes again: at the end all is.
+    """At least once.
+
+    First deliveries are in order. Others have an attempt over 1, each greater than the last, and are not of
+    acknowledged messages. What is not acknowledged is delivered again: at the end everything is.
     """
 
     may_be_lost = 0

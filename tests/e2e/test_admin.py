@@ -1,4 +1,4 @@
-"""The operator's calls on the operations port of real fronts."""
+"""The operators' calls on the operations port of real fronts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.cluster import Answer, Client, Cluster, Front, wait_for
 
 
 class Operator:
-    """Speaks to a front's operations port."""
+    """A client of a front's operations port."""
 
     def __init__(self, front: Front) -> None:
         self._client = Client(front.ops_port)

@@ -35,7 +35,7 @@ class Kept(NamedTuple):
 
 
 def expected(history: History, topic: str, user: str, began: float, ended: float) -> Kept:
-    """Of a copy that was made between two moments: what was done before is in it, what was begun later is not."""
+    """Return the contents of a copy made between two moments: what was done before, but nothing that began later."""
     takes, acks = (
         [each for each in calls if (each.topic, each.user) == (topic, user)] for calls in (history.takes, history.acks)
     )
@@ -57,7 +57,7 @@ def expected(history: History, topic: str, user: str, began: float, ended: float
 
 
 def read_everything(web: Client, topic: str, user: str) -> list[tuple[int, bytes]]:
-    """Places in the log and bodies, also of what is leased just now."""
+    """Return places in the log and bodies, including those of leased messages."""
     found, wait = [], 0
     while True:
         answer = web.call("GET", f"/{topic}/{user}?wait={wait}")

@@ -1,4 +1,4 @@
-"""Every ceiling is answered with its code and `Retry-After`, reading and unsubscribing go on, and free room (G9)."""
+"""Every limit has its code and `Retry-After`; reading and unsubscribing continue at a limit, and free room (G9)."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_connections(narrow: Cluster) -> None:
     clients = [Client(front.port) for _ in range(3)]
 
     def served(client: Client) -> bool:
-        """Whether the client has one of the three places; those of the readiness probes may still be closing."""
+        """Return whether the client has one of the three places; the readiness probes' may still be closing."""
         answer = client.call("POST", "/t/u")
         return answer.status == 200 and client.connected
 

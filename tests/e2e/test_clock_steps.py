@@ -1,5 +1,6 @@
-"""The system's clock under brokers and fronts is an hour wrong for a while (libfaketime), and nothing lasts longer or
-shorter for it.
+"""The system clock of brokers and fronts is wrong by an hour for a while (libfaketime).
+
+Nothing lasts longer or shorter because of that.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ ALL = 'allow = [{rights = ["publish"], topic = "*"}]'
 
 
 class FakeClock:
-    """What `date` says to the processes that are started with `prefix`; their monotonic clocks are the machine's."""
+    """The time of day for processes started with `prefix`. Their monotonic clocks are the machine's."""
 
     def __init__(self, folder: Path) -> None:
-        """Skips the test where there is no libfaketime; in CI it fails."""
+        """Skip the test if libfaketime is missing, or fail it in CI."""
         libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
         if not libraries:
             assert not os.environ.get("CI"), "libfaketime is not installed"
@@ -39,7 +40,7 @@ class FakeClock:
         self.prefix = ["env", *(f"{name}={value}" for name, value in settings.items())]
 
     def set(self, offset: str) -> None:
-        """From now on it is so much ahead of the truth."""
+        """Set the clock ahead of the true time."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{offset}\n")
         new.replace(self._file)
@@ -51,7 +52,7 @@ def clock(folder: Path) -> FakeClock:
 
 
 def start(cluster: Cluster, clock: FakeClock, **settings: object) -> Front:
-    """One broker and one front that have this clock."""
+    """Start one broker and one front with this clock."""
     cluster.brokers["b0"].terminate()
     cluster.prefix = clock.prefix
     cluster.start_broker("b0")
@@ -61,7 +62,7 @@ def start(cluster: Cluster, clock: FakeClock, **settings: object) -> Front:
 
 
 def hours_ahead(front: Front) -> int:
-    """What the front thinks."""
+    """Return how far the front's clock is ahead."""
     date = parsedate_to_datetime(front.web.call("GET", "/livez").headers["Date"])
     return round((date - datetime.now(UTC)).total_seconds() / 3600)
 

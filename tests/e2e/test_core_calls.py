@@ -14,7 +14,7 @@ MSG_ID = re.compile(r"(?P<epoch>[0-9a-f]+)-(?P<seq>[1-9][0-9]*)").fullmatch
 
 
 def split_id(msg_id: str | None) -> tuple[str, int]:
-    """Epoch and sequence number."""
+    """Return epoch and sequence number."""
     match = MSG_ID(msg_id or "")
     assert match, msg_id
     return match["epoch"], int(match["seq"])

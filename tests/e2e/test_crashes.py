@@ -1,4 +1,4 @@
-"""Processes that die or freeze under load: who notices, what is answered, what is promised for the rest."""
+"""Processes that die or freeze under load: who notices, what clients are told, and what is promised for the rest."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_kill_9_of_a_front_is_not_noticed_at_the_other(start_cluster: StartClust
 
 
 def test_a_frozen_broker(start_cluster: StartCluster) -> None:
-    """504 for what it has got already, 503 once it is known to be silent, and it goes on where it was."""
+    """Expect 504 for what it has received, 503 once it is known to be silent, and that it continues where it was."""
     cluster = start_cluster(brokers=2, fronts=1, front_settings={"broker_timeout": 1.0})
     front = cluster.fronts[0]
     (mine,), (other,) = topics_of(cluster, "b0", 1), topics_of(cluster, "b1", 1)

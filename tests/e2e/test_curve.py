@@ -1,4 +1,4 @@
-"""Between hosts: who has no listed key gets nothing from a broker, whatever it sends, and the others do not notice."""
+"""Between hosts: peers without a listed key get nothing from a broker, whatever they send, and do not affect others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _target() -> Iterator[Cluster]:
 
 @pytest.fixture
 def target(_target: Cluster) -> Iterator[Cluster]:
-    """A cluster that every test leaves as it has found it."""
+    """Yield a cluster, which every test must leave unchanged."""
     web = _target.fronts[0].web
     web.subscribe("mine", "ann")
     before = _target.held()
@@ -89,7 +89,7 @@ def a_listed_key_for_another_broker(cluster: Cluster) -> dict[str, Any]:
 
 
 def somebody_else_listed(cluster: Cluster) -> dict[str, Any]:
-    """The public key of a front without its secret key."""
+    """Return the public key of a front without its secret key."""
     return options_for(new_pair()._replace(public=pair_of(cluster.keys, "front").public), cluster.map.address("b0").key)
 
 
@@ -122,7 +122,7 @@ def test_a_stranger_gets_no_answer(target: Cluster, knock: Callable[[Cluster], d
 
 
 def test_the_same_with_a_listed_key_is_answered(target: Cluster) -> None:
-    """The control of the above."""
+    """Control of the test above."""
     with target.peer("b0") as peer:
         assert peer.ping().broker == "b0"
 
@@ -147,7 +147,7 @@ def test_who_is_refused_is_logged_without_keys(target: Cluster) -> None:
 
 
 def handshakes_of_older_versions() -> list[bytes]:
-    """ZMTP 1.0 and 2.0 know no security; each with a PING behind it."""
+    """Return handshakes of ZMTP 1.0 and 2.0, which have no security, each followed by a PING."""
     return [
         b"\x01\x00" + bytes([len(PING) + 1, 0]) + PING,
         SIGNATURE + b"\x01\x05\x00\x00" + bytes([0, len(PING)]) + PING,
@@ -156,7 +156,7 @@ def handshakes_of_older_versions() -> list[bytes]:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_older_versions_are_answered_where_there_are_no_keys(cluster: Cluster, number: int) -> None:
-    """The control of what follows: libzmq speaks them still, and the bytes are right."""
+    """Control of the next test: libzmq still speaks these versions, and the bytes are right."""
     with socket.socket(socket.AF_UNIX) as raw:
         raw.settimeout(10)
         raw.connect(cluster.map.endpoint("b0").removeprefix("ipc://"))
@@ -190,7 +190,7 @@ def test_raw_bytes_and_older_versions_of_the_protocol(target: Cluster) -> None:
 
 
 def received(raw: socket.socket) -> bytes:
-    """All that comes until the other side closes, or resets the connection because it has not read everything."""
+    """Return everything received until the other side closes, or resets because it has not read everything."""
     parts = []
     with suppress(ConnectionResetError):
         while part := raw.recv(4096):
@@ -250,7 +250,7 @@ def test_what_strangers_send_is_let_go_of(target: Cluster) -> None:
 
 
 def other_front(cluster: Cluster, folder: Path, text: str, key: str, **settings: object) -> Front:
-    """A front with a description and a key of its own."""
+    """Start a front with a description and a key of its own."""
     folder.mkdir(0o700)
     (folder / "cluster.toml").write_text(text)
     (folder / "front.key").write_bytes((cluster.keys / f"{key}.key").read_bytes())
@@ -259,7 +259,7 @@ def other_front(cluster: Cluster, folder: Path, text: str, key: str, **settings:
 
 
 def with_another_front(cluster: Cluster) -> tuple[str, str]:
-    """Descriptions with a front `web2` beside the first, which has its key in `keys` then, and without it."""
+    """Return descriptions with a further front `web2`, whose key is in `keys` then, and without it."""
     keys = make_keys(cluster.keys, "--front", "web2")
     address = cluster.map.address("b0")
     brokers = {"b0": (address.endpoint, address.key)}
@@ -284,7 +284,7 @@ def test_a_front_that_expects_another_broker_shows_it_down(start_cluster: StartC
 
 
 def test_a_front_without_keys_at_a_broker_with_one_connects_when_it_is_told(start_cluster: StartCluster) -> None:
-    """As when a cluster gets its keys: the broker was restarted, and the front still has the old description."""
+    """Cover a cluster that gets its keys: the broker was restarted, and the front still has the old description."""
     cluster = start_cluster(brokers=1, fronts=0, curve=True)
     folder = cluster.folder / "other"
     old = f'[[brokers]]\nid = "b0"\nendpoint = "{cluster.map.endpoint("b0")}"\n'
@@ -417,7 +417,7 @@ def test_an_endpoint_may_be_of_ipv6_or_a_name(start_cluster: StartCluster, host:
 
 
 def admitted(peer: Any, endpoint: str) -> None:
-    """Waits until a broker lets a peer in that it may have refused before."""
+    """Wait until a broker admits a peer that it may have refused before."""
 
     def answered() -> bool:
         peer.socket.send(PING)
@@ -445,7 +445,7 @@ def test_a_broker_gets_a_new_key(start_cluster: StartCluster) -> None:
 
 
 def test_a_flood_of_refused_handshakes_leaves_the_others_their_turn(target: Cluster) -> None:
-    """Many at a time with keys that are not listed: each costs both sides a whole handshake."""
+    """Open many connections with unlisted keys at a time, each of which costs both sides a complete handshake."""
     web = target.fronts[0].web
     before, until = refused(target, "key"), time.monotonic() + 30
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -1,4 +1,4 @@
-"""What is promised over ipc holds over TCP with CURVE: the same transcripts again, and other clusters' on the way."""
+"""The promises hold over TCP with CURVE as over ipc: the same transcripts again, beside other clusters."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.e2e.test_publishing import *  # noqa: F403
 
 @pytest.fixture(scope="module")
 def _shared() -> Iterator[Cluster]:
-    """In place of the cluster that other tests share."""
+    """Replace the cluster that other tests share."""
     cluster = Cluster(brokers=2, fronts=2, front_settings={"idle_timeout": 3600}, curve=True)
     yield cluster
     cluster.close()
 
 
 def test_the_brokers_have_keys(cluster: Cluster) -> None:
-    """The control of the above: it is not ipc."""
+    """Control of the tests above: they do not use ipc."""
     assert all(broker.key and broker.endpoint.startswith("tcp:") for broker in cluster.map.brokers)

@@ -13,7 +13,7 @@ from tests.e2e.test_metrics import tool
 
 
 def browse(folder: Path, url: str, *more: str, size: str = "1200,1100") -> str:
-    """What Chromium has made of a page after some polls, as it serialises it."""
+    """Return the page that Chromium has after some polls, as it serialises it."""
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
     flags += [f"--user-data-dir={folder}/profile", f"--window-size={size}", "--virtual-time-budget=9000", *more]
     argv = [tool("chromium"), *flags, url]
@@ -23,14 +23,14 @@ def browse(folder: Path, url: str, *more: str, size: str = "1200,1100") -> str:
 
 
 def text(page: str, id_: str) -> str:
-    """The text of an element."""
+    """Return the text of an element."""
     found = re.search(rf'id="{id_}"[^>]*>(.*?)</(?:b|span|tbody)>', page, re.DOTALL)
     assert found, id_
     return html.unescape(re.sub(r"<[^>]+>", " ", found[1]))
 
 
 def busy(start_cluster: StartCluster) -> Cluster:
-    """Slow readers, a dead letter, and a broker that is paused."""
+    """Make slow readers, a dead letter, and a paused broker."""
     cluster = start_cluster(brokers=3, fronts=1)
     web = cluster.fronts[0].web
     evil = "%3Cimg%20src=x%20onerror=document.title='hacked'%3E"

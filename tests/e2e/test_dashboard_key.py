@@ -1,4 +1,4 @@
-"""The dashboard of a front that asks for keys, in a real browser."""
+"""The dashboard of a front that requires keys, in a real browser."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def why(browser: Browser) -> str:
 
 
 def picture(browser: Browser, name: str) -> None:
-    """For a person, where the variable names a folder."""
+    """Save a picture for humans if the variable names a folder."""
     if "PICTURES" in os.environ:
         browser.picture(Path(os.environ["PICTURES"]) / f"{name}.png")
 

@@ -1,4 +1,4 @@
-"""Too few file descriptors: said at the start, and what needs some keeps them."""
+"""Too few file descriptors: this is reported at the start, and what needs some keeps them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full, and one that fails: nothing that was acknowledged is lost, and reading goes on."""
+"""A full disk and a failing disk: nothing acknowledged is lost, and reading continues."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODY = 100_000
 
 @pytest.fixture
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of its own with little room."""
+    """Mount a small file system."""
     disk = folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "fanmail-test", str(disk)]
@@ -46,7 +46,7 @@ def free(disk: Path) -> int:
 
 
 def fill(web: Client, topic: str, first: int) -> int:
-    """Publishes until the disk is full; the number of the first message that was refused."""
+    """Publish until the disk is full. Return the number of the first refused message."""
     for number in range(first, first + DISK // BODY):
         answer = web.publish(topic, b"%08d" % number + bytes(BODY))
         if answer.status != 200:
@@ -99,7 +99,7 @@ def test_a_full_disk_stays_safe_when_its_broker_is_killed(start_cluster: StartCl
 
 @contextlib.contextmanager
 def filled_by_others(disk: Path) -> Iterator[Path]:
-    """Somebody else takes the last byte, and every one that is given back."""
+    """Take the last byte of the disk, and every byte that is freed, within the context."""
     enough = threading.Event()
 
     def take_all() -> None:
@@ -192,7 +192,7 @@ def test_an_older_store_that_a_full_disk_keeps_from_being_brought_up_to_date(sma
 
 
 def limit_files(process: int, size: int) -> None:
-    """From now on no file of the process may grow beyond this: writes fail with EFBIG."""
+    """Limit the size of files of the process: larger writes fail with EFBIG."""
     resource.prlimit(process, resource.RLIMIT_FSIZE, (size, size))
 
 

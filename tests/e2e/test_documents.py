@@ -1,7 +1,7 @@
-"""Every command of the documents is run, in order, as by a user with one terminal in a fresh checkout.
+"""Every command of the documents, run in order, as by a user with one terminal in a fresh checkout.
 
-A command must end with exit code 0, and curl with a 2xx answer, unless the comment behind it begins with another status
-("# 404: ...") or with "exit code N". What cannot be run stands in `UNRUN`, with the reason.
+A command must end with exit code 0, and curl with a 2xx status, unless the comment after it begins with another status
+("# 404: ...") or with "exit code N". What cannot be run is in `UNRUN`, with the reason.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def session(folder: Path) -> Iterator[Session]:
 
 
 def steps(document: str) -> Iterator[Block | Command]:
-    """What is to be run, in order: commands, and blocks of Python."""
+    """Yield what is to be run, in order: commands and blocks of Python."""
     for block in blocks(document):
         if block.language == "sh":
             yield from commands(block)
@@ -73,7 +73,7 @@ def steps(document: str) -> Iterator[Block | Command]:
 
 
 def expected(comment: str) -> tuple[int, int | None]:
-    """The exit code and the status that a comment promises; None: any 2xx."""
+    """Return the exit code and the status that a comment promises. None: any 2xx."""
     promise = re.match(r"(?:exit code (?P<code>\d+)|(?P<status>[2-5]\d\d))\b", comment)
     if not promise:
         return 0, None
@@ -145,7 +145,7 @@ def test_the_tour_that_quickstart_prints(session: Session) -> None:
 
 
 def test_a_document_that_is_wrong_is_found_out(session: Session) -> None:
-    """The test of the tests: a failure names the place and shows what came."""
+    """Test the tests: a failure names the place and shows the output."""
     wrong = "bin/quickstart --brokers 1\ncurl -i http://127.0.0.1:8100/nothing/nobody   # 200: or so it says\n"
     found = list(commands(Block("lies.md", 7, "sh", wrong)))
     run_step(session, found[0])

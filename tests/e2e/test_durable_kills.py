@@ -1,4 +1,4 @@
-"""kill -9 and SIGTERM under load, durable, in every mode of reading: nothing that was acknowledged is lost."""
+"""kill -9 and SIGTERM under load, durable, in every mode of reading: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEP = 3
 
 
 def topics_of(cluster: Cluster) -> list[str]:
-    """Two of each broker."""
+    """Return two topics of each broker."""
     return [cluster.topic(broker.id, f"{broker.id}-{n}") for broker in cluster.map.brokers for n in range(2)]
 
 

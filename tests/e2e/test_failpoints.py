@@ -1,5 +1,6 @@
-"""A broker that dies or fails at a chosen point of a commit; and what the checker says of one that does not keep its
-promises.
+"""A broker that dies or fails at a chosen point of a commit.
+
+Negative controls show what the checker says of one that breaks its promises.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ SEVERAL = 3
 
 
 def faulty(cluster: Cluster, point: Point, argument: object) -> Process:
-    """A broker on a faulty store takes the place of b0."""
+    """Replace b0 by a broker with a faulty store."""
     cluster.brokers["b0"].terminate()
     return cluster.start_broker("b0", "tests.support.faulty_broker", point, str(argument))
 
 
 def faulty_from_the_start(cluster: Cluster, point: Point) -> Process:
-    """The same, ready, and there until all have subscribed."""
+    """Replace b0 by a broker with a faulty store that is ready until everyone has subscribed."""
     process = faulty(cluster, point, 100)
     wait_for(lambda: process.event("serving"), "the broker to serve")
     cluster.await_ready()
@@ -126,7 +127,7 @@ def test_what_is_stored_twice_is_found(cluster: Cluster, point: Point, publisher
 
 @pytest.mark.parametrize("user", MODES)
 def test_a_message_that_is_taken_away_is_found(start_cluster: StartCluster, user: str) -> None:
-    """Somebody else reads as this user, which nobody notes."""
+    """Read as this user, without a record of it."""
     cluster = start_cluster(brokers=1, fronts=1)
     with load_of(cluster, topics=1) as load:
         load.await_more(SEVERAL)

@@ -1,4 +1,4 @@
-"""The checker itself: it says nothing about a good history, and something about every bad one."""
+"""The checker itself: it accepts a good history, and objects to every bad one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ OK, FAILED, UNKNOWN = Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN
 
 
 def good_history() -> History:
-    """Users of every mode: ann (plain), cat (after) and dan (lease) subscribe before all messages, bob after the third.
-    m4 and m5 are a batch; the publish of m6 is unknown, and it was stored; cat asks twice for m2, dan gets m3 twice.
+    """Return a good history with users of every mode.
+
+    ann (plain), cat (after) and dan (lease) subscribe before all messages, bob after the third. m4 and m5 are a batch.
+    The outcome of publishing m6 is unknown, and it was stored. cat asks twice for m2, dan gets m3 twice.
     """
     history = History()
     for user, at in (("ann", 0.0), ("bob", 3.9), ("cat", 0.0), ("dan", 0.0)):
@@ -40,13 +42,13 @@ def good_history() -> History:
 
 
 def take(user: str, n: int, at: float, mode: Mode = Mode.PLAIN, attempt: int = 1, cursor: str = "") -> Take:
-    """Message `n`, or with 0 that nothing waits."""
+    """Return a read of message `n`; 0: of nothing."""
     body, msg_id = (b"m%d" % n, f"e1-{n}") if n else (None, "")
     return Take(user, "t", at, at + 0.1, OK, user, body, msg_id, mode, attempt, cursor)
 
 
 def place(history: History, user: str, n: int, nth: int = 0) -> int:
-    """Where a user's nth read of message `n` is noted."""
+    """Return where a user's nth read of message `n` is recorded."""
     found = [
         k for k, each in enumerate(history.takes) if each.user == user and each.body == (b"m%d" % n if n else None)
     ]
@@ -249,7 +251,7 @@ def swap_two_of_one_answer(history: History) -> None:
 
 
 def lose_one_of_a_cursor_at_an_unknown_read(history: History) -> None:
-    """Unlike a plain GET it must not cost anything."""
+    """Lose a message, which an unknown read by cursor, unlike a plain GET, must not do."""
     change(history, "cat", 1, outcome=UNKNOWN, body=None, msg_id="")
 
 
@@ -272,7 +274,7 @@ def hand_out_first_leases_out_of_order(history: History) -> None:
 
 
 def forget_a_lease(history: History) -> None:
-    """It was never acknowledged, and does not come again."""
+    """Leave a message unacknowledged that is not delivered again."""
     del history.takes[place(history, "dan", 3, nth=1)]
     history.acks = [each for each in history.acks if each.tried != ("e1-3",)]
 

@@ -1,4 +1,4 @@
-"""Nothing that comes to a broker's endpoint ends its loop, or changes anything."""
+"""Nothing that arrives at a broker's endpoint ends its loop or changes anything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def target(start_cluster: StartCluster) -> Cluster:
 
 
 def assert_serving(cluster: Cluster) -> None:
-    """The broker is the same process, holds what it held and works."""
+    """Assert that the broker is the same process, holds what it held, and works."""
     assert cluster.brokers["b0"].running
     web = cluster.fronts[0].web
     assert web.publish("fuzz", b"alive").headers["Msg-Subscribers"] == "1"
@@ -35,7 +35,7 @@ def assert_serving(cluster: Cluster) -> None:
 
 
 def almost_right(rng: random.Random) -> bytes:
-    """A packed frame in which something is not as it should be."""
+    """Return a packed frame with one thing wrong in it."""
     request = [rng.choice([1, 0, -1, 2**64 - 1, "1", None]), rng.choice([1, 11, 12, 13, 99, -3, "x"]), b"fuzz"]
     request += [rng.choice([b"", b"ann", "ann", 7]), rng.choice([0, 2**63, -1, None]), rng.choice([[], {}, 1, [[]]])]
     request = request[: rng.randint(0, 6)] if rng.random() < 0.5 else request
@@ -62,7 +62,7 @@ def test_malformed_messages(target: Cluster) -> None:
 
 
 def peer_survives(cluster: Cluster) -> bool:
-    """Whether another connection is answered."""
+    """Return whether another connection gets an answer."""
     with cluster.peer("b0") as other:
         return other.ping().broker == "b0"
 

@@ -1,4 +1,4 @@
-"""Three hosts: brokers on two, fronts and clients on the third, TCP with CURVE between. And hosts that are cut off."""
+"""Three hosts: brokers on two, fronts and clients on the third, TCP with CURVE between them; and isolated hosts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAUSE = 0.01
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    """Of this module; its tests are on the host of the fronts."""
+    """Yield the network of this module, whose tests run on the host of the fronts."""
     need_namespaces()
     made = Network()
     try:
@@ -39,7 +39,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def _shared(network: Network) -> Iterator[Cluster]:
-    """In place of the cluster that other tests share."""
+    """Replace the cluster that other tests share."""
     cluster = HostsCluster(network, brokers=2, fronts=2, front_settings={"idle_timeout": 3600})
     yield cluster
     cluster.close()
@@ -47,7 +47,7 @@ def _shared(network: Network) -> Iterator[Cluster]:
 
 @pytest.fixture
 def start_cluster(network: Network) -> Iterator[StartCluster]:
-    """In place of that which starts a cluster on one host."""
+    """Replace the fixture that starts a cluster on one host."""
     clusters: list[Cluster] = []
 
     def start(*args: Any, **kwargs: Any) -> Cluster:
@@ -61,7 +61,7 @@ def start_cluster(network: Network) -> Iterator[StartCluster]:
 
 
 def test_brokers_and_fronts_are_on_hosts_of_their_own(cluster: Cluster) -> None:
-    """The control of the above."""
+    """Control of the tests above."""
     endpoints = [broker.endpoint for broker in cluster.map.brokers]
     assert [each.rpartition(":")[0] for each in endpoints] == ["tcp://10.77.0.1", "tcp://10.77.0.2"]
     assert all(broker.key for broker in cluster.map.brokers)
@@ -70,7 +70,7 @@ def test_brokers_and_fronts_are_on_hosts_of_their_own(cluster: Cluster) -> None:
 
 
 class Publisher(threading.Thread):
-    """Publishes numbers to a topic, one after the other, and remembers every answer."""
+    """Publishes numbers to a topic, one after another, and remembers every response."""
 
     def __init__(self, port: int, topic: str) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Publisher(threading.Thread):
             self.answers.append(self._client.publish(self._topic, b"%d" % len(self.answers)))
 
     def next(self) -> Answer:
-        """What the publish is answered that is under way now, or the one after."""
+        """Return the response to the publish in progress, or to the one after it."""
         known = len(self.answers)
         wait_for(lambda: len(self.answers) > known, "an answer to a publish")
         return self.answers[known]
@@ -100,7 +100,7 @@ class Publisher(threading.Thread):
 
 
 def read_by_after(web: Client, topic: str, user: str, begin: str) -> tuple[list[bytes], str]:
-    """Everything that waits, each message asked for by the id of the one before; the last id."""
+    """Return all waiting messages, each asked for by the id of the previous one, and the last id."""
     bodies, last = [], begin
     while (answer := web.call("GET", f"/{topic}/{user}?after={last}")).status == 200:
         bodies.append(answer.body)
@@ -158,7 +158,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
 
 
 def test_a_short_cut_is_hardly_noticed(network: Network, start_cluster: StartCluster) -> None:
-    """Packets are sent again by TCP: what was under way is late, not lost, or its outcome is unknown."""
+    """Expect delays or unknown outcomes but no losses, as TCP sends packets again."""
     cluster = start_cluster(brokers=2, fronts=1)
     web, topic = cluster.fronts[0].web, cluster.topic("b0", "blink")
     web.subscribe(topic, "ann")
@@ -178,7 +178,7 @@ def test_a_short_cut_is_hardly_noticed(network: Network, start_cluster: StartClu
 def test_long_polls_of_a_host_that_is_cut_off_end_and_those_after_it_work(
     network: Network, start_cluster: StartCluster
 ) -> None:
-    """A wait takes nothing, so the client may ask again; what it waited for is there when the host is."""
+    """Ask again, as a wait takes nothing: what it waited for is there when the host is."""
     cluster = start_cluster(brokers=2, fronts=1)
     port, web, topic = cluster.fronts[0].port, cluster.fronts[0].web, cluster.topic("b0", "waited")
     web.subscribe(topic, "ann")

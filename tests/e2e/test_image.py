@@ -1,8 +1,8 @@
-"""The image of `deploy/docker`, as far as it goes without a container engine.
+"""The image of `deploy/docker`, as far as this is possible without a container engine.
 
 A folder gets what the Dockerfile copies and the packages of `requirements-server.txt`, and nothing else. Brokers and
 fronts then run from it as the manifests say: without the rest of the repository, without the right to write in it and,
-where the tests run as root, as the image's user.
+if the tests run as root, as the image's user.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ USER = int(IMAGE.user.partition(":")[0]) if os.geteuid() == 0 else os.geteuid()
 
 
 class Container:
-    """What the image has, in a folder; `state` stands for the container's mounts."""
+    """The contents of the image in a folder. `state` replaces the container's mounts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Container:
             shutil.copy(source, target)
 
     def _install(self, name: str, packages: Path) -> None:
-        """As it is installed here, so that no network is needed."""
+        """Copy the packages installed here, so that no network is needed."""
         files = importlib.metadata.distribution(name).files or []
         for top in {each.parts[0]: each.locate() for each in files if each.parts[0] != ".."}:
             source = Path(str(importlib.metadata.distribution(name).locate_file(top)))
@@ -66,7 +66,7 @@ class Container:
         return text
 
     def run(self, name: str, *command: str, **variables: object) -> Process:
-        """`docker run`: the entry point with a command and nothing but the image's variables and these."""
+        """Act as `docker run`: start the entry point with a command and only the image's variables and these."""
         environment = {**IMAGE.variables, **{key: str(value) for key, value in variables.items()}}
         argv = ["env", "-i", *(f"{key}={self.here(value)}" for key, value in environment.items())]
         if os.geteuid() == 0:

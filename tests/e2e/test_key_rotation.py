@@ -1,4 +1,4 @@
-"""Keys come and go while fronts run: SIGHUP to `bin/start-fronts`, and nobody notices but who lost a key."""
+"""Keys are added and removed while fronts run, by SIGHUP to `bin/start-fronts`. Only clients that lost a key notice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Service:
         self.ports = [first, first + 1]
 
     def hang_up(self, event: str = AGAIN, times: int = 1) -> None:
-        """Both fronts have heard of SIGHUP, so often in all."""
+        """Send SIGHUP to the supervisor, and wait until both fronts have received it `times` times in total."""
         self.fronts.process.signal(signal.SIGHUP)
         wait_for(lambda: self.events(event) >= 2 * times, f"both fronts to say: {event}")
 
@@ -57,7 +57,7 @@ def service(start_cluster: StartCluster, start_supervised: StartSupervised, fold
 
 
 class Load:
-    """Two connections to each front that publish and read, with a key that can be changed, until the end."""
+    """Two connections to each front that publish and read until the end, with a key that can be changed."""
 
     def __init__(self, ports: list[int], key: str) -> None:
         self.key = key
@@ -85,12 +85,12 @@ class Load:
         client.close()
 
     def more(self, key: str) -> None:
-        """So many more answers have come to requests with this key."""
+        """Wait for more than 100 further responses to requests with this key."""
         before = self.answers.get(key, 0)
         wait_for(lambda: self.bad or self.answers.get(key, 0) > before + 100, "the load to go on")
 
     def change(self, key: str) -> None:
-        """From now on, and nothing with the one before is under way any more."""
+        """Change the key, and wait until no request with the previous one is in progress."""
         self.key = key
         wait_for(lambda: set(self._using.values()) == {key}, "every thread to use the key")
 
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_used_leaves_the_old_keys_in_force(service: Servic
 
 
 def test_a_key_that_is_taken_away_ends_with_the_next_request_of_a_connection(service: Service) -> None:
-    """A long poll that waits already is still answered."""
+    """Expect that a waiting long poll still gets its response."""
     client, waiting = Client(service.ports[0]), Client(service.ports[0])
     assert client.call("POST", "/t/crew", headers=bearer("old")).status == 200
     answers: list[int] = []

@@ -18,13 +18,13 @@ MESSAGES = 10_000
 
 
 def entries(folder: Path) -> list[list[Any]]:
-    """What the workers wrote down; the last line of one that was killed may be cut."""
+    """Return what the workers wrote. The last line of one that was killed may be incomplete."""
     lines = [line for diary in folder.iterdir() for line in diary.read_text().splitlines(keepends=True)]
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def split(receipt: str) -> tuple[int, int]:
-    """Sequence number and attempt."""
+    """Return sequence number and attempt."""
     seq, _, attempt = receipt.rpartition("-")[2].partition(".")
     return int(seq), int(attempt)
 

@@ -15,7 +15,7 @@ REQUEST_FIELDS = COMMON_FIELDS | {"request_id", "method", "route", "status", "du
 
 
 def refused_early(front: Front, topic: str) -> None:
-    """Requests that are refused before the application runs."""
+    """Send requests that are refused before the application runs."""
     for status in (413, 414, 431):
         client = Client(front.port)
         path = f"/{topic}?{'q' * 9000}" if status == 414 else f"/{topic}"

@@ -1,4 +1,4 @@
-"""The operator looks at very many topics of one broker while others publish.
+"""The operator lists a very large number of topics of one broker while others publish.
 
 A million of them, which takes 20 to 90 s; fewer with `MANY_TOPICS=200000 bin/test tests/e2e/test_many_topics.py`.
 """
@@ -26,12 +26,12 @@ AHEAD = 32
 
 
 def names() -> list[str]:
-    """In no order, the way names come in."""
+    """Return names in no order, as they arrive in practice."""
     return [f"topic-{number * 7919 % TOPICS:07}" for number in range(TOPICS)]
 
 
 def fill(cluster: Cluster, broker_id: str, topics: list[str]) -> None:
-    """One subscription to each, 64 in a message; what the broker answers is not read but counted by itself."""
+    """Subscribe once to each topic, 64 in a message. The replies are not read but counted."""
     pack, subscribe, nothing = wire.pack_request, Op.SUBSCRIBE, ops.Nothing()
     with cluster.peer(broker_id) as peer:
         peer.ping()
@@ -52,20 +52,20 @@ def fill(cluster: Cluster, broker_id: str, topics: list[str]) -> None:
 
 
 class Row(msgspec.Struct):
-    """Of a listing."""
+    """A row of a listing."""
 
     topic: str
 
 
 class Page(msgspec.Struct):
-    """Of a listing."""
+    """A page of a listing."""
 
     topics: list[Row]
     cursor: str | None
 
 
 class Publisher(threading.Thread):
-    """Publishes to a topic, one message after another, until told to stop."""
+    """Publishes to a topic, one message after another, until it is told to stop."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)

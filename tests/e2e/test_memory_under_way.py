@@ -1,4 +1,4 @@
-"""Clients and fronts that take nothing: what real processes hold for them stays under its ceiling, and others go on."""
+"""Clients and fronts that read nothing: what processes hold for them stays below its limit, and others are served."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BODIES, ANSWERS = (f'fanmail_front_broker_bytes{{broker="b0",of="{each}"}}' for 
 
 
 def peak(pid: int) -> int:
-    """Bytes that were resident at the most."""
+    """Return the greatest resident size in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 @contextmanager
 def clients(port: int, request: bytes) -> Iterator[list[socket.socket]]:
-    """Some that send this and read nothing."""
+    """Open connections that send this and read nothing."""
     opened = []
     for _ in range(CLIENTS):
         client = socket.socket()
@@ -121,7 +121,7 @@ def test_a_broker_that_stands_still_does_not_fill_up_with_bodies(start_cluster: 
 
 
 def metric(ops_port: int, name: str) -> int:
-    """What a front says on its operations port."""
+    """Return a metric of a front from its operations port."""
     text = Client(ops_port).call("GET", "/metrics").body.decode()
     found = [line.rpartition(" ") for line in text.splitlines() if line.startswith(name + " ")]
     return int(float(found[0][2])) if found else 0

@@ -28,7 +28,7 @@ KEPT = {
 
 
 def roundtrip(web: Client, topic: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, str]:
-    """Publishes and takes one message; the headers that came back, by their names in lower case."""
+    """Publish and take one message. Return the headers that came back, by lower-case name."""
     web.subscribe(topic, "ann")
     published = web.publish(topic, body, headers)
     assert published.status == 200, published
@@ -90,7 +90,7 @@ def test_a_body_over_the_ceiling_is_refused(front: Front) -> None:
 
 
 def pieces(size: int, total: int) -> Iterator[bytes]:
-    """Pieces of at most `size` bytes, `total` bytes together."""
+    """Yield pieces of at most `size` bytes, `total` bytes together."""
     for start in range(0, total, size):
         yield b"c" * min(size, total - start)
 
@@ -113,7 +113,7 @@ def test_a_chunked_body_over_the_ceiling_is_refused(front: Front) -> None:
 
 
 def curl(*arguments: str) -> str:
-    """What curl prints."""
+    """Return what curl prints."""
     command = ["curl", "--silent", "--show-error", "--max-time", str(int(PATIENCE)), "--noproxy", "*", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr

@@ -21,7 +21,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def tool(name: str) -> str:
-    """The path of a program; where it is missing the test is skipped, but fails in CI."""
+    """Return the path of a program. If it is missing, the test is skipped, or fails in CI."""
     path = shutil.which(name)
     if path is None:
         assert not os.environ.get("CI"), f"{name} is not installed"
@@ -40,7 +40,7 @@ def text_of(front: Front, path: str) -> str:
 
 
 def scraped(front: Front) -> Samples:
-    """What this front and the brokers are scraped for."""
+    """Return the metrics of this front and of the brokers."""
     return samples_of(front, "/metrics") | samples_of(front, "/metrics/brokers")
 
 
@@ -56,7 +56,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def total(samples: Samples, name: str, **labels: str) -> float:
-    """Over all brokers."""
+    """Return the sum over all brokers."""
     return sum(n for (each, found), n in samples.items() if each == name and labels.items() <= dict(found).items())
 
 
@@ -227,7 +227,7 @@ def test_the_rules_are_good() -> None:
 
 @pytest.fixture
 def prometheus(small: Cluster, folder: Path) -> Iterator[Client]:
-    """A real Prometheus that scrapes the front every second, with our rules; a client for it."""
+    """Start a real Prometheus that scrapes the front every second, with our rules. Return a client of it."""
     program = tool("prometheus")
     port = free_ports(1)
     (folder / "prometheus.yml").write_text(

@@ -1,4 +1,4 @@
-"""What a front answers, held against its own OpenAPI description."""
+"""The responses of a front, checked against its own OpenAPI description."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ EVERYTHING = """allow = [
 
 
 def described(cluster: Cluster) -> dict[str, Any]:
-    """The description that the first front gives."""
+    """Return the description that the first front serves."""
     document: dict[str, Any] = json.loads(cluster.fronts[0].web.call("GET", "/openapi.json").body)
     return document
 
 
 @pytest.fixture
 def front(start_cluster: StartCluster) -> Conformance:
-    """A front of two brokers, with its description."""
+    """Return a front of two brokers, with its description."""
     cluster = start_cluster(brokers=2, fronts=1, front_settings=FRONT)
     return Conformance(described(cluster), cluster.fronts[0].port)
 
 
 def subscribed(front: Conformance) -> None:
-    """Everybody whom the cases are about, with a few messages to read."""
+    """Subscribe all users of the cases, with a few messages to read."""
     for topic in TOPICS:
         for user in USERS:
             front.ask("POST /{topic}/{user}", {"topic": topic, "user": user})
@@ -116,12 +116,12 @@ def test_systematic_cases_find_no_answer_that_is_not_described(front: Conformanc
 
 
 def test_ranges_end_where_they_are_described(front: Conformance) -> None:
-    """The last value inside is taken, the first one outside is refused, for every parameter of a query."""
+    """Expect that the last value inside is accepted and the first one outside refused, for every query parameter."""
     assert list(displaced(front)) == []
 
 
 def bounds(schema: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Of a number: the outermost values inside its range, and the next ones outside; and one with a digit too many."""
+    """Return the outermost numbers inside a range, the next ones outside, and one with a digit too many."""
     if "anyOf" in schema:  # 0, or a range
         inside, outside = bounds(schema["anyOf"][1])
         return ["0", *inside], outside
@@ -133,7 +133,7 @@ def bounds(schema: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def displaced(front: Conformance) -> Iterator[str]:
-    """Numbers in queries that are taken and should not be, or the other way round."""
+    """Yield numbers in queries that are accepted and should not be, or the other way round."""
     for label in SHARES:
         parameters = {each.name: each for each in front.make(label).operation.query}
         needed = {name: "0" for name, each in parameters.items() if each.is_required}
@@ -149,7 +149,7 @@ def displaced(front: Conformance) -> Iterator[str]:
 
 
 def test_every_call_takes_just_the_parameters_that_are_described(front: Conformance) -> None:
-    """An unknown one is refused with the list of those that are known."""
+    """Expect that an unknown one is refused with the list of the known ones."""
     for label in SHARES:
         if not label.startswith("HEAD"):  # its refusal has no body
             answer = front.ask(label, ALICE | {"receipt": "a-1.1"}, query={"nonsense": "1"})
@@ -160,7 +160,7 @@ def test_every_call_takes_just_the_parameters_that_are_described(front: Conforma
 
 
 def test_a_tour_shows_every_header_that_is_described(start_cluster: StartCluster) -> None:
-    """With room for no waiters, so that this is said too."""
+    """Leave no room for waiters, so that the header for that occurs, too."""
     cluster = start_cluster(brokers=1, fronts=1, front_settings=FRONT | {"max_waiters": 0})
     front = Conformance(described(cluster), cluster.fronts[0].port)
     kept = {"Content-Encoding": "identity", "Content-Language": "nb", "Meta-Colour": "blue"}
@@ -195,7 +195,7 @@ def test_a_tour_shows_every_header_that_is_described(start_cluster: StartCluster
 
 
 class Refusals:
-    """Requests that are refused, each with the status and code that are expected."""
+    """Requests that are refused, each with its expected status and code."""
 
     def __init__(self, front: Conformance) -> None:
         self._front = front

@@ -1,4 +1,4 @@
-"""A rule with `{sub}`: nobody reads the mailbox of another, however the path spells the name."""
+"""A rule with `{sub}`: nobody reads the mailbox of another user, however the path spells the name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any front answers for any topic, each topic has one broker (G8), and the wrong broker says so."""
+"""Any front serves any topic, each topic has one broker (G8), and the wrong broker says that it is not the owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests of the API again, through each proxy, with and without TLS: a client sees no difference."""
+"""The tests of the API again, through each proxy, with and without TLS: clients see no difference."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ globals().update({name: test for name, test in TESTS.items() if name not in OTHE
 
 @pytest.fixture(scope="module", params=DOORS, ids=":".join)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Its fronts are the doors of a proxy."""
+    """Yield a cluster whose fronts are the ports of a proxy."""
     program, scheme = request.param
     cluster = Cluster(brokers=2, fronts=2)
     fronts = cluster.fronts

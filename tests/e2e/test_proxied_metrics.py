@@ -63,7 +63,10 @@ def _try_others(front: FakeFront, proxy: Proxy) -> None:
 
 
 def _complete(proxy: Proxy) -> bool:
-    """As Prometheus scrapes, with a connection of its own: are the figures of both brokers there?"""
+    """Return whether a scrape has the figures of both brokers.
+
+    It uses a connection of its own, as Prometheus does.
+    """
     client = Client(proxy.places.metrics)
     answer: Answer = client.call("GET", "/metrics/brokers")
     client.close()

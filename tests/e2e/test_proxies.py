@@ -26,13 +26,13 @@ WAIT = 30
 
 @pytest.fixture(params=PROGRAMS)
 def fake(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, FakeFront]]:
-    """A proxy before a front that shows what reaches it."""
+    """Start a proxy before a front that shows what reaches it."""
     with FakeFront() as front, running(request.param, [front.port]) as proxy:
         yield proxy, front
 
 
 def head_of(front: FakeFront, target: str) -> dict[str, str]:
-    """The header fields of the one request for a target, names in lower case."""
+    """Return the header fields of the one request for a target, by lower-case name."""
     (head,) = [each for each in front.requests if each.split()[1] == target.encode()]
     lines = [line.partition(": ") for line in head.decode("latin-1").split("\r\n")[1:]]
     names = [name.lower() for name, _, _ in lines]
@@ -52,7 +52,7 @@ def test_the_program_has_no_complaint_about_its_file(fake: tuple[Proxy, FakeFron
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_nothing_leads_to_an_operations_port(program: str) -> None:
-    """But for one call, on a port of its own: the figures of brokers."""
+    """Allow one call, on a port of its own: the figures of brokers."""
     directives = re.sub(r"#.*", "", FILES[program].read_text())
     listening = re.findall(r"(?:listen|bind) (.*:9[0-9]{3}\b)", directives)
     assert listening == ["127.0.0.1:9200"]
@@ -63,7 +63,7 @@ def test_nothing_leads_to_an_operations_port(program: str) -> None:
 
 @pytest.mark.parametrize("name", ILLEGAL.values(), ids=ILLEGAL)
 def test_an_illegal_name_is_refused_here_or_there(door: Door, name: str) -> None:
-    """nginx refuses broken escapes, NUL and what would leave the root, without the front."""
+    """Expect that nginx itself refuses broken escapes, NUL and what would leave the root."""
     door.web.subscribe("here", "there")
     targets = [("POST", f"/{name}"), ("GET", f"/{name}/there"), ("DELETE", f"/here/{name}"), ("POST", f"/here/{name}")]
     for method, path in targets:
@@ -113,7 +113,7 @@ def test_a_batch_of_8_mib_in_and_out_and_not_a_byte_more(door: Door, chunked: bo
 
 
 def test_a_message_over_1_mib_is_413(door: Door) -> None:
-    """Always, also where the front says so long before the body has come."""
+    """Expect 413 even if the front says so long before the end of the body."""
     topic = door.topic("toobig")
     door.web.subscribe(topic, "ann")
     for size in [MIB + 1, 7 * MIB] * 5:

@@ -35,7 +35,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def refusing(stack: ExitStack) -> int:
-    """A port that nobody listens at, and nobody else gets."""
+    """Return a port that nobody listens at and nobody else gets."""
     taken = stack.enter_context(socket.socket())
     taken.bind(("127.0.0.1", 0))
     return int(taken.getsockname()[1])
@@ -49,7 +49,7 @@ class Behind:
         self.proxy = stack.enter_context(running(program, [front.port for front in self.fronts], changes))
 
     def times(self, method: str, path: str) -> int:
-        """How often the fronts got this request."""
+        """Return how often the fronts got this request."""
         return sum(front.times(method, path) for front in self.fronts)
 
 
@@ -82,9 +82,9 @@ def test_nor_is_one_that_is_not_answered_in_time(behind: Behind, method: str) ->
 @pytest.mark.parametrize("fault", DEATHS)
 @pytest.mark.parametrize("method", CALLS)
 def test_nor_is_one_on_a_connection_that_was_used_before(behind: Behind, method: str, fault: str) -> None:
-    """The connection may have been closing already: HTTP would let the proxy try again, a mailbox does not.
+    """Use a connection that may be closing already: HTTP would let the proxy retry, a mailbox does not.
 
-    HAProxy may close the client's connection then without an answer, as the front has done.
+    HAProxy may then close the client's connection without a response, as the front has done.
     """
     client = Client(behind.proxy.places.plain)
     for n in range(6):
@@ -99,7 +99,7 @@ def test_nor_is_one_on_a_connection_that_was_used_before(behind: Behind, method:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_it_would_be_sent_again_with_other_settings(program: str, stack: ExitStack) -> None:
-    """The tests above see it."""
+    """Check that the tests above would notice."""
     behind = Behind(program, RETRYING[program], stack)
     client = Client(behind.proxy.places.plain)
     assert client.call("GET", "/fine/t").status == 200
@@ -111,7 +111,7 @@ def test_it_would_be_sent_again_with_other_settings(program: str, stack: ExitSta
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_front_that_is_down_is_passed_over(program: str, start_cluster: StartCluster, stack: ExitStack) -> None:
-    """Also before a health check has found out."""
+    """Expect this even before a health check has noticed."""
     cluster = start_cluster(brokers=1, fronts=1)
     unchecked = (
         {"default-server check inter 1s fastinter 200ms fall 2 rise 1": "default-server"}

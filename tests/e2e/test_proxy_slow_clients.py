@@ -1,4 +1,4 @@
-"""Clients that dribble and clients that do not read, before fronts with few places: nginx and HAProxy bear them."""
+"""Clients that send slowly and clients that do not read, before fronts with few places: nginx and HAProxy cope."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def door(start_cluster: StartCluster, request: pytest.FixtureRequest) -> Iterato
 
 
 def others_are_served(door: Door) -> None:
-    """Each over a new connection."""
+    """Assert that others are served, each over a new connection."""
     for n in range(PLACES):
         client = Client(door.port)
         assert client.subscribe("busy", f"u{n}").status == 200

@@ -48,14 +48,14 @@ FRAMINGS = {
 
 
 def prepared(door: Door, stem: str) -> bytes:
-    """A topic whose messages are seen."""
+    """Return a topic whose messages are observed."""
     topic = door.topic(stem)
     assert door.web.subscribe(topic, "ann").status == 200
     return topic.encode()
 
 
 def told(door: Door, data: bytes) -> None:
-    """Sends it and no more, and reads what comes until the proxy closes or has nothing more to say."""
+    """Send exactly this, and read until the proxy closes or has nothing more to say."""
     with suppress(OSError), door.connect() as connection:
         connection.sendall(data)
         connection.settimeout(0.2)
@@ -64,7 +64,7 @@ def told(door: Door, data: bytes) -> None:
 
 
 def unharmed(door: Door, topic: bytes) -> list[bytes]:
-    """The messages that came, when every other client still gets its own answers."""
+    """Assert that every other client still gets its own responses. Return the messages that arrived."""
     for n in range(10):
         answer = door.web.call("GET", "/livez", headers={"X-Request-Id": f"own-{n}"})
         assert (answer.status, answer.headers["X-Request-Id"]) == (200, f"own-{n}")
@@ -115,7 +115,7 @@ def test_nothing_is_smuggled_in_by_http2(door: Door, attack: str) -> None:
 
 @pytest.mark.parametrize("door", TLS_DOORS, indirect=True, ids=":".join)
 def test_a_sound_request_by_http2_is_executed(door: Door) -> None:
-    """So the attacks above arrive."""
+    """Control: the attacks above arrive."""
     topic = prepared(door, "h2-sound")
     fields = [(b":method", b"POST"), (b":path", b"/" + topic), (b":scheme", b"https"), (b":authority", b"localhost")]
     with door.connect(protocol="h2") as connection:

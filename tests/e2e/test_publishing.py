@@ -1,4 +1,4 @@
-"""Publishing once, later, and for a while; ceilings of topics by their names. Over real HTTP."""
+"""Publishing once, later, and for a limited time; limits of topics by name. Over real HTTP."""
 
 from __future__ import annotations
 

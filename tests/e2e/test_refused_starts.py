@@ -1,4 +1,4 @@
-"""What cannot start says so in one line and exits with 2."""
+"""A program that cannot start says so in one line and exits with 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def refusal(module: str, *arguments: str, files: int = 1024) -> str:
-    """The one line of a start that is refused; it may open so many `files`."""
+    """Return the one line of a refused start. The process may open this many `files`."""
     done = subprocess.run(
         ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", sys.executable, "-m", module, *arguments],
         cwd=ROOT,
@@ -66,7 +66,7 @@ def test_rules_of_topics_that_cannot_be_used(folder: Path) -> None:
 
 
 def keyed(folder: Path) -> dict[str, str]:
-    """A description of a broker with a key, and the public keys; the secret ones are in `keys`."""
+    """Return a description of a broker with a key, and the public keys. The secret ones are in `keys`."""
     keys = make_keys(folder / "keys", "b0", "front")
     text = describe({"b0": (f"tcp://127.0.0.1:{free_ports(1)}", keys["b0"])}, {"front": keys["front"]})
     (folder / "cluster.toml").write_text(text)
@@ -108,9 +108,7 @@ def test_a_copy_with_a_key_that_is_not_listed(folder: Path) -> None:
 
 def test_keys_that_are_there_already(folder: Path) -> None:
     keyed(folder)
-    assert "b0.key: is there already and is not replaced" in refusal(
-        "common.tools.keys", "curve", str(folder / "keys"), "b0"
-    )
+    assert "b0.key: exists and is not replaced" in refusal("common.tools.keys", "curve", str(folder / "keys"), "b0")
 
 
 def test_too_few_descriptors(folder: Path) -> None:

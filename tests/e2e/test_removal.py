@@ -1,4 +1,4 @@
-"""A message is stored until its last subscriber has it, and then nothing is left, as the brokers count it."""
+"""A message is stored until its last subscriber has it, and then nothing is left, according to the brokers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTHING = {"topics": 0, "subscriptions": 0, "messages": 0, "content_bytes": 0}
 
 @pytest.fixture
 def empty(start_cluster: StartCluster) -> Cluster:
-    """A cluster that holds nothing."""
+    """Return a cluster that holds nothing."""
     cluster = start_cluster(brokers=2, fronts=1)
     assert cluster.held() == NOTHING
     return cluster

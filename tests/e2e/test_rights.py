@@ -1,4 +1,4 @@
-"""Every call with every kind of key: who is let in, who is not, and that what is refused has no effect."""
+"""Every call with every kind of key: which are allowed, which are not, and that a refused call has no effect."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class Mailbox:
     def call(
         self, port: str, method: str, path: str, body: bytes | None = None, headers: Headers | None = None
     ) -> Answer:
-        """With `TOPIC`, `RECEIPT` and `DELAYED` filled in; as "everything" where nothing else is said."""
+        """Make a call with `TOPIC`, `RECEIPT` and `DELAYED` filled in, by default with the key "everything"."""
         path = path.replace("TOPIC", self.topic).replace("DELAYED", self.delayed)
         if "RECEIPT" in path or path.endswith("/acks"):
             path, body = path.replace("RECEIPT", self.receipt), self.receipt.encode()
@@ -193,7 +193,7 @@ class Mailbox:
         return client.call(method, path, body, bearer("everything") if headers is None else headers)
 
     def state(self) -> dict[str, Any]:
-        """Whatever a call could have changed."""
+        """Return everything that a call could have changed."""
         seen: dict[str, Any] = {"topics": []}
         asked = ("topics", "topics/TOPIC", "topics/TOPIC/subscriptions", "topics/TOPIC/delayed", "brokers")
         for path in (*asked, "topics/TOPIC/subscriptions/alice/messages?peek=100"):
@@ -303,7 +303,7 @@ def test_the_page_and_the_name_go_before_the_key(start_cluster: StartCluster, fo
 
 
 def test_keys_with_the_right_may(front: Front) -> None:
-    """Each call on a mailbox of its own, where it has something to do: what is refused above would have had effects."""
+    """Make each call where it has something to do: a call that was refused above would have had effects."""
     for number, call in enumerate(calls()):
         for holder in sorted(WHO[call.need]):
             mailbox = Mailbox(front, f"t{number}-{holder}")

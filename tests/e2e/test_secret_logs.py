@@ -1,4 +1,4 @@
-"""What no log, metric or page ever shows, at any level: tokens, names, bodies, headers. And nobody forges a line."""
+"""What no log, metric or page ever shows, at any level: tokens, names, bodies, headers. And no client forges a line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORGED = "%0D%0AForgedLine%1B%5B2J%C2%85%E2%80%A8"
 
 
 def ask_everything(front: Front, headers: dict[str, str]) -> None:
-    """With marks in names, bodies, queries and headers, good ones and bad ones."""
+    """Make all calls with marks in names, bodies, queries and headers, valid and invalid ones."""
     web, ops = Client(front.port), Client(front.ops_port)
     topic, user = f"{MARK}topic", f"{MARK}user"
     headers = headers | {"Meta-Secret": f"{MARK}header", "Cookie": f"{MARK}cookie", "User-Agent": f"{MARK}agent"}
@@ -60,7 +60,7 @@ def ask_everything(front: Front, headers: dict[str, str]) -> None:
 
 
 def smuggle(port: int) -> None:
-    """Line ends inside of header values, as no client library would send them."""
+    """Send line ends within header values, as no client library would."""
     for line in (
         f"Authorization: Bearer {token('key')}\rForgedLine: 1",
         f"X-Request-Id: fine\rForgedLine {MARK}",
@@ -113,7 +113,7 @@ def test_no_token_name_body_or_header_is_in_any_log(start_cluster: StartCluster,
 
 
 def restarted_as_text(cluster: Cluster, keys: Path) -> tuple[int, int]:
-    """Another front, which logs for a person."""
+    """Start another front, which logs text for humans."""
     flags = [f"--run-dir={cluster.run_dir}", "--port=0", "--ops-port=0", f"--api-keys-file={keys}"]
     process = cluster.spawn("text", "httpfront", *flags, "--log-level=debug", "--log-format=text")
     found = wait_for(lambda: re.search(r"serving .* port=(\d+) .*ops_port=(\d+)", process.log()), "the front")

@@ -1,4 +1,4 @@
-"""`bin/soak` itself, for a moment: it finds nothing, and where something is found it says so and exits with 1."""
+"""`bin/soak` itself, for a short time: it finds nothing, and when something is found it says so and exits with 1."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:
 def test_what_is_found_is_printed_and_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A negative control: one message of one user is taken out of the history."""
+    """Negative control: one message of one user is removed from the history."""
 
     def spoilt(history: History, topics: list[str]) -> list[str]:
         stolen = next(each for each in history.takes if each.user == "cat" and each.body is not None)

@@ -1,4 +1,4 @@
-"""Nobody reads standard error: serving, restarting and stopping go on."""
+"""Nobody reads standard error: serving, restarting and stopping continue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ, die_with_th
 
 
 class Stuck:
-    """Processes whose standard error is a pipe that is full and that nobody reads."""
+    """Processes whose standard error is a full pipe that nobody reads."""
 
     def __init__(self) -> None:
         self.ends = os.pipe()

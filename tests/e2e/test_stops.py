@@ -1,4 +1,4 @@
-"""SIGTERM under load: every client sees whole answers, a refusal it may repeat, or a clean end."""
+"""SIGTERM under load: every client sees complete responses, a refusal that may be retried, or a clean end."""
 
 from __future__ import annotations
 

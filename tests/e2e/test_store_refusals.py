@@ -1,5 +1,6 @@
-"""A store that cannot be trusted, or is not this broker's: refused with one clear line and exit code 2,
-and not changed.
+"""A store that cannot be trusted or belongs to another broker is refused.
+
+The refusal is one clear line and exit code 2, and the store is not changed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PAGE = 8192
 
 
 class Stopped(NamedTuple):
-    """What a broker needs that does not run."""
+    """What a stopped broker needs."""
 
     run_dir: Path
     data: Path
@@ -33,7 +34,7 @@ class Stopped(NamedTuple):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of a broker that has stopped: a topic with 100 messages for one user."""
+    """Return the store of a stopped broker: a topic with 100 messages for one user."""
     cluster = Cluster(brokers=1, fronts=1, durable=True)
     try:
         web = cluster.fronts[0].web
@@ -48,7 +49,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stopped(stored: Path, folder: Path) -> Stopped:
-    """A broker of that store."""
+    """Return a broker of that store."""
     (folder / "cluster.toml").write_text(describe_local(1, folder))
     return Stopped(folder, Path(shutil.copytree(stored, folder / "data")))
 
@@ -60,7 +61,7 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def refused(*arguments: object) -> str:
-    """The one line of a broker that does not start."""
+    """Return the one line of a broker that does not start."""
     done = run("broker", *arguments)
     assert done.returncode == 2, done
     (line,) = [each for each in done.stderr.splitlines() if not each.startswith("{")]
@@ -124,7 +125,7 @@ SPOILERS: dict[Callable[[Path], None], str] = {
     spoil_everything_else: " is damaged",
     cut_it: "malformed",
     put_text_there: "not a database",
-    put_a_foreign_database_there: "not of this server",
+    put_a_foreign_database_there: "not a Fanmail store",
     raise_its_version: "newer version (schema 99",
 }
 """With what the line says."""

@@ -1,4 +1,4 @@
-"""How large the file of a store is, and how much memory a backlog takes."""
+"""The size of the file of a store, and the memory that a backlog takes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ BATCH = 1000
 
 
 def size_of(cluster: Cluster) -> int:
-    """Bytes of the store of b0, with the log in front of it, that are taken on the disk."""
+    """Return the bytes on disk of the store of b0, including its log."""
     return sum(each.stat().st_blocks * 512 for each in (cluster.data / "b0").iterdir())
 
 
 def resident(pid: int) -> int:
-    """Bytes of a process in memory."""
+    """Return the resident bytes of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def batch(first: int, count: int = BATCH) -> bytes:
-    """As frames; each body begins with its number."""
+    """Return a batch as frames. Each body begins with its number."""
     frames = (b"%08d" % n + os.urandom(BODY - 8) for n in range(first, first + count))
     return b"".join(pack(">I", BODY) + each for each in frames)
 
@@ -37,7 +37,7 @@ def publish(web: Client, topic: str, first: int) -> None:
 
 
 def fetch(web: Client, topic: str, user: str) -> list[int]:
-    """The numbers of up to a batch of messages."""
+    """Return the numbers of up to a batch of messages."""
     answer = web.call("GET", f"/{topic}/{user}?max={BATCH}", headers={"Accept": "application/vnd.fanmail.frames"})
     if answer.status == 204:
         return []
@@ -79,7 +79,7 @@ def test_after_a_backlog_of_100_megabytes_the_space_is_given_back(start_cluster:
 
 
 def test_steady_reading_far_behind_stays_in_memory_bounds(start_cluster: StartCluster) -> None:
-    """One reads at once, another is far behind: both get everything in order."""
+    """Read at once as one user, and far behind as another: both get everything in order."""
     cluster = start_cluster(brokers=1, fronts=1, durable=True, broker_settings={"memory": "8MiB"})
     web, pid = cluster.fronts[0].web, cluster.brokers["b0"].pid
     for user in ("near", "far"):

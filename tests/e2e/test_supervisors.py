@@ -1,4 +1,4 @@
-"""`bin/start-brokers` and `bin/start-fronts`: children live as long as their supervisor, and no longer."""
+"""`bin/start-brokers` and `bin/start-fronts`: children live exactly as long as their supervisor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.e2e.cluster import PATIENCE, ROOT, Client, Front, Supervised, clean_e
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of that id runs; one that has ended and was not waited for does not."""
+    """Return whether a process with that id runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def alive(pid: int) -> bool:
 
 
 def run(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """A script that is expected to end by itself."""
+    """Run a script that is expected to end by itself."""
     argv = [str(ROOT / "bin" / script), *arguments]
     return subprocess.run(
         argv, cwd=cwd, env=clean_environ(), capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -32,7 +32,7 @@ def run(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedP
 
 
 def test_a_whole_service_in_a_relative_run_dir(folder: Path, start_supervised: StartSupervised) -> None:
-    """Fronts first: the order does not matter. Killed children come back, and SIGTERM leaves nobody behind."""
+    """Start the fronts first, as the order does not matter. Killed children return, and SIGTERM leaves none behind."""
     port = free_ports(2)
     fronts = start_supervised("start-fronts", "2", f"--port={port}", "--ops-port=0", "--run-dir=run", cwd=folder)
     brokers = start_supervised("start-brokers", "2", "--run-dir=./run", cwd=folder)
@@ -189,7 +189,7 @@ def test_a_front_without_a_description_waits_for_it(folder: Path, start_supervis
 def test_a_supervisor_that_is_killed_can_be_started_again_at_once(
     folder: Path, start_supervised: StartSupervised
 ) -> None:
-    """Its children are stopping then, and wait for others: a broker for its fronts, a front for a request."""
+    """Start it while its children are stopping and wait for others: a broker for its fronts, a front for a request."""
     port = free_ports(2)
     flags = {
         "start-brokers": ("1", "--run-dir=run", "--store=sqlite", f"--data={folder}/data"),
@@ -232,7 +232,7 @@ def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervis
 
 
 def test_of_two_brokers_in_one_run_directory_the_older_ends(folder: Path, start_supervised: StartSupervised) -> None:
-    """The locks were removed, and others were quicker to make them again."""
+    """Remove the locks, so that another broker creates them first."""
     first = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
     wait_for((folder / "run" / "b0.ready").exists, "the first broker")
     (broker,) = first.children()

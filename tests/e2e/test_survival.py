@@ -1,4 +1,4 @@
-"""What is there after kill -9 of a durable broker, over HTTP: each thing once, and what is answered while it loads."""
+"""What is there after kill -9 of a durable broker, over HTTP: each thing once; and the responses while it loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Durable:
         self.web: Client = self.front.web
 
     def kill(self) -> None:
-        """kill -9, and wait until it is back."""
+        """Send SIGKILL to the broker, and wait until it is back."""
         self.cluster.kill_broker("b0")
         wait_for(self.front.ready, "the broker to be back")
 
@@ -29,14 +29,14 @@ class Durable:
         return self.web.call("GET", f"/t/ann?lease={seconds}&wait={wait}")
 
     def stands(self) -> tuple[str, ...]:
-        """Pending, leased, dead."""
+        """Return the numbers of pending, leased and dead messages."""
         headers = self.web.call("HEAD", "/t/ann").headers
         return tuple(headers[name] for name in ("Msg-Pending", "Msg-Leased", "Msg-Dead"))
 
 
 @pytest.fixture
 def server(start_cluster: StartCluster) -> Durable:
-    """With ann subscribed to t."""
+    """Return a server on which ann is subscribed to t."""
     server = Durable(start_cluster(brokers=1, fronts=1, durable=True))
     server.web.subscribe("t", "ann")
     return server
@@ -113,7 +113,7 @@ def test_leases_with_their_attempts_and_receipts(server: Durable) -> None:
 
 
 def test_the_time_that_leases_have_left(server: Durable) -> None:
-    """The longer one outlives the shorter one, and both end."""
+    """Expect that the longer lease outlives the shorter one, and that both end."""
     for body in (b"long", b"short"):
         server.web.publish("t", body)
     assert server.lease(3).body == b"long"

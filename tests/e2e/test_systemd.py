@@ -1,4 +1,4 @@
-"""`deploy/systemd/`: the units are valid and closed, and what they start serves, reloads and stops under their limits.
+"""`deploy/systemd/`: the units are valid and strict, and what they start serves, reloads and stops within their limits.
 
 systemd itself does not run in a test: this starts `ExecStart=` with the unit's environment, listens as systemd would,
 and allows the system calls that the unit allows.
@@ -30,7 +30,7 @@ MOST_EXPOSURE = 15
 
 
 def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`systemd-analyze` with the units as they would be for a server that is installed here, with keys."""
+    """Run `systemd-analyze` with the units as they would be on a host where the server is installed, with keys."""
     for name in NAMES:
         (folder / name).write_text((UNITS / name).read_text().replace("/opt/fanmail", str(ROOT)))
     for each in ("broker", "front"):
@@ -71,7 +71,7 @@ class Host:
         return text
 
     def install(self, example: str, name: str, **changed: object) -> None:
-        """An example as a file of /etc/fanmail, with the values of some variables changed."""
+        """Install an example as a file of /etc/fanmail, with the values of some variables changed."""
         lines = (UNITS / example).read_text().splitlines()
         names = {line.partition("=")[0]: line for line in lines}
         assert changed.keys() <= names.keys()
@@ -79,7 +79,7 @@ class Host:
         (self.etc / name).write_text(self.here("\n".join(lines) + "\n"))
 
     def use_curve(self, first_port: int) -> None:
-        """The brokers listen on TCP with keys that `bin/keys` has made."""
+        """Make the brokers listen on TCP with keys that `bin/keys` has made."""
         argv = [sys.executable, "-m", "common.tools.keys", "curve", str(self.etc / "curve"), "b0", "b1", "front"]
         tables = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         path = self.etc / "cluster.toml"
@@ -92,7 +92,7 @@ class Host:
         self._extra = "curve-{}.conf"
 
     def start(self, name: str, instance: str) -> tuple[Process, socket.socket]:
-        """What the unit's `ExecStart=` starts, and where it says how it stands."""
+        """Start the unit's `ExecStart=`. Return the process and the socket of its notifications."""
         credentials = self._folder / f"credentials-{instance}"
         extra = (UNITS / self._extra.format(name[8:].split("@")[0])).read_text() if self._extra else ""
         text = self.here((UNITS / name).read_text() + extra)
@@ -116,7 +116,7 @@ class Host:
 
 
 def hear(process: Process, heard: socket.socket) -> bytes:
-    """The next thing that a running process says of itself."""
+    """Return the next notification of a running process."""
     heard.setblocking(False)
 
     def said() -> bytes:
@@ -166,7 +166,7 @@ def test_what_the_units_start_serves_reloads_and_stops(host: Host, over: str) ->
 
 
 def test_a_unit_is_not_started_again_where_that_mends_nothing(host: Host) -> None:
-    """Every `StartError` is exit code 2, and the units know it."""
+    """Expect that every `StartError` is exit code 2, which the units exclude from restarts."""
     process, heard = host.start("fanmail-broker@.service", "unheard-of")
     with heard:
         code = process.popen.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""One request followed through the logs of front and broker by its id, and through its trace."""
+"""One request, followed through the logs of front and broker by its id, and through its trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def small(start_cluster: StartCluster) -> Cluster:
 
 
 def access(front: Front, request_id: str) -> dict[str, Any]:
-    """The line of the access log, which is written a moment after the answer."""
+    """Return the line of the access log, which is written shortly after the response."""
     return wait_for(lambda: next((each for each in front.process.events() if of(each, request_id)), None), request_id)
 
 
@@ -33,7 +33,7 @@ def of(event: dict[str, Any], request_id: str) -> bool:
 
 
 def asked(broker: Process, request_id: str) -> list[tuple[str, str]]:
-    """What the broker did for a request: operations and codes."""
+    """Return the operations that the broker executed for a request, with their codes."""
     found = [each for each in broker.events() if each.get("request_id") == request_id]
     assert all((each["event"], each["level"]) == ("operation", "debug") for each in found)
     assert all(each["duration_us"] >= 0 for each in found)
@@ -99,7 +99,7 @@ def test_a_client_that_goes_while_it_waits_is_found_too(small: Cluster) -> None:
     ],
 )
 def test_what_is_not_an_id_comes_into_no_log(small: Cluster, given: bytes) -> None:
-    """Answered with an id of the front's own, or refused."""
+    """Expect that it is replaced by an id of the front's own, or refused."""
     front, broker = small.fronts[0], small.brokers["b0"]
     with socket.create_connection(("127.0.0.1", front.port)) as client:
         client.sendall(b"POST /t/u HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n")

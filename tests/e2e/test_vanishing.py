@@ -1,4 +1,4 @@
-"""Clients that go away while they wait, and many that wait: over raw sockets."""
+"""Clients that disconnect while they wait, and a large number of waiting ones, over raw sockets."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SOCKETS = 200
 
 
 def waiting(port: int, target: str) -> socket.socket:
-    """A connection that has sent its request."""
+    """Return a connection that has sent its request."""
     connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
     connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 
 def last_words(connection: socket.socket) -> tuple[int, bytes]:
-    """Closes our side; the status and body of what the server had sent, or sends yet."""
+    """Close our side. Return the status and body that the server had sent, or still sends."""
     connection.shutdown(socket.SHUT_WR)
     return answer(connection)
 
 
 def answer(connection: socket.socket) -> tuple[int, bytes]:
-    """The status and body of all that comes until the server closes."""
+    """Return the status and body of everything that arrives until the server closes."""
     data = b""
     while more := connection.recv(65536):
         data += more

@@ -60,7 +60,7 @@ EVIL_PAGE = f"""<!doctype html><title>evil</title><body><script>{WAYS}{TRY} deco
 
 @contextmanager
 def evil_server() -> Iterator[int]:
-    """Serves the page at every path; the port."""
+    """Serve the page at every path. Yield the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -87,7 +87,7 @@ def front(start_cluster: StartCluster) -> Front:
 
 
 def state(front: Front) -> list[Any]:
-    """Whatever a page could have changed."""
+    """Return everything that a page could have changed."""
     ops = Client(front.ops_port)
     names = ("topics", "topics/news/subscriptions", "topics/news/subscriptions/alice/messages", "brokers")
     answers = [ops.call("GET", f"/-/v1/{name}").body.split(b'"round_trip"')[0] for name in names]
@@ -98,7 +98,7 @@ def state(front: Front) -> list[Any]:
 
 
 def statuses(front: Front) -> Counter[int]:
-    """Of what the access log has so far."""
+    """Return the statuses in the access log so far."""
     return Counter(each["status"] for each in front.process.events() if each["event"] == "request")
 
 
@@ -117,7 +117,7 @@ def test_pages_of_other_origins_change_and_take_nothing(front: Front, folder: Pa
 
 
 def test_a_rebound_name_reaches_nothing(front: Front, folder: Path) -> None:
-    """The page's own name means this host now, so that it asks its own origin."""
+    """Resolve the page's own name to this host, so that the page asks its own origin."""
     before = state(front)
     with Browser(folder, flags=REBOUND) as browser:
         for target in (front.port, front.ops_port):

@@ -88,7 +88,7 @@ def test_a_publish_while_its_broker_is_down_is_refused_at_once_and_never_execute
 def test_replies_to_a_peer_that_does_not_read_arrive_later_or_are_counted(
     start_cluster: StartCluster, requests: int, all_arrive: bool
 ) -> None:
-    """Past the 1,000 messages that ZeroMQ queues the replies wait in the broker, past 16 MiB they are counted."""
+    """Expect that replies beyond the 1,000 that ZeroMQ queues wait in the broker, and are counted over 16 MiB."""
     cluster = start_cluster(brokers=1, fronts=1)
     with cluster.peer("b0") as setup:
         setup.ping()
@@ -112,7 +112,7 @@ def test_replies_to_a_peer_that_does_not_read_arrive_later_or_are_counted(
 
 
 def run_broker(*flags: str) -> subprocess.CompletedProcess[str]:
-    """A broker that is expected to refuse to start."""
+    """Run a broker that is expected to refuse to start."""
     argv = [sys.executable, "-m", "broker", *flags]
     return subprocess.run(
         argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -174,7 +174,7 @@ def test_a_broker_of_another_name_or_cluster_is_refused(start_cluster: StartClus
 class FakeBroker:
     """Binds the endpoint of `b0` and answers PINGs like it, until it is told to do something else.
 
-    Its ZeroMQ threads go on whatever it does, as those of a broker whose loop is stuck.
+    Its ZeroMQ threads continue whatever it does, like those of a broker whose loop is stuck.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -228,14 +228,14 @@ class FakeBroker:
         return [wire.pack_replies(self.incarnation, time.monotonic_ns() // 1000, self.state, 1, replies)]
 
     def answer_the_rest(self) -> None:
-        """In the place of the next PONG: what was left unanswered is refused."""
+        """Refuse what was left without a reply, instead of sending the next PONG."""
         refused = [wire.pack_error(each, "draining", "broker b0 is stopping") for each in self.unanswered]
         self.instead.append(self._frame(*refused))
 
 
 @contextmanager
 def fake_broker(cluster: Cluster) -> Iterator[FakeBroker]:
-    """Takes the place of the only broker of a cluster."""
+    """Replace the only broker of a cluster."""
     cluster.brokers["b0"].kill()
     fake = FakeBroker(cluster.map.endpoint("b0"))
     try:
@@ -247,7 +247,7 @@ def fake_broker(cluster: Cluster) -> Iterator[FakeBroker]:
 
 
 def test_a_stuck_loop_behind_living_sockets_is_noticed(start_cluster: StartCluster) -> None:
-    """ZMTP heartbeats are answered by ZeroMQ's own thread and prove nothing: the application's PING does."""
+    """Expect this from the application's PING, as ZeroMQ's own thread answers ZMTP heartbeats, which prove nothing."""
     cluster = start_cluster(brokers=1, fronts=1, front_settings={"broker_timeout": 1.0})
     front = cluster.fronts[0]
     with fake_broker(cluster) as broker:
@@ -302,8 +302,10 @@ def test_a_new_incarnation_is_noticed_without_a_lost_connection(start_cluster: S
 
 
 def test_a_front_says_goodbye_when_it_has_all_its_answers(start_cluster: StartCluster) -> None:
-    """A broker ends once every front has said goodbye, and a DEALER with ZMQ_IMMEDIATE throws away what it had
-    received when its connection ends: an answer that is on its way then would be lost, and a 504.
+    """Expect GOODBYE only then: a broker ends once every front has sent it.
+
+    A DEALER with ZMQ_IMMEDIATE discards what it had received when its connection ends, so a reply in transit would be
+    lost and become a 504.
     """
     cluster = start_cluster(brokers=1, fronts=1, front_settings={"broker_timeout": PATIENCE})
     front = cluster.fronts[0]

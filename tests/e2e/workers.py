@@ -1,8 +1,8 @@
 """`python -m tests.e2e.workers PORT PATH FOLDER SECONDS`: workers on one user name that die at random moments.
 
 20 processes lease messages, handle and acknowledge them, one by one or several at once. One of them is killed with
-SIGKILL every few milliseconds, and another takes its place, until `KILLS` have died; then they go on until nothing is
-left. Each writes down what it does in a file of its own before it does it, and what came of it.
+SIGKILL every few milliseconds, and another takes its place, until `KILLS` have died. Then they continue until nothing
+is left. Each writes what it does to a file of its own before it does it, and then the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAUSE = 0.05
 
 
 def main() -> None:
-    """Runs until everything is acknowledged; prints the number of killed workers."""
+    """Run until everything is acknowledged. Print the number of killed workers."""
     port, path, folder, seconds = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
     rng = random.Random(5)
     ends = time.monotonic() + seconds
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def start(port: int, path: str, diary: Path) -> int:
-    """Forks a worker; its process id."""
+    """Fork a worker. Return its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -60,7 +60,7 @@ def start(port: int, path: str, diary: Path) -> int:
 
 
 def work(port: int, path: str, diary: int) -> None:
-    """Until nothing is left of the messages."""
+    """Work until no messages are left."""
     rng = random.Random(os.getpid())
     web = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 

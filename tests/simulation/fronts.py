@@ -14,6 +14,7 @@ from msgspec import Struct
 import broker.server.loading
 import httpfront.delivery.long_poll
 import httpfront.gateway.broker_socket
+import httpfront.gateway.connection_monitor
 import httpfront.gateway.gateway
 import httpfront.hub
 from common.cluster.slots import ClusterMap
@@ -32,6 +33,7 @@ TIMED = (
     httpfront.hub,
     httpfront.gateway.gateway,
     httpfront.gateway.broker_socket,
+    httpfront.gateway.connection_monitor,
     httpfront.delivery.long_poll,
 )
 """Modules of a front that read a clock."""

@@ -1,1 +1,1 @@
-"""What several test modules share, one noun a file."""
+"""What several test modules share: one module per noun."""

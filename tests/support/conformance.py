@@ -1,6 +1,6 @@
-"""A front held against its OpenAPI description: requests made from it, and answers checked by it.
+"""Conformance of a front to its OpenAPI description: requests generated from it, and responses checked against it.
 
-Needs schemathesis. A wrong answer does not raise but is kept, so that one run shows all of them.
+Needs schemathesis. A wrong response does not raise an exception but is recorded, so that one run shows all of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _EXPONENT = re.compile(r"(?<==)[0-9.]+e-[0-9]+(?=&|$)")
 
 
 def no_server_error(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """No 5xx, but for "not executed" and "outcome unknown" as problem documents, and for what /readyz says."""
+    """Refuse 5xx, except "not executed" and "outcome unknown" as problem documents, and the response of /readyz."""
     if response.status_code < 500:
         return None
     kind = response.headers.get("content-type", [""])[0]
@@ -68,7 +68,7 @@ def _read_lines(response: Response) -> list[Any]:
 
 @schemathesis.deserializer(NDJSON)
 def _read_ndjson(ctx: schemathesis.DeserializationContext, response: Response) -> list[Any]:
-    """The description has the array of the lines."""
+    """Parse NDJSON as an array of its lines, as in the description."""
     return _read_lines(response)
 
 
@@ -76,8 +76,9 @@ schemathesis.openapi.media_type("application/octet-stream", st.binary(max_size=2
 
 
 def allowed_as_described(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """405 for just the methods that are not described. A fixed path is a topic's path too, but `/` is that of
-    the empty name: 400.
+    """Expect 405 for exactly the methods that are not described.
+
+    A fixed path is also the path of a topic, but `/` is the path of the empty name: 400.
     """
     paths = case.operation.schema.raw_schema["paths"]
     if (case.method, case.path) == ("POST", "/"):
@@ -96,7 +97,7 @@ def allowed_as_described(ctx: CheckContext, response: Response, case: Case) -> b
 
 
 def as_promised(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """A request that keeps to the description is not malformed, unless for a reason that no schema can say."""
+    """Expect that a request that follows the description is not malformed, unless no schema can express the reason."""
     if response.status_code == 400 and case.meta and case.meta.generation.mode.is_positive:
         detail = str(json.loads(response.content)["detail"]) if response.content else BEYOND_SCHEMAS[0]
         assert any(reason in detail for reason in BEYOND_SCHEMAS), f"refused, but described: {detail}"
@@ -116,7 +117,7 @@ CHECKS = [
 
 
 def wrong(case: Case, response: Response) -> str:
-    """What is wrong with an answer, "" for nothing."""
+    """Return what is wrong with a response, or ""."""
     try:
         case.validate_response(response, checks=CHECKS)
     except FailureGroup as failures:
@@ -125,7 +126,7 @@ def wrong(case: Case, response: Response) -> str:
 
 
 def _without_exponents(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Numbers of the query in plain notation, as the description has it: Python writes small ones with exponents."""
+    """Return the numbers of the query in plain notation, as described: Python writes small ones with exponents."""
     assert request.url
     path, mark, query = request.url.partition("?")
     request.url = path + mark + _EXPONENT.sub(lambda found: format(Decimal(found[0]), "f"), query)
@@ -133,7 +134,7 @@ def _without_exponents(request: requests.PreparedRequest) -> requests.PreparedRe
 
 
 class Conformance:
-    """Requests to one front, and what came of them."""
+    """Requests to one front, and the findings about their responses."""
 
     def __init__(self, document: Mapping[str, Any], port: int) -> None:
         self.api = schemathesis.openapi.from_dict(
@@ -151,19 +152,19 @@ class Conformance:
 
     @property
     def labels(self) -> list[str]:
-        """All operations, as "GET /{topic}/{user}"."""
+        """All operations, such as "GET /{topic}/{user}"."""
         paths: dict[str, Any] = self.api.raw_schema["paths"]
         return [f"{method.upper()} {path}" for path in paths for method in paths[path] if method != "parameters"]
 
     def described(self, first_digit: str) -> Iterator[dict[str, Any]]:
-        """All responses of the description whose status begins so."""
+        """Yield all described responses whose status begins with this text."""
         for label in self.labels:
             method, path = label.split(" ")
             responses = self.api.raw_schema["paths"][path][method.lower()]["responses"]
             yield from (each for status, each in responses.items() if status.startswith(first_digit))
 
     def systematic(self, label: str) -> Iterator[Case]:
-        """Every parameter of an operation at its bounds, missing, of another type; and methods that it has not."""
+        """Return every parameter of an operation at its bounds, missing, of another type; and undescribed methods."""
         method, path = label.split(" ")
         operation = self.api[path][method]
         return self.api.iter_coverage_cases(
@@ -173,16 +174,16 @@ class Conformance:
         )
 
     def make(self, label: str, **parts: Any) -> Case:
-        """A request of one's own."""
+        """Return a hand-written request."""
         method, path = label.split(" ")
         return self.api[path][method].Case(**parts)
 
     def ask(self, label: str, names: Mapping[str, str], **parts: Any) -> Response:
-        """Makes one of one's own and sends it; `names` may be more than the path has."""
+        """Send a hand-written request. `names` may be more than the path has."""
         return self.send(self.make(label, path_parameters=dict(names), **parts))
 
     def send(self, case: Case) -> Response:
-        """One request; what is wrong with its answer goes to `findings`."""
+        """Send a request, and add what is wrong with its response to `findings`."""
         response = case.call(base_url=self._url, session=self._session, timeout=30)
         self.statuses[case.operation.label, response.status_code] += 1
         self.headers.update(response.headers)
@@ -193,7 +194,7 @@ class Conformance:
 
 
 def generated(api: schemathesis.BaseSchema, label: str, mode: GenerationMode, count: int) -> list[Case]:
-    """So many cases of one operation, the same every time; `mode` is whether they keep to the description."""
+    """Return this many cases of an operation, the same every time. `mode`: whether they follow the description."""
     method, path = label.split(" ")
     found: list[Case] = []
     if not count:
@@ -216,9 +217,9 @@ def generated(api: schemathesis.BaseSchema, label: str, mode: GenerationMode, co
 
 
 class Fuzz:
-    """Generated cases, played one after the other to a front in one mixed order.
+    """Generated cases, sent to a front one after another in one mixed order.
 
-    What a server has made up (receipts, ids) cannot be generated: it is remembered and put into later cases.
+    Values that a server makes (receipts, ids) cannot be generated: they are remembered and inserted into later cases.
     """
 
     def __init__(self, front: Conformance, seed: int) -> None:
@@ -228,14 +229,14 @@ class Fuzz:
         self._ids: dict[str, list[str]] = {}
 
     def play(self, cases: list[Case]) -> None:
-        """Sends them all, shuffled."""
+        """Send all cases in random order."""
         self._random.shuffle(cases)
         for case in cases:
             self._adapt(case)
             self._remember(case, self._front.send(case))
 
     def _adapt(self, case: Case) -> None:
-        """In most cases names and values that exist or go together, in the parts that keep to the description."""
+        """Replace names and values, usually by existing or matching ones, where a case follows the description."""
         meta = case.meta
         if meta is None or self._random.random() > KNOWN:
             return
@@ -248,7 +249,7 @@ class Fuzz:
             case.body = "\n".join(self._receipts.get(_who(case), [])[-3:]) or case.body
 
     def _agree(self, case: Case) -> None:
-        """Parameters and headers that go together, and about what is there."""
+        """Use parameters and headers that match each other and what exists."""
         query, headers = case.query, case.headers
         needed = {each.name for each in case.operation.query if each.is_required}
         for name in [*query, *headers]:
@@ -273,7 +274,7 @@ class Fuzz:
             self._publish(case)
 
     def _publish(self, case: Case) -> None:
-        """Something that a reader of this run can get."""
+        """Publish a message that a reader of this run can get."""
         case.headers["Meta-Colour"] = "bl\xe5"
         if case.query.get("batch") == "frames" and isinstance(case.body, bytes):
             case.body = pack(">I", len(case.body)) + case.body
@@ -294,7 +295,7 @@ class Fuzz:
         return self._random.choice([*known[-2:], *known[-2:], else_this]) if known else else_this
 
     def _remember(self, case: Case, response: Response) -> None:
-        """Receipts and ids of an answer."""
+        """Remember receipts and ids of a response."""
         headers = {name.lower(): values[0] for name, values in response.headers.items()}
         lines = _read_lines(response) if headers.get("content-type") == NDJSON else [{}]
         receipts = [headers.get("msg-receipt"), *(line.get("receipt") for line in lines)]

@@ -1,4 +1,4 @@
-"""Work, without a clock."""
+"""Measures of work without a clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def calls_of(function: Callable[..., Any], *args: Any) -> int:
-    """How many functions, in Python or in C, one call of `function` calls."""
+    """Return how many Python and C functions one call of `function` calls."""
     calls = 0
 
     def count(frame: Any, event: str, arg: Any) -> None:

@@ -1,4 +1,4 @@
-"""The files of `deploy/` as tests read them: YAML, the Dockerfile, and what containers are started with."""
+"""The files of `deploy/` as tests read them: YAML, the Dockerfile, and the commands of containers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _PLACEHOLDER = re.compile(r"the public key of [a-z0-9-]+ goes here")
 
 
 def missing(what: str) -> None:
-    """Skips a test whose tool is missing, but fails it in CI."""
+    """Skip a test whose tool is missing, or fail it in CI."""
     assert not os.environ.get("CI"), f"{what} is not installed (bin/_setup --dev)"
     pytest.skip(f"{what} is not installed (bin/_setup --dev)")
 
 
 def run_tool(name: str, *arguments: str | Path) -> str:
-    """What a program of `requirements-dev.txt` finds wrong."""
+    """Run a program of `requirements-dev.txt`. Return its findings."""
     path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if path is None:
         missing(name)
@@ -47,7 +47,7 @@ def run_tool(name: str, *arguments: str | Path) -> str:
 
 
 def load_yaml(path: Path) -> list[Any]:
-    """The documents of a file."""
+    """Return the documents of a file."""
     if importlib.util.find_spec("yaml") is None:
         missing("PyYAML")
     import yaml
@@ -56,20 +56,20 @@ def load_yaml(path: Path) -> list[Any]:
 
 
 def description(path: Path) -> ClusterMap:
-    """A cluster description with keys in the places that are to be filled in."""
+    """Return a cluster description whose placeholders are replaced by keys."""
     text = _PLACEHOLDER.sub(lambda _: zmq.curve_keypair()[0].decode(), path.read_text())
     return parse_cluster(tomllib.loads(text))
 
 
 class Command(NamedTuple):
-    """What a container runs: a module with flags, and its variables."""
+    """What a container runs: a module with flags and variables."""
 
     module: str
     flags: list[str]
     variables: dict[str, str]
 
     def settings(self, monkeypatch: pytest.MonkeyPatch, cluster: Path) -> Any:
-        """What the program makes of it; `cluster` stands for /etc/fanmail/cluster.toml."""
+        """Return the settings that the program reads. `cluster` replaces /etc/fanmail/cluster.toml."""
         for name in [name for name in os.environ if name.startswith("FANMAIL_")]:
             monkeypatch.delenv(name)
         for name, value in self.variables.items():
@@ -79,7 +79,7 @@ class Command(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A Dockerfile, read as far as tests need it."""
+    """A Dockerfile, parsed as far as tests need it."""
 
     bases: list[str]
     copied: list[str]

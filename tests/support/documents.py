@@ -1,4 +1,4 @@
-"""What the Markdown files of the project hold: fenced blocks, their commands, links and headings."""
+"""The contents of the project's Markdown files: fenced blocks, their commands, links and headings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """A fenced block: the file below the project, the number of its first line, language and text."""
+    """A fenced block: the file relative to the project, the number of its first line, language and text."""
 
     document: str
     line: int
@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command of a shell block, with all its lines, and the comment behind it, which `text` is without."""
+    """A command of a shell block with all of its lines, and the comment after it, which `text` does not include."""
 
     block: Block
     line: int
@@ -43,13 +43,13 @@ class Command(NamedTuple):
 
 
 def documents(*patterns: str) -> list[str]:
-    """Markdown files that fit, named from the project's folder."""
+    """Return the Markdown files that match, relative to the project's folder."""
     return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
 
 
 @cache
 def blocks(document: str) -> tuple[Block, ...]:
-    """All fenced blocks of a file, in order. AssertionError for one that does not end."""
+    """Return all fenced blocks of a file, in order. Raises AssertionError for a block that does not end."""
     found, text, begin, language = [], [], 0, ""
     for number, line in enumerate((ROOT / document).read_text(encoding="utf-8").splitlines(), 1):
         fence = _FENCE.match(line)
@@ -67,12 +67,12 @@ def blocks(document: str) -> tuple[Block, ...]:
 
 
 def code(document: str, language: str) -> str:
-    """All blocks of a language, in one."""
+    """Return all blocks of a language as one text."""
     return "\n".join(block.text for block in blocks(document) if block.language == language)
 
 
 def prose(document: str) -> str:
-    """The file with empty lines in the place of fenced blocks."""
+    """Return the file with empty lines in place of fenced blocks."""
     lines = (ROOT / document).read_text(encoding="utf-8").splitlines()
     for block in blocks(document):
         for number in range(block.line - 2, block.line + block.text.count("\n")):
@@ -81,7 +81,7 @@ def prose(document: str) -> str:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """The commands of a shell block; one goes on as long as bash wants more lines."""
+    """Yield the commands of a shell block. A command continues as long as bash expects more lines."""
     lines: list[str] = []
     for number, line in enumerate(block.text.splitlines(), block.line):
         if not lines and (not line.strip() or line.lstrip().startswith("#")):
@@ -104,12 +104,12 @@ def _whole(text: str) -> bool:
 
 
 def links(document: str) -> list[str]:
-    """The targets of all links but those to other sites."""
+    """Return the targets of all links except those to other sites."""
     found: list[str] = _LINK.findall(prose(document))
     return [each for each in found if not re.match(r"[a-z]+:", each)]
 
 
 def anchors(document: str) -> set[str]:
-    """What links into the file may name behind the `#`, as GitHub makes it of the headings."""
+    """Return the valid fragments of links to the file, as GitHub derives them from the headings."""
     words = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in _HEADING.findall(prose(document))]
     return {f"{word}-{words[:n].count(word)}" if word in words[:n] else word for n, word in enumerate(words)}

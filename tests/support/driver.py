@@ -1,4 +1,4 @@
-"""A broker without sockets: packed requests in, unpacked replies out, time that stands still."""
+"""A broker without sockets: packed requests in, unpacked replies out, and a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTHING = ops.Nothing()
 
 
 class Asked(NamedTuple):
-    """A request before it is packed; `body` travels as a frame of its own where it is large."""
+    """A request before it is packed. A large `body` is sent as a frame of its own."""
 
     op: Op
     topic: bytes = b""
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One unpacked reply: `code` is "" and there is a result, or there is a code, its detail and further fields."""
+    """An unpacked reply: either `code` is "" and there is a result, or it has a code, a detail and further fields."""
 
     id: int
     code: str
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a parked request was told, and over which connection."""
+    """The reply to a parked request, and its connection."""
 
     id: int
     now: bool
@@ -65,7 +65,7 @@ class Told(NamedTuple):
 
 
 def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62, thresholds: Thresholds = DEFAULT) -> State:
-    """The state that a store gives back; bodies stay in memory up to `keep` bytes."""
+    """Return the state that a store loads. Bodies of up to `keep` bytes stay in memory."""
     contents = BodyCache(store.read if store.durable else None, keep, thresholds)
     state = State(rules, contents, store.durable, thresholds)
     for record in store.load():
@@ -75,7 +75,7 @@ def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62, thr
 
 @dataclass
 class BrokerDriver:
-    """One broker core behind its dispatcher, spoken to in bytes only."""
+    """One broker core behind its dispatcher, which is addressed in bytes only."""
 
     limits: Limits = ROOMY
     store: Store = field(default_factory=lambda: MemoryStore(STORE_ID))
@@ -101,11 +101,11 @@ class BrokerDriver:
         return self.dispatcher.context.state
 
     def restart(self) -> None:
-        """Goes on with what the store gives back; what was not committed is gone."""
+        """Continue with what the store loads; what was not committed is lost."""
         self.__post_init__()
 
     def commit(self) -> None:
-        """The end of a burst, as the loop has it."""
+        """End a burst as the loop does."""
         records = self.dispatcher.context.take_records()
         if records:
             self.store.commit(records, self.clock.mark())
@@ -124,19 +124,19 @@ class BrokerDriver:
         )
 
     def frames(self, asked: Sequence[Asked], body: bytes | None = None) -> list[bytes]:
-        """One message that holds all of these requests, the large body of the one beside it."""
+        """Return one message with all of these requests, and large bodies as frames of their own."""
         packed = wire.pack_requests(
             self.identity.incarnation, self.cluster_map.epoch, [self.pack(each) for each in asked]
         )
         return [packed] if body is None else [packed, body]
 
     def handle(self, frames: list[bytes], peer: bytes = b"front") -> Arrived:
-        """As the loop has it: first what is due."""
+        """Do what is due and then handle a message, as the loop does."""
         self.run_due()
         return self.dispatcher.handle(frames, self.clock.now(), peer)
 
     def turn(self) -> list[Told]:
-        """The answers to parked requests that this turn of the loop brings."""
+        """Run one iteration of the loop. Return its replies to parked requests."""
         told = []
         for peer, answer in self.dispatcher.turn(self.clock.now()):
             (reply,) = wire.unpack_replies([wire.pack_replies(77, 1, 1, 1, [answer.packed])]).replies
@@ -147,14 +147,14 @@ class BrokerDriver:
         return told
 
     def settle(self) -> list[Told]:
-        """Turns of the loop until there is nothing to do at this moment."""
+        """Run iterations of the loop until there is nothing left to do now."""
         told = self.turn()
         while self.dispatcher.waiters.busy:
             told += self.turn()
         return told
 
     def send(self, *asked: Asked, body: bytes | None = None) -> list[Answer]:
-        """Sends one message and unpacks what a front would read."""
+        """Send one message, and unpack what a front would read."""
         first = self.next_id
         arrived = self.handle(self.frames(asked, body))
         ops_by_id = {first + n: each.op for n, each in enumerate(asked)}
@@ -164,19 +164,19 @@ class BrokerDriver:
         return self.send(Asked(op, topic, user, args))[0]
 
     def elapse(self, seconds: float) -> None:
-        """Time passes, and a turn of the loop does what is due then."""
+        """Advance the clock, and run an iteration of the loop, which does what is due."""
         self.clock.advance(seconds)
         self.run_due()
 
     def run_due(self) -> None:
-        """What is due; with small thresholds that takes several turns of the loop."""
+        """Do what is due, which takes several iterations of the loop with small thresholds."""
         now = self.clock.now()
         self.dispatcher.run_due(now)
         while self.thresholds is not DEFAULT and self.due_now():
             self.dispatcher.run_due(now)
 
     def due_now(self) -> bool:
-        """Whether the next turn of the loop has something to do because its time has come."""
+        """Return whether the next iteration of the loop has something due."""
         wait = self.dispatcher._scheduler.wait(self.clock.now())
         return wait is not None and wait <= 0
 
@@ -196,11 +196,11 @@ class BrokerDriver:
         return self.ask(Op.TAKE, topic, user, ops.Take(lease=int(seconds * SECOND)))
 
     def fetch(self, topic: bytes, user: bytes, most: int = 1000, *, room: int = 2**40, lease: float = 0) -> Answer:
-        """Several at once, a run for each piece; with `lease`, in seconds, they are leased."""
+        """Fetch several messages, as one run per piece. With `lease`, in seconds, they are leased."""
         return self.ask(Op.FETCH, topic, user, ops.Fetch(False, "", 0, most, room, False, int(lease * SECOND)))
 
     def finish(self, topic: bytes, user: bytes, *receipts: ops.Receipt) -> list[str]:
-        """What comes of each receipt; "" where its message is done."""
+        """Return the result of each receipt, "" if its message is acknowledged."""
         codes: list[str] = self.ask(Op.FINISH, topic, user, ops.Finish(list(receipts))).result.codes
         return codes
 
@@ -212,7 +212,7 @@ class BrokerDriver:
         return self.ask(Op.DEAD_LIST, topic, user, ops.ListDead(after, most, room))
 
     def after(self, topic: bytes, user: bytes, cursor: str = "0") -> Answer:
-        """Confirms up to a message id and takes a look at the next message."""
+        """Acknowledge up to a message id, and read the next message."""
         epoch, _, seq = cursor.rpartition("-")
         return self.ask(Op.TAKE, topic, user, ops.Take(True, epoch, int(seq)))
 
@@ -220,7 +220,7 @@ class BrokerDriver:
         return self.ask(Op.LOOK, topic, user)
 
     def wait(self, topic: bytes, user: bytes, seconds: float = 30, ticket: int = 0, peer: bytes = b"front") -> int:
-        """Parks a request and returns its id."""
+        """Park a request. Return its id."""
         asked = Asked(Op.WAIT, topic, user, ops.Wait(ticket), int(seconds * SECOND))
         assert self.handle(self.frames([asked]), peer).replies == [], "it is parked"
         return self.next_id - 1
@@ -229,7 +229,7 @@ class BrokerDriver:
         return self.ask(Op.SKIP, topic, user)
 
     def publish(self, topic: bytes, body: bytes, headers: bytes = b"", **options: Any) -> Answer:
-        """Large bodies travel as a front sends them; `options` are further fields of the arguments."""
+        """Publish a message; a large body is sent as a front does. `options` are further fields of the arguments."""
         if options:
             return self.ask(Op.PUBLISH, topic, args=ops.Publish(headers, body, **options))
         if len(body) >= wire.LARGE_BODY:
@@ -237,7 +237,7 @@ class BrokerDriver:
         return self.ask(Op.PUBLISH, topic, args=ops.Publish(headers, body))
 
     def bodies(self, topic: bytes, user: bytes) -> list[bytes]:
-        """Takes all that waits for a user."""
+        """Take all waiting messages of a user."""
         taken = []
         while (answer := self.take(topic, user)).result is not None:
             taken.append(answer.result.body)
@@ -249,7 +249,7 @@ class BrokerDriver:
 
 
 def batch(*messages: bytes, headers: bytes = b"", **options: Any) -> ops.Publish:
-    """The arguments of a batch; `options` are further fields of them."""
+    """Return the arguments of a batch. `options` are further fields of them."""
     framed = [len(each).to_bytes(4, "big") + each for each in messages]
     ends = itertools.accumulate(map(len, framed), initial=0)
     offsets = b"".join(end.to_bytes(4, "little") for end in ends)
@@ -257,12 +257,12 @@ def batch(*messages: bytes, headers: bytes = b"", **options: Any) -> ops.Publish
 
 
 def receipt_of(message: ops.Message) -> ops.Receipt:
-    """The receipt that came with a leased message."""
+    """Return the receipt of a leased message."""
     return ops.Receipt(message.epoch, message.seq, message.attempt)
 
 
 def bodies_of(found: ops.Batch | None) -> list[bytes]:
-    """The messages of a fetch."""
+    """Return the messages of a fetch."""
     bodies = []
     for run in found.runs if found else ():
         rest = run.body
@@ -274,7 +274,7 @@ def bodies_of(found: ops.Batch | None) -> list[bytes]:
 
 
 def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -> list[Answer]:
-    """The replies as they come out of the messages that the loop would send."""
+    """Return the replies in the messages that the loop would send."""
     answers = []
     for group in wire.group_messages(arrived.replies):
         head = wire.pack_replies(

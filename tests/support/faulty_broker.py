@@ -1,6 +1,6 @@
-"""`python -m tests.support.faulty_broker POINT ARGUMENT [settings]`: a broker on a store that fails there.
+"""`python -m tests.support.faulty_broker POINT ARGUMENT [settings]`: a broker whose store fails at a point.
 
-Everything but the store is the broker's own (`broker/__main__.py`). Points are in `tests/support/faulty_store.py`.
+Everything but the store is the broker's own (`broker/__main__.py`). The points are in `tests/support/faulty_store.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.support.faulty_store import FaultyStore, Point
 
 
 def faulty_main() -> int:
-    """Serves until it fails. Raises `StartError`."""
+    """Serve until the store fails. Raises `StartError`."""
     _, point, argument, *flags = sys.argv
     sys.argv[1:] = flags
     return main(partial(FaultyStore, point=Point(point), argument=argument))

@@ -1,6 +1,6 @@
 """A SQLite store that fails where it is told to: the failpoints of fault tests.
 
-Nothing of this is reachable from a broker: `tests/support/faulty_broker.py` starts one with such a store.
+A broker cannot reach this code: `tests/support/faulty_broker.py` starts one with such a store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.clock import Mark
 
 
 class Point(StrEnum):
-    """Where it fails. All but the last four from the commit with a given number on."""
+    """Where the store fails. All but the last four apply from the commit with a given number on."""
 
     BEFORE = "before"
     """The process is killed before the transaction."""
@@ -37,31 +37,29 @@ class Point(StrEnum):
     """A negative control: commits do nothing, and the broker answers as if they did."""
     KEYLESS = "keyless"
     """A negative control: killed at that commit as in SYNCED, and idempotency keys are never stored."""
-    SLOW_US = "slow"
+    SLOW = "slow"
     """Loading goes on for as long as there is a file, which is named instead of the number."""
 
 
 class FaultyStore(SqliteStore):
-    """`argument` is the number of a commit, the first is 1, or what the point says."""
+    """A store that fails. `argument` is the number of a commit, beginning with 1, or what the point says."""
 
     def __init__(self, *about: Any, point: Point, argument: str) -> None:
         super().__init__(*about)
         self._point = point
         self._argument = argument
-        self._at = 0 if point is Point.SLOW_US else int(argument)
+        self._at = 0 if point is Point.SLOW else int(argument)
         self._commits = 0
 
     def load(self) -> Iterator[Record]:
-        """What is stored; SLOW_US says the same of a subscription again and again."""
+        """Yield the stored records; SLOW repeats that of a subscription many times."""
         for record in super().load():
             yield record
-            while (
-                self._point is Point.SLOW_US and isinstance(record, SubscriptionSet) and Path(self._argument).exists()
-            ):
+            while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():
                 yield record
 
     def commit(self, burst: Sequence[Record], clock: Mark) -> None:
-        """Fails at its point."""
+        """Commit, or fail at the point."""
         self._commits += 1
         due, point = self._commits >= self._at, self._point
         if point in (Point.SYNCED, Point.KEYLESS):

@@ -1,4 +1,4 @@
-"""Random histories of all that can be asked of a broker, over a durable store with tiny thresholds."""
+"""Random histories of all operations of a broker, over a durable store with tiny thresholds."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ MEMORY = Path("/dev/shm")
 
 
 def new_folder() -> Path:
-    """For stores; the caller removes it."""
+    """Return a new folder for stores, which the caller removes."""
     return Path(tempfile.mkdtemp(prefix="fm-", dir=MEMORY if MEMORY.is_dir() else None))
 
 
 class History:
-    """One broker and its store. Whether an operation is refused does not matter here."""
+    """One broker and its store. Refused operations are ignored."""
 
     def __init__(self, rng: Random, root: Path, *, body_bytes: int = 40) -> None:
-        """`root` holds a folder for each life of the store."""
+        """Use a folder in `root` for each life of the store."""
         self.rng = rng
         self.root = root
         self.lives = 0
@@ -42,7 +42,7 @@ class History:
         self.published = 0
 
     def open(self, clock: Any = None) -> BrokerDriver:
-        """A broker on what the folder has. Raises `UnusableStoreError`."""
+        """Return a broker on the contents of the folder. Raises `UnusableStoreError`."""
         store = SqliteStore(self.folder, Owner("fanmail", "b0"), STORE_ID, reserve=-(2**40), thresholds=TINY_STORE)
         clocks = {} if clock is None else {"clock": clock}
         try:
@@ -52,7 +52,7 @@ class History:
             raise
 
     def killed(self) -> None:
-        """The files are what they were at this moment, in another folder; nothing is open any more."""
+        """Move to a copy of the folder as it is at this moment, and close everything."""
         self.lives += 1
         old, self.folder = self.folder, self.root / f"{self.lives}"
         shutil.copytree(old, self.folder)
@@ -60,12 +60,12 @@ class History:
         shutil.rmtree(old)
 
     def step(self) -> None:
-        """One operation, or a few messages for many."""
+        """Execute one operation, or publish a few messages for many users."""
         name = self.rng.choices(list(STEPS), weights=[weight for weight, _ in STEPS.values()])[0]
         STEPS[name][1](self, self.rng.choice(TOPICS), self.rng.choice(USERS))
 
     def body(self) -> bytes:
-        """Unlike all others."""
+        """Return a body that no other message has."""
         self.published += 1
         return b"%d " % self.published + self.rng.randbytes(self.rng.randrange(self.body_bytes))
 
@@ -88,13 +88,13 @@ def _publish(history: History, topic: bytes, user: bytes) -> None:
 
 
 def _fill(history: History, topic: bytes, user: bytes) -> None:
-    """Much that is freed at once by what follows."""
+    """Publish many messages that the following operations free at once."""
     for _ in range(history.rng.randrange(8, 16)):
         history.broker.publish(topic, history.body())
 
 
 def _read_at_once(history: History, topic: bytes, user: bytes) -> None:
-    """A message that is stored and freed within a burst, where nobody else has anything to read."""
+    """Store and free a message within a burst, while no other user has anything to read."""
     for _ in range(history.rng.randrange(1, 4)):
         history.broker.publish(topic, history.body())
         history.broker.fetch(topic, user)

@@ -1,4 +1,4 @@
-"""Bytes that are nearly, or not at all, of the wire: a corpus of cases with a history, and a seeded mill."""
+"""Bytes that are almost, or not at all, of the wire: a corpus of hand-made cases, and a seeded generator."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ CORPUS: dict[str, list[bytes]] = {
 
 
 def mutated(rng: random.Random, frame: bytes) -> bytes:
-    """A valid frame with a few bytes changed, gone, doubled or replaced by the head of something huge."""
+    """Return a valid frame with a few bytes changed, removed, doubled or replaced by the header of something huge."""
     result = bytearray(frame)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(result) + 1)
@@ -125,7 +125,7 @@ def mutated(rng: random.Random, frame: bytes) -> bytes:
 
 
 def value(rng: random.Random, depth: int = 0) -> Any:
-    """Any MessagePack value."""
+    """Return a random MessagePack value."""
     match rng.randrange(10 if depth < 4 else 7):
         case 0:
             return rng.choice([0, 1, 2, 5, 12, 13, 77, -1, 2**31, 2**62, 2**64 - 1, -(2**63)])
@@ -148,7 +148,7 @@ def value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def swapped(rng: random.Random, decoded: Any) -> Any:
-    """The same structure with one thing in it of another type."""
+    """Return the same structure with one value replaced by one of another type."""
     if not isinstance(decoded, list) or not decoded or rng.random() < 0.2:
         return value(rng)
     result = list(decoded)
@@ -169,7 +169,7 @@ OPERATIONS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, *range
 
 
 def arguments(rng: random.Random, op: int, epoch: str) -> list[Any]:
-    """Arguments of the right types for an operation, with numbers that no front of ours would send."""
+    """Return arguments of an operation with the right types and numbers that our fronts never send."""
 
     def number() -> int:
         return rng.choice(NUMBERS) if rng.random() < 0.6 else rng.randrange(1, 8)
@@ -211,7 +211,7 @@ def arguments(rng: random.Random, op: int, epoch: str) -> list[Any]:
 
 
 def message(rng: random.Random, valid: Sequence[bytes]) -> list[bytes]:
-    """One message of the mill, made from frames of the wire."""
+    """Return one message of the generator, made of frames of the wire."""
     frame = rng.choice(valid)
     match rng.randrange(5):
         case 0:

@@ -1,4 +1,4 @@
-"""Bursts of records in which every kind occurs, each fitting the state that those before it leave."""
+"""Bursts of records with every kind of record, each valid in the state that the previous ones leave."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ LIFE: list[list[Record]] = [
 
 
 def live(broker: BrokerDriver, bursts: Iterable[list[Record]], *, committed: bool = True) -> BrokerDriver:
-    """Each burst changes the state and is committed, with the trims that follow from it."""
+    """Apply and commit each burst, together with the trims that follow from it."""
     for burst in bursts:
         for record in burst:
             if isinstance(record, rec.MessageStored):

@@ -17,7 +17,7 @@ from common.clock import NEW, Mark
 
 @dataclass
 class HeldRow:
-    """A message that was handed out under a lease and is not done."""
+    """A message that was leased and is not acknowledged."""
 
     attempt: int
     until: int = 0
@@ -28,7 +28,7 @@ class HeldRow:
 
 @dataclass
 class KeptUser:
-    """What is alive of one subscription."""
+    """The live state of one subscription."""
 
     position: int
     settings: rec.SettingsSet | None = None
@@ -43,7 +43,7 @@ class KeptUser:
 
 @dataclass
 class KeptTopic:
-    """What is alive of one topic."""
+    """The live state of one topic."""
 
     number: int
     next_seq: int
@@ -58,8 +58,9 @@ class KeptTopic:
 
 
 class MirrorStore:
-    """Keeps what lives, and nothing else, from the records alone: the stand-in for a durable store. A `lazy` one keeps
-    bodies back when it is loaded.
+    """A stand-in for a durable store, which keeps exactly what is alive, derived from the records alone.
+
+    A `lazy` one does not return bodies when it is loaded.
     """
 
     durable = True
@@ -81,8 +82,9 @@ class MirrorStore:
 
     @property
     def rows(self) -> int:
-        """How much is kept: one for each topic, piece, subscription, its settings, held message, dead letter,
-        delayed publish and key.
+        """The number of rows.
+
+        There is one per topic, piece, subscription, setting, held message, dead letter, delayed publish and key.
         """
         return sum(topic.rows for topic in self.topics.values()) + len(self.keys) + len(self.delayed)
 
@@ -113,14 +115,14 @@ class MirrorStore:
         return UNLIMITED_BYTES
 
     def reclaim(self) -> bool:
-        """Nothing is left over."""
+        """Do nothing, as nothing is left over."""
         return False
 
     def backup(self, name: str) -> tuple[Path, Backup]:
         raise StoreError("there is no file")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, as nothing is open."""
 
     def _given(self, record: rec.MessageStored) -> rec.MessageStored:
         if not self._lazy:
@@ -230,7 +232,7 @@ def _load_user(name: bytes, user: bytes, kept: KeptUser) -> Iterator[Record]:
 
 
 class FailingStore(MirrorStore):
-    """Its disk is full: no commit succeeds."""
+    """A store on a full disk: every commit fails."""
 
     def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
         raise StoreError("no space left on the device")

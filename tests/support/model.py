@@ -1,7 +1,7 @@
-"""What a broker promises, in the plainest way, from docs/http-api.md: each user has a list of messages.
+"""The promises of a broker in the plainest form, from docs/http-api.md: each user has a list of messages.
 
-Nothing is kept up that can be counted, and nothing is done early: at every call everything that is due is done
-first. What the API leaves open is said where it is decided here.
+There are no counters and no early work: each call first does everything that is due. Where the API leaves a choice,
+a comment states the decision.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Aside:
 
 @dataclass(slots=True, eq=False)
 class Remembered:
-    """A publish that was made under a key."""
+    """A publish with an idempotency key."""
 
     topic: bytes
     key: bytes
@@ -65,7 +65,7 @@ class Remembered:
 
 @dataclass
 class Model:
-    """Answers each call with its result, or with the code of its error."""
+    """Returns the result of each call, or the code of its error."""
 
     store_id: str
     limits: Limits
@@ -183,7 +183,7 @@ class Model:
     def store(
         self, topic: ModelTopic, args: ops.Publish, bodies: Sequence[bytes], memory: int, now: Now
     ) -> ops.Published | str:
-        """`memory` is how much more of it is needed, if nothing is let go of."""
+        """Store a publish. `memory` is how much more of it is needed if nothing is dropped."""
         size, count = size_of(args), len(bodies)
         if topic.too_small_for(size, count):
             return "topic-full"
@@ -213,7 +213,7 @@ class Model:
         self.keys.append(key)
 
     def on(self, name: bytes, user: bytes, call: Callable[[ModelUser], Answer], now: Now) -> Answer | str:
-        """A call on a subscription, which is idle from now on."""
+        """Make a call on a subscription, whose idle time begins again."""
         found = self.user(name, user)
         if found is None:
             return "no-subscription"
@@ -227,7 +227,7 @@ class Model:
         return "no-subscription" if found is None else found.look(now)
 
     def time_passed(self, now: Now) -> None:
-        """Everything whose time has come is done, as the broker does it before any request."""
+        """Do everything that is due, as the broker does before each request."""
         shift = self.watch.look(now, self.shift)
         if shift != self.shift:
             self.floor, self.shift = self.date(now), shift
@@ -251,7 +251,7 @@ class Model:
                 self.let_go(topic, 1, reason)
 
     def publish_delayed(self, aside: Aside, now: Now) -> None:
-        """As if it was sent now; if there is no room, a second later once more."""
+        """Publish a delayed message as if it was sent now, or again a second later if there is no room."""
         self.aside.remove(aside)
         topic = self.topics.get(aside.topic)
         if topic is None:
@@ -263,7 +263,7 @@ class Model:
             self.aside.append(aside)
 
     def restarted(self) -> None:
-        """Another process goes on with what is stored."""
+        """Continue as another process with what is stored."""
         self.counts.clear()
         self.paused = False
         self.watch = StepWatch()
@@ -281,20 +281,20 @@ class Model:
         return sum(each.weight for each in self.keys)
 
     def may_wait(self, name: bytes, weight: int) -> bool:
-        """Delayed publishes have ceilings of number and memory, and each topic its share of both."""
+        """Return whether a delayed publish fits into the limits of number and memory, which topics share."""
         limits, own = self.limits, [each.weight for each in self.aside if each.topic == name]
         enough = share(limits.delayed, len(self.aside), len(own), limits.topic_share)
         total = sum(each.weight for each in self.aside)
         return bool(enough and share(limits.memory // 4, total, sum(own), limits.topic_share, weight))
 
     def room_to_hold(self, topic: ModelTopic, unit: int) -> int:
-        """Leases may take a quarter of the memory, and each topic its share of that."""
+        """Return whether leases fit into a quarter of the memory, which topics share."""
         own = sum(user.held_weight() for user in topic.users.values())
         total = sum(user.held_weight() for user in self.users())
         return share(self.limits.memory // 4, total, own, self.limits.topic_share, unit)
 
     def drop_dead(self) -> None:
-        """Dead letters may take a quarter of the memory. The topic with most gives way, and of that the user."""
+        """Drop dead letters beyond a quarter of the memory, those of the topic and its user with the most first."""
         topics = self.topics.items()
         while sum(user.dead_weight() for user in self.users()) > self.limits.memory // 4:
             dead = {name: {who: user.dead_weight() for who, user in each.users.items()} for name, each in topics}
@@ -312,5 +312,5 @@ class Model:
 
 
 def size_of(args: ops.Publish) -> int:
-    """Bytes of content."""
+    """Return the size of the content in bytes."""
     return len(args.headers) + len(args.body) + len(args.offsets)

@@ -1,4 +1,4 @@
-"""What the operator may do to the model, from docs/operations.md and docs/protocol.md. Idle clocks go on."""
+"""The operator's actions on the model, from docs/operations.md and docs/protocol.md. Idle clocks continue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def topic_row(name: bytes, topic: ModelTopic, now: Now) -> ops.TopicRow:
 
 
 def describe(model: Model, name: bytes, args: ops.DescribeTopic, now: Now) -> ops.TopicInfo | str:
-    """A batch is stored as a whole: who has not read all of the oldest one holds it."""
+    """Describe a topic. A batch is stored as a whole: users who have not read all of the oldest one hold it."""
     topic = model.topics.get(name)
     if topic is None:
         return "no-topic"
@@ -42,7 +42,7 @@ def describe(model: Model, name: bytes, args: ops.DescribeTopic, now: Now) -> op
 
 
 def change(model: Model, name: bytes, args: ops.ChangeTopic) -> ops.Nothing | str:
-    """Lets go of nothing by itself."""
+    """Change settings of a topic, which drops nothing by itself."""
     topic = model.topics.get(name)
     if topic is None:
         return "no-topic"
@@ -65,7 +65,7 @@ def end(model: Model, name: bytes, args: ops.EndTopic) -> ops.Ended | str:
 
 
 def delayed(model: Model, name: bytes, args: ops.ListDelayed) -> ops.DelayedPage:
-    """In the order in which they were accepted; bodies are cut off where there are enough of them."""
+    """List delayed publishes in the order of acceptance. Bodies beyond the limit are cut off."""
     aside = sorted((each for each in model.aside if each.topic == name), key=lambda each: each.number)
     behind = [each for each in aside if each.number > args.after]
     rows: list[ops.DelayedRow] = []
@@ -108,7 +108,7 @@ def user_row(name: bytes, user: ModelUser, now: Now) -> ops.UserRow:
 
 
 def peek(user: ModelUser, args: ops.Peek, now: Now) -> ops.PeekedAll:
-    """What was handed out before comes first, even where it has expired since: it is not done."""
+    """Return unacknowledged messages; those that were delivered before come first, even if they have expired since."""
     held = [each for each in user.held() if not user.gone(each)]
     fresh = [each for each in user.fresh() if not user.gone(each) and not each.mail.expired(now)]
     shown: list[ops.Peeked] = []
@@ -122,7 +122,10 @@ def peek(user: ModelUser, args: ops.Peek, now: Now) -> ops.PeekedAll:
 
 
 def purge(user: ModelUser, now: Now) -> ops.Counted:
-    """What the log has let go of already is missed, and not purged. With the leases the idle clock goes on again."""
+    """Delete unacknowledged messages. Those that the log has dropped already count as missed, not as purged.
+
+    As this ends all leases, the idle time begins again.
+    """
     gone = sum(user.gone(each) for each in user.items)
     user.model.counts["skipped.lost"] += gone
     if user.leased():

@@ -1,4 +1,4 @@
-"""What the model hands round: messages, and answers to readers."""
+"""The model's messages and replies to readers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Mail(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """`cursor-lost`, and the next id of this user where one waits."""
+    """`cursor-lost`, and the next id of this user if a message waits."""
 
     oldest: str | None
 
 
 class Got(NamedTuple):
-    """Messages handed out together: number, time, kept headers, body and attempt of each."""
+    """Messages delivered together: number, time, kept headers, body and attempt of each."""
 
     epoch: str
     pending: int
@@ -41,7 +41,7 @@ class Got(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """A message that a user is not done with."""
+    """An unacknowledged message of a user."""
 
     mail: Mail
     state: str = FRESH
@@ -55,7 +55,7 @@ class Item:
 
     @property
     def deliveries(self) -> int:
-        """How many times it was handed out since it was put back, or ever."""
+        """The number of deliveries since it was put back, or ever."""
         return self.attempt - self.put_back_at
 
     @property
@@ -63,5 +63,5 @@ class Item:
         return self.mail.seq
 
     def letter_weight(self) -> int:
-        """Memory that it takes apart from the log."""
+        """Return the memory of a dead letter outside of the log."""
         return len(self.mail.headers) + len(self.mail.body) + DEAD_LETTER_COST

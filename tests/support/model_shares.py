@@ -1,4 +1,4 @@
-"""How the model shares ceilings out, from docs/operations.md."""
+"""How the model shares limits among topics, from docs/operations.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 
 def share(ceiling: int, total: int, own: int, percent: int, unit: int = 1) -> int:
-    """How much more fits: `percent` of what others leave, and one of it wherever there is room for who has none."""
+    """Return how much more fits: `percent` of what others leave, or one if there is room and this one has none."""
     others = total - own
     most = max(0, (ceiling - others) * percent // 100 - own) // unit
     return most or int(own == 0 and total + unit <= ceiling)
@@ -21,5 +21,5 @@ def weights_of(each: Iterable[tuple[bytes, int]]) -> Counter[bytes]:
 
 
 def heaviest(weights: Mapping[bytes, int]) -> bytes:
-    """Of several the first by name."""
+    """Return the heaviest one, and of several the first by name."""
     return min(weights, key=lambda name: (-weights[name], name))

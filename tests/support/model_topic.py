@@ -14,7 +14,7 @@ from tests.support.model_user import ModelUser
 
 
 class LogPiece(NamedTuple):
-    """A message or a batch in the log, which goes as a whole."""
+    """A message or a batch in the log, which is dropped as a whole."""
 
     first: int
     count: int
@@ -25,7 +25,7 @@ class LogPiece(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class ModelTopic:
-    """The log begins with the first piece that anybody wants."""
+    """A topic whose log begins with the first piece that is needed."""
 
     epoch: str
     settings: TopicSettings
@@ -48,7 +48,7 @@ class ModelTopic:
         return sum(piece.size for piece in self.pieces)
 
     def tidy(self) -> None:
-        """What nobody wants is not stored, as soon as nothing before it is."""
+        """Drop the pieces at the head of the log that no user needs."""
         wanted = min((user.needs_from() for user in self.users.values()), default=self.next_seq)
         while self.pieces and self.pieces[0].first + self.pieces[0].count <= wanted:
             del self.pieces[0]
@@ -57,7 +57,7 @@ class ModelTopic:
         return count > self.settings.max_messages or size > self.settings.max_bytes
 
     def too_many_for(self, size: int, count: int) -> int:
-        """How many of the oldest pieces are in the way of a publish."""
+        """Return how many of the oldest pieces must be dropped for a publish."""
         most, room = self.settings.max_messages - count, self.settings.max_bytes - size
         for number in range(len(self.pieces) + 1):
             left = self.pieces[number:]
@@ -69,7 +69,7 @@ class ModelTopic:
         return sum(piece.size + MESSAGE_COST for piece in self.pieces[:number])
 
     def store(self, headers: bytes, bodies: Sequence[bytes], size: int, ttl: int, now: Now, date: int) -> None:
-        """Everybody who is subscribed now gets these."""
+        """Store messages for everyone who is subscribed now."""
         expires = now.time + ttl if ttl else 0
         self.pieces.append(LogPiece(self.next_seq, len(bodies), now.time, size, expires))
         for seq, body in enumerate(bodies, self.next_seq):
@@ -81,7 +81,7 @@ class ModelTopic:
             user.items.sort(key=lambda each: each.seq)
 
     def why_too_old(self, now: Now) -> str:
-        """Of the oldest piece; "" where it is not."""
+        """Return why the oldest piece is too old, or ""."""
         if not self.pieces:
             return ""
         piece, max_age = self.pieces[0], self.settings.max_age

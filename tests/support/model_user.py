@@ -1,4 +1,4 @@
-"""One user of the model: his messages, his dead letters, and what he may do with them."""
+"""One user of the model: their messages, dead letters and calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class ModelUser:
-    """What http-api.md says of one subscription."""
+    """One subscription as http-api.md describes it."""
 
     model: Model
     topic: ModelTopic
@@ -50,12 +50,12 @@ class ModelUser:
         return fresh + sum(each.state == WAITING for each in self.items)
 
     def needs_from(self) -> int:
-        """The log is kept from here on for this user, who stands at its head until he notices what is gone."""
+        """Return where the log must begin for this user, who stays at its head until they notice what was dropped."""
         not_done = (each.seq for each in self.items if not each.own)
         return max(self.topic.head, min(not_done, default=self.topic.next_seq))
 
     def gone(self, item: Item) -> bool:
-        """The head of the log has passed it."""
+        """Return whether the head of the log has passed a message."""
         return not item.own and item.seq < self.topic.head
 
     def configure(self, args: ops.Settings) -> ops.Nothing | str:
@@ -76,7 +76,7 @@ class ModelUser:
         return ops.Message(got.epoch, seq, time, attempt, got.pending, headers, body)
 
     def read(self, ask: ops.Take | ops.Fetch, now: Now) -> Got | Lost | str | None:
-        """A GET: plain, by cursor or under a lease. The time of all in one run is that of its first."""
+        """Read as a GET does: plain, by cursor or under a lease. All messages of a run have the time of the first."""
         most, room, one_run = (ask.max, ask.max_bytes, ask.one_run) if isinstance(ask, ops.Fetch) else (1, 2**60, False)
         self.notice_gone()
         error = self.confirm(ask, now) if ask.after else None
@@ -98,7 +98,7 @@ class ModelUser:
         return Got(self.topic.epoch, self.pending(behind), shown)
 
     def read_again(self, got: list[Item], most: int, room: int, one_run: bool, lease: int, now: Now) -> bool:
-        """What was handed out before, the oldest first. False where more of it waits that would not fit."""
+        """Redeliver messages, oldest first. Return false if more of them wait that do not fit."""
         meta = 2**60 if one_run else room
         while len(got) < most:
             self.put_away(now)
@@ -116,7 +116,7 @@ class ModelUser:
     def read_fresh(
         self, got: list[Item], most: int, left: tuple[int, int], one_run: bool, lease: int, after: bool, now: Now
     ) -> None:
-        """What was never handed out, in order, until something is in the way."""
+        """Deliver new messages in order, until one does not fit."""
         for item in self.fresh():
             if not self.gone(item) and not item.mail.expired(now):
                 break
@@ -152,7 +152,7 @@ class ModelUser:
             self.items.remove(item)
 
     def confirm(self, ask: ops.Take | ops.Fetch, now: Now) -> Lost | str | None:
-        """Everything up to the cursor is done."""
+        """Acknowledge everything up to the cursor."""
         self.put_away(now)
         if self.held():
             return "leases-out"
@@ -174,7 +174,7 @@ class ModelUser:
         return item.state in (FRESH, WAITING) and not away
 
     def put_away(self, now: Now) -> None:
-        """What is to go out again first and may not: expired, or dead after all."""
+        """Remove the message to redeliver next if it has expired or is a dead letter."""
         for item in [each for each in self.items if each.state == WAITING]:
             if self.may_go_out(item, now):
                 return
@@ -185,7 +185,7 @@ class ModelUser:
                 self.bury(item)
 
     def notice_gone(self) -> None:
-        """What was handed out and the log has let go of since is done."""
+        """Acknowledge messages that were delivered and that the log has dropped since."""
         kept = [each for each in self.items if each.state == FRESH or not self.gone(each)]
         self.model.counts["skipped.lost"] += len(self.items) - len(kept)
         self.items = kept
@@ -194,7 +194,7 @@ class ModelUser:
         return self.leased() < self.model.limits.leases
 
     def judge(self, receipt: ops.Receipt) -> str:
-        """ "" for a good receipt and for one of a message that is done."""
+        """Return the error of a receipt, or "" if it is valid or its message is acknowledged."""
         if receipt.epoch != self.topic.epoch:
             return "lease-lost"
         if receipt.attempt < 1:
@@ -207,7 +207,7 @@ class ModelUser:
         return "" if 0 < receipt.seq < self.position else "bad-parameter"
 
     def finish(self, receipts: Sequence[ops.Receipt]) -> ops.Finished:
-        """Each as if it had come alone."""
+        """Acknowledge receipts, each as if it was the only one."""
         self.notice_gone()
         codes = []
         for receipt in receipts:
@@ -260,7 +260,7 @@ class ModelUser:
         return ops.DeadLetters(self.topic.epoch, len(behind) - len(shown), shown)
 
     def return_dead(self, now: Now) -> ops.Counted | str:
-        """As many as the topic may hold, the longest dead first."""
+        """Put back as many dead letters as the topic has room for, oldest first."""
         good = [each for each in self.dead if not each.mail.expired(now)]
         room, back = self.model.room_to_hold(self.topic, 1), 0
         for each in good:
@@ -282,7 +282,7 @@ class ModelUser:
         return ops.Counted(count)
 
     def time_passed(self, now: Now) -> None:
-        """Leases and delays end, in the order in which they do."""
+        """End leases and delays, in the order of their deadlines."""
         ended = [each for each in self.held() if 0 < each.until <= now.mono]
         leased = self.leased()
         self.model.counts["leases.expired"] += sum(each.state == LEASED for each in ended if not self.gone(each))
@@ -303,14 +303,14 @@ class ModelUser:
         return sum(len(each.mail.headers) + len(each.mail.body) for each in self.dead)
 
     def weight(self) -> int:
-        """Memory of what a user has beside his place in the log."""
+        """Return the memory of what a user has besides their place in the log."""
         held, own = self.held(), [each for each in self.items if each.own]
         if not (held or self.dead or self.expires_after or self.max_deliveries):
             return 0
         return DELIVERY_STATE_COST + len(held) * HELD_COST + sum(each.letter_weight() for each in own + self.dead)
 
     def held_weight(self) -> int:
-        """What of it is there for the sake of leases."""
+        """Return the part of it that leases need."""
         held = self.held()
         letters = sum(each.letter_weight() for each in held if each.own)
         delivery = DELIVERY_STATE_COST if held and not (self.expires_after or self.max_deliveries) else 0

@@ -1,7 +1,7 @@
-"""Calls as hypothesis thinks of them, and what becomes of them as things stand in the model.
+"""Calls as hypothesis plans them, and the requests they become in the state of the model.
 
-A plan is an operation, a topic, a user and what else it needs; receipts and cursors are planned as a kind and a
-number that chooses among those of the kind.
+A plan is an operation, a topic, a user and further values; receipts and cursors are planned as a kind and a number
+that chooses among those of the kind.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def op(kind: Op, place: Some, *rest: Some) -> Some:
 
 
 def publishing(place: Some, *, plain: bool = False) -> Some:
-    """One message or a batch; a plain one is in the log at once."""
+    """Plan a publish of one message or a batch; a plain one is in the log at once."""
     how = (TTLS, st.just(0), st.just(b""), st.just(b"")) if plain else (TTLS, DELAYS, KEYS, DIGESTS)
     return op(Op.PUBLISH, place, HEADERS, SEVERAL, st.booleans(), *how)
 
@@ -121,7 +121,7 @@ def leasing(place: Some) -> Some:
 
 
 def reading(place: Some) -> Some:
-    """At most once, or by cursor."""
+    """Plan a read, at most once or by cursor."""
     cursors = st.none() | CURSORS
     return op(Op.TAKE, place, st.tuples(cursors, st.just(0))) | op(
         Op.FETCH, place, SIZES, st.tuples(cursors, st.just(0), st.booleans())
@@ -133,7 +133,7 @@ def receipts(place: Some) -> Some:
 
 
 def handling(place: Some) -> Some:
-    """What users do with their messages."""
+    """Plan a call on a user's messages."""
     return leasing(place) | reading(place) | receipts(place)
 
 
@@ -143,7 +143,7 @@ def dead(place: Some) -> Some:
 
 
 def calls(place: Some) -> Some:
-    """Everything that may be asked of a topic, but to end a subscription."""
+    """Plan any call on a topic except the end of a subscription."""
     return st.one_of(
         op(Op.SUBSCRIBE, place, NO_SETTINGS | SETTINGS) | op(Op.CONFIGURE, place, SETTINGS),
         op(Op.LOOK, place),
@@ -156,7 +156,7 @@ def calls(place: Some) -> Some:
 
 
 def operating(place: Some) -> Some:
-    """What the operator looks at, and what he changes."""
+    """Plan a query or a change by the operator."""
     change = st.tuples(st.lists(st.sampled_from(model_admin.SETTINGS), max_size=3), CHANGES)
     return st.one_of(
         op(Op.TOPIC, place, st.tuples(st.sampled_from([b"", b"", b"u"]), st.sampled_from([1, 2, 10]))),
@@ -169,7 +169,7 @@ def operating(place: Some) -> Some:
 
 
 def looking_after_delayed(place: Some) -> Some:
-    """What waits aside is listed, and removed."""
+    """Plan a listing or a removal of delayed publishes."""
     listed = st.tuples(st.sampled_from([0, 0, 1, 3]), st.sampled_from([1, 2, 10]), st.sampled_from([0, 10, 10**6]))
     return st.one_of(
         op(Op.DELAYED, place, listed),
@@ -179,7 +179,7 @@ def looking_after_delayed(place: Some) -> Some:
 
 
 class Planner(NamedTuple):
-    """Makes a request of a plan, and asks the model what the answer is."""
+    """Makes requests of plans, and asks the model for their results."""
 
     model: Model
     now: Now
@@ -191,7 +191,7 @@ class Planner(NamedTuple):
         return Asked(op, topic, user if OPS[op].on_user else b"", args), answer
 
     def live(self, number: int) -> tuple[bytes, bytes]:
-        """One of the subscriptions that there are."""
+        """Return one of the existing subscriptions."""
         places = [(name, user) for name, topic in self.model.topics.items() for user in topic.users]
         return places[number % len(places)] if places else (b"a", b"u")
 
@@ -276,7 +276,7 @@ class Planner(NamedTuple):
         return args, model_admin.delayed(self.model, topic, args)
 
     def delayed_end(self, topic: bytes, user: bytes, number: int, wrong: int) -> tuple[Any, Any]:
-        """One that waits, perhaps for another topic; with `wrong` its due time is another."""
+        """Return a delayed publish, perhaps of another topic. With `wrong`, its due time is another one."""
         aside = self.model.aside
         each = aside[number % len(aside)] if aside else None
         args = ops.EndDelayed(each.number, each.due + wrong) if each else ops.EndDelayed(number, 0)
@@ -291,7 +291,7 @@ class Planner(NamedTuple):
         return ops.Pause(on), ops.Nothing()
 
     def cursor(self, name: bytes, user: bytes, kind: str, number: int) -> tuple[bool, str, int]:
-        """A cursor of this kind."""
+        """Return a cursor of this kind."""
         topic, found = self.model.topics.get(name), self.model.user(name, user)
         if kind == "begin" or topic is None:
             return True, "", 0
@@ -305,7 +305,7 @@ class Planner(NamedTuple):
         return True, self.epoch(topic.epoch, kind, number), seq
 
     def receipt(self, name: bytes, user: bytes, kind: str, number: int) -> ops.Receipt:
-        """A receipt of this kind, or any where there is none."""
+        """Return a receipt of this kind, or any if there is none."""
         found = self.model.user(name, user)
         if found is None:
             return ops.Receipt("0badcafe1", 1 + number % 9, 1)
@@ -327,7 +327,7 @@ class Planner(NamedTuple):
 
 
 def outcome(answer: Answer) -> Any:
-    """What a front reads, as the model says it."""
+    """Return what a front reads according to the model."""
     fields = dict(answer.fields)
     if answer.code == "cursor-lost":
         return Lost(fields.pop("oldest", None))
@@ -341,7 +341,7 @@ def outcome(answer: Answer) -> Any:
 
 
 def unpacked(run: ops.Run) -> Iterator[tuple[int, int, bytes, bytes, int]]:
-    """The messages of a run, each with the run's time, kept headers and attempt."""
+    """Yield the messages of a run, each with the run's time, kept headers and attempt."""
     at = 0
     for seq in range(run.first, run.first + run.count):
         (size,) = LENGTH.unpack_from(run.body, at)

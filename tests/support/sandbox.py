@@ -1,7 +1,7 @@
-"""`python -m tests.support.sandbox FAMILIES CALLS COMMAND...`: runs a command under what a unit of systemd allows.
+"""`python -m tests.support.sandbox FAMILIES CALLS COMMAND...`: run a command with the rights that a systemd unit gives.
 
-FAMILIES and CALLS are comma-separated: the address families and system calls that are allowed; all else is EPERM.
-Memory is never writable and executable (`MemoryDenyWriteExecute=`). Nothing of the file system is hidden.
+FAMILIES and CALLS are comma-separated address families and system calls that are allowed; others fail with EPERM.
+Memory is never writable and executable (`MemoryDenyWriteExecute=`). The file system is not restricted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class _Comparison(ctypes.Structure):
 
 
 def enter(families: list[str], calls: list[str]) -> None:
-    """Raises `OSError` where it cannot be done."""
+    """Restrict this process. Raises `OSError` if that is impossible."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_MDWE, _REFUSE_EXEC_GAIN, 0, 0, 0):
         print("the kernel cannot deny executable memory (Linux 6.3 can)", file=sys.stderr)
     library = ctypes.CDLL("libseccomp.so.2")

@@ -1,6 +1,6 @@
 """A user at a terminal: one bash in a copy of the checkout, with servers that Ctrl-C stops.
 
-Ports and places that the documents name become ones of the test's own; everything else runs as it is written.
+Ports and places that the documents name are replaced by the test's own; everything else runs as it is written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PLACEHOLDERS = {"RECEIPT": "msg-receipt", "MSG_ID": "msg-id"}
 
 
 class Done(NamedTuple):
-    """How a command ended: exit code, what it printed, and the status of curl's last answer, 0 without."""
+    """The end of a command: exit code, output, and the status of curl's last response or 0."""
 
     code: int
     output: str
@@ -42,7 +42,7 @@ class Done(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A program in the background of the shell; `group` is of the block that started it."""
+    """A program in the background of the shell. `group` identifies the block that started it."""
 
     pid: int
     command: str
@@ -52,7 +52,7 @@ class Server(NamedTuple):
 
 
 class Session:
-    """Commands run one after the other, as in one terminal; with `close` everything has ended."""
+    """Commands that run one after another, as in one terminal. `close` ends everything."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,12 +71,12 @@ class Session:
         self._shell = self._start()
 
     def real(self, port: int) -> int:
-        """The port that stands for one of the documents."""
+        """Return the port that replaces one of the documents."""
         family = max(each for each in FAMILIES if each <= port)
         return self._ports + 30 * FAMILIES.index(family) + port - family
 
     def localised(self, text: str) -> str:
-        """A text of the documents with the test's own ports and places, and with what its placeholders stand for."""
+        """Return a text of the documents with the test's own ports and places, and with its placeholders filled in."""
         text = _PORT.sub(lambda match: str(self.real(int(match[0]))), text)
         text = re.sub(rf"(?!{self.folder}/){_PLACE.pattern}", f"{self.folder}/", text)
         for word, header in _PLACEHOLDERS.items():
@@ -86,7 +86,7 @@ class Session:
         return text
 
     def _make_tools(self) -> None:
-        """`curl` writes the heads of its answers aside; `fanmail` and `python` are those of the checkout."""
+        """Make a `curl` that saves the headers of its responses, and the `fanmail` and `python` of the checkout."""
         tools = self.folder / "tools"
         tools.mkdir()
         curl = shutil.which("curl")
@@ -133,8 +133,10 @@ class Session:
         shell.stdin.flush()
 
     def run(self, text: str, group: object = None) -> Done:
-        """Runs a command. A server is left running in the background, and the next command waits until it is ready;
-        one that is in the foreground, or that another group has started, is stopped before the next server.
+        """Run a command.
+
+        A server keeps running in the background, and the next command waits until it is ready. One in the foreground,
+        or of another group, is stopped before the next server starts.
         """
         text = self.localised(text)
         if not _SERVER.search(text):
@@ -159,7 +161,7 @@ class Session:
         return Done(int(code.read_text()), out.read_text(errors="replace"), self._answer(heads))
 
     def _answer(self, heads: Path) -> int:
-        """The status of the last answer, whose headers are kept for placeholders."""
+        """Return the status of the last response, and keep its headers for placeholders."""
         lines = heads.read_text().splitlines() if heads.exists() else []
         pairs = [line.partition(":") for line in lines]
         self._headers |= {name.lower(): value.strip() for name, colon, value in pairs if colon}
@@ -187,12 +189,12 @@ class Session:
         return done._replace(output=log.read_text())
 
     def await_ready(self) -> None:
-        """Waits until the fronts have found their brokers."""
+        """Wait until the fronts have found their brokers."""
         wait_for(lambda: all(map(is_ready, self._pending)), f"the fronts at {self._pending} to be ready")
         self._pending.clear()
 
     def stop(self, server: Server) -> None:
-        """Ctrl-C. AssertionError where the program does not end well."""
+        """Press Ctrl-C. Raises AssertionError if the program does not end well."""
         self.servers.remove(server)
         self._pending.clear()
         os.killpg(server.pid, signal.SIGINT)
@@ -204,7 +206,7 @@ class Session:
             self.stop(server)
 
     def close(self) -> None:
-        """Ends, by force, whatever still runs."""
+        """Kill whatever is still running."""
         for pid in _descendants(self._shell.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -215,7 +217,7 @@ class Session:
 
 
 def python_command(text: str, line: int, script: Path) -> str:
-    """A command that runs a block of Python; the lines of tracebacks are those of the document."""
+    """Return a command that runs a block of Python. Line numbers of tracebacks are those of the document."""
     script.write_text("\n" * (line - 1) + text)
     return f"python {shlex.quote(str(script))}"
 

@@ -1,4 +1,4 @@
-"""Everything a state holds as plain values, and its gauges counted anew from them."""
+"""All contents of a state as plain values, and its gauges recounted from them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from broker.state.topic import Topic
 
 
 def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dict[str, Any]:
-    """Two states are equal where their snapshots are; how lists are laid out inside does not count. `whole` gives a
-    piece with its content.
+    """Return the contents of a state. Two states are equal if their snapshots are, whatever the layout of their lists.
+
+    With `whole`, pieces include their content.
     """
     whole = whole or state.bodies.whole
     return {
@@ -34,15 +35,12 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
         "topics": {name: topic_snapshot(topic, whole) for name, topic in state.topics.items()},
         "keys": keys_of(state),
         "calendar": state.calendar.steps,
-        "delayed": [
-            (each.number, each.topic, each.due_ms, *astuple(each.payload), each.ttl)
-            for _, each in sorted(state.delayed.publishes.items())
-        ],
+        "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
     }
 
 
 def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece: piece) -> dict[str, Any]:
-    """`whole` gives a piece with its body."""
+    """Return the contents of a topic. With `whole`, pieces include their body."""
     return {
         "number": topic.number,
         "changed": None if topic.changed is None else astuple(topic.changed),
@@ -55,7 +53,7 @@ def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece:
         "tail_readers": topic.tail_readers,
         "pieces": [astuple(whole(piece)) for piece in pieces_of(topic)],
         "positions": {user: each.position for user, each in topic.subscriptions.items()},
-        "ledgers": {
+        "deliveries": {
             user: delivery_snapshot(each.delivery) for user, each in topic.subscriptions.items() if each.delivery
         },
     }
@@ -79,30 +77,30 @@ def delivery_snapshot(delivery: DeliveryState) -> dict[str, Any]:
 
 
 def pieces_of(topic: Topic) -> list[Piece]:
-    """The stored ones, in order."""
+    """Return the stored pieces, in order."""
     return list(topic.pieces(topic.head_seq)) if topic.messages else []
 
 
 def keys_of(state: State) -> list[tuple[Any, ...]]:
-    """Idempotency keys with what is remembered of them, the oldest first."""
+    """Return idempotency keys with what is remembered of them, oldest first."""
     return [(named.topic, named.key, *astuple(kept)) for named, kept in state.keys]
 
 
 def delivery_states_of(state: State) -> list[DeliveryState]:
-    """Of all users who have one."""
+    """Return the delivery states of all users who have one."""
     users = (each for topic in state.topics.values() for each in topic.subscriptions.values())
     return [each.delivery for each in users if each.delivery is not None]
 
 
 def gauges(state: State) -> dict[str, int]:
-    """As the state keeps them up."""
+    """Return the gauges that the state maintains."""
     return {
         "subscriptions": state.subscriptions,
         "messages": state.messages,
         "pieces": state.pieces,
         "content_bytes": state.content_bytes,
         "name_bytes": state.name_bytes,
-        "ledger_bytes": state.delivery_totals.bytes,
+        "delivery_bytes": state.delivery_totals.bytes,
         "open_leases": state.delivery_totals.open_leases,
         "dead_letters": state.delivery_totals.dead_letters,
         "dead_bytes": state.delivery_totals.dead_bytes,
@@ -115,11 +113,11 @@ def gauges(state: State) -> dict[str, int]:
 
 
 def counted(state: State) -> dict[str, int]:
-    """The same, from scratch."""
-    topics, ledgers, keys = list(state.topics.values()), delivery_states_of(state), keys_of(state)
+    """Return the same gauges, recounted."""
+    topics, deliveries, keys = list(state.topics.values()), delivery_states_of(state), keys_of(state)
     pieces = [state.bodies.whole(piece) for topic in topics for piece in pieces_of(topic)]
-    held = [held for delivery in ledgers for held in delivery.leases.held.values()]
-    dead = [letter for delivery in ledgers for letter in delivery.dead.letters.values()]
+    held = [held for delivery in deliveries for held in delivery.leases.held.values()]
+    dead = [letter for delivery in deliveries for letter in delivery.dead.letters.values()]
     letters = dead + [each.letter for each in held if each.letter is not None]
     delayed = list(state.delayed.publishes.values())
     values = {
@@ -128,9 +126,9 @@ def counted(state: State) -> dict[str, int]:
         "pieces": len(pieces),
         "content_bytes": sum(len(each.headers) + len(each.body or b"") + len(each.offsets) for each in pieces),
         "name_bytes": sum(len(name) + sum(map(len, topic.subscriptions)) for name, topic in state.topics.items()),
-        "ledger_bytes": sum(len(each.headers) + len(each.body) + DEAD_LETTER_COST for each in letters)
+        "delivery_bytes": sum(len(each.headers) + len(each.body) + DEAD_LETTER_COST for each in letters)
         + len(held) * HELD_COST
-        + len(ledgers) * DELIVERY_STATE_COST,
+        + len(deliveries) * DELIVERY_STATE_COST,
         "open_leases": sum(each.until_us > 0 for each in held),
         "dead_letters": len(dead),
         "dead_bytes": sum(len(each.headers) + len(each.body) for each in dead),
@@ -140,12 +138,12 @@ def counted(state: State) -> dict[str, int]:
         "delayed_bytes": sum(DELAYED_COST + len(each.topic) + each.payload.size for each in delayed),
     }
     costs = values["pieces"] * MESSAGE_COST + values["subscriptions"] * SUBSCRIPTION_COST + len(topics) * TOPIC_COST
-    weights = ("content_bytes", "name_bytes", "ledger_bytes", "key_bytes", "delayed_bytes")
+    weights = ("content_bytes", "name_bytes", "delivery_bytes", "key_bytes", "delayed_bytes")
     return values | {"memory": costs + sum(values[each] for each in weights)}
 
 
 def check_state(state: State) -> None:
-    """What must hold of every state between two requests."""
+    """Assert what must hold in every state between two requests."""
     assert gauges(state) == counted(state)
     pieces = [piece for topic in state.topics.values() for piece in pieces_of(topic)]
     garbage = [piece for block in state.garbage._blocks for piece in block.pieces]
@@ -176,7 +174,7 @@ def check_state(state: State) -> None:
 
 
 def _check_shares(state: State) -> None:
-    """Who holds how much of what all share."""
+    """Assert the shares of what all topics share."""
     held, dead, keys, delayed = (Counter[bytes]() for _ in range(4))
     for name, topic in state.topics.items():
         users = Counter[bytes]()
@@ -190,8 +188,8 @@ def _check_shares(state: State) -> None:
         keys[named.topic] += key_weight(*named)
     for publish in state.delayed.publishes.values():
         delayed[publish.topic] += weight_of(publish)
-        assert publish.number in state.delayed.topics[publish.topic].behind(publish.number - 1)
-    assert list(state.delayed.names.behind(b"")) == sorted(delayed)
+        assert publish.number in state.delayed.topics[publish.topic].after(publish.number - 1)
+    assert list(state.delayed.names.after(b"")) == sorted(delayed)
     assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
     for shares, wanted in (
         *((state.delivery_totals.held, held), (state.delivery_totals.dead.topics, dead)),
@@ -248,7 +246,7 @@ def _check_delivery(topic: Topic, subscription: Subscription, delivery: Delivery
 
 
 def _floor(subscription: Subscription) -> int:
-    """The first message of the log that is not done."""
+    """Return the first unacknowledged message of the log."""
     held = subscription.delivery.leases.held if subscription.delivery else {}
     return min([subscription.position, *(seq for seq, each in held.items() if each.letter is None)])
 

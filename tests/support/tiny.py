@@ -1,4 +1,4 @@
-"""All thresholds at 3, so that a few messages cross them."""
+"""Thresholds of 3, which a few messages cross."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unit files of systemd, read as far as tests need it."""
+"""Unit files of systemd, parsed as far as tests need it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def read_unit(text: str) -> dict[str, list[str]]:
-    """Key -> its values in order, over all sections. An empty value forgets those before, as systemd does."""
+    """Return the values of each key in order, over all sections. An empty value discards those before it."""
     keys: dict[str, list[str]] = defaultdict(list)
     for line in text.splitlines():
         key, equals, value = line.partition("=")
@@ -24,7 +24,7 @@ def read_unit(text: str) -> dict[str, list[str]]:
 
 
 def environment(unit: dict[str, list[str]], files: Iterable[Path]) -> dict[str, str]:
-    """What `Environment=` and the files of `EnvironmentFile=` set; the files win."""
+    """Return what `Environment=` and the files of `EnvironmentFile=` set; the files take precedence."""
     words = [word for value in unit.get("Environment", []) for word in shlex.split(value)]
     for path in files:
         words += [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
@@ -32,7 +32,7 @@ def environment(unit: dict[str, list[str]], files: Iterable[Path]) -> dict[str, 
 
 
 def system_calls(systemd_analyze: str, unit: dict[str, list[str]]) -> set[str]:
-    """The system calls that `SystemCallFilter=` leaves."""
+    """Return the system calls that `SystemCallFilter=` allows."""
     allowed: set[str] = set()
     for value in unit["SystemCallFilter"]:
         names = {call for word in value.removeprefix("~").split() for call in _expand(systemd_analyze, word)}

@@ -1,65 +1,85 @@
-"""What a burst of records comes to: for each row that it touches, how it is in the end. No I/O here.
+"""The rows that a burst of records changes, each as it is after the burst. No I/O here.
 
-A message that is stored and read in the same burst is never written, and a place that moves a hundred times is
+A message that is stored and read in the same burst is never written, and a position that moves a hundred times is
 written once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker import records
 from broker.calendar import Step
-from broker.records import Record
+from broker.records import DeadLetter, Record
+from broker.store.sqlite.tables import HeldRow, KeyRow, SettingsRow, SubscriptionRow, TopicRow, TopicSettingsRow
 
-Row = tuple[Any, ...]
 UserKey = tuple[int, bytes]
 """Number of a topic, user."""
 MessageKey = tuple[int, bytes, int]
 """Number of a topic, user, sequence number."""
 
 
+class NewPiece(NamedTuple):
+    """A message or batch to be written."""
+
+    topic: int
+    record: records.MessageStored
+
+
+class NewLetter(NamedTuple):
+    """A letter to be written."""
+
+    letter: DeadLetter
+    dead: bool
+    """False for one that was put back."""
+
+
 class RowChanges:
-    """Collects records; None stands for a row that is gone. `numbers` are those of the live topics by name, `apart` the
-    letters that are held and not dead; both are kept up here.
+    """Collects the records of one burst. In the dictionaries, which have the keys of rows, None stands for a row that
+    is to be deleted.
     """
 
     def __init__(self, numbers: dict[bytes, int], apart: dict[UserKey, set[int]]) -> None:
+        """`numbers` are those of the live topics by name, `apart` the letters that were put back; both are kept up to
+        date here.
+        """
         self._numbers = numbers
         self._apart = apart
         self._touched: dict[UserKey, set[int]] = {}
-        """Of which messages of a user there are rows, so that those of one who leaves are found."""
+        """The messages of a subscription of which there are rows here, to be removed when it ends."""
         self._keys_of: dict[bytes, set[bytes]] = {}
-        """Likewise the keys of a topic."""
-        self.topics: dict[int, Row | None] = {}
+        """The same of the idempotency keys of a topic."""
+        self.topics: dict[int, TopicRow | None] = {}
         self.topics_begun = 0
         """The greatest number of a topic that began, even if it has ended again."""
-        self.topic_settings: dict[int, Row | None] = {}
-        self.pieces: dict[int, Row | None] = {}
+        self.topic_settings: dict[int, TopicSettingsRow | None] = {}
+        self.pieces: dict[int, NewPiece] = {}
+        self.freed: list[int] = []
+        """Pieces of earlier bursts that nobody wants any more."""
         self.last_piece = 0
         """The greatest number of a piece that was stored, even if it is not wanted any more."""
-        self.subscriptions: dict[UserKey, Row | None] = {}
-        self.settings: dict[UserKey, Row | None] = {}
+        self.subscriptions: dict[UserKey, SubscriptionRow | None] = {}
+        self.settings: dict[UserKey, SettingsRow | None] = {}
         self.users_gone: dict[UserKey, None] = {}
-        """Whose held messages and letters of before are gone."""
-        self.held: dict[MessageKey, Row | None] = {}
+        """Subscriptions whose held messages and letters of earlier bursts are gone."""
+        self.held: dict[MessageKey, HeldRow | None] = {}
         self.returned: dict[MessageKey, int] = {}
-        """Held messages of before that are not leased any more, and when they are due."""
-        self.letters: dict[MessageKey, Row | None] = {}
+        """Held messages of earlier bursts that are not leased any more, and when they are due."""
+        self.letters: dict[MessageKey, NewLetter | None] = {}
         self.put_back: dict[MessageKey, None] = {}
-        """Letters of before that are not dead any more."""
+        """Letters of earlier bursts that are not dead any more."""
         self.calendar: tuple[Step, ...] | None = None
-        """Where it has changed."""
-        self.delayed: dict[int, Row | None] = {}
-        self.keys: dict[tuple[bytes, bytes], Row | None] = {}
+        """The calendar, where it has changed."""
+        self.delayed: dict[int, records.PublishDelayed | None] = {}
+        self.keys: dict[tuple[bytes, bytes], KeyRow | None] = {}
         self.keys_gone: dict[bytes, None] = {}
-        """Topics whose keys of before are gone."""
+        """Topics whose keys of earlier bursts are gone."""
 
     def add(self, burst: Sequence[Record]) -> None:
-        """Takes in records, in order."""
+        """Add records, in order."""
         for record in burst:
-            _TAKE[type(record)](self, record)
+            _ADD[type(record)](self, record)
 
     def _calendar_set(self, record: records.CalendarSet) -> None:
         self.calendar = record.steps
@@ -67,7 +87,7 @@ class RowChanges:
     def _topic_began(self, record: records.TopicBegan) -> None:
         self._numbers[record.topic] = record.number
         self.topics_begun = max(self.topics_begun, record.number)
-        self.topics[record.number] = (record.number, record.topic, record.next_seq)
+        self.topics[record.number] = TopicRow(record.number, record.topic, record.next_seq)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
         number = self._numbers.pop(record.topic)
@@ -78,35 +98,24 @@ class RowChanges:
 
     def _topic_changed(self, record: records.TopicChanged) -> None:
         number = self._numbers[record.topic]
-        row = (number, record.max_messages, record.max_bytes, record.max_age, record.drop_oldest)
+        row = TopicSettingsRow(number, record.max_messages, record.max_bytes, record.max_age, record.drop_oldest)
         self.topic_settings[number] = None if row == (number, None, None, None, None) else row
 
     def _message_stored(self, record: records.MessageStored) -> None:
-        payload = record.payload
         self.last_piece = record.piece
-        self.pieces[record.piece] = (
-            record.piece,
-            self._numbers[record.topic],
-            record.seq,
-            payload.count,
-            record.time,
-            record.expires,
-            payload.size,
-            payload.headers,
-            payload.offsets,
-            payload.body,
-        )
+        self.pieces[record.piece] = NewPiece(self._numbers[record.topic], record)
 
     def _head_moved(self, record: records.HeadMoved) -> None:
         number = self._numbers[record.topic]
-        self.topics[number] = (number, record.topic, record.head)
+        self.topics[number] = TopicRow(number, record.topic, record.head)
 
     def _pieces_freed(self, record: records.PiecesFreed) -> None:
-        _end_all(self.pieces, record.pieces)
+        # One that is new in this burst is never written.
+        self.freed += [piece for piece in record.pieces if self.pieces.pop(piece, None) is None]
 
     def _subscription_set(self, record: records.SubscriptionSet) -> None:
         number = self._numbers[record.topic]
-        self.subscriptions[number, record.user] = (number, record.user, record.position)
+        self.subscriptions[number, record.user] = SubscriptionRow(number, record.user, record.position)
 
     def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
         key = (self._numbers[record.topic], record.user)
@@ -119,14 +128,14 @@ class RowChanges:
 
     def _settings_set(self, record: records.SettingsSet) -> None:
         number = self._numbers[record.topic]
-        row = (number, record.user, record.expires_after, record.max_deliveries)
-        self.settings[number, record.user] = row if any(row[2:]) else None
+        row = SettingsRow(number, record.user, record.expires_after, record.max_deliveries)
+        self.settings[number, record.user] = row if row.expires_after or row.max_deliveries else None
 
     def _leased(self, record: records.Leased) -> None:
         number, user = self._numbers[record.topic], record.user
         self._touch((number, user), range(record.first, record.first + record.count))
         for seq in range(record.first, record.first + record.count):
-            self.held[number, user, seq] = (number, user, seq, record.attempt, record.until_us, 0)
+            self.held[number, user, seq] = HeldRow(number, user, seq, record.attempt, record.until_us, 0)
             self.returned.pop((number, user, seq), None)
 
     def _returned(self, record: records.Returned) -> None:
@@ -138,7 +147,7 @@ class RowChanges:
             if fresh is None:
                 self.returned[key] = record.due_us
             else:
-                self.held[key] = (*fresh[:4], 0, record.due_us)
+                self.held[key] = fresh._replace(until=0, due=record.due_us)
 
     def _finished(self, record: records.Finished) -> None:
         number, user = self._numbers[record.topic], record.user
@@ -172,10 +181,9 @@ class RowChanges:
         self._touch(key[:2], (letter.seq,))
         self._not_held(key)
         self._not_apart(key)
-        fields = (letter.time, letter.attempt, letter.expires, letter.headers, letter.body)
-        # Taken out first, as with keys below: the order of rows is that of the last dying.
+        # Removed first, as with keys below: the order of rows is the order of dying.
         self.letters.pop(key, None)
-        self.letters[key] = (*key, 1, *fields)
+        self.letters[key] = NewLetter(letter, dead=True)
 
     def _dead_ended(self, record: records.DeadEnded) -> None:
         number = self._numbers[record.topic]
@@ -188,49 +196,43 @@ class RowChanges:
         self._touch((number, user), record.seqs)
         for seq in record.seqs:
             key = (number, user, seq)
-            self.held[key] = (number, user, seq, 0, 0, 0)
+            self.held[key] = HeldRow(number, user, seq, 0, 0, 0)
             self._apart.setdefault(key[:2], set()).add(seq)
             fresh = self.letters.get(key)
             if fresh is None:
                 self.put_back[key] = None
             else:
-                self.letters[key] = (*key, 0, *fresh[4:])
+                self.letters[key] = fresh._replace(dead=False)
 
     def _publish_delayed(self, record: records.PublishDelayed) -> None:
-        self.delayed[record.number] = (
-            record.number,
-            record.topic,
-            record.due_ms,
-            record.ttl,
-            record.payload.count,
-            record.payload.headers,
-            record.payload.offsets,
-            record.payload.body,
-        )
+        self.delayed[record.number] = record
 
     def _delay_ended(self, record: records.DelayEnded) -> None:
-        _end_all(self.delayed, (record.number,))
+        # Numbers are never used twice: one that is new in this burst is never written.
+        if self.delayed.pop(record.number, None) is None:
+            self.delayed[record.number] = None
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
-        fields = (record.digest, record.at_us, record.subscribers, record.seq, record.due_ms)
-        # Taken out first: the order of rows is that of their times.
+        # Removed first: the order of rows is that of their times.
         self.keys.pop((record.topic, record.key), None)
         self._keys_of.setdefault(record.topic, set()).add(record.key)
-        self.keys[record.topic, record.key] = (record.topic, record.key, *fields)
+        self.keys[record.topic, record.key] = KeyRow(
+            record.topic, record.key, record.digest, record.at_us, record.subscribers, record.seq, record.due_ms
+        )
 
     def _key_forgotten(self, record: records.KeyForgotten) -> None:
         self._keys_of.setdefault(record.topic, set()).add(record.key)
         self.keys[record.topic, record.key] = None
 
 
-_TAKE: dict[type[Record], Callable[[RowChanges, Any], None]] = {
+_ADD: dict[type[Record], Callable[[RowChanges, Any], None]] = {
     records.CalendarSet: RowChanges._calendar_set,
     records.TopicBegan: RowChanges._topic_began,
     records.TopicChanged: RowChanges._topic_changed,
     records.TopicEnded: RowChanges._topic_ended,
     records.MessageStored: RowChanges._message_stored,
     records.HeadMoved: RowChanges._head_moved,
-    records.PieceDamaged: lambda burst, record: None,
+    records.PieceDamaged: lambda changes, record: None,
     records.PiecesFreed: RowChanges._pieces_freed,
     records.SubscriptionSet: RowChanges._subscription_set,
     records.SubscriptionEnded: RowChanges._subscription_ended,
@@ -246,11 +248,4 @@ _TAKE: dict[type[Record], Callable[[RowChanges, Any], None]] = {
     records.KeyRemembered: RowChanges._key_remembered,
     records.KeyForgotten: RowChanges._key_forgotten,
 }
-"""Not an attribute of each burst: bound methods would make a cycle, and what it holds would wait for the collector."""
-
-
-def _end_all(rows: dict[int, Row | None], ids: Iterable[int]) -> None:
-    """Rows whose ids are never used twice: one that is new in this burst need not be written at all."""
-    for each in ids:
-        if rows.pop(each, None) is None:
-            rows[each] = None
+"""Of the class and not of an instance: bound methods would make a cycle, which waits for the garbage collector."""

@@ -1,10 +1,9 @@
-"""From the rows of a store to the records that rebuild its state; what nobody wants any more is left out."""
+"""Turns the rows of a store into the records that rebuild its state. What nobody wants any more is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -13,13 +12,22 @@ from broker.errors import DamagedError
 from broker.records import Content, DeadLetter, Record
 from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
-from broker.store.sqlite.meta import read_calendar
+from broker.store.sqlite.meta import read_calendar, read_meta
+from broker.store.sqlite.tables import (
+    DELAYED,
+    HELD,
+    KEYS,
+    LETTERS,
+    PIECES,
+    SETTINGS,
+    SUBSCRIPTIONS,
+    TOPIC_SETTINGS,
+    TOPICS,
+)
 
 
 class Loader:
-    """Reads one store, once. Raises `apsw.Error` and `UnusableStoreError`. What it finds beside the records is there
-    when it is done.
-    """
+    """Reads one store, once. The public attributes are complete when `read` has ended."""
 
     def __init__(self, path: Path, db: apsw.Connection, contents: Contents) -> None:
         self._path = path
@@ -27,81 +35,84 @@ class Loader:
         self._contents = contents
         self._epochs: dict[int, str] = {}
         self.numbers: dict[bytes, int] = {}
-        """Of the live topics."""
+        """Numbers of the live topics by name."""
         self.apart: dict[tuple[int, bytes], set[int]] = {}
-        """Which letters of a user were put back."""
+        """The letters of a user that were put back."""
         self.unwanted: list[int] = []
         """Pieces that are still to be deleted."""
         self.lost: list[LostMessage] = []
         self._before: dict[tuple[int, bytes, int], int] = {}
         """Attempts of the letters that were put back, when they were."""
         self._unread: set[tuple[int, bytes, int]] = set()
-        """Letters that are lost."""
+        """Letters that cannot be read."""
         self.last_letter = 0
+        """The greatest id of a letter."""
 
     def read(self) -> Iterator[Record]:
-        """All records, in the order that `broker/records.py` promises."""
-        rows = self._db.execute
-        meta: dict[str, Any] = dict(rows("SELECT name, value FROM meta"))
+        """Yield all records, in the order that `broker/records.py` promises. Raises `apsw.Error` and
+        `UnusableStoreError`.
+        """
+        meta = read_meta(self._db)
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), int(meta["last_piece"]))
         yield from read_calendar(self._path, meta)
-        heads: dict[int, int] = dict(rows(HEADS))
+        heads: dict[int, int] = dict(self._db.execute(HEADS))
         yield from self._topics(str(meta["store_id"]), heads)
         names = {number: name for name, number in self.numbers.items()}
-        for id_, number, first, count, time, expires, size in rows(
-            "SELECT id, topic, first, count, time, expires, size FROM pieces ORDER BY id"
-        ):
+        yield from self._pieces(names, heads)
+        for number, user, position in SUBSCRIPTIONS.read(self._db):
+            yield records.SubscriptionSet(names[number], user, position)
+        for row in SETTINGS.read(self._db):
+            yield records.SettingsSet(names[row.topic], row.user, row.expires_after, row.max_deliveries)
+        yield from self._letters(names)
+        yield from self._held(names)
+        for topic, key, digest, at, subscribers, seq, due in KEYS.read(self._db, "ORDER BY id"):
+            yield records.KeyRemembered(topic, key, digest, at, subscribers, seq, due)
+        yield from self._delayed()
+
+    def _topics(self, store_id: str, heads: dict[int, int]) -> Iterator[Record]:
+        # A log without pieces is where its furthest reader is, or where its head was moved to.
+        positions = SUBSCRIPTIONS.select("topic", "max(position)") + "GROUP BY topic"
+        furthest: dict[int, int] = dict(self._db.execute(positions))
+        changed = {row.topic: row for row in TOPIC_SETTINGS.read(self._db)}
+        for number, name, head in TOPICS.read(self._db, "ORDER BY number"):
+            self.numbers[name] = number
+            self._epochs[number] = f"{store_id}{number:x}"
+            yield records.TopicBegan(name, number, heads.get(number) or max(head, furthest.get(number, 0)))
+            if number in changed:
+                it = changed[number]
+                drop_oldest = None if it.drop_oldest is None else bool(it.drop_oldest)
+                yield records.TopicChanged(name, it.max_messages, it.max_bytes, it.max_age, drop_oldest)
+
+    def _pieces(self, names: dict[int, bytes], heads: dict[int, int]) -> Iterator[Record]:
+        query = PIECES.select("id", "topic", "first", "count", "time", "expires", "size") + "ORDER BY id"
+        for id_, number, first, count, time, expires, size in self._db.execute(query):
             if first >= heads.get(number, _NOTHING):
                 yield records.MessageStored(
                     names[number], first, time, records.Payload(b"", b"", count), expires, id_, size
                 )
             else:  # its topic has ended, or nobody wants it
                 self.unwanted.append(id_)
-        for number, user, position in rows("SELECT topic, user, position FROM subscriptions"):
-            yield records.SubscriptionSet(names[number], user, position)
-        for number, user, expires_after, max_deliveries in rows("SELECT * FROM settings"):
-            yield records.SettingsSet(names[number], user, expires_after, max_deliveries)
-        yield from self._letters(names)
-        yield from self._held(names)
-        yield from self._aside()
-
-    def _topics(self, store_id: str, heads: dict[int, int]) -> Iterator[Record]:
-        rows = self._db.execute
-        # A log without pieces is where its furthest reader is, or where its head was moved to.
-        places = dict(rows("SELECT topic, max(position) FROM subscriptions GROUP BY topic"))
-        changed = {number: values for number, *values in rows("SELECT * FROM topic_settings")}
-        for number, name, head in rows("SELECT number, name, head FROM topics ORDER BY number"):
-            self.numbers[name] = number
-            self._epochs[number] = f"{store_id}{number:x}"
-            yield records.TopicBegan(name, number, heads.get(number) or max(head, places.get(number, 0)))
-            if number in changed:
-                max_messages, max_bytes, max_age, drop_oldest = changed[number]
-                flag = None if drop_oldest is None else bool(drop_oldest)
-                yield records.TopicChanged(name, max_messages, max_bytes, max_age, flag)
 
     def _letters(self, names: dict[int, bytes]) -> Iterator[Record]:
-        for id_, number, user, seq, dead, time, attempt, expires, digest in self._db.execute(
-            "SELECT id, topic, user, seq, dead, time, attempt, expires, digest FROM letters ORDER BY id"
-        ):
-            self.last_letter = id_
-            content = self._content(letter_content_id(id_), digest, f"{self._epochs[number]}-{seq}", 1)
+        for row in LETTERS.read(self._db, "ORDER BY id"):
+            key = (row.topic, row.user, row.seq)
+            self.last_letter = row.id
+            content = self._content(letter_content_id(row.id), row.digest, f"{self._epochs[row.topic]}-{row.seq}", 1)
             if content is None:
-                self._unread.add((number, user, seq))
+                self._unread.add(key)
                 continue
-            letter = DeadLetter(seq, time, attempt, content.headers, content.body, expires)
-            yield records.DeadLettered(names[number], user, letter)
-            if not dead:
-                self.apart.setdefault((number, user), set()).add(seq)
-                self._before[number, user, seq] = attempt
-                yield records.DeadReturned(names[number], user, (seq,))
+            letter = DeadLetter(row.seq, row.time, row.attempt, content.headers, content.body, row.expires)
+            yield records.DeadLettered(names[row.topic], row.user, letter)
+            if not row.dead:
+                self.apart.setdefault((row.topic, row.user), set()).add(row.seq)
+                self._before[key] = row.attempt
+                yield records.DeadReturned(names[row.topic], row.user, (row.seq,))
 
     def _held(self, names: dict[int, bytes]) -> Iterator[Record]:
-        for number, user, seq, attempt, until, due in self._db.execute(
-            "SELECT topic, user, seq, attempt, until, due FROM held"
-        ):
+        for number, user, seq, attempt, until, due in HELD.read(self._db):
             if (number, user, seq) in self._unread:
                 continue
-            if attempt or until or due:  # else it is a letter that was put back, and stands so already
+            if attempt or until or due:  # else it is a letter that was put back, which the state has so already
                 put_back_at = self._before.get((number, user, seq), 0)
                 if attempt <= put_back_at:  # not leased since, or by an older version, which counted from 0 again
                     attempt += put_back_at
@@ -109,21 +120,16 @@ class Loader:
             if not until:
                 yield records.Returned(names[number], user, (seq,), due)
 
-    def _aside(self) -> Iterator[Record]:
-        rows = self._db.execute
-        for topic, key, digest, at, subscribers, seq, due in rows(
-            "SELECT topic, key, digest, at, subscribers, seq, due FROM keys ORDER BY id"
-        ):
-            yield records.KeyRemembered(topic, key, digest, at, subscribers, seq, due)
-        for number, topic, due, ttl, count, digest in rows("SELECT * FROM delayed ORDER BY number"):
+    def _delayed(self) -> Iterator[Record]:
+        for number, topic, due, ttl, count, digest in DELAYED.read(self._db, "ORDER BY number"):
             content = self._content(delayed_content_id(number), digest, f"delayed {number}", count)
             if content is not None:
                 headers, offsets, body = content
                 yield records.PublishDelayed(number, topic, due, records.Payload(headers, body, count, offsets), ttl)
 
-    def _content(self, number: int, digest: int, message: str, count: int) -> Content | None:
+    def _content(self, id_: int, digest: int, message: str, count: int) -> Content | None:
         try:
-            return self._contents.read(number, digest)
+            return self._contents.read(id_, digest)
         except DamagedError as error:
             self.lost.append(LostMessage(message, count, str(error)))
             return None
@@ -143,7 +149,7 @@ WITH held_logs AS (
 )
 SELECT topic, min(first) AS head FROM pieces JOIN starts ON number = topic WHERE first + count > start GROUP BY topic
 """
-"""The oldest wanted piece of each log: the one in which its slowest reader stands, or its oldest message that somebody
-holds (letters that were put back are kept apart), but none before the head that the log was moved to. What is older is
-deleted over many commits, and may be there in parts.
+"""The oldest wanted piece of each log: the one in which its slowest reader stands, or its oldest held message (letters
+that were put back are not in the log), but none before the head that the log was moved to. What is older is deleted
+over many commits, so some of it may still be there.
 """

@@ -1,4 +1,4 @@
-"""What a durable store has of clocks, among its facts (`meta`): where they stood, and the calendar."""
+"""Facts about a store as a whole, in its table `meta`: its id and owner, numbers that were assigned, and clocks."""
 
 from __future__ import annotations
 
@@ -12,36 +12,73 @@ import msgspec
 from broker.calendar import Calendar, Step
 from broker.errors import UnusableStoreError
 from broker.records import CalendarSet
+from broker.store.sqlite.changes import RowChanges
+from broker.store.sqlite.tables import META, MetaRow
+from broker.store.sqlite.thresholds import StoreThresholds
 from common.clock import NEW, Mark
 
-FACT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+
+class Meta:
+    """Keeps the facts of one store up to date. Each is written only when it must be."""
+
+    def __init__(self, found: Mapping[str, Any], brokers: str, thresholds: StoreThresholds) -> None:
+        """`found` is what the store has now; `brokers` are the ids of the cluster's brokers, between commas."""
+        self._thresholds = thresholds
+        self._brokers = brokers
+        self._brokers_due = found.get("brokers") != brokers
+        """The next commit is to name the brokers: there are no topics yet, or the store was of schema 1."""
+        self._topics_begun = int(found.get("topics_begun", 0))
+        self._clock_written_us = 0
+        self._mark_written_us = -thresholds.clock_us
+        """When the mark was written, by the broker's clock; the first commit of a process writes it."""
+        self._last_piece = int(found.get("last_piece", 0))
+        """Pieces up to this number may be stored before more numbers are reserved."""
+
+    def due(self, changes: RowChanges, clock: Mark) -> list[MetaRow]:
+        """Return the facts that are to be written together with the changes."""
+        most = self._thresholds
+        facts: list[MetaRow] = []
+        has_times = changes.held or changes.keys or changes.returned
+        if has_times or clock.mono > self._clock_written_us + most.clock_us:
+            facts.append(MetaRow("clock", clock.mono))
+        if clock.mono > self._mark_written_us + most.clock_us:
+            facts.append(MetaRow("mark", _encoded((clock.time, clock.boot, clock.boottime))))
+        if changes.calendar is not None:
+            facts.append(MetaRow("calendar", _encoded(changes.calendar)))
+        if changes.last_piece > self._last_piece:
+            facts.append(MetaRow("last_piece", changes.last_piece + most.numbers))
+        if changes.topics_begun > self._topics_begun:
+            facts.append(MetaRow("topics_begun", changes.topics_begun))
+        if self._brokers_due:
+            facts.append(MetaRow("brokers", self._brokers))
+        return facts
+
+    def written(self, facts: list[MetaRow], clock: Mark) -> None:
+        """Take note of facts that `due` returned and that are committed now."""
+        values: dict[str, Any] = dict(facts)
+        self._last_piece = values.get("last_piece", self._last_piece)
+        self._topics_begun = values.get("topics_begun", self._topics_begun)
+        self._clock_written_us = values.get("clock", self._clock_written_us)
+        self._mark_written_us = clock.mono if "mark" in values else self._mark_written_us
+        self._brokers_due = False
 
 
 def read_meta(db: apsw.Connection) -> dict[str, Any]:
-    """What the store says of itself: its id, its broker, its clock."""
-    rows: list[Any] = db.execute("SELECT name, value FROM meta").fetchall()
-    return dict(rows)
-
-
-def mark_entry(mark: Mark) -> tuple[str, str]:
-    """The row of a mark, but for `mono`, which is in `clock`, and `shift`, which follows from the calendar."""
-    return "mark", msgspec.json.encode((mark.time, mark.boot, mark.boottime)).decode()
-
-
-def calendar_entry(steps: tuple[Step, ...]) -> tuple[str, str]:
-    """The row of a calendar."""
-    return "calendar", msgspec.json.encode(steps).decode()
+    """Return all facts by name. Raises `apsw.Error`."""
+    return dict(META.read(db))
 
 
 def read_mark(path: Path, meta: Mapping[str, Any]) -> Mark:
-    """Raises `UnusableStoreError`."""
+    """Return where the clocks stood. Its `mono` is in the fact `clock`, and its `shift` follows from the calendar.
+    Raises `UnusableStoreError`.
+    """
     try:
         mono = max(1, int(meta.get("clock", 0)))
         if "mark" not in meta:
             return NEW._replace(mono=mono)
         stood = msgspec.json.decode(meta["mark"], type=tuple[int, str, int])
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise UnusableStoreError(f"{path}: where the clocks stood cannot be read: {error}") from None
+        raise UnusableStoreError(f"{path}: the mark of the clocks cannot be read: {error}") from None
     calendar = Calendar()
     for record in read_calendar(path, meta):
         calendar.set(record.steps)
@@ -49,7 +86,7 @@ def read_mark(path: Path, meta: Mapping[str, Any]) -> Mark:
 
 
 def read_calendar(path: Path, meta: Mapping[str, Any]) -> Iterator[CalendarSet]:
-    """One record, none where the clock was never set. Raises `UnusableStoreError`."""
+    """Yield the calendar, nothing where the clock was never set. Raises `UnusableStoreError`."""
     if "calendar" not in meta:
         return
     try:
@@ -57,3 +94,7 @@ def read_calendar(path: Path, meta: Mapping[str, Any]) -> Iterator[CalendarSet]:
     except (msgspec.MsgspecError, TypeError) as error:
         raise UnusableStoreError(f"{path}: the calendar cannot be read: {error}") from None
     yield CalendarSet(steps)
+
+
+def _encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import apsw
 
 from broker.errors import EmptyStoreError, UnusableStoreError
+from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import JOURNAL, WAL, describe_missing, read_store_id, traces
 from broker.store.sqlite.meta import read_meta
 from broker.store.sqlite.schema import check_header, has_topics
@@ -36,7 +37,7 @@ def open_read_only(path: Path) -> Iterator[tuple[apsw.Connection, StoreVfs]]:
 
     Raises `UnusableStoreError` for what is no store of ours, for an empty one, and for what fails while it is used.
     """
-    try:
+    with unusable_on_error(path):
         if not path.exists() or not path.stat().st_size:  # beside an empty file SQLite would remove the log
             raise EmptyStoreError(describe_missing(path))
         log = Path(f"{path}{WAL}")
@@ -46,15 +47,11 @@ def open_read_only(path: Path) -> Iterator[tuple[apsw.Connection, StoreVfs]]:
         try:
             if not db.pragma("schema_version"):
                 raise EmptyStoreError(describe_missing(path))
-            check_header(db, str(path))
+            check_header(db, path)
             yield db, vfs
         finally:
             db.close()
             vfs.unregister()
-    except apsw.Error as error:
-        raise UnusableStoreError(f"{path}: {error}") from None
-    except OSError as error:
-        raise UnusableStoreError(f"{path}: {error.strerror}") from None
 
 
 def _open(path: Path, vfs: StoreVfs, logged: bool) -> apsw.Connection:

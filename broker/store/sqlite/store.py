@@ -1,4 +1,4 @@
-"""The durable store: one SQLite file, one connection, one transaction a burst, synced before anybody is answered.
+"""The durable store: one SQLite file, one connection, one transaction per burst, synced before any reply is sent.
 
 The write-ahead log with `synchronous=FULL` is synced at every commit (https://www.sqlite.org/wal.html). After a failed
 commit nothing is known of the file (Rebello et al., ATC 2020): the broker exits, and starts from what is there. The
@@ -8,12 +8,10 @@ contents of messages stay in the file when a store is loaded, and are read when 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apsw
 
@@ -22,13 +20,16 @@ from broker.records import Content, Record
 from broker.store.base import LostMessage
 from broker.store.sqlite.backup import SqliteBackup, remove_backups
 from broker.store.sqlite.changes import RowChanges, UserKey
-from broker.store.sqlite.contents import Contents
+from broker.store.sqlite.contents import ContentCache, Contents
+from broker.store.sqlite.deletion_queue import DeletionQueue
 from broker.store.sqlite.disk_space import DiskSpace
+from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import FILE, check_damage_marker, write_damage_marker, write_store_id
 from broker.store.sqlite.loader import Loader
-from broker.store.sqlite.meta import FACT, calendar_entry, mark_entry, read_mark, read_meta
+from broker.store.sqlite.meta import Meta, read_mark, read_meta
 from broker.store.sqlite.read_only import StoreInfo, probe_store
 from broker.store.sqlite.schema import describe_other_brokers, open_database
+from broker.store.sqlite.tables import META
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from broker.store.sqlite.upgrade import upgrade
 from broker.store.sqlite.vfs import StoreVfs
@@ -39,7 +40,7 @@ log = logging.getLogger("fanmail.broker")
 
 
 class Owner(NamedTuple):
-    """Whose store it is."""
+    """The broker that a store belongs to."""
 
     cluster: str
     broker: str
@@ -48,7 +49,7 @@ class Owner(NamedTuple):
 
 
 class SqliteStore:
-    """Of one broker, in a folder of its own, which the caller has locked."""
+    """The store of one broker, in a folder of its own, which the caller has locked."""
 
     durable = True
 
@@ -58,79 +59,65 @@ class SqliteStore:
         owner: Owner,
         new_id: str,
         reserve: int,
-        read: Callable[[], int] = lambda: 0,
+        read_ns: Callable[[], int] = lambda: 0,
         thresholds: StoreThresholds = DEFAULT,
     ) -> None:
-        """`new_id` names the store where it is new; `reserve` in bytes is what stays free on the disk; `read` gives
-        nanoseconds of a clock that only measures. Raises `UnusableStoreError`.
+        """`new_id` becomes the id of a store that is new; `reserve` in bytes is what stays free on the disk; `read_ns`
+        reads a clock that only measures. Raises `UnusableStoreError`.
         """
         self.path = folder / FILE
         remove_backups(folder)
-        self._owner = owner
         check_damage_marker(self.path)
-        upgrade(self.path, self._look_first(), thresholds.upgraded_rows)
-        self._thresholds = thresholds
-        self._space = DiskSpace(folder, reserve, thresholds)
-        self._vfs = StoreVfs(read, self._space.make_room)
-        self._closed = False
+        upgrade(self.path, _check_owner(self.path, owner), thresholds.upgraded_rows)
         self.synced = 0
         self.lost: Sequence[LostMessage] = ()
+        self._thresholds = thresholds
+        self._closed = False
         self._numbers: dict[bytes, int] = {}
         self._apart: dict[UserKey, set[int]] = {}
-        self._cache: OrderedDict[int, Content] = OrderedDict()
-        self._cached = 0
-        """Bytes in the cache."""
-        self._unwanted: deque[int] = deque()
-        """Pieces that nobody wants and that are still to be deleted: very many at once would fill the log."""
-        facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, "last_piece": 0, **owner._asdict()}
+        self._cache = ContentCache(thresholds.cached_bytes)
+        self._deletions = DeletionQueue(thresholds.group)
+        self._space = DiskSpace(folder, reserve, thresholds)
+        self._vfs = StoreVfs(read_ns, self._space.make_room)
         self._space.before_opening(self.path)
-        self._db = open_database(str(self.path), self._vfs, facts)
-        try:
+        facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, "last_piece": 0, **owner._asdict()}
+        self._db = open_database(self.path, self._vfs, facts)
+        with unusable_on_error(self.path):
             meta = read_meta(self._db)
             self._contents = Contents(self._db, self._vfs)
-        except apsw.Error as error:
-            raise UnusableStoreError(f"{self.path}: {error}") from None
+        self._meta = Meta(meta, owner.brokers, thresholds)
         self._writer = Writer(self._db, self._contents, 0)
         self.clock = read_mark(self.path, meta)
-        self._clock_written = 0
-        self._marked = -thresholds.clock_us
-        """When the mark was written, by the broker's clock; the first commit of a process does it."""
-        self._reserved = int(meta.get("last_piece", 0))
-        """Up to this number pieces may be stored before more numbers are reserved."""
-        self._brokers_due = meta.get("brokers") != owner.brokers
-        """The next commit is to name the brokers: there are no topics yet, or the store was of schema 1."""
-        self._mark(str(meta["store_id"]), is_new=meta["store_id"] == new_id)
+        self._name(str(meta["store_id"]), is_new=meta["store_id"] == new_id)
         self._space.set_log(self._db)
 
     def load(self) -> Iterator[Record]:
-        """The records that rebuild the state; the contents of pieces stay in the file."""
-        rows = Loader(self.path, self._db, self._contents)
-        try:
-            yield from rows.read()
-        except apsw.Error as error:
-            raise UnusableStoreError(f"{self.path}: {error}") from None
-        self._numbers, self._apart, self.lost = rows.numbers, rows.apart, rows.lost
-        self._unwanted.extend(rows.unwanted)
-        self._writer = Writer(self._db, self._contents, rows.last_letter)
+        """Yield the records that rebuild the state; the contents of pieces stay in the file."""
+        loader = Loader(self.path, self._db, self._contents)
+        with unusable_on_error(self.path):
+            yield from loader.read()
+        self._numbers, self._apart, self.lost = loader.numbers, loader.apart, loader.lost
+        self._deletions.add(loader.unwanted)
+        self._writer = Writer(self._db, self._contents, loader.last_letter)
 
     def commit(self, burst: Sequence[Record], clock: Mark) -> None:
-        """One transaction, synced."""
-        writes = RowChanges(self._numbers, self._apart)
-        writes.add(burst)
-        self._unwanted.extend(number for number, row in writes.pieces.items() if row is None)
-        self._vfs.take()
-        for go_round in (self._be_careful, self._contents.begin_another, None):
+        """Write the burst in one transaction, synced."""
+        changes = RowChanges(self._numbers, self._apart)
+        changes.add(burst)
+        self._deletions.add(changes.freed)
+        self._vfs.take_synced_us()
+        for recover in (self._defer_deletions, self._contents.add_table, None):
             try:
-                self._write(writes, clock)
+                self._write(changes, clock)
                 break
             except apsw.CorruptError as error:
-                self._go_round_damage(error, go_round)
+                self._recover(error, recover)
             except apsw.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
-        self.synced = self._vfs.take()
+        self.synced = self._vfs.take_synced_us()
 
     def read(self, piece: int) -> Content:
-        """What a stored piece says. Raises `DamagedError` and `StoreError`."""
+        """Read the content of a stored piece. Raises `DamagedError` and `StoreError`."""
         found = self._cache.get(piece)
         if found is not None:
             return found
@@ -138,42 +125,43 @@ class SqliteStore:
             content = self._contents.read_piece(piece)
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
-        self._cache[piece] = content
-        self._cached += len(content.body)
-        while self._cached > self._thresholds.cached_bytes and len(self._cache) > 1:
-            self._cached -= len(self._cache.popitem(last=False)[1].body)
+        self._cache.add(piece, content)
         return content
 
     def writable_bytes(self) -> int:
-        """Bytes that may still be written before the disk is at its reserve."""
+        """Return how many bytes may be written before the disk is at its reserve."""
         return self._space.writable_bytes()
 
     def reclaim(self) -> bool:
-        """Gives some of the free space in the file back; cheap where there is little. Whether there is much more."""
+        """Delete some of what nobody wants and return free space to the file system; cheap where there is little.
+        Return whether much is left.
+        """
+        most = self._thresholds.reclaimed_groups
         try:
             self._space.keep_up(self._db)
-            if self._unwanted:
+            if self._deletions:
                 with self._transaction():
-                    deleted = self._delete_unwanted()
-                self._deleted(deleted)
-            self._contents.delete_put_off(self._thresholds.deleted)
-            if not self._contents.careful:
+                    deleted = self._deletions.oldest(most)
+                    self._writer.delete_pieces(deleted)
+                self._deletions.remove(deleted)
+            self._contents.delete_deferred(most * self._thresholds.group)
+            if not self._contents.damaged:
                 self._space.shrink(self._db)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return False  # another time: nothing has been changed
         except apsw.CorruptError as error:
-            self._go_round_damage(error, None if self._contents.careful else self._be_careful)
+            self._recover(error, None if self._contents.damaged else self._defer_deletions)
         except apsw.Error as error:
             raise StoreError(f"{self.path}: {error}") from None
-        return len(self._unwanted) > self._thresholds.deleted
+        return len(self._deletions) > most
 
     def backup(self, name: str) -> tuple[Path, SqliteBackup]:
-        """A copy of the store as it is when the copy is complete, made in steps between the bursts."""
+        """Begin a copy of the store as it is when the copy is complete, made in steps between the bursts."""
         target = self.path.with_name(name)
         return target, SqliteBackup(self._db, self._vfs, target, self._thresholds.copied_pages)
 
     def close(self) -> None:
-        """Closes the file. May be called twice."""
+        """Close the file. May be called twice."""
         if not self._closed:
             self._closed = True
             self._space.keep_log(self._db)
@@ -181,47 +169,28 @@ class SqliteStore:
             self._vfs.unregister()
             self._space.close()
 
-    def _look_first(self) -> StoreInfo | None:
-        """What is there. Raises `UnusableStoreError` for a store that is lost, or is not for this broker; it is not
-        changed then.
-        """
-        found = probe_store(self.path)
-        if found is None:
-            return None
-        theirs = Owner(found.cluster, found.broker, self._owner.brokers)
-        if theirs != self._owner:
-            raise UnusableStoreError(
-                f"{self.path}: this is the store of broker {theirs.broker!r} of cluster {theirs.cluster!r}, "
-                f"not of {self._owner.broker!r} of {self._owner.cluster!r}"
-            )
-        if found.spread_over and found.spread_over != self._owner.brokers:
-            raise UnusableStoreError(describe_other_brokers(self.path, found.spread_over, self._owner.brokers))
-        return found
-
-    def _mark(self, store_id: str, is_new: bool) -> None:
-        """So that it is missed where it gets lost. Before anybody is answered out of a new one."""
+    def _name(self, store_id: str, is_new: bool) -> None:
+        """Note the id beside the file, so that a lost store is missed; before anybody is answered out of a new one."""
         try:
             write_store_id(self.path.parent, store_id)
         except OSError as error:
             if is_new:
                 raise UnusableStoreError(f"{self.path.parent}: {error.strerror}") from None
 
-    def _write(self, writes: RowChanges, clock: Mark) -> None:
-        """The transaction. Raises `apsw.Error`; it is rolled back then, and may be tried again."""
-        facts = self._facts(writes, clock)
+    def _write(self, changes: RowChanges, clock: Mark) -> None:
+        """Write the changes in one transaction. Raises `apsw.Error`; it is rolled back then, and may be tried again."""
+        facts = self._meta.due(changes, clock)
         with self._transaction():
-            self._writer.write(writes)
-            deleted = self._delete_unwanted(sum(row is not None for row in writes.pieces.values()))
+            self._writer.write(changes)
+            # Deleting must keep up with writing, also where only a quarter of each group is to be deleted.
+            groups = 4 * len(changes.pieces) // self._thresholds.group
+            deleted = self._deletions.oldest(max(self._thresholds.deleted_groups, groups))
+            if deleted:
+                self._writer.delete_pieces(deleted)
             if facts:
-                self._db.executemany(FACT, list(facts.items()))
-            if writes.topics_begun:
-                greater = "UPDATE meta SET value = max(value, ?) WHERE name = 'topics_begun'"
-                self._db.execute(greater, (writes.topics_begun,))
-        self._deleted(deleted)
-        self._reserved = facts.get("last_piece", self._reserved)
-        self._clock_written = facts.get("clock", self._clock_written)
-        self._marked = clock.mono if "mark" in facts else self._marked
-        self._brokers_due = False
+                self._db.executemany(META.replace, facts)
+        self._deletions.remove(deleted)
+        self._meta.written(facts, clock)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -234,43 +203,35 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _facts(self, writes: RowChanges, clock: Mark) -> dict[str, Any]:
-        """What is to be written into `meta`."""
-        facts: dict[str, Any] = {}
-        most = self._thresholds
-        if writes.held or writes.keys or writes.returned or clock.mono > self._clock_written + most.clock_us:
-            facts["clock"] = clock.mono
-        if clock.mono > self._marked + most.clock_us:
-            facts.update([mark_entry(clock)])
-        if writes.calendar is not None:
-            facts.update([calendar_entry(writes.calendar)])
-        if writes.last_piece > self._reserved:
-            facts["last_piece"] = writes.last_piece + most.numbers
-        if self._brokers_due:
-            facts["brokers"] = self._owner.brokers
-        return facts
+    def _defer_deletions(self) -> None:
+        self._contents.damaged = True
 
-    def _delete_unwanted(self, written: int = 0) -> int:
-        """Within a transaction that writes so many pieces; how many are deleted when it is committed."""
-        some = list(islice(self._unwanted, max(self._thresholds.deleted, 2 * written)))
-        if some:
-            self._writer.delete_pieces(some)
-        return len(some)
-
-    def _deleted(self, count: int) -> None:
-        for _ in range(count):
-            self._unwanted.popleft()
-
-    def _be_careful(self) -> None:
-        self._contents.careful = True
-
-    def _go_round_damage(self, error: apsw.CorruptError, how: Callable[[], None] | None) -> None:
-        """Damaged pages are not written. Raises `StoreError` where there is no way round them."""
+    def _recover(self, error: apsw.CorruptError, recover: Callable[[], None] | None) -> None:
+        """Prepare another try after a damaged page was met, which SQLite does not write. Raises `StoreError` where
+        there is none.
+        """
         log.error("a page of the store is damaged", extra={"file": str(self.path), "reason": str(error)})
         try:
-            if how is None:
+            if recover is None:
                 raise error
-            how()
+            recover()
         except apsw.Error as worse:
             write_damage_marker(self.path, str(worse))
             raise StoreError(f"{self.path}: damaged: {worse}") from None
+
+
+def _check_owner(path: Path, owner: Owner) -> StoreInfo | None:
+    """Return what store is there. Raises `UnusableStoreError` for one that is lost or not for this broker; it is not
+    changed then.
+    """
+    found = probe_store(path)
+    if found is None:
+        return None
+    if (found.cluster, found.broker) != (owner.cluster, owner.broker):
+        raise UnusableStoreError(
+            f"{path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
+            f"not of {owner.broker!r} of {owner.cluster!r}"
+        )
+    if found.spread_over and found.spread_over != owner.brokers:
+        raise UnusableStoreError(describe_other_brokers(path, found.spread_over, owner.brokers))
+    return found

@@ -57,19 +57,19 @@ class StoreVfs(apsw.VFS):
         """Damaged pages are given out as they are. Who reads so checks the content, and writes nothing."""
         self.trusted = False
         """One was given out."""
-        self._synced = 0
+        self._synced_ns = 0
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         """Called by SQLite for the database and its log."""
         return _File(self, name, flags)
 
-    def add(self, took: int) -> None:
+    def add_sync(self, took_ns: int) -> None:
         """A sync has taken so many nanoseconds."""
-        self._synced += took
+        self._synced_ns += took_ns
 
-    def take(self) -> int:
+    def take_synced_us(self) -> int:
         """Microseconds spent in syncs since this was asked last."""
-        spent, self._synced = self._synced, 0
+        spent, self._synced_ns = self._synced_ns, 0
         return spent // 1000
 
 
@@ -135,4 +135,4 @@ class _File(apsw.VFSFile):
         """Raises what the platform's raises; SQLite sees it as such."""
         began = self._vfs.read()
         super().xSync(flags)
-        self._vfs.add(self._vfs.read() - began)
+        self._vfs.add_sync(self._vfs.read() - began)

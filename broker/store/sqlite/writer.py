@@ -1,126 +1,144 @@
-"""What a burst comes to, written into the tables within one transaction."""
+"""Writes the changes of a burst into the tables, within one transaction."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, TypeVar
 
 import apsw
 
-from broker.store.sqlite.changes import Row, RowChanges
+from broker.store.sqlite.changes import MessageKey, NewLetter, RowChanges, UserKey
 from broker.store.sqlite.contents import Contents, content_digest, delayed_content_id, letter_content_id
-
-Table = tuple[str, str, str]
-
-_TABLES: tuple[Table, ...] = (
-    ("keys_gone", "", "DELETE FROM keys WHERE topic = ?"),
-    ("topics", "INSERT OR REPLACE INTO topics VALUES (?, ?, ?)", "DELETE FROM topics WHERE number = ?"),
-    (
-        "topic_settings",
-        "INSERT OR REPLACE INTO topic_settings VALUES (?, ?, ?, ?, ?)",
-        "DELETE FROM topic_settings WHERE topic = ?",
-    ),
-    (
-        "subscriptions",
-        "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)",
-        "DELETE FROM subscriptions WHERE topic = ? AND user = ?",
-    ),
-    (
-        "settings",
-        "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)",
-        "DELETE FROM settings WHERE topic = ? AND user = ?",
-    ),
-    (
-        "held",
-        "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
-        "DELETE FROM held WHERE topic = ? AND user = ? AND seq = ?",
-    ),
-    ("put_back", "", "UPDATE letters SET dead = 0 WHERE topic = ? AND user = ? AND seq = ?"),
-    (
-        "keys",
-        "INSERT OR REPLACE INTO keys VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-        "DELETE FROM keys WHERE topic = ? AND key = ?",
-    ),
+from broker.store.sqlite.deletion_queue import DELETE, PieceGroup
+from broker.store.sqlite.tables import (
+    DELAYED,
+    HELD,
+    KEYS,
+    LETTERS,
+    PIECES,
+    SETTINGS,
+    SUBSCRIPTIONS,
+    TOPIC_SETTINGS,
+    TOPICS,
+    ContentRow,
+    DelayedRow,
+    LetterRow,
+    PieceRow,
+    Table,
 )
-"""Rows of a burst by their name there: how one is written, and how one is ended, in the order in which it is done."""
-_RETURN = "UPDATE held SET until = 0, due = ? WHERE topic = ? AND user = ? AND seq = ?"
+
+R = TypeVar("R", bound=tuple[Any, ...])
+
+_OF_USER = "topic = ? AND user = ?"
+_OF_MESSAGE = "topic = ? AND user = ? AND seq = ?"
 
 
 class Writer:
-    """Of one store. Raises `apsw.Error`; the caller has begun a transaction, and rolls it back then."""
+    """The writer of one store. Its methods raise `apsw.Error`; the caller has begun a transaction, and rolls it back
+    then.
+    """
 
     def __init__(self, db: apsw.Connection, contents: Contents, last_letter: int) -> None:
+        """`last_letter` is the greatest id of a letter in the store."""
         self._db = db
         self._contents = contents
         self._last_letter = last_letter
 
-    def write(self, writes: RowChanges) -> None:
-        """All rows of the burst but those that are only deleted, of pieces."""
-        many = self._db.executemany
-        if writes.users_gone:
-            self._end_letters("topic = ? AND user = ?", list(writes.users_gone))
-            many("DELETE FROM held WHERE topic = ? AND user = ?", list(writes.users_gone))
-        fresh: list[Row] = []
-        if writes.letters:
-            fresh += self._write_letters(writes.letters)
-        if writes.delayed:
-            fresh += self._write_delayed(writes.delayed)
-        pieces = [row for row in writes.pieces.values() if row is not None]
-        if pieces:
-            rows = [(*row[:7], content_digest(row[0], *row[7:])) for row in pieces]
-            many("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            fresh += [(row[0], *row[7:]) for row in pieces]
-        if fresh:
-            self._contents.insert(fresh)
-        for name, write, end in _TABLES:
-            of_table: dict[Any, Row | None] = getattr(writes, name)
-            if not of_table:
-                continue
-            ended = [key if type(key) is tuple else (key,) for key, row in of_table.items() if row is None]
-            if ended:
-                many(end, ended)
-            if len(ended) < len(of_table):
-                many(write, [row for row in of_table.values() if row is not None])
-        if writes.returned:
-            many(_RETURN, [(due, *key) for key, due in writes.returned.items()])
+    def write(self, changes: RowChanges) -> None:
+        """Write all changes, but leave the rows of freed pieces."""
+        self._end_users(changes.users_gone)
+        contents = self._write_letters(changes.letters)
+        contents += self._write_delayed(changes.delayed)
+        contents += self._write_pieces(changes)
+        if contents:
+            self._contents.insert(contents)
+        self._many(f"DELETE FROM {KEYS.name} WHERE topic = ?", [(topic,) for topic in changes.keys_gone])
+        self._change(TOPICS, changes.topics)
+        self._change(TOPIC_SETTINGS, changes.topic_settings)
+        self._change(SUBSCRIPTIONS, changes.subscriptions)
+        self._change(SETTINGS, changes.settings)
+        self._change(HELD, changes.held)
+        self._change(KEYS, changes.keys)
+        self._many(f"UPDATE {LETTERS.name} SET dead = 0 WHERE {_OF_MESSAGE}", changes.put_back)
+        returned = [(due, *key) for key, due in changes.returned.items()]
+        self._many(f"UPDATE {HELD.name} SET until = 0, due = ? WHERE {_OF_MESSAGE}", returned)
 
-    def delete_pieces(self, numbers: list[int]) -> None:
-        """Pieces that nobody wants."""
-        self._contents.delete(numbers)
-        self._db.executemany("DELETE FROM pieces WHERE id = ?", [(number,) for number in numbers])
+    def delete_pieces(self, groups: list[PieceGroup]) -> None:
+        """Delete pieces with their contents."""
+        self._contents.delete_pieces(groups)
+        self._many(DELETE.format(PIECES.name), [(group.first, group.last, group.mask) for group in groups])
 
-    def _write_letters(self, letters: dict[Any, Row | None]) -> list[Row]:
-        self._end_letters("topic = ? AND user = ? AND seq = ?", list(letters))
-        rows, contents = [], []
-        for row in letters.values():
-            if row is None:
-                continue
-            *fields, headers, body = row
-            self._last_letter += 1
-            content = (letter_content_id(self._last_letter), headers, b"", body)
-            rows.append((self._last_letter, *fields, content_digest(*content)))
+    def _many(self, statement: str, parameters: Collection[tuple[Any, ...]]) -> None:
+        if parameters:
+            self._db.executemany(statement, parameters)
+
+    def _change(self, table: Table[R], rows: dict[Any, R | None]) -> None:
+        """Write the rows, and delete those that are None."""
+        if not rows:
+            return
+        deleted = [key if type(key) is tuple else (key,) for key, row in rows.items() if row is None]
+        self._many(table.delete, deleted)
+        if len(deleted) < len(rows):
+            self._many(table.replace, [row for row in rows.values() if row is not None])
+
+    def _end_users(self, users: dict[UserKey, None]) -> None:
+        if users:
+            self._delete_letters(_OF_USER, users)
+            self._many(f"DELETE FROM {HELD.name} WHERE {_OF_USER}", users)
+
+    def _write_pieces(self, changes: RowChanges) -> list[ContentRow]:
+        rows: list[PieceRow] = []
+        contents: list[ContentRow] = []
+        for id_, (topic, it) in changes.pieces.items():
+            payload = it.payload
+            content = ContentRow(id_, payload.headers, payload.offsets, payload.body)
+            digest = content_digest(content)
+            rows.append(PieceRow(id_, topic, it.seq, payload.count, it.time, it.expires, payload.size, digest))
             contents.append(content)
-        self._db.executemany("INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._many(PIECES.insert, rows)
         return contents
 
-    def _end_letters(self, which: str, keys: list[Row]) -> None:
-        ended: list[int] = []
-        for key in keys:
-            ended += [
-                letter_content_id(id_) for (id_,) in self._db.execute(f"SELECT id FROM letters WHERE {which}", key)
-            ]
-        if ended:
-            self._contents.delete(ended)
-            self._db.executemany(f"DELETE FROM letters WHERE {which}", keys)
+    def _write_letters(self, letters: dict[MessageKey, NewLetter | None]) -> list[ContentRow]:
+        if not letters:
+            return []
+        self._delete_letters(_OF_MESSAGE, letters)
+        rows: list[LetterRow] = []
+        contents: list[ContentRow] = []
+        for key, new in letters.items():
+            if new is None:
+                continue
+            it = new.letter
+            self._last_letter += 1
+            content = ContentRow(letter_content_id(self._last_letter), it.headers, b"", it.body)
+            digest = content_digest(content)
+            rows.append(LetterRow(self._last_letter, *key, int(new.dead), it.time, it.attempt, it.expires, digest))
+            contents.append(content)
+        self._many(LETTERS.insert, rows)
+        return contents
 
-    def _write_delayed(self, delayed: dict[int, Row | None]) -> list[Row]:
-        ended = [number for number, row in delayed.items() if row is None]
-        self._contents.delete(map(delayed_content_id, ended))
-        self._db.executemany("DELETE FROM delayed WHERE number = ?", [(number,) for number in ended])
-        rows, contents = [], []
-        for row in delayed.values():
-            if row is not None:
-                content = (delayed_content_id(row[0]), *row[5:])
-                rows.append((*row[:5], content_digest(*content)))
-                contents.append(content)
-        self._db.executemany("INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?)", rows)
+    def _delete_letters(self, which: str, keys: Collection[tuple[Any, ...]]) -> None:
+        deleted: list[int] = []
+        for key in keys:
+            found = self._db.execute(LETTERS.select("id") + f"WHERE {which}", key)
+            deleted += [letter_content_id(id_) for (id_,) in found]
+        if deleted:
+            self._contents.delete(deleted)
+            self._many(f"DELETE FROM {LETTERS.name} WHERE {which}", keys)
+
+    def _write_delayed(self, delayed: dict[int, Any]) -> list[ContentRow]:
+        if not delayed:
+            return []
+        deleted = [number for number, record in delayed.items() if record is None]
+        self._contents.delete(list(map(delayed_content_id, deleted)))
+        self._many(DELAYED.delete, [(number,) for number in deleted])
+        rows: list[DelayedRow] = []
+        contents: list[ContentRow] = []
+        for number, it in delayed.items():
+            if it is None:
+                continue
+            payload = it.payload
+            content = ContentRow(delayed_content_id(number), payload.headers, payload.offsets, payload.body)
+            rows.append(DelayedRow(number, it.topic, it.due_ms, it.ttl, payload.count, content_digest(content)))
+            contents.append(content)
+        self._many(DELAYED.insert, rows)
         return contents

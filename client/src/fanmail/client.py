@@ -106,16 +106,17 @@ class Client(Methods, SyncBaseClient):
         Worked(done=1, failed=0, lost=0)
         """
         lease = options.get("lease", DEFAULT_LEASE_S)
+        flow = run_worker(self._exchange, topic, user, options)
+        return self._run(flow, lambda message: self._handled(message, handle, lease))
 
-        def handled(message: Message) -> BaseException | None:
-            try:
-                with self._extended(message, lease):
-                    handle(message)
-            except BaseException as error:
-                return error
-            return None
-
-        return self._run(run_worker(self._exchange, topic, user, options), handled)
+    def _handled(self, message: Message, handle: Callable[[Message], object], lease: float) -> BaseException | None:
+        """Call the handler while the lease is extended. Return what it raised, else None."""
+        try:
+            with self._extended(message, lease):
+                handle(message)
+        except BaseException as error:
+            return error
+        return None
 
     @contextmanager
     def _extended(self, message: Message, lease: float) -> Iterator[None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from fanmail.cli.options import Server, json_option, server_options
+from fanmail.cli.options import Server, json_option, seconds_option, server_options
 from fanmail.cli.output import print_rows, progress
 from fanmail.cli.read import wait_out
 from fanmail.client import Client
@@ -35,7 +35,7 @@ class Tally:
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="How long to publish.")
+@seconds_option("--seconds", "How long to publish.", 5.0, least=0.1)
 @click.option("--size", type=click.IntRange(min=_STAMP.size), default=100, show_default=True, help="Bytes per message.")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Messages per publish.")
 @click.option(

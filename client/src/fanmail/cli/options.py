@@ -39,23 +39,26 @@ _key_option = click.option(
     metavar="FILE",
     help=f"File whose first line is the API key. Default: {KEY_VARIABLE}, else the file in {KEY_FILE_VARIABLE}.",
 )
-_within_option = click.option(
-    "--within",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds to keep retrying while the server is unavailable. 0: one try; inf: no limit.",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 topic_argument = click.argument("topic")
 user_argument = click.argument("user")
 
 
+def seconds_option(name: str, text: str, default: float, least: float = 0) -> Callable[[Command], Command]:
+    """Return an option of at least `least` seconds, with this help text."""
+    return click.option(name, type=click.FloatRange(min=least), default=default, show_default=True, help=text)
+
+
 def limit_option(text: str, **attributes: Any) -> Callable[[Command], Command]:
     """Return the option `--limit`, the greatest number of something, with this help text."""
     attributes.setdefault("type", click.IntRange(min=1))
     return click.option("--limit", "-n", help=text, **attributes)
+
+
+_within_option = seconds_option(
+    "--within", "Seconds to keep retrying while the server is unavailable. 0: one try; inf: no limit.", 30.0
+)
 
 
 @dataclass(frozen=True, slots=True)

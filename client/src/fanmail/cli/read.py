@@ -16,6 +16,7 @@ from fanmail.cli.options import (
     grouped,
     json_option,
     limit_option,
+    seconds_option,
     server_options,
     topic_argument,
     user_argument,
@@ -57,9 +58,7 @@ class ReadMode:
 @user_argument
 @limit_option("Number of messages, at most.", default=1, show_default=True)
 @click.option("--all", "everything", is_flag=True, help="Print all waiting messages.")
-@click.option(
-    "--wait", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Seconds to wait for the first one."
-)
+@seconds_option("--wait", "Seconds to wait for the first one.", 0.0)
 @after_option
 @click.option("--keep", is_flag=True, help="Do not acknowledge the messages, so that they are delivered again.")
 @click.option("--take", is_flag=True, help="At-most-once delivery, as a plain GET; works while others lease.")

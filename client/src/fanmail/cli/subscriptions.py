@@ -14,6 +14,7 @@ from fanmail.cli.options import (
     both_options,
     json_option,
     limit_option,
+    seconds_option,
     server_options,
     topic_argument,
     user_argument,
@@ -85,7 +86,7 @@ def show_status(topic: str, users: tuple[str, ...], as_json: bool, server: Serve
 @click.command()
 @topic_argument
 @user_argument
-@click.option("--every", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Seconds between lines.")
+@seconds_option("--every", "Seconds between lines.", 1.0, least=0.01)
 @limit_option("Stop after this many lines. Default: no limit.")
 @json_option
 @server_options

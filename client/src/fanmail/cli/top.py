@@ -15,7 +15,7 @@ from rich.text import Text
 from fanmail.cli.admin import broker_row
 from fanmail.cli.cluster_watch import ClusterSnapshot, ClusterWatcher, Rates
 from fanmail.cli.formatting import format_duration, format_number, format_rate, printable
-from fanmail.cli.options import Server, json_option, limit_option, watch_options
+from fanmail.cli.options import Server, json_option, limit_option, seconds_option, watch_options
 from fanmail.cli.output import UNLIMITED_WIDTH, print_json, table
 from fanmail.cluster import TopicDetails
 from fanmail.errors import FanmailError, OutcomeUnknown, ServerFault, Unavailable
@@ -149,9 +149,7 @@ def _rates(rates: Rates) -> dict[str, object]:
 
 
 @click.command()
-@click.option(
-    "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between snapshots."
-)
+@seconds_option("--every", "Seconds between snapshots.", 2.0, least=0.1)
 @limit_option("Stop after this many snapshots. Default: no limit.")
 @click.option("--rows", type=click.IntRange(1, 50), default=10, show_default=True, help="Rows per list, at most.")
 @json_option

@@ -19,6 +19,7 @@ from fanmail.cli.options import (
     grouped,
     json_option,
     limit_option,
+    seconds_option,
     server_options,
     topic_argument,
     user_argument,
@@ -98,27 +99,9 @@ class Runner:
 @topic_argument
 @user_argument
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option(
-    "--lease",
-    type=click.FloatRange(min=1),
-    default=DEFAULT_LEASE_S,
-    show_default=True,
-    help="Seconds; extended while COMMAND runs.",
-)
-@click.option(
-    "--delay",
-    type=click.FloatRange(min=0),
-    default=DEFAULT_DELAY_S,
-    show_default=True,
-    help="Seconds before the first redelivery; doubled with each further attempt.",
-)
-@click.option(
-    "--max-delay",
-    type=click.FloatRange(min=0),
-    default=DEFAULT_MAX_DELAY_S,
-    show_default=True,
-    help="Upper limit of the doubled --delay in seconds.",
-)
+@seconds_option("--lease", "Seconds; extended while COMMAND runs.", DEFAULT_LEASE_S, least=1)
+@seconds_option("--delay", "Seconds before the first redelivery; doubled with each further attempt.", DEFAULT_DELAY_S)
+@seconds_option("--max-delay", "Upper limit of the doubled --delay in seconds.", DEFAULT_MAX_DELAY_S)
 @limit_option("Stop after this many messages.")
 @click.option("--until-empty", is_flag=True, help="Stop when no message waits.")
 @json_option

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
+import sortedcontainers  # type: ignore[import-untyped]
 
 from broker.thresholds import DEFAULT
 from common.protocol import ops
@@ -22,7 +23,7 @@ from tests.support.tiny import TINY
 FEW, MANY = 400, 1600
 STEP = 2
 """Instructions for each further entry that are no walk over all of them: a block of 128 pieces takes a few."""
-BROKER = str(Path(__file__).parents[4] / "broker")
+COUNTED = (str(Path(__file__).parents[4] / "broker"), str(Path(sortedcontainers.__file__).parent))
 HOUR = 3600 * 1_000_000
 
 Scene = Callable[[BrokerDriver, int], Asked | list[Asked] | None]
@@ -39,13 +40,13 @@ class Row(NamedTuple):
 
 
 def instructions(function: Callable[..., Any], *args: Any) -> int:
-    """How many of the broker's own are executed."""
+    """How many of the broker's own, and of its index of names, are executed."""
     count = 0
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal count
         if event == "call":
-            if not frame.f_code.co_filename.startswith(BROKER):
+            if not frame.f_code.co_filename.startswith(COUNTED):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         count += event == "opcode"

@@ -282,6 +282,6 @@ def test_what_is_shared_comes_back_whole() -> None:
         broker.unsubscribe(topic, b"u")
     state = broker.state
     assert not any(gauges(state).values())
-    ledgers = state.delivery_totals
-    assert (ledgers.held._of, ledgers.dead.topics._of, ledgers.dead._users) == ({}, {}, {})
+    totals = state.delivery_totals
+    assert (totals.held._of, totals.dead.topics._of, totals.dead._users) == ({}, {}, {})
     assert (state.delayed.topics, len(state.delayed.names)) == ({}, 0)

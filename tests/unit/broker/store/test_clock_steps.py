@@ -15,8 +15,8 @@ from broker.records import CalendarSet
 from broker.state.topic_settings import TopicRule
 from broker.store.base import Store
 from broker.store.sqlite.files import FILE
-from broker.store.sqlite.meta import FACT
 from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.tables import META
 from common.clock import HOLD_MS, NEW, ManualClock, Mark, StepWatch
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -212,7 +212,7 @@ def test_a_durable_store_keeps_where_the_clocks_stood(tmp_path: Path) -> None:
 def test_a_store_whose_clocks_cannot_be_read_is_refused(tmp_path: Path, name: str, value: str) -> None:
     store = open_sqlite(tmp_path)
     assert isinstance(store, SqliteStore)
-    store._db.execute(FACT, (name, value))
+    store._db.execute(META.replace, (name, value))
     store.close()
     with pytest.raises(UnusableStoreError, match=FILE):
         list(open_sqlite(tmp_path).load())

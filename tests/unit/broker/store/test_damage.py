@@ -148,9 +148,9 @@ def same(found: dict[str, Any], committed: dict[str, Any], damaged: list[int], l
             return False
         if any(mine != theirs and mine[8] not in damaged for mine, theirs in pieces):
             return False
-        if any(other[each] != topic[each] for each in topic if each not in ("pieces", "ledgers", "tail_readers")):
+        if any(other[each] != topic[each] for each in topic if each not in ("pieces", "deliveries", "tail_readers")):
             return False
-        if not lost and other["ledgers"] != topic["ledgers"]:
+        if not lost and other["deliveries"] != topic["deliveries"]:
             return False
     return bool(lost) or found["delayed"] == committed["delayed"]
 
@@ -173,12 +173,12 @@ def served(history: History, committed: list[dict[str, Any]]) -> None:
 
 def bodies_of(committed: dict[str, Any]) -> Iterator[bytes]:
     """Of all messages, delayed ones too: they may have become due."""
-    for *_, body, _, offsets, _ in committed["delayed"]:
-        yield from bodies_in(body, offsets)
+    for *_, payload, _ in committed["delayed"]:
+        yield from bodies_in(payload.body, payload.offsets)
     for topic in committed["topics"].values():
         for piece in topic["pieces"]:
             yield from bodies_in(piece[4], piece[5])
-        for delivery in topic["ledgers"].values():
+        for delivery in topic["deliveries"].values():
             yield from (letter[4] for letter in delivery["dead"])
             yield from (held[3][4] for held in delivery["held"].values() if held[3])
 

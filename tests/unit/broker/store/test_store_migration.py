@@ -13,6 +13,7 @@ import apsw
 import pytest
 
 from broker.errors import UnusableStoreError
+from broker.records import Payload
 from broker.state.state import State
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
@@ -54,9 +55,11 @@ def contents(state: State) -> dict[str, Any]:
         "epoch": topic["epoch"],
         "places": (topic["head_seq"], topic["next_seq"], topic["positions"]),
         "pieces": [(p.first, p.count, p.time, p.expires, p.headers, p.body, p.offsets) for p in pieces],
-        "held": {user: each["held"] for user, each in topic["ledgers"].items()},
-        "dead": {user: each["dead"] for user, each in topic["ledgers"].items()},
-        "settings": {user: (each["expires_after"], each["max_deliveries"]) for user, each in topic["ledgers"].items()},
+        "held": {user: each["held"] for user, each in topic["deliveries"].items()},
+        "dead": {user: each["dead"] for user, each in topic["deliveries"].items()},
+        "settings": {
+            user: (each["expires_after"], each["max_deliveries"]) for user, each in topic["deliveries"].items()
+        },
         "keys": snapshot(state)["keys"],
         "delayed": snapshot(state)["delayed"],
     }
@@ -75,7 +78,7 @@ EXPECTED = {
     "dead": {b"u": [], b"v": [(5, 1702, 1, b"kept", b"dead", 0)]},
     "settings": {b"u": (60_000_000, 3), b"v": (0, 0)},
     "keys": [(b"t", b"l", b"e" * 16, 1_000_001, 0, 0, 5), (b"later", b"k", b"d" * 16, 1_000_002, 0, 0, 1900)],
-    "delayed": [(2, b"nobody's", 1790, b"", BATCH, 3, OFFSETS, 30_000)],
+    "delayed": [(2, b"nobody's", 1790, Payload(b"", BATCH, 3, OFFSETS), 30_000)],
 }
 
 

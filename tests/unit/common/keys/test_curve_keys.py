@@ -162,7 +162,7 @@ def test_nothing_secret_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_key_is_never_replaced_and_then_none_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys(str(tmp_path), "b1")
     before, public = (tmp_path / "b1.key").read_text(), read_pair(tmp_path / "b1.key").public.decode()
-    with pytest.raises(StartError, match="is there already and is not replaced") as caught:
+    with pytest.raises(StartError, match="exists and is not replaced") as caught:
         keys(str(tmp_path), "b0", "b1")
     assert public in str(caught.value)
     assert (tmp_path / "b1.key").read_text() == before

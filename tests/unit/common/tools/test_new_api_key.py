@@ -71,6 +71,37 @@ def test_a_file_is_made_for_its_owner_only_and_grows(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+HASH = f"sha256:{7:064}"
+TABLES = f"""\
+# who may do what
+[[keys]]
+hash = "{HASH}"   # before the id
+id = 'first'
+allow = [
+    {{topic = "*", rights = ["publish"]}},  # everything
+    # {{rights = ["admin"]}},
+]
+# the end"""
+INLINE = f"""\
+keys = [  # in one list
+    {{hash = "{HASH}", id = "first"}},
+    # the end
+]
+"""
+
+
+@pytest.mark.parametrize("before", [TABLES, INLINE, "# nothing yet\n"])
+def test_comments_and_order_of_what_is_in_the_file_are_kept(path: Path, before: str) -> None:
+    path.write_text(before)
+    assert keys("api", "second", "--subject", 'a"\\b', "--deny", "admin", "--file", str(path)).returncode == 0
+    text = path.read_text()
+    ends = before.rstrip().removesuffix("]")
+    assert text.startswith(ends), "what is added comes behind it"
+    found = read_keys(path)
+    assert list(found) == (["second"] if before.startswith("# nothing") else ["first", "second"])
+    assert found["second"].subject == 'a"\\b'
+
+
 def test_a_link_is_followed_and_stays(path: Path) -> None:
     link = path.with_name("link.toml")
     link.symlink_to(path)

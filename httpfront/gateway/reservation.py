@@ -17,7 +17,7 @@ TRIES = 3
 """Requests to the broker, where the next message is a larger one each time."""
 
 
-def call_with_room(
+def reserve_and_call(
     gateway: Gateway, env: Mapping[str, Any], op: Op, topic: bytes, user: bytes, args: Struct, usual: int = 0
 ) -> Any:
     """Call an operation that returns messages. Raises as `Gateway.call`, and `front-busy`: nothing was done.
