@@ -15,9 +15,9 @@ from tests.e2e.history import Ack, History, Outcome, Publish, Subscribe, Take, U
 from tests.e2e.rules import RULES
 
 Key = tuple[str, str]
-"""A topic, and a user or what else there is once in it."""
+"""A topic, and a user or another thing that is unique in it."""
 SHOWN = 5
-"""Bodies that a line names."""
+"""Bodies named in one line."""
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Aside:
     """What happened to messages that their user has not read, by topic and user."""
 
     queued: Mapping[Key, Collection[bytes]] = field(default_factory=dict)
-    """Found to be stored still, as in a copy of the store. Such a user need not have been read to the end."""
+    """Still stored, as in a copy of the store. Such users need not have read everything."""
     dropped: Mapping[Key, int] = field(default_factory=dict)
-    """How many the server let go of, and said why."""
+    """The number of messages that the server dropped and reported, with the reason."""
     expired: Collection[tuple[str, bytes]] = ()
-    """Topics and bodies of messages whose ttl is over: they need not come, nor come again."""
+    """Topics and bodies of messages whose ttl has passed, which need not be delivered or redelivered."""
 
 
 @dataclass

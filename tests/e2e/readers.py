@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tests.e2e.load import Load
 
 MANY = 20
-"""Messages that a reader of many asks for."""
+"""The number of messages that a reader of many asks for."""
 LEASE = 1
-"""Seconds, the least that there is: what is forgotten comes back soon."""
+"""The shortest lease in seconds, so that forgotten messages return soon."""
 BAD = 0.05
-"""How often a reader behaves badly."""
+"""The share of calls in which a reader misbehaves."""
 
 
 class Reader(LoadClient):
@@ -41,7 +41,7 @@ class Reader(LoadClient):
         super().__init__(load, name, topic, number, going)
         self.user = user
         self.got = 0
-        """Messages, each counted about once: how far this reader is."""
+        """How many messages this reader has read, each counted about once."""
         self._rng = random.Random(name)
 
     def subscribe(self) -> None:

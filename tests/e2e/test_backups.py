@@ -18,7 +18,7 @@ from tests.e2e.load import Load
 
 MODES = {"ann": "plain", "bob": "after", "cat": "lease-many"}
 BACKLOG = 2000
-"""Messages for a user who reads nothing before the copy, so that the copy takes more than a moment."""
+"""Messages for a user who reads nothing before the copy, so that the copy takes some time."""
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.load import Load
 
 AT_ONCE = 10.0
-"""Seconds; generous, for a busy machine. What would hang takes longer."""
+"""Seconds; generous for busy machines. A hang takes longer."""
 
 
 def topics_of(cluster: Cluster, broker_id: str, count: int = 2) -> list[str]:

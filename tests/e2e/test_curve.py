@@ -32,7 +32,7 @@ SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 CURVE_GREETING = SIGNATURE + b"\x03\x01CURVE" + bytes(15) + b"\x00" + bytes(31)
 PING = wire.pack_requests(0, 1, [wire.pack_request(1, Op.PING, b"", b"", 0, Ping("fanmail", "b0"))])
 PONG = b"\xa7fanmail\xa2b0"
-"""Of its answer, the name of the cluster and that of the broker."""
+"""Parts of its reply: the names of the cluster and of the broker."""
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ SHARES = {
     "GET /openapi.json": (3, 0),
     "HEAD /openapi.json": (4, 0),
 }
-"""Cases of each operation: that keep to the description, and that do not. 500 together."""
+"""Cases per operation that follow the description, and that do not; 500 in total."""
 FRONT = {"max_wait": 0.2}
 NEWS = {"topic": "news"}
 ALICE = {"topic": "news", "user": "alice"}

@@ -21,7 +21,7 @@ from tests.e2e.test_messages import MIB, curl, pieces
 from tests.e2e.test_names import ILLEGAL
 
 WAIT = 30
-"""Seconds, the longest that a client may wait."""
+"""The longest wait of a client in seconds."""
 
 
 @pytest.fixture(params=PROGRAMS)

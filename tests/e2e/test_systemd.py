@@ -26,7 +26,7 @@ from tests.support.units import environment, read_unit, system_calls
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ("fanmail-broker@.service", "fanmail-front@.service", "fanmail-brokers.target", "fanmail.target")
 MOST_EXPOSURE = 15
-"""Of 100, as `systemd-analyze security` counts it; a unit without any hardening has 96."""
+"""Of 100, as counted by `systemd-analyze security`; a unit without any hardening has 96."""
 
 
 def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -185,9 +185,9 @@ class FakeBroker:
         self.incarnation = 7
         self.state = BrokerState.READY
         self.instead: list[list[bytes]] = []
-        """Messages that are sent in the place of the next answers."""
+        """Messages that are sent instead of the next replies."""
         self.drains_on: Op | None = None
-        """A request of this kind is not answered: the broker says instead that it drains, and no more."""
+        """A request of this kind gets no reply: the broker only says that it is stopping."""
         self.unanswered: list[int] = []
         self._endpoint = endpoint
         self._thread = threading.Thread(target=self._run)

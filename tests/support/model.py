@@ -41,7 +41,7 @@ class Aside:
     bodies: Sequence[bytes]
     due: int
     tried_at: int
-    """When to try it: when it is due, or later."""
+    """When to publish it: when it is due, or later."""
 
     @property
     def weight(self) -> int:
@@ -70,23 +70,23 @@ class Model:
     store_id: str
     limits: Limits
     ceilings: Mapping[bytes, TopicSettings] = field(default_factory=dict)
-    """What the operator says of some topics."""
+    """The settings that the operator has made for topics."""
     lives: int = 0
     topics: dict[bytes, ModelTopic] = field(default_factory=dict)
     aside: list[Aside] = field(default_factory=list)
-    """In the order in which they were accepted or tried."""
+    """In the order in which they were accepted or last tried."""
     delayed: int = 0
-    """The last number of one."""
+    """The number of the last delayed publish."""
     keys: list[Remembered] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    """What happened, since the broker began."""
+    """Counters of events since the start of the broker."""
     paused: bool = False
-    """By the operator."""
+    """Whether the operator has paused the broker."""
     watch: StepWatch = field(default_factory=StepWatch)
     shift: int = 0
-    """Milliseconds that dates are ahead of the broker's time."""
+    """How far dates are ahead of the broker's time, in milliseconds."""
     floor: int = 0
-    """Dates do not go back behind this one."""
+    """Dates never go back before this one."""
 
     def date(self, now: Now) -> int:
         return max(self.floor, now.time + self.shift)
