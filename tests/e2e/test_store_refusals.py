@@ -151,10 +151,8 @@ def test_a_store_that_is_gone(stopped: Stopped) -> None:
     path = store_of(stopped)
     path.unlink()
     line = refused(*flags(stopped))
-    assert line.startswith(
-        f"broker: {path}: is missing, but lock beside it shows that there was a store: restore a copy"
-    )
-    assert f"or remove {path.with_name('lock')} to begin" in line
+    assert line.startswith(f"broker: {path}: missing, but lock beside it shows that there was a store: restore a copy")
+    assert f"or remove {path.with_name('lock')} to start" in line
     looked = run("broker.tools.inspect", stopped.data)
     assert (looked.returncode, looked.stderr) == (2, line.replace("broker:", "inspect:", 1) + "\n")
     assert not path.exists()
