@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from broker.operations.limits import Limits
 from broker.state.delayed import DELAYED_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
-from broker.state.ledger import LEDGER_COST
 from broker.state.piece import MESSAGE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic_settings import TopicSettings
@@ -117,7 +117,7 @@ class Model:
         if not share(self.limits.subscriptions, len(self.users()), own, self.limits.subscription_share):
             return "too-many-subscriptions"
         topic_cost = 0 if name in self.topics else TOPIC_COST + len(name)
-        settings_cost = LEDGER_COST if args.expires_after or args.max_deliveries else 0
+        settings_cost = DELIVERY_STATE_COST if args.expires_after or args.max_deliveries else 0
         if not self.has_memory(SUBSCRIPTION_COST + len(user) + topic_cost + settings_cost):
             return "memory-full"
         if name not in self.topics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.state.leases import LETTER_COST
+from broker.state.leases import DEAD_LETTER_COST
 from common.clock import Now
 
 FRESH, LEASED, WAITING, DELAYED, DEAD = "fresh", "leased", "waiting", "delayed", "dead"
@@ -64,4 +64,4 @@ class Item:
 
     def letter_weight(self) -> int:
         """Return the memory of a dead letter outside of the log."""
-        return len(self.mail.headers) + len(self.mail.body) + LETTER_COST
+        return len(self.mail.headers) + len(self.mail.body) + DEAD_LETTER_COST

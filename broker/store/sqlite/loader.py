@@ -9,7 +9,7 @@ import apsw
 
 from broker import records
 from broker.errors import DamagedError
-from broker.records import Content, Letter, Record
+from broker.records import Content, DeadLetter, Record
 from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
 from broker.store.sqlite.meta import read_calendar, read_meta
@@ -102,7 +102,7 @@ class Loader:
             if content is None:
                 self._unread.add(key)
                 continue
-            letter = Letter(row.seq, row.time, row.attempt, content.headers, content.body, row.expires)
+            letter = DeadLetter(row.seq, row.time, row.attempt, content.headers, content.body, row.expires)
             yield records.DeadLettered(names[row.topic], row.user, letter)
             if not row.dead:
                 self.apart.setdefault((row.topic, row.user), set()).add(row.seq)

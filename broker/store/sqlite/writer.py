@@ -136,7 +136,7 @@ class Writer:
                 continue
             payload = it.payload
             content = ContentRow(delayed_content_id(number), payload.headers, payload.offsets, payload.body)
-            rows.append(DelayedRow(number, it.topic, it.due, it.ttl, payload.count, content_digest(content)))
+            rows.append(DelayedRow(number, it.topic, it.due_ms, it.ttl, payload.count, content_digest(content)))
             contents.append(content)
         self._many(DELAYED.insert, rows)
         return contents
