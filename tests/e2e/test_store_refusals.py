@@ -191,7 +191,7 @@ def test_no_data_directory_and_one_that_is_open_to_others(folder: Path) -> None:
     other.mkdir(parents=True)
     (other / "something").touch()
     other.chmod(0o755)
-    assert "open to other users" in refused(f"--run-dir={folder}", "--store=sqlite", f"--data={folder}/data")
+    assert "accessible to other users" in refused(f"--run-dir={folder}", "--store=sqlite", f"--data={folder}/data")
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2)])
