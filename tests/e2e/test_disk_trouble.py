@@ -145,7 +145,7 @@ def test_a_broker_starts_on_a_disk_that_is_full_to_the_last_byte_and_makes_room(
             restart(cluster)
             wait_for(cluster.fronts[0].ready, "the broker to be back")
             broker = cluster.brokers["b0"]
-            assert broker.event("the disk is full: publishing is refused, reading goes on and makes room")
+            assert broker.event("the disk is full: publishing is refused, reading continues and frees space")
             assert web.publish("t", b"x").code == "storage-full"
             for _ in range(ROUNDS):
                 read += 1
@@ -156,7 +156,7 @@ def test_a_broker_starts_on_a_disk_that_is_full_to_the_last_byte_and_makes_room(
         for user in ("ann", "bob"):
             assert numbers(web.drain("t", user)) == list(range(read + 1, number))
     other.unlink()
-    wait_for(lambda: broker.event("the disk has room again"), "the broker to see it")
+    wait_for(lambda: broker.event("the disk has space again"), "the broker to see it")
     wait_for(lambda: web.publish("t", bytes(BODY)).status == 200, "room for what is published")
     assert broker.running
 

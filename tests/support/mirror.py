@@ -64,7 +64,7 @@ class MirrorStore:
     """
 
     durable = True
-    synced = 0
+    synced_us = 0
     lost = ()
     clock = NEW
 
