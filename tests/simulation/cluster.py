@@ -91,8 +91,8 @@ class Cluster:
         """Whether there is a message that was handed out and will be again."""
         state = self.owner(box.topic).process.state
         topic = state.topics.get(box.topic.encode()) if state is not None else None
-        ledger = topic.subscriptions[box.user.encode()].ledger if topic is not None else None
-        return ledger is not None and bool(ledger.leases.held)
+        delivery = topic.subscriptions[box.user.encode()].delivery if topic is not None else None
+        return delivery is not None and bool(delivery.leases.held)
 
     def check_forgotten(self, box: Mailbox, client: str) -> None:
         """A broker knows nothing of a subscription: it must have had no disk, and have ended since."""

@@ -8,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.server.commit_times import count_commit
-from broker.state.ages import oldest_age
+from broker.state.oldest import oldest_age
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS_US as BOUNDS_US
