@@ -20,8 +20,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import CheckContext, GenerationMode, Response, checks
-from schemathesis.context.failures import FailureGroup
-from schemathesis.context.parameters import ParameterLocation
+from schemathesis.core.failures import FailureGroup
+from schemathesis.core.parameters import ParameterLocation
 
 Case = schemathesis.Case[Any]
 PROBLEM = "application/problem+json"
