@@ -1,5 +1,6 @@
-"""Hypothesis profiles: `few` and, with `--all`, `ci`, the same examples every time; and `long`, chosen by
-HYPOTHESIS_PROFILE=long.
+"""Hypothesis profiles: `few`, `ci` with `--all`, and `long` with HYPOTHESIS_PROFILE=long.
+
+The first two try the same examples every time.
 """
 
 from __future__ import annotations
