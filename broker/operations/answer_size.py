@@ -30,7 +30,7 @@ def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> No
         piece = topic.piece(seq)
         size = piece.size
         if size > args.room and piece.count > 1:
-            whole = ref.context.whole(topic, piece)
+            whole = ref.context.with_content(topic, piece)
             if whole is None:
                 check_fits(ref, args, now)
                 return

@@ -91,13 +91,13 @@ class Context:
         self.state.apply(record)
         self.records.append(record)
 
-    def whole(self, topic: Topic, piece: Piece) -> Piece | None:
+    def with_content(self, topic: Topic, piece: Piece) -> Piece | None:
         """Return the piece with its content. Raise `StoreError`.
 
         Returns None for one that is damaged: it is set aside for all readers, and the next piece can be delivered.
         """
         try:
-            return self.state.bodies.whole(piece)
+            return self.state.bodies.with_content(piece)
         except DamagedError as error:
             self.set_aside(f"{topic.epoch}-{piece.first}", piece.count, str(error))
             self.emit(PieceDamaged(topic.name, piece.first))
