@@ -164,10 +164,10 @@ def test_fifty_thousand_messages_and_readers_at_random_places() -> None:
 def test_the_snapshot_of_a_log_does_not_depend_on_how_it_was_compacted() -> None:
     long_way, short_way = log_with(500, alice=1), Topic(b"t", 1, "e1", 400, TopicSettings())
     for position in range(2, 401):
-        long_way.place(b"alice", position)
+        long_way.set_position(b"alice", position)
     for number in range(400, 501):
         short_way.append(number, Payload(b"", b"%d" % number))
-    short_way.place(b"alice", 400)
+    short_way.set_position(b"alice", 400)
     assert topic_snapshot(long_way) == topic_snapshot(short_way)
 
 
