@@ -36,4 +36,6 @@ def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> No
                 return
             size = len(whole.headers) + len(whole.single(seq))
     if size > args.room:
-        raise FanmailError("answer-too-large", f"the next message has {size} bytes, room is for {args.room}", size=size)
+        raise FanmailError(
+            "answer-too-large", f"the next message has {size} bytes, there is room for {args.room}", size=size
+        )

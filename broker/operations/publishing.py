@@ -105,7 +105,7 @@ def _make_room(context: Context, topic: Topic, size: int, count: int, memory: in
         raise FanmailError(
             "topic-full",
             f"the topic holds {topic.messages} messages of {topic.bytes} bytes; its ceilings are "
-            f"{settings.max_messages} messages and {settings.max_bytes} bytes, and this is {count} of {size} more",
+            f"{settings.max_messages} messages and {settings.max_bytes} bytes, and this adds {count} of {size} bytes",
         )
     head, freed = topic.head_for(settings.max_messages - count, settings.max_bytes - size)
     limits.check_memory(context.state, memory - freed)

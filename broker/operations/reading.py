@@ -141,8 +141,6 @@ def _confirm(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None
     if args.epoch != topic.epoch or not 0 < args.seq < topic.next_seq:
         position = max(subscription.position, topic.head_seq)
         oldest = {"oldest": f"{topic.epoch}-{position}"} if position < topic.next_seq else {}
-        raise FanmailError(
-            "cursor-lost", "this id was not published in this life of the topic; go on with after=0", **oldest
-        )
+        raise FanmailError("cursor-lost", "this id is not of the topic's present life; continue with after=0", **oldest)
     if args.seq >= subscription.position:
         ref.emit(SubscriptionSet, args.seq + 1)
