@@ -1,4 +1,4 @@
-"""Names in order, so that a listing begins anywhere and looks at no more than it gives.
+"""Names in order, so that a listing begins anywhere and scans no more than it returns.
 
 A table of few names is sorted when it is listed. One of many has an index, a sorted list in blocks of bounded length
 (`sortedcontainers`), which is kept up to date as names come and go: a step takes a microsecond or two, however many
@@ -19,8 +19,9 @@ N = TypeVar("N", bytes, int)
 
 
 class NameIndex(Protocol[N]):
-    """What is used of a sorted list of names, or of numbers. Nothing that makes it count its entries, which would take
-    a step for each of its blocks.
+    """The part of a sorted list of names, or of numbers, that is used here.
+
+    It leaves out what counts the entries, which takes a step per block.
     """
 
     def add(self, value: N) -> None:
@@ -77,8 +78,9 @@ class LazySortedSet(Generic[N]):
 def in_order(
     index: NameIndex[bytes] | None, names: Collection[bytes], after: bytes, prefix: bytes = b""
 ) -> Iterator[bytes]:
-    """Yield the names of a table that begin with `prefix` and come after `after`, in order. `index` has the same names,
-    where the table has an index.
+    """Yield the names of a table that begin with `prefix` and come after `after`, in order.
+
+    `index` has the same names, where the table has an index.
     """
     inclusive = prefix > after
     start = max(after, prefix)
