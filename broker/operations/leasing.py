@@ -246,7 +246,7 @@ def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
         _pass_over(ref, delivery.leases, seq)
         return
     size = len(held.headers) + len(held.body)
-    if on_disk(size) > context.room:
+    if on_disk(size) > context.writable_bytes:
         ref.emit(Returned, (seq,), now.mono + RETRY_US)
         return
     context.reserve(size)
