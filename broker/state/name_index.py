@@ -1,4 +1,4 @@
-"""Names in order, so that a listing begins anywhere and scans no more than it returns.
+"""Names in order, so that a listing begins anywhere and looks at no more than it gives.
 
 A table of few names is sorted when it is listed. One of many has an index, a sorted list in blocks of bounded length
 (`sortedcontainers`), which is kept up to date as names come and go: a step takes a microsecond or two, however many
@@ -19,9 +19,9 @@ N = TypeVar("N", bytes, int)
 
 
 class NameIndex(Protocol[N]):
-    """The part of a sorted list of names, or of numbers, that is used here.
+    """The part of a sorted list that is used here, of names or of numbers.
 
-    It leaves out what counts the entries, which takes a step per block.
+    Positions are not used: they would need a further index, with a step for each block.
     """
 
     def add(self, value: N) -> None:
