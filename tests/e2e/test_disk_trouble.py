@@ -71,7 +71,7 @@ def test_a_full_disk(start_cluster: StartCluster, small_disk: Path) -> None:
         assert number > first
         assert free(small_disk) > RESERVE // 2, "the reserve is for reading and acknowledging"
         assert web.publish("t?delay=60", bytes(BODY)).code == "storage-full"
-        # Neither subscribers that are there nor those who read and acknowledge need the room that is left.
+        # Neither existing subscribers nor those who read and acknowledge need the remaining room.
         assert web.call("GET", "/t/ann?after=0").status == 200
         assert numbers(web.drain("t", "ann")) == list(range(first, number))
         for expected in range(first, number):

@@ -128,7 +128,7 @@ SPOILERS: dict[Callable[[Path], None], str] = {
     put_a_foreign_database_there: "not a Fanmail store",
     raise_its_version: "newer version (schema 99",
 }
-"""With what the line says."""
+"""Each with what the line says."""
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
