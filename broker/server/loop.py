@@ -212,7 +212,7 @@ class Server:
         self._store.commit(records, began)
         took = self._clock.now().mono - began.mono
         self._committing += took
-        count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
+        count_commit(self._dispatcher.counters, took, self._store.synced_us if self._store.durable else None)
         self._dispatcher.context.state.bodies.shrink()
 
     def _housekeeping(self) -> None:

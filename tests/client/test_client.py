@@ -37,7 +37,7 @@ def test_a_message_comes_as_it_went(client: Client, topic: str) -> None:
     found = client.receive(topic, "ann")
     assert found is not None
     assert (stored.subscribers, stored.id, stored.count, stored.replayed) == (1, found.id, 1, False)
-    assert (found.body, found.type) == (body, "text/plain")  # the body is not unpacked on the way
+    assert (found.body, found.type) == (body, "text/plain")  # the body is not decoded in transit
     assert found.headers == {name.lower(): value for name, value in headers.items()}
     assert (found.topic, found.user, found.attempt, found.pending, found.seq) == (topic, "ann", 1, 0, 1)
     assert found.time is not None
@@ -208,11 +208,11 @@ def test_a_worker_keeps_its_lease_while_it_works(client: Client, topic: str) -> 
     others: list[Message | None] = []
 
     def handle(message: Message) -> None:
-        ends = time.monotonic() + 1.6
+        ends = time.monotonic() + 2.6
         while time.monotonic() < ends:  # beyond the lease
             others.append(client.receive(topic, "crew", lease=30, wait=0.2))
 
-    assert client.work(topic, "crew", handle, lease=1, until_empty=True) == Worked(done=1)
+    assert client.work(topic, "crew", handle, lease=2, until_empty=True) == Worked(done=1)
     assert set(others) == {None}
     assert client.status(topic, "crew").leased == 0
 
@@ -251,7 +251,7 @@ def test_a_message_that_always_fails_lets_the_others_pass(client: Client, urls: 
     assert seen == ["bad", "good"]
     client.publish(topic, "good")
     running(urls, test)
-    assert sorted(seen[2:]) == ["bad", "good"]  # which is first is a matter of time
+    assert sorted(seen[2:]) == ["bad", "good"]  # their order is not determined
 
 
 def test_an_interrupted_worker_gives_its_message_back(client: Client, topic: str) -> None:
@@ -310,10 +310,10 @@ def test_asyncio_works_as_the_other(urls: list[str], topic: str) -> None:
                 raise RuntimeError("not yet")
             if message.text == "slow":
                 assert await client.receive(topic, "other", lease=30) is None
-                await asyncio.sleep(1.4)  # beyond the lease
+                await asyncio.sleep(2.6)  # beyond the lease
 
         await client.subscribe(topic, "other")
-        assert await client.work(topic, "crew", handle, lease=1, delay=0, until_empty=True) == Worked(done=2, failed=1)
+        assert await client.work(topic, "crew", handle, lease=2, delay=0, until_empty=True) == Worked(done=2, failed=1)
 
     running(urls, test)
 

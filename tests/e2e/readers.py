@@ -10,22 +10,24 @@ import json
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.clients import PAUSE, LoadClient
-from tests.e2e.cluster import Answer
+from tests.e2e.cluster import Answer, wait_for
 from tests.e2e.history import Ack, Mode, Outcome, Subscribe, Take
 
 if TYPE_CHECKING:
     from tests.e2e.load import Load
 
 MANY = 20
-"""Messages that a reader of many asks for."""
+"""The number of messages that a reader of many asks for."""
 LEASE = 1
-"""Seconds, the least that there is: what is forgotten comes back soon."""
+"""The shortest lease in seconds, so that forgotten messages return soon."""
 BAD = 0.05
-"""How often a reader behaves badly."""
+"""The share of calls in which a reader misbehaves."""
 
 
 class Reader(LoadClient):
@@ -41,8 +43,21 @@ class Reader(LoadClient):
         super().__init__(load, name, topic, number, going)
         self.user = user
         self.got = 0
-        """Messages, each counted about once: how far this reader is."""
+        """How many messages this reader has read, each counted about once."""
         self._rng = random.Random(name)
+        self._free, self._paused = threading.Event(), threading.Event()
+        self._free.set()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It makes no call within this block, and none that it has made is unfinished."""
+        self._free.clear()
+        try:
+            wait_for(self._paused.is_set, f"{self.name} to pause")
+            yield
+        finally:
+            self._paused.clear()
+            self._free.set()
 
     def subscribe(self) -> None:
         note = self.note(Subscribe, user=self.user)
@@ -50,6 +65,9 @@ class Reader(LoadClient):
 
     def run(self) -> None:
         while not self.abandoned:
+            if not self._free.is_set():
+                self._paused.set()
+                self._free.wait()
             going = self._going.is_set()
             note = self.note(Take, user=self.user, mode=self.mode, most=self.many)
             assert isinstance(note, Take)
@@ -61,7 +79,7 @@ class Reader(LoadClient):
                 self._have(self._read(note, answer), going)
             elif answer.status == 404 and going:
                 self.subscribe()
-                self.got = self._load.sent(self.topic)  # what was before is lost, and not waited for
+                self.got = self._load.sent(self.topic)  # earlier messages are lost, and not awaited
             elif answer.status in (204, 404):
                 if not going and self._nothing_is_left():
                     return
@@ -151,7 +169,7 @@ class LeaseReader(Reader):
             if answer is not None and answer.status == 200:
                 note.confirmed = note.tried
             elif answer is not None and answer.status == 409:
-                note.outcome = Outcome.FAILED  # the lease was lost: it comes again
+                note.outcome = Outcome.FAILED  # the lease was lost: it is redelivered
             return
         answer = self.call(note, lambda web: web.call("POST", f"{path}/acks", "\n".join(ids).encode()))
         if answer is not None and answer.status == 200:

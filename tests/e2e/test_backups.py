@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.checker import seq_of, violations
 from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ, wait_for
@@ -18,7 +20,7 @@ from tests.e2e.load import Load
 
 MODES = {"ann": "plain", "bob": "after", "cat": "lease-many"}
 BACKLOG = 2000
-"""Messages for a user who reads nothing before the copy, so that the copy takes more than a moment."""
+"""Messages for a user who reads nothing before the copy, so that the copy takes some time."""
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -70,6 +72,7 @@ def read_everything(web: Client, topic: str, user: str) -> list[tuple[int, bytes
             return found
 
 
+@pytest.mark.slow
 def test_a_copy_of_running_brokers_is_one_moment_of_each(start_cluster: StartCluster, folder: Path) -> None:
     cluster = start_cluster(brokers=2, fronts=1, durable=True)
     web = cluster.fronts[0].web
@@ -121,9 +124,9 @@ def test_a_copy_is_refused_where_there_is_something(start_cluster: StartCluster,
     assert run("restore", folder / "copy", folder / "data").returncode == 0
     before = (folder / "data" / "b0" / "store.db").read_bytes()
     for arguments, words in (
-        (("restore", folder / "copy", folder / "data"), "there is a store already"),
-        (("restore", folder / "nothing", folder / "other"), "there is no copy"),
-        (("inspect", folder / "nothing"), "there is no store"),
+        (("restore", folder / "copy", folder / "data"), "a store exists already"),
+        (("restore", folder / "nothing", folder / "other"), "no copy of a store"),
+        (("inspect", folder / "nothing"), "no store (store.db) in it"),
     ):
         done = run(*arguments)
         assert (done.returncode, done.stdout) == (2, "")

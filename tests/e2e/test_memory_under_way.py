@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, wait_for
 from tests.e2e.keys import bearer, write_keys
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 BUFFER = 32 * MIB
@@ -55,7 +59,7 @@ def test_clients_that_read_nothing_do_not_fill_a_front(start_cluster: StartClust
         wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") > BUFFER // 4, "answers that wait")
         assert web.publish("t", b"x").status == 200
         assert web.call("GET", "/t/small").status in (200, 503)
-    # One answer while it is made comes on top: as frames, as text, as JSON, and with its head.
+    # In addition, one response while it is made: as frames, as text, as JSON, and with its headers.
     assert peak(front.process.pid) - before < BUFFER + 64 * MIB
     wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") == 0, "the front to let go")
     assert len(web.call("GET", "/t/u?after=0&max=100").body) > 7 * MIB

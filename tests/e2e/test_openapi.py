@@ -51,7 +51,7 @@ SHARES = {
     "GET /openapi.json": (3, 0),
     "HEAD /openapi.json": (4, 0),
 }
-"""Cases of each operation: that keep to the description, and that do not. 500 together."""
+"""Cases per operation that follow the description, and that do not; 500 in total."""
 FRONT = {"max_wait": 0.2}
 NEWS = {"topic": "news"}
 ALICE = {"topic": "news", "user": "alice"}
@@ -89,6 +89,7 @@ def test_the_description_is_valid_openapi(front: Conformance) -> None:
     front.api.validate()
 
 
+@pytest.mark.slow
 def test_500_cases_find_no_answer_that_is_not_described(front: Conformance) -> None:
     assert set(SHARES) == set(front.labels)
     cases = []
@@ -106,6 +107,7 @@ def test_500_cases_find_no_answer_that_is_not_described(front: Conformance) -> N
     assert {status for _, status in front.statuses} >= {200, 204, 400, 404, 409, 422}
 
 
+@pytest.mark.slow
 def test_systematic_cases_find_no_answer_that_is_not_described(front: Conformance) -> None:
     subscribed(front)
     for label in SHARES:
@@ -277,7 +279,7 @@ def test_refusals_for_want_of_a_key_or_a_right_are_as_described(start_cluster: S
         assert statuses & {401, 403} == wanted, path_
 
 
-# The negative controls: what is spoilt on purpose is found.
+# Negative controls: deliberate errors are found.
 
 
 def _no_answer(document: dict[str, Any]) -> None:

@@ -128,7 +128,7 @@ SPOILERS: dict[Callable[[Path], None], str] = {
     put_a_foreign_database_there: "not a Fanmail store",
     raise_its_version: "newer version (schema 99",
 }
-"""With what the line says."""
+"""Each with what the line says."""
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
@@ -151,10 +151,8 @@ def test_a_store_that_is_gone(stopped: Stopped) -> None:
     path = store_of(stopped)
     path.unlink()
     line = refused(*flags(stopped))
-    assert line.startswith(
-        f"broker: {path}: is missing, but lock beside it shows that there was a store: restore a copy"
-    )
-    assert f"or remove {path.with_name('lock')} to begin" in line
+    assert line.startswith(f"broker: {path}: missing, but lock beside it shows that there was a store: restore a copy")
+    assert f"or remove {path.with_name('lock')} to start" in line
     looked = run("broker.tools.inspect", stopped.data)
     assert (looked.returncode, looked.stderr) == (2, line.replace("broker:", "inspect:", 1) + "\n")
     assert not path.exists()

@@ -16,6 +16,8 @@ from tests.conftest import StartCluster
 from tests.e2e.browser import Browser
 from tests.e2e.cluster import Client, Front, wait_for
 
+pytestmark = pytest.mark.slow
+
 EVIL = "evil.example"
 REBOUND = [f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]
 WAYS = """
@@ -50,7 +52,7 @@ WAYS = """
       socket: at => until(new WebSocket(at.replace("http", "ws") + "/news/alice"), "error"),
     };
 """
-"""What a page can send without being asked; each promise ends when there was an answer, or none is to come."""
+"""What a page can send by itself. Each promise ends with a response, or when none will come."""
 TRY = """
     const all = at => Promise.all(Object.values(ways).map(way => way(at))).then(() => document.title = "tried");
     void all("""

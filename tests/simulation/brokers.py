@@ -165,8 +165,9 @@ class BrokerProcess:
     def handled(
         self, frames: list[bytes], replies: list[Outgoing], peer_id: bytes, before: set[int], *, last: bool
     ) -> set[int]:
-        """What was executed of a message, told to the front process whose requests they were. `before` were told
-        already; with `last` what has no reply is parked. Returns those that are told now.
+        """Tell the front process which of its requests were executed; return those.
+
+        `before` were told already; with `last` a request without a reply is parked.
         """
         assert self.dispatcher is not None
         try:

@@ -141,8 +141,10 @@ class Cluster:
         return Sqlite(self.rng, Owner(self.map.name, broker_id, ",".join(each.id for each in self.map.brokers)))
 
     def _populate(self, topic: str) -> None:
-        """Users of every mode, a few publishers. Where messages expire nobody reads by a cursor, which has no holes;
-        where everybody may leave, and the topic begin anew, keys are not used.
+        """Add users of every mode and a few publishers.
+
+        Where messages expire no user reads by a cursor, which has no gaps; where all users may leave, and the topic
+        begins anew, keys are not used.
         """
         rng = self.rng
         ttl, churn = rng.random() < 0.3, rng.random() < 0.4

@@ -85,9 +85,9 @@ class BrokerDriver:
     next_id: int = 16
     rules: Sequence[TopicRule] = ()
     keep: int = 2**62
-    """Bytes of bodies that stay in memory, where the store has them too."""
+    """Bytes of bodies that stay in memory although the store has them."""
     read: Callable[[], int] = lambda: 0
-    """What the log measures times with."""
+    """The clock of the request log."""
     thresholds: Thresholds = DEFAULT
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class HeldRow:
     until: int = 0
     due: int = 0
     letter: DeadLetter | None = None
-    """Of a message that was put back from the dead list, itself: the log may have it no more."""
+    """The message, if it was put back from the dead letters: the log may not have it any more."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class KeptUser:
     settings: rec.SettingsSet | None = None
     held: dict[int, HeldRow] = field(default_factory=dict)
     dead: dict[int, DeadLetter] = field(default_factory=dict)
-    """In the order of their dying."""
+    """In the order in which they became dead letters."""
 
     @property
     def rows(self) -> int:
@@ -64,7 +64,7 @@ class MirrorStore:
     """
 
     durable = True
-    synced = 0
+    synced_us = 0
     lost = ()
     clock = NEW
 
@@ -72,11 +72,11 @@ class MirrorStore:
         self._store_id = store_id
         self._lazy = lazy
         self._pieces: dict[int, rec.MessageStored] = {}
-        """By their numbers."""
+        """By number."""
         self._topics_begun = 0
         self.topics: dict[bytes, KeptTopic] = {}
         self.keys: dict[tuple[bytes, bytes], rec.KeyRemembered] = {}
-        """By topic and key, in the order of their times."""
+        """By topic and key, oldest first."""
         self.delayed: dict[int, rec.PublishDelayed] = {}
         self.calendar: rec.CalendarSet | None = None
 

@@ -16,7 +16,7 @@ class Mail(NamedTuple):
 
     seq: int
     time: int
-    """The date, as clients are told."""
+    """The date that clients get."""
     headers: bytes
     body: bytes
     expires: int
@@ -49,9 +49,9 @@ class Item:
     until: int = 0
     """When the lease or the delay ends."""
     own: bool = False
-    """Put back from the dead list: what becomes of the log is nothing to it."""
+    """Whether it was put back from the dead letters, and thus does not depend on the log."""
     put_back_at: int = 0
-    """Its attempts when it was put back."""
+    """The number of attempts when it was put back."""
 
     @property
     def deliveries(self) -> int:

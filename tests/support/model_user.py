@@ -24,13 +24,13 @@ class ModelUser:
     model: Model
     topic: ModelTopic
     items: list[Item] = field(default_factory=list)
-    """In the order of their numbers."""
+    """By number."""
     dead: list[Item] = field(default_factory=list)
-    """In the order of their dying."""
+    """In the order in which they became dead letters."""
     expires_after: int = 0
     max_deliveries: int = 0
     idle_from: int | None = None
-    """None: the clock starts when the broker looks at it."""
+    """None: the idle time begins when the broker looks at it."""
 
     def fresh(self) -> list[Item]:
         return [each for each in self.items if each.state == FRESH]

@@ -36,13 +36,15 @@ class NewLetter(NamedTuple):
 
 
 class RowChanges:
-    """Collects the records of one burst. In the dictionaries, which have the keys of rows, None stands for a row that
-    is to be deleted.
+    """Collects the records of one burst.
+
+    In the dictionaries, which have the keys of rows, None stands for a row to be deleted.
     """
 
     def __init__(self, numbers: dict[bytes, int], apart: dict[UserKey, set[int]]) -> None:
-        """`numbers` are those of the live topics by name, `apart` the letters that were put back; both are kept up to
-        date here.
+        """`numbers` are those of the live topics by name; `apart` are the letters that were put back.
+
+        Both are kept up to date.
         """
         self._numbers = numbers
         self._apart = apart

@@ -49,8 +49,9 @@ class Loader:
         """The greatest id of a letter."""
 
     def read(self) -> Iterator[Record]:
-        """Yield all records, in the order that `broker/records.py` promises. Raises `apsw.Error` and
-        `UnusableStoreError`.
+        """Yield all records, in the order that `broker/records.py` promises.
+
+        Raises `apsw.Error` and `UnusableStoreError`.
         """
         meta = read_meta(self._db)
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), int(meta["last_piece"]))

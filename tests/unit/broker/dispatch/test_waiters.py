@@ -17,6 +17,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState
 from tests.support.driver import SECOND, Asked, BrokerDriver, Told
+from tests.support.table import table
 from tests.unit.broker.state.test_topic import calls_of
 
 LITTLE = 0.001
@@ -632,12 +633,12 @@ def walk(machine: WaitersMachine, seed: int, steps: int) -> None:
     machine.teardown()
 
 
-@pytest.mark.parametrize("seed", range(10))
+@table("seed", range(10))
 def test_everybody_is_answered_once_on_a_long_walk(seed: int) -> None:
     walk(WaitersMachine(), seed, 2000)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@table("seed", range(3))
 def test_no_message_wakes_two_waiters_on_a_long_walk(seed: int) -> None:
     walk(ExactWaitersMachine(), seed, 2000)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from broker.records import Payload
 from broker.state.garbage import Garbage
 from broker.state.message_log import MessageLog
 from broker.state.piece import MESSAGE_COST
+from tests.support.table import table
 from tests.support.tiny import TINY
 
 
@@ -97,7 +96,7 @@ def step(log: MessageLog, walked: Walked, rng: random.Random) -> None:
     walked.free()
 
 
-@pytest.mark.parametrize("seed", range(150))
+@table("seed", range(150))
 def test_a_log_says_what_a_list_says(seed: int) -> None:
     rng, garbage = random.Random(seed), Garbage()
     log, walked = MessageLog(1, garbage, TINY), Walked()

@@ -393,7 +393,7 @@ def test_the_syncs_of_a_commit_are_timed_and_no_others(tmp_path: Path) -> None:
     for number in range(3):
         broker.subscribe(b"t", b"%d" % number)
         broker.commit()
-        assert store.synced in (5_000, 10_000), "of the log, and of its head when it is new"
+        assert store.synced_us in (5_000, 10_000), "of the log, and of its head when it is new"
         before = next(clock)
         store._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         assert next(clock) > before + 5_000_000, "it was synced between the commits"

@@ -25,7 +25,6 @@ from tests.support.driver import BrokerDriver, batch
 
 def samples(*families: Metric) -> dict[tuple[str, ...], float]:
     """Values by name and by label values in the order of the labels' names, as they are read back from the text."""
-
     parsed = text_string_to_metric_families(exposition(families).decode())
     return {
         (each.name, *(text for _, text in sorted(each.labels.items()))): each.value
