@@ -1,5 +1,6 @@
-"""Hypothesis profiles: `few` and, with `--all`, `ci`, the same examples every time; and `long`, chosen by
-HYPOTHESIS_PROFILE=long.
+"""Hypothesis profiles.
+
+`few` and, with `--all`, `ci` use the same examples every time; `long` is chosen by HYPOTHESIS_PROFILE=long.
 """
 
 from __future__ import annotations
