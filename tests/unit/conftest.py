@@ -1,6 +1,6 @@
-"""Hypothesis profiles: `few`, `ci` with `--all`, and `long` with HYPOTHESIS_PROFILE=long.
+"""Hypothesis profiles.
 
-The first two try the same examples every time.
+`few` and, with `--all`, `ci` use the same examples every time; `long` is chosen by HYPOTHESIS_PROFILE=long.
 """
 
 from __future__ import annotations
