@@ -39,6 +39,7 @@ UNRUN = {
 INSTEAD = {
     "README.md": {
         "bin/test": "bin/test -q --collect-only tests/unit/common/test_names.py",
+        "bin/test --all": "bin/test --all -q --collect-only tests/unit/common/test_names.py",
         "bin/soak 600 --durable": "bin/soak 2 --durable",
         "fanmail top": "fanmail top -n 1",
     },

@@ -158,7 +158,7 @@ def test_waiting_takes_nothing_and_changes_nothing(broker: BrokerDriver) -> None
     broker.commit()
     broker.wait(b"t", b"u")
     broker.settle()
-    broker.pass_on(b"t", b"u")
+    broker.skip(b"t", b"u")
     broker.look(b"t", b"u")
     assert broker.dispatcher.context.take_records() == []
     assert broker.take(b"t", b"u").result.body == b"1"
@@ -173,7 +173,7 @@ def test_a_pass_lets_the_next_wake_go_out(broker: BrokerDriver) -> None:
     for each in parked:
         assert ids(broker.settle()) == [each]
         assert broker.settle() == []
-        assert broker.pass_on(b"t", b"u").result == ops.Nothing()
+        assert broker.skip(b"t", b"u").result == ops.Nothing()
     assert broker.settle() == []
     assert broker.take(b"t", b"u").result.body == b"1"
 
@@ -396,7 +396,7 @@ def test_a_publish_that_nobody_waits_for_leaves_nothing_behind(broker: BrokerDri
         broker.subscribe(b"t%d" % number, b"u")
         broker.publish(b"t%d" % number, b"x")
         broker.take(b"t%d" % number, b"u")
-        broker.pass_on(b"t%d" % number, b"u")
+        broker.skip(b"t%d" % number, b"u")
         broker.unsubscribe(b"t%d" % number, b"u")
     check_nothing_is_left(broker.dispatcher.waiters)
 
@@ -524,7 +524,7 @@ class WaitersMachine(RuleBasedStateMachine):
     @rule()
     def a_woken_one_passes_on(self) -> None:
         woken = self.woken.popleft()
-        if self.broker.pass_on(*woken.box).code == "":
+        if self.broker.skip(*woken.box).code == "":
             self.followed(woken.box)
 
     @precondition(lambda self: self.woken)

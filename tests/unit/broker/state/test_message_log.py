@@ -91,7 +91,7 @@ def step(log: MessageLog, walked: Walked, rng: random.Random) -> None:
             walked.pieces = [each for each in walked.pieces if each[0] >= head]
     elif what == "damage" and walked.pieces:
         piece = rng.choice(walked.pieces)
-        assert log.spoil(piece[0])
+        assert log.mark_damaged(piece[0])
         piece[3:] = [1, 1]
     walked.free()
 

@@ -121,7 +121,7 @@ def outcome(history: History, committed: list[dict[str, Any]]) -> str:
 def unreadable(state: Any, topic: Any) -> Iterator[int]:
     for piece in topic.pieces(topic.head_seq) if topic.messages else ():
         try:
-            state.bodies.whole(piece)
+            state.bodies.with_content(piece)
         except DamagedError:
             yield piece.id
 
@@ -131,7 +131,7 @@ def snapshot_of(state: Any) -> dict[str, Any]:
 
     def whole(piece: Any) -> Any:
         try:
-            return state.bodies.whole(piece)
+            return state.bodies.with_content(piece)
         except DamagedError:
             return piece
 
