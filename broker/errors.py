@@ -18,7 +18,7 @@ class BrokenInvariantError(Exception):
 
 
 class StoreError(Exception):
-    """The store cannot go on.
+    """The store cannot continue.
 
     The broker answers no request of the burst, exits with this text and starts again from what is stored.
     """

@@ -7,7 +7,7 @@ the messages died, DeadReturned for those that were put back, Leased for every h
 are not leased. KeyRemembered and PublishDelayed come last, each in order.
 
 Names end with their unit: `_us` is microseconds of the broker's monotonic clock, `_ms` milliseconds of the broker's
-time (`Now.time`). `time` and `expires` are milliseconds too. A durable store makes both clocks go on after a restart.
+time (`Now.time`). `time` and `expires` are milliseconds too. With a durable store both clocks continue after a restart.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class DeadEnded(Struct, gc=False):
 
 
 class DeadReturned(Struct, gc=False):
-    """Dead letters wait for redelivery. Attempts go on; deliveries are counted from 0."""
+    """Dead letters wait for redelivery. Attempts continue; deliveries are counted from 0."""
 
     topic: bytes
     user: bytes
@@ -261,7 +261,7 @@ class KeyForgotten(Struct, gc=False):
 
 
 class PiecesFreed(Struct, gc=False):
-    """Derived, for stores: nobody wants these pieces any more. Does not change the state."""
+    """Derived, for stores: no subscriber needs these pieces. Does not change the state."""
 
     pieces: tuple[int, ...]
 

@@ -31,7 +31,7 @@ PROBES = (LIVEZ, READYZ)
 TOPIC, SUBSCRIPTION, RECEIPT = "/{topic}", "/{topic}/{user}", "/{topic}/{user}/{receipt}"
 ACKS, DEAD = f"{SUBSCRIPTION}/acks", f"{SUBSCRIPTION}/dead"
 
-PUBLIC: Routes = {
+PUBLIC_PORT: Routes = {
     TOPIC: {"POST": PUBLISH},
     SUBSCRIPTION: {"POST": SUBSCRIBE, "PATCH": SUBSCRIBE, "DELETE": SUBSCRIBE, **_read(CONSUME)},
     RECEIPT: {"DELETE": CONSUME, "PATCH": CONSUME},
@@ -53,7 +53,7 @@ BROKERS, BROKER_PAUSE, CONFIG = "/-/v1/brokers", "/-/v1/brokers/{broker}/pause",
 BROKER_DRAIN = f"{BROKERS}/{{broker}}/drain"
 """An older name of `BROKER_PAUSE`."""
 
-OPERATIONS: Routes = {
+OPERATIONS_PORT: Routes = {
     INDEX: _read(OPEN),
     LIVEZ: _read(OPEN),
     READYZ: _read(OPEN),

@@ -30,6 +30,6 @@ def gauges(context: Context, traffic: Traffic, waiters: int, now: Now) -> dict[s
         stats.IDEMPOTENCY_KEYS: len(state.keys),
         stats.WAITERS: waiters,
         stats.PAUSED: int(context.paused),
-        stats.MOST_LOOKS: context.most_scanned,
+        stats.MOST_SCANNED: context.most_scanned,
         stats.OLDEST_AGE_MS: oldest_age(state.garbage.seconds, now.time),
     }

@@ -182,10 +182,10 @@ class Waiters:
                 del self._published[topic]
                 self._swept.add(topic)
                 self._sweeps.append((topic, iter(list(self._topics.get(topic, {}).values()))))
-        looks = self._most
-        while looks > 0 and len(self._wakes) < self._most and (self._ready or self._sweeps):
-            looks -= 1
-            if self._sweeps and (looks % 2 or not self._ready):
+        steps = self._most
+        while steps > 0 and len(self._wakes) < self._most and (self._ready or self._sweeps):
+            steps -= 1
+            if self._sweeps and (steps % 2 or not self._ready):
                 self._sweep(mono)
             else:
                 self._wake(self._dequeue(), mono)

@@ -21,7 +21,7 @@ def describe_user(context: Context, request: Request, args: ops.Nothing, now: No
 
 
 def peek_messages(context: Context, request: Request, args: ops.Peek, now: Now) -> ops.PeekedAll:
-    """Return messages that are not done: first those handed out under a lease, then new ones. Takes nothing.
+    """Return messages that are not acknowledged: first those delivered under a lease, then new ones. Takes nothing.
 
     Scans no more than the turn allows.
     """

@@ -151,7 +151,7 @@ def lookup(context: Context, topic_name: bytes, user: bytes) -> SubscriptionRef 
 
 
 def find(context: Context, request: Request) -> SubscriptionRef:
-    """Return the subscription that a request names; its idle clock goes on. Raise `no-subscription` (404)."""
+    """Return the subscription that a request names; its idle time continues. Raise `no-subscription` (404)."""
     ref = lookup(context, request.topic, request.user)
     if ref is None:
         raise FanmailError("no-subscription", "this user has no subscription to this topic")

@@ -47,7 +47,7 @@ def next_position(ref: SubscriptionRef, now: Now) -> int:
 
 
 def take_returned(ref: SubscriptionRef, now: Now) -> ops.Message | None:
-    """Take a message that was handed out under a lease before, at most once now."""
+    """Take a message that was leased before; it is delivered at most once now."""
     held = next_returned(ref, now)
     if held is None:
         return None
@@ -171,7 +171,7 @@ def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
         expired = _expired(ref, leases, seq, now)
         if expired and leases.held[seq].letter is None:
             _pass_over(ref, leases, seq)
-        elif expired or _handed_out_enough(
+        elif expired or _delivered_enough(
             ref, leases.held[seq].deliveries
         ):  # a letter that was put back is dead-lettered again
             _dead_letter(ref, seq, now)
@@ -192,7 +192,7 @@ def _may_go_out(ref: SubscriptionRef, seq: int, now: Now) -> bool:
     assert leases is not None
     if leases.held[seq].letter is None and seq < ref.topic.head_seq:
         return False
-    return not _expired(ref, leases, seq, now) and not _handed_out_enough(ref, leases.held[seq].deliveries)
+    return not _expired(ref, leases, seq, now) and not _delivered_enough(ref, leases.held[seq].deliveries)
 
 
 def _expired(ref: SubscriptionRef, leases: Leases, seq: int, now: Now) -> bool:
@@ -201,7 +201,7 @@ def _expired(ref: SubscriptionRef, leases: Leases, seq: int, now: Now) -> bool:
     return 0 < expires <= now.time
 
 
-def _handed_out_enough(ref: SubscriptionRef, deliveries: int) -> bool:
+def _delivered_enough(ref: SubscriptionRef, deliveries: int) -> bool:
     delivery = ref.subscription.delivery
     return delivery is not None and 0 < delivery.max_deliveries <= deliveries
 

@@ -48,14 +48,15 @@ class _Given:
 
     most: int
     """Connections that can be accepted at it."""
-    looks: int = 0
+    rounds: int = 0
+    """Housekeeping rounds since then."""
     accepted: int = 0
     left: int = 0
 
     @property
     def owed(self) -> int:
         """Return how many connections may still be accepted at it."""
-        return max(0, self.most - self.accepted) if self.looks < SETTLED else 0
+        return max(0, self.most - self.accepted) if self.rounds < SETTLED else 0
 
 
 class UnixSocket:
@@ -119,8 +120,8 @@ class UnixSocket:
         """
         self._hear()
         for endpoint, given in list(self._given.items()):
-            given.looks += 1
-            if given.looks > SETTLED and given.left >= given.accepted:
+            given.rounds += 1
+            if given.rounds > SETTLED and given.left >= given.accepted:
                 del self._given[endpoint]
                 self._router.unbind(endpoint)
         if not self._is_there():

@@ -54,7 +54,7 @@ class BodyCache:
             self.here_bytes += piece.size
 
     def freed(self, piece: Piece) -> None:
-        """Remove a piece that nobody wants any more."""
+        """Remove a piece that no subscriber needs."""
         if piece.body is None:
             self.away_bytes -= piece.size
         elif self._read is not None:

@@ -1,4 +1,4 @@
-"""Pieces that nobody wants any more, and idempotency keys of topics that have ended.
+"""Pieces that no subscriber needs, and idempotency keys of topics that have ended.
 
 What a log drops in whole blocks, or with its topic, is gone at once for the topic and its readers, but still in memory;
 freeing it is spread over many turns of the loop. Not a part of the state: only memory depends on when it is done.

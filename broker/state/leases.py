@@ -1,4 +1,4 @@
-"""The messages of one user that were handed out under a lease and are not done (`docs/http-api.md`).
+"""The messages of one user that were delivered under a lease and are not acknowledged (`docs/http-api.md`).
 
 leased   --expired, or released-->            waiting    for redelivery, before newer messages
 leased   --released with a delay-->           delayed    the same, but not before its time
@@ -134,7 +134,10 @@ class Leases:
             self._await(seq)
 
     def put_back(self, letter: DeadLetter) -> None:
-        """Hold a dead letter for redelivery. Deliveries are counted from 0; attempts go on, for receipts name them."""
+        """Hold a dead letter for redelivery.
+
+        Deliveries are counted from 0; attempts continue, because receipts name them.
+        """
         self.held[letter.seq] = HeldEntry(letter.attempt, letter=letter)
         self._letter_bytes += letter.size + DEAD_LETTER_COST
         self._await(letter.seq)

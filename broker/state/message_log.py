@@ -1,8 +1,8 @@
-"""The log of a topic: its pieces, and how many readers stand in each.
+"""The log of a topic: its pieces, and how many readers are in each.
 
 Readers are counted per piece: `Piece.readers` is the number of subscriptions whose next message lies in it,
 `tail_readers` the number of those that have read everything. A piece is freed when the head of the log passes it: when
-no reader stands at or before it. Whole blocks without readers are dropped in one step each.
+no reader is at or before it. Whole blocks without readers are dropped in one step each.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _STEPS = 4
 class Timers(Generic[K]):
     """Deadlines by key.
 
-    A deadline that is set anew or dropped leaves a stale entry in the heap. There are at most three times as many of
+    A deadline that is changed or dropped leaves a stale entry in the heap. There are at most three times as many of
     those as live ones, so that a distant deadline costs nothing once it is dropped. The clean-up is incremental: a heap
     with too many stale entries moves to a new one, a few entries at a time.
     """

@@ -3,8 +3,8 @@
 One body is stored however many subscribers there are. Publishing costs the same for any number of subscribers; reading,
 jumping and leaving take a bounded number of steps, however much they free.
 
-A reader stands at `Subscription.floor`. Where the head moves over readers (a ceiling, an expiry), they count at the new
-head: a position below the head means the head.
+The position of a reader is `Subscription.floor`. If the head moves over readers (a ceiling, an expiry), they count
+at the new head: a position below the head means the head.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`python -m broker.tools.backup TARGET` (`bin/backup`): make a consistent copy of the stores of running brokers.
 
 Each broker copies its store through its own connection, in steps between the bursts, to a file beside the store. The
-copy is moved to the target when it is complete and synced. The brokers go on serving meanwhile. A broker removes a copy
-that no client asks for, so this may be killed at any time.
+copy is moved to the target when it is complete and synced. The brokers continue to serve meanwhile. A broker removes a
+copy that no client asks for, so this may be killed at any time.
 """
 
 from __future__ import annotations

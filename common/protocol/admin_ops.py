@@ -109,7 +109,7 @@ class UserRow(Struct, array_like=True):
 
     user: bytes
     pending: int
-    """Messages that can be handed out."""
+    """Messages that can be delivered."""
     leased: int
     dead: int
     next_seq: int
@@ -138,20 +138,20 @@ class Peek(Struct, array_like=True):
 
 
 class Peeked(Struct, array_like=True):
-    """A stored message. `state` is "waiting", "leased" or "returned" (to be handed out again)."""
+    """A stored message. `state` is "waiting", "leased" or "returned" (to be redelivered)."""
 
     seq: int
     time: int
     """Milliseconds since 1970 UTC at publish."""
     attempt: int
-    """How often it was handed out under a lease."""
+    """How often it was delivered under a lease."""
     state: str
     headers: bytes
     body: bytes
 
 
 class PeekedAll(Struct, array_like=True):
-    """The messages found; those that were handed out before come first."""
+    """The messages found; those that were delivered before come first."""
 
     epoch: str
     messages: list[Peeked]

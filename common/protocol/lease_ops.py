@@ -33,7 +33,7 @@ class Finished(Struct, array_like=True):
 class Extend(Struct, array_like=True):
     """Extend a lease to `lease` microseconds from now.
 
-    With `lease` 0 it ends now, and the message is handed out again after `delay` microseconds.
+    With `lease` 0 it ends now, and the message is redelivered after `delay` microseconds.
     """
 
     receipt: Receipt
@@ -58,7 +58,7 @@ class DeadLetter(Struct, array_like=True):
     time: int
     """Milliseconds since 1970 UTC at publish."""
     attempt: int
-    """How often it was handed out."""
+    """How often it was delivered."""
     headers: bytes
     body: bytes
     expired: bool = False

@@ -98,7 +98,7 @@ class Settings(Struct, array_like=True):
     expires_after: Amount | None = None
     """Microseconds without a request after which the subscription ends; 0: never."""
     max_deliveries: Amount | None = None
-    """How often a message is handed out under a lease before it becomes a dead letter; 0: unlimited."""
+    """How often a message is delivered under a lease before it becomes a dead letter; 0: unlimited."""
 
 
 class Subscribed(Struct, array_like=True):
@@ -120,7 +120,7 @@ class Publish(Struct, array_like=True):
     count: int = 1
     offsets: bytes = b""
     ttl: Amount = 0
-    """Milliseconds after which it is no longer handed out; 0: never."""
+    """Milliseconds after which it is no longer delivered; 0: never."""
     delay: Amount = 0
     """Milliseconds until it is published; 0: now."""
     key: Annotated[bytes, Meta(max_length=255)] = b""
@@ -142,10 +142,10 @@ class Published(Struct, array_like=True):
 
 
 class Take(Struct, array_like=True):
-    """Which message to hand out, and whether that acknowledges it.
+    """Which message to deliver, and whether that acknowledges it.
 
     Without `after`: the next one, at most once. With it: everything up to and including `epoch`-`seq` is acknowledged
-    (`seq` 0: nothing), and the next one is handed out without being taken.
+    (`seq` 0: nothing), and the next one is delivered without being taken.
     """
 
     after: bool = False
@@ -176,7 +176,7 @@ class Fetch(Struct, array_like=True):
 
 
 class Message(Struct, array_like=True):
-    """A message handed out."""
+    """A delivered message."""
 
     epoch: str
     seq: int
@@ -201,7 +201,7 @@ class Run(Struct, array_like=True):
 
 
 class Batch(Struct, array_like=True):
-    """Messages handed out together. The second frame of a reply, if any, is the body of the only run."""
+    """Messages delivered together. The second frame of a reply, if any, is the body of the only run."""
 
     epoch: str
     pending: int

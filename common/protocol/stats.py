@@ -1,6 +1,6 @@
 """The table of a broker's statistics: what the answer to STATS holds, and how it is exported to Prometheus.
 
-Brokers count under the names that stand here, fronts export them, and the tables of metrics in `docs/operations.md` are
+Brokers count under these names, fronts export them, and the tables of metrics in `docs/operations.md` are
 compared with them. Counters begin at 0 with the process of the broker. Gauges are kept up to date as things happen:
 nothing is scanned for an answer.
 """
@@ -122,7 +122,7 @@ ANSWER_LIMIT_BYTES = _gauge(
     "Limit of unconfirmed answers; beyond it reading is 503 broker-busy.",
 )
 PAUSED = _gauge("refusing", "fanmail_broker_draining", "1 while the operator has paused the broker.")
-MOST_LOOKS = _gauge("most_looks", "", "The most entries that were looked at in one turn of the loop.")
+MOST_SCANNED = _gauge("most_looks", "", "The greatest number of entries that were scanned in one turn of the loop.")
 
 PUBLISHED = _counter(
     "published", "fanmail_messages_published", "Messages that entered the log of a topic, each of a batch."
@@ -130,10 +130,10 @@ PUBLISHED = _counter(
 DELIVERED = _counter(
     "delivered",
     "fanmail_messages_delivered",
-    "Messages handed out, once per subscriber; a repeated `?after=` counts again.",
+    "Messages delivered, once per subscriber; a repeated `?after=` counts again.",
 )
 REDELIVERED = _counter(
-    "redelivered", "fanmail_messages_redelivered", "Messages handed out under a lease, and not for the first time."
+    "redelivered", "fanmail_messages_redelivered", "Deliveries under a lease, except the first of each message."
 )
 DEAD_LETTERED = _counter("dead.letters", "fanmail_messages_dead_lettered", "Messages that became dead letters.")
 LEASES_EXPIRED = _counter("leases.expired", "fanmail_leases_expired", "Leases that ended because their time was up.")

@@ -7,7 +7,7 @@ request or reply of the message, so that it is never copied into a packed buffer
     reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...], sent]
 
 Frames are MessagePack. `args` and `result` are those of `common/protocol/ops.py`; with a second frame, their `body`
-field is empty. A reply with `code` "" is a success, whose result is nil if there is nothing to hand out. Otherwise
+field is empty. A reply with `code` "" is a success, whose result is nil if there is nothing to deliver. Otherwise
 `code` is one of `common/errors.py` and the result is the detail: a text, or [text, {more members}].
 
 `incarnation` in a request is that of the broker process that the front has heard from, 0 only in a PING: a broker

@@ -40,7 +40,7 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
 
     `hosts` are the host names that it accepts, any for None.
     """
-    app = new_app(AdminRouter(parts.max_name), hosts, parts.auth_for(routes.OPERATIONS))
+    app = new_app(AdminRouter(parts.max_name), hosts, parts.auth_for(routes.OPERATIONS_PORT))
     gateway = parts.gateway
     resources = {
         routes.INDEX: DashboardResource(),
@@ -62,5 +62,5 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.BROKER_DRAIN: PauseResource(gateway),
         routes.CONFIG: ConfigResource(front.settings),
     }
-    routes.add_routes(app, routes.OPERATIONS, resources)
+    routes.add_routes(app, routes.OPERATIONS_PORT, resources)
     return app

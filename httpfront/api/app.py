@@ -17,7 +17,7 @@ from httpfront.middleware.stack import App, new_app
 
 def create_app(parts: AppParts, hosts: HostNames | None = None) -> App:
     """Return the WSGI application of the public port. `hosts` are the names that it accepts, any for None."""
-    app = new_app(ShapeRouter(parts.max_name), hosts, parts.auth_for(routes.PUBLIC))
+    app = new_app(ShapeRouter(parts.max_name), hosts, parts.auth_for(routes.PUBLIC_PORT))
     gateway, limits = parts.gateway, parts.limits
     resources = {
         routes.TOPIC: TopicResource(gateway, limits),
@@ -30,5 +30,5 @@ def create_app(parts: AppParts, hosts: HostNames | None = None) -> App:
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),
     }
-    routes.add_routes(app, routes.PUBLIC, resources)
+    routes.add_routes(app, routes.PUBLIC_PORT, resources)
     return app

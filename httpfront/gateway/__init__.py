@@ -1,1 +1,1 @@
-"""The only way to the brokers: a DEALER per broker, calls under way, timeouts."""
+"""The only way to the brokers: a DEALER per broker, calls in flight, timeouts."""

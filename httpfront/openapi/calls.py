@@ -14,7 +14,7 @@ from httpfront.openapi.parameters import RECEIPT_LINES
 
 _NAMES = re.compile(r"\{(.+?)\}").findall
 _UNREADABLE = ("unsupported-coding", "unsupported-charset")
-_HANDED_OUT = "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Id Msg-Pending"
+_DELIVERED = "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Id Msg-Pending"
 _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"}
 
 
@@ -128,13 +128,13 @@ def _unsubscribe() -> Json:
 
 
 def _look() -> Json:
-    stands = answer("The subscription exists.", "Cache-Control Msg-Pending Msg-Leased Msg-Dead", "Msg-Id")
+    status = answer("The subscription exists.", "Cache-Control Msg-Pending Msg-Leased Msg-Dead", "Msg-Id")
     return call(
         "subscriptions",
         "look",
         "Subscription status; takes no message",
         "",
-        {"200": stands} | problems("bad-name", "no-subscription"),
+        {"200": status} | problems("bad-name", "no-subscription"),
         "`Msg-Id` is the id of the next message, if any.",
     )
 
@@ -149,7 +149,7 @@ def _receive(limits: MessageLimits) -> Json:
     )
     message = answer(
         "A message with its Content-Type and other kept headers, or with `max` several messages.",
-        _HANDED_OUT,
+        _DELIVERED,
         "Msg-Time Msg-Attempt Msg-Receipt Link Preference-Applied "
         "Msg-Count Msg-First-Id Msg-Type Msg-Encoding Msg-Language",
         {**lines_of("Message"), FRAMES: {}, "*/*": {}},

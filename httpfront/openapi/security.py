@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from httpfront.openapi.answers import Json, problem, ref
-from httpfront.routes import ANY_KEY, OPEN, PUBLIC
+from httpfront.routes import ANY_KEY, OPEN, PUBLIC_PORT
 
 _SCHEME = "apiKey"
 _ABOUT = (
@@ -23,7 +23,7 @@ def secured(document: Json) -> Json:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method != "parameters":
-                _secure(operation, PUBLIC[path][method.upper()])
+                _secure(operation, PUBLIC_PORT[path][method.upper()])
     return document
 
 

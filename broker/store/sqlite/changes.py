@@ -31,7 +31,7 @@ class NewLetter(NamedTuple):
 class RowChanges:
     """Collects the records of one burst.
 
-    In the dictionaries, which have the keys of rows, None stands for a row to be deleted.
+    In the dictionaries, which have the keys of rows, None means that the row is deleted.
     """
 
     def __init__(self, numbers: dict[bytes, int], apart: dict[UserKey, set[int]]) -> None:
@@ -52,7 +52,7 @@ class RowChanges:
         self.pieces: dict[int, tuple[int, records.MessageStored]] = {}
         """New pieces, with the numbers of their topics."""
         self.freed: list[int] = []
-        """Pieces of earlier bursts that nobody wants any more."""
+        """Pieces of earlier bursts that no subscriber needs."""
         self.last_piece = 0
         """The greatest number of a piece that was stored, even if it is not wanted any more."""
         self.subscriptions: dict[UserKey, SubscriptionRow | None] = {}

@@ -1,4 +1,4 @@
-"""Pieces that nobody wants any more and whose rows are still to be deleted.
+"""Pieces that no subscriber needs and whose rows are still to be deleted.
 
 A delete costs the pages that it touches rather than the rows: what is freed topic by topic lies scattered among the
 pieces of other topics. So pieces wait in groups of consecutive numbers, which share their pages, and a transaction

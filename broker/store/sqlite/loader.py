@@ -1,4 +1,4 @@
-"""Turns the rows of a store into the records that rebuild its state. What nobody wants any more is left out."""
+"""Turns the rows of a store into the records that rebuild its state. What no subscriber needs is left out."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Loader:
                 yield records.MessageStored(
                     names[number], first, time, records.Payload(b"", b"", count), expires, id_, size
                 )
-            else:  # its topic has ended, or nobody wants it
+            else:  # its topic has ended, or no subscriber needs it
                 self.unwanted.append(id_)
 
     def _letters(self, names: dict[int, bytes]) -> Iterator[Record]:
@@ -150,7 +150,7 @@ WITH held_logs AS (
 )
 SELECT topic, min(first) AS head FROM pieces JOIN starts ON number = topic WHERE first + count > start GROUP BY topic
 """
-"""The oldest wanted piece of each log: the one in which its slowest reader stands, or its oldest held message (letters
+"""The oldest wanted piece of each log: the one in which its slowest reader is, or its oldest held message (letters
 that were put back are not in the log), but none before the head that the log was moved to. What is older is deleted
 over many commits, so some of it may still be there.
 """

@@ -134,7 +134,7 @@ class SqliteStore:
         return self._space.writable_bytes()
 
     def reclaim(self) -> bool:
-        """Delete some of what nobody wants, and return free pages to the file system; cheap where there is little.
+        """Delete some of what no subscriber needs, and return free pages to the file system; cheap if there is little.
 
         Return whether much is left.
         """

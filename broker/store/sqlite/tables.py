@@ -83,7 +83,7 @@ class TopicRow(NamedTuple):
 
 
 class TopicSettingsRow(NamedTuple):
-    """What the operator has set for one topic; NULL stands for the broker's configuration."""
+    """What the operator has set for one topic; NULL means the broker's configuration."""
 
     topic: int
     max_messages: int | None
@@ -109,7 +109,7 @@ class PieceRow(NamedTuple):
 
 
 class SubscriptionRow(NamedTuple):
-    """Where a subscription stands."""
+    """The position of a subscription."""
 
     topic: int
     user: bytes

@@ -1,4 +1,4 @@
-"""Brings an older store to the present schema: it is written anew beside the old one, which it then replaces.
+"""Brings an older store to the present schema: it is rewritten beside the old file, which the new one then replaces.
 
 Schema 3 has a checksum on every page, which needs another layout of the whole file, and keeps contents apart. The old
 file stays as it was until the new one is durable; after a crash in between the upgrade begins again.

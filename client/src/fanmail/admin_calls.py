@@ -84,7 +84,7 @@ def change_topic(
 ) -> Call[TopicDetails]:
     """Set limits of a topic until it ends. Return its new state.
 
-    Limits that are not given keep their value; `"default"` stands for the value of the server's configuration. A lower
+    Limits that are not given keep their value; `"default"` means the value of the server's configuration. A lower
     limit deletes nothing by itself; with `drop-oldest` the next publish does.
 
     Args:
@@ -105,7 +105,7 @@ def change_topic(
 
 
 def end_topic(topic: str) -> Call[int]:
-    """End all subscriptions of a topic, and thereby the topic and its messages. Return the number of subscriptions."""
+    """End all subscriptions of a topic, which deletes its messages. Return the number of subscriptions."""
     request = Request("DELETE", _at("topics", topic))
     return Call(request, _integer("ended"), repeatable=False, extra_timeout_s=END_TOPIC_EXTRA_S)
 

@@ -20,7 +20,7 @@ class ReadOptions(TypedDict, total=False):
     """Options of `messages`."""
 
     after: str
-    """The cursor. "0", the default, continues where the user stands."""
+    """The cursor. "0", the default, continues at the position of the user."""
     wait: float
     """Seconds of a long poll, by default 20; with `until_empty` 0."""
     batch: int

@@ -23,7 +23,7 @@ from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.middleware.auth import REASONS, KeyRing, UnauthenticatedError
 from httpfront.middleware.stack import new_app
-from httpfront.routes import ANY_KEY, OPEN, OPERATIONS, PUBLIC, Routes, add_routes
+from httpfront.routes import ANY_KEY, OPEN, OPERATIONS_PORT, PUBLIC_PORT, Routes, add_routes
 
 TOKEN = f"fm_a_{'s' * 43}"
 LIMITS = MessageLimits(body=1000, batch=2000, batch_messages=10, fetch=10, fetch_bytes=5000)
@@ -168,11 +168,11 @@ def calls(routes: list[Any]) -> set[tuple[str, str]]:
 def test_every_call_of_the_public_port_has_its_row_and_no_other() -> None:
     router = apps()[0]._router
     routes = [*router._by_count.values(), *router._by_word.values(), *router._fixed.values()]
-    assert calls(routes) == rows(PUBLIC)
+    assert calls(routes) == rows(PUBLIC_PORT)
 
 
 def test_every_call_of_the_operations_port_has_its_row_and_no_other() -> None:
-    assert calls([route for _, route in apps()[1]._router._routes]) == rows(OPERATIONS)
+    assert calls([route for _, route in apps()[1]._router._routes]) == rows(OPERATIONS_PORT)
 
 
 @pytest.mark.parametrize("resources", [{}, {"/livez": object()}, {"/livez": LiveResource(), "/more": LiveResource()}])
@@ -183,14 +183,14 @@ def test_resources_that_differ_from_their_routes_are_refused_at_the_start(resour
 
 
 def test_there_is_head_wherever_there_is_get_with_the_same_right() -> None:
-    for table in (PUBLIC, OPERATIONS):
+    for table in (PUBLIC_PORT, OPERATIONS_PORT):
         for rights in table.values():
             assert rights.get("HEAD") == rights.get("GET")
 
 
 def test_what_needs_no_key_has_no_names() -> None:
     """It is known by its path before the names are."""
-    for table in (PUBLIC, OPERATIONS):
+    for table in (PUBLIC_PORT, OPERATIONS_PORT):
         for path, rights in table.items():
             assert set(rights.values()) <= {OPEN, ANY_KEY, *PATTERNS}
             assert "{" not in path or set(rights.values()) <= set(PATTERNS)
