@@ -60,8 +60,8 @@ class Client(Methods, SyncBaseClient):
             topic: The topic.
             user: The user.
             **options: after: Where to begin; "0" (the default) continues at the position of the user, a message id
-                after that message. batch: Messages per fetch (1); they are acknowledged together, so a larger number means fewer
-                requests, but more repeats after a crash. wait: Seconds of a long poll (20, or 0 with
+                after that message. batch: Messages per fetch (1); they are acknowledged together, so a larger number
+                means fewer requests, but more repeats after a crash. wait: Seconds of a long poll (20, or 0 with
                 `until_empty`). until_empty: Whether to stop when no message waits.
 
         >>> for message in client.messages("news", "alice", batch=500, until_empty=True):
