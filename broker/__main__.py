@@ -18,14 +18,14 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
 from broker.errors import StoreError, UnusableStoreError
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
-from broker.server.door import NEEDED
 from broker.server.listener import Listener
 from broker.server.loop import Process, Server
-from broker.server.place import Place
-from broker.state.bodies import Contents
+from broker.server.process_locks import ProcessLocks
+from broker.server.unix_socket import NEEDED
+from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
@@ -50,14 +50,16 @@ from common.toml_file import read_toml
 from common.units import MIB
 
 LEAST_WINDOW, WINDOW_PART = 32 * MIB, 8
-"""Bytes of bodies, and of answers, that all fronts may have under way: the least, and the part of the memory."""
+"""Bytes of bodies, and of answers, that may be in transit for all fronts together: the minimum, and the part of the
+memory.
+"""
 
 log = logging.getLogger("fanmail.broker")
 
 MOST_STRANGERS = 1024
-"""Open files of a broker that listens to a network: what strangers can make it hold before they are refused."""
+"""Open files of a broker that listens on a network: limits what unauthenticated peers can make it hold."""
 MOST_FILES = 16_384
-"""Open files that any other broker may have, where the hard limit allows it."""
+"""Open files of any other broker, where the hard limit allows it."""
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
@@ -65,7 +67,10 @@ OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
 
 def main(durable: OpenStore = SqliteStore) -> int:
-    """Serves until SIGTERM or SIGINT. `durable` opens a store that outlives the process. Raises `StartError`."""
+    """Serve until SIGTERM or SIGINT and return the exit code.
+
+    `durable` opens a store that outlives the process. Raises `StartError`.
+    """
     die_with_parent()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:])
     setup_logging(settings.log_format, settings.log_level, settings.id)
@@ -73,28 +78,28 @@ def main(durable: OpenStore = SqliteStore) -> int:
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     address = cluster.address(settings.id)
     endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
-    place = Place(run_dir, settings.id, endpoint, settings.start_timeout)
+    locks = ProcessLocks(run_dir, settings.id, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
     backups = BackupJobs(store)
     listener = build_listener(settings, cluster, pair)
-    server, state = build_server(settings, cluster, listener, store, backups, place)
+    server, state = build_server(settings, cluster, listener, store, backups, locks)
     check_descriptors()
     listener.bind(endpoint)
     try:
         load(server, state, settings, cluster)
-        serve(server, place)
+        serve(server, locks)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
-        log.critical("the store failed; nothing of the last burst was answered", extra={"reason": str(error)})
+        log.critical("the store failed; no request of the last burst was answered", extra={"reason": str(error)})
         return 1
     except LostLockError as error:
         log.critical("another broker has been started in the place of this one", extra={"reason": str(error)})
         return 1
     except StartError:
         raise
-    except Exception:  # a bug, when the state may be half-way: the next process goes on with what is stored
-        log.critical("a broken invariant ends the broker; nothing of the last burst was answered", exc_info=True)
+    except Exception:  # a bug; the state may be half-changed, the next process starts from what is stored
+        log.critical("a broken invariant ends the broker; no request of the last burst was answered", exc_info=True)
         return 1
     finally:
         backups.cancel()
@@ -107,7 +112,7 @@ def main(durable: OpenStore = SqliteStore) -> int:
 def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair | None) -> Listener:
     """Build the listener, not bound yet, and set the limit of open files. Raise `StartError`."""
     if cluster.endpoint(settings.id).startswith("tcp://") and not pair:
-        log.warning("plain TCP: whoever can connect may do everything, and use memory without a bound")
+        log.warning("plain TCP: anyone who can connect has full access and can exhaust memory")
     if pair:
         lower_limit(MOST_STRANGERS)
     else:
@@ -118,7 +123,7 @@ def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair 
 def load(server: Server, state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
     """Load the store and check that its topics belong here. Raise `StartError` and `UnusableStoreError`."""
     began = time.monotonic()
-    gc.disable()  # a store is read faster, and what it makes has no cycles
+    gc.disable()  # loading is faster without it, and creates no cycles
     server.load()
     gc.enable()
     spare_the_collector()
@@ -134,23 +139,23 @@ def load(server: Server, state: State, settings: BrokerSettings, cluster: Cluste
 
 
 def check_descriptors() -> None:
-    """Raises `StartError` where there are so few descriptors that no front could be let in."""
+    """Raise `StartError` where there are too few descriptors to accept a single front."""
     short = NEEDED - free_descriptors()
     if short > 0:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         raise StartError(f"the limit of open files, {limit}, is too low: a broker needs {limit + short} (ulimit -n)")
 
 
-def serve(server: Server, place: Place) -> None:
-    """Runs the server until it is stopped, and lets whoever asks know that it runs."""
-    place.serves()
+def serve(server: Server, locks: ProcessLocks) -> None:
+    """Run the server until it is stopped; announce when it is ready."""
+    locks.serves()
     announce_ready()
     server.run()
-    place.leave()
+    locks.leave()
 
 
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
-    """The store that the settings name, with its folder locked. Raises `StartError`."""
+    """Open the store that the settings name and lock its folder. Raise `StartError`."""
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
         if settings.data:
@@ -167,12 +172,12 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
 
 
 def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
-    """Whose store a broker's is."""
+    """Return the identity that the store of a broker must have."""
     return Owner(cluster.name, broker_id, ",".join(sorted(each.id for each in cluster.brokers)))
 
 
 def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
-    """Raises `StartError` where the store has topics that the cluster's map gives to another broker."""
+    """Raise `StartError` where the store has topics that the cluster's map assigns to another broker."""
     foreign = count_foreign(cluster, settings.id, state.names)
     if foreign:
         raise StartError(
@@ -182,16 +187,21 @@ def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> 
 
 
 def build_server(
-    settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, backups: BackupJobs, place: Place
+    settings: BrokerSettings,
+    cluster: ClusterMap,
+    listener: Listener,
+    store: Store,
+    backups: BackupJobs,
+    locks: ProcessLocks,
 ) -> tuple[Server, State]:
-    """The server, whose store is still to be loaded into the state, with the signal handlers set."""
+    """Build the server and its state, which is still to be loaded, and install the signal handlers."""
     limits = _limits(settings)
-    contents = Contents(store.read if store.durable else None, limits.memory // 2)
+    contents = BodyCache(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
     identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    core = Core(state, limits, counters=listener.counters, backup=backups.ask)
+    context = Context(state, limits, counters=listener.counters, backup=backups.ask)
     traffic = Traffic(max(LEAST_WINDOW, limits.memory // WINDOW_PART))
-    dispatcher = Dispatcher(core, identity, cluster, RequestLog(stopwatch), traffic)
+    dispatcher = Dispatcher(context, identity, cluster, RequestLog(stopwatch), traffic)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
@@ -205,7 +215,7 @@ def build_server(
             log.warning("this broker has another endpoint or key in the description now: restart it")
         return newer
 
-    process = Process(read_end, reload_map, place.look)
+    process = Process(read_end, reload_map, locks.look)
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
     server = Server(listener, dispatcher, store, clock, process, backups, patience)
 
@@ -221,8 +231,10 @@ def build_server(
 
 
 def spare_the_collector() -> None:
-    """Pieces and subscriptions are not tracked by the collector; what is (topics, dictionaries) has no cycles and can
-    be a million objects: a full collection would stop the loop for a second now and then.
+    """Keep the garbage collector from stopping the loop.
+
+    Pieces and subscriptions are not tracked by it. What is tracked (topics, dictionaries) has no cycles and may be a
+    million objects: a full collection would stop the loop for a second.
     """
     gc.collect()
     gc.freeze()
@@ -250,7 +262,10 @@ def _limits(settings: BrokerSettings) -> Limits:
 
 
 def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
-    """The ceilings of topics. Raises `StartError` for a file that cannot be used."""
+    """Build the ceilings of topics from the settings and their file.
+
+    Raises `StartError` for a file that cannot be used.
+    """
     path = settings.topics or settings.config
     tables = read_toml(path).get("topics", []) if path else []
     try:

@@ -1,7 +1,7 @@
-"""The dates of the broker's time (`Now.time`), which is never set while the system's clock is.
+"""The dates of the broker's time (`Now.time`), which is never set although the system's clock is.
 
-Everything is kept and decided in the broker's time; what clients are told is turned into dates on its way out. A
-message keeps its date, and dates never go back: after the clock was set back they stand still until it has come up.
+Everything is stored and decided in the broker's time and converted to dates when a client is answered. A message keeps
+its date, and dates never go back: after the system's clock was set back they stand still until it has caught up.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from common.clock import Now, StepWatch
 from common.protocol import ops
 
 MOST_STEPS = 100
-"""Steps that are remembered; the dates of older messages then shift."""
+"""Steps that are remembered. With more, the dates of older messages shift."""
 Result = TypeVar("Result")
 
 
 class Step(NamedTuple):
-    """The system's clock was set, and it held. Persists."""
+    """A step of the system's clock that was not undone. Persists."""
 
     since: int
-    """In the broker's time, milliseconds."""
+    """Milliseconds in the broker's time."""
     shift: int
-    """Milliseconds by which dates are ahead of the broker's time from then on."""
+    """Milliseconds that dates are ahead of the broker's time from then on."""
     floor: int
-    """The least date from then on, milliseconds since 1970 UTC."""
+    """Lower bound of dates from then on, milliseconds since 1970 UTC."""
 
 
 class Calendar:
-    """A broker's. Changed by `State.apply` only."""
+    """Converts the broker's time to dates. Changed by `State.apply` only."""
 
     def __init__(self) -> None:
         self.steps: tuple[Step, ...] = ()
         self.shift = 0
-        """The present one."""
+        """The shift of the last step, 0 without one."""
 
     def set(self, steps: tuple[Step, ...]) -> None:
-        """All that is remembered."""
+        """Replace all steps."""
         self.steps = steps
         self.shift = steps[-1].shift if steps else 0
 
     def after(self, now: Now, watch: StepWatch) -> tuple[Step, ...] | None:
-        """All steps where there is a new one, by a reading of the clock; else None."""
+        """Return all steps where a reading of the clock shows a new one, else None."""
         shift = watch.look(now, self.shift)
         if shift == self.shift:
             return None
         return (*self.steps, Step(now.time, shift, self.date(now.time)))[-MOST_STEPS:]
 
     def date(self, time: int) -> int:
-        """What the date was, milliseconds since 1970 UTC."""
+        """Return the date of a moment in the broker's time, milliseconds since 1970 UTC."""
         steps = self.steps
         if not steps:
             return time
@@ -59,7 +59,7 @@ class Calendar:
         return max(time + steps[index].shift, steps[index].floor)
 
     def dated(self, result: Result) -> Result:
-        """A result of an operation, with dates for times."""
+        """Convert the times in the result of an operation to dates, in place, and return it."""
         if self.steps:
             match result:
                 case ops.Message() | ops.Run() | ops.DeadLetter() | ops.Peeked():

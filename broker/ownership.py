@@ -1,4 +1,4 @@
-"""Which topics a broker owns: those of the slots that the cluster's map gives to it."""
+"""Which topics a broker owns: those whose slots the cluster's map assigns to it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ log = logging.getLogger("fanmail.broker")
 
 
 class Ownership:
-    """The map that one broker goes by."""
+    """The map that a broker goes by."""
 
     def __init__(self, broker: str, cluster_map: ClusterMap) -> None:
         self._broker = broker
         self.map = cluster_map
         self.newest_seen = cluster_map.epoch
-        """The greatest epoch of a map that a front has named; above `map.epoch` the description is read again."""
+        """The greatest epoch of a map that a front has named. Above `map.epoch` the description is read again."""
 
     def saw_epoch(self, epoch: int) -> None:
-        """Note the epoch of the map that a front goes by."""
+        """Record the epoch of the map that a front goes by."""
         self.newest_seen = max(self.newest_seen, min(epoch, 2**62))
 
     def check(self, topic: bytes) -> None:
@@ -30,10 +30,10 @@ class Ownership:
             raise FanmailError("not-owner", f"broker {self._broker} does not own this topic")
 
     def change_map(self, newer: ClusterMap, topics: Iterable[bytes]) -> bool:
-        """Take a newer map, unless it gives away one of the `topics` that this broker holds: then return False."""
+        """Take a newer map and return True, unless it gives away one of the `topics` that this broker holds."""
         lost = count_foreign(newer, self._broker, topics)
         if lost:
-            log.error("newer map refused: it gives away topics that are held here", extra={"topics": lost})
+            log.error("newer map refused: it gives away topics that this broker holds", extra={"topics": lost})
             return False
         log.info("newer map taken", extra={"epoch": newer.epoch})
         self.map = newer
@@ -41,5 +41,5 @@ class Ownership:
 
 
 def count_foreign(cluster: ClusterMap, broker: str, topics: Iterable[bytes]) -> int:
-    """Return how many of the topics a map gives to other brokers."""
+    """Return how many of the topics a map assigns to other brokers."""
     return sum(cluster.owner(name) != broker for name in topics)

@@ -1,13 +1,13 @@
-"""What can change in a broker. Records are the only input of `State.apply` and all that a store is given.
+"""The records of all changes: the only input of `State.apply`, and all that a store is given.
 
-They describe state, not history: `load()` of a store yields records proportional to what is alive. StoreOpened is
-the first, and CalendarSet the second where the clock was ever set. Of each topic come TopicBegan, TopicChanged and
-MessageStored in order, and then of each of its users SubscriptionSet, SettingsSet, DeadLettered in the order of their
-dying and DeadReturned for those that were put back, Leased for what is held and Returned for what of that is not
-leased; at last KeyRemembered and PublishDelayed in order.
+They describe state, not history: `load()` of a store yields records in proportion to what is alive. StoreOpened comes
+first, then CalendarSet where the clock was ever set. For each topic follow TopicBegan, TopicChanged and its
+MessageStored in order; then, for each of its users, SubscriptionSet, SettingsSet, DeadLettered in the order in which
+the messages died, DeadReturned for those that were put back, Leased for every held message, and Returned for those that
+are not leased. KeyRemembered and PublishDelayed come last, each in order.
 
-Times called `until`, `due` or `at` of the monotonic clock are microseconds of the broker's clock, which a store that
-outlives its process makes go on where it stood; so does the broker's time (`Now.time`), in milliseconds.
+Names end with their unit: `_us` is microseconds of the broker's monotonic clock, `_ms` milliseconds of the broker's
+time (`Now.time`). `time` and `expires` are milliseconds too. A durable store makes both clocks go on after a restart.
 """
 
 from __future__ import annotations
@@ -21,33 +21,31 @@ from common.clock import Now
 
 
 class StoreOpened(Struct, gc=False):
-    """The identity of a store, made once, and the last topic number that was given out."""
+    """The identity of a store, written once, and the last topic number that it has assigned."""
 
     store_id: str
     topics_begun: int
     last_piece: int = 0
-    """The greatest number of a piece of which there is still anything."""
+    """The greatest number of a piece of which anything is left."""
 
 
 class CalendarSet(Struct, gc=False):
-    """The dates of the broker's time, all that are remembered."""
+    """The remembered steps of the calendar, all of them."""
 
     steps: tuple[Step, ...]
 
 
 class TopicBegan(Struct, gc=False):
-    """A topic's life begins. `number` is never given out again by this store; it makes the epoch."""
+    """A topic's life begins. `number` is never assigned again by this store; the epoch is made from it."""
 
     topic: bytes
     number: int
     next_seq: int
-    """Sequence number of the next message; above 1 only in `load()`."""
+    """Sequence number of the next message; above 1 in `load()` only."""
 
 
 class TopicChanged(Struct, gc=False):
-    """Settings of a topic that the operator set for it alone, all of them; None: as the configuration says. They end
-    with the topic's life.
-    """
+    """The operator's settings for one topic, all of them; None: as configured. They end with the topic's life."""
 
     topic: bytes
     max_messages: int | None = None
@@ -58,13 +56,13 @@ class TopicChanged(Struct, gc=False):
 
 
 class TopicEnded(Struct, gc=False):
-    """The last subscription is gone: the topic leaves nothing behind."""
+    """The last subscription has ended: nothing is left of the topic."""
 
     topic: bytes
 
 
 class Content(NamedTuple):
-    """What a piece says, as `Piece` has it."""
+    """The content of a piece, as in `Piece`."""
 
     headers: bytes
     offsets: bytes
@@ -72,7 +70,7 @@ class Content(NamedTuple):
 
 
 class Payload(Struct, gc=False):
-    """What was published: one message, or a batch of `count`."""
+    """What was published: one message, or a batch of `count` messages."""
 
     headers: bytes
     body: bytes
@@ -86,7 +84,7 @@ class Payload(Struct, gc=False):
 
 
 class MessageStored(Struct, gc=False):
-    """A message or a batch enters the log of a topic, at the topic's next sequence number."""
+    """A message or a batch enters the log of a topic at the topic's next sequence number."""
 
     topic: bytes
     seq: int
@@ -94,16 +92,17 @@ class MessageStored(Struct, gc=False):
     """Milliseconds of the broker's time."""
     payload: Payload
     expires: int = 0
-    """Milliseconds of the broker's time from which on it is not handed out any more; 0: never."""
+    """Milliseconds of the broker's time at which it expires; 0: never."""
     piece: int = 0
-    """Number of the piece that it is; grows with every piece of a store."""
+    """Number of the new piece; grows with every piece of a store."""
     stored: int | None = None
-    """In `load()` only: bytes of its content, of which the payload has the count alone: the rest is in the store."""
+    """In `load()` only: bytes of content. The payload then has nothing but the count; the rest is in the store."""
 
 
 class PieceDamaged(Struct, gc=False):
-    """The piece that begins with `seq` cannot be read: nobody is handed it any more. Not stored; found again after a
-    restart where somebody still stands before it.
+    """The piece that begins with `seq` cannot be read; it is not delivered any more.
+
+    Not stored: found again after a restart where a reader has not passed it.
     """
 
     topic: bytes
@@ -111,7 +110,7 @@ class PieceDamaged(Struct, gc=False):
 
 
 class SubscriptionSet(Struct, gc=False):
-    """A subscription exists and its next message is `position`."""
+    """A subscription exists; `position` is the sequence number of its next message."""
 
     topic: bytes
     user: bytes
@@ -119,7 +118,7 @@ class SubscriptionSet(Struct, gc=False):
 
 
 class SubscriptionEnded(Struct, gc=False):
-    """A subscription is gone."""
+    """A subscription has ended."""
 
     topic: bytes
     user: bytes
@@ -131,55 +130,55 @@ class SettingsSet(Struct, gc=False):
     topic: bytes
     user: bytes
     expires_after: int
-    """Microseconds."""
+    """Microseconds without a call; 0: never."""
     max_deliveries: int
 
 
 class Leased(Struct, gc=False):
-    """`count` messages from `first` on are leased until a time, handed out for the `attempt`-th time."""
+    """`count` messages from `first` on are leased; it is their delivery number `attempt`."""
 
     topic: bytes
     user: bytes
     first: int
     count: int
     attempt: int
-    until: int
+    until_us: int
     """Microseconds of the monotonic clock."""
 
 
 class Returned(Struct, gc=False):
-    """Messages that were handed out are not leased any more and wait to be handed out again."""
+    """Messages that were leased wait for redelivery."""
 
     topic: bytes
     user: bytes
     seqs: tuple[int, ...]
-    due: int
-    """Not before this, microseconds of the monotonic clock; 0: from now on."""
+    due_us: int
+    """Earliest redelivery, microseconds of the monotonic clock; 0: now."""
 
 
 class Finished(Struct, gc=False):
-    """Messages that were handed out under a lease are done, or will not be handed out again."""
+    """Messages that were held are acknowledged, or will not be redelivered."""
 
     topic: bytes
     user: bytes
     seqs: tuple[int, ...]
 
 
-class Letter(Struct, gc=False):
-    """A message that a subscription keeps for itself, apart from the log: a dead letter, or one that was put back."""
+class DeadLetter(Struct, gc=False):
+    """A message that is kept beside the subscription, not in the log: dead, or put back from the dead-letter list."""
 
     seq: int
     time: int
     """Milliseconds of the broker's time at publish."""
     attempt: int
-    """How many times it had been handed out when it died."""
+    """Number of deliveries when it died."""
     headers: bytes
     body: bytes
     expires: int
-    """Milliseconds of the broker's time after which it is not handed out; 0: never."""
+    """Milliseconds of the broker's time at which it expires; 0: never."""
 
     def has_expired(self, now: Now) -> bool:
-        """Whether it may not be handed out any more."""
+        """Return whether it must not be delivered any more."""
         return 0 < self.expires <= now.time
 
     @property
@@ -189,15 +188,15 @@ class Letter(Struct, gc=False):
 
 
 class DeadLettered(Struct, gc=False):
-    """A message goes to the user's dead list, and is held no more."""
+    """A message moves to the user's dead-letter list and is not held any more."""
 
     topic: bytes
     user: bytes
-    letter: Letter
+    letter: DeadLetter
 
 
 class DeadEnded(Struct, gc=False):
-    """Dead letters are gone."""
+    """Dead letters are deleted."""
 
     topic: bytes
     user: bytes
@@ -205,7 +204,7 @@ class DeadEnded(Struct, gc=False):
 
 
 class DeadReturned(Struct, gc=False):
-    """Dead letters wait again; their attempts go on, their deliveries are counted anew."""
+    """Dead letters wait for redelivery. Attempts go on; deliveries are counted from 0."""
 
     topic: bytes
     user: bytes
@@ -213,26 +212,29 @@ class DeadReturned(Struct, gc=False):
 
 
 class HeadMoved(Struct, gc=False):
-    """The topic lets go of all messages below `head`, whoever wants them; that is the first of a piece, or the next."""
+    """The topic drops all messages below `head`, wanted or not.
+
+    `head` is the first message of a piece, or the next one.
+    """
 
     topic: bytes
     head: int
 
 
 class PublishDelayed(Struct, gc=False):
-    """A publish waits aside. `number` grows and is never given out again while any waits."""
+    """A publish is delayed. `number` grows and is not assigned again while any publish is delayed."""
 
     number: int
     topic: bytes
-    due: int
-    """Milliseconds of the broker's time."""
+    due_ms: int
+    """Milliseconds of the broker's time at which it is published."""
     payload: Payload
     ttl: int
-    """Milliseconds that it lives once it is published; 0: without end."""
+    """Milliseconds until it expires, counted from then; 0: never."""
 
 
 class DelayEnded(Struct, gc=False):
-    """A delayed publish waits no more."""
+    """A delayed publish is over: published, dropped or removed."""
 
     number: int
 
@@ -243,12 +245,12 @@ class KeyRemembered(Struct, gc=False):
     topic: bytes
     key: bytes
     digest: bytes
-    at: int
+    at_us: int
     """Microseconds of the monotonic clock."""
     subscribers: int
     seq: int
-    due: int
-    """Of a delayed publish, milliseconds of the broker's time."""
+    due_ms: int
+    """Of a delayed publish, milliseconds of the broker's time; else 0."""
 
 
 class KeyForgotten(Struct, gc=False):
@@ -259,7 +261,7 @@ class KeyForgotten(Struct, gc=False):
 
 
 class PiecesFreed(Struct, gc=False):
-    """Derived, for stores: nobody wants these pieces any more. Changes no state."""
+    """Derived, for stores: nobody wants these pieces any more. Does not change the state."""
 
     pieces: tuple[int, ...]
 
@@ -290,4 +292,4 @@ Record = (
 )
 
 OfUser = SettingsSet | Leased | Returned | Finished | DeadLettered | DeadEnded | DeadReturned
-"""Records that change what a user has beside his place in the log."""
+"""Records that change the delivery state of one user."""

@@ -1,4 +1,4 @@
-"""`python -m broker.start [N]`, which is `bin/start-brokers`: the brokers of this host, supervised."""
+"""`python -m broker.start [N]`, the program behind `bin/start-brokers`: the brokers of this host, supervised."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ PROG = "start-brokers"
 DEFAULT_BROKERS = 4
 LOCK_OF_ALL = "brokers.lock"
 STOP_MARGIN = 5.0
-"""Seconds that a broker has beyond its drain before it is killed."""
+"""Seconds that a broker has beyond its goodbye timeout before it is killed."""
 
 log = logging.getLogger("fanmail.supervise")
 
 
 def positional(parser: Any) -> None:
-    """Adds N to the command line."""
+    """Add N to the command line."""
     parser.add_argument(
         "brokers",
         nargs="?",
@@ -58,7 +58,7 @@ def positional(parser: Any) -> None:
 
 
 def main() -> int:
-    """Runs the brokers until SIGTERM or SIGINT. Raises `StartError`."""
+    """Run the brokers until SIGTERM or SIGINT and return the exit code. Raise `StartError`."""
     die_with_parent()
     settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
     setup_logging(settings.log_format, settings.log_level, PROG)
@@ -86,11 +86,11 @@ def main() -> int:
 
 
 def write_description(run_dir: Path, brokers: int, now: int) -> None:
-    """Writes the description of `brokers` local brokers, atomically; `now` in seconds since 1970.
+    """Write the description of `brokers` local brokers, atomically; `now` in seconds since 1970.
 
-    A file that describes the same brokers stays; another one is followed by the next epoch. Where there is
-    none to read the epoch is the time, which is beyond any that a running front may still have.
-    Raises `StartError` where the directory's path cannot hold sockets.
+    A description of the same brokers stays; another one is followed by the next epoch. Where there is none to read, the
+    epoch is the time, which is above any epoch that a running front may still have. Raises `StartError` where the
+    directory's path is too long for sockets.
     """
     path = run_dir / DESCRIPTION
     try:
@@ -109,8 +109,9 @@ def write_description(run_dir: Path, brokers: int, now: int) -> None:
 
 
 def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
-    """Raises `StartError` where there is a store whose topics were spread over other brokers than the cluster has, or
-    of a broker that it does not have: they would be orphaned. Nothing is started or made then.
+    """Raise `StartError` where a store belongs to another set of brokers than the cluster has.
+
+    Its topics would be orphaned. Called before anything is started or created.
     """
     if settings.store == "memory" or not settings.data:
         return
@@ -139,7 +140,7 @@ def _made_for(path: Path) -> str | None:
 
 
 def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:
-    """The ids to start here: those of `--ids`, each once, or all. Raises `StartError` for an unknown one."""
+    """Return the ids to start here: those of `--ids`, each once, or all. Raise `StartError` for an unknown one."""
     for broker_id in ids:
         cluster.endpoint(broker_id)
     return list(dict.fromkeys(ids)) or [broker.id for broker in cluster.brokers]

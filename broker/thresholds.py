@@ -1,7 +1,7 @@
 """Every number at which the broker takes another path, in one place. Tests set all of them to 3.
 
-None of them changes what a client is answered (but `looks`: how much a page of a listing has), only how much is done at
-once, or when it is tidied up.
+They decide how much is done at once and when memory is cleaned up, never what a client is answered. The exception is
+`scan`, which bounds a page of a listing.
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from typing import NamedTuple
 
 
 class Thresholds(NamedTuple):
-    """Of the broker's core. A store has its own."""
+    """Of the broker's state and turns. A store has its own."""
 
     compact: int = 64
-    """Freed places at the front of a log, or subscriptions of a topic at its peak, that are worth a copy."""
+    """Freed entries at the front of a log, or subscriptions of a topic at its peak, that are worth a copy."""
     log_block: int = 1024
-    """Pieces in one block of a log: what is dropped within one is freed one by one, and at once."""
+    """Pieces per block of a log. Pieces within the first block are freed one by one, whole blocks at once."""
     collected: int = 1024
-    """Pieces and keys that are gone and are taken apart in one turn."""
+    """Pieces and keys of the garbage that are freed per turn."""
     few: int = 1000
-    """Names that are sorted when they are listed; more have an index."""
+    """Names that are sorted for each listing; above that they have an index."""
     slack: int = 64
     """Stale entries of a heap that are not worth a clean-up."""
-    stale_contents: int = 1024
-    """The same of the queue of bodies in memory."""
-    looks: int = 1000
-    """Entries that the operator's listings look at in one turn of the loop, so that nobody waits for them."""
+    stale_bodies: int = 1024
+    """Stale entries of the queue of bodies in memory, likewise."""
+    scan: int = 1000
+    """Entries that the operator's listings may scan per turn, so that they delay no request."""
     due: int = 256
-    """Of each kind of due work in one turn, so that much that is due at once does not hold up requests."""
+    """Items of each kind of scheduled work per turn, so that much that is due at once delays no request."""
     due_messages: int = 2048
-    """Leases and delays that end in one turn, of all users together."""
+    """Leases and delays that end per turn, of all users together."""
     due_bytes: int = 32 * 1024 * 1024
-    """Content of the delayed publishes that enter the logs in one turn."""
+    """Content of delayed publishes that enter the logs per turn."""
     due_heads: int = 1024
-    """Pieces that are dropped in one turn because they are too old, of all logs together."""
+    """Pieces that are dropped per turn because they are too old, of all logs together."""
     wakes: int = 256
-    """Waiters answered in one turn, so that a popular topic does not hold up the others."""
+    """Waiters answered per turn, so that a popular topic does not delay the others."""
     spilled_bytes: int = 16 * 1024 * 1024
-    """Replies that are made before some of them are sent."""
+    """Bytes of replies after which some are sent before the rest is made."""
 
 
 DEFAULT = Thresholds()

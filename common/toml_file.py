@@ -44,4 +44,4 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def _too_deep() -> ValueError:
-    return ValueError(f"over {MAX_DEPTH} tables and lists are in each other")
+    return ValueError(f"tables and lists are nested more than {MAX_DEPTH} levels deep")

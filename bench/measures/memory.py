@@ -12,9 +12,9 @@ from bench.harness.measurement import Options, Row, Section, at_most, progress
 from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.loads.broker_client import NOTHING, BrokerClient, Item
 from broker.state.delayed import DELAYED_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
 from broker.state.leases import HELD_COST
-from broker.state.ledger import LEDGER_COST
 from broker.state.piece import MESSAGE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from common.protocol import ops
@@ -148,8 +148,8 @@ CASES = (
     Case("messages of one topic", 100_000, _messages(b"topic", b""), _one_reader, 100, MESSAGE_COST),
     Case("messages with headers", 100_000, _messages(b"topic", _HEADERS), _one_reader, 140, MESSAGE_COST),
     Case("messages, one per topic", 100_000, _messages(b"topic%06d", _HEADERS), _each_topic, 140, MESSAGE_COST),
-    Case("leased messages", 100_000, _leases, _work, 0, HELD_COST + LEDGER_COST // LEASES),
-    Case("subscriptions with settings", 100_000, _settings, _subscriptions(1), 0, LEDGER_COST),
+    Case("leased messages", 100_000, _leases, _work, 0, HELD_COST + DELIVERY_STATE_COST // LEASES),
+    Case("subscriptions with settings", 100_000, _settings, _subscriptions(1), 0, DELIVERY_STATE_COST),
     Case("delayed messages", 100_000, _delayed, _one_reader, 105, DELAYED_COST),
     Case("messages with idempotency keys", 50_000, _keyed, _one_reader, 36, KEY_COST + MESSAGE_COST),
 )

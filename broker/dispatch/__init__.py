@@ -1,1 +1,1 @@
-"""What holds for all operations: checks, counts, waiting, scheduled work, the request log, gauges."""
+"""What is common to all operations: checks, counters, waiting, scheduled work, the request log, gauges."""

@@ -1,4 +1,4 @@
-"""The chokepoint: everything that holds for all operations is checked, counted and answered here, once."""
+"""The chokepoint: what is common to all operations is checked, counted and answered here, once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from broker.dispatch.gauges import gauges
 from broker.dispatch.identity import Identity
 from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import RequestLog
-from broker.dispatch.scheduled import DueWork
+from broker.dispatch.scheduler import Scheduler
 from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
 from broker.errors import BrokenInvariantError, StoreError
-from broker.operations.context import Core, lookup
+from broker.operations.context import Context, lookup
 from broker.operations.control import CONTROL
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
@@ -39,39 +39,39 @@ _NO_BODY = ops.Run(0, 0, 0, b"", b"")
 
 @dataclass(slots=True)
 class Arrived:
-    """What one message from a front came to."""
+    """The outcome of one message from a front."""
 
     replies: list[Outgoing]
-    """Of the requests that are answered at once; a WAIT is answered by `turn`."""
+    """Of the requests that are answered at once; `turn` answers a WAIT."""
     goodbye: bool = False
     """The front will send nothing more to this incarnation."""
 
 
 class Dispatcher:
-    """Turns one message into replies; changes state through the handlers only."""
+    """Turns one message into replies; changes the state through the handlers only."""
 
     def __init__(
         self,
-        core: Core,
+        context: Context,
         identity: Identity,
         cluster_map: ClusterMap,
         request_log: RequestLog | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        """`traffic` bounds the bytes that are under way."""
+        """Create the dispatcher; `traffic` bounds the bytes in transit."""
         self.request_log = request_log or RequestLog()
         self._work = self._watched if self.request_log.every else self._answer
-        self.core = core
+        self.context = context
         self.identity = identity
         self.ownership = Ownership(identity.broker, cluster_map)
         self.state = BrokerState.READY
-        self.counters: Counter[str] = core.counters
-        self.waiters = Waiters(self._pending, core.thresholds)
-        self._due = DueWork(core, self.waiters)
+        self.counters: Counter[str] = context.counters
+        self.waiters = Waiters(self._pending, context.thresholds)
+        self._scheduler = Scheduler(context, self.waiters)
         self.traffic = traffic or Traffic()
 
     def turn(self, now: Now) -> list[tuple[bytes, Outgoing]]:
-        """Answers to parked requests that are due, each with the peer that it goes to; once a turn of the loop."""
+        """Return the answers to parked requests that are due, each with the peer it goes to. Called once per turn."""
         if self.state is not BrokerState.READY:
             self.waiters.end_some()
         answers = []
@@ -83,29 +83,31 @@ class Dispatcher:
         return answers
 
     def run_due(self, now: Now) -> None:
-        """Does what is due, once a turn of the loop; its records belong to the turn's commit."""
-        if self.core.looks != self.core.thresholds.looks:
-            self.core.turn_begins()
+        """Do what is due, once per turn. Its records belong to the turn's commit."""
+        if self.context.scan_budget != self.context.thresholds.scan:
+            self.context.turn_begins()
         if self.state is BrokerState.READY:
-            self._due.run(now)
-            self._tell_awake()
+            self._scheduler.run(now)
+            self._tell_woken()
 
     def patience(self, now: Now) -> float | None:
-        """Milliseconds until something is due, 0 or less for now; None where nothing is."""
+        """Return the milliseconds until something is due, 0 or less for now, None where nothing is."""
         if self.waiters.busy or (self.waiters.count and self.state is not BrokerState.READY):
             return 0
         due = self.waiters.next_due()
         waits = [(due - now.mono) / 1000] if due is not None else []
-        if self.state is BrokerState.READY and (wait := self._due.wait(now)) is not None:
+        if self.state is BrokerState.READY and (wait := self._scheduler.wait(now)) is not None:
             waits.append(wait)
         return min(waits, default=None)
 
     def handle(
         self, frames: list[bytes], now: Now, peer_id: bytes = b"", spill: Callable[[list[Outgoing]], Now] | None = None
     ) -> Arrived:
-        """Raises nothing but `StoreError` and `BrokenInvariantError`, whatever the bytes. `peer_id` is whom parked
-        requests are answered. `spill` takes replies early, where there are very many bytes of them; that takes
-        its time, so it says what the time is then.
+        """Execute the requests of one message.
+
+        `peer_id` receives the answers to parked requests. `spill` takes replies early where they have very many bytes;
+        that takes time, so it returns a new reading of the clock. Raises only `StoreError` and `BrokenInvariantError`,
+        whatever the bytes.
         """
         try:
             frame = wire.unpack_requests(frames)
@@ -113,7 +115,7 @@ class Dispatcher:
             return self._refuse(error)
         self.ownership.saw_epoch(frame.map_epoch)
         self.traffic.taken(peer_id, frame.taken)
-        arrived, size, most = Arrived([]), 0, self.core.thresholds.spilled_bytes
+        arrived, size, most = Arrived([]), 0, self.context.thresholds.spilled_bytes
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
             answer = self._work(frame, request, body, now, peer_id)
@@ -134,7 +136,7 @@ class Dispatcher:
     def _watched(
         self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
     ) -> Outgoing | None:
-        """The same as `_answer`, and the log is told."""
+        """Answer as `_answer` does, and log the operation."""
         began = self.request_log.read()
         answer = self._answer(frame, request, body, now, peer_id)
         self.request_log.operation(request, answer and answer.packed, self.request_log.read() - began)
@@ -143,7 +145,7 @@ class Dispatcher:
     def _answer(
         self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
     ) -> Outgoing | None:
-        """The reply, None for a request that is parked."""
+        """Return the reply, None for a request that is parked."""
         of = request.request_id
         try:
             result: Any = self._execute(frame, request, body, now, peer_id)
@@ -162,11 +164,11 @@ class Dispatcher:
             self.counters[stats.REJECTED("wire")] += 1
             return Outgoing(wire.pack_error(request.id, "bad-request", str(error)), None, of)
         except StoreError:
-            raise  # the state may be half-way: nobody is answered
+            raise  # the state may be half-changed: no request is answered
         except Exception as error:
             self.counters[stats.REJECTED("internal")] += 1
             self.request_log.failed(request)
-            if self.core.changed:
+            if self.context.changed:
                 raise BrokenInvariantError(f"{Op(request.op).name} failed after a change of state") from error
             return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"), None, of)
         if kind is ops.Message or kind is ops.Batch:
@@ -174,7 +176,7 @@ class Dispatcher:
         return Outgoing(wire.pack_reply(request.id, result), None, of)
 
     def _hand_out(self, request: Request, result: Any) -> Outgoing:
-        """The reply with a `Message` or a `Batch`; what leaves is counted."""
+        """Return the reply with a `Message` or a `Batch`, and count what is delivered."""
         holder: ops.Message | ops.Run
         if type(result) is ops.Message:
             holder, count, again = result, 1, int(result.attempt > 1)
@@ -201,7 +203,7 @@ class Dispatcher:
         if handler is None:
             return self._control(op, args, now)
         if not 0 < len(request.topic) <= _BIGGEST_NAME or len(request.user) > _BIGGEST_NAME:
-            raise WireError("a topic has 1 to 1024 bytes, a user at most as many")
+            raise WireError("a topic has 1 to 1024 bytes, a user at most 1024")
         self._check(frame, request, now)
         if spec.on_user != bool(request.user):
             raise WireError(f"operation {name} {'needs a' if spec.on_user else 'takes no'} user")
@@ -212,7 +214,7 @@ class Dispatcher:
         self.traffic.check(peer_id, args)
         self.counters[name] += 1
         try:
-            return self.core.state.calendar.dated(handler(self.core, request, args, now))
+            return self.context.state.calendar.dated(handler(self.context, request, args, now))
         finally:
             self._tell_waiters(op, request)
 
@@ -223,29 +225,29 @@ class Dispatcher:
             self.waiters.followed(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
-        if self.core.awake or self.core.ended:
-            self._tell_awake()
+        if self.context.woken or self.context.ended:
+            self._tell_woken()
 
-    def _tell_awake(self) -> None:
-        ended, self.core.ended = self.core.ended, []
+    def _tell_woken(self) -> None:
+        ended, self.context.ended = self.context.ended, []
         for topic, user in ended:
             self.waiters.ended(topic, user)
-        awake, self.core.awake = self.core.awake, []
-        for topic, user in awake:
+        woken, self.context.woken = self.context.woken, []
+        for topic, user in woken:
             self.waiters.available(topic, user)
 
     def _pending(self, name: bytes, user: bytes) -> int | None:
-        box = lookup(self.core, name, user)
-        return None if box is None else box.topic.pending(box.subscription)
+        ref = lookup(self.context, name, user)
+        return None if ref is None else ref.topic.pending(ref.subscription)
 
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
-        """A parked request of this user is answered: the idle clock starts now."""
-        box = lookup(self.core, name, user)
-        if box is not None and box.subscription.ledger is not None:
-            box.subscription.ledger.last_call = now.mono
+        """Restart the idle clock: a parked request of this user is answered."""
+        ref = lookup(self.context, name, user)
+        if ref is not None and ref.subscription.delivery is not None:
+            ref.subscription.delivery.last_call = now.mono
 
     def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
-        """Whether a request may be executed at all; what is refused here provably was not."""
+        """Raise `FanmailError` for a request that must not be executed; what is refused here provably was not."""
         if frame.incarnation != self.identity.incarnation:
             raise FanmailError("wrong-incarnation", "the request was meant for an earlier process of this broker")
         if request.deadline <= now.mono:
@@ -257,9 +259,9 @@ class Dispatcher:
         self.ownership.check(request.topic)
 
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
-        """Run an operation that names no topic; a broker does so in any state."""
+        """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
-            return CONTROL[op](self.core, args, now)
+            return CONTROL[op](self.context, args, now)
         if op is Op.STATS:
             return ops.Stats(self.stats(now))
         if isinstance(args, ops.Ping):
@@ -270,5 +272,5 @@ class Dispatcher:
         return _NOTHING
 
     def stats(self, now: Now) -> dict[str, int]:
-        """Gauges of the state and all counters. Nothing is counted anew for it."""
-        return gauges(self.core, self.traffic, self.waiters.count, now) | dict(self.counters)
+        """Return the gauges of the state and all counters. Nothing is scanned for it."""
+        return gauges(self.context, self.traffic, self.waiters.count, now) | dict(self.counters)

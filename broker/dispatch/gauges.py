@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from broker.dispatch.traffic import Traffic
-from broker.operations.context import Core
-from broker.state.ages import oldest_age
+from broker.operations.context import Context
+from broker.state.oldest import oldest_age
 from common.clock import Now
 from common.protocol import stats
 
 
-def gauges(core: Core, traffic: Traffic, waiters: int, now: Now) -> dict[str, int]:
+def gauges(context: Context, traffic: Traffic, waiters: int, now: Now) -> dict[str, int]:
     """Return the gauges of `common/protocol/stats.py` by name; `waiters` is the number of parked WAITs."""
-    state = core.state
+    state = context.state
     return {
         stats.TOPICS: len(state.topics),
         stats.SUBSCRIPTIONS: state.subscriptions,
         stats.MESSAGES: state.messages,
         stats.CONTENT_BYTES: state.content_bytes,
         stats.MEMORY_BYTES: state.memory,
-        stats.MEMORY_LIMIT_BYTES: core.limits.memory,
+        stats.MEMORY_LIMIT_BYTES: context.limits.memory,
         stats.ANSWER_BYTES: traffic.answers,
         stats.ANSWER_LIMIT_BYTES: traffic.most_answers,
-        stats.LEASES: state.ledgers.open_leases,
-        stats.DEAD_LETTERS: state.ledgers.dead_letters,
-        stats.DEAD_BYTES: state.ledgers.dead_bytes,
+        stats.LEASES: state.delivery_totals.open_leases,
+        stats.DEAD_LETTERS: state.delivery_totals.dead_letters,
+        stats.DEAD_BYTES: state.delivery_totals.dead_bytes,
         stats.DELAYED: len(state.delayed),
         stats.DELAYED_BYTES: state.delayed.weight,
-        stats.HELD_BYTES: state.ledgers.held.total,
+        stats.HELD_BYTES: state.delivery_totals.held.total,
         stats.IDEMPOTENCY_KEYS: len(state.keys),
         stats.WAITERS: waiters,
-        stats.PAUSED: int(core.paused),
-        stats.MOST_LOOKS: core.most_looks,
+        stats.PAUSED: int(context.paused),
+        stats.MOST_LOOKS: context.most_scanned,
         stats.OLDEST_AGE_MS: oldest_age(state.garbage.seconds, now.time),
     }

@@ -1,4 +1,4 @@
-"""Who a broker process is."""
+"""The identity of a broker process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """Who this broker process is. The incarnation is a random number above 0, new at every start."""
+    """Who this broker process is. `incarnation` is a random number above 0, new at every start."""
 
     cluster: str
     broker: str
     incarnation: int
     max_body: int = 0
-    """Bytes of the largest body that it takes, told to fronts."""
+    """Bytes of the largest body that it accepts, told to fronts."""

@@ -1,4 +1,4 @@
-"""What leaves the dispatcher for a peer."""
+"""A packed reply on its way to a peer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Outgoing(NamedTuple):
-    """One packed reply, and its body where that is large enough to travel as a frame of its own."""
+    """One packed reply, and its body where that is large enough for a frame of its own."""
 
     packed: bytes
     body: bytes | None = None
     request_id: str = ""
-    """For the log, where it cannot be delivered."""
+    """For the log, where the reply cannot be delivered."""

@@ -1,4 +1,4 @@
-"""What the log says of requests: codes, request ids and times, never names or bodies, at debug neither."""
+"""What is logged about requests: codes, request ids and durations; never names or bodies, at any level."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from common.protocol.wire import Request, WireError
 
 log = logging.getLogger("fanmail.broker")
 
-SLOW = 250_000
-"""Microseconds; a message, or a turn of the loop, that takes longer is worth a warning: everybody has waited for it."""
+SLOW_US = 250_000
+"""Microseconds. A message, or a turn of the loop, that takes longer is logged: every other request waited for it."""
 MOST_IDS = 10
-"""Request ids in one line."""
+"""Request ids per line."""
 
 _NAMES = {int(op): op.name.lower() for op in Op}
 
 
 class RequestLog:
-    """Of one broker. Times are read by whoever asks, with `read`."""
+    """The request log of one broker. Callers read times with `read`."""
 
     def __init__(self, read: Callable[[], int] = lambda: 0) -> None:
-        """`read` gives nanoseconds of a clock that only measures."""
+        """Create the log; `read` returns nanoseconds of a clock that is used for durations only."""
         self.read = read
         self.every = log.isEnabledFor(logging.DEBUG)
-        """Every operation is told of, at debug."""
+        """Every operation is logged, at debug level."""
         self._lost: deque[str] = deque(maxlen=MOST_IDS)
-        """Ids of the requests whose replies were dropped last."""
+        """Ids of the last requests whose replies were dropped."""
         self._reported = 0
 
     def operation(self, request: Request, packed_reply: bytes | None, took: int) -> None:
-        """One request was worked on, for so many nanoseconds. There is no reply yet to one that is parked. A PING is
-        passed over: every front sends one a second.
+        """Log one request that took `took` nanoseconds.
+
+        A parked request has no reply yet. PING is left out: every front sends one per second.
         """
         if request.op == Op.PING:
             return
@@ -47,7 +48,7 @@ class RequestLog:
         log.debug("operation", extra=about)
 
     def slow_message(self, frames: list[bytes], took: int) -> None:
-        """What a message asks for took more than `SLOW` microseconds. It is read again for this."""
+        """Log a message whose requests took more than `SLOW_US` microseconds. It is decoded again for this."""
         try:
             requests = wire.unpack_requests(frames).requests
         except WireError:
@@ -60,21 +61,21 @@ class RequestLog:
         log.warning("slow operations", extra=about)
 
     def slow_turn(self, messages: int, took: int, committing: int) -> None:
-        """A turn of the loop took more than `SLOW` microseconds, so many of them in commits."""
+        """Log a turn that took more than `SLOW_US` microseconds, `committing` of them in commits."""
         about = {"messages": messages, "duration_ms": took // 1000, "commit_ms": committing // 1000}
         log.warning("slow turn", extra=about)
 
     def failed(self, request: Request) -> None:
-        """An operation has raised what nobody foresaw; within its `except`."""
+        """Log an unforeseen exception of an operation; called within its `except`."""
         name = _NAMES.get(request.op, "unknown")
         log.exception("operation failed", extra={"operation": name, "request_id": request.request_id})
 
     def dropped(self, request_ids: Iterable[str]) -> None:
-        """Replies to these requests cannot be delivered; `report_dropped` says so."""
+        """Remember requests whose replies cannot be delivered, for `report_dropped`."""
         self._lost.extend(each for each in request_ids if each)
 
     def report_dropped(self, total: int) -> None:
-        """So many replies were dropped by now; told where these are more than at the last report."""
+        """Log the number of dropped replies where it has grown since the last report."""
         if total > self._reported:
             self._reported = total
             ids, self._lost = list(self._lost), deque(maxlen=MOST_IDS)

@@ -1,13 +1,12 @@
-"""Parked requests: who waits for a message of which user. Waiting never takes.
+"""Parked requests: who waits for a message of which user. Waiting never takes a message.
 
-A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAKE if its client is still there.
-One message wakes one waiter of a user, the longest waiting first. A woken front that takes, or passes because its
-client has gone, lets the next wake go out; so does a second of silence. Nothing here persists: a front whose
-broker dies asks the next one.
+A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAKE if its client is still there. One
+message wakes one waiter of a user, the one that has waited longest. The next wake is sent when the woken front takes,
+or skips because its client has disconnected, or after a second without either. Nothing here persists: a front whose
+broker dies waits at the next process.
 
-A turn looks at no more than `Thresholds.wakes` users and answers about as many requests, whatever has happened. The
-rest waits for the next turns; users of a topic that was published to, and those of whom something else is new, take
-turns.
+A turn examines at most `Thresholds.wakes` queues and answers about as many requests, whatever has happened; the rest
+waits for the next turns. Queues of a topic that was published to, and queues with other news, alternate.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from typing import NamedTuple
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
-SILENCE = 1_000_000
-"""Microseconds after which a wake that was not followed by anything goes to the next waiter."""
+SILENCE_US = 1_000_000
+"""Microseconds after which a wake that nothing has followed is given to the next waiter."""
 _PLACE = attrgetter("place")
 
 
@@ -34,30 +33,30 @@ class Waiter:
     """One parked request. `deadline` in microseconds of the monotonic clock."""
 
     ticket: int
-    """Its place: the smallest is served first."""
+    """Its place in the queue: the smallest is served first."""
     peer_id: bytes
     request_id: int
     deadline: int
-    mailbox: Mailbox | None = field(default=None, repr=False)
+    queue: WaitQueue | None = field(default=None, repr=False)
     """Where it is parked; None once it is answered."""
     place: tuple[int, int] = (0, 0)
-    """The ticket, and the order of parking among those who name the same one."""
+    """The ticket, then the order of parking among requests with the same ticket."""
 
 
 @dataclass(slots=True, eq=False)
-class Mailbox:
+class WaitQueue:
     """The waiters of one user of one topic."""
 
     topic: bytes
     user: bytes
     waiters: list[Waiter] = field(default_factory=list)
-    """In the order of their places."""
+    """Ordered by place."""
     promises: deque[int] = field(default_factory=deque)
-    """Wakes that nothing has followed yet: until when each is waited for, the oldest first."""
+    """Deadlines of the wakes that nothing has followed yet, the oldest first."""
     queued: bool = False
-    """It will be looked at."""
+    """It is in the queue of those to examine."""
     ended: bool = False
-    """The subscription is gone: all of its waiters are to look, and find that out."""
+    """The subscription is gone: all its waiters are woken and find that out."""
 
 
 class Wake(NamedTuple):
@@ -72,107 +71,110 @@ class Wake(NamedTuple):
 
 
 class Waiters:
-    """All of a broker. `pending(topic, user)` says how many messages wait for a user, None without subscription."""
+    """All parked requests of a broker.
+
+    `pending(topic, user)` returns the number of messages that wait for a user, None without a subscription.
+    """
 
     def __init__(self, pending: Callable[[bytes, bytes], int | None], thresholds: Thresholds = DEFAULT) -> None:
         self._pending = pending
         self._most = thresholds.wakes
-        self._topics: dict[bytes, dict[bytes, Mailbox]] = {}
+        self._topics: dict[bytes, dict[bytes, WaitQueue]] = {}
         self._tickets = itertools.count(1)
         self._parkings = itertools.count()
         self._parked: dict[tuple[bytes, int], Waiter] = {}
-        """By peer and request."""
-        self._timers: Timers[Waiter | Mailbox] = Timers(thresholds)
+        """By peer and request id."""
+        self._timers: Timers[Waiter | WaitQueue] = Timers(thresholds)
         self._published: dict[bytes, None] = {}
-        """Topics that are still to be swept: all of their mailboxes are looked at."""
-        self._sweeps: deque[tuple[bytes, Iterator[Mailbox]]] = deque()
-        """Those that are being swept."""
+        """Topics to sweep: all of their queues will be examined."""
+        self._sweeps: deque[tuple[bytes, Iterator[WaitQueue]]] = deque()
+        """The sweeps in progress."""
         self._swept: set[bytes] = set()
-        """Their names."""
-        self._queue: deque[Mailbox] = deque()
+        """The names of their topics."""
+        self._ready: deque[WaitQueue] = deque()
         self._wakes: list[Wake] = []
         self.count = 0
-        """Parked requests."""
+        """Number of parked requests."""
 
     @property
     def busy(self) -> bool:
-        """Whether there is work for the next turn already."""
-        return bool(self._published or self._sweeps or self._queue or self._wakes)
+        """Return whether there is work for the next turn already."""
+        return bool(self._published or self._sweeps or self._ready or self._wakes)
 
     def next_due(self) -> int | None:
-        """When something is due, in microseconds of the monotonic clock."""
+        """Return when something is due, in microseconds of the monotonic clock."""
         return self._timers.next_due()
 
     def park(self, topic: bytes, user: bytes, waiter: Waiter) -> None:
-        """Takes in a request; ticket 0 gets the next ticket. A message that waits already is told this turn."""
+        """Park a request; ticket 0 gets the next ticket. A message that is already there is reported in this turn."""
         waiter.ticket = waiter.ticket or next(self._tickets)
         users = self._topics.setdefault(topic, {})
-        mailbox = users.get(user)
-        if mailbox is None:
-            mailbox = users[user] = Mailbox(topic, user)
-        waiter.mailbox = mailbox
+        queue = users.get(user)
+        if queue is None:
+            queue = users[user] = WaitQueue(topic, user)
+        waiter.queue = queue
         waiter.place = (waiter.ticket, next(self._parkings))
-        insort(mailbox.waiters, waiter, key=_PLACE)
+        insort(queue.waiters, waiter, key=_PLACE)
         self._parked[waiter.peer_id, waiter.request_id] = waiter
         self.count += 1
         self._timers.set(waiter, waiter.deadline)
-        self._enqueue(mailbox)
+        self._enqueue(queue)
 
     def cancel(self, topic: bytes, user: bytes, peer_id: bytes, request_id: int) -> None:
-        """A parked request is answered "nothing"; one that was woken already is of no concern."""
+        """Answer a parked request with "nothing"; ignore one that was woken already."""
         waiter = self._parked.get((peer_id, request_id))
-        mailbox = waiter.mailbox if waiter is not None else None
-        if waiter is not None and mailbox is not None and (mailbox.topic, mailbox.user) == (topic, user):
+        queue = waiter.queue if waiter is not None else None
+        if waiter is not None and queue is not None and (queue.topic, queue.user) == (topic, user):
             self._answer(waiter, now=False)
-            self._drop_empty(mailbox)
+            self._drop_empty(queue)
 
     def published(self, topic: bytes) -> None:
-        """A message entered the topic: O(1), the waking is done in `turn`."""
+        """Note that a message entered the topic. O(1): the waking is done in `turn`."""
         if topic in self._topics:
             self._published[topic] = None
 
     def available(self, topic: bytes, user: bytes) -> None:
-        """A message of this user alone may be handed out again."""
-        mailbox = self._topics.get(topic, {}).get(user)
-        if mailbox is not None:
-            self._enqueue(mailbox)
+        """Note that a message of this user alone may be delivered again."""
+        queue = self._topics.get(topic, {}).get(user)
+        if queue is not None:
+            self._enqueue(queue)
 
     def waits(self, topic: bytes, user: bytes) -> bool:
-        """Whether a request of this user is parked."""
-        mailbox = self._topics.get(topic, {}).get(user)
-        return mailbox is not None and bool(mailbox.waiters)
+        """Return whether a request of this user is parked."""
+        queue = self._topics.get(topic, {}).get(user)
+        return queue is not None and bool(queue.waiters)
 
     def followed(self, topic: bytes, user: bytes) -> None:
-        """A wake of this user was followed by a take, or passed on."""
-        mailbox = self._topics.get(topic, {}).get(user)
-        if mailbox is not None:
-            if mailbox.promises:
-                mailbox.promises.popleft()
-            self._enqueue(mailbox)
+        """Note that a wake of this user was followed by a take or a skip."""
+        queue = self._topics.get(topic, {}).get(user)
+        if queue is not None:
+            if queue.promises:
+                queue.promises.popleft()
+            self._enqueue(queue)
 
     def ended(self, topic: bytes, user: bytes) -> None:
-        """The subscription is gone: all its waiters look, and find that out, in the next turns."""
-        mailbox = self._topics.get(topic, {}).get(user)
-        if mailbox is not None:
-            mailbox.promises.clear()
-            mailbox.ended = True
-            self._forget(mailbox)
-            self._enqueue(mailbox)
+        """Note that the subscription is gone: all its waiters are woken in the next turns."""
+        queue = self._topics.get(topic, {}).get(user)
+        if queue is not None:
+            queue.promises.clear()
+            queue.ended = True
+            self._forget(queue)
+            self._enqueue(queue)
 
     def end_some(self) -> None:
-        """The broker drains: nobody waits any longer. Answers as many as one turn may."""
+        """Answer as many waiters as one turn may: the broker is stopping."""
         while self._parked and len(self._wakes) < self._most:
             _, waiter = self._parked.popitem()
-            mailbox = waiter.mailbox
-            assert mailbox is not None
-            mailbox.promises.clear()
+            queue = waiter.queue
+            assert queue is not None
+            queue.promises.clear()
             self._answer(waiter, now=False)
-            self._drop_empty(mailbox)
+            self._drop_empty(queue)
         if not self._parked:
             self._topics.clear()
 
     def turn(self, mono: int) -> list[Wake]:
-        """The answers that are due, at most about `Thresholds.wakes`."""
+        """Return the answers that are due, at most about `Thresholds.wakes`."""
         for due in self._timers.pop_due(mono, self._most):
             self._timer_due(due, mono)
         for topic in list(islice(self._published, self._most)):
@@ -181,9 +183,9 @@ class Waiters:
                 self._swept.add(topic)
                 self._sweeps.append((topic, iter(list(self._topics.get(topic, {}).values()))))
         looks = self._most
-        while looks > 0 and len(self._wakes) < self._most and (self._queue or self._sweeps):
+        while looks > 0 and len(self._wakes) < self._most and (self._ready or self._sweeps):
             looks -= 1
-            if self._sweeps and (looks % 2 or not self._queue):
+            if self._sweeps and (looks % 2 or not self._ready):
                 self._sweep(mono)
             else:
                 self._wake(self._dequeue(), mono)
@@ -191,73 +193,73 @@ class Waiters:
         return wakes
 
     def _sweep(self, mono: int) -> None:
-        """Looks at the next mailbox of the topic that has waited longest for it."""
-        topic, mailboxes = self._sweeps.popleft()
-        mailbox = next(mailboxes, None)
-        if mailbox is None:
+        """Examine the next queue of the topic that has waited longest for it."""
+        topic, queues = self._sweeps.popleft()
+        queue = next(queues, None)
+        if queue is None:
             self._swept.discard(topic)
             return
-        self._sweeps.append((topic, mailboxes))
-        if not mailbox.queued:
-            self._wake(mailbox, mono)
+        self._sweeps.append((topic, queues))
+        if not queue.queued:
+            self._wake(queue, mono)
 
-    def _enqueue(self, mailbox: Mailbox) -> None:
-        if not mailbox.queued:
-            mailbox.queued = True
-            self._queue.append(mailbox)
+    def _enqueue(self, queue: WaitQueue) -> None:
+        if not queue.queued:
+            queue.queued = True
+            self._ready.append(queue)
 
-    def _dequeue(self) -> Mailbox:
-        mailbox = self._queue.popleft()
-        mailbox.queued = False
-        return mailbox
+    def _dequeue(self) -> WaitQueue:
+        queue = self._ready.popleft()
+        queue.queued = False
+        return queue
 
-    def _wake(self, mailbox: Mailbox, mono: int) -> None:
-        pending = None if mailbox.ended else self._pending(mailbox.topic, mailbox.user)
-        while mailbox.waiters and (pending is None or len(mailbox.promises) < pending):
+    def _wake(self, queue: WaitQueue, mono: int) -> None:
+        pending = None if queue.ended else self._pending(queue.topic, queue.user)
+        while queue.waiters and (pending is None or len(queue.promises) < pending):
             if len(self._wakes) >= self._most:
-                self._enqueue(mailbox)
+                self._enqueue(queue)
                 return
             if pending is not None:
-                mailbox.promises.append(mono + SILENCE)
-                if len(mailbox.promises) == 1:
-                    self._timers.set(mailbox, mono + SILENCE)
-            self._answer(mailbox.waiters[0], now=True)
-        self._drop_empty(mailbox)
+                queue.promises.append(mono + SILENCE_US)
+                if len(queue.promises) == 1:
+                    self._timers.set(queue, mono + SILENCE_US)
+            self._answer(queue.waiters[0], now=True)
+        self._drop_empty(queue)
 
-    def _timer_due(self, due: Waiter | Mailbox, mono: int) -> None:
-        if isinstance(due, Mailbox):
+    def _timer_due(self, due: Waiter | WaitQueue, mono: int) -> None:
+        if isinstance(due, WaitQueue):
             while due.promises and due.promises[0] <= mono:
                 due.promises.popleft()
             if due.promises:
                 self._timers.set(due, due.promises[0])
             self._enqueue(due)
-        elif due.mailbox is not None:
-            mailbox = due.mailbox
+        elif due.queue is not None:
+            queue = due.queue
             self._answer(due, now=False)
-            self._drop_empty(mailbox)
+            self._drop_empty(queue)
 
     def _answer(self, waiter: Waiter, now: bool) -> None:
-        """The one place where a waiter leaves."""
-        assert waiter.mailbox is not None
-        mailbox = waiter.mailbox
-        del mailbox.waiters[bisect_left(mailbox.waiters, waiter.place, key=_PLACE)]
-        waiter.mailbox = None
+        """Answer a waiter; the only place where one leaves."""
+        assert waiter.queue is not None
+        queue = waiter.queue
+        del queue.waiters[bisect_left(queue.waiters, waiter.place, key=_PLACE)]
+        waiter.queue = None
         if self._parked.get((waiter.peer_id, waiter.request_id)) is waiter:
             del self._parked[waiter.peer_id, waiter.request_id]
         self._timers.drop(waiter)
         self.count -= 1
-        self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, mailbox.topic, mailbox.user))
+        self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, queue.topic, queue.user))
 
-    def _drop_empty(self, mailbox: Mailbox) -> None:
-        if mailbox.waiters or mailbox.promises:
+    def _drop_empty(self, queue: WaitQueue) -> None:
+        if queue.waiters or queue.promises:
             return
-        self._timers.drop(mailbox)
-        self._forget(mailbox)
+        self._timers.drop(queue)
+        self._forget(queue)
 
-    def _forget(self, mailbox: Mailbox) -> None:
-        """Whoever parks from now on does so elsewhere."""
-        users = self._topics.get(mailbox.topic)
-        if users is not None and users.get(mailbox.user) is mailbox:
-            del users[mailbox.user]
+    def _forget(self, queue: WaitQueue) -> None:
+        """Detach a queue, so that later requests are parked in a new one."""
+        users = self._topics.get(queue.topic)
+        if users is not None and users.get(queue.user) is queue:
+            del users[queue.user]
             if not users:
-                del self._topics[mailbox.topic]
+                del self._topics[queue.topic]

@@ -1,1 +1,1 @@
-"""What each operation does: a short function that checks, emits records and gives the result."""
+"""The operations: short functions that check, emit records and return the result."""

@@ -1,13 +1,13 @@
-"""What the operator asks of topics. Listings look at no more than `Core.looks` entries in a turn of the loop."""
+"""The operator's operations on topics. Listings scan at most `Context.scan_budget` entries per turn of the loop."""
 
 from __future__ import annotations
 
 from heapq import nlargest
 from itertools import islice
 
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.records import TopicChanged
-from broker.state.ledger import Ledger
+from broker.state.delivery_state import DeliveryState
 from broker.state.name_index import in_order
 from broker.state.piece import Piece
 from broker.state.subscription import Subscription
@@ -20,26 +20,26 @@ from common.protocol.wire import Request
 _SETTINGS = ("max_messages", "max_bytes", "max_age", "drop_oldest")
 
 
-def list_topics(core: Core, args: ops.ListTopics, now: Now) -> ops.TopicPage:
-    """Some topics, in order; with `oldest` the worst of them."""
-    topics = core.state.topics
-    most = core.may_look(args.max)
-    names = list(islice(in_order(core.state.index, topics, args.after, args.prefix), most))
-    core.looks -= len(names)
+def list_topics(context: Context, args: ops.ListTopics, now: Now) -> ops.TopicPage:
+    """List topics in order; with `oldest`, only those whose oldest messages are the oldest."""
+    topics = context.state.topics
+    most = context.may_scan(args.max)
+    names = list(islice(in_order(context.state.index, topics, args.after, args.prefix), most))
+    context.scan_budget -= len(names)
     rows = [_row(topics[name], now) for name in names]
     if args.oldest > 0:
         rows = nlargest(args.oldest, (row for row in rows if row.messages), key=lambda row: row.oldest)
     return ops.TopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
 
 
-def describe_topic(core: Core, request: Request, args: ops.DescribeTopic, now: Now) -> ops.TopicInfo:
-    """A topic in full. Of its users so many are looked at as the turn allows."""
-    topic = find_topic(core, request.topic)
+def describe_topic(context: Context, request: Request, args: ops.DescribeTopic, now: Now) -> ops.TopicInfo:
+    """Describe a topic. Scans as many of its users as the turn allows."""
+    topic = find_topic(context, request.topic)
     holders: list[bytes] = []
     last, done = args.after, not topic.messages
     if not done:
         piece = topic.head_piece
-        most = core.may_look(core.looks)
+        most = context.may_scan(context.scan_budget)
         looked = 0
         for user in islice(in_order(topic.index, topic.subscriptions, args.after), most):
             looked, last = looked + 1, user
@@ -47,7 +47,7 @@ def describe_topic(core: Core, request: Request, args: ops.DescribeTopic, now: N
                 holders.append(user)
                 if len(holders) >= args.max:
                     break
-        core.looks -= looked
+        context.scan_budget -= looked
         done = looked < most or len(holders) >= args.max
     own = topic.changed or TopicChanged(topic.name)
     return ops.TopicInfo(
@@ -62,9 +62,9 @@ def describe_topic(core: Core, request: Request, args: ops.DescribeTopic, now: N
     )
 
 
-def change_topic(core: Core, request: Request, args: ops.ChangeTopic, now: Now) -> ops.Nothing:
-    """Sets the settings that are named; they are kept until the topic ends."""
-    topic = find_topic(core, request.topic)
+def change_topic(context: Context, request: Request, args: ops.ChangeTopic, now: Now) -> ops.Nothing:
+    """Set the named settings; they last until the topic ends."""
+    topic = find_topic(context, request.topic)
     own = topic.changed
     values = {name: getattr(own, name) if own else None for name in _SETTINGS}
     for name in args.names:
@@ -73,51 +73,51 @@ def change_topic(core: Core, request: Request, args: ops.ChangeTopic, now: Now) 
         values[name] = getattr(args.values, name)
     changed = TopicChanged(topic.name, **values)
     if changed != (own or TopicChanged(topic.name)):
-        core.emit(changed)
+        context.emit(changed)
     return ops.Nothing()
 
 
-def end_topic(core: Core, request: Request, args: ops.EndTopic, now: Now) -> ops.Ended:
-    """Ends subscriptions, as many as the turn allows; the topic ends with the last."""
-    topic = find_topic(core, request.topic)
-    users = list(islice(topic.subscriptions, core.may_look(args.max)))
-    core.looks -= len(users)
+def end_topic(context: Context, request: Request, args: ops.EndTopic, now: Now) -> ops.Ended:
+    """End subscriptions, as many as the turn allows; the topic ends with the last."""
+    topic = find_topic(context, request.topic)
+    users = list(islice(topic.subscriptions, context.may_scan(args.max)))
+    context.scan_budget -= len(users)
     for user in users:
-        core.end_subscription(topic, user)
-        core.ended.append((topic.name, user))
+        context.end_subscription(topic, user)
+        context.ended.append((topic.name, user))
     return ops.Ended(len(users), len(topic.subscriptions))
 
 
-def list_users(core: Core, request: Request, args: ops.ListUsers, now: Now) -> ops.UserPage:
-    """Some subscriptions of a topic, in order."""
-    topic = find_topic(core, request.topic)
-    most = core.may_look(args.max)
+def list_users(context: Context, request: Request, args: ops.ListUsers, now: Now) -> ops.UserPage:
+    """List subscriptions of a topic in order."""
+    topic = find_topic(context, request.topic)
+    most = context.may_scan(args.max)
     users = list(islice(in_order(topic.index, topic.subscriptions, args.after), most))
-    core.looks -= len(users)
+    context.scan_budget -= len(users)
     rows = [user_row(topic, user, topic.subscriptions[user], now) for user in users]
     return ops.UserPage(rows, users[-1] if users else args.after, most > 0 and len(users) < most)
 
 
 def user_row(topic: Topic, user: bytes, subscription: Subscription, now: Now) -> ops.UserRow:
-    """A subscription as it stands."""
-    ledger = subscription.ledger or _NONE
+    """Return the row of a subscription."""
+    delivery = subscription.delivery or _NONE
     floor = max(subscription.floor, topic.head_seq)
     oldest = topic.piece(floor) if floor < topic.next_seq else None
     return ops.UserRow(
         user,
         topic.pending(subscription),
-        ledger.leases.open,
-        len(ledger.dead.letters),
+        delivery.leases.open,
+        len(delivery.dead.letters),
         floor,
         _age(oldest, now),
-        ledger.expires_after,
-        ledger.max_deliveries,
+        delivery.expires_after,
+        delivery.max_deliveries,
     )
 
 
-def find_topic(core: Core, name: bytes) -> Topic:
-    """Raises `no-topic`."""
-    topic = core.state.topics.get(name)
+def find_topic(context: Context, name: bytes) -> Topic:
+    """Return the topic. Raise `no-topic` (404)."""
+    topic = context.state.topics.get(name)
     if topic is None:
         raise FanmailError("no-topic", "nobody is subscribed to this topic")
     return topic
@@ -133,5 +133,5 @@ def _age(piece: Piece | None, now: Now) -> int:
     return 0 if piece is None else max(0, now.time - piece.time)
 
 
-_NONE = Ledger()
-"""Of who has none; never changed."""
+_NONE = DeliveryState()
+"""For subscriptions without a delivery state; never changed."""

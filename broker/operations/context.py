@@ -1,4 +1,4 @@
-"""What the handlers of all operations work on: the state, its ceilings, and the records of the burst."""
+"""What handlers work on: the state, its ceilings, the records of the burst, and the budgets of the turn."""
 
 from __future__ import annotations
 
@@ -26,139 +26,141 @@ log = logging.getLogger("fanmail.broker")
 
 
 @dataclass(slots=True)
-class Core:
+class Context:
     """Passed to every handler. A handler that raises `FanmailError` has emitted nothing that the request asked for."""
 
     state: State
     limits: Limits
     counters: Counter[str] = field(default_factory=Counter)
-    """What happened, by name, since the broker began."""
+    """Counters by the names of `common/protocol/stats.py`."""
     records: list[Record] = field(default_factory=list)
-    awake: list[UserOf] = field(default_factory=list)
-    """Users of whom a message may be handed out again; taken by who knows the waiters."""
+    woken: list[UserOf] = field(default_factory=list)
+    """Users for whom a message may be delivered again; the dispatcher takes them to the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""
-    looks: int = field(init=False)
-    """Entries that may still be looked at in this turn."""
-    most_looks: int = 0
-    """The most entries that were looked at in one turn so far."""
+    scan_budget: int = field(init=False)
+    """Entries that may still be scanned in this turn."""
+    most_scanned: int = 0
+    """The most entries that were scanned in one turn so far."""
     changed: bool = False
-    """Something was emitted that is not committed yet: an error now may mean that the state is half-way."""
+    """Something was emitted that is not committed: after an unforeseen error the state may be half-changed."""
     room: int = 2**62
     """Bytes that may still be written to the store in this turn; set by the loop before each turn."""
     backup: Callable[[str], ops.BackupProgress] | None = None
-    """Begins the copy of the store with a name, or says how far it is; None: there is nothing to copy."""
+    """Begins the copy of the store with a name, or returns its progress; None: there is no store to copy."""
     paused: bool = False
-    """The operator has paused this broker: publishes and new subscriptions are refused. Not kept over a restart."""
+    """The operator has paused this broker: publishes and new subscriptions are refused. Lost at a restart."""
 
     def __post_init__(self) -> None:
-        self.looks = self.thresholds.looks
+        self.scan_budget = self.thresholds.scan
 
     @property
     def thresholds(self) -> Thresholds:
-        """At which this broker takes another path."""
+        """Return the numbers at which this broker takes another path."""
         return self.state.thresholds
 
     def turn_begins(self) -> None:
-        """As many entries as ever may be looked at again."""
-        self.most_looks = max(self.most_looks, self.thresholds.looks - self.looks)
-        self.looks = self.thresholds.looks
+        """Restore the scan budget."""
+        self.most_scanned = max(self.most_scanned, self.thresholds.scan - self.scan_budget)
+        self.scan_budget = self.thresholds.scan
 
-    def may_look(self, wanted: int) -> int:
-        """At how many of so many entries this turn may still look. Who has looked takes them off `looks`."""
-        return max(0, min(wanted, self.looks))
+    def may_scan(self, wanted: int) -> int:
+        """Return how many of `wanted` entries may be scanned.
+
+        The caller subtracts what it has scanned from the budget.
+        """
+        return max(0, min(wanted, self.scan_budget))
 
     def check_open(self) -> None:
-        """Raise `paused` (503) where the operator has paused this broker."""
+        """Raise `paused` (503) while the operator has paused this broker."""
         if self.paused:
             raise FanmailError("paused", "the operator has paused this broker: it serves only what it has")
 
     def check_storage(self, size: int) -> None:
-        """Raise `storage-full` (503) where content of this size would leave the disk without its reserve."""
+        """Raise `storage-full` (503) where content of this size would leave less than the disk's reserve."""
         if on_disk(size) > self.room:
-            raise FanmailError("storage-full", "the broker's disk is nearly full; what is read makes room again")
+            raise FanmailError("storage-full", "the broker's disk is nearly full; reading messages frees space")
 
     def reserve(self, size: int) -> None:
-        """Count content of this size against what may be written in this turn."""
+        """Subtract content of this size from what may be written in this turn."""
         self.room -= on_disk(size)
 
     def emit(self, record: Record) -> None:
-        """Changes the state and remembers the change for the store. Raises `MisfitError`, which ends the broker."""
+        """Apply a record to the state and keep it for the store. Raise `MisfitError`, which ends the broker."""
         self.changed = True
         self.state.apply(record)
         self.records.append(record)
 
     def whole(self, topic: Topic, piece: Piece) -> Piece | None:
-        """The piece with its content. None where that is damaged: then the piece is set aside for all readers, and the
-        next one can be handed out. Raises `StoreError`.
+        """Return the piece with its content. Raise `StoreError`.
+
+        Returns None for one that is damaged: it is set aside for all readers, and the next piece can be delivered.
         """
         try:
-            return self.state.contents.whole(piece)
+            return self.state.bodies.whole(piece)
         except DamagedError as error:
             self.set_aside(f"{topic.epoch}-{piece.first}", piece.count, str(error))
             self.emit(PieceDamaged(topic.name, piece.first))
             return None
 
     def set_aside(self, message: str, count: int, reason: str) -> None:
-        """Stored messages are damaged, of which this is the id of the first: they are counted, and nobody gets them."""
+        """Count and log damaged messages, which nobody receives; `message` is the id of the first."""
         self.counters[stats.DROPPED("damaged")] += count
         about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
     def take_records(self) -> list[Record]:
-        """What changed since the last call, in order, for one `store.commit`."""
+        """Return the changes since the last call, in order, for one `store.commit`."""
         self.changed = False
         records = self.records + self.state.garbage.take_freed()
         self.records = []
         return records
 
     def move_head(self, topic: Topic, head: int, reason: str) -> None:
-        """Drops the oldest messages of a topic though somebody wants them, and counts them; those that are damaged are
-        counted already.
-        """
+        """Drop and count the oldest messages of a topic, wanted or not; damaged ones are counted already."""
         self.counters[stats.DROPPED(reason)] += head - topic.head_seq - topic.damaged_between(topic.head_seq, head)
         self.emit(HeadMoved(topic.name, head))
 
     def end_subscription(self, topic: Topic, user: bytes) -> None:
-        """The user's unread messages are let go; the topic ends with its last subscription."""
+        """End a subscription and drop its unread messages; the topic ends with its last subscription."""
         self.emit(SubscriptionEnded(topic.name, user))
         if not topic.subscriptions:
             self.emit(TopicEnded(topic.name))
 
 
-class Mailbox(Struct, gc=False):
-    """One user's subscription to one topic, as a handler finds it."""
+class SubscriptionRef(Struct, gc=False):
+    """One user's subscription to one topic, as an operation finds it."""
 
-    core: Core
+    context: Context
     topic: Topic
     user: bytes
     subscription: Subscription
 
     def emit(self, kind: type[Record], *fields: object) -> None:
-        """Emits a record about this subscription."""
-        self.core.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
+        """Emit a record about this subscription."""
+        self.context.emit(kind(self.topic.name, self.user, *fields))  # type: ignore[call-arg, arg-type]
 
 
-def lookup(core: Core, topic_name: bytes, user: bytes) -> Mailbox | None:
+def lookup(context: Context, topic_name: bytes, user: bytes) -> SubscriptionRef | None:
     """Return a user's subscription to a topic, None where there is none."""
-    topic = core.state.topics.get(topic_name)
+    topic = context.state.topics.get(topic_name)
     if topic is None:
         return None
     subscription = topic.subscriptions.get(user)
-    return None if subscription is None else Mailbox(core, topic, user, subscription)
+    return None if subscription is None else SubscriptionRef(context, topic, user, subscription)
 
 
-def find(core: Core, request: Request) -> Mailbox:
+def find(context: Context, request: Request) -> SubscriptionRef:
     """Return the subscription that a request names; its idle clock goes on. Raise `no-subscription` (404)."""
-    box = lookup(core, request.topic, request.user)
-    if box is None:
+    ref = lookup(context, request.topic, request.user)
+    if ref is None:
         raise FanmailError("no-subscription", "this user has no subscription to this topic")
-    return box
+    return ref
 
 
-def touch(core: Core, request: Request, now: Now) -> Mailbox:
+def touch(context: Context, request: Request, now: Now) -> SubscriptionRef:
     """Return the subscription that a request names and restart its idle clock. Raise `no-subscription` (404)."""
-    box = find(core, request)
-    if box.subscription.ledger is not None:
-        box.subscription.ledger.last_call = now.mono
-    return box
+    ref = find(context, request)
+    if ref.subscription.delivery is not None:
+        ref.subscription.delivery.last_call = now.mono
+    return ref

@@ -1,4 +1,4 @@
-"""What is asked of a broker as a whole: pages of its topics, a backup, the operator's pause."""
+"""Operations on the broker as a whole: pages of its topics, a backup, the operator's pause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from broker.operations import admin_delayed, admin_topics
-from broker.operations.context import Core
+from broker.operations.context import Context
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops
@@ -17,18 +17,18 @@ from common.protocol.ops import Op
 log = logging.getLogger("fanmail.broker")
 
 
-def pause(core: Core, args: ops.Pause, now: Now) -> ops.Nothing:
+def pause(context: Context, args: ops.Pause, now: Now) -> ops.Nothing:
     """Refuse publishes and new subscriptions from now on, or accept them again."""
-    core.paused = args.on
+    context.paused = args.on
     log.warning("paused by the operator" if args.on else "resumed by the operator")
     return ops.Nothing()
 
 
-def backup(core: Core, args: ops.Backup, now: Now) -> ops.BackupProgress:
+def backup(context: Context, args: ops.Backup, now: Now) -> ops.BackupProgress:
     """Begin a copy of the store, or report its progress. Raise `backup-failed`."""
-    if core.backup is None:
-        raise FanmailError("backup-failed", "this broker keeps nothing that could be copied")
-    return core.backup(args.name)
+    if context.backup is None:
+        raise FanmailError("backup-failed", "this broker has no store to copy")
+    return context.backup(args.name)
 
 
 CONTROL: dict[Op, Callable[..., Struct]] = {
@@ -37,4 +37,4 @@ CONTROL: dict[Op, Callable[..., Struct]] = {
     Op.TOPICS: admin_topics.list_topics,
     Op.DELAYED_TOPICS: admin_delayed.list_topics,
 }
-"""Handlers of the operations that name no topic; PING, GOODBYE and STATS are the dispatcher's own."""
+"""Handlers of operations that name no topic. The dispatcher itself answers PING, GOODBYE and STATS."""

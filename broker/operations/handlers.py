@@ -1,4 +1,4 @@
-"""The table of handlers: for each operation a short function that checks, emits records and says the result.
+"""The table of handlers: per operation a short function that checks, emits records and returns the result.
 
 Called by the dispatcher only, after its checks. A handler that raises `FanmailError` has changed nothing.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
-from broker.operations.context import Core, Mailbox, touch
+from broker.operations.context import Context, SubscriptionRef, touch
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
-from broker.state.ledger import LEDGER_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic import Topic
 from common.clock import Now
@@ -21,55 +21,55 @@ from common.protocol.ops import Op
 from common.protocol.wire import Request
 
 
-def subscribe(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:
-    """The user gets what is published from now on; an existing subscription stays as it is, but for its settings."""
-    topic = core.state.topics.get(request.topic)
+def subscribe(context: Context, request: Request, args: ops.Settings, now: Now) -> ops.Subscribed:
+    """Subscribe a user to what is published from now on; of an existing subscription only settings change."""
+    topic = context.state.topics.get(request.topic)
     created = topic is None or request.user not in topic.subscriptions
     if created:
-        core.check_open()
-        core.limits.check_subscribe(core.state, request.topic)
-        core.check_storage(len(request.user))
-        core.limits.check_memory(core.state, _subscription_cost(request, args, topic))
+        context.check_open()
+        context.limits.check_subscribe(context.state, request.topic)
+        context.check_storage(len(request.user))
+        context.limits.check_memory(context.state, _subscription_cost(request, args, topic))
         if topic is None:
-            core.emit(TopicBegan(request.topic, core.state.topics_begun + 1, next_seq=1))
-            topic = core.state.topics[request.topic]
-        core.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
-        core.reserve(len(request.user))
-    _set(touch(core, request, now), args, now)
+            context.emit(TopicBegan(request.topic, context.state.topics_begun + 1, next_seq=1))
+            topic = context.state.topics[request.topic]
+        context.emit(SubscriptionSet(request.topic, request.user, topic.next_seq))
+        context.reserve(len(request.user))
+    _set(touch(context, request, now), args, now)
     return ops.Subscribed(created)
 
 
-def configure(core: Core, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
-    """Sets the settings that are named, and leaves the others."""
-    _set(touch(core, request, now), args, now)
+def configure(context: Context, request: Request, args: ops.Settings, now: Now) -> ops.Nothing:
+    """Set the named settings and leave the others."""
+    _set(touch(context, request, now), args, now)
     return ops.Nothing()
 
 
-def unsubscribe(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
-    """Lets go of the user's unread messages; the topic ends with its last subscription."""
-    box = touch(core, request, now)
-    core.end_subscription(box.topic, request.user)
+def unsubscribe(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+    """Drop the user's unread messages and end the subscription; the topic ends with the last one."""
+    ref = touch(context, request, now)
+    context.end_subscription(ref.topic, request.user)
     return ops.Nothing()
 
 
 def _subscription_cost(request: Request, args: ops.Settings, topic: Topic | None) -> int:
-    """Return the estimated bytes of memory that a new subscription takes, with its topic where that is new."""
+    """Return the estimated bytes of memory that a new subscription takes, including a new topic."""
     settings = max(args.expires_after or 0, args.max_deliveries or 0) > 0
-    cost = SUBSCRIPTION_COST + len(request.user) + (LEDGER_COST if settings else 0)
+    cost = SUBSCRIPTION_COST + len(request.user) + (DELIVERY_STATE_COST if settings else 0)
     return cost if topic is not None else cost + TOPIC_COST + len(request.topic)
 
 
-def _set(box: Mailbox, args: ops.Settings, now: Now) -> None:
-    ledger = box.subscription.ledger
-    before = (ledger.expires_after, ledger.max_deliveries) if ledger else (0, 0)
+def _set(ref: SubscriptionRef, args: ops.Settings, now: Now) -> None:
+    delivery = ref.subscription.delivery
+    before = (delivery.expires_after, delivery.max_deliveries) if delivery else (0, 0)
     expires_after = before[0] if args.expires_after is None else max(0, args.expires_after)
     max_deliveries = before[1] if args.max_deliveries is None else max(0, args.max_deliveries)
     if (expires_after, max_deliveries) != before:
-        if ledger is None:
-            box.core.limits.check_memory(box.core.state, LEDGER_COST)
-        box.emit(SettingsSet, expires_after, max_deliveries)
-        if box.subscription.ledger is not None:
-            box.subscription.ledger.last_call = now.mono
+        if delivery is None:
+            ref.context.limits.check_memory(ref.context.state, DELIVERY_STATE_COST)
+        ref.emit(SettingsSet, expires_after, max_deliveries)
+        if ref.subscription.delivery is not None:
+            ref.subscription.delivery.last_call = now.mono
 
 
 HANDLERS: dict[Op, Callable[..., Struct | None]] = {
@@ -79,9 +79,9 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.PUBLISH: publishing.publish,
     Op.TAKE: reading.take,
     Op.FETCH: reading.fetch,
-    Op.LOOK: reading.look,
+    Op.LOOK: reading.status,
     Op.WAIT: reading.wait,
-    Op.SKIP: reading.pass_on,
+    Op.SKIP: reading.skip,
     Op.CANCEL: reading.cancel,
     Op.FINISH: receipts.finish,
     Op.EXTEND: receipts.extend,

@@ -1,13 +1,13 @@
-"""Leases: handing out, redelivery, and dead letters for what is handed out too often."""
+"""Leases: delivery, redelivery, and dead letters for what is delivered too often."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.operations.context import Core, Mailbox
-from broker.operations.lease_room import check_room, room_left
+from broker.operations.context import Context, SubscriptionRef
+from broker.operations.lease_limits import check_room, room_left
 from broker.operations.limits import on_disk
-from broker.records import DeadEnded, DeadLettered, Finished, Leased, Letter, Returned, SubscriptionSet
+from broker.records import DeadEnded, DeadLetter, DeadLettered, Finished, Leased, Returned, SubscriptionSet
 from broker.state.leases import Leases
 from broker.state.piece import frame
 from broker.state.runs import Budget, cut_runs, join_runs
@@ -15,11 +15,11 @@ from common.clock import Now
 from common.protocol import ops, stats
 
 RETRY_US = 1_000_000
-"""Microseconds until a message is buried again for which the disk had no room."""
+"""Microseconds until a message is dead-lettered again for which the disk had no room."""
 
 
-class Held(NamedTuple):
-    """A message that was handed out before, as it is kept."""
+class Redelivery(NamedTuple):
+    """A message to redeliver, with its content."""
 
     seq: int
     attempt: int
@@ -29,236 +29,239 @@ class Held(NamedTuple):
     expires: int
 
 
-def next_position(box: Mailbox, now: Now) -> int:
-    """The first message of the log that may be handed out and never was; what has expired before it is passed over
-    for good.
-    """
-    position = box.subscription.position
-    if position >= box.topic.head_seq and not box.topic.ttls:
+def next_position(ref: SubscriptionRef, now: Now) -> int:
+    """Return the first new message that may be delivered; skip for good what has expired before it."""
+    position = ref.subscription.position
+    if position >= ref.topic.head_seq and not ref.topic.ttls:
         return position
-    start = max(position, box.topic.head_seq)
-    found = box.topic.next_unexpired(start, now.time)
+    start = max(position, ref.topic.head_seq)
+    found = ref.topic.next_unexpired(start, now.time)
     if found != start:
-        damaged = box.topic.damaged_between(start, found)
-        box.core.counters[stats.SKIPPED_DAMAGED] += damaged
-        box.core.counters[stats.SKIPPED_TTL] += found - start - damaged
-    box.core.counters[stats.SKIPPED_LOST] += start - position
+        damaged = ref.topic.damaged_between(start, found)
+        ref.context.counters[stats.SKIPPED_DAMAGED] += damaged
+        ref.context.counters[stats.SKIPPED_TTL] += found - start - damaged
+    ref.context.counters[stats.SKIPPED_LOST] += start - position
     if found != position:
-        box.emit(SubscriptionSet, found)
+        ref.emit(SubscriptionSet, found)
     return found
 
 
-def take_returned(box: Mailbox, now: Now) -> ops.Message | None:
-    """A message that was handed out under a lease before, at most once now."""
-    held = next_returned(box, now)
+def take_returned(ref: SubscriptionRef, now: Now) -> ops.Message | None:
+    """Take a message that was handed out under a lease before, at most once now."""
+    held = next_returned(ref, now)
     if held is None:
         return None
-    box.emit(Finished, (held.seq,))
-    return _message(box, held, 1)
+    ref.emit(Finished, (held.seq,))
+    return _message(ref, held, 1)
 
 
-def take_many_returned(box: Mailbox, budget: Budget, now: Now) -> list[ops.Run]:
-    """Take several of them, and spend the budget; in one run only such whose numbers follow one another."""
+def take_many_returned(ref: SubscriptionRef, budget: Budget, now: Now) -> list[ops.Run]:
+    """Take several of them, and spend the budget; in one run only those with consecutive numbers."""
     runs: list[ops.Run] = []
-    while budget.messages > 0 and (held := next_returned(box, now)) is not None:
+    while budget.messages > 0 and (held := next_returned(ref, now)) is not None:
         run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body))
         apart = runs and (run.first != runs[-1].first + 1 or run.headers != runs[0].headers)
         if runs and (not budget.allows(run) or (budget.one_run and apart)):
             break
-        box.emit(Finished, (held.seq,))
+        ref.emit(Finished, (held.seq,))
         runs.append(run)
         budget.spend(run)
     return [join_runs(runs)] if budget.one_run and len(runs) > 1 else runs
 
 
-def lease_next(box: Mailbox, lease: int, now: Now) -> ops.Message | None:
-    """Hands out one message for `lease` microseconds. Raises `too-many-leases` (429) where one waits in vain."""
-    held = next_returned(box, now)
+def lease_next(ref: SubscriptionRef, lease: int, now: Now) -> ops.Message | None:
+    """Lease one message for `lease` microseconds; None where none waits.
+
+    Raises `too-many-leases` (429) where one waits and none may be leased.
+    """
+    held = next_returned(ref, now)
     if held is not None:
-        check_room(box)
-        box.emit(Leased, held.seq, 1, held.attempt + 1, now.mono + lease)
-        return _message(box, held, held.attempt + 1)
+        check_room(ref)
+        ref.emit(Leased, held.seq, 1, held.attempt + 1, now.mono + lease)
+        return _message(ref, held, held.attempt + 1)
     piece = None
     while piece is None:
-        position = next_position(box, now)
-        if position == box.topic.next_seq:
+        position = next_position(ref, now)
+        if position == ref.topic.next_seq:
             return None
-        check_room(box, position)
-        piece = box.core.whole(box.topic, box.topic.piece(position))
-    _lease_fresh(box, position, 1, now.mono + lease)
-    message = Held(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
-    return _message(box, message, 1)
+        check_room(ref, position)
+        piece = ref.context.whole(ref.topic, ref.topic.piece(position))
+    _lease_fresh(ref, position, 1, now.mono + lease)
+    message = Redelivery(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
+    return _message(ref, message, 1)
 
 
-def lease_many(box: Mailbox, args: ops.Fetch, now: Now) -> list[ops.Run]:
-    """Hand out several, those that were handed out before first. Raise as `lease_next`."""
+def lease_many(ref: SubscriptionRef, args: ops.Fetch, now: Now) -> list[ops.Run]:
+    """Lease several messages, redeliveries first. Raise as `lease_next` does."""
     until, budget = now.mono + args.lease, Budget(args.max, args.max_bytes, args.max_bytes)
     runs: list[ops.Run] = []
-    while budget.messages > 0 and (held := next_returned(box, now)) is not None:
+    while budget.messages > 0 and (held := next_returned(ref, now)) is not None:
         run = ops.Run(held.seq, 1, held.time, held.headers, frame(held.body), held.attempt + 1)
-        if runs and (not budget.allows(run) or not room_left(box)):
+        if runs and (not budget.allows(run) or not room_left(ref)):
             return runs
-        check_room(box)
-        box.emit(Leased, held.seq, 1, run.attempt, until)
+        check_room(ref)
+        ref.emit(Leased, held.seq, 1, run.attempt, until)
         runs.append(run)
         budget.spend(run)
-    return runs + _lease_many_fresh(box, budget, until, now, required=not runs) if budget.messages > 0 else runs
+    return runs + _lease_many_fresh(ref, budget, until, now, required=not runs) if budget.messages > 0 else runs
 
 
-def _lease_many_fresh(box: Mailbox, budget: Budget, until: int, now: Now, *, required: bool) -> list[ops.Run]:
-    """Lease messages that were never handed out. Raise `too-many-leases` (429) only where one is `required`."""
-    while (position := next_position(box, now)) < box.topic.next_seq:
+def _lease_many_fresh(ref: SubscriptionRef, budget: Budget, until: int, now: Now, *, required: bool) -> list[ops.Run]:
+    """Lease new messages. Raise `too-many-leases` (429) only where one is `required`."""
+    while (position := next_position(ref, now)) < ref.topic.next_seq:
         if required:
-            check_room(box, position)
-        budget.messages = min(budget.messages, room_left(box, position))
+            check_room(ref, position)
+        budget.messages = min(budget.messages, room_left(ref, position))
         if not budget.messages:
             break
-        fresh = cut_runs(box.topic, position, budget, now.time, box.core.whole, required=required)
+        fresh = cut_runs(ref.topic, position, budget, now.time, ref.context.whole, required=required)
         if fresh:
-            _lease_fresh(box, position, sum(run.count for run in fresh), until)
+            _lease_fresh(ref, position, sum(run.count for run in fresh), until)
             return fresh
-        if not box.topic.piece(position).damaged:
+        if not ref.topic.piece(position).damaged:
             break
     return []
 
 
-def first_returned(box: Mailbox, now: Now) -> int | None:
-    """The sequence number of the message that would be handed out again first; None, too, where this turn may not look
-    at as many as it takes to find it. Changes nothing.
+def first_returned(ref: SubscriptionRef, now: Now) -> int | None:
+    """Return the sequence number of the next redelivery.
+
+    Also None where this turn may not scan as many as it takes to find it. Changes nothing.
     """
-    leases = _leases(box)
+    leases = _leases(ref)
     if leases is None or not leases.waiting:
         return None
     for seq in leases.ready():
-        if _may_go_out(box, seq, now):
+        if _may_go_out(ref, seq, now):
             return seq
-        if not box.core.may_look(1):
+        if not ref.context.may_scan(1):
             return None
-        box.core.looks -= 1
+        ref.context.scan_budget -= 1
     return None
 
 
-def forget_lost(box: Mailbox) -> None:
-    """What is held of messages that the topic has let go of is held no more."""
-    leases = _leases(box)
-    lost = leases.below(box.topic.head_seq) if leases else ()
+def forget_lost(ref: SubscriptionRef) -> None:
+    """Stop holding messages that the topic has dropped."""
+    leases = _leases(ref)
+    lost = leases.below(ref.topic.head_seq) if leases else ()
     if lost:
-        box.core.counters[stats.SKIPPED_LOST] += len(lost)
-        box.emit(Finished, lost)
+        ref.context.counters[stats.SKIPPED_LOST] += len(lost)
+        ref.emit(Finished, lost)
 
 
-def hand_back(box: Mailbox, seqs: list[int], due: int, now: Now) -> None:
-    """Messages are not leased any more: they wait to be handed out again from `due` on (0: now), or become dead
-    letters.
-    """
-    ledger = box.subscription.ledger
-    assert ledger is not None
-    most, leases = ledger.max_deliveries, ledger.leases
+def release(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
+    """End leases: the messages wait for redelivery from `due` on (0: now), or become dead letters."""
+    delivery = ref.subscription.delivery
+    assert delivery is not None
+    most, leases = delivery.max_deliveries, delivery.leases
     dead = {seq: None for seq in seqs if most and leases.held[seq].deliveries >= most}
     for seq in dead:
-        _bury(box, seq, now)
+        _dead_letter(ref, seq, now)
     again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
     if again:
-        box.emit(Returned, again, due)
+        ref.emit(Returned, again, due)
         if not due:
-            box.core.awake.append((box.topic.name, box.user))
+            ref.context.woken.append((ref.topic.name, ref.user))
 
 
-def next_returned(box: Mailbox, now: Now) -> Held | None:
-    """The message that is to be handed out again first; what may not is put away."""
-    forget_lost(box)
-    while (leases := _leases(box)) is not None and (seq := leases.next_ready()) is not None:
-        expired = _expired(box, leases, seq, now)
+def next_returned(ref: SubscriptionRef, now: Now) -> Redelivery | None:
+    """Return the next redelivery; set aside what must not be delivered any more."""
+    forget_lost(ref)
+    while (leases := _leases(ref)) is not None and (seq := leases.next_ready()) is not None:
+        expired = _expired(ref, leases, seq, now)
         if expired and leases.held[seq].letter is None:
-            _pass_over(box, leases, seq)
-        elif expired or _handed_out_enough(box, leases.held[seq].deliveries):  # a letter that was put back stays one
-            _bury(box, seq, now)
-        elif (held := _held(box, leases, seq)) is not None:
+            _pass_over(ref, leases, seq)
+        elif expired or _handed_out_enough(
+            ref, leases.held[seq].deliveries
+        ):  # a letter that was put back is dead-lettered again
+            _dead_letter(ref, seq, now)
+        elif (held := _held(ref, leases, seq)) is not None:
             return held
     return None
 
 
-def _pass_over(box: Mailbox, leases: Leases, seq: int) -> None:
-    """A message that is held will not be handed out again: its time is up, or it is damaged."""
-    damaged = leases.held[seq].letter is None and box.topic.piece(seq).damaged
-    box.core.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
-    box.emit(Finished, (seq,))
+def _pass_over(ref: SubscriptionRef, leases: Leases, seq: int) -> None:
+    """Stop holding a message that is expired or damaged, and count it."""
+    damaged = leases.held[seq].letter is None and ref.topic.piece(seq).damaged
+    ref.context.counters[stats.SKIPPED_DAMAGED if damaged else stats.SKIPPED_TTL] += 1
+    ref.emit(Finished, (seq,))
 
 
-def _may_go_out(box: Mailbox, seq: int, now: Now) -> bool:
-    leases = _leases(box)
+def _may_go_out(ref: SubscriptionRef, seq: int, now: Now) -> bool:
+    leases = _leases(ref)
     assert leases is not None
-    if leases.held[seq].letter is None and seq < box.topic.head_seq:
+    if leases.held[seq].letter is None and seq < ref.topic.head_seq:
         return False
-    return not _expired(box, leases, seq, now) and not _handed_out_enough(box, leases.held[seq].deliveries)
+    return not _expired(ref, leases, seq, now) and not _handed_out_enough(ref, leases.held[seq].deliveries)
 
 
-def _expired(box: Mailbox, leases: Leases, seq: int, now: Now) -> bool:
+def _expired(ref: SubscriptionRef, leases: Leases, seq: int, now: Now) -> bool:
     letter = leases.held[seq].letter
-    expires = letter.expires if letter is not None else box.topic.piece(seq).expires
+    expires = letter.expires if letter is not None else ref.topic.piece(seq).expires
     return 0 < expires <= now.time
 
 
-def _handed_out_enough(box: Mailbox, deliveries: int) -> bool:
-    ledger = box.subscription.ledger
-    return ledger is not None and 0 < ledger.max_deliveries <= deliveries
+def _handed_out_enough(ref: SubscriptionRef, deliveries: int) -> bool:
+    delivery = ref.subscription.delivery
+    return delivery is not None and 0 < delivery.max_deliveries <= deliveries
 
 
-def _leases(box: Mailbox) -> Leases | None:
-    ledger = box.subscription.ledger
-    return ledger.leases if ledger else None
+def _leases(ref: SubscriptionRef) -> Leases | None:
+    delivery = ref.subscription.delivery
+    return delivery.leases if delivery else None
 
 
-def _held(box: Mailbox, leases: Leases, seq: int) -> Held | None:
-    """None where the message is damaged, which counts as expired from now on."""
+def _held(ref: SubscriptionRef, leases: Leases, seq: int) -> Redelivery | None:
+    """Return a held message with its content; None where it is damaged, and then expired from now on."""
     held = leases.held[seq]
     letter = held.letter
     if letter is not None:
-        return Held(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
-    piece = box.core.whole(box.topic, box.topic.piece(seq))
+        return Redelivery(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
+    piece = ref.context.whole(ref.topic, ref.topic.piece(seq))
     if piece is None:
         return None
-    return Held(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
+    return Redelivery(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
 
 
-def _message(box: Mailbox, held: Held, attempt: int) -> ops.Message:
-    pending = box.topic.pending(box.subscription)
-    return ops.Message(box.topic.epoch, held.seq, held.time, attempt, pending, held.headers, held.body)
+def _message(ref: SubscriptionRef, held: Redelivery, attempt: int) -> ops.Message:
+    pending = ref.topic.pending(ref.subscription)
+    return ops.Message(ref.topic.epoch, held.seq, held.time, attempt, pending, held.headers, held.body)
 
 
-def _lease_fresh(box: Mailbox, first: int, count: int, until: int) -> None:
-    box.emit(Leased, first, count, 1, until)  # first: so that the place in the log is held while the position moves
-    box.emit(SubscriptionSet, first + count)
+def _lease_fresh(ref: SubscriptionRef, first: int, count: int, until: int) -> None:
+    ref.emit(Leased, first, count, 1, until)  # first, so that the log is held while the position moves
+    ref.emit(SubscriptionSet, first + count)
 
 
-def _bury(box: Mailbox, seq: int, now: Now) -> None:
-    """A message was handed out too often: it goes to the user's dead list, whose oldest go where it is full. Where the
-    dead letters of all take too much memory, the oldest go of who has most. Where the disk is at its reserve it is
-    tried again a little later.
+def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
+    """Move a message that was delivered too often to the user's dead-letter list.
+
+    A full list drops its oldest letters. Where the dead letters of all users take too much memory, the topic and user
+    with the most drop theirs. While the disk is at its reserve, it is tried again later.
     """
-    core, ledger = box.core, box.subscription.ledger
-    assert ledger is not None
-    held = _held(box, ledger.leases, seq)
+    context, delivery = ref.context, ref.subscription.delivery
+    assert delivery is not None
+    held = _held(ref, delivery.leases, seq)
     if held is None:
-        _pass_over(box, ledger.leases, seq)
+        _pass_over(ref, delivery.leases, seq)
         return
     size = len(held.headers) + len(held.body)
-    if on_disk(size) > core.room:
-        box.emit(Returned, (seq,), now.mono + RETRY_US)
+    if on_disk(size) > context.room:
+        ref.emit(Returned, (seq,), now.mono + RETRY_US)
         return
-    core.reserve(size)
-    core.counters[stats.DEAD_LETTERED] += 1
-    box.emit(DeadLettered, Letter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
-    dead, limits = ledger.dead, core.limits
+    context.reserve(size)
+    context.counters[stats.DEAD_LETTERED] += 1
+    ref.emit(DeadLettered, DeadLetter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
+    dead, limits = delivery.dead, context.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
-        _drop_oldest(core, box.topic.name, box.user)
-    while core.state.ledgers.dead.topics.total > limits.dead_memory:
-        _drop_oldest(core, *core.state.ledgers.dead.heaviest())
+        _drop_oldest(context, ref.topic.name, ref.user)
+    while context.state.delivery_totals.dead.topics.total > limits.dead_memory:
+        _drop_oldest(context, *context.state.delivery_totals.dead.heaviest())
 
 
-def _drop_oldest(core: Core, topic: bytes, user: bytes) -> None:
-    """Of a user's dead letters."""
-    ledger = core.state.topics[topic].subscriptions[user].ledger
-    assert ledger is not None
-    core.counters[stats.DROPPED("dead")] += 1
-    core.emit(DeadEnded(topic, user, (ledger.dead.oldest,)))
+def _drop_oldest(context: Context, topic: bytes, user: bytes) -> None:
+    """Drop the oldest dead letter of a user."""
+    delivery = context.state.topics[topic].subscriptions[user].delivery
+    assert delivery is not None
+    context.counters[stats.DROPPED("dead")] += 1
+    context.emit(DeadEnded(topic, user, (delivery.dead.oldest,)))

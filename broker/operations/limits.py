@@ -1,4 +1,4 @@
-"""Every ceiling of a broker in one place. Reading, acknowledging and unsubscribing are allowed at all of them."""
+"""Every ceiling of a broker. Reading, acknowledging and unsubscribing are allowed at all of them."""
 
 from __future__ import annotations
 
@@ -12,70 +12,68 @@ from common.shares import room
 
 SECOND_US = 1_000_000
 ROW_BYTES = 1024
-"""What a row takes on the disk beside its content, and in the log in front of it: a guess on the safe side."""
+"""Bytes that a row takes on the disk beside its content, and in the write-ahead log: a safe estimate."""
 
 
 def on_disk(size: int) -> int:
-    """Bytes that content of this size takes on the disk while it is written: once in the log in front of the file, and
-    once in the file.
-    """
+    """Return the bytes that content of this size takes on the disk: in the write-ahead log, and in the file."""
     return 2 * (size + ROW_BYTES)
 
 
 class Limits(NamedTuple):
-    """Ceilings; a request that would go over one is refused and changes nothing."""
+    """Ceilings; a request that would exceed one is refused and changes nothing."""
 
     topics: int
     subscriptions: int
     topic_messages: int
-    """Stored messages of one topic, where the operator says nothing else of it."""
+    """Stored messages of one topic, by default."""
     topic_bytes: int
-    """Stored content bytes of one topic, likewise."""
+    """Stored content bytes of one topic, by default."""
     memory: int
     """Estimated bytes of the whole broker."""
     leases: int = BrokerSettings.max_leases
     """Open leases of one user."""
     lease_window: int = BrokerSettings.lease_window
-    """How far beyond the oldest message that is not done others are leased to one user."""
+    """How far beyond the oldest unfinished message others are leased to one user."""
     dead: int = BrokerSettings.max_dead
     """Dead letters of one user; the oldest are dropped for new ones."""
     dead_bytes: int = BrokerSettings.max_dead_bytes
-    """Their content, likewise."""
+    """Content bytes of one user's dead letters; the oldest are dropped for new ones."""
     delayed: int = BrokerSettings.max_delayed
     """Delayed publishes."""
     keys: int = BrokerSettings.max_keys
     """Idempotency keys of one topic; the oldest are forgotten for new ones."""
     key_bytes: int = BrokerSettings.max_key_bytes
-    """Memory of all idempotency keys; the topic with most gives way."""
+    """Memory of all idempotency keys; the topic with the most forgets its oldest."""
     key_ttl: int = round(BrokerSettings.key_ttl * SECOND_US)
     """Microseconds that a key is remembered."""
     topic_share: int = BrokerSettings.topic_share
-    """Percent that one topic may take of what other topics leave of the leases and delayed publishes of a broker."""
+    """Percent of what other topics leave of the broker's leases and delayed publishes that one topic may take."""
     subscription_share: int = BrokerSettings.subscription_share
-    """The same of the subscriptions."""
+    """Percent of what other topics leave of the broker's subscriptions, likewise."""
 
     @property
     def held_memory(self) -> int:
-        """Bytes for what is held under leases, of all users together."""
+        """Return the bytes for held messages of all users together."""
         return self.memory // 4
 
     @property
     def dead_memory(self) -> int:
-        """Bytes for all dead letters; of the topic with most the user with most gives way."""
+        """Return the bytes for all dead letters; the topic and user with the most drop their oldest."""
         return self.memory // 4
 
     @property
     def delayed_memory(self) -> int:
-        """Bytes for all delayed publishes."""
+        """Return the bytes for all delayed publishes."""
         return self.memory // 4
 
     @property
     def topic_settings(self) -> TopicSettings:
-        """Of topics of which the operator says nothing else."""
+        """Return the default settings of topics."""
         return TopicSettings(self.topic_messages, self.topic_bytes)
 
     def check_size(self, settings: TopicSettings, size: int, count: int) -> None:
-        """Raises `topic-full` (429) for a publish that is over its topic's ceiling by itself."""
+        """Raise `topic-full` (429) for a publish that exceeds its topic's ceiling by itself."""
         if count > settings.max_messages:
             raise FanmailError(
                 "topic-full", f"the batch has {count} messages, the topic's ceiling is {settings.max_messages}"
@@ -84,13 +82,14 @@ class Limits(NamedTuple):
             raise FanmailError("topic-full", f"this has {size} bytes, the topic's ceiling is {settings.max_bytes}")
 
     def check_memory(self, state: State, more: int) -> None:
-        """Raises `memory-full` (503) where so many bytes more would be too much."""
+        """Raise `memory-full` (503) where `more` bytes would exceed the ceiling."""
         if more > 0 and not self.make_room(state, more):
             raise FanmailError("memory-full", f"the broker is at its ceiling of {self.memory} bytes of memory")
 
     def make_room(self, state: State, more: int) -> bool:
-        """Takes apart as much garbage as it takes to hold so many bytes of memory more. False where that is not to be
-        had; then nothing is done. It is work in proportion to `more`.
+        """Free garbage until `more` bytes of memory fit; return False, having done nothing, where they cannot.
+
+        The work is proportional to `more`.
         """
         if state.memory + more <= self.memory:
             return True
@@ -117,7 +116,7 @@ class Limits(NamedTuple):
             )
 
     def check_delay(self, state: State, topic: bytes, weight: int) -> None:
-        """Raises `too-many-delayed` (429) for one more delayed publish that takes so much memory."""
+        """Raise `too-many-delayed` (429) for one more delayed publish that takes `weight` bytes of memory."""
         delayed = state.delayed
         if len(delayed) >= self.delayed:
             raise FanmailError("too-many-delayed", f"the broker holds {self.delayed} delayed publishes, its ceiling")
@@ -132,7 +131,7 @@ class Limits(NamedTuple):
             raise FanmailError(
                 "too-many-delayed", f"the topic has {own} delayed publishes, its share: {share} {self.delayed}"
             )
-        own = delayed.shares.of(topic)
+        own = delayed.usage.of(topic)
         if not room(self.delayed_memory, delayed.weight, own, self.topic_share, weight):
             raise FanmailError(
                 "too-many-delayed",
@@ -141,5 +140,11 @@ class Limits(NamedTuple):
             )
 
     def room_to_hold(self, state: State, topic: bytes, unit: int) -> int:
-        """How many more things of so many bytes each may be held under leases of a topic."""
-        return room(self.held_memory, state.ledgers.held.total, state.ledgers.held.of(topic), self.topic_share, unit)
+        """Return how many more things of `unit` bytes each may be held under leases of a topic."""
+        return room(
+            self.held_memory,
+            state.delivery_totals.held.total,
+            state.delivery_totals.held.of(topic),
+            self.topic_share,
+            unit,
+        )

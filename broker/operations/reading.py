@@ -1,10 +1,10 @@
-"""Reading: the next message, or several, taken, by cursor or under a lease; how a subscription stands; waiting."""
+"""Reading: the next messages, taken, by cursor or under a lease; the status of a subscription; waiting."""
 
 from __future__ import annotations
 
 from broker.operations import leasing
-from broker.operations.context import Core, Mailbox, find, touch
-from broker.operations.fitting import check_fits
+from broker.operations.answer_size import check_fits
+from broker.operations.context import Context, SubscriptionRef, find, touch
 from broker.records import SubscriptionSet
 from broker.state.runs import Budget, cut_runs
 from common.clock import Now
@@ -13,119 +13,125 @@ from common.protocol import ops
 from common.protocol.wire import Request
 
 
-def take(core: Core, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
-    """The user's next message, None where none waits. With `after` it stays the next one until it is confirmed."""
-    box = touch(core, request, now)
+def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Message | None:
+    """Return the user's next message, None where none waits.
+
+    With `after` it stays the next one until it is confirmed.
+    """
+    ref = touch(context, request, now)
     if args.room:
-        check_fits(box, args, now)
+        check_fits(ref, args, now)
     if args.lease > 0:
-        return leasing.lease_next(box, args.lease, now)
-    topic, subscription = box.topic, box.subscription
+        return leasing.lease_next(ref, args.lease, now)
+    topic, subscription = ref.topic, ref.subscription
     if args.after:
-        _confirm(box, args, now)
-    elif subscription.ledger is not None:
-        message = leasing.take_returned(box, now)
+        _confirm(ref, args, now)
+    elif subscription.delivery is not None:
+        message = leasing.take_returned(ref, now)
         if message is not None:
             return message
     while True:
         position = subscription.position
         if position < topic.head_seq or topic.ttls:
-            position = leasing.next_position(box, now)
+            position = leasing.next_position(ref, now)
         if position == topic.next_seq:
             return None
-        piece = core.whole(topic, topic.piece(position))
+        piece = context.whole(topic, topic.piece(position))
         if piece is not None:
             break
         if args.room:
-            check_fits(box, args, now)
+            check_fits(ref, args, now)
     if not args.after:
-        core.emit(SubscriptionSet(request.topic, request.user, position + 1))
+        context.emit(SubscriptionSet(request.topic, request.user, position + 1))
     pending = topic.next_seq - position - 1
-    if subscription.ledger is not None:
+    if subscription.delivery is not None:
         pending += subscription.returned
     return ops.Message(topic.epoch, position, piece.time, 1, pending, piece.headers, piece.single(position))
 
 
-def fetch(core: Core, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
-    """The user's next messages together, None where none waits; as with `take` for each."""
-    box = touch(core, request, now)
+def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
+    """Return the user's next messages together, None where none waits; each as with `take`."""
+    ref = touch(context, request, now)
     if args.max < 1:
         return None
     if args.room:
-        check_fits(box, args, now)
+        check_fits(ref, args, now)
     runs: list[ops.Run] = []
     if args.lease > 0:
-        runs = leasing.lease_many(box, args, now)
+        runs = leasing.lease_many(ref, args, now)
     else:
         budget = Budget(args.max, args.max_bytes, args.max_bytes, args.one_run)
         if args.after:
-            _confirm(box, args, now)
-        elif box.subscription.ledger is not None:
-            runs = leasing.take_many_returned(box, budget, now)
-        if not runs or (budget.messages > 0 and not args.one_run and not box.subscription.returned):
-            runs += _fresh(box, budget, now, required=not runs, take=not args.after)
+            _confirm(ref, args, now)
+        elif ref.subscription.delivery is not None:
+            runs = leasing.take_many_returned(ref, budget, now)
+        if not runs or (budget.messages > 0 and not args.one_run and not ref.subscription.returned):
+            runs += _fresh(ref, budget, now, required=not runs, take=not args.after)
     if not runs:
         return None
-    return ops.Batch(box.topic.epoch, _left(box, runs, args), runs)
+    return ops.Batch(ref.topic.epoch, _left(ref, runs, args), runs)
 
 
-def look(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
-    """How the subscription stands; takes nothing."""
-    box = find(core, request)
-    topic, subscription, ledger = box.topic, box.subscription, box.subscription.ledger
+def status(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Status:
+    """Return the status of the subscription. Takes nothing."""
+    ref = find(context, request)
+    topic, subscription, delivery = ref.topic, ref.subscription, ref.subscription.delivery
     fresh = topic.next_unexpired(subscription.position, now.time)
     pending = topic.pending(subscription)
     seq = fresh if fresh < topic.next_seq else 0
-    if ledger is None:
+    if delivery is None:
         return ops.Status(pending, topic.epoch, seq)
-    ready = leasing.first_returned(box, now)
-    return ops.Status(pending, topic.epoch, ready or seq, ledger.leases.open, len(ledger.dead.letters))
+    ready = leasing.first_returned(ref, now)
+    return ops.Status(pending, topic.epoch, ready or seq, delivery.leases.open, len(delivery.dead.letters))
 
 
-def wait(core: Core, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
-    """The subscription exists: the request may be parked."""
-    touch(core, request, now)
+def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
+    """Check that the subscription exists: then the request may be parked."""
+    touch(context, request, now)
     return args
 
 
-def cancel(core: Core, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
-    """The subscription exists: there may be a parked request."""
-    touch(core, request, now)
+def cancel(context: Context, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
+    """Check that the subscription exists: then there may be a parked request."""
+    touch(context, request, now)
     return args
 
 
-def pass_on(core: Core, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
-    """The client of a woken waiter has gone: the wake goes to the next one."""
-    touch(core, request, now)
+def skip(context: Context, request: Request, args: ops.Nothing, now: Now) -> ops.Nothing:
+    """Check that the subscription exists: the wake then goes to the next waiter.
+
+    The client of the woken one has disconnected.
+    """
+    touch(context, request, now)
     return ops.Nothing()
 
 
-def _fresh(box: Mailbox, budget: Budget, now: Now, *, required: bool, take: bool) -> list[ops.Run]:
-    """Return messages that were never handed out, one at least where `required`; with `take` the position advances."""
-    topic = box.topic
+def _fresh(ref: SubscriptionRef, budget: Budget, now: Now, *, required: bool, take: bool) -> list[ops.Run]:
+    """Return new messages, one at least where `required`; with `take` the position advances."""
+    topic = ref.topic
     runs: list[ops.Run] = []
-    while not runs and (position := leasing.next_position(box, now)) < topic.next_seq:
-        runs = cut_runs(topic, position, budget, now.time, box.core.whole, required=required)
+    while not runs and (position := leasing.next_position(ref, now)) < topic.next_seq:
+        runs = cut_runs(topic, position, budget, now.time, ref.context.whole, required=required)
         if not topic.piece(position).damaged:
             break
     if runs and take:
-        box.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
+        ref.emit(SubscriptionSet, runs[-1].first + runs[-1].count)
     return runs
 
 
-def _left(box: Mailbox, runs: list[ops.Run], args: ops.Fetch) -> int:
-    """How many messages wait for this user after these."""
+def _left(ref: SubscriptionRef, runs: list[ops.Run], args: ops.Fetch) -> int:
+    """Return how many messages wait for this user after these."""
     if not args.after:
-        return box.topic.pending(box.subscription)
-    return box.topic.next_seq - runs[-1].first - runs[-1].count
+        return ref.topic.pending(ref.subscription)
+    return ref.topic.next_seq - runs[-1].first - runs[-1].count
 
 
-def _confirm(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
-    """Everything up to the cursor is done; an older cursor changes nothing. Raises `leases-out`, `cursor-lost`."""
-    topic, subscription = box.topic, box.subscription
-    if subscription.ledger is not None:
-        leasing.next_returned(box, now)  # what will not be handed out again is no reason to refuse
-        held = subscription.ledger.leases.held if subscription.ledger else ()
+def _confirm(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None:
+    """Confirm everything up to the cursor; an older cursor changes nothing. Raise `leases-out`, `cursor-lost`."""
+    topic, subscription = ref.topic, ref.subscription
+    if subscription.delivery is not None:
+        leasing.next_returned(ref, now)  # what will not be redelivered is no reason to refuse
+        held = subscription.delivery.leases.held if subscription.delivery else ()
         if held:
             raise FanmailError(
                 "leases-out", f"{len(held)} messages of this user are leased or await redelivery; nothing was confirmed"
@@ -139,4 +145,4 @@ def _confirm(box: Mailbox, args: ops.Take | ops.Fetch, now: Now) -> None:
             "cursor-lost", "this id was not published in this life of the topic; go on with after=0", **oldest
         )
     if args.seq >= subscription.position:
-        box.emit(SubscriptionSet, args.seq + 1)
+        ref.emit(SubscriptionSet, args.seq + 1)

@@ -1,1 +1,1 @@
-"""The way in and out: the loop, the ROUTER and its Unix socket, ZAP, peers, loading."""
+"""The way in and out: the loop, the ROUTER and its Unix socket, ZAP, peers, the outbox, loading."""

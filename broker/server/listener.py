@@ -1,4 +1,4 @@
-"""The ROUTER of a broker: its options, its endpoint, and what comes in."""
+"""The ROUTER of a broker: its options, its endpoint, and what is received."""
 
 from __future__ import annotations
 
@@ -9,36 +9,40 @@ from pathlib import Path
 
 import zmq
 
-from broker.server.door import Door
-from broker.server.zap import Gate
+from broker.server.unix_socket import UnixSocket
+from broker.server.zap import ZapAuthenticator
 from common.cluster.description import is_ipv6
 from common.errors import StartError
 from common.keys.curve import KeyPair
 
 HIGH_WATER = 1000
-"""Messages queued per connection inside ZeroMQ: a fuse, fronts bound their requests in flight themselves."""
+"""Messages queued per connection inside ZeroMQ: a fuse, for fronts bound their requests in flight themselves."""
 MOST_PARTS = 3
-"""Parts of a message that are kept, with the routing id: one more than the most that is understood, for the refusal."""
-HANDSHAKE = 3000
-"""Milliseconds that a connection has for its handshake. Until then nobody knows who it is, and ZeroMQ takes in what it
+"""Parts of a message that are kept, the routing id included: one more than any valid message has, so that it is
+refused.
+"""
+HANDSHAKE_MS = 3000
+"""Milliseconds that a connection has for its handshake. Until then its peer is unknown, and ZeroMQ buffers what it
 sends, up to one frame of the largest size.
 """
 
 
 class Listener:
-    """Belongs to the loop's thread."""
+    """The ROUTER socket and the rules of who may connect. Belongs to the loop's thread."""
 
     def __init__(self, max_frame: int, keys: KeyPair | None, fronts: Mapping[str, str]) -> None:
-        """`max_frame`: bytes of the largest frame that is read; ZeroMQ drops a connection that sends a larger one. With
-        `keys` only `fronts`, names to public keys, may connect.
+        """Create the socket, not bound yet.
+
+        `max_frame` is the bytes of the largest frame that is read; ZeroMQ drops a connection that sends a larger one.
+        With `keys` only `fronts`, names to public keys, may connect.
         """
         self.counters: Counter[str] = Counter()
-        """Of the broker; here connections and messages that were refused are counted."""
+        """The broker's counters; connections and messages that are refused are counted here."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._waiting = select.epoll()
-        """Is readable when somebody waits at the door."""
-        self._door: Door | None = None
-        self._gate = Gate(self._context, keys, self.counters) if keys else None
+        """Readable when a connection waits at the Unix socket."""
+        self._unix_socket: UnixSocket | None = None
+        self._zap = ZapAuthenticator(self._context, keys, self.counters) if keys else None
         self.socket = self._context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),
@@ -49,23 +53,28 @@ class Listener:
             (zmq.MAXMSGSIZE, max_frame),
             (zmq.HEARTBEAT_IVL, 1000),
             (zmq.HEARTBEAT_TIMEOUT, 3000),
-            (zmq.HANDSHAKE_IVL, HANDSHAKE),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
         ):
             self.socket.setsockopt(option, value)
-        if self._gate:
-            self._gate.guard(self.socket)
-            self._gate.admit(fronts)
+        if self._zap:
+            self._zap.guard(self.socket)
+            self._zap.admit(fronts)
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes] | int]:
-        """All that the loop has to wait for."""
-        gate: list[zmq.Socket[bytes]] = self._gate.sockets if self._gate else []
-        return [self.socket, *gate, self._waiting.fileno()]
+        """Return what the loop has to poll."""
+        sockets: list[zmq.Socket[bytes]] = self._zap.sockets if self._zap else []
+        return [self.socket, *sockets, self._waiting.fileno()]
 
     def bind(self, endpoint: str) -> None:
-        """Raises `StartError`. The path of a Unix socket must belong to whoever holds the broker's lock."""
+        """Listen on an endpoint. Raise `StartError`.
+
+        The path of a Unix socket must belong to whoever holds the broker's lock.
+        """
         if endpoint.startswith("ipc://"):
-            self._door = Door(self.socket, Path(endpoint.removeprefix("ipc://")), self.counters, self._waiting)
+            self._unix_socket = UnixSocket(
+                self.socket, Path(endpoint.removeprefix("ipc://")), self.counters, self._waiting
+            )
             return
         self.socket.setsockopt(zmq.IPV6, int(is_ipv6(endpoint)))
         try:
@@ -74,17 +83,18 @@ class Listener:
             raise StartError(f"cannot listen on {endpoint}: {error.strerror}") from None
 
     def receive(self) -> list[bytes] | None:
-        """The next message with its peer's routing id before it; None for one that is not to be answered. Raises
-        `zmq.Again` when there is none.
+        """Return the next message, the routing id of its peer first; None for one that must not be answered.
+
+        Raises `zmq.Again` when there is none.
         """
-        if self._gate is None:
+        if self._zap is None:
             return self._rest([self.socket.recv(zmq.NOBLOCK)])
-        first = self.socket.recv(zmq.NOBLOCK, copy=False)  # a message is there whole or not at all
+        first = self.socket.recv(zmq.NOBLOCK, copy=False)  # a message is received whole or not at all
         parts = self._rest([first.bytes])
-        return parts if self._gate.admits(first) else None
+        return parts if self._zap.admits(first) else None
 
     def _rest(self, parts: list[bytes]) -> list[bytes]:
-        """With the other parts; what is beyond any message of ours is dropped and shows by its number."""
+        """Append the other parts; those beyond any valid message are dropped, and the number of parts shows it."""
         while self.socket.getsockopt(zmq.RCVMORE):
             part = self.socket.recv(zmq.NOBLOCK)
             if len(parts) <= MOST_PARTS:
@@ -92,30 +102,30 @@ class Listener:
         return parts
 
     def turn(self) -> None:
-        """Once a turn of the loop: those who connect are let in or refused."""
-        if self._door:
-            self._door.turn()
-        if self._gate:
-            self._gate.turn()
+        """Accept or refuse those who connect. Called once per turn."""
+        if self._unix_socket:
+            self._unix_socket.turn()
+        if self._zap:
+            self._zap.turn()
 
     def admit(self, fronts: Mapping[str, str]) -> None:
-        """From now on these may connect, and are answered, and nobody else."""
-        if self._gate:
-            self._gate.admit(fronts)
+        """Let these fronts connect and be answered from now on, and no others."""
+        if self._zap:
+            self._zap.admit(fronts)
 
     def report(self, mono: int) -> None:
-        """Housekeeping. Microseconds of the monotonic clock."""
-        if self._door:
-            self._door.look(mono)
-        if self._gate:
-            self._gate.report(mono)
+        """Do the housekeeping; `mono` in microseconds of the monotonic clock."""
+        if self._unix_socket:
+            self._unix_socket.look(mono)
+        if self._zap:
+            self._zap.report(mono)
 
     def close(self) -> None:
-        """Replies already handed to ZeroMQ get half a second to leave."""
-        if self._door:
-            self._door.close()
+        """Close all sockets. Replies that ZeroMQ has already get half a second to leave."""
+        if self._unix_socket:
+            self._unix_socket.close()
         self._waiting.close()
         self.socket.close(linger=500)
-        if self._gate:
-            self._gate.close()
+        if self._zap:
+            self._zap.close()
         self._context.term()

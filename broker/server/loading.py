@@ -1,4 +1,4 @@
-"""Rebuilds the state of a broker from its store, with a look at the socket now and then."""
+"""Rebuilds the state of a broker from its store, and polls the socket meanwhile."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from broker.store.base import Store
 
 log = logging.getLogger("fanmail.broker")
 
-LOOK_EVERY, REPORT_EVERY = 5_000, 500_000
-"""Records between two looks, and between two lines in the log."""
+POLL_EVERY, REPORT_EVERY = 5_000, 500_000
+"""Records between two polls, and between two lines in the log."""
 
 
 def load(store: Store, state: State, look: Callable[[], bool]) -> bool:
-    """Applies all that the store gives back; False where `look` said that it is to end. Raises `UnusableStoreError`."""
+    """Apply all records of the store; return False where `look` asked to stop. Raise `UnusableStoreError`."""
     try:
         for counted, record in enumerate(store.load(), 1):
             state.apply(record)
-            if counted % LOOK_EVERY == 0 and not look():
+            if counted % POLL_EVERY == 0 and not look():
                 return False
             if counted % REPORT_EVERY == 0:
                 log.info("loading", extra={"records": counted})

@@ -1,4 +1,4 @@
-"""The loop: due work, poll, drain the burst, dispatch, commit, reply. One thread, one ROUTER socket."""
+"""The loop: scheduled work, poll, receive a burst, dispatch, commit, reply. One thread, one ROUTER socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zmq
 
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.reply import Outgoing
-from broker.dispatch.request_log import SLOW
+from broker.dispatch.request_log import SLOW_US
 from broker.records import Record
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
@@ -29,29 +29,29 @@ from common.protocol.wire import BrokerState
 log = logging.getLogger("fanmail.broker")
 
 BURST = 256
-"""Messages taken in before they are answered: enough to share a commit, few enough not to let a front wait."""
+"""Messages received before any is answered: enough to share a commit, few enough not to make a front wait."""
 BURST_BYTES = 32 * 1024 * 1024
 TICK_MS = 500
-"""Milliseconds between two looks at housekeeping when nothing happens."""
+"""Milliseconds between two rounds of housekeeping when nothing happens."""
 RECLAIM_TICK_MS = 100
-"""The same while the store has much space to reclaim."""
+"""Milliseconds, while the store has much space to reclaim."""
 BLOCKED_TICK_MS = 5
-"""The same while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
+"""Milliseconds, while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
 
 class Process(NamedTuple):
-    """What the process around the loop gives it."""
+    """What the process around the loop provides."""
 
     wake_fd: int
     """Becomes readable when a signal has arrived."""
     reload_map: Callable[[], ClusterMap | None]
     """Reads the cluster description again; None where it cannot be used."""
     look_around: Callable[[], object] = lambda: None
-    """Called every half second; what it raises ends `run`."""
+    """Called with the housekeeping; an exception that it raises ends `run`."""
 
 
 class Server:
-    """Owns the socket. `run` returns after `stop`, when every front knows that this broker is going."""
+    """The loop of one broker. `run` returns after `stop`, when every front knows that this broker is stopping."""
 
     def __init__(
         self,
@@ -63,7 +63,9 @@ class Server:
         backups: BackupJobs | None = None,
         goodbye_timeout: float = 0.0,
     ) -> None:
-        """`backups` makes copies of the store. A stopping broker waits `goodbye_timeout` seconds for its fronts to say
+        """Create the loop.
+
+        `backups` makes copies of the store. A stopping broker waits `goodbye_timeout` seconds for its fronts to say
         goodbye.
         """
         self._listener = listener
@@ -81,23 +83,23 @@ class Server:
         self._tick_ms = TICK_MS
         self._refused_epoch = 0
         self._committing = 0
-        """Microseconds in this turn of the loop."""
+        """Microseconds of commits in this turn."""
         self._begun: list[int] = []
-        """When the messages of this turn were begun, and when the last was done."""
+        """When each message of this turn was begun, and when the last was done."""
         self._poller = zmq.Poller()
         for source in (*listener.sockets, process.wake_fd):
             self._poller.register(source, zmq.POLLIN)
 
     def stop(self) -> None:
-        """Asks the loop to drain and return; safe in a signal handler that also makes `wake_fd` readable."""
+        """Ask the loop to drain and return. Safe in a signal handler that also makes `wake_fd` readable."""
         self._stopping = True
 
     def reload(self) -> None:
-        """Asks the loop to read the description again; safe in the same way."""
+        """Ask the loop to read the description again. Safe in the same way."""
         self._reloading = True
 
     def run(self) -> None:
-        """Serves until stopped. Raises `StoreError`: then nobody of the burst is answered."""
+        """Serve until stopped. Raise `StoreError`: then no request of the burst is answered."""
         while not self._finished():
             self._store_work()
             burst = self._receive()
@@ -109,13 +111,14 @@ class Server:
             self._housekeeping()
 
     def load(self) -> None:
-        """Reads the store, and tells who asks meanwhile that this broker is loading; ends early when it is to stop.
-        Raises `UnusableStoreError`.
+        """Load the store; answer meanwhile that this broker is loading.
+
+        Ends early when it is asked to stop. Raises `UnusableStoreError`.
         """
         self._dispatcher.state = BrokerState.LOADING
-        if load(self._store, self._dispatcher.core.state, self._look_while_loading):
+        if load(self._store, self._dispatcher.context.state, self._look_while_loading):
             for each in self._store.lost:
-                self._dispatcher.core.set_aside(each.id, each.messages, each.reason)
+                self._dispatcher.context.set_aside(each.id, each.messages, each.reason)
             self._dispatcher.state = BrokerState.READY
 
     def _look_while_loading(self) -> bool:
@@ -129,7 +132,7 @@ class Server:
                 drain_fd(self._process.wake_fd)
 
     def _patience(self) -> int:
-        """Milliseconds that the loop may wait."""
+        """Return the milliseconds that the loop may wait."""
         if self._backups is not None and self._backups.busy:
             return 0
         most = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
@@ -153,8 +156,8 @@ class Server:
         return burst
 
     def _store_work(self) -> None:
-        """What the store does between the bursts."""
-        self._dispatcher.core.room = self._store.writable_bytes()
+        """Ask the store for the bytes that may be written, and copy some of a backup."""
+        self._dispatcher.context.room = self._store.writable_bytes()
         if self._backups is not None:
             self._backups.step()
 
@@ -163,14 +166,14 @@ class Server:
         self._dispatcher.run_due(began)
         self._answer(burst)
         took = self._clock.now().mono - began.mono
-        if took > SLOW:
+        if took > SLOW_US:
             for parts, begun, done in zip(burst, self._begun, self._begun[1:], strict=False):
-                if done - begun > SLOW:
+                if done - begun > SLOW_US:
                     self._log.slow_message(parts[1:], done - begun)
             self._log.slow_turn(len(burst), took, self._committing)
 
     def _answer(self, burst: list[list[bytes]]) -> None:
-        """Dispatches, commits once, and only then replies; in parts where there are very many bytes of replies."""
+        """Dispatch, commit once, and only then reply; in parts where there are very many bytes of replies."""
         replies: dict[bytes, list[Outgoing]] = {}
         size, self._begun = 0, []
 
@@ -186,7 +189,7 @@ class Server:
             self._outbox.peers.heard(peer_id, now.mono, arrived.goodbye)
             replies.setdefault(peer_id, []).extend(arrived.replies)
             size += sum(len(each.body) for each in arrived.replies if each.body is not None)
-            if size > self._dispatcher.core.thresholds.spilled_bytes:
+            if size > self._dispatcher.context.thresholds.spilled_bytes:
                 self._settle(replies)
                 size = 0
         now = self._clock.now()
@@ -196,8 +199,8 @@ class Server:
         self._settle(replies)
 
     def _settle(self, replies: dict[bytes, list[Outgoing]]) -> None:
-        """Commits what has changed, and then sends the replies, which are taken out."""
-        records = self._dispatcher.core.take_records()
+        """Commit what has changed, then send the replies and empty the dictionary."""
+        records = self._dispatcher.context.take_records()
         if records:
             self._commit(records)
         for peer_id, outgoing in replies.items():
@@ -209,8 +212,8 @@ class Server:
         self._store.commit(records, began)
         took = self._clock.now().mono - began.mono
         self._committing += took
-        count_commit(self._dispatcher.counters, took, self._store.synced if self._store.durable else None)
-        self._dispatcher.core.state.contents.shrink()
+        count_commit(self._dispatcher.counters, took, self._store.synced_us if self._store.durable else None)
+        self._dispatcher.context.state.bodies.shrink()
 
     def _housekeeping(self) -> None:
         now = self._clock.now()
@@ -235,17 +238,17 @@ class Server:
             self._read_description()
 
     def _read_description(self) -> None:
-        """Who may connect is taken as it stands there, the map of topics only with a greater epoch."""
+        """Take the fronts that may connect from the description, and the map of topics if its epoch is greater."""
         newer = self._process.reload_map()
         if newer is None:
             return
         self._listener.admit(newer.fronts)
-        ownership, topics = self._dispatcher.ownership, self._dispatcher.core.state.names
+        ownership, topics = self._dispatcher.ownership, self._dispatcher.context.state.names
         if newer.epoch > ownership.map.epoch and not ownership.change_map(newer, topics):
-            self._refused_epoch = newer.epoch  # not looked at again every turn
+            self._refused_epoch = newer.epoch  # not tried again every turn
 
     def _start_drain(self, mono: int) -> None:
-        """From here on nothing is executed; every front is told, and says goodbye after its last request."""
+        """Execute nothing from now on and tell every front, which says goodbye after its last request."""
         self._dispatcher.state = BrokerState.DRAINING
         self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
         self._outbox.announce()

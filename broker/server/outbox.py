@@ -1,4 +1,4 @@
-"""Sends replies through the ROUTER, behind what a slow front has not taken yet."""
+"""Sends replies through the ROUTER, after those that a slow front has not taken yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.protocol import stats, wire
 
 
 class Outbox:
-    """Belongs to the loop's thread. Drops are counted, never silent."""
+    """The replies on their way to fronts. Dropped ones are counted. Belongs to the loop's thread."""
 
     def __init__(self, socket: zmq.Socket[bytes], dispatcher: Dispatcher, clock: Clock) -> None:
         self._socket = socket
@@ -25,26 +25,26 @@ class Outbox:
         self.peers = Peers(self._log.dropped, self._traffic)
 
     def reply(self, peer_id: bytes, outgoing: Sequence[Outgoing]) -> None:
-        """Send replies to one peer, in as few messages as they fit."""
+        """Send replies to one peer in as few messages as possible."""
         for group in wire.group_messages(outgoing):
             packed, body = [each.packed for each in group], group[0].body
             head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
             self._send(peer_id, [head] if body is None else [head, body], group)
 
     def announce(self) -> None:
-        """Tell every front that may still send something the state of this broker."""
+        """Send the broker's state to every front that may still send something."""
         for peer_id in self.peers.expected():
             self._send(peer_id, [self._head([], self._traffic.sent(peer_id, 0))])
 
     def retry_blocked(self) -> None:
-        """Send what waits for slow peers, as far as they take it."""
+        """Send what waits for slow peers, as much as they take."""
         for peer_id in self.peers.blocked():
             while self.peers.is_blocked(peer_id) and self._try_send(peer_id, self.peers.first_waiting(peer_id)):
                 if self.peers.is_blocked(peer_id):
                     self.peers.sent_first(peer_id)
 
     def forget_silent(self, mono_us: int) -> None:
-        """Forget the peers that have been silent for long; count and log what is dropped."""
+        """Forget the peers that have been silent for long; count and log the replies that this drops."""
         counters = self._dispatcher.counters
         counters[stats.REPLIES_DROPPED] += self.peers.forget_silent(mono_us)
         self._log.report_dropped(counters[stats.REPLIES_DROPPED])
@@ -61,7 +61,10 @@ class Outbox:
             self._dispatcher.counters[stats.REPLIES_DROPPED] += 1
 
     def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
-        """Return False where the peer would have to be waited for; one that is gone counts as sent, and as dropped."""
+        """Return False where the peer takes nothing now.
+
+        A peer that is gone counts as sent to, and its replies as dropped.
+        """
         try:
             self._socket.send_multipart([peer_id, *frames], zmq.NOBLOCK)
         except zmq.Again:

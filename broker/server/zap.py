@@ -1,8 +1,8 @@
-"""Who may connect to a broker over TCP: the owners of listed keys (CURVE, ZeroMQ RFC 26), asked through ZAP (RFC 27).
+"""Who may connect to a broker over TCP: owners of listed keys (CURVE, ZeroMQ RFC 26), asked through ZAP (RFC 27).
 
-libzmq asks this side about every client whose handshake got so far as to prove that it owns its key. It asks over an
-inproc socket that is answered in the broker's loop: nothing can end one and leave the other. The socket is bound before
-the ROUTER exists, and ZAP_ENFORCE_DOMAIN has libzmq refuse everybody where nobody answers.
+libzmq asks this side about every client that has proved that it owns its key. It asks over an inproc socket that is
+answered in the broker's loop, so neither can end without the other. The socket is bound before the ROUTER exists, and
+with ZAP_ENFORCE_DOMAIN libzmq refuses everybody while nobody answers.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 VERSION = b"1.0"
 DOMAIN = b"fanmail"
 MOST_A_TURN = 64
-"""Handshakes that are looked at in a turn of the loop, so that a flood of them holds up nobody who is in."""
-REPORT_EVERY = 10_000_000
+"""Handshakes answered per turn of the loop, so that a flood of them does not delay connected fronts."""
+REPORT_EVERY_US = 10_000_000
 """Microseconds between two lines of the log about refused connections."""
 MOST_ADDRESSES = 5
-"""That are named in such a line."""
+"""Addresses named in such a line."""
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-"""Those who do not know this broker's key, or speak something else. Who is refused by ZAP is counted there."""
+"""Peers that do not know this broker's key, or do not speak CURVE. Those that ZAP refuses are counted there."""
 
 
-class Gate:
-    """Belongs to the loop's thread."""
+class ZapAuthenticator:
+    """Answers libzmq's requests for authentication. Belongs to the loop's thread."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair, counters: Counter[str]) -> None:
-        """Nobody is let in before `admit`."""
+        """Bind the ZAP socket. Nobody is admitted before `admit`."""
         self._keys = keys
         self._counters = counters
         self._admitted: dict[str, str] = {}
         """Public keys to names."""
         self._addresses: dict[str, None] = {}
-        """Refused since the last report, the first few of them."""
+        """The first few addresses that were refused since the last report."""
         self._refused = 0
         self._next_report = 0
         self._zap = context.socket(zmq.REP)
@@ -51,7 +51,7 @@ class Gate:
         self._monitor: zmq.Socket[bytes] | None = None
 
     def guard(self, router: zmq.Socket[bytes]) -> None:
-        """Closes a socket that is not bound yet to all but those who are admitted."""
+        """Close a ROUTER that is not bound yet to all but the admitted."""
         router.setsockopt(zmq.CURVE_SERVER, 1)
         router.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
         router.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
@@ -60,27 +60,27 @@ class Gate:
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
-        """What the loop has to wait for."""
+        """Return what the loop has to poll."""
         return [each for each in (self._zap, self._monitor) if each is not None]
 
     def admit(self, fronts: Mapping[str, str]) -> None:
-        """Names to public keys; all others are refused from now on, connected or not."""
+        """Admit these fronts, names to public keys, and from now on refuse all others, connected or not."""
         before, self._admitted = self._admitted, {key: name for name, key in fronts.items()}
         if before and before != self._admitted:
             log.info("fronts that may connect have changed", extra={"fronts": sorted(fronts)})
 
     def admits(self, first: zmq.Frame) -> bool:
-        """Whether a message, of which this is the first frame, came from somebody who is admitted still."""
+        """Return whether a message, given its first frame, came from a front that is still admitted."""
         try:
             if first.get("User-Id") in self._admitted:
                 return True
-        except zmq.ZMQError:  # no such property: it came past the handshake
+        except zmq.ZMQError:  # no such property: it did not come through a handshake
             pass
         self._counters[stats.REFUSED("removed")] += 1
         return False
 
     def turn(self) -> None:
-        """Answers what libzmq asks, and counts who has failed before it came to that."""
+        """Answer libzmq, and count those who failed before it asked."""
         try:
             for _ in range(MOST_A_TURN):
                 self._zap.send_multipart(self._answer(self._zap.recv_multipart(zmq.NOBLOCK)), zmq.NOBLOCK)
@@ -95,22 +95,22 @@ class Gate:
             pass
 
     def report(self, mono: int) -> None:
-        """Logs who was refused, now and then."""
+        """Log refused connections, at most once per `REPORT_EVERY_US`."""
         if self._refused and mono >= self._next_report:
-            self._next_report = mono + REPORT_EVERY
+            self._next_report = mono + REPORT_EVERY_US
             extra = {"count": self._refused, "unlisted_keys_from": list(self._addresses)}
             log.warning("connections refused", extra=extra)
             self._refused = 0
             self._addresses.clear()
 
     def close(self) -> None:
-        """After the ROUTER has been closed."""
+        """Close the sockets; to be called after the ROUTER is closed."""
         if self._monitor is not None:
             self._monitor.close(linger=0)
         self._zap.close(linger=0)
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
-        """The reply to a request of ZAP; whatever is not as it should be is refused."""
+        """Return the reply to a ZAP request; refuse a malformed one."""
         request_id = frames[1] if len(frames) > 1 else b""
         if len(frames) == 7 and frames[0] == VERSION and frames[2] == DOMAIN and frames[5] == b"CURVE":
             key = frames[6]

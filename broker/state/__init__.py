@@ -1,1 +1,1 @@
-"""What a broker holds in memory. `State.apply(record)` is the only thing that changes it."""
+"""What a broker holds in memory. Only `State.apply(record)` changes it."""

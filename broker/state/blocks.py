@@ -1,4 +1,4 @@
-"""A block of a topic's pieces: what it comes to is known without a look at each of them."""
+"""A block of a topic's pieces, with sums so that whole blocks are skipped or dropped in one step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ NEVER = 2**63
 
 
 class Block(Struct, gc=False):
-    """Some pieces of a log that follow one another. What it comes to follows from where it and the next one begin."""
+    """Consecutive pieces of a log. Bytes and ttls of a block follow from where it and the next one begin."""
 
     first: int
-    """Sequence number of its first message when it began."""
+    """Sequence number of its first message when it was created."""
     pieces: list[Piece]
     bytes_before: int
-    """Content of all that was in the log before it, in this life of the topic."""
+    """Content bytes of everything before it in the log, in this life of the topic."""
     ttls_before: int
-    """How many pieces of that expire."""
+    """Pieces before it that expire."""
     readers: int = 0
     """Of all its pieces together."""
     latest: int = NEVER
@@ -29,11 +29,11 @@ class Block(Struct, gc=False):
 
     @property
     def end(self) -> int:
-        """Sequence number behind its last message."""
+        """Return the sequence number after its last message."""
         return self.pieces[-1].end
 
     def unexpired(self, at: int, wall: int) -> Piece | None:
-        """Its first piece from index `at` on that may be handed out; looked for where `latest` leaves it open."""
+        """Return its first piece from index `at` on that has not expired at `wall`, None where all have."""
         for index in range(at, len(self.pieces)):
             piece = self.pieces[index]
             if not piece.expires or piece.expires > wall:
@@ -41,12 +41,12 @@ class Block(Struct, gc=False):
         return None
 
     def damaged_between(self, at: int, seq: int, end: int) -> int:
-        """How many messages of damaged pieces it has from `seq` on, which is in its piece `at` or before, to `end`."""
+        """Return the number of messages of damaged pieces from `seq` on, which is in piece `at` or before, to `end`."""
         if not self.damaged or (seq <= self.pieces[0].first and self.end <= end):
             return self.damaged
         pieces = (self.pieces[index] for index in range(at, len(self.pieces)))
         return sum(max(0, min(piece.end, end) - max(piece.first, seq)) for piece in pieces if piece.damaged)
 
     def seal(self) -> None:
-        """Nothing comes to it any more: from now on it knows when all of it has expired."""
+        """Set `latest`: nothing is appended to this block any more."""
         self.latest = max(each.expires or NEVER for each in self.pieces if each.count)

@@ -1,11 +1,11 @@
-"""Publishes that wait aside until they are due."""
+"""Delayed publishes, until they are due."""
 
 from __future__ import annotations
 
 from broker.records import PublishDelayed
 from broker.state.name_index import LazySortedSet
-from broker.state.shares import Shares
 from broker.state.timers import Timers
+from broker.state.usage import Usage
 from broker.thresholds import DEFAULT, Thresholds
 
 DELAYED_COST = 500
@@ -13,7 +13,7 @@ DELAYED_COST = 500
 
 
 class Delayed:
-    """Of a whole broker, by number. Persists."""
+    """All delayed publishes of a broker, by number. Persists."""
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._thresholds = thresholds
@@ -21,33 +21,33 @@ class Delayed:
         self.due: Timers[int] = Timers(thresholds)
         """Milliseconds of the broker's time, by number."""
         self.last_number = 0
-        self.shares: Shares[bytes] = Shares()
+        self.usage: Usage[bytes] = Usage()
         """Estimated bytes of memory, by topic."""
         self.topics: dict[bytes, LazySortedSet[int]] = {}
-        """The numbers of each topic for which any waits."""
+        """The numbers of each topic that has any."""
         self.names: LazySortedSet[bytes] = LazySortedSet(thresholds)
-        """These topics."""
+        """The names of these topics."""
 
     def __len__(self) -> int:
         return len(self.publishes)
 
     @property
     def weight(self) -> int:
-        """Estimated bytes of memory."""
-        return self.shares.total
+        """Return the estimated bytes of memory."""
+        return self.usage.total
 
     def count(self, topic: bytes) -> int:
-        """How many wait for a topic."""
+        """Return the number of delayed publishes of a topic."""
         return len(self.topics.get(topic, ()))
 
     def add(self, publish: PublishDelayed) -> None:
-        """Waits from now on. Raises `ValueError` for a number that waits already."""
+        """Add a publish. Raise `ValueError` for a number that is in use."""
         if publish.number in self.publishes:
             raise ValueError(f"delayed publish {publish.number} waits already")
         self.publishes[publish.number] = publish
         self.last_number = max(self.last_number, publish.number)
-        self.due.set(publish.number, publish.due)
-        self.shares.add(publish.topic, weight_of(publish))
+        self.due.set(publish.number, publish.due_ms)
+        self.usage.add(publish.topic, weight_of(publish))
         numbers = self.topics.get(publish.topic)
         if numbers is None:
             numbers = self.topics[publish.topic] = LazySortedSet(self._thresholds)
@@ -55,10 +55,10 @@ class Delayed:
         numbers.add(publish.number)
 
     def end(self, number: int) -> None:
-        """Waits no more."""
+        """Remove a publish."""
         publish = self.publishes.pop(number)
         self.due.drop(number)
-        self.shares.add(publish.topic, -weight_of(publish))
+        self.usage.add(publish.topic, -weight_of(publish))
         numbers = self.topics[publish.topic]
         numbers.remove(number)
         if not numbers:
@@ -67,5 +67,5 @@ class Delayed:
 
 
 def weight_of(publish: PublishDelayed) -> int:
-    """Estimated bytes of memory."""
+    """Return the estimated bytes of memory of a publish."""
     return DELAYED_COST + len(publish.topic) + publish.payload.size

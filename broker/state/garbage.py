@@ -1,8 +1,7 @@
 """Pieces that nobody wants any more, and idempotency keys of topics that have ended.
 
-What is dropped from a log in whole blocks, or with a topic, counts as gone at once, for the topic and for all who read,
-and is still in memory; taking it apart is spread over many turns of the loop. Not a part of the state: nothing but
-memory depends on when it is done.
+What a log drops in whole blocks, or with its topic, is gone at once for the topic and its readers, but still in memory;
+freeing it is spread over many turns of the loop. Not a part of the state: only memory depends on when it is done.
 """
 
 from __future__ import annotations
@@ -10,27 +9,27 @@ from __future__ import annotations
 from collections import deque
 
 from broker.records import PiecesFreed, Record
-from broker.state.ages import SECOND_MS, Seconds
 from broker.state.blocks import Block
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.idempotency import TopicKeys
+from broker.state.oldest import SECOND_MS, PiecesPerSecond
 from broker.state.piece import MESSAGE_COST, Piece
 
 
 class Garbage:
-    """Of all logs of a broker."""
+    """The garbage of all logs of a broker."""
 
-    def __init__(self, contents: Contents | None = None, durable: bool = False) -> None:
-        """`contents` is told where `durable`: then a store wants to know, too."""
+    def __init__(self, bodies: BodyCache | None = None, durable: bool = False) -> None:
+        """Create it; `bodies` is told of freed pieces where `durable`, and the store then wants to know, too."""
         self.freed: list[Piece] | None = [] if durable else None
-        """Pieces that were freed one by one since the last `take_freed`, where `durable`."""
-        self.seconds: Seconds = {}
-        """All pieces in memory, the stored ones too, by age (`broker/state/ages.py`)."""
+        """Where `durable`, pieces that were freed one by one since the last `take_freed`."""
+        self.seconds: PiecesPerSecond = {}
+        """All pieces in memory, stored or garbage, by age (`broker/state/oldest.py`)."""
         self.pieces = 0
-        """In the blocks that are not taken apart yet."""
+        """Pieces in the blocks that are not freed yet."""
         self.bytes = 0
-        """Their content."""
-        self._contents = contents or Contents()
+        """Their content bytes."""
+        self._bodies = bodies or BodyCache()
         self._blocks: deque[Block] = deque()
         self._collected: list[int] = []
         self._keys: deque[TopicKeys] = deque()
@@ -38,27 +37,27 @@ class Garbage:
 
     @property
     def memory(self) -> int:
-        """Estimated bytes of what is not taken apart yet."""
+        """Return the estimated bytes of memory of what is not freed yet."""
         return self.bytes + self.pieces * MESSAGE_COST + self._key_bytes
 
     @property
     def any(self) -> bool:
-        """Whether there is something to take apart."""
+        """Return whether there is anything to free."""
         return bool(self._blocks or self._keys)
 
     def add(self, block: Block, size: int) -> None:
-        """A whole block that its log has dropped, with `size` bytes of content."""
+        """Add a whole block that its log has dropped, with `size` bytes of content."""
         self._blocks.append(block)
         self.pieces += len(block.pieces)
         self.bytes += size
 
     def add_keys(self, keys: TopicKeys) -> None:
-        """All keys of a topic that has ended."""
+        """Add all keys of a topic that has ended."""
         self._keys.append(keys)
         self._key_bytes += keys.weight
 
     def collect(self, most: int) -> None:
-        """Takes apart at most `most` pieces and keys, the longest dropped first."""
+        """Free at most `most` pieces and keys, the longest dropped first."""
         pieces = min(most, self.pieces)
         self._collect_pieces(pieces)
         for _ in range(most - pieces):
@@ -85,16 +84,16 @@ class Garbage:
             if not self.seconds[second]:
                 del self.seconds[second]
             if self.freed is not None:
-                self._contents.freed(piece)
+                self._bodies.freed(piece)
                 self._collected.append(piece.id)
 
     def take_freed(self) -> list[Record]:
-        """One `PiecesFreed` for all that was freed or collected since the last call, where a store wants to know."""
+        """Return one `PiecesFreed` for all pieces freed since the last call, where the store is durable."""
         if not self.freed and not self._collected:
             return []
         numbers, self._collected = self._collected, []
         if self.freed:
-            freed = self._contents.freed
+            freed = self._bodies.freed
             for piece in self.freed:
                 numbers.append(piece.id)
                 freed(piece)

@@ -1,4 +1,4 @@
-"""Idempotency keys: which publishes were made under which key, and what was answered."""
+"""Idempotency keys: which publishes were made under which key, and how they were answered."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from broker.state.shares import Ranking
 from broker.state.timers import Timers
+from broker.state.usage import RankedUsage
 from broker.thresholds import DEFAULT, Thresholds
 
 KEY_COST = 450
@@ -22,12 +22,12 @@ class Remembered(Struct, gc=False):
 
     digest: bytes
     """Of the request."""
-    at: int
+    at_us: int
     """Microseconds of the monotonic clock."""
     subscribers: int
     seq: int
-    due: int
-    """Milliseconds of the broker's time, of a delayed publish; else 0."""
+    due_ms: int
+    """Of a delayed publish, milliseconds of the broker's time; else 0."""
 
 
 class Named(NamedTuple):
@@ -38,7 +38,7 @@ class Named(NamedTuple):
 
 
 class TopicKeys:
-    """Of one topic, the oldest first, each with a number that grows with every key of the broker."""
+    """The keys of one topic, the oldest first, each with a number that grows with every key of the broker."""
 
     __slots__ = ("keys", "weight")
 
@@ -49,7 +49,10 @@ class TopicKeys:
 
 
 class Keys:
-    """Of all topics, each remembered in the order of their times. Every step is O(log n) in the number of topics."""
+    """The keys of all topics, in the order in which they were remembered.
+
+    Every step is O(log n) in the number of topics.
+    """
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._topics: dict[bytes, TopicKeys] = {}
@@ -57,19 +60,19 @@ class Keys:
         """The number of each topic's oldest key."""
         self._numbers = itertools.count()
         self._count = 0
-        self._shares: Ranking[bytes] = Ranking(thresholds)
+        self._usage: RankedUsage[bytes] = RankedUsage(thresholds)
         """Estimated bytes of memory, by topic."""
 
     @property
     def weight(self) -> int:
-        """Estimated bytes of memory."""
-        return self._shares.total
+        """Return the estimated bytes of memory."""
+        return self._usage.total
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[tuple[Named, Remembered]]:
-        """All of them, the oldest first."""
+        """Iterate over all keys, the oldest first."""
         found = [
             (number, Named(topic, key), remembered)
             for topic, of in self._topics.items()
@@ -78,13 +81,13 @@ class Keys:
         return iter([(named, remembered) for _, named, remembered in sorted(found, key=lambda each: each[0])])
 
     def get(self, topic: bytes, key: bytes) -> Remembered | None:
-        """What was made under this key."""
+        """Return the publish that was made under a key."""
         of = self._topics.get(topic)
         found = of.keys.get(key) if of else None
         return found[1] if found else None
 
     def remember(self, topic: bytes, key: bytes, remembered: Remembered) -> None:
-        """A new key, younger than all others."""
+        """Add a new key, younger than all others."""
         of = self._topics.get(topic)
         number = next(self._numbers)
         if of is None:
@@ -94,7 +97,7 @@ class Keys:
         self._weigh(topic, of, key_weight(topic, key), 1)
 
     def forget(self, topic: bytes, key: bytes) -> None:
-        """The key may be used again."""
+        """Remove a key."""
         of = self._topics[topic]
         number, _ = of.keys.pop(key)
         self._weigh(topic, of, -key_weight(topic, key), -1)
@@ -105,43 +108,43 @@ class Keys:
             self._oldest.set(topic, next(iter(of.keys.values()))[0])
 
     def forget_topic(self, topic: bytes) -> TopicKeys | None:
-        """All keys of a topic, which are given to who takes them apart."""
+        """Remove and return all keys of a topic, to be freed later."""
         of = self._topics.pop(topic, None)
         if of is not None:
             self._oldest.drop(topic)
             self._count -= len(of.keys)
-            self._shares.add(topic, -of.weight)
+            self._usage.add(topic, -of.weight)
         return of
 
     def count(self, topic: bytes) -> int:
-        """How many keys of a topic are remembered."""
+        """Return the number of keys of a topic."""
         of = self._topics.get(topic)
         return len(of.keys) if of else 0
 
     def oldest(self) -> Named | None:
-        """The oldest key of all."""
+        """Return the oldest key of all."""
         topic = self._oldest.first()
         return None if topic is None else Named(topic, self.oldest_of(topic))
 
     def oldest_of(self, topic: bytes) -> bytes:
-        """The oldest key of a topic, which must have one."""
+        """Return the oldest key of a topic, which must have one."""
         return next(iter(self._topics[topic].keys))
 
     def heaviest(self) -> bytes:
-        """The topic whose keys take most memory; there must be a key."""
-        return self._shares.heaviest()
+        """Return the topic whose keys take the most memory; there must be a key."""
+        return self._usage.heaviest()
 
     def oldest_at(self) -> int | None:
-        """When the oldest was remembered."""
+        """Return when the oldest key was remembered."""
         named = self.oldest()
-        return self._topics[named.topic].keys[named.key][1].at if named else None
+        return self._topics[named.topic].keys[named.key][1].at_us if named else None
 
     def _weigh(self, topic: bytes, of: TopicKeys, weight: int, count: int) -> None:
         of.weight += weight
-        self._shares.add(topic, weight)
+        self._usage.add(topic, weight)
         self._count += count
 
 
 def key_weight(topic: bytes, key: bytes) -> int:
-    """Estimated bytes of memory of a remembered key."""
+    """Return the estimated bytes of memory of a key."""
     return KEY_COST + len(topic) + len(key)

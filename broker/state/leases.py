@@ -1,8 +1,8 @@
 """The messages of one user that were handed out under a lease and are not done (`docs/http-api.md`).
 
-leased   --its time is up, or given back-->  waiting    to be handed out again, before newer messages
-leased   --given back with a delay-->        delayed    the same, but not before its time
-any      --acknowledged-->                   gone
+leased   --expired, or released-->            waiting    for redelivery, before newer messages
+leased   --released with a delay-->           delayed    the same, but not before its time
+any      --acknowledged-->                    gone
 """
 
 from __future__ import annotations
@@ -12,62 +12,62 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from broker.records import Letter
+from broker.records import DeadLetter
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
-LETTER_COST = 320
-"""Bytes of memory of a letter beside its content."""
+DEAD_LETTER_COST = 320
+"""Bytes of memory of a dead letter beside its content."""
 HELD_COST = 340
-"""Bytes of memory of one held message: itself, its deadline, its places in the heaps."""
+"""Bytes of memory of one held message: the entry, its deadline, its places in the heaps."""
 
 
-class Held(Struct, gc=False):
-    """One message. Persists."""
+class HeldEntry(Struct, gc=False):
+    """One held message. Persists."""
 
     attempt: int
-    """How many times it has been handed out, counted for good: no two leases of a message have the same."""
-    until: int = 0
-    """End of its lease in microseconds of the monotonic clock; 0: it is not leased."""
-    due: int = 0
-    """Where it is not leased: when it may be handed out again, in the same clock; 0: now."""
-    letter: Letter | None = None
-    """The message itself, where it is kept apart from the log."""
+    """Number of deliveries, never reset: no two leases of a message have the same."""
+    until_us: int = 0
+    """End of its lease, microseconds of the monotonic clock; 0: not leased."""
+    due_us: int = 0
+    """If not leased, the earliest redelivery in the same clock; 0: now."""
+    letter: DeadLetter | None = None
+    """The message itself, if it was put back from the dead-letter list."""
 
     @property
     def deliveries(self) -> int:
-        """How many times it has been handed out since it was put back from the dead list, or ever."""
+        """Return the number of deliveries since it was last put back from the dead-letter list, or ever."""
         return self.attempt if self.letter is None else self.attempt - self.letter.attempt
 
 
 class Leases:
-    """Every step is O(log n) in what is held."""
+    """The held messages of one user. Every step is O(log n) in their number."""
 
     __slots__ = ("_letter_bytes", "_order", "_ready", "_slack", "deadlines", "held", "open", "waiting")
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._slack = thresholds.slack
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, HeldEntry] = {}
         """By sequence number."""
         self.open = 0
-        """How many are leased."""
+        """Number of leased messages."""
         self.waiting = 0
-        """How many may be handed out again now."""
+        """Number of messages that may be redelivered now."""
         self.deadlines: Timers[int] = Timers(thresholds)
-        """When a lease or a delay ends, by sequence number, in microseconds of the monotonic clock."""
+        """When a lease or a delay ends, by sequence number; microseconds of the monotonic clock."""
         self._ready: list[int] = []
-        """Heap of what waits; entries may be stale."""
+        """Heap of messages that may be redelivered; entries may be stale."""
         self._order: list[int] = []
-        """Heap of what is held of the log; entries may be stale."""
+        """Heap of held messages of the log; entries may be stale."""
         self._letter_bytes = 0
 
     @property
     def weight(self) -> int:
-        """Estimated bytes of memory."""
+        """Return the estimated bytes of memory."""
         return len(self.held) * HELD_COST + self._letter_bytes
 
     def oldest(self) -> int | None:
-        """The smallest sequence number that is held of the log."""
+        """Return the smallest held sequence number of the log."""
         order = self._order
         while order:
             held = self.held.get(order[0])
@@ -77,7 +77,7 @@ class Leases:
         return None
 
     def next_ready(self) -> int | None:
-        """The sequence number that is to be handed out first; None where nothing waits."""
+        """Return the first sequence number to redeliver; None where nothing waits."""
         ready = self._ready
         while ready:
             if self._waits(ready[0]):
@@ -86,10 +86,10 @@ class Leases:
         return None
 
     def ready(self) -> Iterator[int]:
-        """What waits, in order, one or more times each. Only while nothing changes."""
+        """Iterate over what waits, in order, each once or more. Nothing may change meanwhile."""
         ready = self._ready
         indices = [(ready[0], 0)] if ready else []
-        while indices:  # what is behind an entry of a heap is not smaller
+        while indices:  # children of a heap's entry are not smaller
             seq, index = heapq.heappop(indices)
             for behind in (2 * index + 1, 2 * index + 2):
                 if behind < len(ready):
@@ -98,9 +98,9 @@ class Leases:
                 yield seq
 
     def below(self, head: int) -> tuple[int, ...]:
-        """What is held of messages that the log has let go of, in order."""
+        """Return, in order, the held messages that the log has dropped."""
         found, order, indices = set(), self._order, [0]
-        while indices:  # what is behind an entry of a heap is greater
+        while indices:  # children of a heap's entry are greater
             index = indices.pop()
             if index < len(order) and order[index] < head:
                 indices += (2 * index + 1, 2 * index + 2)
@@ -109,43 +109,43 @@ class Leases:
                     found.add(order[index])
         return tuple(sorted(found))
 
-    def lease(self, seq: int, attempt: int, until: int) -> None:
-        """Handed out for the `attempt`-th time, or extended."""
+    def lease(self, seq: int, attempt: int, until_us: int) -> None:
+        """Lease a message as delivery number `attempt`, or extend its lease."""
         held = self.held.get(seq)
         if held is None:
-            held = self.held[seq] = Held(attempt)
+            held = self.held[seq] = HeldEntry(attempt)
             heapq.heappush(self._order, seq)
         else:
             self._uncount(held)
-            held.attempt, held.due = attempt, 0
-        held.until = until
+            held.attempt, held.due_us = attempt, 0
+        held.until_us = until_us
         self.open += 1
-        self.deadlines.set(seq, until)
+        self.deadlines.set(seq, until_us)
 
-    def give_back(self, seq: int, due: int) -> None:
-        """Not leased any more; to be handed out again from `due` on, 0 for now."""
+    def give_back(self, seq: int, due_us: int) -> None:
+        """End a lease; redelivery is possible from `due_us` on, 0: now."""
         held = self.held[seq]
         self._uncount(held)
-        held.until, held.due = 0, due
-        if due:
-            self.deadlines.set(seq, due)
+        held.until_us, held.due_us = 0, due_us
+        if due_us:
+            self.deadlines.set(seq, due_us)
         else:
             self.deadlines.drop(seq)
             self._await(seq)
 
-    def put_back(self, letter: Letter) -> None:
-        """A dead letter waits again. Its deliveries are counted anew, its attempts go on: receipts name them."""
-        self.held[letter.seq] = Held(letter.attempt, letter=letter)
-        self._letter_bytes += letter.size + LETTER_COST
+    def put_back(self, letter: DeadLetter) -> None:
+        """Hold a dead letter for redelivery. Deliveries are counted from 0; attempts go on, for receipts name them."""
+        self.held[letter.seq] = HeldEntry(letter.attempt, letter=letter)
+        self._letter_bytes += letter.size + DEAD_LETTER_COST
         self._await(letter.seq)
 
     def finish(self, seq: int) -> None:
-        """Held no more."""
+        """Stop holding a message."""
         held = self.held.pop(seq)
         self._uncount(held)
         self.deadlines.drop(seq)
         if held.letter is not None:
-            self._letter_bytes -= held.letter.size + LETTER_COST
+            self._letter_bytes -= held.letter.size + DEAD_LETTER_COST
 
     def _await(self, seq: int) -> None:
         self.waiting += 1
@@ -155,10 +155,10 @@ class Leases:
 
     def _waits(self, seq: int) -> bool:
         held = self.held.get(seq)
-        return held is not None and not held.until and not held.due
+        return held is not None and not held.until_us and not held.due_us
 
-    def _uncount(self, held: Held) -> None:
-        if held.until:
+    def _uncount(self, held: HeldEntry) -> None:
+        if held.until_us:
             self.open -= 1
-        elif not held.due:
+        elif not held.due_us:
             self.waiting -= 1

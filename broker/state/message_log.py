@@ -1,8 +1,8 @@
 """The log of a topic: its pieces, and how many readers stand in each.
 
-Readers are counted per piece: `Piece.readers` is the number of subscriptions whose next message lies in it, and
-`tail_readers` that of those who have everything. A piece is freed when the head of the log passes it, which is when no
-reader stands at or before it. Whole blocks without readers are dropped in one step each.
+Readers are counted per piece: `Piece.readers` is the number of subscriptions whose next message lies in it,
+`tail_readers` the number of those that have read everything. A piece is freed when the head of the log passes it: when
+no reader stands at or before it. Whole blocks without readers are dropped in one step each.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from broker.state.piece_list import PieceList
 
 
 class MessageLog(PieceList):
-    """Of one topic. Changed by `State.apply` only."""
+    """The log of one topic. Changed by `State.apply` only."""
 
     __slots__ = ()
 
     def enter(self, position: int) -> None:
-        """One more reader stands there; a place below the head means the head."""
+        """Add a reader at a position; below the head means at the head."""
         if position < self.head_seq:
             position = self.head_seq
         if position == self.next_seq:
@@ -28,7 +28,7 @@ class MessageLog(PieceList):
             block.pieces[at].readers += 1
 
     def leave(self, position: int) -> int:
-        """A reader who stood there does so no more. Returns how many messages that freed."""
+        """Remove a reader from a position. Return the number of messages that this freed."""
         if position < self.head_seq:
             position = self.head_seq
         if position == self.next_seq:
@@ -41,7 +41,7 @@ class MessageLog(PieceList):
         return self.free_head() if block.pieces[at].readers == 0 and number == 0 and at == self._head else 0
 
     def move(self, before: int, position: int) -> int:
-        """A reader who stood at `before` stands at `position`. Returns how many messages that freed."""
+        """Move a reader from `before` to `position`. Return the number of messages that this freed."""
         if not self.head_seq <= before < position:
             self.enter(position)
             return self.leave(before)
@@ -62,8 +62,9 @@ class MessageLog(PieceList):
         return self.free_head() if readers == 0 and number == 0 and at == self._head else 0
 
     def move_head(self, head: int) -> int:
-        """Drops all pieces below `head`, the first message of a piece or `next_seq`; their readers stand there now.
-        Returns how many messages that freed.
+        """Drop all pieces below `head` and move their readers there. Return the number of messages that this freed.
+
+        `head` is the first message of a piece, or `next_seq`.
         """
         blocks = self._blocks
         number, at = (len(blocks), 0) if head == self.next_seq else self._where(head)
@@ -80,9 +81,9 @@ class MessageLog(PieceList):
         return self._drop(number, at) + self.free_head()
 
     def free_head(self) -> int:
-        """Frees the oldest pieces up to the first that has a reader. Returns how many messages that freed."""
+        """Free the oldest pieces up to the first that has a reader. Return the number of messages that this freed."""
         at, blocks = self._head, self._blocks
-        if len(blocks) == 1 and not blocks[0].readers:  # the only reader has read it all: done for many messages
+        if len(blocks) == 1 and not blocks[0].readers:  # the common case: the only reader has read everything
             self._free(len(blocks[0].pieces))
             blocks.clear()
             self._head = 0

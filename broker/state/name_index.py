@@ -19,8 +19,9 @@ N = TypeVar("N", bytes, int)
 
 
 class NameIndex(Protocol[N]):
-    """What is used of a sorted list of names, or of numbers. Nothing that makes it count its entries, which would take
-    a step for each of its blocks.
+    """The part of a sorted list that is used here, of names or of numbers.
+
+    Positions are not used: they would need a further index, with a step for each block.
     """
 
     def add(self, value: N) -> None:
@@ -77,8 +78,9 @@ class LazySortedSet(Generic[N]):
 def in_order(
     index: NameIndex[bytes] | None, names: Collection[bytes], after: bytes, prefix: bytes = b""
 ) -> Iterator[bytes]:
-    """Yield the names of a table that begin with `prefix` and come after `after`, in order. `index` has the same names,
-    where the table has an index.
+    """Yield the names of a table that begin with `prefix` and come after `after`, in order.
+
+    `index` has the same names, where the table has an index.
     """
     inclusive = prefix > after
     start = max(after, prefix)

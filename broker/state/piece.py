@@ -1,4 +1,4 @@
-"""A piece of a topic's log: one publish or one batch. The broker cuts ranges out of it and never looks inside."""
+"""A piece of a topic's log: one publish or one batch. The broker cuts ranges out of it and does not parse it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from struct import Struct as Layout
 from msgspec import Struct
 
 MESSAGE_COST = 288
-"""Bytes of memory of a piece beside its content, measured by bench/measures/memory.py, rounded up."""
+"""Bytes of memory of a piece beside its content, measured by bench/measures/memory.py and rounded up."""
 _LENGTH = Layout(">I")
 _OFFSET = 4
 """Bytes of one entry of `offsets`, a little-endian unsigned number."""
 
 
 DAMAGED = 1
-"""`expires` of a piece that cannot be read as it was written: it is passed over like one whose time is up."""
+"""`expires` of a piece that cannot be read as it was written: it is skipped like an expired one."""
 
 
 class Piece(Struct, gc=False):
-    """Persists but for `readers`, which follows from the subscriptions."""
+    """One publish. Persists, except for `readers`, which follow from the subscriptions."""
 
     first: int
     """Sequence number of its first message."""
@@ -29,32 +29,32 @@ class Piece(Struct, gc=False):
     headers: bytes
     """Kept headers, the same for all messages; opaque."""
     body: bytes | None
-    """Of a single message its body; of a batch frames: 4 bytes of big-endian length, then the bytes, each. None where
-    it is in the store only, and headers and offsets too.
+    """The body of a single message. The frames of a batch: per message 4 bytes of big-endian length, then the bytes.
+    None where it is in the store only, with headers and offsets.
     """
     offsets: bytes
-    """Of a batch where its frames begin, and the end: `count` + 1 numbers. Empty for a single message."""
+    """Of a batch, where its frames begin, and the end: `count` + 1 numbers. Empty for a single message."""
     readers: int
-    """Subscriptions whose next message, or oldest one under a lease, lies in this piece."""
+    """Subscriptions whose next message, or oldest leased one, lies in this piece."""
     expires: int = 0
-    """Milliseconds of the broker's time from which on it is not handed out any more; 0: never."""
+    """Milliseconds of the broker's time at which it expires; 0: never."""
     id: int = 0
-    """Grows with every piece of a broker; by it a store finds the piece."""
+    """Grows with every piece of a broker; the store finds the piece by it."""
     size: int = 0
     """Bytes of content: headers, body and offsets."""
 
     @property
     def damaged(self) -> bool:
-        """Whether it was found not to be what was written."""
+        """Return whether it was found not to be what was written."""
         return self.expires == DAMAGED
 
     @property
     def end(self) -> int:
-        """Sequence number behind its last message."""
+        """Return the sequence number after its last message."""
         return self.first + self.count
 
     def single(self, seq: int) -> bytes:
-        """The body of one message; the piece's body must be here."""
+        """Return the body of one message; the piece's body must be in memory."""
         body = self.body
         assert body is not None
         if not self.offsets:
@@ -64,8 +64,10 @@ class Piece(Struct, gc=False):
         return body[numbers[at] + _LENGTH.size : numbers[at + 1]]
 
     def frames(self, seq: int, count: int, room: int) -> tuple[bytes, int]:
-        """Up to `count` messages from `seq` on as frames, and how many: at least one, more only while all of them
-        have at most `room` bytes. Two look-ups, whatever the number of messages. The piece's body must be here.
+        """Return up to `count` messages from `seq` on as frames, and their number; the piece's body must be in memory.
+
+        At least one message, and more only while all of them have at most `room` bytes. Two lookups, whatever the
+        number of messages.
         """
         body = self.body
         assert body is not None
@@ -82,12 +84,12 @@ class Piece(Struct, gc=False):
 
 
 def frame(body: bytes) -> bytes:
-    """One message as a frame."""
+    """Return one message as a frame."""
     return _LENGTH.pack(len(body)) + body
 
 
 def offsets_fit(body: bytes, offsets: bytes, count: int) -> bool:
-    """Whether the offsets that came with a batch are of its size. What lies between is the sender's affair."""
+    """Return whether the offsets of a batch match its size. The offsets between are not checked."""
     if count < 1 or len(offsets) != (count + 1) * _OFFSET:
         return False
     numbers = memoryview(offsets).cast("I")

@@ -1,7 +1,7 @@
-"""The stored pieces of one topic, in blocks, so that a million of them are dropped or passed over in a thousand steps.
+"""The stored pieces of one topic, in blocks: a million of them are dropped or skipped in a thousand steps.
 
-That costs a step for each block, and one for each piece in the first and the last block only. Whole blocks that are
-dropped become garbage, which is taken apart later (`broker/state/garbage.py`).
+That costs one step per block, and one per piece in the first and the last block only. Whole blocks that are dropped
+become garbage, which is freed later (`broker/state/garbage.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from operator import attrgetter
 
 from broker.records import Payload
-from broker.state.ages import SECOND_MS
 from broker.state.blocks import Block
 from broker.state.garbage import Garbage
+from broker.state.oldest import SECOND_MS
 from broker.state.piece import DAMAGED, MESSAGE_COST, Piece
 from broker.thresholds import DEFAULT, Thresholds
 
@@ -40,45 +40,45 @@ class PieceList:
     )
 
     def __init__(self, next_seq: int, garbage: Garbage | None = None, thresholds: Thresholds = DEFAULT) -> None:
-        """`garbage` takes what is freed, and counts all pieces by age."""
+        """Create an empty list; `garbage` takes what is freed, and counts all pieces by age."""
         self.thresholds = thresholds
         self.garbage = Garbage() if garbage is None else garbage
         self.seconds = self.garbage.seconds
         self.next_seq = next_seq
         self.head_seq = next_seq
-        """Sequence number of the oldest stored message, `next_seq` where there is none."""
+        """Sequence number of the oldest stored message, `next_seq` without one."""
         self.tail_readers = 0
         self.bytes = 0
         """Content bytes of the stored messages."""
         self.ttls = 0
-        """Stored pieces that expire; damaged ones do, too."""
+        """Stored pieces that expire; damaged ones count, too."""
         self.pieces_stored = 0
         self._blocks: list[Block] = []
         """None is empty. All but the first and the last are full."""
         self._head = 0
-        """Index of the oldest live piece in the first block; before it there are freed ones."""
+        """Index of the oldest live piece in the first block, after freed ones."""
         self._bytes_gone = 0
-        """Content of all that was dropped in this life of the topic."""
+        """Content bytes of all that was dropped in this life of the topic."""
         self._ttls_gone = 0
-        """How many pieces of that expire."""
+        """Pieces of that which expire."""
 
     @property
     def messages(self) -> int:
-        """How many messages are stored; those of a batch as long as one of them is wanted."""
+        """Return the number of stored messages; a batch counts as a whole while one of it is wanted."""
         return self.next_seq - self.head_seq
 
     @property
     def head_piece(self) -> Piece | None:
-        """The oldest stored piece."""
+        """Return the oldest stored piece."""
         return self._blocks[0].pieces[self._head] if self._blocks else None
 
     def piece(self, seq: int) -> Piece:
-        """The piece that holds a stored message."""
+        """Return the piece that holds a stored message."""
         number, at = self._where(seq)
         return self._blocks[number].pieces[at]
 
     def pieces(self, seq: int) -> Iterator[Piece]:
-        """The piece that holds a stored message, and all after it."""
+        """Iterate over the piece that holds a stored message, and all after it."""
         number, at = self._where(seq)
         while number < len(self._blocks):
             pieces = self._blocks[number].pieces
@@ -87,7 +87,7 @@ class PieceList:
             number, at = number + 1, 0
 
     def next_unexpired(self, seq: int, wall: int) -> int:
-        """The first message from `seq` on, or from the head, that may be handed out; `next_seq` where there is none."""
+        """Return the first message from `seq` on that has not expired, `next_seq` where there is none."""
         seq = max(seq, self.head_seq)
         if not self.ttls or seq == self.next_seq:
             return seq
@@ -100,7 +100,7 @@ class PieceList:
         return self.next_seq
 
     def damaged_between(self, seq: int, end: int) -> int:
-        """How many messages of damaged pieces there are from a stored one on and before another or `next_seq`."""
+        """Return the number of messages of damaged pieces from a stored one on and before another, or `next_seq`."""
         if not self.ttls or seq == end:
             return 0
         damaged = 0
@@ -113,8 +113,9 @@ class PieceList:
         return damaged
 
     def head_for(self, messages: int, size: int) -> tuple[int, int]:
-        """Where the head must be so that at most so many messages of at most `size` bytes are stored, and how many
-        bytes of memory that frees.
+        """Return the head that leaves at most `messages` messages of `size` bytes.
+
+        Returns the bytes of memory that this frees, too.
         """
         head, left, freed, at = self.head_seq, self.bytes, 0, self._head
         for number, block in enumerate(self._blocks):
@@ -140,8 +141,9 @@ class PieceList:
         number: int = 0,
         stored: int | None = None,
     ) -> Piece:
-        """One piece at `next_seq`; whoever had everything waits for it now. With `stored` its body and offsets are in
-        the store, and this is its size.
+        """Append one piece at `next_seq`; readers of the tail now wait for it.
+
+        With `stored`, its content is in the store, and this is its size.
         """
         readers, count = self.tail_readers, payload.count
         if stored is None:
@@ -167,7 +169,10 @@ class PieceList:
         return piece
 
     def spoil(self, seq: int) -> bool:
-        """The piece that begins with `seq` is damaged: it is passed over from now on. False where none begins there."""
+        """Mark the piece that begins with `seq` as damaged; it is skipped from now on.
+
+        Return False where none begins there.
+        """
         number, at = self._where(seq)
         block = self._blocks[number]
         piece = block.pieces[at]
@@ -194,7 +199,7 @@ class PieceList:
         blocks.append(Block(self.next_seq, [], self.bytes + self._bytes_gone, self.ttls + self._ttls_gone))
 
     def _bytes_before(self, number: int) -> int:
-        """Content of what was before a block, or behind the last one."""
+        """Return the content bytes before a block, or after the last one."""
         blocks = self._blocks
         return blocks[number].bytes_before if number < len(blocks) else self.bytes + self._bytes_gone
 
@@ -202,12 +207,12 @@ class PieceList:
         return (self._blocks[each] for each in range(number, len(self._blocks)))
 
     def _where(self, seq: int) -> tuple[int, int]:
-        """The number of the block with a stored message, and the index of its piece there."""
+        """Return the number of the block with a stored message, and the index of its piece there."""
         if seq == self.head_seq:
             return 0, self._head
         blocks = self._blocks
         number = len(blocks) - 1
-        # No piece is empty, so it lies no further back than this; where no batch came since, exactly there.
+        # No piece is empty, so it is at most this far back; without batches since, exactly there.
         at = len(blocks[number].pieces) - (self.next_seq - seq)
         if at < 0:
             if number:
@@ -225,7 +230,7 @@ class PieceList:
         return number, at
 
     def _drop(self, number: int, at: int) -> int:
-        """Drops everything before piece `at` of block `number`. Returns how many messages that freed."""
+        """Drop everything before piece `at` of block `number`. Return the number of messages that this freed."""
         blocks = self._blocks
         if number:
             self._free(len(blocks[0].pieces))
@@ -243,7 +248,7 @@ class PieceList:
         return freed
 
     def _drop_blocks(self, end: int) -> None:
-        """All between the first, which is freed, and that one become garbage."""
+        """Turn the blocks between the first, which is freed already, and block `end` into garbage."""
         blocks = self._blocks
         for number in range(1, end):
             size = self._bytes_before(number + 1) - self._bytes_gone
@@ -256,7 +261,7 @@ class PieceList:
         self._ttls_gone += ttls
 
     def _free(self, end: int) -> None:
-        """Frees the pieces of the first block before an index, one by one."""
+        """Free the pieces of the first block before an index, one by one."""
         block = self._blocks[0]
         pieces, freed, seconds = block.pieces, self.garbage.freed, self.seconds
         size = ttls = 0

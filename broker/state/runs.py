@@ -1,4 +1,4 @@
-"""Cuts runs of messages out of a topic's log. A batch takes no Python work per message."""
+"""Cuts runs of messages out of a topic's log. Batches need no Python work per message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.protocol import ops
 
 
 class Budget(Struct):
-    """What one answer may still hold. Bytes may become negative: the first message is always handed out."""
+    """What one answer may still hold. Bytes may become negative: the first message always fits."""
 
     messages: int
     body_bytes: int

@@ -1,7 +1,7 @@
-"""All that a broker holds. `apply(record)` is the only thing that changes it.
+"""The state of a broker. Only `apply(record)` changes it.
 
-Deterministic: no clock, random, socket or disk. What a store gives back on `load()` rebuilds it through the
-same `apply`. Deadlines follow from the records; what is done when one is due is in `broker/dispatch/scheduled.py`.
+Deterministic: no clock, random, socket or disk. The records that a store gives back on `load()` rebuild it through the
+same `apply`. Deadlines follow from the records; `broker/dispatch/scheduler.py` does what is due.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from broker import records
 from broker.calendar import Calendar
 from broker.errors import MisfitError, must
 from broker.records import Record
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.delayed import Delayed
+from broker.state.delivery_state import DELIVERY_CHANGES, DeliveryState, DeliveryTotals
 from broker.state.garbage import Garbage
 from broker.state.idempotency import Keys, Remembered
-from broker.state.ledger import LEDGER_CHANGES, Ledger, LedgerTotals
 from broker.state.name_index import NameIndex, make_index
 from broker.state.piece import MESSAGE_COST
 from broker.state.subscription import Subscription
@@ -34,31 +34,31 @@ UserOf = tuple[bytes, bytes]
 
 
 class State:
-    """Topics by name, and gauges that are kept up rather than counted."""
+    """Topics by name, and gauges that are maintained incrementally."""
 
     def __init__(
         self,
         rules: TopicRules | None = None,
-        contents: Contents | None = None,
+        bodies: BodyCache | None = None,
         durable: bool = False,
         thresholds: Thresholds = DEFAULT,
     ) -> None:
-        """`durable`: a store wants to be told which pieces are freed."""
+        """Create an empty state; `durable`: the store wants to know which pieces are freed."""
         self.thresholds = thresholds
         self.rules = rules or TopicRules()
-        """The settings of topics, which are of the configuration and not stored."""
-        self.contents = contents or Contents()
-        """Where bodies are. Not a part of the state: who asks gets the same, whatever is in memory."""
+        """Settings of topics from the configuration, not stored."""
+        self.bodies = bodies or BodyCache()
+        """Where bodies are. Not a part of the state: results do not depend on it."""
         self.store_id = ""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
         self.index: NameIndex[bytes] | None = None
-        """Of many topics the names in order."""
+        """The names in order, where there are many topics."""
         self.keys = Keys(thresholds)
         self.delayed = Delayed(thresholds)
         self.calendar = Calendar()
-        self.garbage = Garbage(self.contents, durable)
-        """What is gone, and still in memory. Not a part of the state."""
+        self.garbage = Garbage(self.bodies, durable)
+        """What is gone and still in memory. Not a part of the state."""
         self.subscriptions = self.messages = 0
         self.pieces = 0
         """Single messages and batches."""
@@ -68,17 +68,17 @@ class State:
         """Bodies and kept headers in the logs."""
         self.name_bytes = 0
         """Names of topics and users."""
-        self.ledgers = LedgerTotals(thresholds)
+        self.delivery_totals = DeliveryTotals(thresholds)
         self.leases_due: Timers[UserOf] = Timers(thresholds)
         """When the first lease or delay of a user ends, or earlier; microseconds of the monotonic clock."""
         self.idle_due: Timers[UserOf] = Timers(thresholds)
-        """When to look whether a subscription is idle for too long; the same clock."""
+        """When to check whether a subscription is idle for too long; the same clock."""
         self.heads_due: Timers[bytes] = Timers(thresholds)
         """When the oldest message of a topic is too old, or earlier; milliseconds of the broker's time."""
         self._apply = self._changes()
 
     def _changes(self) -> dict[type[Record], Callable[..., None]]:
-        """How each kind of record is applied."""
+        """Return the method that applies each kind of record."""
         return {
             records.StoreOpened: self._store_opened,
             records.CalendarSet: lambda record: self.calendar.set(record.steps),
@@ -94,33 +94,34 @@ class State:
             records.DelayEnded: lambda record: self.delayed.end(record.number),
             records.KeyRemembered: self._key_remembered,
             records.KeyForgotten: lambda record: self.keys.forget(record.topic, record.key),
-            **dict.fromkeys(LEDGER_CHANGES, self._of_user),
+            **dict.fromkeys(DELIVERY_CHANGES, self._of_user),
         }
 
     @property
     def names(self) -> set[bytes]:
-        """All topics of which there is anything: live ones, and those for which publishes wait."""
+        """Return the topics that have anything: live ones, and those with delayed publishes."""
         return {*self.topics, *self.delayed.topics}
 
     @property
     def memory(self) -> int:
-        """Estimated bytes in memory; what the `memory` setting limits."""
+        """Return the estimated bytes in memory, which the `memory` setting limits."""
         return (
             self.content_bytes
-            - self.contents.away_bytes
+            - self.bodies.away_bytes
             + self.name_bytes
             + self.pieces * MESSAGE_COST
             + self.garbage.memory
             + self.subscriptions * SUBSCRIPTION_COST
             + len(self.topics) * TOPIC_COST
-            + self.ledgers.bytes
+            + self.delivery_totals.bytes
             + self.keys.weight
             + self.delayed.weight
         )
 
     def apply(self, record: Record) -> None:
-        """Makes the change that the record describes. Raises `MisfitError` for one that does not fit the state, which
-        is of no use then.
+        """Make the change that a record describes.
+
+        Raises `MisfitError` for one that does not fit the state, which must not be used then.
         """
         try:
             self._apply[type(record)](record)
@@ -174,7 +175,7 @@ class State:
         self.last_piece = max(self.last_piece, record.piece)
         self.content_bytes += piece.size
         if self.garbage.freed is not None:
-            self.contents.stored(piece)
+            self.bodies.stored(piece)
         if topic.ttls or topic.settings.max_age:
             self.watch_head(topic)
 
@@ -202,13 +203,13 @@ class State:
 
     def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
         topic = self.topics[record.topic]
-        ledger = topic.subscriptions[record.user].ledger
+        delivery = topic.subscriptions[record.user].delivery
         before = (topic.bytes, topic.pieces_stored)
         self._freed(topic, before, topic.remove(record.user))
         self.subscriptions -= 1
         self.name_bytes -= len(record.user)
-        if ledger is not None:
-            self.ledgers.count(record.topic, record.user, ledger, -1)
+        if delivery is not None:
+            self.delivery_totals.count(record.topic, record.user, delivery, -1)
             self.leases_due.drop((record.topic, record.user))
             self.idle_due.drop((record.topic, record.user))
 
@@ -218,33 +219,33 @@ class State:
         if type(record) is records.Leased:
             must(0 < record.first < record.first + record.count <= topic.next_seq, "what is leased was published")
         floor, before = subscription.floor, (topic.bytes, topic.pieces_stored)
-        if subscription.ledger is None:
-            subscription.ledger = Ledger(self.thresholds)
+        if subscription.delivery is None:
+            subscription.delivery = DeliveryState(self.thresholds)
         else:
-            self.ledgers.count(record.topic, record.user, subscription.ledger, -1)
-        LEDGER_CHANGES[type(record)](subscription.ledger, record)
+            self.delivery_totals.count(record.topic, record.user, subscription.delivery, -1)
+        DELIVERY_CHANGES[type(record)](subscription.delivery, record)
         if type(record) is records.SettingsSet:
-            self.idle_due.drop((record.topic, record.user))  # another time span: it is looked at soon
-        self._watch_user((record.topic, record.user), subscription.ledger)
-        if subscription.ledger.needed:
-            self.ledgers.count(record.topic, record.user, subscription.ledger, 1)
+            self.idle_due.drop((record.topic, record.user))  # another time span: checked soon
+        self._watch_user((record.topic, record.user), subscription.delivery)
+        if subscription.delivery.needed:
+            self.delivery_totals.count(record.topic, record.user, subscription.delivery, 1)
         else:
-            subscription.ledger = None
+            subscription.delivery = None
         self._freed(topic, before, topic.stand(subscription, floor))
 
-    def _watch_user(self, key: UserOf, ledger: Ledger) -> None:
-        due = ledger.leases.deadlines.next_due()
+    def _watch_user(self, key: UserOf, delivery: DeliveryState) -> None:
+        due = delivery.leases.deadlines.next_due()
         if due is None:
             self.leases_due.drop(key)
         else:
             self.leases_due.set_earlier(key, due)
-        if not ledger.expires_after:
+        if not delivery.expires_after:
             self.idle_due.drop(key)
         elif self.idle_due.get(key) is None:
-            self.idle_due.set(key, 0)  # looked at soon, by who knows the time
+            self.idle_due.set(key, 0)  # checked soon, by the scheduler, which knows the time
 
     def watch_head(self, topic: Topic) -> None:
-        """The deadline of the topic's oldest message."""
+        """Set the deadline of the topic's oldest message."""
         deadline = topic.head_deadline
         if deadline is None:
             self.heads_due.drop(topic.name)
@@ -252,17 +253,17 @@ class State:
             self.heads_due.set_earlier(topic.name, deadline)
 
     def watch_leases(self, key: UserOf, subscription: Subscription) -> None:
-        """The deadline of a user's leases, after the last one was taken out."""
-        if subscription.ledger is not None:
-            self._watch_user(key, subscription.ledger)
+        """Set the deadline of a user's leases, after the last one was removed."""
+        if subscription.delivery is not None:
+            self._watch_user(key, subscription.delivery)
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
         must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
-        remembered = Remembered(record.digest, record.at, record.subscribers, record.seq, record.due)
+        remembered = Remembered(record.digest, record.at_us, record.subscribers, record.seq, record.due_ms)
         self.keys.remember(record.topic, record.key, remembered)
 
     def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:
-        """`before` are the topic's bytes and pieces."""
+        """Update the gauges after messages were freed; `before` is the topic's bytes and pieces."""
         if messages:
             self.messages -= messages
             self.content_bytes -= before[0] - topic.bytes

@@ -1,4 +1,4 @@
-"""A heap of deadlines, one for each key."""
+"""A heap of deadlines, one per key."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from broker.thresholds import DEFAULT, Thresholds
 K = TypeVar("K", bound=Hashable)
 
 _STEPS = 4
-"""Entries that are sorted out with each deadline that is set or dropped."""
+"""Stale entries that are cleaned up per deadline that is set or dropped."""
 
 
 class Timers(Generic[K]):
-    """What is due when. A deadline that is set anew or dropped leaves a stale entry in the heap; there are never more
-    of those than three times the live ones, so that a deadline far away costs nothing once it is of no interest. They
-    are sorted out in steps: from a heap that has too many of them a few entries at a time go over into another one.
+    """Deadlines by key.
+
+    A deadline that is set anew or dropped leaves a stale entry in the heap. There are at most three times as many of
+    those as live ones, so that a distant deadline costs nothing once it is dropped. The clean-up is incremental: a heap
+    with too many stale entries moves to a new one, a few entries at a time.
     """
 
     __slots__ = ("_due", "_heap", "_old", "_order", "_slack")
@@ -27,7 +29,7 @@ class Timers(Generic[K]):
         self._slack = thresholds.slack
         self._heap: list[tuple[int, int, K]] = []
         self._old: list[tuple[int, int, K]] = []
-        """A heap that is being emptied."""
+        """The heap that is being emptied."""
         self._due: dict[K, int] = {}
         self._order = itertools.count()
 
@@ -35,11 +37,11 @@ class Timers(Generic[K]):
         return len(self._due)
 
     def get(self, key: K) -> int | None:
-        """When a key is due."""
+        """Return the deadline of a key."""
         return self._due.get(key)
 
     def set(self, key: K, due: int) -> None:
-        """The key is due then, and not when it was before. The unit is the caller's."""
+        """Set the deadline of a key. The unit is the caller's."""
         if self._due.get(key) == due:
             return
         self._due[key] = due
@@ -47,13 +49,13 @@ class Timers(Generic[K]):
         self._clean_up()
 
     def set_earlier(self, key: K, due: int) -> None:
-        """The key is due then, or before where it was to be."""
+        """Set the deadline of a key unless it has an earlier one."""
         before = self._due.get(key)
         if before is None or due < before:
             self.set(key, due)
 
     def drop(self, key: K) -> None:
-        """The key is not due any more, if it was."""
+        """Remove the deadline of a key, if it has one."""
         if self._due.pop(key, None) is not None:
             self._clean_up()
 
@@ -63,22 +65,22 @@ class Timers(Generic[K]):
                 return
             self._old, self._heap = self._heap, []
         for _ in range(min(_STEPS, len(self._old))):
-            entry = self._old.pop()  # without its last entry a heap is still one
+            entry = self._old.pop()  # without its last entry a heap is still a heap
             if self._due.get(entry[2]) == entry[0]:
                 heapq.heappush(self._heap, entry)
 
     def next_due(self) -> int | None:
-        """When the first is due; None where there is none."""
+        """Return the first deadline; None where there is none."""
         heap = self._first_heap()
         return heap[0][0] if heap else None
 
     def first(self) -> K | None:
-        """What is due first; None where nothing is."""
+        """Return the key that is due first; None where there is none."""
         heap = self._first_heap()
         return heap[0][2] if heap else None
 
     def _first_heap(self) -> list[tuple[int, int, K]]:
-        """The heap that begins with what is due first; empty where nothing is."""
+        """Return the heap with the first deadline on top; an empty one where there is none."""
         due = self._due
         for heap in (self._heap, self._old):
             while heap and due.get(heap[0][2]) != heap[0][0]:
@@ -88,7 +90,7 @@ class Timers(Generic[K]):
         return self._heap
 
     def pop_due(self, now: int, most: int | None = None) -> Iterator[K]:
-        """Takes out what is due, in order, at most `most` of it."""
+        """Remove what is due and yield it in order, at most `most` keys."""
         left = most
         while left != 0 and (due := self.next_due()) is not None and due <= now:
             key = heapq.heappop(self._first_heap())[2]

@@ -1,10 +1,10 @@
 """A topic: one log of messages and the positions of its subscribers in it.
 
-One body is stored however many subscribers there are. Publishing costs the same for any number of subscribers, and
-whoever reads, jumps or leaves costs a bounded number of steps, however much that frees.
+One body is stored however many subscribers there are. Publishing costs the same for any number of subscribers; reading,
+jumping and leaving take a bounded number of steps, however much they free.
 
-A reader stands at `Subscription.floor`. Where the head is moved over readers (a ceiling, an end of life), they
-count at the new head: a place below the head means the head.
+A reader stands at `Subscription.floor`. Where the head moves over readers (a ceiling, an expiry), they count at the new
+head: a position below the head means the head.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class Topic(MessageLog):
         self.name = name
         self.settings = settings
         self.changed: TopicChanged | None = None
-        """What the operator has set for this topic alone; a part of `settings`. Persists."""
+        """The operator's settings for this topic alone; included in `settings`. Persists."""
         self.number = number
         self.epoch = epoch
         self.subscriptions: dict[bytes, Subscription] = {}
         self.index: NameIndex[bytes] | None = None
-        """Of many subscriptions the users in order."""
+        """The users in order, where there are many."""
         self._peak = 0
-        """The most subscriptions since their dictionary was made."""
+        """The most subscriptions since their dictionary was created."""
 
     @property
     def head_deadline(self) -> int | None:
-        """When the oldest piece is too old, milliseconds of the broker's time; None where it never is."""
+        """Return when the oldest piece is too old, milliseconds of the broker's time; None: never."""
         piece, max_age = self.head_piece, self.settings.max_age
         if piece is None or not (piece.expires or max_age):
             return None
@@ -56,11 +56,11 @@ class Topic(MessageLog):
         return min(ends, piece.expires) if piece.expires else ends
 
     def pending(self, subscription: Subscription) -> int:
-        """How many messages may be handed out to a user; expired ones may be among them."""
+        """Return the number of messages to deliver to a user; expired ones may be among them."""
         return self.next_seq - max(subscription.position, self.head_seq) + subscription.returned
 
     def place(self, user: bytes, position: int) -> int:
-        """Puts a user's subscription at a position, new or moved. Returns how many messages that freed."""
+        """Put a user's subscription at a position, new or moved. Return the number of messages that this freed."""
         subscription = self.subscriptions.get(user)
         if subscription is None:
             self.enter(position)
@@ -71,7 +71,7 @@ class Topic(MessageLog):
                 self.index = make_index(self.subscriptions)
             self._peak = max(self._peak, len(self.subscriptions))
             return 0
-        if subscription.ledger is None:  # most are so, and this is done for every message that is read
+        if subscription.delivery is None:  # the common case, for every message that is read
             before, subscription.position = subscription.position, position
             return self.move(before, position)
         before = subscription.floor
@@ -79,18 +79,18 @@ class Topic(MessageLog):
         return self.stand(subscription, before)
 
     def stand(self, subscription: Subscription, before: int) -> int:
-        """The subscription's floor was at `before`. Returns how many messages its moving freed."""
+        """Move a reader from `before` to the subscription's floor. Return the number of messages that this freed."""
         floor = subscription.floor
         if floor == before:
             return 0
         return self.move(before, floor)
 
     def remove(self, user: bytes) -> int:
-        """Ends a user's subscription. Returns how many messages that freed."""
+        """End a user's subscription. Return the number of messages that this freed."""
         position = self.subscriptions.pop(user).floor
         if self.index is not None:
             self.index.remove(user)
         if len(self.subscriptions) * 8 < self._peak and self._peak > self.thresholds.compact:
-            self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks by itself
+            self.subscriptions = dict(self.subscriptions)  # a dictionary never shrinks
             self._peak = len(self.subscriptions)
         return self.leave(position)

@@ -1,7 +1,7 @@
-"""The ceilings of a topic, which only the operator sets: by patterns of names in the configuration file.
+"""The ceilings of topics, set by the operator only: by patterns of names in the configuration file.
 
 [[topics]]
-pattern = "logs.*"          # * any text, ? one character, [abc] one of them; the first that fits counts
+pattern = "logs.*"          # * any text, ? one character, [abc] one of them; the first that matches counts
 max_messages = 100000
 max_bytes = "64MiB"
 max_age = 3600              # seconds
@@ -20,20 +20,20 @@ from common.units import choice, count, seconds, size
 
 
 class TopicSettings(NamedTuple):
-    """Of one topic."""
+    """The settings of one topic."""
 
     max_messages: int = 2**60
     """Stored messages."""
     max_bytes: int = 2**60
     """Content bytes of the stored messages."""
     max_age: int = 0
-    """Milliseconds after which a stored message is let go; 0: never."""
+    """Milliseconds after which a stored message is dropped; 0: never."""
     drop_oldest: bool = False
-    """At a ceiling the oldest messages are let go; else publishing is refused."""
+    """At a ceiling, drop the oldest messages instead of refusing publishes."""
 
 
 class TopicRule(NamedTuple):
-    """What the operator says of the topics with such names; None leaves what the broker's settings say."""
+    """The operator's settings for topics whose names match; None: as the broker's settings say."""
 
     fits: Callable[[str], object]
     max_messages: int | None = None
@@ -43,14 +43,14 @@ class TopicRule(NamedTuple):
 
 
 class TopicRules:
-    """The settings of every topic. The first rule that fits a name counts."""
+    """The settings of every topic. The first rule that matches a name counts."""
 
     def __init__(self, default: TopicSettings = TopicSettings(), rules: Sequence[TopicRule] = ()) -> None:  # noqa: B008
         self.default = default
         self._rules = tuple(rules)
 
     def of(self, name: bytes) -> TopicSettings:
-        """Of the topic with this name."""
+        """Return the settings of the topic with this name."""
         if not self._rules:
             return self.default
         text = name.decode("utf-8", "replace")
@@ -62,7 +62,7 @@ class TopicRules:
 
 
 def changed_settings(settings: TopicSettings, changed: TopicChanged) -> TopicSettings:
-    """The settings of a topic for which the operator has set some."""
+    """Return the settings of a topic with those that the operator has set for it alone."""
     named = {name: getattr(changed, name) for name in TopicSettings._fields}
     return settings._replace(**{name: value for name, value in named.items() if value is not None})
 
@@ -76,7 +76,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def parse_rules(tables: object) -> list[TopicRule]:
-    """The rules of a file's `[[topics]]`. Raises `ValueError` that names the row and the key."""
+    """Parse the `[[topics]]` of a file. Raise `ValueError` that names the row and the key."""
     if not isinstance(tables, list):
         raise ValueError("topics must be an array of tables: [[topics]]")
     return [_rule(number, table) for number, table in enumerate(tables, 1)]

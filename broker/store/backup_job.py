@@ -1,4 +1,7 @@
-"""Copies of the store, made in steps between the bursts, for who asks again and again how far they are."""
+"""Copies of the store, made in steps between the bursts.
+
+A client asks for a copy by name, again and again, until it is complete.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,25 @@ log = logging.getLogger("fanmail.broker")
 
 _NAME = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
 KEEP_US = 10_000_000
-"""Microseconds that a copy is kept for somebody who does not ask for it any more."""
+"""How long a copy is kept that no client asks for."""
 MAX_COPIES = 16
-"""Copies that are remembered at a time."""
+"""Copies that are kept at a time, failed ones too."""
 
 
 @dataclass
 class _Copy:
-    """One that somebody has asked for."""
+    """One copy that a client has asked for."""
 
     backup: Backup | None = None
     path: str = ""
     pages: tuple[int, int] = (0, 0)
     done: bool = False
     failed: str = ""
-    """Why there is none."""
+    """Why there is no copy; "" where it has not failed."""
     asked: bool = True
-    """Since the last look at who is gone."""
-    heard: int = 0
-    """When it was looked whether somebody had asked, and somebody had; microseconds."""
+    """A client has asked for it since the last `expire`."""
+    heard_us: int = 0
+    """The last `expire` before which a client had asked for it."""
 
     def fail(self, why: str) -> None:
         self.failed = why
@@ -43,30 +46,34 @@ class _Copy:
 
 
 class BackupJobs:
-    """Copies of one store, one being made at a time. A copy that fails harms nothing but itself. One that nobody asks
-    for is removed, complete or not: who made it asks until it is complete, and then takes it away.
+    """Makes copies of one store, one at a time.
+
+    A copy that fails harms nothing else. A copy that no client asks for is removed, complete or not: a client asks
+    until it is complete, and then takes it away.
     """
 
-    def __init__(self, store: Store, keep: int = KEEP_US) -> None:
-        """`keep` in microseconds."""
+    def __init__(self, store: Store, keep_us: int = KEEP_US) -> None:
+        """`keep_us` is how long a copy is kept that no client asks for."""
         self._store = store
-        self._keep = keep
+        self._keep_us = keep_us
         self._copies: dict[str, _Copy] = {}
-        self._making: _Copy | None = None
+        self._running: _Copy | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to do in every turn."""
-        return self._making is not None
+        """Return whether a copy is being made, so that there is work in every turn of the loop."""
+        return self._running is not None
 
     def ask(self, name: str) -> ops.BackupProgress:
-        """Begins the copy with this name, or says how far it is. Raises `backup-failed`."""
+        """Begin the copy with this name, or return its progress. Raises `backup-failed`."""
         if not _NAME(name):
             raise FanmailError("backup-failed", "the name of a copy is backup-<letters and digits>.db")
         copy = self._copies.get(name)
         if copy is None:
-            if self._making is not None or len(self._copies) >= MAX_COPIES:
-                raise FanmailError("backup-failed", "another copy is being made, or many were just now: try later")
+            if self._running is not None or len(self._copies) >= MAX_COPIES:
+                raise FanmailError(
+                    "backup-failed", "another copy is being made, or too many were made lately: try later"
+                )
             copy = self._copies[name] = self._begin(name)
         copy.asked = True
         if copy.failed:
@@ -74,8 +81,8 @@ class BackupJobs:
         return ops.BackupProgress(copy.path, *copy.pages, copy.done)
 
     def step(self) -> None:
-        """Copies some more."""
-        copy = self._making
+        """Copy some more."""
+        copy = self._running
         if copy is None or copy.backup is None:
             return
         if self._store.writable_bytes() < 0:
@@ -88,25 +95,26 @@ class BackupJobs:
             self._end(copy, str(error))
             return
         if copy.done:
-            self._making = None
+            self._running = None
 
-    def expire(self, now: int) -> None:
-        """Removes what nobody has asked for of late. To be called when all that came in has been answered; `now` is a
-        reading of the monotonic clock in microseconds.
+    def expire(self, now_us: int) -> None:
+        """Remove copies that no client has asked for lately.
+
+        To be called when all requests that arrived have been answered. `now_us` is a reading of the monotonic clock.
         """
         for name, copy in list(self._copies.items()):
             if copy.asked:
-                copy.asked, copy.heard = False, now
-            elif now - copy.heard >= self._keep:
+                copy.asked, copy.heard_us = False, now_us
+            elif now_us - copy.heard_us >= self._keep_us:
                 if not copy.failed:
-                    log.info("a copy of the store that nobody asks for any more is removed", extra={"path": copy.path})
-                self._end(copy, "nobody asked for it")
+                    log.info("removed a copy of the store that no client asked for", extra={"path": copy.path})
+                self._end(copy, "no client asked for it")
                 del self._copies[name]
 
     def cancel(self) -> None:
-        """The broker stops: what is not whole is removed."""
-        if self._making is not None:
-            self._end(self._making, "the broker is stopping")
+        """Remove a copy that is not complete: the broker is stopping."""
+        if self._running is not None:
+            self._end(self._running, "the broker is stopping")
 
     def _begin(self, name: str) -> _Copy:
         if self._store.writable_bytes() < 0:
@@ -115,10 +123,10 @@ class BackupJobs:
             path, backup = self._store.backup(name)
         except StoreError as error:
             return _Copy(failed=str(error))
-        self._making = _Copy(backup, str(path))
-        return self._making
+        self._running = _Copy(backup, str(path))
+        return self._running
 
     def _end(self, copy: _Copy, why: str) -> None:
         copy.fail(why)
-        if copy is self._making:
-            self._making = None
+        if copy is self._running:
+            self._running = None

@@ -1,4 +1,4 @@
-"""The default store: the state in the broker's memory is all there is."""
+"""The default store, which keeps nothing: all there is, is the state in the broker's memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from common.clock import NEW, Mark
 
 
 class MemoryStore:
-    """Keeps nothing. `store_id` is made anew at every start, so that no id of an earlier life fits a new topic."""
+    """Keeps nothing. `store_id` is new at every start, so that no id of an earlier process fits a new topic."""
 
     durable = False
-    synced = 0
+    synced_us = 0
     lost: Sequence[LostMessage] = ()
     clock = NEW
 
@@ -23,27 +23,27 @@ class MemoryStore:
         self._store_id = store_id
 
     def load(self) -> Iterator[Record]:
-        """An empty store."""
+        """Yield the record of an empty store."""
         yield StoreOpened(self._store_id, topics_begun=0)
 
     def commit(self, burst: Sequence[Record], clock: Mark) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def read(self, piece: int) -> Content:
-        """There is nothing to read: all is in the state."""
+        """Raise `StoreError`: all contents are in the state."""
         raise StoreError("the memory store keeps no bodies")
 
     def writable_bytes(self) -> int:
-        """The memory has a ceiling of its own."""
+        """Return a number that is never reached: memory has a limit of its own."""
         return UNLIMITED_BYTES
 
     def reclaim(self) -> bool:
-        """Nothing to do."""
+        """Do nothing."""
         return False
 
     def backup(self, name: str) -> tuple[Path, Backup]:
-        """There is no file to copy."""
-        raise StoreError("the broker keeps messages in memory only: there is nothing to copy")
+        """Raise `StoreError`: there is no file to copy."""
+        raise StoreError("the broker keeps messages in memory only, so there is nothing to copy")
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""

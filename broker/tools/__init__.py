@@ -1,1 +1,1 @@
-"""Programs for operators: they look at stores and copy them."""
+"""Commands for operators: they look at stores and copy them."""

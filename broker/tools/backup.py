@@ -1,8 +1,8 @@
-"""`python -m broker.tools.backup TARGET`, which is `bin/backup`: a consistent copy of the stores of running brokers.
+"""`python -m broker.tools.backup TARGET` (`bin/backup`): make a consistent copy of the stores of running brokers.
 
-Each broker copies its store through its own connection, in steps between the bursts, beside the store; the copy is
-moved to the target when it is whole and synced. The brokers go on serving meanwhile. A broker removes a copy that
-nobody asks for any more, so this may be killed at any time.
+Each broker copies its store through its own connection, in steps between the bursts, to a file beside the store. The
+copy is moved to the target when it is complete and synced. The brokers go on serving meanwhile. A broker removes a copy
+that no client asks for, so this may be killed at any time.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from common.protocol import ops
 from common.protocol.ops import Op
 
 PROG = "backup"
-POLL = 0.05
-"""Seconds between two looks at how far a copy is."""
+POLL_S = 0.05
+"""Interval between two requests for the progress of a copy."""
 
 
 def positional(parser: Any) -> None:
-    """Adds TARGET to the command line."""
-    parser.add_argument("target", metavar="TARGET", help="directory that gets a folder for each broker")
+    """Add TARGET to the command line."""
+    parser.add_argument("target", metavar="TARGET", help="directory for the copies, a folder per broker")
 
 
 def main() -> int:
-    """Copies the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
+    """Copy the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
     settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     keys = front_pair(settings.curve_dir)
@@ -49,7 +49,7 @@ def main() -> int:
     ids = list(dict.fromkeys(settings.ids)) or [broker.id for broker in cluster.brokers]
     for broker_id in ids:
         for there in database_files(target / broker_id / FILE):
-            raise StartError(f"{there}: there is a copy already, or a part of one")
+            raise StartError(f"{there}: a copy, or a part of one, exists already")
     try:
         for broker_id in ids:
             _move(make_copy(cluster, broker_id, keys), target / broker_id)
@@ -60,7 +60,10 @@ def main() -> int:
 
 
 def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path:
-    """Where the broker has put a copy of its store. Raises `FanmailError`, and what `Control` raises."""
+    """Have the broker make a copy of its store, and return its path.
+
+    Raises `FanmailError`, and what `Control` raises.
+    """
     name = f"backup-{secrets.token_hex(8)}.db"
     with Control(cluster, broker_id, keys) as control, tqdm(desc=broker_id, unit="page", unit_scale=True) as bar:
         control.check()
@@ -70,29 +73,31 @@ def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path
             bar.update(progress.copied - bar.n)
             if progress.done:
                 return Path(progress.path)
-            time.sleep(POLL)
+            time.sleep(POLL_S)
 
 
 def _move(copy: Path, folder: Path) -> None:
-    """Durably, also to another file system; a half-made target is never named like a whole one. The broker may remove
-    the copy meanwhile, if that takes long: what is open can be read to its end.
+    """Move a copy to its place, durably, also to another file system.
+
+    An incomplete target never has the name of a complete one. The broker may remove the copy meanwhile, if that takes
+    long: an open file can be read to its end.
     """
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        half = folder / (FILE + ".part")
-        remove_database(half)
+        partial = folder / (FILE + ".part")
+        remove_database(partial)
         try:
-            copy.rename(half)
+            copy.rename(partial)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            shutil.copyfile(copy, half)
+            shutil.copyfile(copy, partial)
             copy.unlink(missing_ok=True)
-        sync(half)
-        half.replace(folder / FILE)
+        sync(partial)
+        partial.replace(folder / FILE)
         sync(folder / FILE)
     except OSError as error:
-        raise StartError(f"{folder}: {error.strerror}; the copy is {copy} until the broker removes it") from None
+        raise StartError(f"{folder}: {error.strerror}; the copy stays in {copy} until the broker removes it") from None
 
 
 if __name__ == "__main__":

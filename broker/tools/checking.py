@@ -1,4 +1,4 @@
-"""Whether a store that no broker uses just now is whole: would a broker start on it, and could it read everything."""
+"""Checks a store that no broker uses: would a broker start on it, and could it read everything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker.store.base import LostMessage
 from broker.store.sqlite.inspection import Inspection
 
 NAMED = 5
-"""Messages that are named where some are damaged."""
+"""Damaged messages that are named, at most."""
 
 
 class Damage(NamedTuple):
@@ -19,7 +19,7 @@ class Damage(NamedTuple):
 
     messages: int
     named: list[str]
-    """The ids of the first."""
+    """The ids of the first of them."""
 
     def __str__(self) -> str:
         more = ", ..." if self.messages > len(self.named) else ""
@@ -27,27 +27,29 @@ class Damage(NamedTuple):
 
 
 def check(inspection: Inspection) -> Damage | None:
-    """Reads all of a store. Raises `UnusableStoreError` for one on which a broker would not start. One of an older
-    schema is looked at page by page only.
+    """Read all of a store.
+
+    Return its damage, None where it is whole. Raises `UnusableStoreError` for one on which a broker would not start. A
+    store of an older schema is checked page by page only.
     """
-    rows = inspection.rows()
-    if rows is None:
+    loader = inspection.loader()
+    if loader is None:
         inspection.check()
         return None
     state = State()
     try:
-        for record in rows.read():
+        for record in loader.read():
             state.apply(record)
     except MisfitError as error:
-        raise UnusableStoreError(f"{inspection.path}: it contradicts itself: {error}") from None
-    lost = [*rows.lost, *(each for topic in state.topics.values() for each in _lost(inspection, topic))]
+        raise UnusableStoreError(f"{inspection.path}: inconsistent: {error}") from None
+    lost = [*loader.lost, *(each for topic in state.topics.values() for each in _unreadable(inspection, topic))]
     if lost:
         return Damage(sum(each.messages for each in lost), [each.id for each in lost[:NAMED]])
     inspection.check()
     return None
 
 
-def _lost(inspection: Inspection, topic: Topic) -> list[LostMessage]:
+def _unreadable(inspection: Inspection, topic: Topic) -> list[LostMessage]:
     lost = []
     for piece in topic.pieces(topic.head_seq) if topic.messages else ():
         try:

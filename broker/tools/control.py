@@ -1,4 +1,4 @@
-"""A connection for tools of this host to a running broker: asks and waits, one request at a time."""
+"""A connection for tools on the host of a running broker: one request at a time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 
-PATIENCE = 60.0
-"""Seconds that a broker may take to answer; the last sync of a large copy is one of its turns."""
+TIMEOUT_S = 60.0
+"""How long a broker may take to answer: it syncs a large copy within one turn of its loop."""
 
 
 class Control:
-    """To one broker. A context manager."""
+    """A connection to one broker. A context manager."""
 
     def __init__(self, cluster: ClusterMap, broker_id: str, keys: KeyPair | None = None) -> None:
-        """`keys` as `check_front` has found them good."""
+        """`keys` have passed `check_front`."""
         self._cluster, self._broker = cluster, broker_id
         self._ids = itertools.count(1)
         self._context = zmq.Context()
@@ -36,11 +36,11 @@ class Control:
         self._socket.connect(address.endpoint)
 
     def ask(self, op: Op, args: Struct) -> Any:
-        """The result of an operation that names no topic. Raises what the broker answers, and `broker-down`."""
-        wanted = next(self._ids)
-        until = time.monotonic() + PATIENCE
-        frame = wire.pack_requests(0, self._cluster.epoch, [wire.pack_request(wanted, op, b"", b"", 0, args)])
-        if not self._socket.poll(int(PATIENCE * 1000), zmq.POLLOUT):
+        """Return the result of an operation that names no topic. Raises the broker's error, and `broker-down`."""
+        request_id = next(self._ids)
+        until = time.monotonic() + TIMEOUT_S
+        frame = wire.pack_requests(0, self._cluster.epoch, [wire.pack_request(request_id, op, b"", b"", 0, args)])
+        if not self._socket.poll(int(TIMEOUT_S * 1000), zmq.POLLOUT):
             raise self._down()
         self._socket.send(frame)
         while True:
@@ -49,15 +49,15 @@ class Control:
             try:
                 replies = wire.unpack_replies(self._socket.recv_multipart()).replies
             except wire.WireError as error:
-                raise FanmailError("broker-down", f"broker {self._broker} is not understood: {error}") from None
+                raise FanmailError("broker-down", f"broker {self._broker} sent an invalid reply: {error}") from None
             for reply in replies:
-                if reply.id == wanted:
+                if reply.id == request_id:
                     if reply.code:
                         raise wire.unpack_error(reply.code, reply.result)
                     return wire.unpack_result(op, reply.result)
 
     def check(self) -> None:
-        """Raises `broker-down` where somebody else answers."""
+        """Check who answers. Raises `broker-down` where it is another broker."""
         pong: ops.Pong = self.ask(Op.PING, ops.Ping(self._cluster.name, self._broker))
         if (pong.cluster, pong.broker) != (self._cluster.name, self._broker):
             raise FanmailError("broker-down", f"broker {pong.broker} of cluster {pong.cluster} answers there")

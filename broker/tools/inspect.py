@@ -1,4 +1,4 @@
-"""`python -m broker.tools.inspect DIR`, which is `bin/inspect`: what is in stores, and are they whole."""
+"""`python -m broker.tools.inspect DIR` (`bin/inspect`): show what is in stores and whether they are whole."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "old
 
 
 def main() -> int:
-    """0 where every store is whole. Raises `StartError` where one is not, or is in use."""
-    parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split(": ")[1])
+    """Return 0 where every store is whole. Raises `StartError` where one is not, or is in use."""
+    parser = configargparse.ArgumentParser(
+        prog=PROG, description="Show what is in stores and whether they are whole. Nothing is changed."
+    )
     add_version(parser)
-    parser.add_argument("folder", metavar="DIR", help="the --data of brokers that do not run, or the folder of one")
-    parser.add_argument("--prefix", default="", help="only topics whose names begin so")
-    parser.add_argument("--limit", type=how_many(0, 10**9), default=100, help="topics of each broker [100]")
-    parser.add_argument("--json", action="store_true", help="one JSON object a broker")
+    parser.add_argument("folder", metavar="DIR", help="the --data directory of stopped brokers, or the folder of one")
+    parser.add_argument("--prefix", default="", help="only topics whose names begin with this")
+    parser.add_argument("--limit", type=how_many(0, 10**9), default=100, help="topics listed per broker [default: 100]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per broker")
     options = parser.parse_args(sys.argv[1:])
     folder = Path(options.folder)
     places = (folder / FILE, *(each / FILE for each in sorted(folder.glob("*"))))
     files = [path for path in places if path.exists() or traces(path)]
     if not files:
-        raise StartError(f"{folder}: there is no store ({FILE}) in it, nor in a folder below")
+        raise StartError(f"{folder}: no store ({FILE}) in it or in a folder below")
     damaged: list[str] = []
     for path in files:
         lock_to_look(path.with_name(LOCK))
@@ -52,7 +54,7 @@ def main() -> int:
 
 
 def _show(path: Path, options: Any) -> Damage | None:
-    """Prints what is there, and says what of it is damaged."""
+    """Print what is there, and return its damage."""
     with inspect(path) as inspection:
         damage = check(inspection)
         summary = inspection.summary()

@@ -1,8 +1,8 @@
-"""`python -m broker.tools.restore COPY DATA`, which is `bin/restore`: puts copies where brokers find them.
+"""`python -m broker.tools.restore COPY DATA` (`bin/restore`): put copies where brokers find them.
 
-Every copy is checked before anything is written; a store that is there already, or a part of one, is never replaced. A
-restored store has a new id: ids of messages that were published after the copy was made are never given out again, so
-old cursors are `cursor-lost` and old receipts `lease-lost`.
+Every copy is checked before anything is written. An existing store, or a part of one, is never replaced. A restored
+store has a new id, so ids of messages published after the copy are never assigned again: old cursors fail with
+cursor-lost, old receipts with lease-lost.
 """
 
 from __future__ import annotations
@@ -45,24 +45,26 @@ class Target(NamedTuple):
     store_id: str
 
     @property
-    def half(self) -> Path:
-        """Its name until all copies are complete, which no broker takes for a store."""
+    def partial(self) -> Path:
+        """Return its name until all copies are complete, which no broker takes for a store."""
         return self.path.with_name(FILE + ".part")
 
 
 def main() -> int:
-    """Raises `StartError`: where a copy is not whole or a store is there already, nothing was written. Where it fails
-    or is killed later, a broker whose copy is not in its place does not start.
+    """Restore all copies.
+
+    Raises `StartError`; where a copy is damaged or a store exists, nothing was written. Where it fails or is killed
+    later, a broker whose copy is not in place does not start.
     """
     parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split("\n\n")[1])
     add_version(parser)
-    parser.add_argument("copy", metavar="COPY", help="directory that bin/backup made")
-    parser.add_argument("data", metavar="DATA", help="the --data of the brokers, which must not run")
+    parser.add_argument("copy", metavar="COPY", help="directory made by bin/backup")
+    parser.add_argument("data", metavar="DATA", help="the --data directory of the brokers, which must be stopped")
     arguments = parser.parse_args(sys.argv[1:])
     source, data = Path(arguments.copy), Path(arguments.data)
     copies = sorted(source.glob(f"*/{FILE}"))
     if not copies:
-        raise StartError(f"{source}: there is no copy of a store ({FILE} in a folder for each broker)")
+        raise StartError(f"{source}: no copy of a store in it ({FILE} in a folder per broker)")
     try:
         for each in sorted(source.iterdir()):
             if traces(each / FILE) and not (each / FILE).exists():
@@ -71,9 +73,9 @@ def main() -> int:
             check(each, data / each.parent.name / FILE)
         targets = {each: prepare(data / each.parent.name) for each in copies}
         for copy, target in targets.items():
-            clone_store(copy, target.half, target.store_id)
+            clone_store(copy, target.partial, target.store_id)
         for copy, target in targets.items():
-            target.half.replace(target.path)
+            target.partial.replace(target.path)
             sync(target.path)
             print(f"{copy} -> {target.path}", flush=True)
     except UnusableStoreError as error:
@@ -84,25 +86,27 @@ def main() -> int:
 
 
 def check(copy: Path, path: Path) -> None:
-    """Raises `StartError` or `UnusableStoreError` where the copy is not whole or in use, or there is something already:
-    SQLite would take a log that was left for a part of the copy.
+    """Check a copy and its target.
+
+    Raises `StartError` or `UnusableStoreError` where the copy is damaged or in use, or the target exists: SQLite would
+    take a log that was left there for a part of the copy.
     """
     lock_to_look(copy.with_name(LOCK))
     with inspect(copy) as inspection:
         damage = check_store(inspection)
     if damage:
-        print(f"{PROG}: {copy}: {damage}; a broker serves the others", file=sys.stderr)
+        print(f"{PROG}: {copy}: {damage}; a broker serves the rest", file=sys.stderr)
     for there in database_files(path):
-        what = "a store" if there == path else "what belongs to a store that was here"
-        raise StartError(f"{there}: there is {what} already; it is not replaced: move it away first")
+        what = "a store" if there == path else "a file of a former store"
+        raise StartError(f"{there}: {what} exists already; it is not replaced: move it away first")
 
 
 def prepare(folder: Path) -> Target:
-    """Locks the folder and marks it with the id of the store to be: from now on no broker begins an empty one there."""
+    """Lock the folder and write the id of the store to be there; from now on no broker begins an empty one."""
     target = Target(private_dir(folder, "store directory") / FILE, secrets.token_hex(4))
     lock_file(target.path.with_name(LOCK))
-    remove_database(target.half)
-    target.path.with_name(DAMAGE_MARKER).unlink(missing_ok=True)  # it tells of the store that was here
+    remove_database(target.partial)
+    target.path.with_name(DAMAGE_MARKER).unlink(missing_ok=True)  # it is about a former store
     write_store_id(target.path.parent, target.store_id)
     return target
 

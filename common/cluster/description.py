@@ -99,7 +99,7 @@ def _check_keys(brokers: Sequence[BrokerAddress], fronts: Mapping[str, str]) -> 
     if len(set(keys)) != len(keys):
         raise ValueError("two brokers or fronts have the same key")
     if mine and not fronts:
-        raise ValueError(f"broker {mine[0].id!r} has a key, but there is no [[fronts]] table: nobody could connect")
+        raise ValueError(f"broker {mine[0].id!r} has a key, but there is no [[fronts]] table: no front could connect")
     if any(broker.id == FRONT for broker in mine):
         raise ValueError(f"a broker with a key cannot be called {FRONT!r}: {FRONT}.key is the key of fronts and tools")
 

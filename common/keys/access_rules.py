@@ -51,7 +51,7 @@ def parse_rule(table: Any, subject: str, allows: bool) -> Rule:
         raise ValueError('must be a table such as {rights = ["publish"], topic = "orders.*"}')
     for member in table:
         if member not in _MEMBERS:
-            raise ValueError(f"has the unknown member {member!r}; known are {', '.join(_MEMBERS)}")
+            raise ValueError(f"has an unknown member {member!r}; known are {', '.join(_MEMBERS)}")
     rights = _rights(table.get("rights"))
     for member in ("topic", "user"):
         _check_wanted(member, member in table, rights, allows)
@@ -64,7 +64,7 @@ def _rights(given: Any) -> list[str]:
         raise ValueError(f"needs rights, a list of {', '.join(PATTERNS)}")
     for each in given:
         if each not in PATTERNS:
-            raise ValueError(f"rights has the unknown {each!r}; known are {', '.join(PATTERNS)}")
+            raise ValueError(f"rights has an unknown value {each!r}; known are {', '.join(PATTERNS)}")
     return given
 
 
@@ -72,7 +72,7 @@ def _check_wanted(member: str, there: bool, rights: list[str], allows: bool) -> 
     """Raise `ValueError` if a right has no such pattern, or if an allow rule lacks it."""
     without = [right for right in rights if member not in PATTERNS[right]]
     if there and without:
-        raise ValueError(f"{member} does not go with {without[0]}: give that a rule of its own")
+        raise ValueError(f"{member} does not apply to {without[0]}: use a separate rule for it")
     if allows and not there and len(without) < len(rights):
         raise ValueError(f'needs {member}, a pattern of names ("*": any)')
 
@@ -81,6 +81,6 @@ def _pattern(member: str, text: Any, subject: str) -> Fits:
     if not isinstance(text, str) or not 0 < len(text) <= MAX_PATTERN or _CONTROL(text):
         raise ValueError(f"{member} must be a pattern of 1 to {MAX_PATTERN} characters without control characters")
     if _SUBJECT_IN_BRACKETS(text):
-        raise ValueError(f"{member} has {SUBJECT} inside of [...]")
+        raise ValueError(f"{member} has {SUBJECT} inside [...]")
     expression = translate(text.replace(SUBJECT, _HELD))
     return re.compile(expression.replace(_HELD, re.escape(subject))).match

@@ -68,7 +68,7 @@ def read_keys(path: str | Path) -> dict[str, ApiKey]:
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from None
     if mode & stat.S_IWOTH:
-        raise StartError(f"{path}: everybody may write to it (chmod 600)")
+        raise StartError(f"{path}: is writable by other users (chmod 600)")
     try:
         keys = parse_keys(read_toml(path))
     except ValueError as error:
@@ -120,7 +120,7 @@ def _parse_key(number: int, table: Any) -> ApiKey:
 
 def _subject(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("subject must be a text")
+        raise ValueError("subject must be a string")
     try:
         check_name(value.encode(), "subject")
     except FanmailError as error:

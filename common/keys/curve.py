@@ -59,7 +59,7 @@ def read_pair(path: Path) -> KeyPair:
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from None
     if status.st_mode & 0o027:
-        raise StartError(f"{path}: this secret key is open to other users (chmod 600)")
+        raise StartError(f"{path}: is accessible to other users (chmod 600)")
     try:
         secret = parse_toml(text.decode("ascii")).get(SECRET)
     except ValueError:

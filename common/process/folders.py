@@ -29,7 +29,7 @@ def private_dir(path: str | Path, what: str = "run directory") -> Path:
             raise StartError(f"{what} {folder}: belongs to another user")
         if status.st_mode & 0o077:
             if any(folder.iterdir()):
-                raise StartError(f"{what} {folder}: is open to other users (chmod 700, or another one)")
+                raise StartError(f"{what} {folder}: is accessible to other users (chmod 700, or use another directory)")
             os.fchmod(handle, 0o700)
     finally:
         os.close(handle)

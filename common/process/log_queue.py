@@ -158,7 +158,7 @@ class LogQueue(io.TextIOBase):
                 self._bytes -= size
             if written and self._unsaid:
                 unsaid, self._unsaid = self._unsaid, 0
-                log.warning("log lines dropped: nobody took them", extra={"lines": unsaid})
+                log.warning("log lines dropped: standard error was blocked", extra={"lines": unsaid})
 
     def _write(self, lines: list[_Line]) -> bool:
         """Return whether the lines were written. If not they are dropped: there is no reader, or the disk is full."""

@@ -37,9 +37,9 @@ class Keeper:
                 renewed.append(path)
         except (OSError, StartError) as error:
             if self._unsaid:
-                log.error("files were removed and cannot be made again", extra={"reason": str(error)})
+                log.error("removed files cannot be restored", extra={"reason": str(error)})
             self._unsaid = False
             return
         self._unsaid = True
         if renewed:
-            log.warning("files were removed: made again", extra={"paths": [str(each) for each in renewed]})
+            log.warning("removed files were restored", extra={"paths": [str(each) for each in renewed]})

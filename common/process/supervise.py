@@ -160,7 +160,7 @@ class Supervisor:
         if self._stopped_at is None:
             self._stop(0)
         elif self._now() - self._stopped_at > REPEAT_S:
-            self._log.warning("asked again to stop: killing what still runs")
+            self._log.warning("stop requested again: killing the remaining children")
             self._send(signal.SIGKILL, self._slots)
 
     def _stop(self, code: int) -> None:
@@ -207,7 +207,7 @@ class Supervisor:
             if self._look_around and self._stopped_at is None:
                 self._look_around()
         except LostLockError as error:
-            self._log.critical("another has been started in the place of this one", extra={"reason": str(error)})
+            self._log.critical("another process was started in place of this one", extra={"reason": str(error)})
             self._stop(1)
 
     def _start(self, slot: _Slot) -> None:
@@ -269,7 +269,7 @@ class Supervisor:
     def _start_later(self, slot: _Slot, status: str) -> None:
         delay = slot.backoff.after(self._now() - slot.started)
         slot.start_at = self._now() + delay
-        self._log.warning("exited, starts again", extra={**slot.about(), "status": status, "delay": delay})
+        self._log.warning("exited, will be restarted", extra={**slot.about(), "status": status, "delay": delay})
 
 
 def _signal_name(number: int) -> str:

@@ -217,7 +217,7 @@ def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:
     for each in frame.requests:
         named = each.request_id
         if named and not (named.isascii() and named.isprintable() and " " not in named):
-            raise WireError("the id of an HTTP request is visible ASCII", _ids_of(frame))
+            raise WireError("the id of an HTTP request must be visible ASCII", _ids_of(frame))
     return frame
 
 

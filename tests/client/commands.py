@@ -64,7 +64,7 @@ class AtTerminal:
         while not words or words not in self.seen:
             try:
                 part = os.read(self._terminal, 65536)
-            except OSError:  # EIO: nobody has the other end any more
+            except OSError:  # EIO: the other end is closed
                 assert not words, f"{words!r} never came: {self.seen}"
                 break
             self.seen += part.decode()

@@ -10,7 +10,7 @@ from fanmail import Message
 from tests.client.listening import Listening, Quiet
 
 HELD = "held"
-"""A topic whose requests are answered once `release` is set."""
+"""A topic whose requests are answered when `release` is set."""
 
 
 class Asked(NamedTuple):
@@ -26,7 +26,7 @@ class Echo(Listening):
     def __init__(self, doubled: bool = False) -> None:
         self.asked: list[Asked] = []
         self.ended: list[int] = []
-        """Connections that the other side has closed."""
+        """Connections that the client has closed."""
         self.release = threading.Event()
         echo = self
 

@@ -55,10 +55,10 @@ class Stage:
         self.emitted: list[str] = []
         """Ids of messages."""
         self.emitted_items: list[Any] = []
-        """Those, and what has no id."""
+        """All emitted items, including those without an id."""
         self.handled: list[str] = []
         self.raises: list[BaseException | None] = []
-        """What the handler does with each message; then nothing."""
+        """What the handler raises for each message in turn; then nothing."""
         keys = (f"key-{n}" for n in itertools.count(1))
         environment = Environment(lambda: self.now, lambda: chance, lambda: next(keys))
         self.exchange = Exchange(BaseUrls(list(urls)), retries, 10.0, environment)

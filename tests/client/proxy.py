@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler
 from tests.client.listening import Listening, Quiet
 
 FORWARD, REFUSE, SWALLOW, HANG_UP = "forward", "refuse", "swallow", "hang up"
-"""Pass it on; 503 without; pass it on and answer 504; pass it on and close the connection without an answer."""
+"""Pass it on; respond with 503 instead; pass it on and respond with 504; pass it on and close the connection."""
 FORBID = "forbid"
-"""403 without passing it on."""
+"""Respond with 403 instead of passing it on."""
 EMPTY = "empty"
-"""204 without passing it on, as of a server that is full of waiters."""
+"""Respond with 204 instead of passing it on, as a server with too many waiters does."""
 PROBLEM = {"Content-Type": "application/problem+json"}
 _HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 

@@ -57,7 +57,7 @@ def target(call: Call[object]) -> str:
 def test_names_are_encoded_whole() -> None:
     assert target(admin_calls.topic("a/b")) == "GET /-/v1/topics/a%2Fb"
     assert target(admin_calls.purge("a/b", "ü")) == "DELETE /-/v1/topics/a%2Fb/subscriptions/%C3%BC/messages"
-    assert target(admin_calls.drain("b0")) == "PUT /-/v1/brokers/b0/drain"
+    assert target(admin_calls.pause("b0")) == "PUT /-/v1/brokers/b0/pause"
     assert target(admin_calls.topic_page("a&b", limit=5)) == "GET /-/v1/topics?prefix=a%26b&limit=5"
     assert target(admin_calls.change_topic("t", max_age=0, overflow="default")).endswith("?max_age=0&overflow=default")
     with pytest.raises(BadRequest):
@@ -99,8 +99,8 @@ SAFE = [
     admin_calls.delayed_page("t"),
     admin_calls.one_delayed("t", "1-2"),
     admin_calls.brokers(),
-    admin_calls.drain("b0"),
-    admin_calls.undrain("b0"),
+    admin_calls.pause("b0"),
+    admin_calls.resume("b0"),
     admin_calls.config(),
 ]
 UNSAFE = [admin_calls.end_topic("t"), admin_calls.purge("t", "u"), admin_calls.remove_all_delayed("t")]
@@ -209,18 +209,18 @@ def test_subscriptions_and_what_waits(admin: Admin, client: Client, topic: str) 
         admin.end_topic(topic)
 
 
-def test_brokers_and_draining(start_cluster: StartCluster) -> None:
+def test_brokers_and_the_pause(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=2, fronts=1)
     with Admin(f"http://127.0.0.1:{cluster.fronts[0].ops_port}") as admin:
         assert [(each.id, each.state) for each in admin.brokers()] == [("b0", "up"), ("b1", "up")]
         assert sum(each.slots for each in admin.brokers()) == 1024
         assert admin.brokers()[0].stats["messages"] == 0
-        admin.drain("b1")
-        assert [each.state for each in admin.brokers()] == ["up", "draining"]
-        admin.undrain("b1")
+        admin.pause("b1")
+        assert [each.state for each in admin.brokers()] == ["up", "paused"]
+        admin.resume("b1")
         assert [each.state for each in admin.brokers()] == ["up", "up"]
         with pytest.raises(NotFound, match="no-broker"):
-            admin.drain("b7")
+            admin.pause("b7")
         assert admin.config().settings["ops_port"] == 0
         cluster.brokers["b1"].kill()
         wait_for(lambda: [each.state for each in admin.brokers()] == ["up", "down"])

@@ -328,7 +328,7 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     for name in public | both:
         assert name in text
         assert "--url" in run(name, "--help").stdout
-    for name in both | {"topics", "peek", "purge", "delayed", "cancel", "end", "top", "brokers", "drain", "undrain"}:
+    for name in both | {"topics", "peek", "purge", "delayed", "cancel", "end", "top", "brokers", "pause", "resume"}:
         assert name in text
         assert "--ops-url" in run(name, "--help").stdout
     assert "Exit codes" in text

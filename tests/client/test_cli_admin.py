@@ -131,7 +131,7 @@ def test_end_wants_a_yes_too(run: Run, three: list[str]) -> None:
     assert lines(run("end", three[1], "--yes", "--json")) == [{"topic": three[1], "ended": 1}]
 
 
-def test_brokers_are_shown_drained_and_undrained(run: Run, start_cluster: StartCluster) -> None:
+def test_brokers_are_shown_paused_and_resumed(run: Run, start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=2, fronts=1)
     url = f"http://127.0.0.1:{cluster.fronts[0].ops_port}"
 
@@ -139,12 +139,12 @@ def test_brokers_are_shown_drained_and_undrained(run: Run, start_cluster: StartC
         return [line.split()[1] for line in run("brokers", ops_url=url).stdout.splitlines()[1:]]
 
     assert states() == ["up", "up"]
-    run("drain", "b1", ops_url=url)
-    assert states() == ["up", "draining"]
-    assert [each["state"] for each in lines(run("brokers", "--json", ops_url=url))] == ["up", "draining"]
-    run("undrain", "b1", ops_url=url)
+    run("pause", "b1", ops_url=url)
+    assert states() == ["up", "paused"]
+    assert [each["state"] for each in lines(run("brokers", "--json", ops_url=url))] == ["up", "paused"]
+    run("resume", "b1", ops_url=url)
     assert states() == ["up", "up"]
-    run("drain", "b9", ops_url=url, code=4)
+    run("pause", "b9", ops_url=url, code=4)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_brokers_are_shown_drained_and_undrained(run: Run, start_cluster: StartC
         ("purge", "t", "u", "--yes"),
         ("end", "t", "--yes"),
         ("brokers",),
-        ("drain", "b0"),
-        ("undrain", "b0"),
+        ("pause", "b0"),
+        ("resume", "b0"),
         ("top", "-n", "1"),
     ],
     ids=" ".join,

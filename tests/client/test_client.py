@@ -37,7 +37,7 @@ def test_a_message_comes_as_it_went(client: Client, topic: str) -> None:
     found = client.receive(topic, "ann")
     assert found is not None
     assert (stored.subscribers, stored.id, stored.count, stored.replayed) == (1, found.id, 1, False)
-    assert (found.body, found.type) == (body, "text/plain")  # the body is not unpacked on the way
+    assert (found.body, found.type) == (body, "text/plain")  # the body is not decoded in transit
     assert found.headers == {name.lower(): value for name, value in headers.items()}
     assert (found.topic, found.user, found.attempt, found.pending, found.seq) == (topic, "ann", 1, 0, 1)
     assert found.time is not None
@@ -251,7 +251,7 @@ def test_a_message_that_always_fails_lets_the_others_pass(client: Client, urls: 
     assert seen == ["bad", "good"]
     client.publish(topic, "good")
     running(urls, test)
-    assert sorted(seen[2:]) == ["bad", "good"]  # which is first is a matter of time
+    assert sorted(seen[2:]) == ["bad", "good"]  # their order is not determined
 
 
 def test_an_interrupted_worker_gives_its_message_back(client: Client, topic: str) -> None:

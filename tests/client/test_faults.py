@@ -47,7 +47,7 @@ def test_a_front_killed_in_the_middle_of_a_loop_costs_nothing(start_cluster: Sta
             if each == "100":
                 cluster.fronts[0].process.kill()
         thread.join(60)
-        assert list(dict.fromkeys(seen)) == sent  # at least once: one may have come twice
+        assert list(dict.fromkeys(seen)) == sent  # at least once: one may have been delivered twice
 
 
 def test_a_loop_waits_for_the_only_front_to_come_back(start_cluster: StartCluster) -> None:

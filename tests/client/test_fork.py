@@ -97,7 +97,7 @@ def test_asyncio_too() -> None:
 
 def test_a_child_does_not_keep_its_parents_connections_open() -> None:
     with Echo() as echo, Client(echo.url) as client:
-        thread = threading.Thread(target=client.receive, args=(HELD, "u"))  # is under way at the fork
+        thread = threading.Thread(target=client.receive, args=(HELD, "u"))  # is in progress at the fork
         thread.start()
         assert wait_for(lambda: echo.asked)
         with child(connections, client, "t") as theirs:

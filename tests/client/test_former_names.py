@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fanmail
-from fanmail import AsyncClient, Client, Message, Retries, Worked, admin_calls, batches, calls
+from fanmail import Admin, AsyncClient, Broker, Client, Message, Retries, Worked, admin_calls, batches, calls
 from tests.client.commands import Run, lines
 from tests.client.echo import Echo
 
@@ -26,6 +26,15 @@ def test_most_is_limit(make: Callable[..., Any]) -> None:
     assert make("t", "u", most=7).request == make("t", "u", limit=7).request == make("t", "u", 7).request
     with pytest.raises(TypeError, match="'limit' and its former name 'most'"):
         make("t", "u", most=7, limit=7)
+
+
+def test_former_names_of_pause_and_resume() -> None:
+    assert admin_calls.drain("b0").request == admin_calls.pause("b0").request
+    assert admin_calls.undrain("b0").request == admin_calls.resume("b0").request
+    assert hasattr(Admin, "drain")
+    assert hasattr(Admin, "undrain")
+    paused = Broker("b0", True, False, True, 1024, None)
+    assert (paused.paused, paused.draining, paused.state) == (True, True, "paused")
 
 
 def test_most_of_batches_and_retries() -> None:
@@ -46,6 +55,12 @@ def test_most_of_work() -> None:
     with Echo() as echo, Client(echo.url) as client:
         assert client.work("t", "u", lambda _: None, most=1, most_delay=9) == Worked(done=1)
         assert asyncio.run(work_async()) == Worked(done=1)
+
+
+def test_subcommands(run: Run) -> None:
+    assert run("drain", "--help").stdout.splitlines()[1:] == run("pause", "--help").stdout.splitlines()[1:]
+    assert run("undrain", "--help").stdout.splitlines()[1:] == run("resume", "--help").stdout.splitlines()[1:]
+    assert "drain" not in run("--help").stdout
 
 
 def test_options_of_the_command(run: Run, client: Client, topic: str) -> None:

@@ -102,7 +102,7 @@ def test_what_was_found_is_looked_at_again_and_forgotten_when_it_is_gone() -> No
     admin.known["a"] = details("a", 5, 6.0)
     del admin.known["b"]
     looking.snapshot()
-    look = looking.snapshot()  # meanwhile it has come by c again
+    look = looking.snapshot()  # it has examined c again meanwhile
     assert [(each.topic, each.messages) for each in look.deepest] == [("a", 5), ("c", 1)]
     admin.known["a"] = details("a", 0, 0.0)
     assert [each.topic for each in looking.snapshot().deepest] == ["c"]

@@ -15,9 +15,9 @@ from tests.e2e.history import Ack, History, Outcome, Publish, Subscribe, Take, U
 from tests.e2e.rules import RULES
 
 Key = tuple[str, str]
-"""A topic, and a user or what else there is once in it."""
+"""A topic, and a user or another thing that is unique in it."""
 SHOWN = 5
-"""Bodies that a line names."""
+"""Bodies named in one line."""
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Aside:
     """What happened to messages that their user has not read, by topic and user."""
 
     queued: Mapping[Key, Collection[bytes]] = field(default_factory=dict)
-    """Found to be stored still, as in a copy of the store. Such a user need not have been read to the end."""
+    """Still stored, as in a copy of the store. Such users need not have read everything."""
     dropped: Mapping[Key, int] = field(default_factory=dict)
-    """How many the server let go of, and said why."""
+    """The number of messages that the server dropped and reported, with the reason."""
     expired: Collection[tuple[str, bytes]] = ()
-    """Topics and bodies of messages whose ttl is over: they need not come, nor come again."""
+    """Topics and bodies of messages whose ttl has passed, which need not be delivered or redelivered."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _of_user(reader: _Reader, published: _Published, aside: Aside) -> list[str]:
         if call is None or call.outcome is Outcome.FAILED:
             found.append(f"{body!r} is queued for {who}, and nobody has published it")
     may_be_lost = rule.may_be_lost
-    if reader.unsubscribe is not None:  # what was on its way to him need not have come again before he left
+    if reader.unsubscribe is not None:  # what was in transit then need not have been redelivered
         may_be_lost = sum(take.most for take in reader.takes if take.outcome is Outcome.UNKNOWN)
     most = may_be_lost + aside.dropped.get((reader.topic, reader.user), 0)
     most += len(expired - delivered.keys())
@@ -194,7 +194,7 @@ def _lost(
     ids = published.ids
     seqs = set(delivered.values()) | {seq_of(ids[reader.topic, each]) for each in queued if (reader.topic, each) in ids}
     holes = max(seqs) - min(seqs) + 1 - len(seqs) if seqs else 0
-    most += sum((reader.topic, each) not in ids for each in queued)  # they are somewhere
+    most += sum((reader.topic, each) not in ids for each in queued)  # they are still stored
     if holes > most:
         found.append(f"{reader.who} has {holes} holes in the sequence, {most} may be")
     return found

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from tests.e2e.load import Load
 
 PAUSE = 0.005
-"""Seconds between two calls that find nothing to do: two cores are few for many clients."""
+"""Seconds between two calls that find nothing to do, to spare the two cores."""
 REFUSED, END = "connection refused", "connection ended before an answer"
-"""What a client may see of a front that stops: nobody listens, or a clean end of a kept-alive connection."""
+"""What a client may see of a front that stops: a refused connection, or a clean end of a kept-alive one."""
 RESET = "ConnectionResetError(104, 'Connection reset by peer')"
 KILLED = {REFUSED, END, RESET, "BrokenPipeError(32, 'Broken pipe')"}
 """What it may see of one that is killed."""
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     what: str
     """The status and, for an error, its code; or what happened instead of an answer."""
     at: float
-    """Seconds of the monotonic clock when it was over."""
+    """When it ended, in seconds of the monotonic clock."""
     took: float
     retry_after: bool
     detail: str

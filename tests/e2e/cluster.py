@@ -167,7 +167,7 @@ class Client:
     def __init__(self, port: int, timeout: float = PATIENCE) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         self.vanished = False
-        """For tests that abort it."""
+        """Set by tests that abort the connection."""
 
     def call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request. Return its response. Raises OSError or HTTPException if there is no complete response."""

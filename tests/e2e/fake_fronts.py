@@ -12,7 +12,7 @@ from tests.e2e.cluster import PATIENCE
 
 DEATHS = ("hang-up", "reset", "half")
 FAULTS = (*DEATHS, "silent")
-"""First segments of paths; whatever else is asked for is answered."""
+"""First segments of paths that mean a fault. Requests for other paths get a response."""
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.I)
 
 
@@ -24,7 +24,7 @@ class FakeFront:
         self._open: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
-        """Heads, as they came."""
+        """Received request heads."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:

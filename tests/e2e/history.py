@@ -26,11 +26,11 @@ class Mode(Enum):
     """How a user reads."""
 
     PLAIN = "plain"
-    """`GET`: at most once. An answer that was lost may have cost what it had, and nothing more."""
+    """`GET`: at most once. A lost response may have lost the messages in it, and nothing more."""
     AFTER = "after"
-    """`?after=`: at least once; what was not confirmed comes again."""
+    """`?after=`: at least once; what was not acknowledged is delivered again."""
     LEASE = "lease"
-    """`?lease=`: at least once; what was not acknowledged comes again, with `Msg-Attempt` over 1."""
+    """`?lease=`: at least once; what was not acknowledged is redelivered, with `Msg-Attempt` over 1."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Publish(Call):
 
     body: bytes = b""
     msg_id: str = ""
-    """Of the answer, of the first message of a batch; "" where there was none or nobody was subscribed."""
+    """From the response; of a batch that of its first message. "" without a response or subscribers."""
     batch: tuple[bytes, ...] = ()
     """All bodies of a batch; empty for a single message."""
     key: str = ""
@@ -86,7 +86,7 @@ class Take(Call):
     mode: Mode = Mode.PLAIN
     attempt: int = 1
     cursor: str = ""
-    """Of `after`: what the request confirmed."""
+    """The `after` of the request: what it acknowledged."""
     most: int = 1
     """How many messages the request asked for."""
 
@@ -98,7 +98,7 @@ class Ack(Call):
     user: str = ""
     tried: tuple[str, ...] = ()
     confirmed: tuple[str, ...] = ()
-    """Those of which the answer says so."""
+    """Those that the response says are acknowledged."""
 
 
 _LISTS = {Subscribe: "subscribes", Unsubscribe: "unsubscribes", Publish: "publishes", Take: "takes", Ack: "acks"}

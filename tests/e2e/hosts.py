@@ -22,7 +22,7 @@ from tests.e2e.cluster import Cluster, Process
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 FRONTS = 3
-"""The host of the fronts, and of the tests; brokers are on those before."""
+"""The host of the fronts and of the tests. Brokers are on the previous ones."""
 
 
 def need_namespaces() -> None:

@@ -15,7 +15,7 @@ from tests.e2e.publishers import PUBLISHERS, Publisher
 from tests.e2e.readers import READERS, Reader
 
 BACKLOG = 200
-"""Messages that a publisher may be ahead of the readers of its topic."""
+"""How many messages a publisher may be ahead of the readers of its topic."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Load:
     history: History = field(default_factory=History)
     seen: list[Seen] = field(default_factory=list)
     abandoned: threading.Event = field(default_factory=threading.Event)
-    """Nobody goes on."""
+    """Set when all clients must stop at once."""
 
     def __post_init__(self) -> None:
         self._publishing, self._reading = threading.Event(), threading.Event()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BATCH = 5
 RETRIED = (503, 504)
-"""What a client with a key answers by saying it again."""
+"""Outcomes after which a client with a key repeats the publish."""
 
 
 class Publisher(LoadClient):
@@ -27,7 +27,7 @@ class Publisher(LoadClient):
     def __init__(self, load: Load, name: str, topic: str, number: int, going: threading.Event) -> None:
         super().__init__(load, name, topic, number, going)
         self.sent = 0
-        """Messages that were stored."""
+        """The number of stored messages."""
 
     def run(self) -> None:
         number = 0

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tests.e2e.load import Load
 
 MANY = 20
-"""Messages that a reader of many asks for."""
+"""The number of messages that a reader of many asks for."""
 LEASE = 1
-"""Seconds, the least that there is: what is forgotten comes back soon."""
+"""The shortest lease in seconds, so that forgotten messages return soon."""
 BAD = 0.05
-"""How often a reader behaves badly."""
+"""The share of calls in which a reader misbehaves."""
 
 
 class Reader(LoadClient):
@@ -41,7 +41,7 @@ class Reader(LoadClient):
         super().__init__(load, name, topic, number, going)
         self.user = user
         self.got = 0
-        """Messages, each counted about once: how far this reader is."""
+        """How many messages this reader has read, each counted about once."""
         self._rng = random.Random(name)
 
     def subscribe(self) -> None:
@@ -61,7 +61,7 @@ class Reader(LoadClient):
                 self._have(self._read(note, answer), going)
             elif answer.status == 404 and going:
                 self.subscribe()
-                self.got = self._load.sent(self.topic)  # what was before is lost, and not waited for
+                self.got = self._load.sent(self.topic)  # earlier messages are lost, and not awaited
             elif answer.status in (204, 404):
                 if not going and self._nothing_is_left():
                     return
@@ -151,7 +151,7 @@ class LeaseReader(Reader):
             if answer is not None and answer.status == 200:
                 note.confirmed = note.tried
             elif answer is not None and answer.status == 409:
-                note.outcome = Outcome.FAILED  # the lease was lost: it comes again
+                note.outcome = Outcome.FAILED  # the lease was lost: it is redelivered
             return
         answer = self.call(note, lambda web: web.call("POST", f"{path}/acks", "\n".join(ids).encode()))
         if answer is not None and answer.status == 200:

@@ -13,7 +13,7 @@ class Rule(Protocol):
     """The promise of one mode for one user."""
 
     may_be_lost: int
-    """Messages that the reads so far may have cost."""
+    """The number of messages that the reads so far may have lost."""
 
     def judge(self, take: Take) -> list[str]:
         """Return what is wrong with this read, after the previous ones."""
@@ -69,7 +69,7 @@ class AfterRule:
         self._who = who
         self._last = self._before = 0
         self._confirmed = 0
-        """By a request that was answered."""
+        """Acknowledged by a request that got a response."""
         self._read = (0.0, "")
 
     def judge(self, take: Take) -> list[str]:
@@ -110,7 +110,7 @@ class LeaseRule:
         self._last_got: dict[str, float] = {}
         self._done_at: dict[str, float] = {}
         self._tried_at: dict[str, float] = {}
-        """When an acknowledgement was sent last that may have been executed."""
+        """When the last acknowledgement was sent that may have been executed."""
         for ack in acks:
             for each in ack.confirmed:
                 self._done_at[each] = min(ack.done, self._done_at.get(each, ack.done))

@@ -18,7 +18,7 @@ from tests.e2e.load import Load
 
 MODES = {"ann": "plain", "bob": "after", "cat": "lease-many"}
 BACKLOG = 2000
-"""Messages for a user who reads nothing before the copy, so that the copy takes more than a moment."""
+"""Messages for a user who reads nothing before the copy, so that the copy takes some time."""
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -121,9 +121,9 @@ def test_a_copy_is_refused_where_there_is_something(start_cluster: StartCluster,
     assert run("restore", folder / "copy", folder / "data").returncode == 0
     before = (folder / "data" / "b0" / "store.db").read_bytes()
     for arguments, words in (
-        (("restore", folder / "copy", folder / "data"), "there is a store already"),
-        (("restore", folder / "nothing", folder / "other"), "there is no copy"),
-        (("inspect", folder / "nothing"), "there is no store"),
+        (("restore", folder / "copy", folder / "data"), "a store exists already"),
+        (("restore", folder / "nothing", folder / "other"), "no copy of a store"),
+        (("inspect", folder / "nothing"), "no store (store.db) in it"),
     ):
         done = run(*arguments)
         assert (done.returncode, done.stdout) == (2, "")

@@ -28,7 +28,7 @@ def test_a_full_topic(start_cluster: StartCluster) -> None:
     for _ in range(3):
         assert_refused(web.publish("full", b"over"), 429, "topic-full")
     assert web.subscribe("full", "cy").status == 200
-    assert web.take("full", "ann").body == b"0"  # reading goes on, and bob still holds the message
+    assert web.take("full", "ann").body == b"0"  # reading continues, and bob still holds the message
     assert_refused(web.publish("full", b"over"), 429, "topic-full")
     assert web.take("full", "bob").body == b"0"
     assert web.publish("full", b"5").headers["Msg-Id"].endswith("-6")
@@ -38,7 +38,7 @@ def test_a_full_topic(start_cluster: StartCluster) -> None:
     assert web.drain("full", "cy") == [b"5"]
     assert cluster.held()["messages"] == 0
 
-    # The same for bytes; another topic is not concerned, and an empty topic takes one message of the whole size.
+    # The same for bytes. Other topics are not affected, and an empty topic accepts one message of the full size.
     assert web.publish("full", b"x" * 1000).status == 200
     assert_refused(web.publish("full", b"x"), 429, "topic-full")
     web.subscribe("other", "ann")
@@ -88,7 +88,7 @@ def test_memory(start_cluster: StartCluster) -> None:
     assert stats["messages"] == sent
     assert stats["memory_bytes"] <= 4 * MIB
 
-    # Filled to the brim with small ones: no new subscriptions either, reading and unsubscribing go on.
+    # Completely full of small ones: no new subscriptions either, but reading and unsubscribing continue.
     while (answer := web.publish("mem1", b"x" * 1000)).status == 200:
         sent += 1
     while web.subscribe("mem1", f"user-{cluster.stats('b0')['subscriptions']}").status == 200:
@@ -171,7 +171,7 @@ def test_a_refused_connection_is_told_before_it_asks_for_anything_large(narrow: 
     try:
         answer = client.call("POST", "/t", iter([b"x" * 50] * 2))
         assert answer.status == 503
-    except (ConnectionError, http.client.HTTPException) as error:  # closed while the body was on its way
+    except (ConnectionError, http.client.HTTPException) as error:  # closed while the body was being sent
         pytest.fail(f"no answer but {error!r}")
     finally:
         client.close()

@@ -178,7 +178,7 @@ def test_every_other_method_is_405_with_allow(front: Front, path: str, allow: se
         assert answer.status == 405, method
         if method != "HEAD":
             assert answer.code == "method-not-allowed"
-    assert front.web.take("shape", "ann").status == 404  # none of them did anything
+    assert front.web.take("shape", "ann").status == 404  # none of them had an effect
 
 
 def test_options_of_the_whole_server_and_of_what_is_no_path(front: Front) -> None:

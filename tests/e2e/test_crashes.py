@@ -14,7 +14,7 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.load import Load
 
 AT_ONCE = 10.0
-"""Seconds; generous, for a busy machine. What would hang takes longer."""
+"""Seconds; generous for busy machines. A hang takes longer."""
 
 
 def topics_of(cluster: Cluster, broker_id: str, count: int = 2) -> list[str]:
@@ -109,7 +109,7 @@ def test_many_waiting_clients_of_a_dead_broker_are_all_answered(start_cluster: S
     threads = [threading.Thread(target=lambda: statuses.append(front.web.take("t", "u").status)) for _ in range(50)]
     for thread in threads:
         thread.start()
-    # Nothing tells a test that a front has sent a request; some that come late are refused instead, with 503.
+    # A test cannot see when a front has sent a request; some late ones are refused with 503 instead.
     wait_for(lambda: front.web.call("GET", "/livez").status == 200)
     cluster.brokers["b0"].kill()
     for thread in threads:

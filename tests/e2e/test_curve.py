@@ -32,7 +32,7 @@ SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 CURVE_GREETING = SIGNATURE + b"\x03\x01CURVE" + bytes(15) + b"\x00" + bytes(31)
 PING = wire.pack_requests(0, 1, [wire.pack_request(1, Op.PING, b"", b"", 0, Ping("fanmail", "b0"))])
 PONG = b"\xa7fanmail\xa2b0"
-"""Of its answer, the name of the cluster and that of the broker."""
+"""Parts of its reply: the names of the cluster and of the broker."""
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,6 @@ def refused(cluster: Cluster, why: str) -> int:
 def address_of(cluster: Cluster) -> tuple[str, int]:
     host, _, port = cluster.map.endpoint("b0").removeprefix("tcp://").rpartition(":")
     return host, int(port)
-
-
-# --- strangers
 
 
 def nothing(cluster: Cluster) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def test_a_stranger_gets_no_answer(target: Cluster, knock: Callable[[Cluster], d
         stranger.setsockopt(getattr(zmq, name), value)
     try:
         stranger.connect(target.map.endpoint("b0"))
-        stranger.send(PING)  # queued, and sent should it be let in
+        stranger.send(PING)  # queued, and sent if it is admitted
         wait_for(lambda: refused(target, why) > before, "the broker to refuse")
         assert not stranger.poll(200)
     finally:
@@ -221,7 +218,7 @@ def test_half_open_handshakes_cost_little_and_are_closed(target: Cluster) -> Non
             assert rss(broker.pid) - before < HALF_OPEN * MOST_EACH
             for raw in held:
                 raw.settimeout(20)
-                received(raw)  # until the broker has had enough of it
+                received(raw)  # until the broker closes it
         assert web.publish("mine", b"x").status == 200
         assert web.take("mine", "ann").body == b"x"
         with target.peer("b0") as peer:
@@ -244,9 +241,6 @@ def test_what_strangers_send_is_let_go_of(target: Cluster) -> None:
         assert web.publish("mine", b"x").status == 200
         assert web.take("mine", "ann").body == b"x"
         wait_for(lambda: rss(broker.pid) - before < 4 * MIB, "the broker to let go")
-
-
-# --- fronts and their keys
 
 
 def other_front(cluster: Cluster, folder: Path, text: str, key: str, **settings: object) -> Front:

@@ -71,7 +71,7 @@ def test_a_full_disk(start_cluster: StartCluster, small_disk: Path) -> None:
         assert number > first
         assert free(small_disk) > RESERVE // 2, "the reserve is for reading and acknowledging"
         assert web.publish("t?delay=60", bytes(BODY)).code == "storage-full"
-        # Neither subscribers that are there nor those who read and acknowledge need the room that is left.
+        # Neither existing subscribers nor those who read and acknowledge need the remaining room.
         assert web.call("GET", "/t/ann?after=0").status == 200
         assert numbers(web.drain("t", "ann")) == list(range(first, number))
         for expected in range(first, number):
@@ -145,7 +145,7 @@ def test_a_broker_starts_on_a_disk_that_is_full_to_the_last_byte_and_makes_room(
             restart(cluster)
             wait_for(cluster.fronts[0].ready, "the broker to be back")
             broker = cluster.brokers["b0"]
-            assert broker.event("the disk is full: publishing is refused, reading goes on and makes room")
+            assert broker.event("the disk is full: publishing is refused, reading continues and frees space")
             assert web.publish("t", b"x").code == "storage-full"
             for _ in range(ROUNDS):
                 read += 1
@@ -156,7 +156,7 @@ def test_a_broker_starts_on_a_disk_that_is_full_to_the_last_byte_and_makes_room(
         for user in ("ann", "bob"):
             assert numbers(web.drain("t", user)) == list(range(read + 1, number))
     other.unlink()
-    wait_for(lambda: broker.event("the disk has room again"), "the broker to see it")
+    wait_for(lambda: broker.event("the disk has space again"), "the broker to see it")
     wait_for(lambda: web.publish("t", bytes(BODY)).status == 200, "room for what is published")
     assert broker.running
 

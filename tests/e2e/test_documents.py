@@ -21,7 +21,7 @@ PATTERNS = ("README.md", "docs/*.md", "client/*.md", "deploy/**/*.md")
 DOCUMENTS = [each for each in documents(*PATTERNS) if {block.language for block in blocks(each)} & {"sh", "python"}]
 
 PYTHON_ELSEWHERE = {"client/README.md"}
-"""Documents whose Python goes on from block to block: tests/client/test_examples.py."""
+"""Documents whose Python blocks continue each other: see tests/client/test_examples.py."""
 
 HOSTS = "it needs several hosts; tests/e2e/test_hosts.py has them"
 UNRUN = {
@@ -49,11 +49,11 @@ BEFORE: dict[str, list[str]] = {
     "deploy/README.md": [],
     "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
 }
-"""What a document's reader has done already; of those that are not named here: `RUNNING`."""
+"""What a document's reader has done already; `RUNNING` for those not named here."""
 
 
 DEV_TOOLS = ROOT / ".venv" / ".stamp-requirements-dev.txt"
-"""Says that what only `bin/soak` and the gate need is installed."""
+"""Marks that the packages for `bin/soak` and the gate are installed."""
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_the_lists_of_exceptions_name_commands_that_are_there() -> None:
 
 def test_the_tour_that_quickstart_prints(session: Session) -> None:
     session.run("bin/quickstart --brokers 1 --fronts 2")
-    printed = session.servers[-1].log  # the thread that writes may be behind the word that all are ready
+    printed = session.servers[-1].log  # the thread that writes may lag behind the message that all are ready
     wait_for(lambda: printed.read_text().count("\n  curl ") >= 9, "the tour")
     tour = re.findall(r"^  (curl .*)$", printed.read_text(), re.MULTILINE)
     statuses = []

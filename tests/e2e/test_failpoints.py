@@ -91,9 +91,6 @@ def test_a_commit_that_fails_ends_the_broker_with_one_line_and_nobody_is_answere
     assert_kept(cluster, load)
 
 
-# --- negative controls: the same load, and a server that breaks its word
-
-
 def test_a_broker_that_answers_without_a_commit_is_found(cluster: Cluster) -> None:
     process = faulty_from_the_start(cluster, Point.UNSAVED)
     with load_of(cluster, publishers=("single",)) as load:

@@ -319,7 +319,7 @@ SPOILERS: dict[Callable[[History], None], str] = {
     forget_what_was_refused_to_be_acknowledged: "never given 1 messages again",
     lose_a_lease_at_an_unknown_read: "dan of t lost 1",
 }
-"""With what the checker says of each."""
+"""Each with what the checker says of it."""
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)

@@ -87,7 +87,7 @@ def test_requests_that_are_wrong_get_an_error_and_their_neighbours_an_answer(tar
         assert codes == [(1, ""), *[(n, "bad-request") for n in range(2, 8)], (8, "")]
         assert wire.unpack_result(Op.TAKE, frame.replies[7].result).body == b"first"
 
-        # Of another version: refused, but each by its id, so that nobody waits in vain.
+        # Of another version: each is refused by its id, so that its sender does not wait in vain.
         newer = [99, 0, 1, [[11, 1, b"", b"", 0, ["a", "b"]], [12, 1, b"", b"", 0, []]]]
         peer.socket.send(msgspec.msgpack.encode(newer))
         frame = wire.unpack_replies(peer.socket.recv_multipart())

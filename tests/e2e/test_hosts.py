@@ -20,7 +20,7 @@ from tests.e2e.test_publishing import *  # noqa: F403
 from tests.e2e.test_reading import *  # noqa: F403
 
 SOON = 15.0
-"""Seconds in which a cut host is noticed, or is back; three to five are usual."""
+"""Seconds until an isolated host is noticed, or is back; usually three to five."""
 PAUSE = 0.01
 """Seconds between two publishes of one client."""
 

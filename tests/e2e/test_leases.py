@@ -60,7 +60,7 @@ def test_twenty_workers_that_are_killed_acknowledge_every_message_once(
             (confirmed if kind == "confirmed" else tried).update(seq for seq, _ in map(split, fields[0]))
     assert set(tried) == set(range(1, MESSAGES + 1)), "every message was dealt with"
     for seq in tried:
-        # A worker that was killed may have acknowledged without reading the answer; then nobody got it again.
+        # A killed worker may have acknowledged a message without reading the response; then it was not redelivered.
         assert confirmed[seq] == 1 or (confirmed[seq] == 0 and tried[seq] >= 1)
         times = handed[seq]
         for attempt in sorted(times)[1:]:

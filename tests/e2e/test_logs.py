@@ -24,7 +24,7 @@ def refused_early(front: Front, topic: str) -> None:
         try:
             assert client.call("POST", path, large, more).status == status
         except OSError:
-            assert status == 413  # it may close while the body is still on its way
+            assert status == 413  # it may close while the body is still being sent
         client.close()
 
 
@@ -62,7 +62,7 @@ def test_logs_are_json_lines_about_requests_and_never_name_anybody(start_cluster
 
     refused_early(front, topic)
 
-    # And while brokers come and go.
+    # Also while brokers stop and start.
     cluster.brokers[cluster.map.owner(topic.encode())].kill()
     wait_for(lambda: not front.ready())
     ask("POST", f"/{topic}/{user}", two, 503)

@@ -20,9 +20,9 @@ from tests.e2e.cluster import Client, Cluster, wait_for
 
 TOPICS = int(os.environ.get("MANY_TOPICS", "1000000"))
 MOST_LOOKS = 1000
-"""Entries that a broker looks at in one turn of its loop, as the documents have it."""
+"""Entries that a broker examines per iteration of its loop, as documented."""
 AHEAD = 32
-"""Messages that are sent before the first is answered."""
+"""Messages that are sent before the first reply."""
 
 
 def names() -> list[str]:

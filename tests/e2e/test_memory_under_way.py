@@ -55,7 +55,7 @@ def test_clients_that_read_nothing_do_not_fill_a_front(start_cluster: StartClust
         wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") > BUFFER // 4, "answers that wait")
         assert web.publish("t", b"x").status == 200
         assert web.call("GET", "/t/small").status in (200, 503)
-    # One answer while it is made comes on top: as frames, as text, as JSON, and with its head.
+    # In addition, one response while it is made: as frames, as text, as JSON, and with its headers.
     assert peak(front.process.pid) - before < BUFFER + 64 * MIB
     wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") == 0, "the front to let go")
     assert len(web.call("GET", "/t/u?after=0&max=100").body) > 7 * MIB

@@ -51,7 +51,7 @@ SHARES = {
     "GET /openapi.json": (3, 0),
     "HEAD /openapi.json": (4, 0),
 }
-"""Cases of each operation: that keep to the description, and that do not. 500 together."""
+"""Cases per operation that follow the description, and that do not; 500 in total."""
 FRONT = {"max_wait": 0.2}
 NEWS = {"topic": "news"}
 ALICE = {"topic": "news", "user": "alice"}
@@ -277,7 +277,7 @@ def test_refusals_for_want_of_a_key_or_a_right_are_as_described(start_cluster: S
         assert statuses & {401, 403} == wanted, path_
 
 
-# The negative controls: what is spoilt on purpose is found.
+# Negative controls: deliberate errors are found.
 
 
 def _no_answer(document: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ KEYS = {
       {rights = ["publish"], topic = "*"}, {rights = ["subscribe", "consume"], topic = "*", user = "*"}]""",
 }
 BOB = ["bob", "%62ob", "b%6Fb", "%62%6f%62", "b%6fb"]
-"""All of them are bob."""
+"""Spellings of bob."""
 NOBODY = [
     "Bob",
     "BOB",
@@ -35,7 +35,7 @@ NOBODY = [
     "alice%3B",
     "%EF%BD%82ob",
 ]
-"""None of them is bob or alice: a name of its own each."""
+"""Spellings of names that are neither bob nor alice."""
 NO_NAMES = ["..", "%2E%2E", ".", "%2e", "bob%00", "bob%0A", "%FF", ""]
 
 

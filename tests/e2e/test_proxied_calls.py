@@ -12,7 +12,7 @@ from tests.e2e.proxies import DOORS, Door, running
 
 MODULES = (test_core_calls, test_names, test_messages, test_reading, test_publishing, test_leases)
 OTHERWISE = {
-    # nginx answers some itself; test_proxies.py says which.
+    # nginx responds to some itself: see test_proxies.py.
     "test_every_other_method_is_405_with_allow",
     "test_an_illegal_name_is_refused_everywhere",
     "test_options_of_the_whole_server_and_of_what_is_no_path",
@@ -27,7 +27,7 @@ OTHERWISE = {
     "test_ceilings_of_topics_go_by_their_names",
     "test_twenty_workers_that_are_killed_acknowledge_every_message_once",
     "test_a_give_back_wakes_a_worker_that_waits",
-    # This asks no door, and that one takes seconds for what happens behind.
+    # The first uses no proxy, and the second takes seconds for what happens behind it.
     "test_index_and_probes",
     "test_settings_of_a_subscription_end_it_when_nobody_calls",
 }

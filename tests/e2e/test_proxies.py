@@ -21,7 +21,7 @@ from tests.e2e.test_messages import MIB, curl, pieces
 from tests.e2e.test_names import ILLEGAL
 
 WAIT = 30
-"""Seconds, the longest that a client may wait."""
+"""The longest wait of a client in seconds."""
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -87,7 +87,7 @@ def test_bytes_beyond_ascii_are_the_same_name_or_refused(door: Door) -> None:
 def test_other_methods_are_405(door: Door, method: str) -> None:
     answer = door.client().call(method, "/shape")
     assert answer.status == 405
-    if method != "TRACE":  # nginx has no ear for it
+    if method != "TRACE":  # nginx does not support it
         assert answer.headers["Allow"] == "OPTIONS, POST"
 
 
@@ -105,7 +105,7 @@ def test_a_batch_of_8_mib_in_and_out_and_not_a_byte_more(door: Door, chunked: bo
         return door.client().call("POST", f"/{topic}?batch=frames", sent)
 
     assert publish(b"").headers["Msg-Count"] == "16"
-    with suppress(OSError):  # the refusal may come while it is being sent
+    with suppress(OSError):  # the refusal may arrive while the body is being sent
         assert publish(b"x").status == 413
     answer = door.web.call("GET", f"/{topic}/ann?max=16", headers={"Accept": "application/vnd.fanmail.frames"})
     assert answer.body == body

@@ -11,7 +11,7 @@ from tests.e2e.proxies import TLS_DOORS, Door
 
 EVIL = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nevil"
 COVERED = b"Content-Length: %d\r\n\r\n"
-"""Says that all that follows is the body, and EVIL with it."""
+"""Declares everything that follows, including EVIL, as the body."""
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 FRAMINGS = {
     "length before chunked": b"Content-Length: 5\r\n" + CHUNKED + b"\r\n0\r\n\r\n",

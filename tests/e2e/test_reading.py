@@ -35,7 +35,7 @@ def test_a_cursor_loses_nothing_when_answers_are_lost(cluster: Cluster) -> None:
         if status == 204:
             break
         if rng.random() < 0.5:
-            continue  # this answer was lost: the same URL again
+            continue  # this response was lost: use the same URL again
         got.append(body)
         cursor = found
     assert got == sent

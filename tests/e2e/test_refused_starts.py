@@ -84,7 +84,7 @@ def test_keys_that_are_missing_open_or_of_somebody_else(folder: Path, module: st
     path = folder / "keys" / f"{name}.key"
     assert "broker 'b0' has a key: --curve-dir must name" in refusal(module, *arguments)
     path.chmod(0o644)
-    assert f"{path}: this secret key is open to other users (chmod 600)" in refusal(module, *with_keys)
+    assert f"{path}: is accessible to other users (chmod 600)" in refusal(module, *with_keys)
     path.write_text(keys[name])
     path.chmod(0o600)
     assert f"{path}: is not a file with a secret key" in refusal(module, *with_keys)

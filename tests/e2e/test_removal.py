@@ -21,7 +21,7 @@ def empty(start_cluster: StartCluster) -> Cluster:
 def test_the_removal_rule(empty: Cluster) -> None:
     web = empty.fronts[0].web
 
-    # One body however many subscribers, until the last of them has it.
+    # One body for any number of subscribers, until the last of them has it.
     for user in ("ann", "bob", "cy"):
         web.subscribe("news", user)
     for _ in range(10):
@@ -36,7 +36,7 @@ def test_the_removal_rule(empty: Cluster) -> None:
     web.drain("news", "cy")
     assert empty.held() == stored | {"messages": 0, "content_bytes": 0}
 
-    # Unsubscribing lets go of what only that user still wanted.
+    # Unsubscribing deletes what only that user had not read.
     for _ in range(5):
         web.publish("news", b"y" * 100)
     web.drain("news", "ann")
@@ -46,7 +46,7 @@ def test_the_removal_rule(empty: Cluster) -> None:
     web.unsubscribe("news", "bob")
     assert empty.held() == {"topics": 1, "subscriptions": 1, "messages": 0, "content_bytes": 0}
 
-    # A topic ends with its last subscription, unread messages and all.
+    # A topic ends with its last subscription, and so do unread messages.
     web.publish("news", b"z", {"Meta-Kept": "counts too"})
     assert empty.held()["content_bytes"] > len(b"zcounts too")
     web.unsubscribe("news", "ann")

@@ -52,7 +52,7 @@ WHO = {
     "any": set(HOLDERS),
     "open": set(HOLDERS),
 }
-"""Which keys may, by what a call needs."""
+"""The keys that may make a call, by the right that it needs."""
 
 CALLS = """
 public POST   /TOPIC                                                    publish   200
@@ -130,7 +130,7 @@ ops    OPTIONS /metrics                                                 any     
 ops    OPTIONS /                                                        open      204
 ops    OPTIONS *                                                        open      204
 """
-"""Port, method, path, what it needs, and the status for who may."""
+"""Port, method, path, the necessary right, and the status for those who have it."""
 NO_CALLS = """
 public PUT     /TOPIC                405
 public GET     /TOPIC                405
@@ -149,7 +149,7 @@ ops    GET     /-/v1/topics/%FF      400
 ops    OPTIONS /nothing              404
 ops    GET     *                     404
 """
-"""What is no call, and what a key without rights is told of it; to a stranger they are as any other."""
+"""Requests that are not calls, and the status for a key without rights. Without a key they are 401 like all others."""
 
 
 class Call(NamedTuple):

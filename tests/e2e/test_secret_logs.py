@@ -15,13 +15,13 @@ from tests.e2e.cluster import Client, Cluster, Front, wait_for
 from tests.e2e.keys import bearer, token, write_keys
 
 MARK = "Zx9"
-"""Begins everything that must not be seen."""
+"""The beginning of everything that must not be visible."""
 ALL = """allow = [
   {rights = ["publish"], topic = "*"}, {rights = ["subscribe", "consume"], topic = "*", user = "*"},
   {rights = ["admin"]},
 ]"""
 FORGED = "%0D%0AForgedLine%1B%5B2J%C2%85%E2%80%A8"
-"""Line ends and a terminal's escape, in a name."""
+"""A name with line ends and a terminal escape."""
 
 
 def ask_everything(front: Front, headers: dict[str, str]) -> None:

@@ -128,7 +128,7 @@ SPOILERS: dict[Callable[[Path], None], str] = {
     put_a_foreign_database_there: "not a Fanmail store",
     raise_its_version: "newer version (schema 99",
 }
-"""With what the line says."""
+"""Each with what the line says."""
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
@@ -151,10 +151,8 @@ def test_a_store_that_is_gone(stopped: Stopped) -> None:
     path = store_of(stopped)
     path.unlink()
     line = refused(*flags(stopped))
-    assert line.startswith(
-        f"broker: {path}: is missing, but lock beside it shows that there was a store: restore a copy"
-    )
-    assert f"or remove {path.with_name('lock')} to begin" in line
+    assert line.startswith(f"broker: {path}: missing, but lock beside it shows that there was a store: restore a copy")
+    assert f"or remove {path.with_name('lock')} to start" in line
     looked = run("broker.tools.inspect", stopped.data)
     assert (looked.returncode, looked.stderr) == (2, line.replace("broker:", "inspect:", 1) + "\n")
     assert not path.exists()
@@ -191,7 +189,7 @@ def test_no_data_directory_and_one_that_is_open_to_others(folder: Path) -> None:
     other.mkdir(parents=True)
     (other / "something").touch()
     other.chmod(0o755)
-    assert "open to other users" in refused(f"--run-dir={folder}", "--store=sqlite", f"--data={folder}/data")
+    assert "accessible to other users" in refused(f"--run-dir={folder}", "--store=sqlite", f"--data={folder}/data")
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2)])

@@ -26,7 +26,7 @@ from tests.support.units import environment, read_unit, system_calls
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ("fanmail-broker@.service", "fanmail-front@.service", "fanmail-brokers.target", "fanmail.target")
 MOST_EXPOSURE = 15
-"""Of 100, as `systemd-analyze security` counts it; a unit without any hardening has 96."""
+"""Of 100, as counted by `systemd-analyze security`; a unit without any hardening has 96."""
 
 
 def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,7 +101,7 @@ class Host:
             credentials.mkdir(0o700)
             file, _, source = credential.partition(":")
             shutil.copy(source, credentials / file)
-            (credentials / file).chmod(0o440)  # as it looks where an access list lets the service read it
+            (credentials / file).chmod(0o440)  # its mode if an access list lets the service read it
         files = [Path(value.removeprefix("-")) for value in unit["EnvironmentFile"]]
         variables = environment(unit, (path for path in files if path.exists()))
         heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -145,7 +145,7 @@ def test_what_the_units_start_serves_reloads_and_stops(host: Host, over: str) ->
             process, heard = host.start(f"fanmail-{name}@.service", instance)
             stack.callback(process.kill)
             stack.callback(heard.close)
-            assert hear(process, heard) == b"READY=1"  # so the next one may be started
+            assert hear(process, heard) == b"READY=1"  # so that the next one may be started
             started[instance] = process, heard
         client = Client(port)
         wait_for(lambda: client.call("GET", "/readyz?strict=1").status == 200, "all brokers to be reached")

@@ -86,7 +86,7 @@ def test_a_message_that_a_vanished_worker_held_comes_back(start_cluster: StartCl
         web.publish("held", b"%d" % n)
     for each in connections:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        each.close()  # a reset: nobody knows what was read
+        each.close()  # a reset: what was read is unknown
     got = Counter[bytes]()
     while len(got) < 50:
         answer = web.call("GET", "/held/ann?wait=20&lease=30")

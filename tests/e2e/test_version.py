@@ -20,7 +20,7 @@ from tests.e2e.cluster import ROOT, Client, Front, clean_environ
 
 LAUNCHERS = [*sorted(f"bin/{each.name}" for each in (ROOT / "bin").glob("[!_]*")), "bench/run"]
 NAMES = {each: each.removeprefix("bin/") for each in LAUNCHERS}
-"""Launcher -> what it calls itself."""
+"""The name that each launcher prints."""
 LICENCE = "Apache-2.0"
 CALL = """
 import importlib.util, sys
@@ -33,7 +33,7 @@ for name in modules:
     except SystemExit as end:
         assert not end.code, name
 """
-"""A program that calls the `main` of modules, one after the other, with one flag."""
+"""A program that calls the `main` of modules, one after another, with one flag."""
 
 
 def printed(*argv: str, **environ: str) -> str:

@@ -50,7 +50,7 @@ WAYS = """
       socket: at => until(new WebSocket(at.replace("http", "ws") + "/news/alice"), "error"),
     };
 """
-"""What a page can send without being asked; each promise ends when there was an answer, or none is to come."""
+"""What a page can send by itself. Each promise ends with a response, or when none will come."""
 TRY = """
     const all = at => Promise.all(Object.values(ways).map(way => way(at))).then(() => document.title = "tried");
     void all("""

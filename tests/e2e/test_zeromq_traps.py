@@ -81,7 +81,7 @@ def test_a_publish_while_its_broker_is_down_is_refused_at_once_and_never_execute
         assert front.web.drain(topic, "ann") == []
     stats = cluster.stats("b0")
     assert stats.get("PUBLISH", 0) == 0
-    assert not [name for name in stats if name.startswith("errors.w")]  # nothing of the old life arrived either
+    assert not [name for name in stats if name.startswith("errors.w")]  # nothing of the previous life arrived either
 
 
 @pytest.mark.parametrize(("requests", "all_arrive"), [(1800, True), (5000, False)])
@@ -185,9 +185,9 @@ class FakeBroker:
         self.incarnation = 7
         self.state = BrokerState.READY
         self.instead: list[list[bytes]] = []
-        """Messages that are sent in the place of the next answers."""
+        """Messages that are sent instead of the next replies."""
         self.drains_on: Op | None = None
-        """A request of this kind is not answered: the broker says instead that it drains, and no more."""
+        """A request of this kind gets no reply: the broker only says that it is stopping."""
         self.unanswered: list[int] = []
         self._endpoint = endpoint
         self._thread = threading.Thread(target=self._run)

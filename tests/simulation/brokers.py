@@ -11,11 +11,11 @@ import zmq
 from broker.dispatch.dispatcher import Arrived, Dispatcher
 from broker.dispatch.identity import Identity
 from broker.errors import StoreError
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.server.listener import Listener
 from broker.server.loop import Process, Server
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules
 from broker.thresholds import DEFAULT
@@ -81,8 +81,8 @@ class SkewedClock:
 class WatchedDispatcher(Dispatcher):
     """Notes what is executed, and for whom."""
 
-    def __init__(self, process: BrokerProcess, core: Core, identity: Identity, cluster_map: ClusterMap) -> None:
-        super().__init__(core, identity, cluster_map)
+    def __init__(self, process: BrokerProcess, context: Context, identity: Identity, cluster_map: ClusterMap) -> None:
+        super().__init__(context, identity, cluster_map)
         self._process = process
 
     def handle(
@@ -147,11 +147,11 @@ class BrokerProcess:
     def _build(self) -> None:
         broker, world = self.broker, self.broker.world
         self.store = DyingStore(world, self.task, broker.id, broker.disk, broker.slow)
-        contents = Contents(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
+        contents = BodyCache(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
         self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable, broker.thresholds)
         identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
         world.note("starts", broker.id, identity.incarnation)
-        self.dispatcher = WatchedDispatcher(self, Core(self.state, LIMITS), identity, broker.map)
+        self.dispatcher = WatchedDispatcher(self, Context(self.state, LIMITS), identity, broker.map)
         self.clock = SkewedClock(broker, self.store.clock)
         self.context = BrokerContext(world, broker.network, self.task)
         self.context.idle = self._idle
@@ -165,8 +165,9 @@ class BrokerProcess:
     def handled(
         self, frames: list[bytes], replies: list[Outgoing], peer_id: bytes, before: set[int], *, last: bool
     ) -> set[int]:
-        """What was executed of a message, told to the front process whose requests they were. `before` were told
-        already; with `last` what has no reply is parked. Returns those that are told now.
+        """Tell the front process which of its requests were executed; return those.
+
+        `before` were told already; with `last` a request without a reply is parked.
         """
         assert self.dispatcher is not None
         try:

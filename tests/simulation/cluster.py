@@ -91,8 +91,8 @@ class Cluster:
         """Whether there is a message that was handed out and will be again."""
         state = self.owner(box.topic).process.state
         topic = state.topics.get(box.topic.encode()) if state is not None else None
-        ledger = topic.subscriptions[box.user.encode()].ledger if topic is not None else None
-        return ledger is not None and bool(ledger.leases.held)
+        delivery = topic.subscriptions[box.user.encode()].delivery if topic is not None else None
+        return delivery is not None and bool(delivery.leases.held)
 
     def check_forgotten(self, box: Mailbox, client: str) -> None:
         """A broker knows nothing of a subscription: it must have had no disk, and have ended since."""
@@ -141,8 +141,10 @@ class Cluster:
         return Sqlite(self.rng, Owner(self.map.name, broker_id, ",".join(each.id for each in self.map.brokers)))
 
     def _populate(self, topic: str) -> None:
-        """Users of every mode, a few publishers. Where messages expire nobody reads by a cursor, which has no holes;
-        where everybody may leave, and the topic begin anew, keys are not used.
+        """Add users of every mode and a few publishers.
+
+        Where messages expire no user reads by a cursor, which has no gaps; where all users may leave, and the topic
+        begins anew, keys are not used.
         """
         rng = self.rng
         ttl, churn = rng.random() < 0.3, rng.random() < 0.4

@@ -191,7 +191,7 @@ class DyingStore:
         self.store = disk.open()
         self.durable = self.store.durable
         self.clock = self.store.clock
-        self.synced = 0
+        self.synced_us = 0
         self.lost = ()
         self.death: Death | None = None
         self.waits_for_message = False

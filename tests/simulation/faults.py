@@ -73,10 +73,10 @@ class Faults:
         """The operator pauses a broker for a while."""
         dispatcher = self._rng.choice(self._cluster.brokers).process.dispatcher
         if dispatcher is not None:
-            core = dispatcher.core
-            core.paused = True
+            context = dispatcher.context
+            context.paused = True
             self._world.note("paused")
-            self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(core, "paused", False))
+            self._world.after(self._rng.uniform(0.1, 1.0), lambda: setattr(context, "paused", False))
 
     def _set_clock(self) -> None:
         """Of the machine of a broker, wrong for a while or for good."""

@@ -13,7 +13,7 @@ import broker.operations.publishing
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.reply import Outgoing
 from broker.dispatch.waiters import Waiters
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.records import HeadMoved, Leased, MessageStored, Record, SubscriptionSet
 from broker.server.loop import Server
 from common.clock import Now
@@ -42,7 +42,7 @@ def reply_before_commit() -> Iterator[None]:
 def forget_keys() -> Iterator[None]:
     """Nothing is recognised as a repeat."""
 
-    def flawed(core: Core, topic: bytes, args: Any, now: Now) -> None:
+    def flawed(context: Context, topic: bytes, args: Any, now: Now) -> None:
         return None
 
     with patch.object(broker.operations.publishing, "_known", flawed):
@@ -81,30 +81,30 @@ def execute_what_is_refused() -> AbstractContextManager[Any]:
 
     def flawed(self: Dispatcher, *arguments: Any) -> Any:
         result = execute(self, *arguments)
-        if self.core.state.messages % 7 == 6 and arguments[1].op == Op.PUBLISH:
+        if self.context.state.messages % 7 == 6 and arguments[1].op == Op.PUBLISH:
             raise FanmailError("draining", "it was executed all the same")
         return result
 
     return patch.object(Dispatcher, "_execute", flawed)
 
 
-def _emitting(change: Callable[[Core, Record], Record | None]) -> AbstractContextManager[Any]:
-    emit = Core.emit
+def _emitting(change: Callable[[Context, Record], Record | None]) -> AbstractContextManager[Any]:
+    emit = Context.emit
 
-    def flawed(self: Core, record: Record) -> None:
+    def flawed(self: Context, record: Record) -> None:
         changed = change(self, record)
         if changed is not None:
             emit(self, changed)
 
-    return patch.object(Core, "emit", flawed)
+    return patch.object(Context, "emit", flawed)
 
 
 def skip_a_message() -> AbstractContextManager[Any]:
     """A reader's place moves too far now and then."""
 
-    def change(core: Core, record: Record) -> Record:
+    def change(context: Context, record: Record) -> Record:
         if isinstance(record, SubscriptionSet) and record.position % 7 == 0:
-            topic = core.state.topics[record.topic]
+            topic = context.state.topics[record.topic]
             return SubscriptionSet(record.topic, record.user, min(record.position + 1, topic.next_seq))
         return record
 
@@ -114,9 +114,9 @@ def skip_a_message() -> AbstractContextManager[Any]:
 def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
     """What is handed out again says that it is the first time."""
 
-    def change(core: Core, record: Record) -> Record:
+    def change(context: Context, record: Record) -> Record:
         if isinstance(record, Leased):
-            return Leased(record.topic, record.user, record.first, record.count, 1, record.until)
+            return Leased(record.topic, record.user, record.first, record.count, 1, record.until_us)
         return record
 
     stack = ExitStack()
@@ -133,10 +133,10 @@ def wake_that_takes() -> AbstractContextManager[Any]:
 
     def flawed(self: Dispatcher, name: bytes, user: bytes, now: Now) -> None:
         ended(self, name, user, now)
-        topic = self.core.state.topics.get(name)
+        topic = self.context.state.topics.get(name)
         subscription = topic.subscriptions.get(user) if topic else None
         if topic is not None and subscription is not None and subscription.position < topic.next_seq:
-            self.core.emit(SubscriptionSet(name, user, subscription.position + 1))
+            self.context.emit(SubscriptionSet(name, user, subscription.position + 1))
 
     return patch.object(Dispatcher, "_call_ended", flawed)
 
@@ -148,14 +148,14 @@ def wake_nobody() -> AbstractContextManager[Any]:
 
 def drop_the_head() -> AbstractContextManager[Any]:
     """The log lets go of messages without a word."""
-    emit = Core.emit
+    emit = Context.emit
 
-    def flawed(self: Core, record: Record) -> None:
+    def flawed(self: Context, record: Record) -> None:
         emit(self, record)
         if isinstance(record, MessageStored) and record.seq % 9 == 0:
             emit(self, HeadMoved(record.topic, record.seq + record.payload.count))
 
-    return patch.object(Core, "emit", flawed)
+    return patch.object(Context, "emit", flawed)
 
 
 def trust_any_clock() -> AbstractContextManager[Any]:

@@ -277,5 +277,5 @@ def virtual_time() -> Iterator[None]:
     with ExitStack() as stack:
         for module in TIMED:
             stack.enter_context(patch.object(module, "time", _current))
-        stack.enter_context(patch.object(broker.server.loading, "LOOK_EVERY", 3))
+        stack.enter_context(patch.object(broker.server.loading, "POLL_EVERY", 3))
         yield

@@ -64,8 +64,9 @@ class Network:
         self.world.after(arrives - self.world.now, lambda: self._arrive(connection, frames, to_broker))
 
     def cut(self, connection: Connection, front_notices: float, broker_notices: float, last: float = 0.0) -> None:
-        """Ends a connection; each side notices so many seconds later. What would have come to the front within `last`
-        seconds still does.
+        """End a connection. Each side notices after its number of seconds.
+
+        What would have reached the front within `last` seconds still does.
         """
         now = self.world.now
         if connection.ends[True] < ENDLESS:

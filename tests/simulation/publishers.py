@@ -28,8 +28,9 @@ class Publisher(Client):
     """Publishes a number of times, one after another."""
 
     def __init__(self, cluster: Cluster, name: str, topic: str, kinds: list[str], times: int) -> None:
-        """`kinds` are what to choose from, of `single`, `batch`, `ttl`, `delay`, and `keyed` where they are repeated
-        under a key until their outcome is known.
+        """Choose from `kinds`: `single`, `batch`, `ttl`, `delay`, `keyed`.
+
+        A `keyed` publish is repeated under its key until its outcome is known.
         """
         self.topic = topic
         self._kinds = kinds

@@ -16,8 +16,9 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Vanishers:
-    """A thread of such clients, which ask for what may be handed out more than once only: what they were given comes
-    again. A context manager.
+    """A thread of such clients. A context manager.
+
+    They read only in ways that hand a message out again when its reader vanishes.
     """
 
     def __init__(self, ports: Sequence[int], targets: Sequence[str], topics: Sequence[str], seed: int) -> None:

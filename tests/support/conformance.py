@@ -30,22 +30,22 @@ FRAMES = "application/vnd.fanmail.frames"
 
 TOPICS = ("news", "rooms%2Fblue", "livez")
 USERS = ("alice", "bj%C3%B8rn")
-"""The few names that most cases are about, as a path has them, so that there is something to find."""
+"""The few names that most cases use, as in a path, so that they meet existing topics and users."""
 ACCEPTED = ("*/*", NDJSON, FRAMES, "image/png")
 KEYS = ("once", '"twice"')
 KNOWN = 0.8
 """The share of cases whose names, receipts and cursors are replaced by ones that exist."""
 DROPPED = 0.4
-"""The share of optional parameters that are left out: generated ones come all together, mostly."""
+"""The share of optional parameters that are omitted: generated cases mostly have all of them."""
 BEYOND_SCHEMAS = (
     "batch",  # what a body must be depends on a parameter
-    "bytes, at most",  # of a name: a schema counts characters
+    "bytes, at most",  # of a name: schemas count characters
     "no setting is given",
     "cannot be combined with after",
     "after and Last-Event-ID differ",
     "is allowed with lease=0 only",
 )
-"""Parts of the details of refusals whose reason a schema cannot say."""
+"""Parts of the details of refusals whose reason a schema cannot express."""
 _CONFIG = {"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}}
 _EXPONENT = re.compile(r"(?<==)[0-9.]+e-[0-9]+(?=&|$)")
 
@@ -142,13 +142,13 @@ class Conformance:
         )
         self._url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
-        self._session.headers.clear()  # it would put its own Accept in the place of a case's
+        self._session.headers.clear()  # it would replace the Accept of a case by its own
         self._session.auth = _without_exponents
         self.findings: list[str] = []
         self.statuses: Counter[tuple[str, int]] = Counter()
-        """Answers by operation and status."""
+        """Numbers of responses by operation and status."""
         self.headers: set[str] = set()
-        """All that have come, in lower case."""
+        """The names of all received headers, in lower case."""
 
     @property
     def labels(self) -> list[str]:

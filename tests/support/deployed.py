@@ -83,7 +83,7 @@ class Image(NamedTuple):
 
     bases: list[str]
     copied: list[str]
-    """What comes from the repository, each to a place of the same name."""
+    """What is copied from the repository, each to a place of the same name."""
     variables: dict[str, str]
     user: str
     entry_point: list[str]

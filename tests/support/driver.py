@@ -12,9 +12,9 @@ from msgspec import Struct
 from broker.dispatch.dispatcher import Arrived, Dispatcher
 from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
-from broker.operations.context import Core
+from broker.operations.context import Context
 from broker.operations.limits import Limits
-from broker.state.bodies import Contents
+from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRule, TopicRules
 from broker.store.base import Store
@@ -66,7 +66,7 @@ class Told(NamedTuple):
 
 def loaded(store: Store, rules: TopicRules | None = None, keep: int = 2**62, thresholds: Thresholds = DEFAULT) -> State:
     """Return the state that a store loads. Bodies of up to `keep` bytes stay in memory."""
-    contents = Contents(store.read if store.durable else None, keep, thresholds)
+    contents = BodyCache(store.read if store.durable else None, keep, thresholds)
     state = State(rules, contents, store.durable, thresholds)
     for record in store.load():
         state.apply(record)
@@ -85,20 +85,20 @@ class BrokerDriver:
     next_id: int = 16
     rules: Sequence[TopicRule] = ()
     keep: int = 2**62
-    """Bytes of bodies that stay in memory, where the store has them too."""
+    """Bytes of bodies that stay in memory although the store has them."""
     read: Callable[[], int] = lambda: 0
-    """What the log measures times with."""
+    """The clock of the request log."""
     thresholds: Thresholds = DEFAULT
 
     def __post_init__(self) -> None:
         state = loaded(self.store, TopicRules(self.limits.topic_settings, self.rules), self.keep, self.thresholds)
         self.dispatcher = Dispatcher(
-            Core(state, self.limits), self.identity, self.cluster_map, request_log=RequestLog(self.read)
+            Context(state, self.limits), self.identity, self.cluster_map, request_log=RequestLog(self.read)
         )
 
     @property
     def state(self) -> State:
-        return self.dispatcher.core.state
+        return self.dispatcher.context.state
 
     def restart(self) -> None:
         """Continue with what the store loads; what was not committed is lost."""
@@ -106,10 +106,10 @@ class BrokerDriver:
 
     def commit(self) -> None:
         """End a burst as the loop does."""
-        records = self.dispatcher.core.take_records()
+        records = self.dispatcher.context.take_records()
         if records:
             self.store.commit(records, self.clock.mark())
-            self.state.contents.shrink()
+            self.state.bodies.shrink()
 
     def pack(self, asked: Asked, request_id: int | None = None) -> bytes:
         deadline = self.clock.now().mono + asked.timeout
@@ -177,7 +177,7 @@ class BrokerDriver:
 
     def due_now(self) -> bool:
         """Return whether the next iteration of the loop has something due."""
-        wait = self.dispatcher._due.wait(self.clock.now())
+        wait = self.dispatcher._scheduler.wait(self.clock.now())
         return wait is not None and wait <= 0
 
     def subscribe(self, topic: bytes, user: bytes, **settings: int) -> Answer:

@@ -18,7 +18,7 @@ from tests.support.tiny import TINY, TINY_STORE
 LIMITS = ROOMY._replace(topic_messages=40, leases=6, lease_window=12, dead=3, keys=3, delayed=5, key_ttl=20 * SECOND)
 TOPICS, USERS = [b"a", b"b", b"c", b"d", b"e"], [b"u", b"v", b"w", b"x", b"y"]
 MEMORY = Path("/dev/shm")
-"""A sync costs nothing there."""
+"""A place where a sync costs nothing."""
 
 
 def new_folder() -> Path:
@@ -160,4 +160,4 @@ STEPS: dict[str, tuple[int, Callable[[History, bytes, bytes], object]]] = {
     "end": (1, lambda history, topic, user: history.broker.ask(Op.TOPIC_END, topic, args=ops.EndTopic(1000))),
     "time": (6, lambda history, topic, user: history.broker.elapse(history.rng.choice((0.5, 3, 12)))),
 }
-"""How often, and what."""
+"""Weight and function of each step."""

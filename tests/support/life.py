@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from broker import records as rec
 from broker.calendar import Step
-from broker.records import Letter, Payload, Record
+from broker.records import DeadLetter, Payload, Record
 from tests.support.driver import BrokerDriver
 
 T, U, V = b"t", b"u", b"v"
@@ -35,8 +35,8 @@ LIFE: list[list[Record]] = [
     [rec.SettingsSet(T, V, 0, 0)],
     [rec.Returned(T, U, (1, 3), 0), rec.Returned(T, U, (2,), 7_000_000)],
     [rec.Leased(T, U, 3, 1, 2, 8_000_000)],
-    [rec.DeadLettered(T, U, Letter(3, 1_701, 2, b"", b"", 9_000))],
-    [rec.DeadLettered(T, U, Letter(1, 1_700, 1, b"kept", b"one", 0))],
+    [rec.DeadLettered(T, U, DeadLetter(3, 1_701, 2, b"", b"", 9_000))],
+    [rec.DeadLettered(T, U, DeadLetter(1, 1_700, 1, b"kept", b"one", 0))],
     [rec.DeadReturned(T, U, (3,)), rec.SubscriptionSet(T, V, 5)],
     [rec.Leased(T, U, 3, 1, 3, 9_000_000)],
     [rec.Returned(T, U, (3,), 9_500_000)],
@@ -66,7 +66,7 @@ def live(broker: BrokerDriver, bursts: Iterable[list[Record]], *, committed: boo
         for record in burst:
             if isinstance(record, rec.MessageStored):
                 record = replace(record, piece=broker.state.last_piece + 1)
-            broker.dispatcher.core.emit(record)
+            broker.dispatcher.context.emit(record)
         if committed:
             broker.commit()
     return broker

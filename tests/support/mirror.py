@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from broker import records as rec
 from broker.errors import StoreError
-from broker.records import Content, Letter, Record
+from broker.records import Content, DeadLetter, Record
 from broker.store.base import UNLIMITED_BYTES, Backup
 from common.clock import NEW, Mark
 
@@ -22,8 +22,8 @@ class HeldRow:
     attempt: int
     until: int = 0
     due: int = 0
-    letter: Letter | None = None
-    """Of a message that was put back from the dead list, itself: the log may have it no more."""
+    letter: DeadLetter | None = None
+    """The message, if it was put back from the dead letters: the log may not have it any more."""
 
 
 @dataclass
@@ -33,8 +33,8 @@ class KeptUser:
     position: int
     settings: rec.SettingsSet | None = None
     held: dict[int, HeldRow] = field(default_factory=dict)
-    dead: dict[int, Letter] = field(default_factory=dict)
-    """In the order of their dying."""
+    dead: dict[int, DeadLetter] = field(default_factory=dict)
+    """In the order in which they became dead letters."""
 
     @property
     def rows(self) -> int:
@@ -64,7 +64,7 @@ class MirrorStore:
     """
 
     durable = True
-    synced = 0
+    synced_us = 0
     lost = ()
     clock = NEW
 
@@ -72,11 +72,11 @@ class MirrorStore:
         self._store_id = store_id
         self._lazy = lazy
         self._pieces: dict[int, rec.MessageStored] = {}
-        """By their numbers."""
+        """By number."""
         self._topics_begun = 0
         self.topics: dict[bytes, KeptTopic] = {}
         self.keys: dict[tuple[bytes, bytes], rec.KeyRemembered] = {}
-        """By topic and key, in the order of their times."""
+        """By topic and key, oldest first."""
         self.delayed: dict[int, rec.PublishDelayed] = {}
         self.calendar: rec.CalendarSet | None = None
 
@@ -189,11 +189,11 @@ def _keep_of_user(user: KeptUser, record: Record) -> None:
     match record:
         case rec.SettingsSet(expires_after=expires_after, max_deliveries=max_deliveries):
             user.settings = record if expires_after or max_deliveries else None
-        case rec.Leased(first=first, count=count, attempt=attempt, until=until):
+        case rec.Leased(first=first, count=count, attempt=attempt, until_us=until):
             for seq in range(first, first + count):
                 row = user.held.setdefault(seq, HeldRow(attempt))
                 row.attempt, row.until, row.due = attempt, until, 0
-        case rec.Returned(seqs=seqs, due=due):
+        case rec.Returned(seqs=seqs, due_us=due):
             for seq in seqs:
                 user.held[seq].until, user.held[seq].due = 0, due
         case rec.Finished(seqs=seqs):

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from broker.operations.limits import Limits
 from broker.state.delayed import DELAYED_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
-from broker.state.ledger import LEDGER_COST
 from broker.state.piece import MESSAGE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic_settings import TopicSettings
@@ -41,7 +41,7 @@ class Aside:
     bodies: Sequence[bytes]
     due: int
     tried_at: int
-    """When to try it: when it is due, or later."""
+    """When to publish it: when it is due, or later."""
 
     @property
     def weight(self) -> int:
@@ -70,23 +70,23 @@ class Model:
     store_id: str
     limits: Limits
     ceilings: Mapping[bytes, TopicSettings] = field(default_factory=dict)
-    """What the operator says of some topics."""
+    """The settings that the operator has made for topics."""
     lives: int = 0
     topics: dict[bytes, ModelTopic] = field(default_factory=dict)
     aside: list[Aside] = field(default_factory=list)
-    """In the order in which they were accepted or tried."""
+    """In the order in which they were accepted or last tried."""
     delayed: int = 0
-    """The last number of one."""
+    """The number of the last delayed publish."""
     keys: list[Remembered] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    """What happened, since the broker began."""
+    """Counters of events since the start of the broker."""
     paused: bool = False
-    """By the operator."""
+    """Whether the operator has paused the broker."""
     watch: StepWatch = field(default_factory=StepWatch)
     shift: int = 0
-    """Milliseconds that dates are ahead of the broker's time."""
+    """How far dates are ahead of the broker's time, in milliseconds."""
     floor: int = 0
-    """Dates do not go back behind this one."""
+    """Dates never go back before this one."""
 
     def date(self, now: Now) -> int:
         return max(self.floor, now.time + self.shift)
@@ -117,7 +117,7 @@ class Model:
         if not share(self.limits.subscriptions, len(self.users()), own, self.limits.subscription_share):
             return "too-many-subscriptions"
         topic_cost = 0 if name in self.topics else TOPIC_COST + len(name)
-        settings_cost = LEDGER_COST if args.expires_after or args.max_deliveries else 0
+        settings_cost = DELIVERY_STATE_COST if args.expires_after or args.max_deliveries else 0
         if not self.has_memory(SUBSCRIPTION_COST + len(user) + topic_cost + settings_cost):
             return "memory-full"
         if name not in self.topics:
@@ -242,7 +242,7 @@ class Model:
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
             if aside.tried_at <= now.time:
                 self.publish_delayed(aside, now)
-        self.let_go_of_old(now)  # what these have made the oldest
+        self.let_go_of_old(now)  # the one that they have made the oldest
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
 
     def let_go_of_old(self, now: Now) -> None:
@@ -257,7 +257,7 @@ class Model:
         if topic is None:
             self.counts["delayed.unwanted"] += len(aside.bodies)
         elif topic.too_small_for(size_of(aside.args), len(aside.bodies)):
-            self.counts["dropped.too-large"] += len(aside.bodies)  # its ceiling was higher when it was accepted
+            self.counts["dropped.too-large"] += len(aside.bodies)  # its limit was higher when it was accepted
         elif self.store(topic, aside.args, aside.bodies, 0, now) == "topic-full":
             aside.tried_at = now.time + RETRY_MS
             self.aside.append(aside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.state.leases import LETTER_COST
+from broker.state.leases import DEAD_LETTER_COST
 from common.clock import Now
 
 FRESH, LEASED, WAITING, DELAYED, DEAD = "fresh", "leased", "waiting", "delayed", "dead"
@@ -16,7 +16,7 @@ class Mail(NamedTuple):
 
     seq: int
     time: int
-    """The date, as clients are told."""
+    """The date that clients get."""
     headers: bytes
     body: bytes
     expires: int
@@ -49,9 +49,9 @@ class Item:
     until: int = 0
     """When the lease or the delay ends."""
     own: bool = False
-    """Put back from the dead list: what becomes of the log is nothing to it."""
+    """Whether it was put back from the dead letters, and thus does not depend on the log."""
     put_back_at: int = 0
-    """Its attempts when it was put back."""
+    """The number of attempts when it was put back."""
 
     @property
     def deliveries(self) -> int:
@@ -64,4 +64,4 @@ class Item:
 
     def letter_weight(self) -> int:
         """Return the memory of a dead letter outside of the log."""
-        return len(self.mail.headers) + len(self.mail.body) + LETTER_COST
+        return len(self.mail.headers) + len(self.mail.body) + DEAD_LETTER_COST

@@ -30,7 +30,7 @@ class ModelTopic:
     epoch: str
     settings: TopicSettings
     own: dict[str, int | bool] = field(default_factory=dict)
-    """Of the settings those that the operator has set for this topic alone."""
+    """The settings that the operator has made for this topic."""
     next_seq: int = 1
     pieces: list[LogPiece] = field(default_factory=list)
     users: dict[bytes, ModelUser] = field(default_factory=dict)

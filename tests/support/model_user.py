@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.leases import HELD_COST
-from broker.state.ledger import LEDGER_COST
 from common.clock import Now
 from common.protocol import ops
 from tests.support.model_mail import DEAD, DELAYED, FRESH, LEASED, WAITING, Got, Item, Lost
@@ -24,13 +24,13 @@ class ModelUser:
     model: Model
     topic: ModelTopic
     items: list[Item] = field(default_factory=list)
-    """In the order of their numbers."""
+    """By number."""
     dead: list[Item] = field(default_factory=list)
-    """In the order of their dying."""
+    """In the order in which they became dead letters."""
     expires_after: int = 0
     max_deliveries: int = 0
     idle_from: int | None = None
-    """None: the clock starts when the broker looks at it."""
+    """None: the idle time begins when the broker looks at it."""
 
     def fresh(self) -> list[Item]:
         return [each for each in self.items if each.state == FRESH]
@@ -60,7 +60,7 @@ class ModelUser:
 
     def configure(self, args: ops.Settings) -> ops.Nothing | str:
         settings = bool(args.expires_after or args.max_deliveries)
-        if settings and not self.weight() and not self.model.has_memory(LEDGER_COST):
+        if settings and not self.weight() and not self.model.has_memory(DELIVERY_STATE_COST):
             return "memory-full"
         if args.expires_after is not None:
             self.expires_after = args.expires_after
@@ -307,14 +307,14 @@ class ModelUser:
         held, own = self.held(), [each for each in self.items if each.own]
         if not (held or self.dead or self.expires_after or self.max_deliveries):
             return 0
-        return LEDGER_COST + len(held) * HELD_COST + sum(each.letter_weight() for each in own + self.dead)
+        return DELIVERY_STATE_COST + len(held) * HELD_COST + sum(each.letter_weight() for each in own + self.dead)
 
     def held_weight(self) -> int:
         """Return the part of it that leases need."""
         held = self.held()
         letters = sum(each.letter_weight() for each in held if each.own)
-        ledger = LEDGER_COST if held and not (self.expires_after or self.max_deliveries) else 0
-        return ledger + len(held) * HELD_COST + letters
+        delivery = DELIVERY_STATE_COST if held and not (self.expires_after or self.max_deliveries) else 0
+        return delivery + len(held) * HELD_COST + letters
 
     def dead_weight(self) -> int:
         return sum(each.letter_weight() for each in self.dead)

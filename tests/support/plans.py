@@ -32,9 +32,9 @@ LENGTH = Layout(">I")
 TOPICS = st.sampled_from([b"a", b"a", b"a", b"a", b"b", "\u00fcber".encode(), b"x" * 200])
 USERS = st.sampled_from([b"u", b"u", b"v", b"a", b"w"])
 ANYWHERE = st.tuples(TOPICS, USERS)
-"""Where there may be nobody."""
+"""Topics and users that need not exist."""
 LIVE = st.integers(0, 9)
-"""Chooses among the subscriptions that there are."""
+"""Chooses one of the existing subscriptions."""
 BODIES = st.sampled_from([b"", b"one", b"two", b"\x00\xff" * 20])
 HEADERS = st.sampled_from([b"", b"", b"kept" * 10])
 SEVERAL = BODIES.map(lambda body: [body]) | st.lists(BODIES, min_size=2, max_size=5)
@@ -89,7 +89,7 @@ TIGHT: list[tuple[str, int]] = [
     ),
 ]
 LIMITS = st.lists(st.sampled_from(TIGHT), max_size=4).map(lambda some: ROOMY._replace(**dict(some)))
-"""Of the most there is room enough, so that not everything is refused."""
+"""Most limits leave enough room, so that not everything is refused."""
 CEILINGS = st.sampled_from(
     [
         None,

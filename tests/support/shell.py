@@ -22,15 +22,15 @@ from tests.support.documents import ROOT
 COMMAND_PATIENCE = 60.0
 """Seconds; a command that takes longer has failed."""
 LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "fanmail-data", "out", "*.egg-info")
-"""What a user's fresh checkout would not have."""
+"""What a user's fresh checkout does not have."""
 FAMILIES = (8090, 9090)
 """The documents' ports: 30 from each of these."""
 _PORT = re.compile(r"(?<![\d.])(?:809|810|811|909|910|911)\d(?![\d.])")
 _PLACE = re.compile(r"(?<![\w./:}~-])/(?=(?:backups|etc|home|mnt|opt|run|srv|tmp|var)/)")
-"""Where an absolute path of the documents begins that a test must not touch."""
+"""The beginnings of absolute paths in the documents that a test must not touch."""
 _SERVER = re.compile(r"(?:^|& )(?:\w+=\S+ )*bin/(quickstart|start-brokers|start-fronts)\b(?!.*--help)")
 _PLACEHOLDERS = {"RECEIPT": "msg-receipt", "MSG_ID": "msg-id"}
-"""Words that stand for a header of the last answer that had it."""
+"""Placeholders for a header of the last response that had it."""
 
 
 class Done(NamedTuple):
@@ -108,7 +108,7 @@ class Session:
             "FANMAIL_RUN_DIR": f"{self.folder}/sockets",
             "FANMAIL_PORT": str(self.port),
             "FANMAIL_OPS_PORT": str(self.ops_port),
-            "FANMAIL_DRAIN_IDLE": "0.1",  # no test waits a second for a last request of a connection
+            "FANMAIL_DRAIN_IDLE": "0.1",  # so that tests do not wait for a last request on a connection
             "FANMAIL_URL": f"http://127.0.0.1:{self.port}",
             "FANMAIL_OPS_URL": f"http://127.0.0.1:{self.ops_port}",
         }
@@ -123,7 +123,7 @@ class Session:
                 text=True,
                 preexec_fn=die_with_the_tests,
             )
-        self._tell(shell, "set -m -o pipefail")  # with job control, what is in the background can be interrupted
+        self._tell(shell, "set -m -o pipefail")  # with job control, background jobs can be interrupted
         return shell
 
     @staticmethod

@@ -8,14 +8,14 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from broker.records import Letter
-from broker.state.ages import SECOND_MS
+from broker.records import DeadLetter
 from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
+from broker.state.delivery_state import DELIVERY_STATE_COST, DeliveryState
 from broker.state.idempotency import KEY_COST, key_weight
-from broker.state.leases import HELD_COST, LETTER_COST
-from broker.state.ledger import LEDGER_COST, Ledger
+from broker.state.leases import DEAD_LETTER_COST, HELD_COST
 from broker.state.name_index import in_order
+from broker.state.oldest import SECOND_MS
 from broker.state.piece import MESSAGE_COST, Piece
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST, State
 from broker.state.subscription import Subscription
@@ -27,7 +27,7 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
 
     With `whole`, pieces include their content.
     """
-    whole = whole or state.contents.whole
+    whole = whole or state.bodies.whole
     return {
         "store_id": state.store_id,
         "topics_begun": state.topics_begun,
@@ -53,24 +53,26 @@ def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece:
         "tail_readers": topic.tail_readers,
         "pieces": [astuple(whole(piece)) for piece in pieces_of(topic)],
         "positions": {user: each.position for user, each in topic.subscriptions.items()},
-        "ledgers": {user: ledger_snapshot(each.ledger) for user, each in topic.subscriptions.items() if each.ledger},
+        "deliveries": {
+            user: delivery_snapshot(each.delivery) for user, each in topic.subscriptions.items() if each.delivery
+        },
     }
 
 
-def ledger_snapshot(ledger: Ledger) -> dict[str, Any]:
-    leases = ledger.leases
+def delivery_snapshot(delivery: DeliveryState) -> dict[str, Any]:
+    leases = delivery.leases
     return {
-        "expires_after": ledger.expires_after,
-        "max_deliveries": ledger.max_deliveries,
+        "expires_after": delivery.expires_after,
+        "max_deliveries": delivery.max_deliveries,
         "held": {seq: (*astuple(held)[:3], _plain(held.letter)) for seq, held in sorted(leases.held.items())},
         "deadlines": {seq: leases.deadlines.get(seq) for seq in leases.held},
         "open": leases.open,
         "waiting": leases.waiting,
         "oldest": leases.oldest(),
         "next_ready": leases.next_ready(),
-        "dead": [_plain(letter) for letter in ledger.dead.letters.values()],
-        "dead_bytes": ledger.dead.bytes,
-        "weight": ledger.weight,
+        "dead": [_plain(letter) for letter in delivery.dead.letters.values()],
+        "dead_bytes": delivery.dead.bytes,
+        "weight": delivery.weight,
     }
 
 
@@ -84,10 +86,10 @@ def keys_of(state: State) -> list[tuple[Any, ...]]:
     return [(named.topic, named.key, *astuple(kept)) for named, kept in state.keys]
 
 
-def ledgers_of(state: State) -> list[Ledger]:
-    """Return the ledgers of all users who have one."""
+def delivery_states_of(state: State) -> list[DeliveryState]:
+    """Return the delivery states of all users who have one."""
     users = (each for topic in state.topics.values() for each in topic.subscriptions.values())
-    return [each.ledger for each in users if each.ledger is not None]
+    return [each.delivery for each in users if each.delivery is not None]
 
 
 def gauges(state: State) -> dict[str, int]:
@@ -98,24 +100,24 @@ def gauges(state: State) -> dict[str, int]:
         "pieces": state.pieces,
         "content_bytes": state.content_bytes,
         "name_bytes": state.name_bytes,
-        "ledger_bytes": state.ledgers.bytes,
-        "open_leases": state.ledgers.open_leases,
-        "dead_letters": state.ledgers.dead_letters,
-        "dead_bytes": state.ledgers.dead_bytes,
+        "delivery_bytes": state.delivery_totals.bytes,
+        "open_leases": state.delivery_totals.open_leases,
+        "dead_letters": state.delivery_totals.dead_letters,
+        "dead_bytes": state.delivery_totals.dead_bytes,
         "keys": len(state.keys),
         "key_bytes": state.keys.weight,
         "delayed": len(state.delayed),
         "delayed_bytes": state.delayed.weight,
-        "memory": state.memory - state.garbage.memory + state.contents.away_bytes,
+        "memory": state.memory - state.garbage.memory + state.bodies.away_bytes,
     }
 
 
 def counted(state: State) -> dict[str, int]:
     """Return the same gauges, recounted."""
-    topics, ledgers, keys = list(state.topics.values()), ledgers_of(state), keys_of(state)
-    pieces = [state.contents.whole(piece) for topic in topics for piece in pieces_of(topic)]
-    held = [held for ledger in ledgers for held in ledger.leases.held.values()]
-    dead = [letter for ledger in ledgers for letter in ledger.dead.letters.values()]
+    topics, deliveries, keys = list(state.topics.values()), delivery_states_of(state), keys_of(state)
+    pieces = [state.bodies.whole(piece) for topic in topics for piece in pieces_of(topic)]
+    held = [held for delivery in deliveries for held in delivery.leases.held.values()]
+    dead = [letter for delivery in deliveries for letter in delivery.dead.letters.values()]
     letters = dead + [each.letter for each in held if each.letter is not None]
     delayed = list(state.delayed.publishes.values())
     values = {
@@ -124,10 +126,10 @@ def counted(state: State) -> dict[str, int]:
         "pieces": len(pieces),
         "content_bytes": sum(len(each.headers) + len(each.body or b"") + len(each.offsets) for each in pieces),
         "name_bytes": sum(len(name) + sum(map(len, topic.subscriptions)) for name, topic in state.topics.items()),
-        "ledger_bytes": sum(len(each.headers) + len(each.body) + LETTER_COST for each in letters)
+        "delivery_bytes": sum(len(each.headers) + len(each.body) + DEAD_LETTER_COST for each in letters)
         + len(held) * HELD_COST
-        + len(ledgers) * LEDGER_COST,
-        "open_leases": sum(each.until > 0 for each in held),
+        + len(deliveries) * DELIVERY_STATE_COST,
+        "open_leases": sum(each.until_us > 0 for each in held),
         "dead_letters": len(dead),
         "dead_bytes": sum(len(each.headers) + len(each.body) for each in dead),
         "keys": len(keys),
@@ -136,7 +138,7 @@ def counted(state: State) -> dict[str, int]:
         "delayed_bytes": sum(DELAYED_COST + len(each.topic) + each.payload.size for each in delayed),
     }
     costs = values["pieces"] * MESSAGE_COST + values["subscriptions"] * SUBSCRIPTION_COST + len(topics) * TOPIC_COST
-    weights = ("content_bytes", "name_bytes", "ledger_bytes", "key_bytes", "delayed_bytes")
+    weights = ("content_bytes", "name_bytes", "delivery_bytes", "key_bytes", "delayed_bytes")
     return values | {"memory": costs + sum(values[each] for each in weights)}
 
 
@@ -156,12 +158,12 @@ def check_state(state: State) -> None:
         deadline = topic.head_deadline
         assert deadline is None or _in_time(state.heads_due.get(name), deadline)
         for user, subscription in topic.subscriptions.items():
-            ledger = subscription.ledger
-            if ledger is not None:
-                _check_ledger(topic, subscription, ledger)
-                first = ledger.leases.deadlines.next_due()
+            delivery = subscription.delivery
+            if delivery is not None:
+                _check_delivery(topic, subscription, delivery)
+                first = delivery.leases.deadlines.next_due()
                 assert first is None or _in_time(state.leases_due.get((name, user)), first)
-                assert (state.idle_due.get((name, user)) is not None) == (ledger.expires_after > 0)
+                assert (state.idle_due.get((name, user)) is not None) == (delivery.expires_after > 0)
     for number, publish in state.delayed.publishes.items():
         assert publish.number == number <= state.delayed.last_number
         assert state.delayed.due.get(number) is not None
@@ -177,11 +179,11 @@ def _check_shares(state: State) -> None:
     for name, topic in state.topics.items():
         users = Counter[bytes]()
         for user, subscription in topic.subscriptions.items():
-            if subscription.ledger is not None:
-                held[name] += subscription.ledger.held_weight
-                users[user] += subscription.ledger.dead.weight
+            if subscription.delivery is not None:
+                held[name] += subscription.delivery.held_weight
+                users[user] += subscription.delivery.dead.weight
         dead[name] = users.total()
-        assert not dead[name] or state.ledgers.dead._users[name]._of == +users
+        assert not dead[name] or state.delivery_totals.dead._users[name]._of == +users
     for named, _ in state.keys:
         keys[named.topic] += key_weight(*named)
     for publish in state.delayed.publishes.values():
@@ -190,12 +192,12 @@ def _check_shares(state: State) -> None:
     assert list(state.delayed.names.after(b"")) == sorted(delayed)
     assert sum(map(state.delayed.count, delayed)) == len(state.delayed)
     for shares, wanted in (
-        *((state.ledgers.held, held), (state.ledgers.dead.topics, dead)),
-        *((state.keys._shares, keys), (state.delayed.shares, delayed)),
+        *((state.delivery_totals.held, held), (state.delivery_totals.dead.topics, dead)),
+        *((state.keys._usage, keys), (state.delayed.usage, delayed)),
     ):
         assert (shares._of, shares.total) == (+wanted, wanted.total())
-    if state.ledgers.dead.topics.total:
-        assert state.ledgers.dead.topics.of(state.ledgers.dead.heaviest()[0]) == max(dead.values())
+    if state.delivery_totals.dead.topics.total:
+        assert state.delivery_totals.dead.topics.of(state.delivery_totals.dead.heaviest()[0]) == max(dead.values())
 
 
 def _check_log(topic: Topic) -> None:
@@ -222,28 +224,30 @@ def _check_log(topic: Topic) -> None:
     assert all(len(block.pieces) == topic.thresholds.log_block for block in topic._blocks[1:-1])
 
 
-def _check_ledger(topic: Topic, subscription: Subscription, ledger: Ledger) -> None:
-    leases = ledger.leases
-    assert leases.held or ledger.dead.letters or ledger.expires_after or ledger.max_deliveries, "else there is none"
+def _check_delivery(topic: Topic, subscription: Subscription, delivery: DeliveryState) -> None:
+    leases = delivery.leases
+    assert leases.held or delivery.dead.letters or delivery.expires_after or delivery.max_deliveries, (
+        "else there is none"
+    )
     assert subscription.position <= topic.next_seq
     assert subscription.floor == _floor(subscription)
-    assert leases.open == sum(each.until > 0 for each in leases.held.values())
-    ready = [seq for seq, each in leases.held.items() if not each.until and not each.due]
+    assert leases.open == sum(each.until_us > 0 for each in leases.held.values())
+    ready = [seq for seq, each in leases.held.items() if not each.until_us and not each.due_us]
     assert leases.waiting == len(ready)
     assert leases.next_ready() == min(ready, default=None)
-    assert not leases.held.keys() & ledger.dead.letters.keys()
+    assert not leases.held.keys() & delivery.dead.letters.keys()
     for seq, held in leases.held.items():
         assert 0 < seq < subscription.position, "handed out before"
-        assert not (held.until and held.due)
-        assert leases.deadlines.get(seq) == (held.until or held.due or None)
+        assert not (held.until_us and held.due_us)
+        assert leases.deadlines.get(seq) == (held.until_us or held.due_us or None)
         assert held.attempt > 0 or held.letter is not None
-    for seq, letter in ledger.dead.letters.items():
+    for seq, letter in delivery.dead.letters.items():
         assert 0 < letter.seq == seq < subscription.position
 
 
 def _floor(subscription: Subscription) -> int:
     """Return the first unacknowledged message of the log."""
-    held = subscription.ledger.leases.held if subscription.ledger else {}
+    held = subscription.delivery.leases.held if subscription.delivery else {}
     return min([subscription.position, *(seq for seq, each in held.items() if each.letter is None)])
 
 
@@ -251,5 +255,5 @@ def _in_time(due: int | None, deadline: int) -> bool:
     return due is not None and due <= deadline
 
 
-def _plain(letter: Letter | None) -> tuple[Any, ...] | None:
+def _plain(letter: DeadLetter | None) -> tuple[Any, ...] | None:
     return None if letter is None else astuple(letter)

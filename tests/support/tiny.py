@@ -5,6 +5,6 @@ from __future__ import annotations
 from broker.store.sqlite.thresholds import StoreThresholds
 from broker.thresholds import DEFAULT, Thresholds
 
-TINY = Thresholds(*[3] * len(Thresholds._fields))._replace(looks=DEFAULT.looks)
-"""Listings say less where fewer entries may be looked at, so that one has tests of its own."""
+TINY = Thresholds(*[3] * len(Thresholds._fields))._replace(scan=DEFAULT.scan)
+"""Listings return less if fewer entries may be examined, so this threshold has tests of its own."""
 TINY_STORE = StoreThresholds(*[3] * len(StoreThresholds._fields))

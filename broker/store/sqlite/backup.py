@@ -14,19 +14,22 @@ from broker.store.sqlite.files import remove_database, sync
 from broker.store.sqlite.vfs import StoreVfs, damage_allowed
 
 PART = ".part"
-"""How the names of copies end that are not complete."""
+"""Suffix of the names of incomplete copies."""
 is_backup = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
-"""Whether a file's name is that of a copy."""
+"""Matches the name of a copy."""
 
 
 class SqliteBackup:
-    """A copy that is being made. What the broker commits meanwhile goes into it, too
-    (https://www.sqlite.org/c3ref/backup_finish.html): the source is written by the same connection.
+    """A copy that is being made.
+
+    It includes what the broker commits meanwhile, because the same connection writes the source
+    (https://www.sqlite.org/c3ref/backup_finish.html).
     """
 
     def __init__(self, source: apsw.Connection, vfs: StoreVfs, target: Path, step: int) -> None:
-        """`vfs` is the layer under the source; `step` pages are copied at a time. Raises `StoreError` where the copy
-        cannot be made.
+        """`vfs` is the layer under the source; `step` is how many pages are copied at a time.
+
+        Raises `StoreError` where the copy cannot be made.
         """
         self._source = source
         self._source_vfs = vfs
@@ -47,11 +50,14 @@ class SqliteBackup:
 
     @property
     def pages(self) -> tuple[int, int]:
-        """How many pages are copied, and of how many."""
+        """Return how many pages are copied, and of how many."""
         return self._pages
 
     def step(self) -> bool:
-        """Copies some more; whether it is complete, and synced. Raises `StoreError`, and the copy is of no use then."""
+        """Copy some more.
+
+        Return whether the copy is complete and synced. Raises `StoreError`; then the copy is useless.
+        """
         try:
             # What is damaged is copied as it is, and is damaged in the copy: the rest of it can be restored.
             with damage_allowed(self._source, self._source_vfs):
@@ -71,7 +77,7 @@ class SqliteBackup:
             raise StoreError(f"{self._part}: {type(error).__name__}: {error}") from None
 
     def cancel(self) -> None:
-        """No copy is wanted any more, a complete one neither. Never raises."""
+        """Remove the copy, complete or not. Never raises."""
         with suppress(apsw.Error):
             self._backup.close(True)
         with suppress(apsw.Error):
@@ -80,7 +86,7 @@ class SqliteBackup:
 
 
 def remove_backups(folder: Path) -> None:
-    """Removes the copies that nobody has fetched, and what those that were not completed have left. Never raises."""
+    """Remove copies that no client has fetched, and the remains of incomplete ones. Never raises."""
     with suppress(OSError):
         for name in {re.sub(r"(\.part)?(-wal|-shm|-journal)?$", "", each.name) for each in folder.iterdir()}:
             if is_backup(name):
@@ -88,7 +94,7 @@ def remove_backups(folder: Path) -> None:
 
 
 def remove_backup(copy: Path) -> None:
-    """Removes one, complete or not. Never raises."""
+    """Remove one copy, complete or not. Never raises."""
     for each in (copy, copy.with_name(copy.name + PART)):
         with suppress(OSError):
             remove_database(each)

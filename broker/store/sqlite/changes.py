@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from broker import records
 from broker.calendar import Step
-from broker.records import Letter, Record
+from broker.records import DeadLetter, Record
 from broker.store.sqlite.tables import HeldRow, KeyRow, SettingsRow, SubscriptionRow, TopicRow, TopicSettingsRow
 
 UserKey = tuple[int, bytes]
@@ -30,19 +30,21 @@ class NewPiece(NamedTuple):
 class NewLetter(NamedTuple):
     """A letter to be written."""
 
-    letter: Letter
+    letter: DeadLetter
     dead: bool
     """False for one that was put back."""
 
 
 class RowChanges:
-    """Collects the records of one burst. In the dictionaries, which have the keys of rows, None stands for a row that
-    is to be deleted.
+    """Collects the records of one burst.
+
+    In the dictionaries, which have the keys of rows, None stands for a row to be deleted.
     """
 
     def __init__(self, numbers: dict[bytes, int], apart: dict[UserKey, set[int]]) -> None:
-        """`numbers` are those of the live topics by name, `apart` the letters that were put back; both are kept up to
-        date here.
+        """`numbers` are those of the live topics by name; `apart` are the letters that were put back.
+
+        Both are kept up to date.
         """
         self._numbers = numbers
         self._apart = apart
@@ -135,7 +137,7 @@ class RowChanges:
         number, user = self._numbers[record.topic], record.user
         self._touch((number, user), range(record.first, record.first + record.count))
         for seq in range(record.first, record.first + record.count):
-            self.held[number, user, seq] = HeldRow(number, user, seq, record.attempt, record.until, 0)
+            self.held[number, user, seq] = HeldRow(number, user, seq, record.attempt, record.until_us, 0)
             self.returned.pop((number, user, seq), None)
 
     def _returned(self, record: records.Returned) -> None:
@@ -145,9 +147,9 @@ class RowChanges:
             key = (number, user, seq)
             fresh = self.held.get(key)
             if fresh is None:
-                self.returned[key] = record.due
+                self.returned[key] = record.due_us
             else:
-                self.held[key] = fresh._replace(until=0, due=record.due)
+                self.held[key] = fresh._replace(until=0, due=record.due_us)
 
     def _finished(self, record: records.Finished) -> None:
         number, user = self._numbers[record.topic], record.user
@@ -217,7 +219,7 @@ class RowChanges:
         self.keys.pop((record.topic, record.key), None)
         self._keys_of.setdefault(record.topic, set()).add(record.key)
         self.keys[record.topic, record.key] = KeyRow(
-            record.topic, record.key, record.digest, record.at, record.subscribers, record.seq, record.due
+            record.topic, record.key, record.digest, record.at_us, record.subscribers, record.seq, record.due_ms
         )
 
     def _key_forgotten(self, record: records.KeyForgotten) -> None:

@@ -19,9 +19,10 @@ PAGES = 1024
 
 
 def clone_store(source: Path, target: Path, new_id: str) -> None:
-    """Copy a store as it is, of any schema and with what is in its log, and give the copy another id, from which the
-    epochs of its topics follow. The source is not changed. The target is durable; a failed one is removed. Raises
-    `UnusableStoreError` and `OSError`.
+    """Copy a store as it is, and give the copy another id, from which the epochs of its topics follow.
+
+    The store is of any schema, and what is in its log is copied too; it is not changed. The target is durable; a failed
+    one is removed. Raises `UnusableStoreError` and `OSError`.
     """
     try:
         with open_read_only(source) as (db, vfs):

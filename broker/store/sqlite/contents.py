@@ -51,8 +51,10 @@ class Contents:
         self._tables = self._find_tables()
 
     def read(self, id_: int, digest: int) -> Content:
-        """Read one content. Raises `DamagedError` where it is not what was written, or cannot be read. Other messages
-        on a damaged page can be read.
+        """Read one content.
+
+        Raises `DamagedError` where it is not what was written, or cannot be read; other messages on a damaged page can
+        be read.
         """
         try:
             found = self._find(id_)
@@ -82,8 +84,9 @@ class Contents:
         self._db.executemany(self._tables[0].replace, rows)
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Delete contents, within a transaction. Once there is damage this is deferred: one page that cannot be read
-        makes a whole transaction fail.
+        """Delete contents, within a transaction.
+
+        Once there is damage this is deferred: one page that cannot be read makes a whole transaction fail.
         """
         if self.damaged:
             self._deferred.extend(ids)
@@ -102,8 +105,9 @@ class Contents:
             self._db.executemany(DELETE.format(table.name), rows)
 
     def delete_deferred(self, most: int) -> None:
-        """Delete what was deferred, at most `most` contents, one by one and not durably: after a crash their space is
-        lost, like that on damaged pages.
+        """Delete at most `most` of the deferred contents, one by one and not durably.
+
+        After a crash their space is lost, like that on damaged pages.
         """
         if not self._deferred:
             return

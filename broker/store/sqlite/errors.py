@@ -1,4 +1,4 @@
-"""What SQLite and the system say, as an error of the store."""
+"""Errors of SQLite and the system, as errors of the store."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from broker.errors import UnusableStoreError
 
 @contextmanager
 def unusable_on_error(path: Path, when_full: str = "the disk is full") -> Iterator[None]:
-    """Raise `UnusableStoreError`, with the path, in place of `apsw.Error` and `OSError`. `when_full` is its text where
-    the disk is full.
+    """Raise `UnusableStoreError`, with the path, in place of `apsw.Error` and `OSError`.
+
+    `when_full` is its text where the disk is full.
     """
     try:
         yield

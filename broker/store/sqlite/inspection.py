@@ -1,4 +1,4 @@
-"""What is in a store that no broker uses just now, and whether it is whole."""
+"""Looks at a store that no broker uses: what is in it, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class TopicRow(NamedTuple):
     epoch: str
     messages: int
     bytes: int
-    """Content, with kept headers and the offsets of batches."""
+    """Size of the content, with kept headers and the offsets of batches."""
     subscriptions: int
     deepest: int
-    """Messages that wait for the user who is furthest behind; what is leased to him may not be counted."""
+    """Messages that wait for the user who is furthest behind; those leased to them may not be counted."""
     oldest: int | None
     """When the oldest message was published, milliseconds since 1970 UTC."""
 
 
 class Summary(NamedTuple):
-    """A whole store."""
+    """The counts of a whole store."""
 
     cluster: str
     broker: str
@@ -43,7 +43,7 @@ class Summary(NamedTuple):
     messages: int
     subscriptions: int
     held: int
-    """Messages that are leased or wait to be handed out again."""
+    """Messages that are leased or wait for redelivery."""
     dead: int
     delayed: int
     keys: int
@@ -51,15 +51,16 @@ class Summary(NamedTuple):
 
 @contextmanager
 def inspect(path: Path) -> Iterator[Inspection]:
-    """The store, which nobody writes meanwhile; it is not changed. Raises `UnusableStoreError`, also for what fails
-    while it is used.
+    """Open a store to look at it; it is not changed, and nobody may write it meanwhile.
+
+    Raises `UnusableStoreError`, also for errors while it is used.
     """
     with open_read_only(path) as (db, vfs):
         yield Inspection(db, vfs, path)
 
 
 class Inspection:
-    """What can be asked of a store that is looked at, of whatever schema."""
+    """A store that is open for reading, of any schema."""
 
     def __init__(self, db: apsw.Connection, vfs: StoreVfs, path: Path) -> None:
         self._db = db
@@ -67,19 +68,19 @@ class Inspection:
         self.path = path
 
     def check(self) -> None:
-        """Looks at every page."""
+        """Check every page. Raises `UnusableStoreError`."""
         check_pages(self._db, self.path)
 
-    def rows(self) -> Loader | None:
-        """What a broker would load; None for an older schema."""
+    def loader(self) -> Loader | None:
+        """Return what a broker would load with; None for an older schema."""
         return Loader(self.path, self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
 
     def read(self, piece: int) -> Content:
-        """What a piece says. Raises `DamagedError`."""
+        """Read the content of a piece. Raises `DamagedError`."""
         return self._contents.read_piece(piece)
 
     def summary(self) -> Summary:
-        """What there is, counted."""
+        """Count what is there."""
         meta = read_meta(self._db)
         return Summary(
             str(meta["cluster"]),
@@ -94,7 +95,7 @@ class Inspection:
         )
 
     def topics(self, prefix: bytes, most: int) -> Iterator[TopicRow]:
-        """Those with the most messages first."""
+        """Yield at most `most` topics whose names begin with `prefix`, those with the most messages first."""
         meta, calendar = read_meta(self._db), Calendar()
         for record in read_calendar(self.path, meta):
             calendar.set(record.steps)

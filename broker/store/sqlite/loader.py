@@ -9,7 +9,7 @@ import apsw
 
 from broker import records
 from broker.errors import DamagedError
-from broker.records import Content, Letter, Record
+from broker.records import Content, DeadLetter, Record
 from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
 from broker.store.sqlite.meta import read_calendar, read_meta
@@ -49,8 +49,9 @@ class Loader:
         """The greatest id of a letter."""
 
     def read(self) -> Iterator[Record]:
-        """Yield all records, in the order that `broker/records.py` promises. Raises `apsw.Error` and
-        `UnusableStoreError`.
+        """Yield all records, in the order that `broker/records.py` promises.
+
+        Raises `apsw.Error` and `UnusableStoreError`.
         """
         meta = read_meta(self._db)
         yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), int(meta["last_piece"]))
@@ -101,7 +102,7 @@ class Loader:
             if content is None:
                 self._unread.add(key)
                 continue
-            letter = Letter(row.seq, row.time, row.attempt, content.headers, content.body, row.expires)
+            letter = DeadLetter(row.seq, row.time, row.attempt, content.headers, content.body, row.expires)
             yield records.DeadLettered(names[row.topic], row.user, letter)
             if not row.dead:
                 self.apart.setdefault((row.topic, row.user), set()).add(row.seq)

@@ -69,8 +69,9 @@ def read_meta(db: apsw.Connection) -> dict[str, Any]:
 
 
 def read_mark(path: Path, meta: Mapping[str, Any]) -> Mark:
-    """Return where the clocks stood. Its `mono` is in the fact `clock`, and its `shift` follows from the calendar.
-    Raises `UnusableStoreError`.
+    """Return where the clocks stood.
+
+    `mono` is the fact `clock`, and `shift` follows from the calendar. Raises `UnusableStoreError`.
     """
     try:
         mono = max(1, int(meta.get("clock", 0)))

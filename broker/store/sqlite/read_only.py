@@ -1,4 +1,4 @@
-"""A look at a store that no broker uses just now. Nothing is written, so a read-only disk will do."""
+"""Opens a store that no broker uses, without a write: a read-only disk will do."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class StoreInfo(NamedTuple):
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[tuple[apsw.Connection, StoreVfs]]:
-    """A connection that reads the store of any schema up to the present one, with what is in its log; and the layer
-    under it. The caller sees to it that nobody writes meanwhile.
+    """Open a store for reading, with what is in its log; yield the connection and the layer under it.
 
-    Raises `UnusableStoreError` for what is no store of ours, for an empty one, and for what fails while it is used.
+    The store is of any schema up to the present one. The caller makes sure that nobody writes it meanwhile.
+
+    Raises `UnusableStoreError` for a file that is not ours, for an empty one, and for errors while it is used.
     """
     with unusable_on_error(path):
         if not path.exists() or not path.stat().st_size:  # beside an empty file SQLite would remove the log
@@ -55,9 +56,11 @@ def open_read_only(path: Path) -> Iterator[tuple[apsw.Connection, StoreVfs]]:
 
 
 def _open(path: Path, vfs: StoreVfs, logged: bool) -> apsw.Connection:
-    """Without a log the file is all there is, and is read as one that never changes. A log is read with its index in
-    memory (exclusive locking mode) instead of in a `-shm` file. SQLite locks the file for that, which takes one that is
-    open for writing; the layer without locks does without.
+    """Open the file, with or without a log.
+
+    Without a log it is read as a file that never changes. A log is read with its index in memory (exclusive locking
+    mode) instead of in a `-shm` file. SQLite locks the file for that, which needs write access to it; the layer without
+    locks does not.
     """
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     if not logged:
@@ -69,8 +72,9 @@ def _open(path: Path, vfs: StoreVfs, logged: bool) -> apsw.Connection:
 
 
 def probe_store(path: Path) -> StoreInfo | None:
-    """The store that is there; None where there is none yet. Raises `UnusableStoreError` for one that is not ours, that
-    is damaged, or of which only traces are left.
+    """Return whose store is there; None where there is none yet.
+
+    Raises `UnusableStoreError` for one that is not ours, that is damaged, or of which only traces are left.
     """
     small = not path.exists() or path.stat().st_size <= PAGE_BYTES
     if small and not read_store_id(path.parent) and Path(f"{path}{JOURNAL}").exists():
@@ -89,7 +93,7 @@ def probe_store(path: Path) -> StoreInfo | None:
 
 
 def check_pages(db: apsw.Connection, path: Path) -> None:
-    """Looks at every page. Raises `UnusableStoreError`, and `apsw.Error`."""
+    """Check every page. Raises `UnusableStoreError`, and `apsw.Error`."""
     for (found,) in db.execute("PRAGMA integrity_check(1)"):
         if found != "ok":
             raise UnusableStoreError(f"{path}: damaged: {found}")

@@ -1,4 +1,4 @@
-"""Room on the disk that is kept for the day when it is full: what is read then can be committed, and makes room."""
+"""A file that keeps space for a full disk (a ballast file): readers can still commit, which frees more space."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from broker.store.sqlite.files import sync
 log = logging.getLogger("fanmail.broker")
 
 SPARE_BYTES = 4 * 1024 * 1024
-"""How large the file is at the most; it is never more than half of what is to stay free on the disk."""
+"""Maximum size of the file; it is never more than half of what is to stay free on the disk."""
 STEP_BYTES = 16 * 1024
-"""What is given at a time: one write. The rest stays out of reach of others who fill the disk."""
+"""What is given at a time: one write. The rest stays out of reach of other programs that fill the disk."""
 FULL_BYTES = 1024 * 1024
-"""With less than this free the disk is called full."""
+"""The disk counts as full with fewer bytes free."""
 
 
 class SpareFile:
-    """A file of zeros in the store's folder, which becomes shorter when a write finds the disk full, and is made whole
-    again when there is room.
+    """A file of zeros in the store's folder.
+
+    It is shortened when a write finds the disk full, and restored when there is room.
     """
 
     def __init__(self, folder: Path, most: int, step: int = STEP_BYTES) -> None:
-        """`most` in bytes; 0 or less for none."""
+        """`most` is its size in bytes, 0 or less for none; `step` is how much is given at a time."""
         self._path = folder / "spare"
         self._most = max(0, most)
         self._step = step
@@ -38,25 +39,26 @@ class SpareFile:
 
     @property
     def short(self) -> bool:
-        """Whether the disk was called full, and not much room has been made since."""
+        """Return whether the disk was full, and has not had much room since."""
         return self._full
 
     def give(self) -> bool:
-        """Gives some of it to a write that has found the disk full; False where there is no more."""
-        self._called_full(0)
+        """Give some of it to a write that has found the disk full; return False where there is no more."""
+        self._note_full(0)
         if not self.size:
             return False
         self.size = max(0, self.size - self._step)
         try:
             os.truncate(self._path, self.size)
-            sync(self._path)  # some file systems give the room away only then
+            sync(self._path)  # some file systems free the space only then
         except OSError:
             return False
         return True
 
     def become(self, log: Path) -> None:
-        """Gives all of it to a write-ahead log that is still to be made: so nobody can take it in between. SQLite sees
-        a log without a header, which has nothing in it (https://www.sqlite.org/walformat.html#recovery).
+        """Give all of it to a write-ahead log that does not exist yet, so that nobody can take the space in between.
+
+        SQLite sees a log without a header, which has nothing in it (https://www.sqlite.org/walformat.html#recovery).
         """
         if self.size and not log.exists():
             with suppress(OSError):
@@ -64,17 +66,17 @@ class SpareFile:
                 self.size = 0
 
     def keep_up(self, free: int) -> None:
-        """Makes it whole where so many free bytes are enough; takes all of it or nothing."""
+        """Restore the file, completely or not at all, where `free` bytes on the disk are enough."""
         if free < FULL_BYTES:
-            self._called_full(free)
+            self._note_full(free)
         elif self._full and free >= 2 * FULL_BYTES + self._most:
             self._full = False
-            log.info("the disk has room again", extra={"path": str(self._path.parent), "free_bytes": free})
+            log.info("the disk has space again", extra={"path": str(self._path.parent), "free_bytes": free})
         if self.size < self._most and free >= 2 * self._most:
             self.fill(self._most)
 
     def fill(self, more: int) -> None:
-        """Makes it longer by so many bytes, if it is not whole and they are free."""
+        """Extend the file by `more` bytes, up to its size, where they are free."""
         wanted = min(self._most, self.size + more)
         if wanted <= self.size:
             return
@@ -88,11 +90,11 @@ class SpareFile:
         except OSError:  # another time
             return
 
-    def _called_full(self, free: int) -> None:
+    def _note_full(self, free: int) -> None:
         if not self._full:
             self._full = True
             log.warning(
-                "the disk is full: publishing is refused, reading goes on and makes room",
+                "the disk is full: publishing is refused, reading continues and frees space",
                 extra={"path": str(self._path.parent), "free_bytes": free, "spare_bytes": self.size},
             )
 

@@ -62,14 +62,15 @@ class SqliteStore:
         read_ns: Callable[[], int] = lambda: 0,
         thresholds: StoreThresholds = DEFAULT,
     ) -> None:
-        """`new_id` becomes the id of a store that is new; `reserve` in bytes is what stays free on the disk; `read_ns`
-        reads a clock that only measures. Raises `UnusableStoreError`.
+        """`new_id` becomes the id of a new store; `reserve` is how many bytes stay free on the disk.
+
+        `read_ns` reads a clock that only measures. Raises `UnusableStoreError`.
         """
         self.path = folder / FILE
         remove_backups(folder)
         check_damage_marker(self.path)
         upgrade(self.path, _check_owner(self.path, owner), thresholds.upgraded_rows)
-        self.synced = 0
+        self.synced_us = 0
         self.lost: Sequence[LostMessage] = ()
         self._thresholds = thresholds
         self._closed = False
@@ -114,7 +115,7 @@ class SqliteStore:
                 self._recover(error, recover)
             except apsw.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
-        self.synced = self._vfs.take_synced_us()
+        self.synced_us = self._vfs.take_synced_us()
 
     def read(self, piece: int) -> Content:
         """Read the content of a stored piece. Raises `DamagedError` and `StoreError`."""
@@ -133,7 +134,8 @@ class SqliteStore:
         return self._space.writable_bytes()
 
     def reclaim(self) -> bool:
-        """Delete some of what nobody wants and return free space to the file system; cheap where there is little.
+        """Delete some of what nobody wants, and return free pages to the file system; cheap where there is little.
+
         Return whether much is left.
         """
         most = self._thresholds.reclaimed_groups
@@ -207,8 +209,9 @@ class SqliteStore:
         self._contents.damaged = True
 
     def _recover(self, error: apsw.CorruptError, recover: Callable[[], None] | None) -> None:
-        """Prepare another try after a damaged page was met, which SQLite does not write. Raises `StoreError` where
-        there is none.
+        """Prepare another try after a damaged page was met, which SQLite does not write.
+
+        Raises `StoreError` where there is none.
         """
         log.error("a page of the store is damaged", extra={"file": str(self.path), "reason": str(error)})
         try:
@@ -221,8 +224,9 @@ class SqliteStore:
 
 
 def _check_owner(path: Path, owner: Owner) -> StoreInfo | None:
-    """Return what store is there. Raises `UnusableStoreError` for one that is lost or not for this broker; it is not
-    changed then.
+    """Return whose store is there.
+
+    Raises `UnusableStoreError` for one that is lost or not for this broker; it is not changed then.
     """
     found = probe_store(path)
     if found is None:

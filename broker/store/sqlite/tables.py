@@ -26,8 +26,9 @@ class Table(Generic[R]):
     """One table, whose columns are the fields of the NamedTuple `row`, in that order."""
 
     def __init__(self, name: str, row: type[R], key: tuple[str, ...] = (), unique: tuple[str, ...] = ()) -> None:
-        """`key` names the columns of the primary key; without one, the rows have a column `id`, which is not in `row`
-        and grows with every insert. `unique` names the columns of a further unique index.
+        """`key` names the columns of the primary key, `unique` those of a further unique index.
+
+        Without a key the rows have a column `id`, which is not in `row` and grows with every insert.
         """
         types = get_type_hints(row)
         self.name = name

@@ -55,8 +55,9 @@ _DELAYED = "SELECT number, topic, due, ttl, count, headers, offsets, body FROM d
 
 
 def upgrade(path: Path, found: StoreInfo | None, rows: int) -> None:
-    """Upgrade the store that `found` describes, copying `rows` rows per transaction. Does nothing where it is up to
-    date or missing. Raises `UnusableStoreError`.
+    """Upgrade the store that `found` describes, copying `rows` rows per transaction.
+
+    Does nothing where it is up to date or missing. Raises `UnusableStoreError`.
     """
     new_path = path.with_name(path.name + ".new")
     with unusable_on_error(path, "the disk is full, and opening this store of an older version takes room: make some"):

@@ -34,9 +34,7 @@ _OF_MESSAGE = "topic = ? AND user = ? AND seq = ?"
 
 
 class Writer:
-    """The writer of one store. Its methods raise `apsw.Error`; the caller has begun a transaction, and rolls it back
-    then.
-    """
+    """Writes to one store. Methods raise `apsw.Error`; the caller has begun a transaction, and rolls it back then."""
 
     def __init__(self, db: apsw.Connection, contents: Contents, last_letter: int) -> None:
         """`last_letter` is the greatest id of a letter in the store."""
@@ -138,7 +136,7 @@ class Writer:
                 continue
             payload = it.payload
             content = ContentRow(delayed_content_id(number), payload.headers, payload.offsets, payload.body)
-            rows.append(DelayedRow(number, it.topic, it.due, it.ttl, payload.count, content_digest(content)))
+            rows.append(DelayedRow(number, it.topic, it.due_ms, it.ttl, payload.count, content_digest(content)))
             contents.append(content)
         self._many(DELAYED.insert, rows)
         return contents

@@ -208,17 +208,27 @@ def brokers() -> Call[tuple[Broker, ...]]:
     )
 
 
-def drain(broker: str) -> Call[None]:
-    """Make a broker refuse publishes and new subscriptions until it is restarted or `undrain` is called.
+def pause(broker: str) -> Call[None]:
+    """Make a broker refuse publishes and new subscriptions until it is restarted or `resume` is called.
 
     It continues to do everything else.
     """
-    return Call(Request("PUT", _at("brokers", broker, "drain")), parse_nothing)
+    return Call(Request("PUT", _at("brokers", broker, "pause")), parse_nothing)
+
+
+def resume(broker: str) -> Call[None]:
+    """Make a paused broker accept publishes and new subscriptions again."""
+    return Call(Request("DELETE", _at("brokers", broker, "pause")), parse_nothing)
+
+
+def drain(broker: str) -> Call[None]:
+    """Pause a broker. Deprecated: the former name of `pause`."""
+    return pause(broker)
 
 
 def undrain(broker: str) -> Call[None]:
-    """Make a broker accept publishes and new subscriptions again."""
-    return Call(Request("DELETE", _at("brokers", broker, "drain")), parse_nothing)
+    """Resume a broker. Deprecated: the former name of `resume`."""
+    return resume(broker)
 
 
 def config() -> Call[Config]:

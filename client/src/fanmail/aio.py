@@ -47,9 +47,7 @@ class AsyncClient(Methods, AsyncBaseClient):
             except BaseException as error:
                 return error
             finally:
-                if (
-                    process_id() == owner
-                ):  # a child of the handler must leave the event loop and tasks of its parent alone
+                if process_id() == owner:  # a child of the handler leaves its parent's loop and tasks alone
                     extension.cancel()
                     await asyncio.wait([extension])
             return None

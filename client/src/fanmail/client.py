@@ -136,8 +136,6 @@ class Client(Methods, SyncBaseClient):
         try:
             yield
         finally:
-            if (
-                process_id() == owner
-            ):  # a child of the handler lacks the thread, and the event's lock may be taken there
+            if process_id() == owner:  # a child of the handler lacks the thread, and the event's lock may be taken
                 ended.set()
                 thread.join()

@@ -176,7 +176,8 @@ class Broker:
     up: bool
     loading: bool
     """Whether the broker is still reading its store and serves no requests yet."""
-    draining: bool
+    paused: bool
+    """Whether the operator has paused the broker, which then refuses publishes and new subscriptions."""
     slots: int
     """The number of the 1,024 hash slots that the broker owns."""
     round_trip: float | None
@@ -186,8 +187,13 @@ class Broker:
 
     @property
     def state(self) -> str:
-        """`up`, `draining`, `loading` or `down`."""
-        return "loading" if self.loading else "down" if not self.up else "draining" if self.draining else "up"
+        """`up`, `paused`, `loading` or `down`."""
+        return "loading" if self.loading else "down" if not self.up else "paused" if self.paused else "up"
+
+    @property
+    def draining(self) -> bool:
+        """Deprecated: the former name of `paused`."""
+        return self.paused
 
 
 @dataclass(frozen=True, slots=True)

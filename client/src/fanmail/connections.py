@@ -45,8 +45,9 @@ class PerProcess(Generic[T]):
             return self._make()
 
     def _forget_former_owners(self) -> None:
-        for owner in [each for each in self._made if not self._is_current(each)]:
-            self._made.pop(owner, None)
+        for owner in list(self._made):  # a copy, as other threads may add theirs
+            if not self._is_current(owner):
+                self._made.pop(owner, None)
 
     def _owner(self) -> Hashable:
         return process_id()

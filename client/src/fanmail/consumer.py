@@ -30,7 +30,7 @@ class ReadOptions(TypedDict, total=False):
 
 
 class PollBackoff:
-    """Delays polls after one that came back empty too soon: the server has too many waiters, drains, or `wait` is 0."""
+    """Delays polls after one that ended empty too soon, as the server is overloaded or stopping, or `wait` is 0."""
 
     def __init__(self, exchange: Exchange, wait: float) -> None:
         self._exchange = exchange

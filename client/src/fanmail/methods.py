@@ -97,6 +97,8 @@ class AdminMethods(BaseClient):
     remove_delayed = Method(admin_calls.remove_delayed)
     remove_all_delayed = Method(admin_calls.remove_all_delayed)
     brokers = Method(admin_calls.brokers)
+    pause = Method(admin_calls.pause)
+    resume = Method(admin_calls.resume)
     drain = Method(admin_calls.drain)
     undrain = Method(admin_calls.undrain)
     config = Method(admin_calls.config)

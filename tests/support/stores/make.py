@@ -15,7 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from broker import records as rec
-from broker.records import Letter, Payload
+from broker.records import DeadLetter, Payload
 from broker.store.sqlite.store import Owner, SqliteStore
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.life import BATCH, LIFE, OFFSETS, T, V, live
@@ -26,7 +26,7 @@ OWNER = ("fanmail", "b0", "b0")
 MORE: list[list[rec.Record]] = [
     [rec.MessageStored(T, 8, 1_900, Payload(b"", BATCH, 3, OFFSETS), 9_000)],
     [rec.Leased(T, V, 5, 2, 1, 9_000_000), rec.SubscriptionSet(T, V, 7)],
-    [rec.DeadLettered(T, V, Letter(5, 1_702, 1, b"kept", b"dead", 0))],
+    [rec.DeadLettered(T, V, DeadLetter(5, 1_702, 1, b"kept", b"dead", 0))],
 ]
 """So that a batch, an open lease and a dead letter are left, too."""
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker.operations.limits import Limits
-from broker.state.leases import Held
-from broker.state.ledger import Ledger
+from broker.state.delivery_state import DeliveryState
+from broker.state.leases import HeldEntry
 from broker.state.subscription import Subscription
 from broker.state.topic import Topic
 from broker.state.topic_settings import TopicRule, TopicSettings
@@ -52,7 +52,7 @@ from tests.support.plans import (
     reading,
     receipts,
 )
-from tests.support.snapshot import check_state, ledgers_of, pieces_of, snapshot
+from tests.support.snapshot import check_state, delivery_states_of, pieces_of, snapshot
 from tests.support.tiny import TINY, TINY_STORE
 
 STEPS = [0.001, 0.5, 4.999, 5, 5.001, 10, 30, 600]
@@ -333,8 +333,8 @@ class BrokerMachine(RuleBasedStateMachine):
             same_topic(state.topics[name], wanted)
         assert len(state.delayed) == len(self.model.aside)
         assert len(state.keys) == len(self.model.keys)
-        assert state.memory - state.garbage.memory + state.contents.away_bytes == self.model.memory()
-        assert state.memory - state.ledgers.bytes <= self.broker.limits.memory
+        assert state.memory - state.garbage.memory + state.bodies.away_bytes == self.model.memory()
+        assert state.memory - state.delivery_totals.bytes <= self.broker.limits.memory
         assert happened(self.broker.dispatcher.counters) == happened(self.model.counts)
 
 
@@ -355,11 +355,11 @@ def same_topic(topic: Topic, wanted: ModelTopic) -> None:
 
 def same_user(subscription: Subscription, wanted: ModelUser) -> None:
     assert subscription.position == wanted.position
-    ledger = subscription.ledger
-    if ledger is None:
+    delivery = subscription.delivery
+    if delivery is None:
         assert not wanted.weight()
         return
-    assert {seq: (each.attempt, each.until, each.due) for seq, each in ledger.leases.held.items()} == {
+    assert {seq: (each.attempt, each.until_us, each.due_us) for seq, each in delivery.leases.held.items()} == {
         each.seq: (
             each.attempt,
             each.until if each.state == LEASED else 0,
@@ -367,10 +367,10 @@ def same_user(subscription: Subscription, wanted: ModelUser) -> None:
         )
         for each in wanted.held()
     }
-    assert [(seq, each.attempt) for seq, each in ledger.dead.letters.items()] == [
+    assert [(seq, each.attempt) for seq, each in delivery.dead.letters.items()] == [
         (each.seq, each.attempt) for each in wanted.dead
     ]
-    assert (ledger.expires_after, ledger.max_deliveries) == (wanted.expires_after, wanted.max_deliveries)
+    assert (delivery.expires_after, delivery.max_deliveries) == (wanted.expires_after, wanted.max_deliveries)
 
 
 def rows(model: Model) -> int:
@@ -404,7 +404,9 @@ class SqliteMachine(BrokerMachine):
 
     def kept(self) -> int:
         assert isinstance(self.store, SqliteStore)
-        put_back = sum(each.letter is not None for ledger in ledgers_of(self.broker.state) for each in held_of(ledger))
+        put_back = sum(
+            each.letter is not None for delivery in delivery_states_of(self.broker.state) for each in held_of(delivery)
+        )
         kept = "topics topic_settings pieces subscriptions settings held letters delayed keys"
         counts = [self.store._db.execute(f"SELECT count(*) FROM {each}").fetchall()[0][0] for each in kept.split()]
         return sum(map(int, counts)) - put_back
@@ -414,8 +416,8 @@ class SqliteMachine(BrokerMachine):
         shutil.rmtree(self.folder)
 
 
-def held_of(ledger: Ledger) -> list[Held]:
-    return list(ledger.leases.held.values())
+def held_of(delivery: DeliveryState) -> list[HeldEntry]:
+    return list(delivery.leases.held.values())
 
 
 TestBroker = BrokerMachine.TestCase

@@ -67,7 +67,7 @@ def fed(broker: BrokerDriver, frames: list[bytes]) -> list[tuple[int, str]]:
     assert all(type(each.id) is int for each in seen)
     if all(each.code for each in seen):
         # Of what the head of the log has moved over, whoever looks next lets go.
-        assert all(isinstance(each, Finished | SubscriptionSet) for each in broker.dispatcher.core.records)
+        assert all(isinstance(each, Finished | SubscriptionSet) for each in broker.dispatcher.context.records)
     broker.commit()
     broker.turn()
     return [(each.id, each.code) for each in seen]

@@ -22,9 +22,9 @@ def path(tmp_path: Path) -> Path:
         ("port = " + "9" * 5000, "digits"),
         ("port = 0x" + "f" * 5000, "an integer has over 64 bits"),
         ("ports = [1, {a = 9223372036854775808}]", "an integer has over 64 bits"),
-        ("a = " + "[" * 5000 + "]" * 5000, "in each other"),
-        ("a" + ".a" * 5000 + " = 1", "in each other"),
-        ("a = " + "[" * MAX_DEPTH + "]" * MAX_DEPTH, "in each other"),
+        ("a = " + "[" * 5000 + "]" * 5000, "nested more than"),
+        ("a" + ".a" * 5000 + " = 1", "nested more than"),
+        ("a = " + "[" * MAX_DEPTH + "]" * MAX_DEPTH, "nested more than"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(path: Path, text: str, reason: str) -> None:

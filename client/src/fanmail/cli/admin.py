@@ -1,4 +1,4 @@
-"""`fanmail topics`, `peek`, `purge`, `end`, `brokers`, `drain` and `undrain`; the part of `show` that shows a topic."""
+"""`fanmail topics`, `peek`, `purge`, `end`, `brokers`, `pause` and `resume`; the part of `show` that shows a topic."""
 
 from __future__ import annotations
 
@@ -176,8 +176,13 @@ def brokers(as_json: bool, server: Server) -> None:
     """Show all brokers."""
     with server.admin() as admin:
         found = admin.brokers()
-    rows = [asdict(each) | {"state": each.state} if as_json else broker_row(each) for each in found]
+    rows = [broker_fields(each) if as_json else broker_row(each) for each in found]
     print_rows(rows, as_json, BROKER_COLUMNS, FORMATS | {"messages": format_number})
+
+
+def broker_fields(broker: Broker) -> dict[str, object]:
+    """Return a broker as an object for JSON."""
+    return asdict(broker) | {"state": broker.state, "draining": broker.paused}  # the former name of `paused`
 
 
 def broker_row(broker: Broker) -> dict[str, object]:
@@ -198,16 +203,16 @@ def broker_row(broker: Broker) -> dict[str, object]:
 @click.command()
 @click.argument("broker")
 @ops_options
-def drain(broker: str, server: Server) -> None:
-    """Make BROKER refuse publishes and new subscriptions until undrain or its next start."""
+def pause(broker: str, server: Server) -> None:
+    """Make BROKER refuse publishes and new subscriptions until resume or its next start."""
     with server.admin() as admin:
-        admin.drain(broker)
+        admin.pause(broker)
 
 
 @click.command()
 @click.argument("broker")
 @ops_options
-def undrain(broker: str, server: Server) -> None:
+def resume(broker: str, server: Server) -> None:
     """Make BROKER accept publishes and new subscriptions again."""
     with server.admin() as admin:
-        admin.undrain(broker)
+        admin.resume(broker)

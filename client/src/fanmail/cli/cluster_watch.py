@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from fanmail.admin import Admin
 from fanmail.admin_calls import MAX_PAGE
+from fanmail.cli.admin import broker_fields
 from fanmail.cluster import Broker, Subscription, Topic, TopicDetails
 from fanmail.errors import NotFound, OutcomeUnknown, Unavailable
 
@@ -91,8 +92,7 @@ class ClusterSnapshot:
 
     def _broker(self, broker: Broker) -> dict[str, object]:
         rates = self.rates.get(broker.id, Rates())
-        return asdict(broker) | {
-            "state": broker.state,
+        return broker_fields(broker) | {
             "published_per_second": _rounded(rates.published),
             "delivered_per_second": _rounded(rates.delivered),
         }

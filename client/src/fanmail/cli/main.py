@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from fanmail.cli.admin import brokers, drain, end, peek, purge, topics, undrain
+from fanmail.cli.admin import brokers, end, pause, peek, purge, resume, topics
 from fanmail.cli.bench import bench
 from fanmail.cli.delayed import cancel, delayed
 from fanmail.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
@@ -68,7 +68,7 @@ def completion(shell: str) -> None:
 
 for each in (
     *(subscribe, unsubscribe, publish, read, tail, work, dead, show_status, stats, verify, bench),
-    *(topics, peek, purge, delayed, cancel, end, top, brokers, drain, undrain),
+    *(topics, peek, purge, delayed, cancel, end, top, brokers, pause, resume),
 ):
     command.add_command(each)
 

@@ -15,16 +15,16 @@ from fanmail.client import Client
 from fanmail.retry import Retries
 from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, URL
 
-FORMER_OPTIONS = {"count": "limit", "most-delay": "max-delay"}
-"""Former names of options, which stay accepted."""
+FORMER_NAMES = {"count": "limit", "most-delay": "max-delay", "drain": "pause", "undrain": "resume"}
+"""Former names of options and subcommands, which stay accepted."""
 
 C = TypeVar("C")
 Command = Callable[..., Any]
 
 
 def current_name(name: str) -> str:
-    """Return the current name of an option. This is click's `token_normalize_func`."""
-    return FORMER_OPTIONS.get(name, name)
+    """Return the current name of an option or a subcommand. This is click's `token_normalize_func`."""
+    return FORMER_NAMES.get(name, name)
 
 
 def _url_option(name: str, variable: str, default: str, what: str) -> Callable[[Command], Command]:

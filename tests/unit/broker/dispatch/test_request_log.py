@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.dispatch import dispatcher
-from broker.dispatch.request_log import MOST_IDS, SLOW, RequestLog
+from broker.dispatch.request_log import MOST_IDS, SLOW_US, RequestLog
 from common.process.log import JsonFormatter
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
@@ -106,12 +106,12 @@ def test_an_operation_that_fails_names_the_request(
 def test_a_slow_message_is_read_again_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
     broker = BrokerDriver()
     asked = [Asked(Op.LOOK, TOPIC, USER, request_id=f"r{n}") for n in range(20)]
-    RequestLog().slow_message(broker.frames([*asked, Asked(Op.TAKE, TOPIC, USER)]), SLOW + 1)
+    RequestLog().slow_message(broker.frames([*asked, Asked(Op.TAKE, TOPIC, USER)]), SLOW_US + 1)
     (line,) = lines(caplog)
     assert (line["event"], line["level"], line["duration_ms"]) == ("slow operations", "warning", 250)
     assert line["operations"] == {"look": 20, "take": 1}
     assert line["request_ids"] == [f"r{n}" for n in range(MOST_IDS)]
-    RequestLog().slow_message([b"?"], SLOW + 1)
+    RequestLog().slow_message([b"?"], SLOW_US + 1)
     assert lines(caplog)[0]["operations"] == {}
 
 

@@ -63,12 +63,12 @@ def instructions(function: Callable[..., Any], *args: Any) -> int:
 
 def longest_turn(scene: Scene, number: int) -> int:
     broker = BrokerDriver(
-        thresholds=TINY._replace(looks=10, log_block=128),
+        thresholds=TINY._replace(scan=10, log_block=128),
         limits=ROOMY._replace(leases=10**6, lease_window=10**6, dead=10**6, keys=10**6),
     )
     broker.subscribe(b"t", b"u")
     asked = scene(broker, number)
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     if asked is None:
         broker.clock.advance(3600)
     waiting = asked if isinstance(asked, list) else [asked] if asked else []
@@ -89,7 +89,7 @@ def turn(broker: BrokerDriver, frames: list[bytes] | None) -> None:
     if frames:
         broker.dispatcher.handle(frames, now, b"front")
     broker.dispatcher.turn(now)
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
 
 
 def send(broker: BrokerDriver, many: Iterable[Asked]) -> None:
@@ -188,7 +188,7 @@ def leased(*then: Asked, lease: int = 100 * HOUR) -> Scene:
 def leases_lost(broker: BrokerDriver, number: int) -> Asked:
     """One of many leased messages is released."""
     leased()(broker, number)
-    broker.dispatcher.core.move_head(broker.state.topics[b"t"], 2, "overflow")
+    broker.dispatcher.context.move_head(broker.state.topics[b"t"], 2, "overflow")
     return Asked(Op.TAKE, b"t", b"u", ops.Take())
 
 
@@ -215,7 +215,7 @@ def dead(*then: Asked) -> Scene:
         broker.clock.advance(1)
         while broker.due_now():
             broker.run_due()
-        assert broker.state.ledgers.dead_letters == number
+        assert broker.state.delivery_totals.dead_letters == number
         return list(then)
 
     return scene
@@ -339,4 +339,4 @@ def test_the_longest_turn_does_not_grow_with_what_there_is(row: Row) -> None:
 
 def test_every_operation_is_looked_at() -> None:
     assert {row.op for row in ROWS if row.op} | BOUNDED.keys() == set(Op)
-    assert DEFAULT.looks < 10_000
+    assert DEFAULT.scan < 10_000

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.dispatch.waiters import SILENCE, Waiter, Waiters
+from broker.dispatch.waiters import SILENCE_US, Waiter, Waiters
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -159,7 +159,7 @@ def test_waiting_takes_nothing_and_changes_nothing(broker: BrokerDriver) -> None
     broker.settle()
     broker.pass_on(b"t", b"u")
     broker.look(b"t", b"u")
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
     assert broker.take(b"t", b"u").result.body == b"1"
 
 
@@ -200,7 +200,7 @@ def test_the_loop_is_told_when_the_silence_ends_or_somebody_is_due(broker: Broke
     assert waiters.busy
     broker.settle()
     assert not waiters.busy
-    assert waiters.next_due() == start + SILENCE
+    assert waiters.next_due() == start + SILENCE_US
 
 
 def test_a_wake_that_was_followed_leaves_a_later_one_its_whole_second(broker: BrokerDriver) -> None:
@@ -562,11 +562,11 @@ class WaitersMachine(RuleBasedStateMachine):
                 assert len(self.promised[box]) >= waiting, "a wake is out for each message"
                 due = self.broker.dispatcher.waiters.next_due()
                 assert due is not None
-                assert due <= self.mono + SILENCE
+                assert due <= self.mono + SILENCE_US
 
     def silence(self) -> None:
         for sent in self.promised.values():
-            while sent and sent[0] + SILENCE <= self.mono:
+            while sent and sent[0] + SILENCE_US <= self.mono:
                 sent.popleft()
 
     def answered(self, told: Told) -> None:

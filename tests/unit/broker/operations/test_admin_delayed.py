@@ -115,7 +115,7 @@ def test_all_of_a_topic_are_removed_some_a_turn(broker: BrokerDriver) -> None:
 
 
 def test_a_turn_looks_at_so_many_whoever_asks() -> None:
-    broker = BrokerDriver(thresholds=DEFAULT._replace(looks=3))
+    broker = BrokerDriver(thresholds=DEFAULT._replace(scan=3))
     for number in range(4):
         broker.publish(b"t%d" % number, b"x", delay=5000)
         broker.publish(b"t", b"x", delay=5000)

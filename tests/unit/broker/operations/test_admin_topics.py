@@ -165,7 +165,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
     monkeypatch.setattr(admin_topics, "in_order", order)
     publish = Asked(Op.PUBLISH, b"topic-000007", args=ops.Publish(b"", b"x"))
     answers = broker.send(*[Asked(Op.TOPICS, args=ops.ListTopics(b"", b"", 900))] * 63, publish)
-    assert len(looked) == DEFAULT.looks
+    assert len(looked) == DEFAULT.scan
     pages = [answer.result for answer in answers[:63]]
     assert [len(page.rows) for page in pages[:3]] == [900, 100, 0]
     assert not any(page.done for page in pages), "the others go on with the next turn"
@@ -178,7 +178,7 @@ def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_o
         looked.clear()
         page, published = broker.send(Asked(Op.TOPICS, args=ops.ListTopics(b"topic-00", after, 1000)), publish)
         assert published.result.subscribers == 1
-        assert len(looked) <= DEFAULT.looks
+        assert len(looked) <= DEFAULT.scan
         found += [each.name for each in page.result.rows]
         after, done = page.result.last, page.result.done
         turns += 1
@@ -208,16 +208,16 @@ def test_a_user_is_shown_as_he_stands(broker: BrokerDriver) -> None:
     broker.lease(b"t", b"u", 1)
     broker.elapse(1)
     broker.lease(b"t", b"u", 30)
-    last_call = broker.state.topics[b"t"].subscriptions[b"u"].ledger.last_call  # type: ignore[union-attr]
+    last_call = broker.state.topics[b"t"].subscriptions[b"u"].delivery.last_call  # type: ignore[union-attr]
     broker.elapse(1)
     row = broker.ask(Op.USER, b"t", b"u").result
     assert row == ops.UserRow(b"u", 2, 1, 1, 2, 5000, 60 * SECOND, 1)
     assert broker.ask(Op.USER, b"t", b"nobody").code == "no-subscription"
     broker.bodies(b"t", b"v")
     assert broker.ask(Op.USER, b"t", b"v").result == ops.UserRow(b"v", 0, 0, 0, 5, 0, 0, 0)
-    ledger = broker.state.topics[b"t"].subscriptions[b"u"].ledger
-    assert ledger is not None
-    assert ledger.last_call == last_call, "the idle clock goes on"
+    delivery = broker.state.topics[b"t"].subscriptions[b"u"].delivery
+    assert delivery is not None
+    assert delivery.last_call == last_call, "the idle clock goes on"
 
 
 # --- one topic
@@ -291,7 +291,7 @@ def test_a_change_that_changes_nothing_is_no_record(broker: BrokerDriver) -> Non
     change(broker, b"t", max_age=None)
     change(broker, b"t", max_messages=5)
     change(broker, b"t", max_messages=5)
-    assert [each for each in broker.dispatcher.core.records if isinstance(each, TopicChanged)] == [
+    assert [each for each in broker.dispatcher.context.records if isinstance(each, TopicChanged)] == [
         TopicChanged(b"t", 5)
     ]
 

@@ -54,11 +54,11 @@ def test_a_message_read_so_is_like_one_that_was_taken(full: BrokerDriver) -> Non
 
 def test_reading_confirms_nothing_and_gives_the_store_nothing(full: BrokerDriver) -> None:
     full.after(b"t", b"u")
-    assert full.dispatcher.core.take_records() == []
+    assert full.dispatcher.context.take_records() == []
     full.after(b"t", b"u", f"{EPOCH}-1")
-    assert [type(each).__name__ for each in full.dispatcher.core.take_records()] == ["SubscriptionSet"]
+    assert [type(each).__name__ for each in full.dispatcher.context.take_records()] == ["SubscriptionSet"]
     full.after(b"t", b"u", f"{EPOCH}-1")
-    assert full.dispatcher.core.take_records() == [], "done already"
+    assert full.dispatcher.context.take_records() == [], "done already"
 
 
 def test_the_last_confirmation_finds_nothing_and_lets_go_of_everything(full: BrokerDriver) -> None:
@@ -96,7 +96,7 @@ def test_a_cursor_that_cannot_be_is_lost_and_says_what_is_next(full: BrokerDrive
     full.after(b"t", b"u", f"{EPOCH}-5")
     full.commit()
     assert lost(full.after(b"t", b"u", cursor)) is None
-    assert full.dispatcher.core.take_records() == []
+    assert full.dispatcher.context.take_records() == []
     assert full.after(b"t", b"u").code == "", "after=0 always goes on"
 
 

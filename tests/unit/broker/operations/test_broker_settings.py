@@ -1,4 +1,4 @@
-"""How the settings of a broker reach its core: ceilings, and the rules of topics from their file."""
+"""How the settings of a broker reach its context: ceilings, and the rules of topics from their file."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.state.leases import LETTER_COST
+from broker.state.leases import DEAD_LETTER_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
@@ -91,9 +91,9 @@ def test_the_log_lets_go_of_what_has_died() -> None:
     broker = deadly(1)
     die(broker, b"x" * 1000)
     assert (broker.state.messages, broker.state.content_bytes) == (0, 0)
-    assert broker.state.ledgers.dead_bytes == 1001
+    assert broker.state.delivery_totals.dead_bytes == 1001
     broker.ask(Op.DEAD_CLEAR, b"t", b"u")
-    assert broker.state.ledgers.dead_bytes == 0
+    assert broker.state.delivery_totals.dead_bytes == 0
     check_state(broker.state)
 
 
@@ -196,7 +196,7 @@ def test_the_dead_of_all_users_have_a_quarter_of_the_memory() -> None:
         for user in (b"u", b"v"):
             broker.lease(b"t", user)
         broker.elapse(30)
-    assert broker.state.ledgers.dead_bytes == 8000
+    assert broker.state.delivery_totals.dead_bytes == 8000
     assert broker.dispatcher.counters["dropped.dead"] == 2
 
 
@@ -303,7 +303,7 @@ def test_cleared_they_are_gone_for_good() -> None:
     die(broker, b"1", b"2")
     before = broker.state.memory
     assert broker.ask(Op.DEAD_CLEAR, b"t", b"u").result == ops.Counted(2)
-    assert broker.state.memory == before - 2 * (LETTER_COST + len(b"h1"))
+    assert broker.state.memory == before - 2 * (DEAD_LETTER_COST + len(b"h1"))
     assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(0)
     assert leased(broker) is None
     assert finished(broker, receipt(1)) == [""]

@@ -204,7 +204,7 @@ def test_settings_are_of_a_subscription_that_is_there() -> None:
     broker.subscribe(b"t", b"u", expires_after=SECOND, max_deliveries=1)
     broker.unsubscribe(b"t", b"u")
     broker.subscribe(b"t", b"u")
-    assert broker.state.topics[b"t"].subscriptions[b"u"].ledger is None
+    assert broker.state.topics[b"t"].subscriptions[b"u"].delivery is None
 
 
 def test_it_starts_anew_with_the_broker() -> None:

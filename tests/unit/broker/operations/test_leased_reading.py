@@ -80,7 +80,7 @@ def test_an_extension_of_what_is_not_leased_any_more_needs_room_and_another_one_
     assert broker.extend(b"t", b"u", receipt(2), 60).code == ""
     assert finished(broker, receipt(2)) == [""]
     assert broker.extend(b"t", b"u", receipt(1), 30).code == ""
-    assert broker.state.ledgers.open_leases == 1
+    assert broker.state.delivery_totals.open_leases == 1
     check_state(broker.state)
 
 
@@ -148,7 +148,7 @@ def test_a_leased_fetch_stops_at_its_bytes_but_gives_one_at_least(broker: Broker
     assert bodies_of(broker.fetch(b"t", b"u", room=9, lease=10).result) == [b"2"]
     broker.elapse(10)
     assert bodies_of(broker.fetch(b"t", b"u", room=9, lease=30).result) == [b"2"]
-    assert broker.state.ledgers.open_leases == 2, "what was not handed out is not leased"
+    assert broker.state.delivery_totals.open_leases == 2, "what was not handed out is not leased"
     assert bodies_of(broker.fetch(b"t", b"u", room=10, lease=30).result) == [b"3"]
 
 
@@ -191,7 +191,7 @@ def test_memory_returns_to_what_it_was_and_nothing_is_due(broker: BrokerDriver) 
     check_state(broker.state)
     finished(broker, *receipts)
     assert gauges(broker.state) == before
-    assert broker.state.topics[b"t"].subscriptions[b"u"].ledger is None
+    assert broker.state.topics[b"t"].subscriptions[b"u"].delivery is None
     assert broker.dispatcher.patience(broker.clock.now()) is None
 
 

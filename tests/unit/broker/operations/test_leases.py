@@ -82,7 +82,7 @@ def test_the_lease_of_one_user_is_nothing_to_another(broker: BrokerDriver) -> No
     assert broker.take(b"t", b"v").result.body == b"4"
     assert broker.finish(b"t", b"v", receipt(4)) == [""]
     assert broker.ask(Op.FINISH, b"t", b"w", ops.Finish([receipt(1)])).code == "no-subscription"
-    assert broker.state.ledgers.open_leases == 1
+    assert broker.state.delivery_totals.open_leases == 1
 
 
 # --- receipts
@@ -129,7 +129,7 @@ def test_a_receipt_that_was_never_given_out_ends_nothing(broker: BrokerDriver, b
     leased(broker)
     assert finished(broker, bad) == [code]
     assert broker.extend(b"t", b"u", bad, 30).code == code
-    assert broker.state.ledgers.open_leases == 1
+    assert broker.state.delivery_totals.open_leases == 1
     assert finished(broker, receipt(1)) == [""]
 
 
@@ -149,7 +149,7 @@ def test_an_extension_counts_from_now(broker: BrokerDriver) -> None:
     broker.elapse(20)
     assert broker.extend(b"t", b"u", receipt(1), 15).result == ops.Nothing()
     broker.elapse(15 - LITTLE)
-    assert broker.state.ledgers.open_leases == 1
+    assert broker.state.delivery_totals.open_leases == 1
     broker.elapse(LITTLE)
     assert leased(broker) == (1, 2)
 

@@ -19,11 +19,11 @@ def broker_with(**ceilings: int) -> BrokerDriver:
 def refused(broker: BrokerDriver, call: Any, *args: bytes) -> tuple[str, str]:
     """The code and detail of a call that must change nothing, not even what a store would be given."""
     before = snapshot(broker.state)
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     answer = call(*args)
     assert answer.result is None
     assert snapshot(broker.state) == before
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
     return answer.code, answer.detail
 
 

@@ -51,10 +51,10 @@ def test_a_repeat_stores_nothing_and_gives_the_first_answer(broker: BrokerDriver
     assert first == ops.Published(1, "0badcafe1", 1)
     broker.subscribe(b"t", b"v")
     before = snapshot(broker.state)
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     assert once(broker, b"k").result == ops.Published(1, "0badcafe1", 1, 0, replayed=True)
     assert snapshot(broker.state) == before
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
     assert broker.bodies(b"t", b"u") == [b"x"]
     assert broker.dispatcher.counters["publishes.replayed"] == 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.server.peers import FORGET_AFTER, MAX_WAITING, Peers
+from broker.server.peers import FORGET_AFTER_US, MAX_WAITING, Peers
 
 
 def peers_with(*ids: bytes) -> Peers:
@@ -97,9 +97,9 @@ def test_a_peer_that_has_been_silent_for_long_is_forgotten() -> None:
     peers.keep(b"silent", [b"1"])
     peers.heard(b"alive", 2, goodbye=False)
     peers.heard(b"edge", 1, goodbye=False)
-    assert peers.forget_silent(FORGET_AFTER) == 0
+    assert peers.forget_silent(FORGET_AFTER_US) == 0
     assert len(peers.expected()) == 3
-    assert peers.forget_silent(FORGET_AFTER + 1) == 1
+    assert peers.forget_silent(FORGET_AFTER_US + 1) == 1
     assert sorted(peers.expected()) == [b"alive", b"edge"]
     assert not peers.any_blocked
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.dispatch import dispatcher
-from broker.dispatch.request_log import SLOW
+from broker.dispatch.request_log import SLOW_US
 from broker.server.listener import Listener
 from broker.server.loop import Process, Server
 from common.protocol import ops
@@ -56,7 +56,7 @@ SKIP = Asked(Op.SKIP, b"t", b"u", request_id="r2")
 
 
 def test_a_message_and_a_turn_that_took_long_are_told_of(turn: Turn) -> None:
-    message, whole, _ = turn(SLOW + 1000, [SKIP], [SKIP, LOOK], [SKIP])
+    message, whole, _ = turn(SLOW_US + 1000, [SKIP], [SKIP, LOOK], [SKIP])
     assert (message.getMessage(), message.levelno) == ("slow operations", logging.WARNING)
     assert vars(message)["operations"] == {"skip": 1, "look": 1}
     assert vars(message)["request_ids"] == ["r2", "r1"]
@@ -66,11 +66,11 @@ def test_a_message_and_a_turn_that_took_long_are_told_of(turn: Turn) -> None:
 
 
 def test_many_messages_that_are_slow_together_are_one_slow_turn(turn: Turn) -> None:
-    assert [each.getMessage() for each in turn(SLOW // 2, [LOOK], [LOOK], [LOOK])][:-1] == ["slow turn"]
+    assert [each.getMessage() for each in turn(SLOW_US // 2, [LOOK], [LOOK], [LOOK])][:-1] == ["slow turn"]
 
 
 def test_nothing_is_said_of_what_is_quick_enough(turn: Turn) -> None:
-    assert [each.getMessage() for each in turn(SLOW // 2, [LOOK], [LOOK])][:-1] == []
+    assert [each.getMessage() for each in turn(SLOW_US // 2, [LOOK], [LOOK])][:-1] == []
 
 
 def test_replies_that_nobody_takes_are_told_of_with_their_requests(turn: Turn) -> None:

@@ -9,7 +9,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from broker.server.zap import DOMAIN, MOST_A_TURN, REPORT_EVERY, VERSION, ZAP_ENDPOINT, Gate
+from broker.server.zap import DOMAIN, MOST_A_TURN, REPORT_EVERY_US, VERSION, ZAP_ENDPOINT, ZapAuthenticator
 from common.keys.curve import new_pair
 
 LISTED, STRANGER = new_pair(), new_pair()
@@ -17,15 +17,15 @@ QUESTION = [VERSION, b"1", DOMAIN, b"10.0.0.9", b"", b"CURVE", z85.decode(LISTED
 
 
 class Asked:
-    """A gate, and the side of libzmq that asks."""
+    """A zap, and the side of libzmq that asks."""
 
     def __init__(self) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.counters: Counter[str] = Counter()
-        self.gate = Gate(self._context, new_pair(), self.counters)
+        self.zap = ZapAuthenticator(self._context, new_pair(), self.counters)
         self._router = self._context.socket(zmq.ROUTER)
-        self.gate.guard(self._router)
-        self.gate.admit({"web1": LISTED.public.decode()})
+        self.zap.guard(self._router)
+        self.zap.admit({"web1": LISTED.public.decode()})
         self.sockets: list[zmq.Socket[bytes]] = []
 
     def socket(self) -> zmq.Socket[bytes]:
@@ -36,13 +36,13 @@ class Asked:
     def ask(self, frames: list[bytes]) -> list[bytes]:
         asking = self.socket()
         asking.send_multipart(frames)
-        self.gate.turn()
+        self.zap.turn()
         return asking.recv_multipart(zmq.NOBLOCK)
 
     def close(self) -> None:
         for each in (self._router, *self.sockets):
             each.close(linger=0)
-        self.gate.close()
+        self.zap.close()
         self._context.term()
 
 
@@ -91,7 +91,7 @@ def test_everything_else_is_refused(asked: Asked, question: list[bytes]) -> None
 
 
 def test_nobody_is_let_in_who_was_taken_out(asked: Asked) -> None:
-    asked.gate.admit({"web2": STRANGER.public.decode()})
+    asked.zap.admit({"web2": STRANGER.public.decode()})
     assert asked.ask(QUESTION)[2] == b"400"
     assert asked.ask(changed(6, z85.decode(STRANGER.public)))[2] == b"200"
     assert asked.counters == {"refused.key": 1}
@@ -102,17 +102,17 @@ def test_a_turn_answers_so_many_and_the_next_goes_on(asked: Asked) -> None:
     for each in asking:
         each.send_multipart(QUESTION)
     for answered in (MOST_A_TURN, MOST_A_TURN + 10):
-        asked.gate.turn()
+        asked.zap.turn()
         assert sum(each.poll(0) > 0 for each in asking) == answered
 
 
 def test_the_refused_are_reported_now_and_then(asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
     unlisted = changed(6, z85.decode(STRANGER.public))
-    for mono in (0, REPORT_EVERY // 2, REPORT_EVERY - 1, REPORT_EVERY):
+    for mono in (0, REPORT_EVERY_US // 2, REPORT_EVERY_US - 1, REPORT_EVERY_US):
         for number in range(10):
             asked.ask([*unlisted[:3], b"10.0.0.%d" % number, *unlisted[4:]])
-        asked.gate.report(mono)
-    asked.gate.report(3 * REPORT_EVERY)
+        asked.zap.report(mono)
+    asked.zap.report(3 * REPORT_EVERY_US)
     lines = [each for each in caplog.records if each.message == "connections refused"]
     assert [vars(each)["count"] for each in lines] == [10, 30]
     assert vars(lines[0])["unlisted_keys_from"] == [f"10.0.0.{number}" for number in range(5)]

@@ -120,7 +120,7 @@ def outcome(history: History, committed: list[dict[str, Any]]) -> str:
 def unreadable(state: Any, topic: Any) -> Iterator[int]:
     for piece in topic.pieces(topic.head_seq) if topic.messages else ():
         try:
-            state.contents.whole(piece)
+            state.bodies.whole(piece)
         except DamagedError:
             yield piece.id
 
@@ -130,7 +130,7 @@ def snapshot_of(state: Any) -> dict[str, Any]:
 
     def whole(piece: Any) -> Any:
         try:
-            return state.contents.whole(piece)
+            return state.bodies.whole(piece)
         except DamagedError:
             return piece
 
@@ -148,9 +148,9 @@ def same(found: dict[str, Any], committed: dict[str, Any], damaged: list[int], l
             return False
         if any(mine != theirs and mine[8] not in damaged for mine, theirs in pieces):
             return False
-        if any(other[each] != topic[each] for each in topic if each not in ("pieces", "ledgers", "tail_readers")):
+        if any(other[each] != topic[each] for each in topic if each not in ("pieces", "deliveries", "tail_readers")):
             return False
-        if not lost and other["ledgers"] != topic["ledgers"]:
+        if not lost and other["deliveries"] != topic["deliveries"]:
             return False
     return bool(lost) or found["delayed"] == committed["delayed"]
 
@@ -178,9 +178,9 @@ def bodies_of(committed: dict[str, Any]) -> Iterator[bytes]:
     for topic in committed["topics"].values():
         for piece in topic["pieces"]:
             yield from bodies_in(piece[4], piece[5])
-        for ledger in topic["ledgers"].values():
-            yield from (letter[4] for letter in ledger["dead"])
-            yield from (held[3][4] for held in ledger["held"].values() if held[3])
+        for delivery in topic["deliveries"].values():
+            yield from (letter[4] for letter in delivery["dead"])
+            yield from (held[3][4] for held in delivery["held"].values() if held[3])
 
 
 def bodies_in(body: bytes, offsets: bytes) -> Iterator[bytes]:

@@ -39,7 +39,7 @@ def test_it_is_given_in_steps_and_is_whole_again_when_there_is_room(
     assert not kept.short
     words = [record.getMessage() for record in caplog.records]
     assert ["the disk is full" in each for each in words] == [True, False], "said once"
-    assert words[1] == "the disk has room again"
+    assert words[1] == "the disk has space again"
 
 
 def test_what_is_left_of_it_is_found_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,14 +256,14 @@ def test_dead_letters_outlive_their_log_and_come_back(durable: Stores) -> None:
     broker.commit()
     again = durable.restarted(broker)
     assert again.state.messages == 0
-    assert list(again.state.topics[b"t"].subscriptions[b"u"].ledger.dead.letters) == [2, 1], "as they died"
+    assert list(again.state.topics[b"t"].subscriptions[b"u"].delivery.dead.letters) == [2, 1], "as they died"
     assert again.ask(Op.DEAD_RETURN, b"t", b"u").result.count == 2
     again.commit()
     once_more = durable.restarted(again)
     leases = [once_more.lease(b"t", b"u", 10).result for _ in late]
     assert [(each.body, each.attempt) for each in leases] == [(b"1", 2), (b"2", 2)]
     once_more.commit()
-    held = durable.restarted(once_more).state.topics[b"t"].subscriptions[b"u"].ledger.leases.held
+    held = durable.restarted(once_more).state.topics[b"t"].subscriptions[b"u"].delivery.leases.held
     assert {seq: (each.attempt, each.deliveries) for seq, each in held.items()} == {1: (2, 1), 2: (2, 1)}
 
 
@@ -319,7 +319,7 @@ def test_the_bytes_come_back_as_they_were(durable: Stores) -> None:
         broker.publish(name, body, b"\x92\x00\xff")
     broker.commit()
     again = durable.restarted(broker)
-    assert again.state.contents.whole(again.state.topics[name].piece(1)).headers == b"\x92\x00\xff"
+    assert again.state.bodies.whole(again.state.topics[name].piece(1)).headers == b"\x92\x00\xff"
     assert again.bodies(name, name) == bodies
 
 
@@ -393,7 +393,7 @@ def test_the_syncs_of_a_commit_are_timed_and_no_others(tmp_path: Path) -> None:
     for number in range(3):
         broker.subscribe(b"t", b"%d" % number)
         broker.commit()
-        assert store.synced in (5_000, 10_000), "of the log, and of its head when it is new"
+        assert store.synced_us in (5_000, 10_000), "of the log, and of its head when it is new"
         before = next(clock)
         store._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         assert next(clock) > before + 5_000_000, "it was synced between the commits"
@@ -465,7 +465,7 @@ def test_what_a_head_moved_over_does_not_come_back(long_logs: Stores) -> None:
     for number in range(10):
         broker.publish(b"t", b"%d" % number)
     broker.commit()
-    broker.dispatcher.core.move_head(broker.state.topics[b"t"], 9, "overflow")
+    broker.dispatcher.context.move_head(broker.state.topics[b"t"], 9, "overflow")
     broker.commit()
     assert pieces_stored(long_logs) > 2
     again = long_logs.restarted(broker)
@@ -521,7 +521,7 @@ def told() -> BrokerDriver:
 
 def freed(broker: BrokerDriver) -> list[PiecesFreed]:
     """The last records of a burst."""
-    return [each for each in broker.dispatcher.core.take_records() if isinstance(each, PiecesFreed)]
+    return [each for each in broker.dispatcher.context.take_records() if isinstance(each, PiecesFreed)]
 
 
 def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> None:
@@ -530,23 +530,23 @@ def test_one_commit_has_the_whole_burst_in_order_and_what_was_freed_last() -> No
     broker.publish(b"t", b"x", b"h")
     broker.take(b"t", b"u")
     time = broker.clock.now().wall
-    assert broker.dispatcher.core.take_records() == [
+    assert broker.dispatcher.context.take_records() == [
         TopicBegan(b"t", 1, 1),
         SubscriptionSet(b"t", b"u", 1),
         MessageStored(b"t", 1, time, Payload(b"h", b"x"), piece=1),
         SubscriptionSet(b"t", b"u", 2),
         PiecesFreed((1,)),
     ]
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
 
 
 def test_what_a_topic_leaves_behind_is_freed_too() -> None:
     broker = told()
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     broker.unsubscribe(b"t", b"u")
-    assert broker.dispatcher.core.take_records() == [
+    assert broker.dispatcher.context.take_records() == [
         SubscriptionEnded(b"t", b"u"),
         TopicEnded(b"t"),
         PiecesFreed((1,)),
@@ -556,13 +556,13 @@ def test_what_a_topic_leaves_behind_is_freed_too() -> None:
 def test_what_changes_nothing_gives_the_store_nothing() -> None:
     broker = told()
     broker.subscribe(b"t", b"u")
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     broker.subscribe(b"t", b"u")
     broker.take(b"t", b"u")
     broker.publish(b"nobody", b"x")
     broker.unsubscribe(b"t", b"nobody")
     broker.ask(Op.STATS)
-    assert broker.dispatcher.core.take_records() == []
+    assert broker.dispatcher.context.take_records() == []
 
 
 def test_many_takes_of_a_burst_are_told_at_once() -> None:
@@ -580,7 +580,7 @@ def test_pieces_of_many_topics_are_freed_in_the_order_in_which_the_heads_moved()
     for topic in topics:
         broker.subscribe(topic, b"u")
         broker.publish(topic, b"x")
-    broker.dispatcher.core.take_records()
+    broker.dispatcher.context.take_records()
     for topic in reversed(topics):
         broker.take(topic, b"u")
     assert freed(broker) == [PiecesFreed(tuple(range(50, 0, -1)))]
@@ -617,7 +617,7 @@ def test_a_handler_hands_its_replies_back_instead_of_sending_them() -> None:
     broker = BrokerDriver(store=FailingStore(STORE_ID))
     arrived = broker.handle(broker.frames([Asked(Op.SUBSCRIBE, b"t", b"u")] * 3))
     assert len(arrived.replies) == 3
-    assert len(broker.dispatcher.core.records) == 2, "the commit stands between this and the sending"
+    assert len(broker.dispatcher.context.records) == 2, "the commit stands between this and the sending"
 
 
 def test_after_a_failed_commit_the_store_gives_back_what_was_there_before() -> None:

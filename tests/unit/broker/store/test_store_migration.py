@@ -50,14 +50,16 @@ def version_of(folder: Path) -> int:
 def contents(state: State) -> dict[str, Any]:
     """What the stores of all schemas have in common."""
     topic = snapshot(state)["topics"][b"t"]
-    pieces = map(state.contents.whole, pieces_of(state.topics[b"t"]))
+    pieces = map(state.bodies.whole, pieces_of(state.topics[b"t"]))
     return {
         "epoch": topic["epoch"],
         "places": (topic["head_seq"], topic["next_seq"], topic["positions"]),
         "pieces": [(p.first, p.count, p.time, p.expires, p.headers, p.body, p.offsets) for p in pieces],
-        "held": {user: each["held"] for user, each in topic["ledgers"].items()},
-        "dead": {user: each["dead"] for user, each in topic["ledgers"].items()},
-        "settings": {user: (each["expires_after"], each["max_deliveries"]) for user, each in topic["ledgers"].items()},
+        "held": {user: each["held"] for user, each in topic["deliveries"].items()},
+        "dead": {user: each["dead"] for user, each in topic["deliveries"].items()},
+        "settings": {
+            user: (each["expires_after"], each["max_deliveries"]) for user, each in topic["deliveries"].items()
+        },
         "keys": snapshot(state)["keys"],
         "delayed": snapshot(state)["delayed"],
     }

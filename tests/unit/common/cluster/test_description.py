@@ -235,7 +235,7 @@ def test_keys_stand_in_the_map() -> None:
 @pytest.mark.parametrize(
     ("brokers", "fronts", "message"),
     [
-        ([KEYED], [], "broker 'b0' has a key, but there is no [[fronts]] table: nobody could connect"),
+        ([KEYED], [], "broker 'b0' has a key, but there is no [[fronts]] table: no front could connect"),
         ([KEYED], {"name": "web1"}, "fronts must be tables: [[fronts]]"),
         ([KEYED], [{"key": KEYS[1]}], "a front's name must be 1 to 63 letters, digits, '-' or '_'"),
         ([KEYED], [WEB | {"name": "../a"}], "a front's name must be 1 to 63 letters, digits, '-' or '_'"),

@@ -83,7 +83,7 @@ def test_denying_wins_and_what_nothing_allows_is_not_allowed(path: Path) -> None
             'key "a": hash must be "sha256:" and 64 hexadecimal digits',
         ),
         (KEY + "secret = 1", "key \"a\": unknown member 'secret'; known are id, subject, hash, expires, allow, deny"),
-        (KEY + "subject = 1", 'key "a": subject must be a text'),
+        (KEY + "subject = 1", 'key "a": subject must be a string'),
         (KEY + 'subject = ""', 'key "a": the subject name is empty'),
         (KEY + 'subject = "a\\nb"', 'key "a": the subject name has the control character U+000A'),
         (KEY + f'subject = "{"a" * 1025}"', 'key "a": subject has over 1024 bytes'),
@@ -102,7 +102,7 @@ def test_denying_wins_and_what_nothing_allows_is_not_allowed(path: Path) -> None
         ),
         (
             KEY + 'deny = [{rights = ["publish"], user = "*"}]',
-            'key "a": deny rule 1 user does not go with publish: give that a rule of its own',
+            'key "a": deny rule 1 user does not apply to publish: use a separate rule for it',
         ),
     ],
 )
@@ -121,7 +121,7 @@ def test_no_file_no_toml_and_no_text_are_named(path: Path) -> None:
 def test_a_file_that_everybody_may_write_to_is_refused(path: Path) -> None:
     path.write_text(KEY)
     path.chmod(0o666)
-    assert refusal(path) == "everybody may write to it (chmod 600)"
+    assert refusal(path) == "is writable by other users (chmod 600)"
     path.chmod(0o644)
     assert list(read_keys(path)) == ["a"]
 

@@ -51,7 +51,7 @@ def test_a_file_for_the_owner_and_a_group_is_read(tmp_path: Path, mode: int) -> 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o601, 0o660, 0o620, 0o777])
 def test_a_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(StartError, match=r"b0\.key: this secret key is open to other users"):
+    with pytest.raises(StartError, match=r"b0\.key: is accessible to other users"):
         read_pair(write(tmp_path / "b0.key", secret_of(PAIR), mode))
 
 

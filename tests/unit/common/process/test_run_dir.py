@@ -111,7 +111,7 @@ def test_what_is_removed_is_made_again(tmp_path: Path, caplog: pytest.LogCapture
     shutil.rmtree(folder)
     keeper.look()
     keeper.look()
-    assert [each.message for each in caplog.records] == ["files were removed: made again"]
+    assert [each.message for each in caplog.records] == ["removed files were restored"]
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "file").read_text() == "text"
     with pytest.raises(StartError, match="already in use"):
@@ -126,7 +126,7 @@ def test_what_cannot_be_made_again_is_said_once(tmp_path: Path, caplog: pytest.L
     folder.write_text("something else")
     keeper.look()
     keeper.look()
-    assert [each.message for each in caplog.records] == ["files were removed and cannot be made again"]
+    assert [each.message for each in caplog.records] == ["removed files cannot be restored"]
     folder.unlink()
     keeper.look()
     assert (folder / "lock").exists()

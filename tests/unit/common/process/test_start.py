@@ -71,7 +71,7 @@ def test_a_run_directory_with_foreign_files_is_refused_and_left_as_it_is(tmp_pat
     folder.mkdir()
     folder.chmod(0o755)
     (folder / "notes").touch()
-    with pytest.raises(StartError, match="home: is open to other users"):
+    with pytest.raises(StartError, match="home: is accessible to other users"):
         folders.private_dir(folder)
     assert folder.stat().st_mode & 0o777 == 0o755
 

@@ -195,7 +195,7 @@ def test_a_killed_child_is_started_again_and_the_others_go_on(run: Start) -> Non
     lines = tree.until("all ready")
     pid = next(int(line.split()[2]) for line in lines if line.startswith("b runs"))
     os.kill(pid, signal.SIGKILL)
-    assert tree.until("b runs")[:-1] == ["exited, starts again child=b status=SIGKILL delay=0.2"]
+    assert tree.until("b runs")[:-1] == ["exited, will be restarted child=b status=SIGKILL delay=0.2"]
     tree.signal(signal.SIGTERM)
     code, lines = tree.end()
     assert code == 0
@@ -206,7 +206,7 @@ def test_a_killed_child_is_started_again_and_the_others_go_on(run: Start) -> Non
 def test_a_child_that_exits_is_started_again_with_growing_delays(run: Start, code: str, status: str) -> None:
     tree = run(supervisor(child("a", code)))
     for delay in (0.2, 0.4):
-        assert tree.until("starts again")[-1] == f"exited, starts again child=a status={status} delay={delay}"
+        assert tree.until("will be restarted")[-1] == f"exited, will be restarted child=a status={status} delay={delay}"
     tree.until("a runs")
 
 
@@ -225,15 +225,15 @@ def test_exit_code_2_before_readiness_stops_everybody(run: Start) -> None:
     code, lines = tree.end()
     assert code == 2
     assert "port in use" in lines
-    assert not [line for line in lines if "starts again" in line]
+    assert not [line for line in lines if "will be restarted" in line]
 
 
 def test_exit_code_2_after_readiness_is_a_death_like_any_other(run: Start) -> None:
     tree = run(supervisor(child("a", "announce_ready(); sys.exit(2)")))
     tree.until("a runs")
-    assert "status=exit code 2" in tree.until("starts again")[-1]
+    assert "status=exit code 2" in tree.until("will be restarted")[-1]
     tree.until("a runs")
-    assert "delay=0.4" in tree.until("starts again")[-1]
+    assert "delay=0.4" in tree.until("will be restarted")[-1]
 
 
 def test_a_child_that_does_not_stop_in_time_is_killed(run: Start) -> None:
@@ -259,7 +259,7 @@ def test_a_second_request_to_stop_kills_at_once_the_children_of_a_supervised_sup
         os.sched_yield()
     code, lines = tree.end()
     assert code == 0
-    assert "asked again to stop: killing what still runs" in lines
+    assert "stop requested again: killing the remaining children" in lines
 
 
 def test_a_signal_that_comes_twice_in_a_row_is_one_request(run: Start) -> None:

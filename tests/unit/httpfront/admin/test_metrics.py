@@ -8,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.server.commit_times import count_commit
-from broker.state.ages import oldest_age
+from broker.state.oldest import oldest_age
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS_US as BOUNDS_US
@@ -25,7 +25,6 @@ from tests.support.driver import BrokerDriver, batch
 
 def samples(*families: Metric) -> dict[tuple[str, ...], float]:
     """Values by name and by label values in the order of the labels' names, as they are read back from the text."""
-
     parsed = text_string_to_metric_families(exposition(families).decode())
     return {
         (each.name, *(text for _, text in sorted(each.labels.items()))): each.value

@@ -1,9 +1,9 @@
-"""The Unix socket of a broker, at which no more connections come in than there are descriptors for.
+"""The Unix socket of a broker, which accepts no more connections than there are descriptors for.
 
-libzmq accepts whoever comes, and ends the process (an assertion) where there is no descriptor for it. So
-the socket is made here and given to libzmq only when somebody waits at it, and only when another one, made meanwhile,
-has its name: then nobody new can come to it, and libzmq can accept no more than its backlog. Where descriptors are
-few, those who wait are refused. libzmq closes what it has accepted at a socket together with that socket: it
+libzmq accepts every connection, and ends the process by an assertion where there is no descriptor for it. So the socket
+is made here. It is given to libzmq only when a connection waits at it, and only after a new socket has taken over its
+path: then no further connection can reach it, and libzmq can accept no more than its backlog. Where descriptors are
+few, those who wait are refused. libzmq closes the connections accepted at a socket together with that socket, so it
 stays bound until the last of them has gone.
 """
 
@@ -29,37 +29,37 @@ from common.protocol import stats
 log = logging.getLogger("fanmail.broker")
 
 LEAST, MOST = 8, 128
-"""Connections that may wait, where descriptors are few, and where they are many."""
+"""Backlog of a socket where descriptors are few, and where there are many."""
 RESERVE = 16
 """Descriptors that are kept for files: the store, its copies, the cluster description."""
 SPARE = 2
-"""For the next socket, and its folder while it is made."""
+"""Descriptors for the next socket, and for its directory while it is made."""
 NEEDED = RESERVE + SPARE + LEAST
-"""Descriptors without which nobody could be let in."""
+"""Descriptors without which no connection could be accepted."""
 SETTLED = 3
-"""Looks, one every half second, after which libzmq has accepted who waited."""
-REPORT_EVERY = 10_000_000
+"""Housekeeping rounds, one per half second, after which libzmq has accepted those who waited."""
+REPORT_EVERY_US = 10_000_000
 """Microseconds between two lines of the log about refused connections."""
 
 
 @dataclass
 class _Given:
-    """A socket that libzmq has."""
+    """A socket that was given to libzmq."""
 
     most: int
-    """Connections that can come in at it."""
+    """Connections that can be accepted at it."""
     looks: int = 0
     accepted: int = 0
     left: int = 0
 
     @property
     def owed(self) -> int:
-        """How many may still come in at it."""
+        """Return how many connections may still be accepted at it."""
         return max(0, self.most - self.accepted) if self.looks < SETTLED else 0
 
 
-class Door:
-    """Belongs to the loop's thread."""
+class UnixSocket:
+    """The listening Unix socket of one broker. Belongs to the loop's thread."""
 
     def __init__(
         self,
@@ -69,17 +69,19 @@ class Door:
         epoll: select.epoll,
         free: Callable[[], int] = free_descriptors,
     ) -> None:
-        """Opens the door: whoever connects waits until `turn`, and `epoll` becomes readable. `free` says how many
-        descriptors are left. Raises `StartError`. The path belongs to whoever holds the broker's lock.
+        """Listen: a connection waits until `turn`, and makes `epoll` readable.
+
+        `free` returns how many descriptors are left. The path belongs to whoever holds the broker's lock. Raises
+        `StartError`.
         """
         self._router = router
         self._path = path
         self._counters = counters
         self._free = free
         self._made = 0
-        """Sockets so far."""
+        """Sockets made so far."""
         self._given: dict[str, _Given] = {}
-        """By the endpoint under which libzmq has them."""
+        """By the endpoint under which libzmq knows them."""
         self._refused = 0
         self._next_report = 0
         self._monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
@@ -90,7 +92,7 @@ class Door:
             raise StartError(f"cannot listen on ipc://{path}: {error.strerror}") from None
 
     def turn(self) -> None:
-        """Once a turn of the loop: lets in, or refuses, who waits."""
+        """Accept or refuse those who wait. Called once per turn."""
         if not self._epoll.poll(0):
             return
         self._hear()
@@ -101,7 +103,9 @@ class Door:
             try:
                 self._listening = self._listen()
             except OSError as error:
-                log.error("the socket cannot be made again", extra={"path": str(self._path), "reason": error.strerror})
+                log.error(
+                    "the socket cannot be created again", extra={"path": str(self._path), "reason": error.strerror}
+                )
                 full = True
         if full:
             self._refuse()
@@ -109,8 +113,9 @@ class Door:
             self._give(*waits_at)
 
     def look(self, mono: int) -> None:
-        """Housekeeping: takes back what nobody uses any more, and makes the socket again where its file is gone.
-        Microseconds of the monotonic clock.
+        """Close sockets whose connections are all gone, and listen again where the path was removed.
+
+        `mono` in microseconds of the monotonic clock.
         """
         self._hear()
         for endpoint, given in list(self._given.items()):
@@ -121,30 +126,30 @@ class Door:
         if not self._is_there():
             self._open_again()
         if self._refused and mono >= self._next_report:
-            self._next_report = mono + REPORT_EVERY
+            self._next_report = mono + REPORT_EVERY_US
             log.error("connections refused: too few file descriptors", extra={"count": self._refused})
             self._refused = 0
 
     def close(self) -> None:
-        """Before the ROUTER is closed."""
+        """Close the socket; to be called before the ROUTER is closed."""
         if self._is_there():
             self._path.unlink()
         self._listening.close()
         self._monitor.close(linger=0)
 
     def _listen(self) -> socket.socket:
-        """A new socket under the path. Whoever waits at the old one still waits."""
+        """Listen with a new socket under the path. Connections that wait at the old one still wait."""
         self._made += 1
         backlog = max(LEAST, min(MOST, (self._free() - RESERVE) // 8))
         fresh = socket.socket(socket.AF_UNIX)
         folder = -1
         try:
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            name = f"{os.getpid()}.{self._made}.new"  # by way of the folder: its path may be as long as may be
+            name = f"{os.getpid()}.{self._made}.new"  # by way of the directory, whose path may be too long
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             fresh.bind(f"/proc/self/fd/{folder}/{name}")
-            fresh.listen(backlog - 1)  # the kernel takes one more
+            fresh.listen(backlog - 1)  # the kernel accepts one more
             fresh.setblocking(False)
             made = os.stat(name, dir_fd=folder)
             self._epoll.register(fresh, select.EPOLLIN)
@@ -176,7 +181,7 @@ class Door:
             self._counters[stats.REFUSED("descriptors")] += 1
 
     def _hear(self) -> None:
-        """Counts who has come and gone at each socket."""
+        """Count the connections that libzmq has accepted and closed, per socket."""
         try:
             while True:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
@@ -197,7 +202,7 @@ class Door:
         old = self._listening
         try:
             self._listening = self._listen()
-        except OSError:  # whoever looks after the folder says so
+        except OSError:  # reported by the check of the run directory
             return
         old.close()
-        log.warning("the socket was removed: made again", extra={"path": str(self._path)})
+        log.warning("the socket was removed and is created again", extra={"path": str(self._path)})

@@ -1,4 +1,4 @@
-"""Which contents are in memory, and which in the store only. With a store that keeps nothing all are in memory."""
+"""Which bodies are in memory, and which in the store only. With a store that is not durable all are in memory."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ from broker.state.piece import Piece
 from broker.thresholds import DEFAULT, Thresholds
 
 _STEPS = 4
-"""Entries that are looked at with each piece that is freed while many are to be sorted out."""
+"""Queue entries that are examined per freed piece while too many of them are stale."""
 
 
-class Contents:
-    """Bodies, kept headers and offsets of all pieces. The oldest leave memory first: who reads as fast as others
-    publish reads from memory, and who is far behind reads from the store.
+class BodyCache:
+    """Bodies, kept headers and offsets of all pieces.
+
+    The oldest leave memory first: who reads as fast as others publish reads from memory, who is far behind from the
+    store.
     """
 
     def __init__(
         self, read: Callable[[int], Content] | None = None, keep: int = 0, thresholds: Thresholds = DEFAULT
     ) -> None:
-        """`read` gives what a piece of the store says; None: nothing ever leaves memory. `keep` in bytes may stay."""
+        """Create it.
+
+        `read` returns the content of a piece from the store; None: nothing leaves memory. `keep` is the bytes that may
+        stay.
+        """
         self._read = read
         self._keep = keep
-        self._stale = thresholds.stale_contents
+        self._stale = thresholds.stale_bodies
         self._here: deque[Piece] = deque()
-        """Pieces whose bodies are in memory, the oldest first; others may be among them."""
+        """Pieces whose bodies are in memory, the oldest first; there may be stale entries."""
         self._sifted: deque[Piece] = deque()
-        """The same, older than all of those: where there are too many others, a few at a time are sorted out."""
+        """The same, older than all of those: a few entries at a time move here when too many are stale."""
         self._count = 0
-        """How many bodies are in memory."""
+        """Bodies in memory."""
         self.here_bytes = 0
-        """Their bytes. Not kept up where nothing leaves."""
+        """Bytes of bodies in memory. Not maintained where nothing leaves memory."""
         self.away_bytes = 0
         """Bytes that are in the store only."""
 
     def stored(self, piece: Piece) -> None:
-        """A new piece; one from a store that is loaded comes without its body."""
+        """Add a new piece; one that is loaded from a store has no body."""
         if piece.body is None:
             self.away_bytes += piece.size
         elif self._read is not None:
@@ -48,7 +54,7 @@ class Contents:
             self.here_bytes += piece.size
 
     def freed(self, piece: Piece) -> None:
-        """Nobody wants the piece any more."""
+        """Remove a piece that nobody wants any more."""
         if piece.body is None:
             self.away_bytes -= piece.size
         elif self._read is not None:
@@ -57,14 +63,17 @@ class Contents:
                 self._sift()
 
     def whole(self, piece: Piece) -> Piece:
-        """The piece, or a copy of it with what the store has of it. Raises `DamagedError` and `StoreError`."""
+        """Return the piece, or a copy of it with its content from the store. Raise `DamagedError` and `StoreError`."""
         if piece.body is not None or self._read is None:
             return piece
         content = self._read(piece.id)
         return replace(piece, headers=content.headers, body=content.body, offsets=content.offsets)
 
     def shrink(self) -> None:
-        """Lets bodies leave memory until no more is there than may be. Only after a commit: all must be stored."""
+        """Evict bodies until no more than `keep` bytes are in memory.
+
+        Only after a commit: everything must be stored.
+        """
         while self.here_bytes > self._keep and (self._here or self._sifted):
             piece = (self._sifted or self._here).popleft()
             if piece.body is not None:

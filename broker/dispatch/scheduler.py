@@ -1,4 +1,4 @@
-"""What is done because its time has come, and not because somebody asked. Bounded in each turn of the loop."""
+"""Work whose time has come, as opposed to requests. Bounded per turn of the loop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import islice
 
 from broker.dispatch.waiters import Waiters
-from broker.operations.context import Core, Mailbox, lookup
-from broker.operations.leasing import forget_lost, hand_back
+from broker.operations.context import Context, SubscriptionRef, lookup
+from broker.operations.leasing import forget_lost, release
 from broker.operations.publishing import forget_keys, publish_delayed
 from broker.records import CalendarSet
 from broker.state.topic import Topic
@@ -18,35 +18,35 @@ from common.protocol import stats
 log = logging.getLogger("fanmail.broker")
 
 
-class DueWork:
+class Scheduler:
     """Deadlines of leases, idle subscriptions, old messages, delayed publishes and idempotency keys."""
 
-    def __init__(self, core: Core, waiters: Waiters) -> None:
-        self._core = core
+    def __init__(self, context: Context, waiters: Waiters) -> None:
+        self._context = context
         self._waiters = waiters
-        self._most = core.thresholds
+        self._most = context.thresholds
         self._watch = StepWatch()
         self._left = 0
-        """Messages whose leases may be ended in this turn."""
+        """Leases and delays that may still end in this turn."""
         self._heads_left = 0
-        """Pieces that may be dropped in this turn because they are too old."""
+        """Old pieces that may still be dropped in this turn."""
 
     def wait(self, now: Now) -> float | None:
-        """Milliseconds until the next is due, 0 or less for now; None where nothing is."""
-        state = self._core.state
+        """Return the milliseconds until the next is due, 0 or less for now, None where nothing is."""
+        state = self._context.state
         if state.garbage.any:
             return 0
         keys = state.keys.oldest_at()
         mono = [state.leases_due.next_due(), state.idle_due.next_due()]
-        mono.append(keys + self._core.limits.key_ttl if keys is not None else None)
+        mono.append(keys + self._context.limits.key_ttl if keys is not None else None)
         time = [state.heads_due.next_due(), state.delayed.due.next_due()]
         waits = [(due - now.mono) / 1000 for due in mono if due is not None]
         waits += [due - now.time for due in time if due is not None]
         return min(waits, default=None)
 
     def run(self, now: Now) -> None:
-        """Does what is due: each key once, what is due again at once waits for the next turn."""
-        state = self._core.state
+        """Do what is due, each key once; what is due again at once waits for the next turn."""
+        state = self._context.state
         self._look_at_the_date(now)
         state.garbage.collect(self._most.collected)
         self._left = self._most.due_messages
@@ -57,16 +57,16 @@ class DueWork:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
-        # In this order however many turns it takes: a message whose lease has ended is handed back before it goes,
-        # and what is too old goes before what is to enter the log.
+        # In this order, however many turns it takes: a message whose lease has ended is released before it is dropped,
+        # and old messages are dropped before delayed ones enter the log.
         if not _is_due(state.leases_due.next_due(), now.mono):
             self._run_heads(now)
             if not _is_due(state.heads_due.next_due(), now.time):
                 self._run_delayed(now)
-        forget_keys(self._core, now, self._most.due)
+        forget_keys(self._context, now, self._most.due)
 
     def _run_heads(self, now: Now) -> None:
-        state = self._core.state
+        state = self._context.state
         self._heads_left = self._most.due_heads
         for name in list(state.heads_due.pop_due(now.time, self._most.due)):
             topic = state.topics.get(name)
@@ -76,57 +76,57 @@ class DueWork:
                 state.heads_due.set(name, now.time)
 
     def _run_delayed(self, now: Now) -> None:
-        state, size = self._core.state, 0
+        state, size = self._context.state, 0
         for number in state.delayed.due.pop_due(now.time, self._most.due):
             waiting = state.delayed.publishes[number]
-            if publish_delayed(self._core, number, now):
+            if publish_delayed(self._context, number, now):
                 size += len(waiting.payload.body)
                 self._waiters.published(waiting.topic)
             if size > self._most.due_bytes:
-                break  # before the next is taken out, which keeps its place among those of the same moment
+                break  # before the next one leaves the heap: it keeps its place among those due at the same moment
 
     def _look_at_the_date(self, now: Now) -> None:
-        before = self._core.state.calendar.shift
-        steps = self._core.state.calendar.after(now, self._watch)
+        before = self._context.state.calendar.shift
+        steps = self._context.state.calendar.after(now, self._watch)
         if steps is not None:
             log.warning("the system's clock was set", extra={"by_ms": steps[-1].shift - before})
-            self._core.emit(CalendarSet(steps))
+            self._context.emit(CalendarSet(steps))
 
-    def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[Mailbox, Now], None]) -> None:
-        box = lookup(self._core, *key)
-        if box is not None and box.subscription.ledger is not None:
-            work(box, now)
+    def _on_user(self, key: tuple[bytes, bytes], now: Now, work: Callable[[SubscriptionRef, Now], None]) -> None:
+        ref = lookup(self._context, *key)
+        if ref is not None and ref.subscription.delivery is not None:
+            work(ref, now)
 
-    def _leases_due(self, box: Mailbox, now: Now) -> None:
-        ledger = box.subscription.ledger
-        assert ledger is not None
-        held, leased = ledger.leases.held, ledger.leases.open
-        due = list(ledger.leases.deadlines.pop_due(now.mono, self._left))
-        due.sort(key=lambda seq: (held[seq].until or held[seq].due, seq))
+    def _leases_due(self, ref: SubscriptionRef, now: Now) -> None:
+        delivery = ref.subscription.delivery
+        assert delivery is not None
+        held, leased = delivery.leases.held, delivery.leases.open
+        due = list(delivery.leases.deadlines.pop_due(now.mono, self._left))
+        due.sort(key=lambda seq: (held[seq].until_us or held[seq].due_us, seq))
         self._left -= len(due)
         if due:
-            forget_lost(box)
+            forget_lost(ref)
             due = [seq for seq in due if seq in held]
-            self._core.counters[stats.LEASES_EXPIRED] += sum(held[seq].until > 0 for seq in due)
+            self._context.counters[stats.LEASES_EXPIRED] += sum(held[seq].until_us > 0 for seq in due)
             if due:
-                hand_back(box, due, 0, now)
-            if ledger.leases.open < leased:
-                ledger.last_call = now.mono  # the idle clock stood still
-        self._core.state.watch_leases((box.topic.name, box.user), box.subscription)
+                release(ref, due, 0, now)
+            if delivery.leases.open < leased:
+                delivery.last_call = now.mono  # the idle clock stood still
+        self._context.state.watch_leases((ref.topic.name, ref.user), ref.subscription)
 
-    def _idle_due(self, box: Mailbox, now: Now) -> None:
-        """Ends the subscription, or looks again when its time is up at the earliest."""
-        ledger = box.subscription.ledger
-        assert ledger is not None
-        if not ledger.last_call or ledger.leases.open or self._waiters.waits(box.topic.name, box.user):
-            ledger.last_call = now.mono
-        ends = ledger.last_call + ledger.expires_after
+    def _idle_due(self, ref: SubscriptionRef, now: Now) -> None:
+        """End the subscription, or check again at the earliest moment at which its time can be up."""
+        delivery = ref.subscription.delivery
+        assert delivery is not None
+        if not delivery.last_call or delivery.leases.open or self._waiters.waits(ref.topic.name, ref.user):
+            delivery.last_call = now.mono
+        ends = delivery.last_call + delivery.expires_after
         if ends > now.mono:
-            self._core.state.idle_due.set((box.topic.name, box.user), ends)
+            self._context.state.idle_due.set((ref.topic.name, ref.user), ends)
             return
-        self._core.counters[stats.SUBSCRIPTIONS_EXPIRED] += 1
-        self._core.end_subscription(box.topic, box.user)
-        self._waiters.ended(box.topic.name, box.user)
+        self._context.counters[stats.SUBSCRIPTIONS_EXPIRED] += 1
+        self._context.end_subscription(ref.topic, ref.user)
+        self._waiters.ended(ref.topic.name, ref.user)
 
     def _head_due(self, topic: Topic, now: Now) -> None:
         moves: list[tuple[str, int]] = []
@@ -136,13 +136,13 @@ class DueWork:
             too_old = topic.settings.max_age and piece.time + topic.settings.max_age <= now.time
             if not too_old and not (piece.expires and piece.expires <= now.time):
                 break
-            reason = "max-age" if too_old else "ttl"  # also of a damaged one, which is counted already
+            reason = "max-age" if too_old else "ttl"  # also for a damaged one, which is counted already
             if moves and moves[-1][0] == reason:
                 moves.pop()
             moves.append((reason, piece.end))
         for reason, head in moves:
-            self._core.move_head(topic, head, reason)
-        self._core.state.watch_head(topic)
+            self._context.move_head(topic, head, reason)
+        self._context.state.watch_head(topic)
 
 
 def _is_due(due: int | None, now: int) -> bool:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from broker.server.door import LEAST, NEEDED, SETTLED, Door
+from broker.server.unix_socket import LEAST, NEEDED, SETTLED, UnixSocket
 from tests.e2e.cluster import short_folder, wait_for
 
 ENOUGH = NEEDED + 2
 
 
 class House:
-    """A ROUTER behind a door, and who knocks."""
+    """A ROUTER behind a unix_socket, and who knocks."""
 
     def __init__(self) -> None:
         self.free = ENOUGH
@@ -26,7 +26,7 @@ class House:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.router = self.context.socket(zmq.ROUTER)
         self.path = short_folder() / "b0.sock"
-        self.door = Door(self.router, self.path, self.counters, select.epoll(), lambda: self.free)
+        self.unix_socket = UnixSocket(self.router, self.path, self.counters, select.epoll(), lambda: self.free)
 
     def front(self) -> zmq.Socket[bytes]:
         front = self.context.socket(zmq.DEALER)
@@ -41,7 +41,7 @@ class House:
 
         def all_heard() -> bool:
             nonlocal heard
-            self.door.turn()
+            self.unix_socket.turn()
             while self.router.poll(0):
                 self.router.recv_multipart()
                 heard += 1
@@ -51,10 +51,10 @@ class House:
 
     def look(self) -> None:
         for _ in range(SETTLED + 1):
-            self.door.look(0)
+            self.unix_socket.look(0)
 
     def close(self) -> None:
-        self.door.close()
+        self.unix_socket.close()
         self.context.destroy(linger=0)
 
 
@@ -72,7 +72,7 @@ def test_more_fronts_than_may_wait_get_in_all_the_same(house: House) -> None:
     fronts = [house.front() for _ in range(3 * LEAST)]
     house.hears(len(fronts))
     house.look()
-    assert 1 <= len(house.door._given) <= len(fronts)
+    assert 1 <= len(house.unix_socket._given) <= len(fronts)
 
 
 def test_without_descriptors_nobody_gets_in_until_there_are(house: House, caplog: pytest.LogCaptureFixture) -> None:
@@ -81,7 +81,7 @@ def test_without_descriptors_nobody_gets_in_until_there_are(house: House, caplog
     house.look()
     house.free = NEEDED - 1
     house.front()
-    wait_for(lambda: house.door.turn() or house.counters["refused.descriptors"], "a refusal")
+    wait_for(lambda: house.unix_socket.turn() or house.counters["refused.descriptors"], "a refusal")
     house.look()
     assert "connections refused: too few file descriptors" in caplog.messages
     first.send(b"who is in stays in")
@@ -93,15 +93,15 @@ def test_without_descriptors_nobody_gets_in_until_there_are(house: House, caplog
 def test_those_who_may_still_come_in_count(house: House) -> None:
     """A flood that is faster than libzmq: it has accepted none of those who were let in before."""
     house.free = 2 * NEEDED
-    house.door._hear = lambda: None  # type: ignore[method-assign]
+    house.unix_socket._hear = lambda: None  # type: ignore[method-assign]
     strangers = [socket.socket(socket.AF_UNIX) for _ in range(6 * LEAST)]
     for stranger in strangers:
         stranger.setblocking(False)
         try:
             stranger.connect(str(house.path))
         except BlockingIOError:
-            house.door.turn()
-    assert len(house.door._given) * LEAST + NEEDED <= house.free + LEAST
+            house.unix_socket.turn()
+    assert len(house.unix_socket._given) * LEAST + NEEDED <= house.free + LEAST
     assert house.counters["refused.descriptors"]
     for stranger in strangers:
         stranger.close()
@@ -113,9 +113,11 @@ def test_sockets_that_nobody_uses_any_more_are_given_back(house: House) -> None:
         front = house.front()
         house.hears(1)
         front.close(linger=0)
-        wait_for(lambda: house.door._hear() or all(each.left for each in house.door._given.values()), "its end")
+        wait_for(
+            lambda: house.unix_socket._hear() or all(each.left for each in house.unix_socket._given.values()), "its end"
+        )
     house.look()
-    assert not house.door._given
+    assert not house.unix_socket._given
 
 
 def test_a_socket_that_was_removed_is_made_again(house: House) -> None:
@@ -134,9 +136,9 @@ def test_a_path_as_long_as_may_be() -> None:
     path = Path(f"{folder}/{'x' * (107 - len(str(folder)) - 1)}")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     router = context.socket(zmq.ROUTER)
-    door = Door(router, path, Counter(), select.epoll())
+    unix_socket = UnixSocket(router, path, Counter(), select.epoll())
     with socket.socket(socket.AF_UNIX) as front:
         front.connect(str(path))
-    door.close()
+    unix_socket.close()
     context.destroy(linger=0)
     folder.rmdir()

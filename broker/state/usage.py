@@ -1,4 +1,4 @@
-"""Who holds how much of what all hold together, so that nobody's use costs somebody else."""
+"""Who uses how much of what all share, so that ceilings hit the greatest user."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from broker.thresholds import DEFAULT, Thresholds
 K = TypeVar("K")
 
 
-class Shares(Generic[K]):
-    """An amount for each holder, and their sum. Every step is O(1)."""
+class Usage(Generic[K]):
+    """An amount per holder, and their sum. Every step is O(1)."""
 
     __slots__ = ("_of", "total")
 
@@ -20,11 +20,11 @@ class Shares(Generic[K]):
         self.total = 0
 
     def of(self, holder: K) -> int:
-        """0 for who holds nothing."""
+        """Return the amount of a holder, 0 where it has none."""
         return self._of.get(holder, 0)
 
     def add(self, holder: K, amount: int) -> None:
-        """The holder has so much more, or less."""
+        """Add to a holder's amount; `amount` may be negative."""
         self.total += amount
         holds = self._of.get(holder, 0) + amount
         if holds:
@@ -33,8 +33,8 @@ class Shares(Generic[K]):
             self._of.pop(holder, None)
 
 
-class Ranking(Shares[K]):
-    """Tells too who holds most. Every step is O(log n), amortised."""
+class RankedUsage(Usage[K]):
+    """Usage that knows the greatest holder. Every step is O(log n), amortised."""
 
     __slots__ = ("_heap", "_slack")
 
@@ -42,7 +42,7 @@ class Ranking(Shares[K]):
         super().__init__()
         self._slack = thresholds.slack
         self._heap: list[tuple[int, K]] = []
-        """Negative amounts; each holder has an entry of at least what it holds, and there may be stale ones."""
+        """Negated amounts. Each holder has an entry of at least its amount; entries may be stale."""
 
     def add(self, holder: K, amount: int) -> None:
         super().add(holder, amount)
@@ -53,7 +53,7 @@ class Ranking(Shares[K]):
             self._heap = sorted((-holds, each) for each, holds in self._of.items())
 
     def heaviest(self) -> K:
-        """Who holds most, of several with as much the first by name. There must be one."""
+        """Return the holder with the greatest amount, the first by name among equals. There must be one."""
         heap = self._heap
         while True:
             amount, holder = heap[0]
@@ -66,27 +66,27 @@ class Ranking(Shares[K]):
                 heapq.heappop(heap)
 
 
-class UserShares:
-    """The same for users within topics: the topics share the ceiling, and the users of one share what that has."""
+class UserUsage:
+    """Usage of users within topics: the topics share the ceiling, and the users of a topic its share."""
 
     __slots__ = ("_thresholds", "_users", "topics")
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._thresholds = thresholds
-        self.topics: Ranking[bytes] = Ranking(thresholds)
-        self._users: dict[bytes, Ranking[bytes]] = {}
+        self.topics: RankedUsage[bytes] = RankedUsage(thresholds)
+        self._users: dict[bytes, RankedUsage[bytes]] = {}
 
     def add(self, topic: bytes, user: bytes, amount: int) -> None:
-        """The user has so much more, or less."""
+        """Add to a user's amount; `amount` may be negative."""
         users = self._users.get(topic)
         if users is None:
-            users = self._users[topic] = Ranking(self._thresholds)
+            users = self._users[topic] = RankedUsage(self._thresholds)
         self.topics.add(topic, amount)
         users.add(user, amount)
         if not users.total:
             del self._users[topic]
 
     def heaviest(self) -> tuple[bytes, bytes]:
-        """The topic that holds most, and the user who holds most of that. There must be one."""
+        """Return the topic with the greatest amount, and its user with the greatest. There must be one."""
         topic = self.topics.heaviest()
         return topic, self._users[topic].heaviest()

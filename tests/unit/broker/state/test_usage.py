@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.state.delayed import DELAYED_COST
+from broker.state.delivery_state import DELIVERY_STATE_COST
 from broker.state.idempotency import KEY_COST
-from broker.state.leases import HELD_COST, LETTER_COST
-from broker.state.ledger import LEDGER_COST
-from broker.state.shares import Ranking, UserShares
+from broker.state.leases import DEAD_LETTER_COST, HELD_COST
+from broker.state.usage import RankedUsage, UserUsage
 from common.protocol import ops
 from common.protocol.ops import Op
 from common.shares import room
@@ -22,7 +22,7 @@ from tests.support.snapshot import check_state, gauges, snapshot
 from tests.support.tiny import TINY
 
 PERCENTS = st.integers(1, 100)
-HELD = HELD_COST + LEDGER_COST
+HELD = HELD_COST + DELIVERY_STATE_COST
 """Bytes that the first lease of a user without settings takes."""
 
 
@@ -76,7 +76,7 @@ def test_ten_that_take_all_they_can_leave_a_share_for_the_next() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), st.integers(-9, 9)), max_size=60))
 def test_a_ranking_knows_who_holds_most(steps: list[tuple[bytes, int]]) -> None:
-    ranking: Ranking[bytes] = Ranking(TINY)
+    ranking: RankedUsage[bytes] = RankedUsage(TINY)
     plain: Counter[bytes] = Counter()
     for holder, amount in steps:
         amount = max(amount, -plain[holder])
@@ -89,15 +89,15 @@ def test_a_ranking_knows_who_holds_most(steps: list[tuple[bytes, int]]) -> None:
 
 
 def test_users_of_one_topic_share_what_their_topic_has() -> None:
-    shares = UserShares(TINY)
+    usage = UserUsage(TINY)
     for topic, user, amount in ((b"many", b"a", 3), (b"many", b"b", 4), (b"few", b"c", 5)):
-        shares.add(topic, user, amount)
-    assert shares.heaviest() == (b"many", b"b")
-    shares.add(b"many", b"b", -4)
-    assert shares.heaviest() == (b"few", b"c")
-    shares.add(b"few", b"c", -5)
-    shares.add(b"many", b"a", -3)
-    assert (shares.topics.total, shares._users) == (0, {})
+        usage.add(topic, user, amount)
+    assert usage.heaviest() == (b"many", b"b")
+    usage.add(b"many", b"b", -4)
+    assert usage.heaviest() == (b"few", b"c")
+    usage.add(b"few", b"c", -5)
+    usage.add(b"many", b"a", -3)
+    assert (usage.topics.total, usage._users) == (0, {})
 
 
 # --- delayed publishes
@@ -142,7 +142,7 @@ def test_the_share_is_a_setting() -> None:
 
 
 def test_a_topic_takes_a_quarter_of_what_may_be_held_and_others_lease() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=16 * 10 * HELD_COST + 16 * LEDGER_COST, topic_bytes=2**40))
+    broker = BrokerDriver(ROOMY._replace(memory=16 * 10 * HELD_COST + 16 * DELIVERY_STATE_COST, topic_bytes=2**40))
     for topic in (b"greedy", b"good"):
         broker.subscribe(topic, b"u")
         for _ in range(20):
@@ -166,14 +166,14 @@ def test_settings_of_subscriptions_and_dead_letters_take_no_room_of_leases() -> 
         broker.publish(b"dead", b"x" * 4000)
         broker.lease(b"dead", b"u")
         broker.elapse(30)
-    assert broker.state.ledgers.bytes > broker.limits.memory // 2
+    assert broker.state.delivery_totals.bytes > broker.limits.memory // 2
     broker.subscribe(b"t", b"u")
     broker.publish(b"t", b"x")
     assert broker.lease(b"t", b"u").result.body == b"x"
-    assert broker.state.ledgers.held.total == HELD
+    assert broker.state.delivery_totals.held.total == HELD
     broker.publish(b"set", b"x")
     assert broker.lease(b"set", b"0").result.body == b"x"
-    assert broker.state.ledgers.held.total == HELD + HELD_COST
+    assert broker.state.delivery_totals.held.total == HELD + HELD_COST
     check_state(broker.state)
 
 
@@ -192,7 +192,7 @@ def dead(broker: BrokerDriver, topic: bytes, user: bytes) -> int:
 
 
 def test_whose_topic_has_most_dead_letters_loses_the_oldest_and_others_lose_nothing() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (LETTER_COST + 100)))
+    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (DEAD_LETTER_COST + 100)))
     for topic in (b"greedy", b"good"):
         broker.subscribe(topic, b"u", max_deliveries=1)
     die(broker, b"greedy", b"u", *[b"x" * 100] * 12)
@@ -207,7 +207,7 @@ def test_whose_topic_has_most_dead_letters_loses_the_oldest_and_others_lose_noth
 
 
 def test_within_a_topic_the_user_with_most_gives_way() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (LETTER_COST + 100)))
+    broker = BrokerDriver(ROOMY._replace(memory=4 * 10 * (DEAD_LETTER_COST + 100)))
     broker.subscribe(b"t", b"greedy", max_deliveries=1)
     die(broker, b"t", b"greedy", *[b"x" * 100] * 10)
     broker.subscribe(b"t", b"good", max_deliveries=1)
@@ -216,7 +216,7 @@ def test_within_a_topic_the_user_with_most_gives_way() -> None:
 
 
 def test_empty_dead_letters_count_too() -> None:
-    broker = BrokerDriver(ROOMY._replace(memory=4 * 5 * LETTER_COST))
+    broker = BrokerDriver(ROOMY._replace(memory=4 * 5 * DEAD_LETTER_COST))
     broker.subscribe(b"t", b"u", max_deliveries=1)
     die(broker, b"t", b"u", *[b""] * 8)
     assert dead(broker, b"t", b"u") == 5
@@ -227,7 +227,7 @@ def test_as_many_dead_letters_are_put_back_as_may_be_held() -> None:
     broker.subscribe(b"t", b"u", max_deliveries=1)
     die(broker, b"t", b"u", *[b""] * 6)
     share = 4000 * 25 // 100
-    assert share // (LETTER_COST + HELD_COST) == 1
+    assert share // (DEAD_LETTER_COST + HELD_COST) == 1
     assert broker.ask(Op.DEAD_RETURN, b"t", b"u").result == ops.Counted(1)
     answer = broker.ask(Op.DEAD_RETURN, b"t", b"u")
     assert (answer.code, dead(broker, b"t", b"u")) == ("too-many-leases", 5)
@@ -282,6 +282,6 @@ def test_what_is_shared_comes_back_whole() -> None:
         broker.unsubscribe(topic, b"u")
     state = broker.state
     assert not any(gauges(state).values())
-    ledgers = state.ledgers
-    assert (ledgers.held._of, ledgers.dead.topics._of, ledgers.dead._users) == ({}, {}, {})
+    totals = state.delivery_totals
+    assert (totals.held._of, totals.dead.topics._of, totals.dead._users) == ({}, {}, {})
     assert (state.delayed.topics, len(state.delayed.names)) == ({}, 0)
