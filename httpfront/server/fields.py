@@ -32,8 +32,10 @@ class FieldReader:
     """Reads header fields. A name that was seen before costs one look-up."""
 
     def __init__(self, kept: Callable[[str], str | None] = lambda key: None, remembered: int = 1024) -> None:
-        """`kept` gives the name under which a field is kept with a message, by its key; None where it is not.
-        `remembered` is the most names that are remembered; the key of another is made anew each time.
+        """Prepare for fields of which some are kept with a message.
+
+        `kept` gives the name under which a field is kept, by its key, None where it is not. `remembered` is the maximum
+        number of remembered names; the keys of others are computed each time.
         """
         self._kept = kept
         self._remembered = remembered
