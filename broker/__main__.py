@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from broker.dispatch.dispatcher import Dispatcher
@@ -67,10 +68,7 @@ OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
 
 def main(durable: OpenStore = SqliteStore) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code.
-
-    `durable` opens a store that outlives the process. Raises `StartError`.
-    """
+    """Serve until SIGTERM or SIGINT with a store from `durable`; return the exit code. Raise `StartError`."""
     die_with_parent()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:])
     setup_logging(settings.log_format, settings.log_level, settings.id)
@@ -205,17 +203,7 @@ def build_server(
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
-    def reload_map() -> ClusterMap | None:
-        try:
-            newer = load_cluster(description_path(settings), insecure=settings.insecure)
-        except StartError as error:
-            log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
-            return None
-        if cluster.address(settings.id) not in newer.brokers:
-            log.warning("this broker has another endpoint or key in the description now: restart it")
-        return newer
-
-    process = Process(read_end, reload_map, locks.look)
+    process = Process(read_end, partial(reload_map, settings, cluster), locks.look)
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
     server = Server(listener, dispatcher, store, clock, process, backups, patience)
 
@@ -228,6 +216,18 @@ def build_server(
     hung_up = on_hangup(server.reload, stop)
     signal.signal(signal.SIGHUP, lambda *_: hung_up())
     return server, state
+
+
+def reload_map(settings: BrokerSettings, cluster: ClusterMap) -> ClusterMap | None:
+    """Read the cluster description again; log and return None where it cannot be used."""
+    try:
+        newer = load_cluster(description_path(settings), insecure=settings.insecure)
+    except StartError as error:
+        log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
+        return None
+    if cluster.address(settings.id) not in newer.brokers:
+        log.warning("this broker has another endpoint or key in the description now: restart it")
+    return newer
 
 
 def spare_the_collector() -> None:

@@ -1,8 +1,13 @@
-"""Fixtures of real processes. Nothing is started for tests that do not ask for it."""
+"""What runs, and fixtures of real processes. Nothing is started for tests that do not ask for it.
+
+`--all` runs every test with all its examples. Without it tests marked `slow` are left out, unless files, folders or
+tests are named.
+"""
 
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +21,30 @@ StartCluster = Callable[..., Cluster]
 StartSupervised = Callable[..., Supervised]
 
 _REPORT: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="slow tests too, and all examples of the others")
+
+
+def pytest_configure() -> None:
+    """A shell that runs this in the background has it ignore SIGINT, and what it starts would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all") or config.args_source is pytest.Config.ArgsSource.ARGS:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture(scope="session")
+def everything(pytestconfig: pytest.Config) -> bool:
+    """Whether `--all` was asked for: tests with many examples or seeds try all of them."""
+    return bool(pytestconfig.getoption("--all"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,7 +21,7 @@ from common.cluster.description import load_cluster
 from common.cluster.slots import ClusterMap
 from common.process.environment import READY_FD, SUPERVISOR
 
-BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB")
+BROKER_FLAGS = ("--memory=16GiB", "--max-messages=100000000", "--max-bytes=16GiB", "--max-delayed=100000000")
 """Flags that raise every limit out of reach: loads measure the normal path, not refusals."""
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 15.0

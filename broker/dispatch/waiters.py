@@ -51,7 +51,7 @@ class WaitQueue:
     user: bytes
     waiters: list[Waiter] = field(default_factory=list)
     """Ordered by place."""
-    promises: deque[int] = field(default_factory=deque)
+    open_wakes: deque[int] = field(default_factory=deque)
     """Deadlines of the wakes that nothing has followed yet, the oldest first."""
     queued: bool = False
     """It is in the queue of those to examine."""
@@ -148,15 +148,15 @@ class Waiters:
         """Note that a wake of this user was followed by a take or a skip."""
         queue = self._topics.get(topic, {}).get(user)
         if queue is not None:
-            if queue.promises:
-                queue.promises.popleft()
+            if queue.open_wakes:
+                queue.open_wakes.popleft()
             self._enqueue(queue)
 
     def ended(self, topic: bytes, user: bytes) -> None:
         """Note that the subscription is gone: all its waiters are woken in the next turns."""
         queue = self._topics.get(topic, {}).get(user)
         if queue is not None:
-            queue.promises.clear()
+            queue.open_wakes.clear()
             queue.ended = True
             self._forget(queue)
             self._enqueue(queue)
@@ -167,7 +167,7 @@ class Waiters:
             _, waiter = self._parked.popitem()
             queue = waiter.queue
             assert queue is not None
-            queue.promises.clear()
+            queue.open_wakes.clear()
             self._answer(waiter, now=False)
             self._drop_empty(queue)
         if not self._parked:
@@ -215,23 +215,23 @@ class Waiters:
 
     def _wake(self, queue: WaitQueue, mono: int) -> None:
         pending = None if queue.ended else self._pending(queue.topic, queue.user)
-        while queue.waiters and (pending is None or len(queue.promises) < pending):
+        while queue.waiters and (pending is None or len(queue.open_wakes) < pending):
             if len(self._wakes) >= self._most:
                 self._enqueue(queue)
                 return
             if pending is not None:
-                queue.promises.append(mono + SILENCE_US)
-                if len(queue.promises) == 1:
+                queue.open_wakes.append(mono + SILENCE_US)
+                if len(queue.open_wakes) == 1:
                     self._timers.set(queue, mono + SILENCE_US)
             self._answer(queue.waiters[0], now=True)
         self._drop_empty(queue)
 
     def _timer_due(self, due: Waiter | WaitQueue, mono: int) -> None:
         if isinstance(due, WaitQueue):
-            while due.promises and due.promises[0] <= mono:
-                due.promises.popleft()
-            if due.promises:
-                self._timers.set(due, due.promises[0])
+            while due.open_wakes and due.open_wakes[0] <= mono:
+                due.open_wakes.popleft()
+            if due.open_wakes:
+                self._timers.set(due, due.open_wakes[0])
             self._enqueue(due)
         elif due.queue is not None:
             queue = due.queue
@@ -251,7 +251,7 @@ class Waiters:
         self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, queue.topic, queue.user))
 
     def _drop_empty(self, queue: WaitQueue) -> None:
-        if queue.waiters or queue.promises:
+        if queue.waiters or queue.open_wakes:
             return
         self._timers.drop(queue)
         self._forget(queue)

@@ -76,7 +76,7 @@ def _peeked(ref: SubscriptionRef, seq: int, held: HeldEntry) -> ops.Peeked | Non
     letter = held.letter
     if letter is not None:
         return ops.Peeked(seq, letter.time, held.attempt, state, letter.headers, letter.body)
-    piece = ref.context.whole(ref.topic, ref.topic.piece(seq))
+    piece = ref.context.with_content(ref.topic, ref.topic.piece(seq))
     if piece is None:
         return None
     return ops.Peeked(seq, piece.time, held.attempt, state, piece.headers, piece.single(seq))
@@ -92,7 +92,7 @@ def _fresh(ref: SubscriptionRef, most: int, now: Now) -> list[ops.Peeked]:
         if piece.expires and piece.expires <= now.time:
             position = piece.end
             continue
-        whole = ref.context.whole(topic, piece)
+        whole = ref.context.with_content(topic, piece)
         if whole is None:
             position = piece.end
             continue

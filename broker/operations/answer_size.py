@@ -30,10 +30,12 @@ def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> No
         piece = topic.piece(seq)
         size = piece.size
         if size > args.room and piece.count > 1:
-            whole = ref.context.whole(topic, piece)
+            whole = ref.context.with_content(topic, piece)
             if whole is None:
                 check_fits(ref, args, now)
                 return
             size = len(whole.headers) + len(whole.single(seq))
     if size > args.room:
-        raise FanmailError("answer-too-large", f"the next message has {size} bytes, room is for {args.room}", size=size)
+        raise FanmailError(
+            "answer-too-large", f"the next message has {size} bytes, there is room for {args.room}", size=size
+        )

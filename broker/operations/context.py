@@ -44,7 +44,7 @@ class Context:
     """The most entries that were scanned in one turn so far."""
     changed: bool = False
     """Something was emitted that is not committed: after an unforeseen error the state may be half-changed."""
-    room: int = 2**62
+    writable_bytes: int = 2**62
     """Bytes that may still be written to the store in this turn; set by the loop before each turn."""
     backup: Callable[[str], ops.BackupProgress] | None = None
     """Begins the copy of the store with a name, or returns its progress; None: there is no store to copy."""
@@ -78,12 +78,12 @@ class Context:
 
     def check_storage(self, size: int) -> None:
         """Raise `storage-full` (503) where content of this size would leave less than the disk's reserve."""
-        if on_disk(size) > self.room:
+        if on_disk(size) > self.writable_bytes:
             raise FanmailError("storage-full", "the broker's disk is nearly full; reading messages frees space")
 
     def reserve(self, size: int) -> None:
         """Subtract content of this size from what may be written in this turn."""
-        self.room -= on_disk(size)
+        self.writable_bytes -= on_disk(size)
 
     def emit(self, record: Record) -> None:
         """Apply a record to the state and keep it for the store. Raise `MisfitError`, which ends the broker."""
@@ -91,13 +91,13 @@ class Context:
         self.state.apply(record)
         self.records.append(record)
 
-    def whole(self, topic: Topic, piece: Piece) -> Piece | None:
+    def with_content(self, topic: Topic, piece: Piece) -> Piece | None:
         """Return the piece with its content. Raise `StoreError`.
 
         Returns None for one that is damaged: it is set aside for all readers, and the next piece can be delivered.
         """
         try:
-            return self.state.bodies.whole(piece)
+            return self.state.bodies.with_content(piece)
         except DamagedError as error:
             self.set_aside(f"{topic.epoch}-{piece.first}", piece.count, str(error))
             self.emit(PieceDamaged(topic.name, piece.first))

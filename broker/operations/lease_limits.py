@@ -57,7 +57,7 @@ def _no_share(ref: SubscriptionRef) -> str:
     limits, held = ref.context.limits, ref.context.state.delivery_totals.held
     return (
         f"leases of this topic take {held.of(ref.topic.name)} bytes of memory, those of all topics {held.total}; "
-        f"the topic's share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"
+        f"its share is {limits.topic_share} % of what other topics leave of {limits.held_memory}"
     )
 
 

@@ -85,7 +85,7 @@ def lease_next(ref: SubscriptionRef, lease: int, now: Now) -> ops.Message | None
         if position == ref.topic.next_seq:
             return None
         check_room(ref, position)
-        piece = ref.context.whole(ref.topic, ref.topic.piece(position))
+        piece = ref.context.with_content(ref.topic, ref.topic.piece(position))
     _lease_fresh(ref, position, 1, now.mono + lease)
     message = Redelivery(position, 1, piece.time, piece.headers, piece.single(position), piece.expires)
     return _message(ref, message, 1)
@@ -114,7 +114,7 @@ def _lease_many_fresh(ref: SubscriptionRef, budget: Budget, until: int, now: Now
         budget.messages = min(budget.messages, room_left(ref, position))
         if not budget.messages:
             break
-        fresh = cut_runs(ref.topic, position, budget, now.time, ref.context.whole, required=required)
+        fresh = cut_runs(ref.topic, position, budget, now.time, ref.context.with_content, required=required)
         if fresh:
             _lease_fresh(ref, position, sum(run.count for run in fresh), until)
             return fresh
@@ -217,7 +217,7 @@ def _held(ref: SubscriptionRef, leases: Leases, seq: int) -> Redelivery | None:
     letter = held.letter
     if letter is not None:
         return Redelivery(seq, held.attempt, letter.time, letter.headers, letter.body, letter.expires)
-    piece = ref.context.whole(ref.topic, ref.topic.piece(seq))
+    piece = ref.context.with_content(ref.topic, ref.topic.piece(seq))
     if piece is None:
         return None
     return Redelivery(seq, held.attempt, piece.time, piece.headers, piece.single(seq), piece.expires)
@@ -246,7 +246,7 @@ def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
         _pass_over(ref, delivery.leases, seq)
         return
     size = len(held.headers) + len(held.body)
-    if on_disk(size) > context.room:
+    if on_disk(size) > context.writable_bytes:
         ref.emit(Returned, (seq,), now.mono + RETRY_US)
         return
     context.reserve(size)

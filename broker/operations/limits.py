@@ -79,7 +79,9 @@ class Limits(NamedTuple):
                 "topic-full", f"the batch has {count} messages, the topic's ceiling is {settings.max_messages}"
             )
         if size > settings.max_bytes:
-            raise FanmailError("topic-full", f"this has {size} bytes, the topic's ceiling is {settings.max_bytes}")
+            raise FanmailError(
+                "topic-full", f"the publish has {size} bytes, the topic's ceiling is {settings.max_bytes}"
+            )
 
     def check_memory(self, state: State, more: int) -> None:
         """Raise `memory-full` (503) where `more` bytes would exceed the ceiling."""
@@ -123,7 +125,7 @@ class Limits(NamedTuple):
         if delayed.weight + weight > self.delayed_memory:
             raise FanmailError(
                 "too-many-delayed",
-                f"delayed publishes take {delayed.weight} bytes of the broker's memory and this is {weight} more; "
+                f"delayed publishes take {delayed.weight} bytes of the broker's memory and this adds {weight}; "
                 f"their ceiling is {self.delayed_memory}, a quarter of it",
             )
         own, share = delayed.count(topic), f"{self.topic_share} % of what other topics leave of the broker's"
@@ -135,7 +137,7 @@ class Limits(NamedTuple):
         if not room(self.delayed_memory, delayed.weight, own, self.topic_share, weight):
             raise FanmailError(
                 "too-many-delayed",
-                f"delayed publishes of the topic take {own} bytes and this is {weight} more; its share is {share} "
+                f"delayed publishes of the topic take {own} bytes and this adds {weight}; its share is {share} "
                 f"{self.delayed_memory}",
             )
 

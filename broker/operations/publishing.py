@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.operations.context import Context
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, Payload, PublishDelayed
 from broker.state.delayed import weight_of
-from broker.state.idempotency import Remembered, key_weight
+from broker.state.idempotency import KnownPublish, key_weight
 from broker.state.piece import MESSAGE_COST, offsets_fit
 from broker.state.topic import Topic
 from common.clock import Now
@@ -105,7 +105,7 @@ def _make_room(context: Context, topic: Topic, size: int, count: int, memory: in
         raise FanmailError(
             "topic-full",
             f"the topic holds {topic.messages} messages of {topic.bytes} bytes; its ceilings are "
-            f"{settings.max_messages} messages and {settings.max_bytes} bytes, and this is {count} of {size} more",
+            f"{settings.max_messages} messages and {settings.max_bytes} bytes, and this adds {count} of {size} bytes",
         )
     head, freed = topic.head_for(settings.max_messages - count, settings.max_bytes - size)
     limits.check_memory(context.state, memory - freed)
@@ -131,7 +131,7 @@ def _delay(context: Context, request: Request, args: ops.Publish, now: Now) -> o
     return published
 
 
-def _known(context: Context, topic: bytes, args: ops.Publish, now: Now) -> Remembered | None:
+def _known(context: Context, topic: bytes, args: ops.Publish, now: Now) -> KnownPublish | None:
     """Return the publish that was made under the request's key.
 
     Raises `key-reused` (422) where that was another request.

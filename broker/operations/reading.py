@@ -36,7 +36,7 @@ def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Me
             position = leasing.next_position(ref, now)
         if position == topic.next_seq:
             return None
-        piece = context.whole(topic, topic.piece(position))
+        piece = context.with_content(topic, topic.piece(position))
         if piece is not None:
             break
         if args.room:
@@ -111,7 +111,7 @@ def _fresh(ref: SubscriptionRef, budget: Budget, now: Now, *, required: bool, ta
     topic = ref.topic
     runs: list[ops.Run] = []
     while not runs and (position := leasing.next_position(ref, now)) < topic.next_seq:
-        runs = cut_runs(topic, position, budget, now.time, ref.context.whole, required=required)
+        runs = cut_runs(topic, position, budget, now.time, ref.context.with_content, required=required)
         if not topic.piece(position).damaged:
             break
     if runs and take:
@@ -141,8 +141,6 @@ def _confirm(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None
     if args.epoch != topic.epoch or not 0 < args.seq < topic.next_seq:
         position = max(subscription.position, topic.head_seq)
         oldest = {"oldest": f"{topic.epoch}-{position}"} if position < topic.next_seq else {}
-        raise FanmailError(
-            "cursor-lost", "this id was not published in this life of the topic; go on with after=0", **oldest
-        )
+        raise FanmailError("cursor-lost", "this id is not of the topic's present life; continue with after=0", **oldest)
     if args.seq >= subscription.position:
         ref.emit(SubscriptionSet, args.seq + 1)

@@ -49,9 +49,9 @@ def extend(context: Context, request: Request, args: ops.Extend, now: Now) -> op
     seq = args.receipt.seq
     code = _judge(ref, args.receipt)
     if code == NEVER_GIVEN:
-        raise FanmailError(code, "parameter 'receipt' was never given out", parameter="receipt")
+        raise FanmailError(code, "parameter 'receipt' was never issued", parameter="receipt")
     if code or not _is_held(ref, seq):
-        raise FanmailError(LOST, "the message is done, or was handed out again, or this is not its topic's life")
+        raise FanmailError(LOST, "the message is done or was delivered again, or its topic has ended since")
     if args.lease > 0:
         delivery = ref.subscription.delivery
         if delivery is not None and not delivery.leases.held[seq].until_us:

@@ -157,7 +157,7 @@ class Server:
 
     def _store_work(self) -> None:
         """Ask the store for the bytes that may be written, and copy some of a backup."""
-        self._dispatcher.context.room = self._store.writable_bytes()
+        self._dispatcher.context.writable_bytes = self._store.writable_bytes()
         if self._backups is not None:
             self._backups.step()
 

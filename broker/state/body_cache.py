@@ -62,7 +62,7 @@ class BodyCache:
             if len(self._here) + len(self._sifted) > 2 * self._count + self._stale:
                 self._sift()
 
-    def whole(self, piece: Piece) -> Piece:
+    def with_content(self, piece: Piece) -> Piece:
         """Return the piece, or a copy of it with its content from the store. Raise `DamagedError` and `StoreError`."""
         if piece.body is not None or self._read is None:
             return piece

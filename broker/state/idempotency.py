@@ -17,7 +17,7 @@ KEY_COST = 450
 """Bytes of memory of a remembered key beside the key itself."""
 
 
-class Remembered(Struct, gc=False):
+class KnownPublish(Struct, gc=False):
     """A publish and its answer. Persists."""
 
     digest: bytes
@@ -30,7 +30,7 @@ class Remembered(Struct, gc=False):
     """Of a delayed publish, milliseconds of the broker's time; else 0."""
 
 
-class Named(NamedTuple):
+class TopicKey(NamedTuple):
     """A key and its topic."""
 
     topic: bytes
@@ -43,12 +43,12 @@ class TopicKeys:
     __slots__ = ("keys", "weight")
 
     def __init__(self) -> None:
-        self.keys: OrderedDict[bytes, tuple[int, Remembered]] = OrderedDict()
+        self.keys: OrderedDict[bytes, tuple[int, KnownPublish]] = OrderedDict()
         self.weight = 0
         """Estimated bytes of memory."""
 
 
-class Keys:
+class IdempotencyKeys:
     """The keys of all topics, in the order in which they were remembered.
 
     Every step is O(log n) in the number of topics.
@@ -71,22 +71,22 @@ class Keys:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[tuple[Named, Remembered]]:
+    def __iter__(self) -> Iterator[tuple[TopicKey, KnownPublish]]:
         """Iterate over all keys, the oldest first."""
         found = [
-            (number, Named(topic, key), remembered)
+            (number, TopicKey(topic, key), remembered)
             for topic, of in self._topics.items()
             for key, (number, remembered) in of.keys.items()
         ]
         return iter([(named, remembered) for _, named, remembered in sorted(found, key=lambda each: each[0])])
 
-    def get(self, topic: bytes, key: bytes) -> Remembered | None:
+    def get(self, topic: bytes, key: bytes) -> KnownPublish | None:
         """Return the publish that was made under a key."""
         of = self._topics.get(topic)
         found = of.keys.get(key) if of else None
         return found[1] if found else None
 
-    def remember(self, topic: bytes, key: bytes, remembered: Remembered) -> None:
+    def remember(self, topic: bytes, key: bytes, remembered: KnownPublish) -> None:
         """Add a new key, younger than all others."""
         of = self._topics.get(topic)
         number = next(self._numbers)
@@ -121,10 +121,10 @@ class Keys:
         of = self._topics.get(topic)
         return len(of.keys) if of else 0
 
-    def oldest(self) -> Named | None:
+    def oldest(self) -> TopicKey | None:
         """Return the oldest key of all."""
         topic = self._oldest.first()
-        return None if topic is None else Named(topic, self.oldest_of(topic))
+        return None if topic is None else TopicKey(topic, self.oldest_of(topic))
 
     def oldest_of(self, topic: bytes) -> bytes:
         """Return the oldest key of a topic, which must have one."""

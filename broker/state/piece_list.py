@@ -168,7 +168,7 @@ class PieceList:
         self.next_seq += count
         return piece
 
-    def spoil(self, seq: int) -> bool:
+    def mark_damaged(self, seq: int) -> bool:
         """Mark the piece that begins with `seq` as damaged; it is skipped from now on.
 
         Return False where none begins there.

@@ -38,7 +38,7 @@ def cut_runs(
     position: int,
     budget: Budget,
     now_ms: int,
-    whole: Callable[[Topic, Piece], Piece | None],
+    with_content: Callable[[Topic, Piece], Piece | None],
     *,
     required: bool = True,
 ) -> list[ops.Run]:
@@ -46,14 +46,14 @@ def cut_runs(
 
     There is one run per piece, or one in all; where `required`, at least one message, whatever its size. The sequence
     numbers are consecutive: it ends before the first piece that has expired, and before one that is damaged, for which
-    `whole` returns None instead of the piece with its content.
+    `with_content` returns None instead of the piece with its content.
     """
     runs: list[ops.Run] = []
     one_run, left, room, meta = budget.one_run, budget.messages, budget.body_bytes, budget.header_bytes
     for piece in topic.pieces(position):
         if piece.expires and piece.expires <= now_ms and runs:
             break
-        found = whole(topic, piece)
+        found = with_content(topic, piece)
         if found is None or (runs and one_run and found.headers != runs[0].headers):
             break
         seq = max(position, piece.first)

@@ -16,7 +16,7 @@ from broker.state.body_cache import BodyCache
 from broker.state.delayed import Delayed
 from broker.state.delivery_state import DELIVERY_CHANGES, DeliveryState, DeliveryTotals
 from broker.state.garbage import Garbage
-from broker.state.idempotency import Keys, Remembered
+from broker.state.idempotency import IdempotencyKeys, KnownPublish
 from broker.state.name_index import NameIndex, make_index
 from broker.state.piece import MESSAGE_COST
 from broker.state.subscription import Subscription
@@ -54,7 +54,7 @@ class State:
         self.topics: dict[bytes, Topic] = {}
         self.index: NameIndex[bytes] | None = None
         """The names in order, where there are many topics."""
-        self.keys = Keys(thresholds)
+        self.keys = IdempotencyKeys(thresholds)
         self.delayed = Delayed(thresholds)
         self.calendar = Calendar()
         self.garbage = Garbage(self.bodies, durable)
@@ -188,7 +188,7 @@ class State:
 
     def _piece_damaged(self, record: records.PieceDamaged) -> None:
         topic = self.topics[record.topic]
-        must(topic.spoil(record.seq), "a piece is damaged as a whole")
+        must(topic.mark_damaged(record.seq), "a piece is damaged as a whole")
         self.watch_head(topic)
 
     def _subscription_set(self, record: records.SubscriptionSet) -> None:
@@ -199,7 +199,7 @@ class State:
             self.subscriptions += 1
             self.name_bytes += len(record.user)
         before = (topic.bytes, topic.pieces_stored)
-        self._freed(topic, before, topic.place(record.user, record.position))
+        self._freed(topic, before, topic.set_position(record.user, record.position))
 
     def _subscription_ended(self, record: records.SubscriptionEnded) -> None:
         topic = self.topics[record.topic]
@@ -231,7 +231,7 @@ class State:
             self.delivery_totals.count(record.topic, record.user, subscription.delivery, 1)
         else:
             subscription.delivery = None
-        self._freed(topic, before, topic.stand(subscription, floor))
+        self._freed(topic, before, topic.move_reader(subscription, floor))
 
     def _watch_user(self, key: UserOf, delivery: DeliveryState) -> None:
         due = delivery.leases.deadlines.next_due()
@@ -259,7 +259,7 @@ class State:
 
     def _key_remembered(self, record: records.KeyRemembered) -> None:
         must(self.keys.get(record.topic, record.key) is None, "a key is forgotten before it is used again")
-        remembered = Remembered(record.digest, record.at_us, record.subscribers, record.seq, record.due_ms)
+        remembered = KnownPublish(record.digest, record.at_us, record.subscribers, record.seq, record.due_ms)
         self.keys.remember(record.topic, record.key, remembered)
 
     def _freed(self, topic: Topic, before: tuple[int, int], messages: int) -> None:

@@ -59,7 +59,7 @@ class Topic(MessageLog):
         """Return the number of messages to deliver to a user; expired ones may be among them."""
         return self.next_seq - max(subscription.position, self.head_seq) + subscription.returned
 
-    def place(self, user: bytes, position: int) -> int:
+    def set_position(self, user: bytes, position: int) -> int:
         """Put a user's subscription at a position, new or moved. Return the number of messages that this freed."""
         subscription = self.subscriptions.get(user)
         if subscription is None:
@@ -76,9 +76,9 @@ class Topic(MessageLog):
             return self.move(before, position)
         before = subscription.floor
         subscription.position = position
-        return self.stand(subscription, before)
+        return self.move_reader(subscription, before)
 
-    def stand(self, subscription: Subscription, before: int) -> int:
+    def move_reader(self, subscription: Subscription, before: int) -> int:
         """Move a reader from `before` to the subscription's floor. Return the number of messages that this freed."""
         floor = subscription.floor
         if floor == before:

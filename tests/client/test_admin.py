@@ -28,6 +28,7 @@ from tests.client.fakes import RESET, Stage, problem
 from tests.client.proxy import FORBID, REFUSE, SWALLOW, Proxy, first
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster, wait_for
+from tests.support.table import table
 
 UNKNOWN = problem(504, "outcome-unknown")
 
@@ -106,8 +107,8 @@ SAFE = [
 UNSAFE = [admin_calls.end_topic("t"), admin_calls.purge("t", "u"), admin_calls.remove_all_delayed("t")]
 
 
-@pytest.mark.parametrize("answer", [UNKNOWN, RESET])
-@pytest.mark.parametrize("call", SAFE, ids=target)
+@table("answer", [UNKNOWN, RESET])
+@table("call", SAFE)
 def test_what_changes_nothing_the_second_time_is_repeated(call: Call[object], answer: Response) -> None:
     stage = Stage([answer, problem(404, "no-topic")])
     with pytest.raises(NotFound):
@@ -115,22 +116,22 @@ def test_what_changes_nothing_the_second_time_is_repeated(call: Call[object], an
     assert len(stage.sent) == 2
 
 
-@pytest.mark.parametrize("answer", [UNKNOWN, RESET])
-@pytest.mark.parametrize("call", UNSAFE, ids=target)
+@table("answer", [UNKNOWN, RESET])
+@table("call", UNSAFE)
 def test_what_could_meet_something_new_is_not(call: Call[object], answer: Response) -> None:
     stage = Stage([answer])
     with pytest.raises(OutcomeUnknown):
         stage.play(stage.exchange.call(call))
 
 
-@pytest.mark.parametrize("call", UNSAFE, ids=target)
+@table("call", UNSAFE)
 def test_what_was_not_executed_is_repeated_always(call: Call[object]) -> None:
     stage = Stage([problem(503, "broker-down", 1), document(ended=3, purged=3, removed=3)])
     assert stage.play(stage.exchange.call(call)) == 3
 
 
-@pytest.mark.parametrize("call", [*SAFE[:-3], *UNSAFE, admin_calls.config()], ids=target)
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b"7"])
+@table("call", [*SAFE[:-3], *UNSAFE, admin_calls.config()])
+@table("body", [b"<html>", b"{}", b"[]", b"7"])
 def test_an_answer_of_something_else_is_a_fault(call: Call[object], body: bytes) -> None:
     stage = Stage([Response(200, {}, body)])
     with pytest.raises(ServerFault):

@@ -17,6 +17,7 @@ from fanmail.cli.main import command
 from tests.client.listening import Listening, Quiet
 from tests.client.proxy import FORBID, Proxy
 from tests.e2e.cluster import Cluster
+from tests.support.table import table
 
 KEY = "fm_orders-2026_c2VjcmV0LXNlY3JldC1zZWNyZXQ"
 OTHER = "fm_other_b3RoZXItb3RoZXItb3RoZXI"
@@ -167,7 +168,7 @@ class Elsewhere(Listening):
         super().__init__(Handler)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@table("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(status: int) -> None:
     with Elsewhere(200) as other, Elsewhere(status, f"{other.url}/t/u") as here, Client(here.url, KEY) as client:
         with pytest.raises(ServerFault, match=str(status)):

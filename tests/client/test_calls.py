@@ -8,6 +8,7 @@ import pytest
 
 from fanmail import BadRequest, Message, ServerFault, batches, calls, responses
 from fanmail.http_call import Response
+from tests.support.table import table
 
 
 def target(call: object) -> str:
@@ -18,7 +19,7 @@ def test_names_are_encoded_whole() -> None:
     assert target(calls.subscribe("a/b c", "ü?+%.")) == "/a%2Fb%20c/%C3%BC%3F%2B%25."
 
 
-@pytest.mark.parametrize("name", ["", ".", ".."])
+@table("name", ["", ".", ".."])
 def test_names_that_a_url_cannot_carry_are_refused_before_they_are_sent(name: str) -> None:
     with pytest.raises(BadRequest) as caught:
         calls.subscribe("t", name)
@@ -42,7 +43,7 @@ def test_headers_that_would_not_travel_are_an_error() -> None:
         calls.publish("t", headers={"Colour": "red"})
 
 
-@pytest.mark.parametrize("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx\ud800", "qzx\x1bb"])
+@table("value", ["qzx\nb", "qzx\rb", "qzx\0b", " qzx", "qzx ", "qzx\ud800", "qzx\x1bb"])
 def test_what_no_header_can_carry_is_an_error_at_once_and_not_shown(value: str) -> None:
     for options in ({"headers": {"Meta-A": value}}, {"type": value}, {"key": value}):
         with pytest.raises(ValueError) as caught:
@@ -70,7 +71,7 @@ def test_the_coding_of_the_messages_is_not_that_of_their_batch() -> None:
     assert "content-encoding" not in dict(call.request.headers)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 5])
+@table("cut", [1, 4, 5])
 def test_frames_that_are_cut_off_are_not_read_as_messages(cut: int) -> None:
     with pytest.raises(ServerFault):
         list(responses.unpack_frames(b"\0\0\0\2ab"[:cut]))

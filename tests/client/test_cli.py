@@ -334,6 +334,7 @@ def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     assert "Exit codes" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_it(run: Run, shell: str) -> None:
     assert "_FANMAIL_COMPLETE" in run("completion", shell).stdout

@@ -208,11 +208,11 @@ def test_a_worker_keeps_its_lease_while_it_works(client: Client, topic: str) -> 
     others: list[Message | None] = []
 
     def handle(message: Message) -> None:
-        ends = time.monotonic() + 1.6
+        ends = time.monotonic() + 2.6
         while time.monotonic() < ends:  # beyond the lease
             others.append(client.receive(topic, "crew", lease=30, wait=0.2))
 
-    assert client.work(topic, "crew", handle, lease=1, until_empty=True) == Worked(done=1)
+    assert client.work(topic, "crew", handle, lease=2, until_empty=True) == Worked(done=1)
     assert set(others) == {None}
     assert client.status(topic, "crew").leased == 0
 
@@ -310,10 +310,10 @@ def test_asyncio_works_as_the_other(urls: list[str], topic: str) -> None:
                 raise RuntimeError("not yet")
             if message.text == "slow":
                 assert await client.receive(topic, "other", lease=30) is None
-                await asyncio.sleep(1.4)  # beyond the lease
+                await asyncio.sleep(2.6)  # beyond the lease
 
         await client.subscribe(topic, "other")
-        assert await client.work(topic, "crew", handle, lease=1, delay=0, until_empty=True) == Worked(done=2, failed=1)
+        assert await client.work(topic, "crew", handle, lease=2, delay=0, until_empty=True) == Worked(done=2, failed=1)
 
     running(urls, test)
 

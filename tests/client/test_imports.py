@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.cluster import ROOT
+from tests.support.table import table
 from tests.unit.test_import_rules import (
     CHANCE_AND_TIME,
     MOST_FUNCTION_LINES,
@@ -34,12 +33,12 @@ def path_of(module: str) -> Path:
     return ROOT / "client" / "src" / "fanmail" / f"{module}.py"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+@table("path", SOURCES)
 def test_it_imports_nothing_of_the_server(path: Path) -> None:
     assert not packages(tree(path)) & OURS
 
 
-@pytest.mark.parametrize("module", CORE)
+@table("module", CORE)
 def test_the_core_knows_no_sockets_no_clock_and_no_chance(module: str) -> None:
     # `datetime` is a type of values there; nothing asks it for the time.
     assert not packages(tree(path_of(module))) & ((SOCKETS_AND_DISK | CHANCE_AND_TIME | OTHERS) - {"datetime"})
@@ -51,7 +50,7 @@ def test_only_the_command_needs_click_and_rich() -> None:
     assert users == {"cli"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+@table("path", SOURCES)
 def test_modules_are_short_and_say_what_they_are(path: Path) -> None:
     assert path.read_text().count("\n") <= MOST_LINES
     assert [each for each in functions(tree(path)) if each[1] > MOST_FUNCTION_LINES] == []

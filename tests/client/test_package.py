@@ -12,6 +12,8 @@ import pytest
 from common.version import VERSION
 from tests.e2e.cluster import ROOT, clean_environ
 
+pytestmark = pytest.mark.slow
+
 UNREACHABLE = ("Could not find a version", "No matching distribution", "Temporary failure", "Connection")
 
 

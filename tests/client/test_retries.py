@@ -26,6 +26,7 @@ from fanmail import (
 from fanmail.http_call import Call, Outcome, Response
 from fanmail.message import Message
 from tests.client.fakes import GONE, REFUSED, RESET, URLS, Stage, message, problem
+from tests.support.table import table
 
 DOWN = problem(503, "broker-down", 1)
 UNKNOWN = problem(504, "outcome-unknown")
@@ -44,7 +45,7 @@ def test_503_is_repeated_after_the_time_that_it_names() -> None:
     assert stage.pauses == [1 + 0.1, 1 + 0.2]
 
 
-@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+@table("chance", [0.0, 0.5, 1.0])
 def test_pauses_grow_twofold_up_to_a_ceiling_with_full_jitter(chance: float) -> None:
     stage = Stage([REFUSED] * 8 + [DONE], chance=chance, retries=Retries(total=None, base=0.1, max_pause=2.0))
     repeated(stage, calls.configure("t", "u"))
@@ -93,7 +94,7 @@ def test_without_retries_there_is_one_try() -> None:
             assert stage.sent[0].timeout_s in (10.0, 30.0)
 
 
-@pytest.mark.parametrize("answer", [DOWN, UNKNOWN, REFUSED, RESET])
+@table("answer", [DOWN, UNKNOWN, REFUSED, RESET])
 def test_the_next_call_is_for_another_server_also_where_this_one_was_not_tried_again(answer: Outcome) -> None:
     stage = Stage([answer, GONE], urls=URLS, retries=ONCE)
     with pytest.raises(FanmailError):
@@ -133,8 +134,8 @@ UNSAFE = [
 ]
 
 
-@pytest.mark.parametrize("answer", [UNKNOWN, RESET, Response(502, {})])
-@pytest.mark.parametrize("call", [*SAFE, *READS])
+@table("answer", [UNKNOWN, RESET, Response(502, {})])
+@table("call", [*SAFE, *READS])
 def test_an_unknown_outcome_is_repeated_where_that_is_safe(call: Call[object], answer: Outcome) -> None:
     last = GONE if call in READS else DONE
     stage = Stage([answer, last])
@@ -142,8 +143,8 @@ def test_an_unknown_outcome_is_repeated_where_that_is_safe(call: Call[object], a
     assert stage.sent[0].request == stage.sent[1].request
 
 
-@pytest.mark.parametrize("answer", [UNKNOWN, RESET])
-@pytest.mark.parametrize("call", UNSAFE)
+@table("answer", [UNKNOWN, RESET])
+@table("call", UNSAFE)
 def test_an_unknown_outcome_is_not_repeated_where_it_could_do_it_twice(call: Call[object], answer: Outcome) -> None:
     stage = Stage([answer], urls=URLS)
     with pytest.raises(OutcomeUnknown):
@@ -151,7 +152,7 @@ def test_an_unknown_outcome_is_not_repeated_where_it_could_do_it_twice(call: Cal
     assert stage.pauses == []
 
 
-@pytest.mark.parametrize("call", UNSAFE)
+@table("call", UNSAFE)
 def test_what_was_not_executed_is_repeated_always(call: Call[object]) -> None:
     answers = [DOWN, REFUSED, Response(408, {}), Response(503, {"content-type": "text/plain"}, b"too many")]
     last = GONE if call.request.method == "GET" else DONE
@@ -217,7 +218,7 @@ def test_a_ceiling_is_told_at_once_unless_room_is_waited_for() -> None:
     assert (stage.bases, stage.pauses) == (["http://one"] * 2, [1.1])
 
 
-@pytest.mark.parametrize(
+@table(
     ("answer", "kind"),
     [
         (problem(400, "bad-name"), BadRequest),
@@ -250,7 +251,7 @@ def test_an_error_tells_what_the_problem_document_told() -> None:
     assert str(error) == "410 cursor-lost: about cursor-lost"
 
 
-@pytest.mark.parametrize("answer", [Response(200, {}, b"<html>"), Response(200, {"msg-subscribers": "many"})])
+@table("answer", [Response(200, {}, b"<html>"), Response(200, {"msg-subscribers": "many"})])
 def test_a_200_of_some_other_server_is_no_success(answer: Response) -> None:
     for call in (calls.publish("t", b"x"), calls.subscribe("t", "u"), calls.receive("t", "u"), calls.status("t", "u")):
         with pytest.raises(ServerFault):

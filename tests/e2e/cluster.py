@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,18 +55,51 @@ def wait_for(condition: Callable[[], T | None], what: str = "", patience: float 
         time.sleep(0.01)
 
 
-def free_ports(count: int) -> int:
-    """Return the first of `count` neighbouring ports that are unused at the moment."""
-    for first in range(20000 + os.getpid() % 5000, 32000, count):
+class Ports:
+    """A block of ports that no other test process of this machine gets."""
+
+    def __init__(self, size: int = 400) -> None:
+        self._claim = socket.socket(socket.AF_UNIX)
+        for first in range(20000, 32000, size):
+            with suppress(OSError):
+                self._claim.bind(f"\0fanmail-test-ports-{first}")  # fails while another process has the name
+                self._block = range(first, first + size)
+                break
+        else:
+            raise AssertionError("no free ports")
+        self._next = 0
+
+    def take(self, count: int) -> int:
+        """Return the first of `count` neighbouring ports that are unused; they do not come again soon."""
+        for _ in range(2 * len(self._block)):
+            if self._next + count > len(self._block):
+                self._next = 0
+            first = self._block[self._next]
+            self._next += 1
+            if all(map(_is_free, range(first, first + count))):
+                self._next += count - 1
+                return first
+        raise AssertionError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
+            return False
+        return True
+
+
+@cache
+def _ports() -> Ports:
+    return Ports()
+
+
+def free_ports(count: int) -> int:
+    """Return the first of `count` neighbouring ports that are unused and not about to be used."""
+    return _ports().take(count)
 
 
 def flags_of(settings: Mapping[str, object]) -> list[str]:

@@ -87,6 +87,9 @@ class Load:
             f"{calls} more calls of {sorted(wanted)}",
         )
 
+    def reader(self, topic: str, user: str) -> Reader:
+        return next(each for each in self._readers if (each.topic, each.user) == (topic, user))
+
     def behind(self, topic: str) -> bool:
         """Return whether the readers of a topic are so far behind that its publishers should wait for them."""
         got = [each.got for each in self._readers if each.topic == topic]

@@ -10,11 +10,13 @@ import json
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.clients import PAUSE, LoadClient
-from tests.e2e.cluster import Answer
+from tests.e2e.cluster import Answer, wait_for
 from tests.e2e.history import Ack, Mode, Outcome, Subscribe, Take
 
 if TYPE_CHECKING:
@@ -43,6 +45,19 @@ class Reader(LoadClient):
         self.got = 0
         """How many messages this reader has read, each counted about once."""
         self._rng = random.Random(name)
+        self._free, self._paused = threading.Event(), threading.Event()
+        self._free.set()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It makes no call within this block, and none that it has made is unfinished."""
+        self._free.clear()
+        try:
+            wait_for(self._paused.is_set, f"{self.name} to pause")
+            yield
+        finally:
+            self._paused.clear()
+            self._free.set()
 
     def subscribe(self) -> None:
         note = self.note(Subscribe, user=self.user)
@@ -50,6 +65,9 @@ class Reader(LoadClient):
 
     def run(self) -> None:
         while not self.abandoned:
+            if not self._free.is_set():
+                self._paused.set()
+                self._free.wait()
             going = self._going.is_set()
             note = self.note(Take, user=self.user, mode=self.mode, most=self.many)
             assert isinstance(note, Take)

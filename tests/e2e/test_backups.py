@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.checker import seq_of, violations
 from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ, wait_for
@@ -70,6 +72,7 @@ def read_everything(web: Client, topic: str, user: str) -> list[tuple[int, bytes
             return found
 
 
+@pytest.mark.slow
 def test_a_copy_of_running_brokers_is_one_moment_of_each(start_cluster: StartCluster, folder: Path) -> None:
     cluster = start_cluster(brokers=2, fronts=1, durable=True)
     web = cluster.fronts[0].web

@@ -16,6 +16,8 @@ from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster, Front, wait_for
 from tests.e2e.keys import bearer, write_keys
 
+pytestmark = pytest.mark.slow
+
 ALL = 'allow = [{rights = ["publish"], topic = "*"}]'
 
 

@@ -6,9 +6,8 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from tests.e2e.cluster import Cluster, Front
+from tests.support.table import table
 
 MSG_ID = re.compile(r"(?P<epoch>[0-9a-f]+)-(?P<seq>[1-9][0-9]*)").fullmatch
 
@@ -152,7 +151,7 @@ def test_msg_time_is_the_time_of_publishing(front: Front) -> None:
     assert before <= datetime.fromisoformat(text) <= after
 
 
-@pytest.mark.parametrize(
+@table(
     ("path", "allow"),
     [
         ("/shape", {"POST"}),
@@ -194,7 +193,7 @@ def test_options_of_the_whole_server_and_of_what_is_no_path(front: Front) -> Non
         assert front.web.call(method, path).code == refusal, (method, path)
 
 
-@pytest.mark.parametrize("path", ["/a/b/c/d", "/a/b/c/d/e", "/a/b/acks/d"])
+@table("path", ["/a/b/c/d", "/a/b/c/d/e", "/a/b/acks/d"])
 def test_other_shapes_of_path_have_nothing(front: Front, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "PATCH"):
         answer = front.web.call(method, path)
@@ -216,7 +215,7 @@ def test_every_answer_to_a_get_is_not_to_be_stored(front: Front) -> None:
     assert statuses == [200, 204, 404, 405, 400, 400, 200, 200, 200, 404]
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "named"),
     [
         ("leese=30", "leese"),
@@ -257,7 +256,7 @@ def test_an_empty_query_is_no_query(front: Front) -> None:
     assert front.web.call("GET", "/emptyquery/ann?").status == 204
 
 
-@pytest.mark.parametrize("query", ["strict=2", "strict=", "strict=1&strict=1", "strikt=1"])
+@table("query", ["strict=2", "strict=", "strict=1&strict=1", "strikt=1"])
 def test_parameters_of_probes_are_checked_too(front: Front, query: str) -> None:
     answer = front.web.call("GET", f"/readyz?{query}")
     assert (answer.status, answer.code) == (400, "bad-parameter")

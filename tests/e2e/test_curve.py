@@ -7,7 +7,6 @@ import resource
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -200,6 +199,7 @@ def rss(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
+@pytest.mark.slow
 def test_half_open_handshakes_cost_little_and_are_closed(target: Cluster) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * HALF_OPEN), hard))
@@ -227,20 +227,24 @@ def test_half_open_handshakes_cost_little_and_are_closed(target: Cluster) -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_what_strangers_send_is_let_go_of(target: Cluster) -> None:
-    """ZeroMQ takes in a frame before it knows who sends it; not for long."""
+def test_what_strangers_send_is_freed(target: Cluster) -> None:
+    """ZeroMQ takes in a frame before it knows who sends it, and closes the connection when it has the whole frame."""
     broker, web = target.brokers["b0"], target.fronts[0].web
-    before, most = rss(broker.pid), 0
+    before = rss(broker.pid)
     frame = CURVE_GREETING + b"\x06" + (8 * MIB + 1).to_bytes(8, "big") + bytes(8 * MIB)
+    fair = 20 * 8 * MIB // 4
     with ExitStack() as stack:
-        for _ in range(20):
-            raw = stack.enter_context(socket.create_connection(address_of(target), 30))
-            raw.sendall(frame)
-            most = max(most, rss(broker.pid) - before)
-        assert most > 8 * MIB, "the control: they did arrive"
+        strangers = [stack.enter_context(socket.create_connection(address_of(target), 30)) for _ in range(20)]
+        for raw in strangers:
+            raw.sendall(frame)  # a byte is missing
+        wait_for(lambda: rss(broker.pid) - before > fair, "the control: the frames to arrive")
         assert web.publish("mine", b"x").status == 200
         assert web.take("mine", "ann").body == b"x"
-        wait_for(lambda: rss(broker.pid) - before < 4 * MIB, "the broker to let go")
+        for raw in strangers:
+            raw.sendall(b"x")
+        for raw in strangers:
+            received(raw)  # until the broker has closed it
+        wait_for(lambda: rss(broker.pid) - before < fair, "the broker to free the frames")
 
 
 def other_front(cluster: Cluster, folder: Path, text: str, key: str, **settings: object) -> Front:
@@ -441,20 +445,19 @@ def test_a_broker_gets_a_new_key(start_cluster: StartCluster) -> None:
 def test_a_flood_of_refused_handshakes_leaves_the_others_their_turn(target: Cluster) -> None:
     """Open many connections with unlisted keys at a time, each of which costs both sides a complete handshake."""
     web = target.fronts[0].web
-    before, until = refused(target, "key"), time.monotonic() + 30
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        while refused(target, "key") < before + 300 and time.monotonic() < until:
-            for _ in range(100):
-                stranger = context.socket(zmq.DEALER)
+        for _ in range(3):
+            before = refused(target, "key")
+            strangers = [context.socket(zmq.DEALER) for _ in range(100)]
+            for stranger in strangers:
                 for name, value in an_unlisted_key(target).items():
                     stranger.setsockopt(getattr(zmq, name), value)
                 stranger.connect(target.map.endpoint("b0"))
-            assert web.publish("mine", b"x").status == 200
-            assert web.take("mine", "ann").body == b"x"
-            wait_for(lambda: refused(target, "key") > before, "some to be refused")
+            while refused(target, "key") < before + 100:
+                assert web.publish("mine", b"x").status == 200
+                assert web.take("mine", "ann").body == b"x"
             context.destroy(linger=0)
             context = zmq.Context()
-        assert refused(target, "key") >= before + 300
     finally:
         context.destroy(linger=0)

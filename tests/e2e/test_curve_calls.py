@@ -11,6 +11,8 @@ from tests.e2e.test_core_calls import *  # noqa: F403
 from tests.e2e.test_messages import *  # noqa: F403
 from tests.e2e.test_publishing import *  # noqa: F403
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def _shared() -> Iterator[Cluster]:

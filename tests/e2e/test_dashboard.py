@@ -7,9 +7,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster
 from tests.e2e.test_metrics import tool
+
+pytestmark = pytest.mark.slow
 
 
 def browse(folder: Path, url: str, *more: str, size: str = "1200,1100") -> str:

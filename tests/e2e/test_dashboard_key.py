@@ -13,6 +13,8 @@ from tests.e2e.browser import Browser
 from tests.e2e.cluster import Client, Front, wait_for
 from tests.e2e.keys import bearer, token, write_keys
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "root": 'allow = [{rights = ["admin"]}]',
     "user": """allow = [

@@ -5,8 +5,12 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, flags_of, is_ready, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_front_with_few_descriptors_serves_fewer_and_stays_open_to_operators(start_cluster: StartCluster) -> None:

@@ -17,6 +17,8 @@ from tests.e2e.cluster import wait_for
 from tests.support.documents import ROOT, Block, Command, blocks, commands, documents
 from tests.support.shell import Done, Session, python_command
 
+pytestmark = pytest.mark.slow
+
 PATTERNS = ("README.md", "docs/*.md", "client/*.md", "deploy/**/*.md")
 DOCUMENTS = [each for each in documents(*PATTERNS) if {block.language for block in blocks(each)} & {"sh", "python"}]
 
@@ -37,6 +39,7 @@ UNRUN = {
 INSTEAD = {
     "README.md": {
         "bin/test": "bin/test -q --collect-only tests/unit/common/test_names.py",
+        "bin/test --all": "bin/test --all -q --collect-only tests/unit/common/test_names.py",
         "bin/soak 600 --durable": "bin/soak 2 --durable",
         "fanmail top": "fanmail top -n 1",
     },

@@ -15,6 +15,8 @@ from tests.e2e.clients import KILLED
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.load import Load
 
+pytestmark = pytest.mark.slow
+
 MODES = {"ann": "plain", "bob": "after-many", "cat": "lease", "dan": "lease-many"}
 PUBLISHERS = ("single", "keyed-batch")
 BROKER_GONE = {"503 broker-down", "503 wrong-incarnation", "503 loading", "503 draining"}

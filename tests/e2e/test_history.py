@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
-
 from tests.e2e.checker import Aside, violations
 from tests.e2e.history import Ack, History, Mode, Outcome, Publish, Subscribe, Take, Unsubscribe
+from tests.support.table import table
 
 OK, FAILED, UNKNOWN = Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN
 
@@ -322,7 +321,7 @@ SPOILERS: dict[Callable[[History], None], str] = {
 """Each with what the checker says of it."""
 
 
-@pytest.mark.parametrize("spoil", SPOILERS)
+@table("spoil", SPOILERS)
 def test_negative_control(spoil: Callable[[History], None]) -> None:
     history = good_history()
     spoil(history)

@@ -19,6 +19,8 @@ from tests.e2e.test_partitioning import *  # noqa: F403
 from tests.e2e.test_publishing import *  # noqa: F403
 from tests.e2e.test_reading import *  # noqa: F403
 
+pytestmark = pytest.mark.slow
+
 SOON = 15.0
 """Seconds until an isolated host is noticed, or is back; usually three to five."""
 PAUSE = 0.01

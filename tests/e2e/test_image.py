@@ -20,6 +20,8 @@ import pytest
 from tests.e2e.cluster import PATIENCE, ROOT, Client, Process, free_ports, wait_for
 from tests.support.deployed import DEPLOY, read_image
 
+pytestmark = pytest.mark.slow
+
 IMAGE = read_image(DEPLOY / "docker" / "Dockerfile")
 USER = int(IMAGE.user.partition(":")[0]) if os.geteuid() == 0 else os.geteuid()
 

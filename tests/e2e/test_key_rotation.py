@@ -13,6 +13,8 @@ from tests.conftest import StartCluster, StartSupervised
 from tests.e2e.cluster import Client, Cluster, Supervised, free_ports, wait_for
 from tests.e2e.keys import bearer, write_keys
 
+pytestmark = pytest.mark.slow
+
 ALL = """subject = "crew"
 allow = [{rights = ["publish"], topic = "*"}, {rights = ["subscribe", "consume"], topic = "*", user = "{sub}"}]"""
 AGAIN, STAYS = "API keys read again", "the API keys stay as they were"

@@ -18,6 +18,8 @@ from common.protocol.ops import Op
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, wait_for
 
+pytestmark = pytest.mark.slow
+
 TOPICS = int(os.environ.get("MANY_TOPICS", "1000000"))
 MOST_LOOKS = 1000
 """Entries that a broker examines per iteration of its loop, as documented."""

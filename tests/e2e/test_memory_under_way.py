@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, wait_for
 from tests.e2e.keys import bearer, write_keys
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 BUFFER = 32 * MIB

@@ -6,9 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.cluster import PATIENCE, Client, Front
+from tests.support.table import table
 
 MIB = 1024 * 1024
 KEPT = {
@@ -70,10 +69,9 @@ def test_8_kib_of_headers_are_kept_and_one_byte_more_is_refused(front: Front) ->
     assert front.web.drain("headerbytes", "ann") == []
 
 
-@pytest.mark.parametrize(
+@table(
     "body",
     [b"", b"\x00", bytes(range(256)), b"\r\n\r\n0\r\n", b"x" * (16 * 1024), bytes(range(256)) * 256, b"m" * MIB],
-    ids=["empty", "one byte", "all bytes", "line ends", "16 KiB", "64 KiB", "1 MiB"],
 )
 def test_any_body_comes_back_as_it_was(front: Front, body: bytes) -> None:
     roundtrip(front.web, "bodies", body)
@@ -95,7 +93,7 @@ def pieces(size: int, total: int) -> Iterator[bytes]:
         yield b"c" * min(size, total - start)
 
 
-@pytest.mark.parametrize(("size", "total"), [(1, 1), (7, 1000), (5000, MIB), (MIB, MIB)])
+@table(("size", "total"), [(1, 1), (7, 1000), (5000, MIB), (MIB, MIB)])
 def test_chunked_bodies(front: Front, size: int, total: int) -> None:
     web = front.web
     web.subscribe("chunked", "ann")

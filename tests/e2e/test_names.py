@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.e2e.cluster import Front
+from tests.support.table import table
 
 LEGAL = {
     "slash": "rooms%2Fblue",
@@ -55,7 +54,7 @@ ILLEGAL = {
 }
 
 
-@pytest.mark.parametrize("name", LEGAL.values(), ids=LEGAL)
+@table("name", LEGAL.values())
 def test_a_legal_name_is_a_topic_and_a_user_of_its_own(front: Front, name: str) -> None:
     web = front.web
     assert web.subscribe(name, name).headers["Subscription-Created"] == "true"
@@ -76,9 +75,7 @@ def test_different_names_are_never_the_same_topic(front: Front) -> None:
         web.unsubscribe(name, "ann")
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("a%2Bb", "a+b"), ("%7Etilde", "~tilde"), ("%61bc", "abc"), ("%2f", "%2F"), ("%3A", ":")]
-)
+@table(("one", "other"), [("a%2Bb", "a+b"), ("%7Etilde", "~tilde"), ("%61bc", "abc"), ("%2f", "%2F"), ("%3A", ":")])
 def test_two_spellings_of_one_name_are_one_topic(front: Front, one: str, other: str) -> None:
     web = front.web
     assert web.subscribe(one, "spelled").headers["Subscription-Created"] == "true"
@@ -86,7 +83,7 @@ def test_two_spellings_of_one_name_are_one_topic(front: Front, one: str, other: 
     assert web.unsubscribe(other, "spelled").status == 200
 
 
-@pytest.mark.parametrize("name", ILLEGAL.values(), ids=ILLEGAL)
+@table("name", ILLEGAL.values())
 def test_an_illegal_name_is_refused_everywhere(front: Front, name: str) -> None:
     for method, path in (
         ("POST", f"/{name}"),
@@ -101,7 +98,7 @@ def test_an_illegal_name_is_refused_everywhere(front: Front, name: str) -> None:
         assert (answer.status, answer.code) == (400, "bad-name"), (method, path)
 
 
-@pytest.mark.parametrize("path", ["//", "//ann", "/fine/", "/", "//fine/ann", "/fine//ann", "/fine/ann/"])
+@table("path", ["//", "//ann", "/fine/", "/", "//fine/ann", "/fine//ann", "/fine/ann/"])
 def test_empty_segments_are_not_folded(front: Front, path: str) -> None:
     web = front.web
     web.subscribe("fine", "ann")
@@ -110,7 +107,7 @@ def test_empty_segments_are_not_folded(front: Front, path: str) -> None:
     assert web.drain("fine", "ann") == []
 
 
-@pytest.mark.parametrize("name", ["metrics", "healthz", "livez", "readyz", "openapi.json", "-", "v1", "acks", "dead"])
+@table("name", ["metrics", "healthz", "livez", "readyz", "openapi.json", "-", "v1", "acks", "dead"])
 def test_no_name_is_reserved(front: Front, name: str) -> None:
     web = front.web
     assert web.subscribe(name, name).status == 200

@@ -89,6 +89,7 @@ def test_the_description_is_valid_openapi(front: Conformance) -> None:
     front.api.validate()
 
 
+@pytest.mark.slow
 def test_500_cases_find_no_answer_that_is_not_described(front: Conformance) -> None:
     assert set(SHARES) == set(front.labels)
     cases = []
@@ -106,6 +107,7 @@ def test_500_cases_find_no_answer_that_is_not_described(front: Conformance) -> N
     assert {status for _, status in front.statuses} >= {200, 204, 400, 404, 409, 422}
 
 
+@pytest.mark.slow
 def test_systematic_cases_find_no_answer_that_is_not_described(front: Conformance) -> None:
     subscribed(front)
     for label in SHARES:

@@ -19,6 +19,7 @@ from tests.e2e.fake_fronts import FakeFront
 from tests.e2e.proxies import FILES, PROGRAMS, TLS_DOORS, Door, Proxy, running, tool
 from tests.e2e.test_messages import MIB, curl, pieces
 from tests.e2e.test_names import ILLEGAL
+from tests.support.table import table
 
 WAIT = 30
 """The longest wait of a client in seconds."""
@@ -50,7 +51,7 @@ def test_the_program_has_no_complaint_about_its_file(fake: tuple[Proxy, FakeFron
     assert not re.search("warn|deprecat", said, re.IGNORECASE), said
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@table("program", PROGRAMS)
 def test_nothing_leads_to_an_operations_port(program: str) -> None:
     """Allow one call, on a port of its own: the figures of brokers."""
     directives = re.sub(r"#.*", "", FILES[program].read_text())
@@ -61,7 +62,7 @@ def test_nothing_leads_to_an_operations_port(program: str) -> None:
     assert not re.search(r"\bstats\b|stub_status", directives)
 
 
-@pytest.mark.parametrize("name", ILLEGAL.values(), ids=ILLEGAL)
+@table("name", ILLEGAL.values())
 def test_an_illegal_name_is_refused_here_or_there(door: Door, name: str) -> None:
     """Expect that nginx itself refuses broken escapes, NUL and what would leave the root."""
     door.web.subscribe("here", "there")
@@ -83,7 +84,7 @@ def test_bytes_beyond_ascii_are_the_same_name_or_refused(door: Door) -> None:
     assert door.web.take(topic, "%C3%A9%C3%A8").status == (204 if status == b"200" else 404)
 
 
-@pytest.mark.parametrize("method", ["HEAD", "PUT", "PATCH", "LOCK", "BREW", "TRACE"])
+@table("method", ["HEAD", "PUT", "PATCH", "LOCK", "BREW", "TRACE"])
 def test_other_methods_are_405(door: Door, method: str) -> None:
     answer = door.client().call(method, "/shape")
     assert answer.status == 405
@@ -91,7 +92,7 @@ def test_other_methods_are_405(door: Door, method: str) -> None:
         assert answer.headers["Allow"] == "OPTIONS, POST"
 
 
-@pytest.mark.parametrize("chunked", [False, True])
+@table("chunked", [False, True])
 def test_a_batch_of_8_mib_in_and_out_and_not_a_byte_more(door: Door, chunked: bool) -> None:
     topic = door.topic(f"large-{chunked}")
     door.web.subscribe(topic, "ann")
@@ -166,6 +167,7 @@ def test_a_client_that_goes_away_while_it_waits_takes_nothing(door: Door, cluste
     assert door.web.drain(topic, "ann") == [b"kept"]
 
 
+@pytest.mark.slow
 def test_the_longest_wait_is_not_cut(cluster: Cluster) -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         calls = []

@@ -114,7 +114,7 @@ def test_a_front_that_is_down_is_passed_over(program: str, start_cluster: StartC
     """Expect this even before a health check has noticed."""
     cluster = start_cluster(brokers=1, fronts=1)
     unchecked = (
-        {"default-server check inter 1s fastinter 200ms fall 2 rise 1": "default-server"}
+        {"default-server check inter 1s fastinter 200ms fall 2 rise 1 maxconn": "default-server maxconn"}
         if program == "haproxy"
         else {}
     )
@@ -171,6 +171,7 @@ def test_haproxy_passes_over_a_front_that_hangs(start_cluster: StartCluster, sta
     wait_for(lambda: "Server fronts/front0 is UP" in proxy.log(), "HAProxy to notice")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_restarting_all_fronts_one_after_another_fails_no_request(
     program: str, start_cluster: StartCluster, stack: ExitStack

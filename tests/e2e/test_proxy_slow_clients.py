@@ -13,6 +13,8 @@ from tests.e2e.cluster import PATIENCE, Client, Cluster, wait_for
 from tests.e2e.fake_fronts import FakeFront
 from tests.e2e.proxies import PROGRAMS, Door, running
 
+pytestmark = pytest.mark.slow
+
 PLACES = 12
 """Connections of the front."""
 MANY = 3 * PLACES

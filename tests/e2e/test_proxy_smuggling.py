@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -72,15 +73,21 @@ def unharmed(door: Door, topic: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_what_follows_an_ambiguous_request_is_not_executed(door: Door, method: str, framing: str) -> None:
-    topic = prepared(door, "hidden")
+def test_what_follows_an_ambiguous_request_is_not_executed(door: Door, method: str) -> None:
+    topics = {name: prepared(door, f"hidden-{n}") for n, name in enumerate(FRAMINGS)}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: told(door, ambiguous(method, name, topics[name])), FRAMINGS))
+    executed = [name for name, topic in topics.items() if b"evil" in unharmed(door, topic)]
+    assert executed == []
+
+
+def ambiguous(method: str, framing: str, topic: bytes) -> bytes:
+    """A request, and what might be another one behind it, which publishes to the topic."""
     evil = EVIL % topic
     version, target = ("1.0" if "1.0" in framing else "1.1"), topic if method == "POST" else topic + b"/nobody"
     head = b"%s /%s HTTP/%s\r\nHost: localhost\r\n" % (method.encode(), target, version.encode())
     fields, _, body = FRAMINGS[framing].partition(b"\r\n\r\n")
-    told(door, head + fields.replace(b"%d", b"%d" % len(body + evil)) + b"\r\n\r\n" + body + evil)
-    assert b"evil" not in unharmed(door, topic)
+    return head + fields.replace(b"%d", b"%d" % len(body + evil)) + b"\r\n\r\n" + body + evil
 
 
 def test_extensions_and_trailers_of_chunks_are_no_content(door: Door) -> None:
@@ -102,15 +109,17 @@ H2 = {
 }
 
 
-@pytest.mark.parametrize("attack", H2)
 @pytest.mark.parametrize("door", TLS_DOORS, indirect=True, ids=":".join)
-def test_nothing_is_smuggled_in_by_http2(door: Door, attack: str) -> None:
-    topic = prepared(door, f"h2-{len(attack)}")
-    method, path, more = H2[attack]
-    base = [(b":method", method), (b":path", path % topic), (b":scheme", b"https"), (b":authority", b"localhost")]
-    with door.connect(protocol="h2") as connection:
-        raw_h2.ask(connection, [*base, *more], b"0\r\n\r\n" + EVIL % topic)
-    assert b"evil" not in unharmed(door, topic)
+def test_nothing_is_smuggled_in_by_http2(door: Door) -> None:
+    executed = []
+    for attack, (method, path, more) in H2.items():
+        topic = prepared(door, f"h2-{len(attack)}")
+        base = [(b":method", method), (b":path", path % topic), (b":scheme", b"https"), (b":authority", b"localhost")]
+        with door.connect(protocol="h2") as connection:
+            raw_h2.ask(connection, [*base, *more], b"0\r\n\r\n" + EVIL % topic)
+        if b"evil" in unharmed(door, topic):
+            executed.append(attack)
+    assert executed == []
 
 
 @pytest.mark.parametrize("door", TLS_DOORS, indirect=True, ids=":".join)

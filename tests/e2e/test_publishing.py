@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster, Front
+from tests.support.table import table
 
 
 def test_a_publish_repeated_through_another_front_is_stored_once(cluster: Cluster) -> None:
@@ -36,7 +35,7 @@ def test_a_batch_is_published_once_too(front: Front) -> None:
     assert web.drain("once-batch", "ann") == [b"a", b"b"]
 
 
-@pytest.mark.parametrize("key", ["", '""', "a b", "x" * 256, "caf\u00e9"])
+@table("key", ["", '""', "a b", "x" * 256, "caf\u00e9"])
 def test_a_malformed_key_stores_nothing(front: Front, key: str) -> None:
     web = front.web
     web.subscribe("bad-key", "ann")
@@ -71,9 +70,7 @@ def test_a_message_that_lives_for_a_while_is_gone_afterwards(front: Front) -> No
     assert found.body == b"there"
 
 
-@pytest.mark.parametrize(
-    "query", ["ttl=0", "ttl=-1", "ttl=31536001", "delay=-1", "delay=31536001", "delay=x", "ttl=1&ttl=1", "tll=1"]
-)
+@table("query", ["ttl=0", "ttl=-1", "ttl=31536001", "delay=-1", "delay=31536001", "delay=x", "ttl=1&ttl=1", "tll=1"])
 def test_parameters_of_publishing_are_checked_before_anything_is_stored(front: Front, query: str) -> None:
     web = front.web
     web.subscribe("params", "ann")

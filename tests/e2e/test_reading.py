@@ -8,10 +8,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from struct import pack, unpack_from
 
-import pytest
-
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, Front, wait_for
+from tests.support.table import table
 
 FRAMES = {"Accept": "application/vnd.fanmail.frames"}
 
@@ -152,7 +151,7 @@ def test_a_front_that_is_full_of_waiters_answers_at_once(start_cluster: StartClu
         assert (drained.status, drained.headers["Connection"]) == (204, "close")
 
 
-@pytest.mark.parametrize(("form", "sent"), [("lines", b"a\nbb\n"), ("frames", b"\0\0\0\1a\0\0\0\2bb")])
+@table(("form", "sent"), [("lines", b"a\nbb\n"), ("frames", b"\0\0\0\1a\0\0\0\2bb")])
 def test_a_batch_comes_back_as_frames_and_as_json(front: Front, form: str, sent: bytes) -> None:
     web, topic = front.web, f"batch-{form}"
     for user in ("ann", "bob"):
@@ -193,7 +192,7 @@ def test_a_large_batch_is_cut_at_the_ceilings_of_a_fetch(front: Front) -> None:
     assert got == list(range(5000))
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "body", "status", "code"),
     [
         ("batch=frames", b"\0\0\0\5x", 400, "bad-batch"),
@@ -216,7 +215,7 @@ def test_a_body_over_the_ceiling_of_a_batch_is_413_before_it_is_read(front: Fron
     assert front.client().call("POST", "/t", b"x" * (1024 * 1024 + 1)).status == 413
 
 
-@pytest.mark.parametrize("query", ["max=0", "max=-1", "max=x", "wait=-1", "wait=1e3", "wait=", "after=", "after=1"])
+@table("query", ["max=0", "max=-1", "max=x", "wait=-1", "wait=1e3", "wait=", "after=", "after=1"])
 def test_parameters_of_reading_are_checked_before_anything_is_taken(front: Front, query: str) -> None:
     web = front.web
     web.subscribe("checked", "ann")

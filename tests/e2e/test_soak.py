@@ -13,6 +13,8 @@ from tests.e2e.history import History
 from tests.soak import __main__ as soak
 from tests.soak import rounds
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(240)
 def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ, die_with_the_tests, free_ports, is_ready, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class Stuck:
     """Processes whose standard error is a full pipe that nobody reads."""

@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 from struct import pack
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, wait_for
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 BODY = 1000

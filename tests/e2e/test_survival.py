@@ -113,15 +113,16 @@ def test_leases_with_their_attempts_and_receipts(server: Durable) -> None:
 
 
 def test_the_time_that_leases_have_left(server: Durable) -> None:
-    """Expect that the longer lease outlives the shorter one, and that both end."""
-    for body in (b"long", b"short"):
+    """Expect that the longer lease outlives the shorter one, that both end, and that a very long one does not."""
+    for body in (b"long", b"short", b"longest"):
         server.web.publish("t", body)
-    assert server.lease(3).body == b"long"
+    assert server.lease(8).body == b"long"
     assert server.lease(1).body == b"short"
+    assert server.lease(3600).body == b"longest"
     server.kill()
-    assert server.stands() == ("0", "2", "0")
     back = [server.lease(3600, wait=20) for _ in range(2)]
     assert [(each.body, each.headers["Msg-Attempt"]) for each in back] == [(b"short", "2"), (b"long", "2")]
+    assert server.stands() == ("0", "3", "0")
 
 
 def test_a_message_that_was_given_back_for_later(server: Durable) -> None:

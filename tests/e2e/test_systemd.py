@@ -23,6 +23,8 @@ from tests.e2e.cluster import PATIENCE, ROOT, Client, Process, free_ports, wait_
 from tests.e2e.test_metrics import tool
 from tests.support.units import environment, read_unit, system_calls
 
+pytestmark = pytest.mark.slow
+
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ("fanmail-broker@.service", "fanmail-front@.service", "fanmail-brokers.target", "fanmail.target")
 MOST_EXPOSURE = 15

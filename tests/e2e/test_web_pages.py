@@ -16,6 +16,8 @@ from tests.conftest import StartCluster
 from tests.e2e.browser import Browser
 from tests.e2e.cluster import Client, Front, wait_for
 
+pytestmark = pytest.mark.slow
+
 EVIL = "evil.example"
 REBOUND = [f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]
 WAYS = """

@@ -11,6 +11,7 @@ from common.protocol.ops import Op
 from httpfront.formats.batch import FRAMES
 from httpfront.middleware.host_names import HostNames
 from tests.http.playing import Front, playing, problem
+from tests.support.table import table
 
 HOST = "localhost:8100"
 OWN = f"Origin: http://{HOST}"
@@ -35,8 +36,8 @@ def front(_local: Front) -> Front:
     return _local
 
 
-@pytest.mark.parametrize("line", CALLS)
-@pytest.mark.parametrize(
+@table("line", CALLS)
+@table(
     ("headers", "code"),
     [
         (["Sec-Fetch-Site: cross-site"], "foreign-origin"),
@@ -59,7 +60,7 @@ def test_nothing_is_done_for_pages_of_others_and_nothing_ahead(
     assert front.calls == []
 
 
-@pytest.mark.parametrize("line", [line for line in CALLS if "livez" not in line])
+@table("line", [line for line in CALLS if "livez" not in line])
 def test_nothing_is_done_by_a_name_that_may_be_a_pages_own(front: Front, line: str) -> None:
     for page in ([], ["Origin: http://evil.example:8100", "Sec-Fetch-Site: same-origin"], ["Origin: null"]):
         answer = front.ask(line, *page, host="evil.example:8100")
@@ -97,7 +98,7 @@ def test_pages_of_the_server_itself_may_do_everything(front: Front, host: str, o
     assert len(front.calls) == 2
 
 
-@pytest.mark.parametrize(
+@table(
     ("host", "origin"),
     [
         ("localhost:8100", "http://localhost:8101"),
@@ -122,7 +123,7 @@ def test_an_absolute_target_goes_before_the_host(front: Front) -> None:
     assert front.ask(f"GET http://x@{HOST}/t/u", OWN, host="evil.example").status == 200
 
 
-@pytest.mark.parametrize(
+@table(
     "headers",
     [
         ["Accept: text/event-stream"],
@@ -132,13 +133,13 @@ def test_an_absolute_target_goes_before_the_host(front: Front) -> None:
         ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
     ],
 )
-@pytest.mark.parametrize("line", ["GET /t/u", "GET /t/u?wait=20", "GET /t/u?max=5", "GET /t/u/dead", "GET /"])
+@table("line", ["GET /t/u", "GET /t/u?wait=20", "GET /t/u?max=5", "GET /t/u/dead", "GET /"])
 def test_nothing_is_taken_for_who_reads_streams_only(front: Front, line: str, headers: list[str]) -> None:
     assert problem(front.ask(line, *headers, host=HOST))[:2] == (406, "not-acceptable")
     assert front.calls == []
 
 
-@pytest.mark.parametrize(
+@table(
     "headers",
     [
         ["Accept: */*"],

@@ -202,7 +202,7 @@ class BrokerProcess:
         for users in waiters._topics.values():
             for box in users.values():
                 pending = waiters._pending(box.topic, box.user)
-                if box.waiters and (pending is None or len(box.promises) < pending):
+                if box.waiters and (pending is None or len(box.open_wakes) < pending):
                     self.broker.world.fail(f"{box.user!r} of {box.topic!r} waits beside {pending} messages")
 
     def check(self) -> None:

@@ -225,7 +225,7 @@ class BrokerDriver:
         assert self.handle(self.frames([asked]), peer).replies == [], "it is parked"
         return self.next_id - 1
 
-    def pass_on(self, topic: bytes, user: bytes) -> Answer:
+    def skip(self, topic: bytes, user: bytes) -> Answer:
         return self.ask(Op.SKIP, topic, user)
 
     def publish(self, topic: bytes, body: bytes, headers: bytes = b"", **options: Any) -> Answer:

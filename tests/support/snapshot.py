@@ -27,7 +27,7 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
 
     With `whole`, pieces include their content.
     """
-    whole = whole or state.bodies.whole
+    whole = whole or state.bodies.with_content
     return {
         "store_id": state.store_id,
         "topics_begun": state.topics_begun,
@@ -115,7 +115,7 @@ def gauges(state: State) -> dict[str, int]:
 def counted(state: State) -> dict[str, int]:
     """Return the same gauges, recounted."""
     topics, deliveries, keys = list(state.topics.values()), delivery_states_of(state), keys_of(state)
-    pieces = [state.bodies.whole(piece) for topic in topics for piece in pieces_of(topic)]
+    pieces = [state.bodies.with_content(piece) for topic in topics for piece in pieces_of(topic)]
     held = [held for delivery in deliveries for held in delivery.leases.held.values()]
     dead = [letter for delivery in deliveries for letter in delivery.dead.letters.values()]
     letters = dead + [each.letter for each in held if each.letter is not None]

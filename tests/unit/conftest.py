@@ -1,4 +1,7 @@
-"""Hypothesis profiles: `ci`, the same examples every time, and `long`, chosen by HYPOTHESIS_PROFILE=long."""
+"""Hypothesis profiles.
+
+`few` and, with `--all`, `ci` use the same examples every time; `long` is chosen by HYPOTHESIS_PROFILE=long.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,19 @@ _COMMON = {
     "suppress_health_check": list(HealthCheck),
 }
 
+settings.register_profile("few", max_examples=100, stateful_step_count=50, derandomize=True, **_COMMON)
 settings.register_profile("ci", max_examples=500, stateful_step_count=50, derandomize=True, **_COMMON)
 settings.register_profile("long", max_examples=20_000, stateful_step_count=50, print_blob=True, **_COMMON)
-PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
-settings.load_profile(PROFILE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if config.getoption("--all") else "few"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long run has no limit of time for one test; finding the smallest failing run may take its time."""
     for item in items:
-        if PROFILE == "long":
+        if settings.get_current_profile_name() == "long":
             item.add_marker(pytest.mark.timeout(0))
         elif item.name == "runTest":
             item.add_marker(pytest.mark.timeout(450))

@@ -27,6 +27,7 @@ from tests.support.deployed import (
     read_image,
     run_tool,
 )
+from tests.support.table import table
 from tests.unit.test_import_rules import MODULES as SOURCES
 from tests.unit.test_import_rules import imported, tree
 
@@ -98,7 +99,7 @@ def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
     assert run_tool("hadolint", "--no-color", IMAGE) == ""
 
 
-@pytest.mark.parametrize("path", [*sorted(DOCKER.rglob("*.yaml")), *sorted(KUBERNETES.rglob("*.yaml"))], ids=str)
+@table("path", [*sorted(DOCKER.rglob("*.yaml")), *sorted(KUBERNETES.rglob("*.yaml"))])
 def test_yaml_says_nothing_twice(path: Path) -> None:
     assert run_tool("yamllint", "--strict", "-d", YAMLLINT, path) == ""
 
@@ -119,12 +120,12 @@ def test_manifests_follow_the_schemas_of_kubernetes() -> None:
 # --- what all of deploy/ says of the program
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=str)
+@table("path", SHIPPED)
 def test_every_variable_is_a_setting(path: Path) -> None:
     assert set(re.findall(r"FANMAIL_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES
 
 
-@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("cluster.toml")), ids=str)
+@table("path", sorted(DEPLOY.rglob("cluster.toml")))
 def test_every_description_can_be_used(path: Path) -> None:
     assert len(description(path).brokers) > 1
 
@@ -287,7 +288,7 @@ def test_the_description_has_the_pods_of_the_stateful_set() -> None:
     assert load_yaml(KUBERNETES / "kustomization.yaml")[0]["namespace"] == "fanmail"
 
 
-@pytest.mark.parametrize("component", ["broker", "front"])
+@table("component", ["broker", "front"])
 def test_every_pod_is_closed_and_bounded(component: str) -> None:
     pod = workloads()[component]
     (container,) = pod["containers"]

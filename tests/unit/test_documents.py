@@ -19,6 +19,7 @@ from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings
 from common.config_sources import load
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
+from tests.support.table import table
 
 DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "deploy/**/*.md", "bench/*.md")
 RUN = {"sh", "python"}
@@ -113,7 +114,7 @@ def test_data_can_be_read(block: Block, tmp_path: Path) -> None:
 # --- what is referred to
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@table("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     for link in links(document):
         path, _, anchor = link.partition("#")
@@ -124,7 +125,7 @@ def test_links_lead_somewhere(document: str) -> None:
             assert anchor in there, f"{document}: {link} is none of {sorted(there)}"
 
 
-@pytest.mark.parametrize("document", sorted(PROSE))
+@table("document", sorted(PROSE))
 def test_files_that_are_named_are_there(document: str) -> None:
     """A name without a folder is in one that the document has named before."""
     folders, missing, named = {"."}, [], 0

@@ -20,13 +20,6 @@ MessageKey = tuple[int, bytes, int]
 """Number of a topic, user, sequence number."""
 
 
-class NewPiece(NamedTuple):
-    """A message or batch to be written."""
-
-    topic: int
-    record: records.MessageStored
-
-
 class NewLetter(NamedTuple):
     """A letter to be written."""
 
@@ -56,7 +49,8 @@ class RowChanges:
         self.topics_begun = 0
         """The greatest number of a topic that began, even if it has ended again."""
         self.topic_settings: dict[int, TopicSettingsRow | None] = {}
-        self.pieces: dict[int, NewPiece] = {}
+        self.pieces: dict[int, tuple[int, records.MessageStored]] = {}
+        """New pieces, with the numbers of their topics."""
         self.freed: list[int] = []
         """Pieces of earlier bursts that nobody wants any more."""
         self.last_piece = 0
@@ -105,7 +99,7 @@ class RowChanges:
 
     def _message_stored(self, record: records.MessageStored) -> None:
         self.last_piece = record.piece
-        self.pieces[record.piece] = NewPiece(self._numbers[record.topic], record)
+        self.pieces[record.piece] = (self._numbers[record.topic], record)
 
     def _head_moved(self, record: records.HeadMoved) -> None:
         number = self._numbers[record.topic]

@@ -21,6 +21,9 @@ from broker.store.sqlite.deletion_queue import DELETE, PieceGroup
 from broker.store.sqlite.tables import CONTENTS, PIECES, ContentRow, Table, another_contents
 from broker.store.sqlite.vfs import StoreVfs, damage_allowed
 
+ContentValues = tuple[int, bytes, bytes, bytes]
+"""The columns of `ContentRow`."""
+
 
 def letter_content_id(letter: int) -> int:
     """Return the id of a letter's content. Contents of pieces have the ids of the pieces, which are above 0."""
@@ -32,10 +35,10 @@ def delayed_content_id(number: int) -> int:
     return -2 * number - 1
 
 
-def content_digest(content: ContentRow) -> int:
+def content_digest(id_: int, headers: bytes, offsets: bytes, body: bytes) -> int:
     """Return the digest of a content and its id, a signed number of 64 bits."""
-    found = xxh3_64_intdigest(content.headers, content.id & 0xFFFFFFFFFFFFFFFF)
-    found = xxh3_64_intdigest(content.body, xxh3_64_intdigest(content.offsets, found))
+    found = xxh3_64_intdigest(headers, id_ & 0xFFFFFFFFFFFFFFFF)
+    found = xxh3_64_intdigest(body, xxh3_64_intdigest(offsets, found))
     return found - 2**64 if found >= 2**63 else found
 
 
@@ -79,7 +82,7 @@ class Contents:
             raise DamagedError("its row is missing")
         return self.read(piece, rows[0][0])
 
-    def insert(self, rows: Sequence[ContentRow]) -> None:
+    def insert(self, rows: Sequence[ContentValues]) -> None:
         """Write contents; an id that was used before may be used again."""
         self._db.executemany(self._tables[0].replace, rows)
 
@@ -160,6 +163,6 @@ class ContentCache:
 
 def _checked(digest: int, found: ContentRow | None, reason: str) -> Content:
     whole = found is not None and all(type(each) is bytes for each in found[1:])
-    if found is None or not whole or content_digest(found) != digest:
+    if found is None or not whole or content_digest(*found) != digest:
         raise DamagedError(reason)
     return Content(found.headers, found.offsets, found.body)

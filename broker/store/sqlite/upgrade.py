@@ -109,7 +109,7 @@ def _split(row: Row, content_id: int) -> tuple[Row, ContentRow]:
     """Return the row without its content but with the digest, and the content."""
     *fields, headers, offsets, body = row
     content = ContentRow(content_id, headers, offsets, body)
-    return (*fields, content_digest(content)), content
+    return (*fields, content_digest(*content)), content
 
 
 def _copy(

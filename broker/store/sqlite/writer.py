@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import apsw
 
 from broker.store.sqlite.changes import MessageKey, NewLetter, RowChanges, UserKey
-from broker.store.sqlite.contents import Contents, content_digest, delayed_content_id, letter_content_id
+from broker.store.sqlite.contents import Contents, ContentValues, content_digest, delayed_content_id, letter_content_id
 from broker.store.sqlite.deletion_queue import DELETE, PieceGroup
 from broker.store.sqlite.tables import (
     DELAYED,
@@ -23,7 +23,6 @@ from broker.store.sqlite.tables import (
     ContentRow,
     DelayedRow,
     LetterRow,
-    PieceRow,
     Table,
 )
 
@@ -84,31 +83,31 @@ class Writer:
             self._delete_letters(_OF_USER, users)
             self._many(f"DELETE FROM {HELD.name} WHERE {_OF_USER}", users)
 
-    def _write_pieces(self, changes: RowChanges) -> list[ContentRow]:
-        rows: list[PieceRow] = []
-        contents: list[ContentRow] = []
+    def _write_pieces(self, changes: RowChanges) -> list[ContentValues]:
+        rows: list[tuple[int, ...]] = []  # in the order of `PieceRow`; named tuples cost a microsecond more per message
+        contents: list[ContentValues] = []
         for id_, (topic, it) in changes.pieces.items():
             payload = it.payload
-            content = ContentRow(id_, payload.headers, payload.offsets, payload.body)
-            digest = content_digest(content)
-            rows.append(PieceRow(id_, topic, it.seq, payload.count, it.time, it.expires, payload.size, digest))
-            contents.append(content)
+            headers, offsets, body = payload.headers, payload.offsets, payload.body
+            size, digest = len(headers) + len(offsets) + len(body), content_digest(id_, headers, offsets, body)
+            rows.append((id_, topic, it.seq, payload.count, it.time, it.expires, size, digest))
+            contents.append((id_, headers, offsets, body))
         self._many(PIECES.insert, rows)
         return contents
 
-    def _write_letters(self, letters: dict[MessageKey, NewLetter | None]) -> list[ContentRow]:
+    def _write_letters(self, letters: dict[MessageKey, NewLetter | None]) -> list[ContentValues]:
         if not letters:
             return []
         self._delete_letters(_OF_MESSAGE, letters)
         rows: list[LetterRow] = []
-        contents: list[ContentRow] = []
+        contents: list[ContentValues] = []
         for key, new in letters.items():
             if new is None:
                 continue
             it = new.letter
             self._last_letter += 1
             content = ContentRow(letter_content_id(self._last_letter), it.headers, b"", it.body)
-            digest = content_digest(content)
+            digest = content_digest(*content)
             rows.append(LetterRow(self._last_letter, *key, int(new.dead), it.time, it.attempt, it.expires, digest))
             contents.append(content)
         self._many(LETTERS.insert, rows)
@@ -123,20 +122,20 @@ class Writer:
             self._contents.delete(deleted)
             self._many(f"DELETE FROM {LETTERS.name} WHERE {which}", keys)
 
-    def _write_delayed(self, delayed: dict[int, Any]) -> list[ContentRow]:
+    def _write_delayed(self, delayed: dict[int, Any]) -> list[ContentValues]:
         if not delayed:
             return []
         deleted = [number for number, record in delayed.items() if record is None]
         self._contents.delete(list(map(delayed_content_id, deleted)))
         self._many(DELAYED.delete, [(number,) for number in deleted])
         rows: list[DelayedRow] = []
-        contents: list[ContentRow] = []
+        contents: list[ContentValues] = []
         for number, it in delayed.items():
             if it is None:
                 continue
             payload = it.payload
             content = ContentRow(delayed_content_id(number), payload.headers, payload.offsets, payload.body)
-            rows.append(DelayedRow(number, it.topic, it.due_ms, it.ttl, payload.count, content_digest(content)))
+            rows.append(DelayedRow(number, it.topic, it.due_ms, it.ttl, payload.count, content_digest(*content)))
             contents.append(content)
         self._many(DELAYED.insert, rows)
         return contents

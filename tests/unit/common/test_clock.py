@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.clock import BEHIND_MS, HOLD_MS, NEW, TOLERANCE_MS, Dates, Machine, ManualClock, Mark, SystemClock
+from tests.support.table import table
 
 DATE = 1_700_000_000_000
 HOUR = 3600
@@ -121,7 +122,7 @@ def date_after(clock: ManualClock, dates: Dates, seconds: float) -> int:
     return round((dates.now() - clock.now().time) / SECOND)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@table("step", STEPS)
 def test_a_step_counts_once_it_has_held(step: int) -> None:
     clock = ManualClock()
     dates = Dates(clock)
@@ -130,7 +131,7 @@ def test_a_step_counts_once_it_has_held(step: int) -> None:
     assert date_after(clock, dates, 1) == step
 
 
-@pytest.mark.parametrize("step", STEPS)
+@table("step", STEPS)
 def test_what_does_not_hold_never_counts(step: int) -> None:
     clock = ManualClock()
     dates = Dates(clock)
@@ -141,7 +142,7 @@ def test_what_does_not_hold_never_counts(step: int) -> None:
         assert date_after(clock, dates, 3) == 0
 
 
-@pytest.mark.parametrize("step", STEPS)
+@table("step", STEPS)
 def test_a_step_that_was_believed_and_is_undone_is_forgotten_at_once(step: int) -> None:
     clock = ManualClock()
     dates = Dates(clock)
@@ -160,7 +161,7 @@ def test_a_clock_that_is_set_again_and_again_is_believed_when_it_stands() -> Non
     assert date_after(clock, dates, 3) == 5 * HOUR
 
 
-@pytest.mark.parametrize("per_second", [0.001, -0.001, 0.01, -0.01])
+@table("per_second", [0.001, -0.001, 0.01, -0.01])
 def test_a_clock_that_is_slewed_is_followed(per_second: float) -> None:
     clock = ManualClock()
     dates = Dates(clock)

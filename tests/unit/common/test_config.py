@@ -14,6 +14,7 @@ from common.config_sources import as_flags, describe, load
 from common.errors import StartError
 from common.setting_text import as_text, flag, variable
 from common.units import GIB, KIB, MIB
+from tests.support.table import table
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -133,7 +134,7 @@ def test_the_file_may_be_named_by_a_variable(file: Callable[[str], str], monkeyp
     assert settings(FrontSettings).port == 9000
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "value"),
     [
         ("0", None),
@@ -163,7 +164,7 @@ def test_the_last_of_two_flags_counts() -> None:
 # --- what cannot be used
 
 
-@pytest.mark.parametrize(
+@table(
     ("argv", "text"),
     [
         (["--port=x"], "prog: --port 'x' is not a number"),
@@ -204,7 +205,7 @@ def test_a_bound_is_shown_in_full() -> None:
     assert "67108864" in refusal(FrontSettings, "--max-body=65MiB")
 
 
-@pytest.mark.parametrize(("role", "item"), ALL, ids=ALL_IDS)
+@table(("role", "item"), ALL)
 def test_every_setting_that_is_checked_names_its_flag(role: type[Settings], item: Field[Any]) -> None:
     try:
         item.metadata["parse"]("\x01 neither a word nor a number")
@@ -241,7 +242,7 @@ def test_a_file_of_another_shape_says_why(file: Callable[[str], str]) -> None:
 # --- passed on to other processes
 
 
-@pytest.mark.parametrize("role", ROLES)
+@table("role", ROLES)
 def test_settings_passed_on_are_read_back_the_same(role: type[Settings]) -> None:
     before = settings(role)
     assert settings(role, *as_flags(before, role)) == before
@@ -272,7 +273,7 @@ def test_a_flag_of_a_list_may_be_given_several_times(monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize("text", ["https://mail.example", "mail.example:8100", "*.example", "mail example", "mail..x"])
+@table("text", ["https://mail.example", "mail.example:8100", "*.example", "mail example", "mail..x"])
 def test_allowed_hosts_are_names_and_nothing_else(text: str) -> None:
     assert "--allowed-hosts" in refusal(FrontSettings, f"--allowed-hosts={text}")
     assert settings(FrontSettings, "--allowed-hosts=mail.example,*").allowed_hosts == ("mail.example", "*")
@@ -312,7 +313,7 @@ def test_the_run_directory_has_a_place_of_its_own(monkeypatch: pytest.MonkeyPatc
 # --- help
 
 
-@pytest.mark.parametrize(("role", "item"), ALL, ids=ALL_IDS)
+@table(("role", "item"), ALL)
 def test_the_help_of_every_setting_names_its_default_unit_and_variable(role: type[Settings], item: Field[Any]) -> None:
     text = describe(item).replace("%%", "%")
     facts = text.rpartition(" [")[2].removesuffix("]")
@@ -341,7 +342,7 @@ def test_help_is_printed_and_lists_every_flag(role: type[Settings], capsys: pyte
     assert (role.__doc__ or "").split("\n")[0] in shown
 
 
-@pytest.mark.parametrize(("role", "item"), ALL, ids=ALL_IDS)
+@table(("role", "item"), ALL)
 def test_every_default_is_one_that_could_be_given(role: type[Settings], item: Field[Any]) -> None:
     if item.default in ("", ()):
         return

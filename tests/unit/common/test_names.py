@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from common.errors import FanmailError
 from common.names import MAX_NAME, parse_name
+from tests.support.table import table
 
 
 def refusal(segment: str, limit: int = 255) -> str:
@@ -23,7 +24,7 @@ def refusal(segment: str, limit: int = 255) -> str:
     return caught.value.detail.removeprefix("the topic name ")
 
 
-@pytest.mark.parametrize(
+@table(
     ("segment", "name"),
     [
         ("news", b"news"),
@@ -65,7 +66,7 @@ def test_a_legal_segment_spells_these_bytes(segment: str, name: bytes) -> None:
     assert parse_name(segment, "topic", 255) == name
 
 
-@pytest.mark.parametrize("segment", [".", "..", "%2e", "%2E", "%2e%2E", ".%2e", "%2E."])
+@table("segment", [".", "..", "%2e", "%2E", "%2e%2E", ".%2e", "%2E."])
 def test_dots_that_a_client_or_proxy_would_resolve_are_refused(segment: str) -> None:
     assert refusal(segment) in ("is '.'", "is '..'")
 
@@ -74,18 +75,18 @@ def test_an_empty_segment_is_refused() -> None:
     assert refusal("") == "is empty"
 
 
-@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
+@table("code", [*range(0x20), *range(0x7F, 0xA0)])
 def test_control_characters_are_refused(code: int) -> None:
     for text in (chr(code), f"a{chr(code)}", f"{chr(code)}b"):
         assert refusal(quote(text, safe="")) == f"has the control character U+{code:04X}"
 
 
-@pytest.mark.parametrize("segment", ["\x00", "a\x1fb", "\x7f", "\r\n", "\t"])
+@table("segment", ["\x00", "a\x1fb", "\x7f", "\r\n", "\t"])
 def test_raw_control_characters_are_refused_too(segment: str) -> None:
     assert refusal(segment).startswith("has the control character U+00")
 
 
-@pytest.mark.parametrize(
+@table(
     ("segment", "at"),
     [
         ("%FF", 0),
@@ -110,7 +111,7 @@ def test_what_is_not_utf_8_is_refused_and_says_where(segment: str, at: int) -> N
     assert refusal(segment) == f"is not valid UTF-8 at byte {at}"
 
 
-@pytest.mark.parametrize("segment", ["%", "a%", "%4", "%zz", "%4g", "a%%41", "%u0041", "% 41", "%+1", "%-1", "%0x"])
+@table("segment", ["%", "a%", "%4", "%zz", "%4g", "a%%41", "%u0041", "% 41", "%+1", "%-1", "%0x"])
 def test_a_broken_escape_is_refused(segment: str) -> None:
     assert refusal(segment) == "has a '%' without two hexadecimal digits"
 

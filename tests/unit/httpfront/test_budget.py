@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import FanmailError
 from httpfront.budget import STALL_S, Account, Budget
+from tests.support.table import table
 
 LIMIT = 16
 
@@ -134,7 +135,7 @@ def test_what_came_behind_a_request_is_kept_below_half_only() -> None:
     assert held.budget.used == 0
 
 
-@pytest.mark.parametrize(("used", "usual", "room"), [(0, 100_000, 100_000), (0, 9, 9), (2_000_000, 100_000, 16_384)])
+@table(("used", "usual", "room"), [(0, 100_000, 100_000), (0, 9, 9), (2_000_000, 100_000, 16_384)])
 def test_for_one_message_much_is_reserved_only_while_little_is_used(used: int, usual: int, room: int) -> None:
     budget = Budget(16_000_000)
     budget.used = used

@@ -17,6 +17,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState
 from tests.support.driver import SECOND, Asked, BrokerDriver, Told
+from tests.support.table import table
 from tests.unit.broker.state.test_topic import calls_of
 
 LITTLE = 0.001
@@ -157,7 +158,7 @@ def test_waiting_takes_nothing_and_changes_nothing(broker: BrokerDriver) -> None
     broker.commit()
     broker.wait(b"t", b"u")
     broker.settle()
-    broker.pass_on(b"t", b"u")
+    broker.skip(b"t", b"u")
     broker.look(b"t", b"u")
     assert broker.dispatcher.context.take_records() == []
     assert broker.take(b"t", b"u").result.body == b"1"
@@ -172,7 +173,7 @@ def test_a_pass_lets_the_next_wake_go_out(broker: BrokerDriver) -> None:
     for each in parked:
         assert ids(broker.settle()) == [each]
         assert broker.settle() == []
-        assert broker.pass_on(b"t", b"u").result == ops.Nothing()
+        assert broker.skip(b"t", b"u").result == ops.Nothing()
     assert broker.settle() == []
     assert broker.take(b"t", b"u").result.body == b"1"
 
@@ -395,7 +396,7 @@ def test_a_publish_that_nobody_waits_for_leaves_nothing_behind(broker: BrokerDri
         broker.subscribe(b"t%d" % number, b"u")
         broker.publish(b"t%d" % number, b"x")
         broker.take(b"t%d" % number, b"u")
-        broker.pass_on(b"t%d" % number, b"u")
+        broker.skip(b"t%d" % number, b"u")
         broker.unsubscribe(b"t%d" % number, b"u")
     check_nothing_is_left(broker.dispatcher.waiters)
 
@@ -523,7 +524,7 @@ class WaitersMachine(RuleBasedStateMachine):
     @rule()
     def a_woken_one_passes_on(self) -> None:
         woken = self.woken.popleft()
-        if self.broker.pass_on(*woken.box).code == "":
+        if self.broker.skip(*woken.box).code == "":
             self.followed(woken.box)
 
     @precondition(lambda self: self.woken)
@@ -632,12 +633,12 @@ def walk(machine: WaitersMachine, seed: int, steps: int) -> None:
     machine.teardown()
 
 
-@pytest.mark.parametrize("seed", range(10))
+@table("seed", range(10))
 def test_everybody_is_answered_once_on_a_long_walk(seed: int) -> None:
     walk(WaitersMachine(), seed, 2000)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@table("seed", range(3))
 def test_no_message_wakes_two_waiters_on_a_long_walk(seed: int) -> None:
     walk(ExactWaitersMachine(), seed, 2000)
 

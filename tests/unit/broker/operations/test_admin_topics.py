@@ -17,6 +17,7 @@ from common.protocol.ops import Op
 from tests.support.driver import SECOND, STORE_ID, Asked, BrokerDriver, batch, loaded, receipt_of
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, snapshot
+from tests.support.table import table
 
 EVERYTHING = ops.ListTopics(b"", b"", 1000)
 
@@ -83,7 +84,7 @@ def test_an_index_is_a_sorted_set() -> None:
         index.remove(b"x")
 
 
-@pytest.mark.parametrize("kept", [False, True])
+@table("kept", [False, True])
 def test_names_are_found_by_prefix_and_cursor(kept: bool) -> None:
     names = [b"a", b"b", b"ba", b"bb", b"bc", b"c"]
     index = make_index(names) if kept else None
@@ -126,7 +127,7 @@ def test_of_what_was_looked_at_the_oldest_may_be_picked(broker: BrokerDriver) ->
     assert [(row.name, row.oldest) for row in rows] == [(b"07", 3000), (b"03", 2000)]
 
 
-@pytest.mark.parametrize("count", [DEFAULT.few, DEFAULT.few + 1, 5000])
+@table("count", [DEFAULT.few, DEFAULT.few + 1, 5000])
 def test_a_cursor_is_stable_while_topics_come_and_go(count: int) -> None:
     broker = BrokerDriver()
     names = [b"t%05d" % (n * 7919 % 100_003) for n in range(count)]

@@ -13,6 +13,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, Answer, BrokerDriver
 from tests.support.mirror import MirrorStore
+from tests.support.table import table
 
 EPOCH = "0badcafe1"
 
@@ -223,33 +224,33 @@ def run(seed: int, clients: int = 1, after: bool = True, forgetful: float = 0.0,
     return seen
 
 
-@pytest.mark.parametrize("seed", range(100))
+@table("seed", range(100))
 def test_one_client_deals_with_every_message_once_and_in_order(seed: int) -> None:
     seen = run(seed)
     assert seen.wrong == set()
     assert seen.handled == list(range(1, 61))
 
 
-@pytest.mark.parametrize("seed", range(100))
+@table("seed", range(100))
 def test_a_client_that_forgets_its_cursor_loses_nothing_and_repeats_what_it_did_not_confirm(seed: int) -> None:
     seen = run(seed, forgetful=0.1)
     assert seen.wrong == set()
     assert sorted(seen.handled) == seen.handled
 
 
-@pytest.mark.parametrize("seed", range(100))
+@table("seed", range(100))
 def test_two_clients_on_one_cursor_by_mistake_lose_nothing_together(seed: int) -> None:
     seen = run(seed, clients=2, forgetful=0.05)
     assert seen.wrong == set()
     assert seen.repeats, "both read the same, that is the mistake"
 
 
-@pytest.mark.parametrize("seed", range(100))
+@table("seed", range(100))
 def test_a_broker_that_is_killed_before_the_commit_loses_nothing(seed: int) -> None:
     assert run(seed, clients=2, forgetful=0.05, killed=0.1).wrong == set()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@table("seed", range(20))
 def test_the_checker_sees_what_plain_takes_lose(seed: int) -> None:
     """The negative control: a plain take is at most once."""
     assert "lost" in run(seed, after=False).wrong

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from broker.state.leases import DEAD_LETTER_COST
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, gauges
+from tests.support.table import table
 from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, receipt
 
 
@@ -58,7 +57,7 @@ def test_a_message_dies_when_its_last_lease_runs_out() -> None:
     check_state(broker.state)
 
 
-@pytest.mark.parametrize("delay", [0, 5])
+@table("delay", [0, 5])
 def test_a_message_that_is_given_back_for_the_last_time_dies_at_once(delay: int) -> None:
     broker = deadly(1)
     broker.publish(b"t", b"1")

@@ -14,6 +14,7 @@ from common.protocol.wire import BrokerState
 from tests.support.driver import ROOMY, STORE_ID, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot
+from tests.support.table import table
 from tests.support.tiny import TINY
 
 LITTLE = 0.001
@@ -118,9 +119,7 @@ def test_one_more_than_the_ceiling_is_refused_and_changes_nothing() -> None:
     assert broker.publish(b"t", b"x", delay=5000).code == ""
 
 
-@pytest.mark.parametrize(
-    ("ceiling", "code"), [({"topic_bytes": 9}, "topic-full"), ({"memory": 4 * DELAYED_COST}, "too-many-delayed")]
-)
+@table(("ceiling", "code"), [({"topic_bytes": 9}, "topic-full"), ({"memory": 4 * DELAYED_COST}, "too-many-delayed")])
 def test_what_could_never_be_stored_is_refused_at_once(ceiling: dict[str, int], code: str) -> None:
     broker = BrokerDriver(limits=ROOMY._replace(**ceiling))
     assert broker.publish(b"t", b"x" * 10, delay=5000).code == code

@@ -71,7 +71,7 @@ CALLS: list[tuple[str, Callable[[BrokerDriver], object]]] = [
     ("take", lambda broker: broker.take(b"t", b"u")),
     ("after", lambda broker: broker.after(b"t", b"u")),
     ("fetch", lambda broker: broker.fetch(b"t", b"u")),
-    ("pass on", lambda broker: broker.pass_on(b"t", b"u")),
+    ("pass on", lambda broker: broker.skip(b"t", b"u")),
     ("finish", lambda broker: broker.finish(b"t", b"u", receipt(1))),
     ("extend in vain", lambda broker: broker.extend(b"t", b"u", receipt(1), 5)),
     ("list the dead", lambda broker: broker.dead(b"t", b"u")),

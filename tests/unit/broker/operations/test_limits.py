@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from broker.state.state import MESSAGE_COST, SUBSCRIPTION_COST, TOPIC_COST
 from common.errors import ERRORS
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, counted, gauges, snapshot
+from tests.support.table import table
 
 
 def broker_with(**ceilings: int) -> BrokerDriver:
@@ -143,7 +142,7 @@ def test_every_refusal_of_a_ceiling_tells_when_to_come_back() -> None:
         assert ERRORS[code].retry_after is not None
 
 
-@pytest.mark.parametrize("leaver", [b"slow", b"fast"])
+@table("leaver", [b"slow", b"fast"])
 def test_gauges_return_to_nothing_whoever_leaves_first(leaver: bytes) -> None:
     broker = BrokerDriver()
     for user in (b"slow", b"fast"):

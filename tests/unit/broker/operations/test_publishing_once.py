@@ -13,6 +13,7 @@ from common.protocol.ops import Op
 from tests.support.driver import ROOMY, STORE_ID, Answer, BrokerDriver, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot
+from tests.support.table import table
 
 LITTLE = 0.001
 """Seconds."""
@@ -108,7 +109,7 @@ def test_what_nobody_subscribed_to_is_not_remembered() -> None:
     assert not any(gauges(broker.state).values())
 
 
-@pytest.mark.parametrize(
+@table(
     ("ceiling", "delay", "code"),
     [
         ({"topic_bytes": 9}, 0, "topic-full"),

@@ -15,6 +15,7 @@ from common.protocol.ops import Op
 from tests.support.counting import calls_of
 from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
 from tests.support.snapshot import check_state, snapshot
+from tests.support.table import table
 from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, receipt
 
 DEFAULT = TopicSettings(max_messages=10, max_bytes=100)
@@ -76,7 +77,7 @@ def test_a_batch_makes_its_own_room_and_goes_as_a_whole() -> None:
     assert bodies_of(broker.fetch(b"t", b"u").result) == [b"4", b"5"]
 
 
-@pytest.mark.parametrize("args", [batch(b"1", b"2", b"3"), ops.Publish(b"", b"x" * 11)], ids=["messages", "bytes"])
+@table("args", [batch(b"1", b"2", b"3"), ops.Publish(b"", b"x" * 11)])
 def test_what_is_over_the_ceiling_by_itself_drops_nothing(args: ops.Publish) -> None:
     broker = dropping(max_messages=2, max_bytes=20 if args.count > 1 else 10)
     publish(broker, b"1", b"2")
@@ -217,7 +218,7 @@ def test_a_topic_has_the_settings_of_its_name_from_its_beginning() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("table", "reason"),
     [
         ({}, "number 2 needs a pattern"),
@@ -245,7 +246,7 @@ def test_a_mistake_names_its_row_and_its_key(table: Any, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("tables", [{}, "x", 1, {"pattern": "*"}])
+@table("tables", [{}, "x", 1, {"pattern": "*"}])
 def test_a_table_that_is_no_array_says_so(tables: object) -> None:
     with pytest.raises(ValueError, match="array of tables"):
         parse_rules(tables)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from broker.records import Payload
 from broker.state.garbage import Garbage
 from broker.state.message_log import MessageLog
 from broker.state.piece import MESSAGE_COST
+from tests.support.table import table
 from tests.support.tiny import TINY
 
 
@@ -92,12 +91,12 @@ def step(log: MessageLog, walked: Walked, rng: random.Random) -> None:
             walked.pieces = [each for each in walked.pieces if each[0] >= head]
     elif what == "damage" and walked.pieces:
         piece = rng.choice(walked.pieces)
-        assert log.spoil(piece[0])
+        assert log.mark_damaged(piece[0])
         piece[3:] = [1, 1]
     walked.free()
 
 
-@pytest.mark.parametrize("seed", range(150))
+@table("seed", range(150))
 def test_a_log_says_what_a_list_says(seed: int) -> None:
     rng, garbage = random.Random(seed), Garbage()
     log, walked = MessageLog(1, garbage, TINY), Walked()

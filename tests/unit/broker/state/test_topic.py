@@ -21,11 +21,11 @@ def log_with(messages: int, **positions: int) -> Topic:
     """A topic whose users stand at these positions, after so many messages from 1 on."""
     topic = Topic(b"t", 1, "e1", 1, TopicSettings())
     for user in positions:
-        topic.place(user.encode(), 1)
+        topic.set_position(user.encode(), 1)
     for number in range(1, messages + 1):
         topic.append(number, Payload(b"", b"%d" % number))
     for user, position in positions.items():
-        topic.place(user.encode(), position)
+        topic.set_position(user.encode(), position)
     return topic
 
 
@@ -38,15 +38,15 @@ def list_length(topic: Topic) -> int:
 
 def test_a_message_is_stored_until_the_last_reader_has_passed_it() -> None:
     topic = log_with(3, alice=1, bob=1)
-    assert topic.place(b"alice", 2) == 0
+    assert topic.set_position(b"alice", 2) == 0
     assert topic.messages == 3
-    assert topic.place(b"bob", 2) == 1
+    assert topic.set_position(b"bob", 2) == 1
     assert (topic.messages, topic.head_seq, topic.bytes) == (2, 2, 2)
 
 
 def test_a_new_subscription_stands_behind_what_is_there() -> None:
     topic = log_with(3, alice=1)
-    topic.place(b"bob", topic.next_seq)
+    topic.set_position(b"bob", topic.next_seq)
     assert topic.tail_readers == 1
     topic.append(4, Payload(b"", b"4"))
     assert topic.tail_readers == 0
@@ -69,16 +69,16 @@ def test_the_slowest_reader_who_leaves_frees_up_to_the_next_one() -> None:
 
 def test_a_jump_over_many_messages_frees_them_all() -> None:
     topic = log_with(1000, alice=1)
-    assert topic.place(b"alice", 1001) == 1000
+    assert topic.set_position(b"alice", 1001) == 1000
     assert (topic.messages, topic.tail_readers, list_length(topic)) == (0, 1, 0)
 
 
 def test_a_move_to_the_same_place_frees_nothing() -> None:
     topic = log_with(5, alice=1)
-    assert topic.place(b"alice", 1) == 0
+    assert topic.set_position(b"alice", 1) == 0
     assert topic.piece(1).readers == 1
-    topic.place(b"alice", 6)
-    assert topic.place(b"alice", 6) == 0
+    topic.set_position(b"alice", 6)
+    assert topic.set_position(b"alice", 6) == 0
     assert topic.tail_readers == 1
 
 
@@ -93,9 +93,9 @@ def test_numbers_go_on_after_the_log_was_empty() -> None:
 def test_a_life_can_begin_in_the_middle_of_the_numbers() -> None:
     topic = Topic(b"t", 9, "e9", 500, TopicSettings())
     topic.append(1, Payload(b"", b"five hundred"))
-    topic.place(b"alice", 500)
+    topic.set_position(b"alice", 500)
     assert topic.piece(500).readers == 1
-    assert topic.place(b"alice", 501) == 1
+    assert topic.set_position(b"alice", 501) == 1
 
 
 # --- the list behind it
@@ -104,30 +104,30 @@ def test_a_life_can_begin_in_the_middle_of_the_numbers() -> None:
 def test_freed_places_are_given_back_once_they_are_half_of_the_list() -> None:
     topic = log_with(4 * DEFAULT.compact, alice=1)
     for position in range(2, 2 * DEFAULT.compact + 1):
-        topic.place(b"alice", position)
+        topic.set_position(b"alice", position)
         assert list_length(topic) == 4 * DEFAULT.compact
-    topic.place(b"alice", 2 * DEFAULT.compact + 1)
+    topic.set_position(b"alice", 2 * DEFAULT.compact + 1)
     assert list_length(topic) == topic.messages == 2 * DEFAULT.compact
     assert topic.piece(4 * DEFAULT.compact).body == b"%d" % (4 * DEFAULT.compact)
 
 
 def test_few_freed_places_are_not_worth_a_copy() -> None:
     topic = log_with(DEFAULT.compact, alice=1)
-    topic.place(b"alice", DEFAULT.compact)
+    topic.set_position(b"alice", DEFAULT.compact)
     assert (topic.messages, list_length(topic)) == (1, DEFAULT.compact)
-    topic.place(b"alice", DEFAULT.compact + 1)
+    topic.set_position(b"alice", DEFAULT.compact + 1)
     assert list_length(topic) == 0
 
 
 def test_a_freed_message_lets_go_of_its_body_at_once() -> None:
     topic = Topic(b"t", 1, "e1", 1, TopicSettings())
-    topic.place(b"alice", 1)
+    topic.set_position(b"alice", 1)
     body = bytes(1000) + b"!"
     before = sys.getrefcount(body)
     topic.append(1, Payload(b"", body))
     topic.append(2, Payload(b"", b"next"))
     assert sys.getrefcount(body) == before + 1
-    topic.place(b"alice", 2)
+    topic.set_position(b"alice", 2)
     assert sys.getrefcount(body) == before
 
 
@@ -135,7 +135,7 @@ def test_a_log_that_never_runs_empty_stays_as_long_as_what_is_alive() -> None:
     topic = log_with(10, alice=1)
     for number in range(11, 50_000):
         topic.append(number, Payload(b"", b"x"))
-        topic.place(b"alice", number - 9)
+        topic.set_position(b"alice", number - 9)
         assert topic.messages == 10
         assert list_length(topic) <= 2 * DEFAULT.compact + 11
 
@@ -148,7 +148,7 @@ def test_fifty_thousand_messages_and_readers_at_random_places() -> None:
     for step in range(3000):
         user = rng.choice(users)
         here = topic.subscriptions[user].position
-        stored -= topic.place(user, min(topic.next_seq, here + rng.choice([1, 2, 50, 400])))
+        stored -= topic.set_position(user, min(topic.next_seq, here + rng.choice([1, 2, 50, 400])))
         assert topic.messages == stored
         assert topic.head_seq == min(each.position for each in topic.subscriptions.values())
         if step % 500 == 0:
@@ -164,10 +164,10 @@ def test_fifty_thousand_messages_and_readers_at_random_places() -> None:
 def test_the_snapshot_of_a_log_does_not_depend_on_how_it_was_compacted() -> None:
     long_way, short_way = log_with(500, alice=1), Topic(b"t", 1, "e1", 400, TopicSettings())
     for position in range(2, 401):
-        long_way.place(b"alice", position)
+        long_way.set_position(b"alice", position)
     for number in range(400, 501):
         short_way.append(number, Payload(b"", b"%d" % number))
-    short_way.place(b"alice", 400)
+    short_way.set_position(b"alice", 400)
     assert topic_snapshot(long_way) == topic_snapshot(short_way)
 
 
@@ -255,7 +255,7 @@ def test_memory_of_a_list_is_copied_seldom() -> None:
     topic = log_with(20_000, alice=1)
     copies, length = 0, list_length(topic)
     for position in range(2, 20_001):
-        topic.place(b"alice", position)
+        topic.set_position(b"alice", position)
         copies += list_length(topic) != length
         length = list_length(topic)
     assert copies <= 20_000 // DEFAULT.log_block + 10
@@ -265,7 +265,7 @@ def test_a_topic_that_many_have_left_gives_their_room_back() -> None:
     topic = Topic(b"t", 1, "e1", 1, TopicSettings())
     users = [b"user %d" % number for number in range(100_000)]
     for user in users:
-        topic.place(user, 1)
+        topic.set_position(user, 1)
     most = sys.getsizeof(topic.subscriptions)
     for user in users[1:]:
         topic.remove(user)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from common.protocol.ops import Op
 from common.shares import room
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.snapshot import check_state, gauges, snapshot
+from tests.support.table import table
 from tests.support.tiny import TINY
 
 PERCENTS = st.integers(1, 100)
@@ -249,7 +249,7 @@ def test_a_topic_takes_half_of_the_subscriptions_and_others_go_on() -> None:
     assert broker.subscribe(b"good", b"u").result.created
 
 
-@pytest.mark.parametrize("greedy", [1, 5])
+@table("greedy", [1, 5])
 def test_keys_of_greedy_topics_push_nobody_else_out(greedy: int) -> None:
     broker = BrokerDriver(ROOMY._replace(key_bytes=40 * (KEY_COST + 10), keys=1000))
     for topic in (b"good", *(b"greedy %d" % number for number in range(greedy))):

@@ -22,6 +22,7 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.mirror import MirrorStore
+from tests.support.table import table
 from tests.unit.broker.operations.test_leases import receipt
 
 HOUR = 3600.0
@@ -56,9 +57,9 @@ def pass_time(broker: BrokerDriver, seconds: float) -> None:
         broker.elapse(0.5)
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("held", [2.0, 20.0])
-@pytest.mark.parametrize("undone", [True, False])
+@table("step", STEPS)
+@table("held", [2.0, 20.0])
+@table("undone", [True, False])
 def test_lives_and_delays_last_as_long_as_they_should(step: float, held: float, undone: bool) -> None:
     broker = BrokerDriver(rules=[TopicRule(lambda name: name == "old", max_age=60_000)])
     for topic in (b"t", b"old"):
@@ -136,7 +137,7 @@ def test_dates_follow_the_clock_and_never_go_back(durable: BrokerDriver, tmp_pat
     assert times(durable) == [3600 + 24 + 7200]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@table("step", STEPS)
 def test_everything_that_clients_are_told_has_the_date(step: float) -> None:
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u", max_deliveries=1)

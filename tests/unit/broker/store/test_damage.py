@@ -23,6 +23,7 @@ from common.protocol.ops import Op
 from tests.support.driver import STORE_ID, BrokerDriver, batch
 from tests.support.histories import History, new_folder
 from tests.support.snapshot import snapshot
+from tests.support.table import table
 from tests.support.tiny import TINY, TINY_STORE
 
 # --- what is done to a file
@@ -120,7 +121,7 @@ def outcome(history: History, committed: list[dict[str, Any]]) -> str:
 def unreadable(state: Any, topic: Any) -> Iterator[int]:
     for piece in topic.pieces(topic.head_seq) if topic.messages else ():
         try:
-            state.bodies.whole(piece)
+            state.bodies.with_content(piece)
         except DamagedError:
             yield piece.id
 
@@ -130,7 +131,7 @@ def snapshot_of(state: Any) -> dict[str, Any]:
 
     def whole(piece: Any) -> Any:
         try:
-            return state.bodies.whole(piece)
+            return state.bodies.with_content(piece)
         except DamagedError:
             return piece
 
@@ -191,7 +192,7 @@ def bodies_in(body: bytes, offsets: bytes) -> Iterator[bytes]:
         yield body[begin + 4 : end]
 
 
-@pytest.mark.parametrize("portion", range(10))
+@table("portion", range(10))
 def test_a_damaged_store_is_refused_or_serves_what_is_whole(portion: int) -> None:
     outcomes = Counter(spoil(seed).rpartition(" ")[2] for seed in range(portion * 10, portion * 10 + 10))
     assert outcomes

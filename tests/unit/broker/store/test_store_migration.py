@@ -50,7 +50,7 @@ def version_of(folder: Path) -> int:
 def contents(state: State) -> dict[str, Any]:
     """What the stores of all schemas have in common."""
     topic = snapshot(state)["topics"][b"t"]
-    pieces = map(state.bodies.whole, pieces_of(state.topics[b"t"]))
+    pieces = map(state.bodies.with_content, pieces_of(state.topics[b"t"]))
     return {
         "epoch": topic["epoch"],
         "places": (topic["head_seq"], topic["next_seq"], topic["positions"]),

@@ -14,6 +14,7 @@ import pytest
 from common.cluster.description import MAX_IPC_PATH, DescriptionFile, describe_local, load_cluster, parse_cluster
 from common.cluster.slots import SLOTS, BrokerAddress, ClusterMap, rendezvous, slot_of
 from common.errors import StartError
+from tests.support.table import table
 
 BROKERS = [{"id": f"b{n}", "endpoint": f"ipc:///run/b{n}.sock"} for n in range(5)]
 TOPICS = [b"topic %d" % number for number in range(20_000)]
@@ -27,7 +28,7 @@ def cluster(brokers: int, **pins: str) -> ClusterMap:
 # --- the mapping
 
 
-@pytest.mark.parametrize(
+@table(
     ("topic", "slot"),
     [
         (b"news", 977),
@@ -125,7 +126,7 @@ def broken(**changed: Any) -> dict[str, Any]:
 LONG_PATH = "/" + "x" * MAX_IPC_PATH
 
 
-@pytest.mark.parametrize(
+@table(
     ("changed", "message"),
     [
         ({"brokers": []}, "there is no [[brokers]] table"),
@@ -205,7 +206,7 @@ def test_a_description_of_another_shape_says_why(text: str, tmp_path: Path) -> N
         load_cluster(file)
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://127.8.8.8:65535", "tcp://localhost:7000", "tcp://[::1]:7000"])
+@table("endpoint", ["tcp://127.8.8.8:65535", "tcp://localhost:7000", "tcp://[::1]:7000"])
 def test_loopback_is_open_to_all_users_of_the_host(endpoint: str) -> None:
     with pytest.raises(ValueError, match="TCP without a key"):
         parse_cluster(broken(endpoint=endpoint))
@@ -232,7 +233,7 @@ def test_keys_stand_in_the_map() -> None:
     assert described.address("b1").key == KEYS[2]
 
 
-@pytest.mark.parametrize(
+@table(
     ("brokers", "fronts", "message"),
     [
         ([KEYED], [], "broker 'b0' has a key, but there is no [[fronts]] table: no front could connect"),
@@ -270,9 +271,7 @@ def test_keys_that_cannot_be_used_say_why(brokers: Any, fronts: Any, message: st
         parse_cluster({"brokers": brokers, "fronts": fronts})
 
 
-@pytest.mark.parametrize(
-    "key", ["", None, 7, "1" * 39, "1" * 41, "1" * 39 + " ", "1" * 39 + '"', "#" * 40, "\u00e9" * 40]
-)
+@table("key", ["", None, 7, "1" * 39, "1" * 41, "1" * 39 + " ", "1" * 39 + '"', "#" * 40, "\u00e9" * 40])
 def test_a_key_that_is_none(key: Any) -> None:
     """Also of forty right characters of which five are over 32 bits."""
     for tables in (

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from common.keys.access_rules import parse_rule
+from tests.support.table import table
 
 ANYTHING = {"topic": "*", "user": "*"}
 
@@ -15,7 +16,7 @@ def covers(table: dict[str, Any], right: str, topic: str = "", user: str = "", s
     return parse_rule(table, subject, allows=True).covers(right, topic, user)
 
 
-@pytest.mark.parametrize(
+@table(
     ("pattern", "fitting", "others"),
     [
         ("orders.*", ["orders.", "orders.new", "orders.a/b", "orders.\u00f8"], ["orders", "Orders.new", "xorders.new"]),
@@ -36,7 +37,7 @@ def test_a_pattern_fits_a_name_to_its_end() -> None:
     assert covers({"rights": ["publish"], "topic": "*"}, "publish", "a\u2028b")
 
 
-@pytest.mark.parametrize("subject", ["me", "*", "?", "[ab]", "a.b", "{sub}", "x)|(.*", "\\d", "a b", "-"])
+@table("subject", ["me", "*", "?", "[ab]", "a.b", "{sub}", "x)|(.*", "\\d", "a b", "-"])
 def test_a_subject_is_taken_letter_by_letter(subject: str) -> None:
     rule = {"rights": ["consume"], "topic": "*", "user": "{sub}"}
     assert covers(rule, "consume", "t", subject, subject)
@@ -71,7 +72,7 @@ def test_what_a_rule_that_denies_leaves_out_is_everything() -> None:
     assert rule.covers("publish", "t", "")
 
 
-@pytest.mark.parametrize(
+@table(
     ("table", "said"),
     [
         ([], "must be a table"),

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import StartError
 from common.keys.api_keys import TOKEN, digest, read_keys
+from tests.support.table import table
 
 HASH = f'hash = "sha256:{digest("fm_a_secret").hex()}"'
 KEY = f'[[keys]]\nid = "a"\n{HASH}\n'
@@ -130,7 +131,7 @@ def test_an_error_never_repeats_what_could_be_a_token(path: Path) -> None:
     assert "fm_a_" not in refusal(path, '[[keys]]\nid = "a"\nhash = "fm_a_secret"')
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "good"),
     [
         (f"fm_a-1_{'s' * 43}", True),

@@ -74,6 +74,7 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
         "\x00" * 100_000,
         "secret_key = \u00e9",
     ],
+    ids=range(9),  # the keys are new in every process
 )
 def test_what_is_not_a_secret_key_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
     with pytest.raises(StartError, match=r"b0\.key: is not a file with a secret key") as caught:

@@ -10,6 +10,7 @@ import pytest
 
 from common.errors import StartError
 from common.process.listeners import open_listeners, places
+from tests.support.table import table
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def reached(port: int, *hosts: str) -> list[bool]:
     return found
 
 
-@pytest.mark.parametrize(
+@table(
     ("hosts", "bound", "answer"),
     [
         (["127.0.0.1"], ["127.0.0.1"], [True, False, False]),

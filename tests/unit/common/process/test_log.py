@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.process.log import JsonFormatter, TextFormatter, setup_logging, timestamp
+from tests.support.table import table
 
 AT = 1_700_000_000.123
 NASTY = 'a\r\nb\x00\x1b[31m"\\\t\x08'
@@ -59,7 +60,7 @@ def test_a_line_has_time_level_process_event_and_the_fields() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@table(
     ("level", "word"),
     [
         (logging.DEBUG, "debug"),

@@ -18,10 +18,10 @@ from common.protocol.ops import OPS, Op
 from common.protocol.wire import WireError
 from tests.support import hostile
 from tests.support.driver import NOTHING
+from tests.support.table import table
 from tests.unit.common.protocol.test_wire_bytes import GOLDEN_REPLIES
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-FUZZED = 1_000_000 if LONG else 10_000
+FUZZED = 1_000_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 10_000
 
 request, reply, error = wire.pack_request, wire.pack_reply, wire.pack_error
 
@@ -141,7 +141,7 @@ def test_fields_of_errors_come_out_as_they_went_in(number: int, detail: str, fie
     assert (caught.code, caught.detail, caught.fields) == ("cursor-lost", detail, fields)
 
 
-@pytest.mark.parametrize("name", ["self", "code", "detail", "fields", "", "not a name", "args", "__init__"])
+@table("name", ["self", "code", "detail", "fields", "", "not a name", "args", "__init__"])
 def test_any_name_of_a_field_is_survived(name: str) -> None:
     caught = wire.unpack_error("cursor-lost", Raw(wire._encode(("why", {name: "x"}))))
     assert (caught.code, caught.detail) == ("cursor-lost", "why")
@@ -153,7 +153,7 @@ def test_every_result_of_the_table_is_made_here() -> None:
         assert type(made) is OPS[op].result
 
 
-@pytest.mark.parametrize(
+@table(
     ("op", "args", "wanted"),
     [
         (Op.TAKE, [], ops.Take(False, "", 0, 0)),
@@ -192,7 +192,7 @@ def test_an_id_that_could_break_a_line_of_a_log_is_refused(request_id: str) -> N
     assert good or caught.value.ids == (0, 1)
 
 
-@pytest.mark.parametrize(
+@table(
     ("op", "result", "wanted"),
     [
         (Op.PUBLISH, [3, "e1", 9], ops.Published(3, "e1", 9, 0, False)),
@@ -208,8 +208,8 @@ def test_results_of_an_earlier_broker_are_understood(op: Op, result: list[Any], 
 SPANS = [(0, True), (2**60, True), (2**60 + 1, False), (2**64 - 1, False), (-1, False), (-(2**63), False)]
 
 
-@pytest.mark.parametrize(("span", "good"), SPANS)
-@pytest.mark.parametrize(
+@table(("span", "good"), SPANS)
+@table(
     ("op", "args"),
     [
         (Op.TAKE, [False, "", 0, ...]),
@@ -233,7 +233,7 @@ def test_a_span_that_no_clock_could_bear_is_refused(op: Op, args: list[Any], spa
             wire.unpack_args(asked)
 
 
-@pytest.mark.parametrize(("key", "digest", "good"), [(255, 16, True), (256, 16, False), (255, 17, False)])
+@table(("key", "digest", "good"), [(255, 16, True), (256, 16, False), (255, 17, False)])
 def test_keys_and_digests_have_a_longest(key: int, digest: int, good: bool) -> None:
     packed = Raw(wire._encode([b"", b"", 1, b"", 0, 0, b"k" * key, b"d" * digest]))
     with nullcontext() if good else pytest.raises(WireError, match="length <= "):
@@ -248,7 +248,7 @@ def test_a_full_frame_is_taken_and_one_request_more_is_not() -> None:
     assert set(caught.value.ids) == {5}
 
 
-@pytest.mark.parametrize("parts", [0, 3, 4, 100])
+@table("parts", [0, 3, 4, 100])
 def test_a_message_has_one_or_two_parts(parts: int) -> None:
     frame = wire.pack_requests(1, 1, [])
     for unpack in (wire.unpack_requests, wire.unpack_replies):
@@ -270,7 +270,7 @@ def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     assert wire.unpack_result(Op.SUBSCRIBE, answer.result) == ops.Subscribed(True)
 
 
-@pytest.mark.parametrize("op", list(Op))
+@table("op", list(Op))
 def test_a_result_of_another_operation_is_refused(op: Op) -> None:
     with pytest.raises(WireError, match=f"result of operation {op:d}"):
         wire.unpack_result(op, Raw(wire._encode("not a result")))
@@ -284,7 +284,7 @@ def test_a_detail_that_is_no_text_is_left_out() -> None:
 # --- replies that are not of the wire
 
 
-@pytest.mark.parametrize("name", hostile.CORPUS)
+@table("name", hostile.CORPUS)
 def test_a_hostile_reply_is_a_wire_error_or_nothing(name: str) -> None:
     read_reply(hostile.CORPUS[name])
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from tests.support.driver import NOTHING
+from tests.support.table import table
 
 INCARNATION = 2**40 + 5
 
@@ -208,7 +207,7 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", GOLDEN_REQUESTS)
+@table("name", GOLDEN_REQUESTS)
 def test_request_frames_have_these_bytes(name: str) -> None:
     packed, expected = GOLDEN_REQUESTS[name]
     frame = wire.pack_requests(INCARNATION, 7, packed)
@@ -218,7 +217,7 @@ def test_request_frames_have_these_bytes(name: str) -> None:
     assert len(seen.requests) == len(packed)
 
 
-@pytest.mark.parametrize("name", GOLDEN_REPLIES)
+@table("name", GOLDEN_REPLIES)
 def test_reply_frames_have_these_bytes(name: str) -> None:
     packed, expected = GOLDEN_REPLIES[name]
     frame = wire.pack_replies(INCARNATION, 123_456_789, 1, 7, packed)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.keys.api_keys import TOKEN, digest, parse_keys, read_keys
+from tests.support.table import table
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -129,7 +130,7 @@ def test_what_is_refused_leaves_the_file_as_it_is(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize(
+@table(
     ("arguments", "said"),
     [
         ([], "required: COMMAND"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from httpfront.admin.brokers import MASKED, ConfigResource
 from httpfront.admin.documents import cursor_of, read_cursor
+from tests.support.table import table
 
 
 @given(st.binary(max_size=1024))
@@ -16,7 +17,7 @@ def test_a_cursor_gives_its_name_back(name: bytes) -> None:
     assert set(cursor_of(name)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-@pytest.mark.parametrize("text", ["a", "é", "a b", "===="])
+@table("text", ["a", "é", "a b", "===="])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cursor"):
         read_cursor(text)

@@ -22,6 +22,7 @@ from httpfront.formats.metadata import pack_headers
 from httpfront.formats.ndjson import NDJSON
 from tests.support.counting import calls_of
 from tests.support.driver import ROOMY, BrokerDriver
+from tests.support.table import table
 
 PLENTY = 10**9
 
@@ -61,7 +62,7 @@ def broker() -> BrokerDriver:
 # --- what the front reads
 
 
-@pytest.mark.parametrize(
+@table(
     ("body", "messages"),
     [
         (b"a\nb\n", [b"a", b"b"]),
@@ -82,7 +83,7 @@ def test_frames_are_kept_as_they_came_with_a_table_that_fits(messages: list[byte
     assert offsets_fit(args.body, args.offsets, args.count)
 
 
-@pytest.mark.parametrize(
+@table(
     ("form", "body", "detail"),
     [
         ("lines", b"", "the batch is empty"),
@@ -99,9 +100,7 @@ def test_a_malformed_batch_is_refused_and_says_where(form: str, body: bytes, det
     assert detail in error.detail
 
 
-@pytest.mark.parametrize(
-    "form_body", [("frames", frames(b"x" * 11)), ("frames", b"\xff\xff\xff\xff"), ("lines", b"y" * 11)]
-)
+@table("form_body", [("frames", frames(b"x" * 11)), ("frames", b"\xff\xff\xff\xff"), ("lines", b"y" * 11)])
 def test_a_message_of_a_batch_has_the_ceiling_of_one_message(form_body: tuple[str, bytes]) -> None:
     assert refusal(*form_body).code == "body-too-large"
 
@@ -250,7 +249,7 @@ def test_the_count_of_a_batch_leaves_out_what_is_missing_between_its_runs() -> N
     assert told == {"Msg-Count": "3", "Msg-First-Id": "e1-7", "Msg-Id": "e1-12", "Msg-Pending": "4"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("accept", "form"),
     [
         ("", NDJSON),
@@ -266,18 +265,18 @@ def test_accept_chooses_the_format(accept: str, form: str) -> None:
     assert choose_format(accept) == form
 
 
-@pytest.mark.parametrize("accept", ["", "*/*", f"{FRAMES}, {NDJSON};q=0.1", f"{FRAMES}, application/*;q=0.1"])
+@table("accept", ["", "*/*", f"{FRAMES}, {NDJSON};q=0.1", f"{FRAMES}, application/*;q=0.1"])
 def test_what_is_leased_comes_as_lines_where_they_are_accepted_at_all(accept: str) -> None:
     assert choose_format(accept, leased=True) == NDJSON
 
 
-@pytest.mark.parametrize("accept", [FRAMES, f"{FRAMES}, {NDJSON};q=0", "text/html"])
+@table("accept", [FRAMES, f"{FRAMES}, {NDJSON};q=0", "text/html"])
 def test_what_is_leased_never_comes_as_frames(accept: str) -> None:
     with pytest.raises(FanmailError, match="with lease the available formats are application/x-ndjson"):
         choose_format(accept, leased=True)
 
 
-@pytest.mark.parametrize("accept", ["text/html", f"{FRAMES};q=0", "application/json", ";;,,", "*/*;q=x"])
+@table("accept", ["text/html", f"{FRAMES};q=0", "application/json", ";;,,", "*/*;q=x"])
 def test_what_cannot_be_given_is_406(accept: str) -> None:
     with pytest.raises(FanmailError, match="not-acceptable"):
         choose_format(accept)

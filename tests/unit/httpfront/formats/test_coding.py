@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from common.errors import FanmailError
 from httpfront.formats.coding import PIECE, PIECES_PER_TURN, check_lines, decoded
+from tests.support.table import table
 
 PLENTY = 10**6
 PLAIN = b"".join(b"line %d\n" % number for number in range(300))
@@ -35,25 +36,23 @@ def refusal(body: bytes, codings: str, most: int = PLENTY) -> tuple[str, str]:
     return seen.pop()
 
 
-@pytest.mark.parametrize("codings", ["gzip", "x-gzip", "GZip", " gzip ", "identity, gzip", ",gzip,"])
+@table("codings", ["gzip", "x-gzip", "GZip", " gzip ", "identity, gzip", ",gzip,"])
 def test_gzip_is_undone(codings: str) -> None:
     assert undone(gzip.compress(PLAIN), codings) == PLAIN
 
 
-@pytest.mark.parametrize("codings", ["deflate", "Deflate"])
+@table("codings", ["deflate", "Deflate"])
 def test_deflate_is_undone(codings: str) -> None:
     assert undone(zlib.compress(PLAIN), codings) == PLAIN
 
 
-@pytest.mark.parametrize("codings", ["", "identity", "Identity, identity", ",", " "])
+@table("codings", ["", "identity", "Identity, identity", ",", " "])
 def test_without_a_coding_the_body_is_what_it_is(codings: str) -> None:
     body = gzip.compress(PLAIN)
     assert undone(body, codings) is body
 
 
-@pytest.mark.parametrize(
-    "codings", ["br", "zstd", "compress", "gzip, gzip", "deflate, gzip", "*", "gzip;q=1", '"gzip"']
-)
+@table("codings", ["br", "zstd", "compress", "gzip, gzip", "deflate, gzip", "*", "gzip;q=1", '"gzip"'])
 def test_another_coding_is_refused_and_says_which_are_not(codings: str) -> None:
     code, detail = refusal(gzip.compress(PLAIN), codings)
     assert (code, "one of gzip, deflate" in detail) == ("unsupported-coding", True)
@@ -68,14 +67,14 @@ def test_members_are_counted() -> None:
     assert refusal(gzip.compress(b"") * 4, "gzip") == ("bad-batch", "the body has over 3 gzip members")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@table("coding", ["gzip", "deflate"])
 def test_a_body_that_is_not_whole_is_refused_wherever_it_ends(coding: str) -> None:
     body = gzip.compress(PLAIN) if coding == "gzip" else zlib.compress(PLAIN)
     for end in (0, 1, 5, len(body) // 2, len(body) - 5, len(body) - 1):
         assert refusal(body[:end], coding) == ("bad-batch", f"the {coding} data is truncated")
 
 
-@pytest.mark.parametrize(
+@table(
     ("body", "coding"),
     [
         (PLAIN, "gzip"),
@@ -94,7 +93,7 @@ def test_what_is_not_of_its_coding_is_refused(body: bytes, coding: str) -> None:
     assert refusal(body + b"x" * 20, coding)[0] == "bad-batch"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@table("coding", ["gzip", "deflate"])
 def test_the_ceiling_is_of_the_decoded_bytes(coding: str) -> None:
     compress = gzip.compress if coding == "gzip" else zlib.compress
     assert undone(compress(bytes(1000)), coding, most=1000) == bytes(1000)
@@ -126,7 +125,7 @@ def test_others_have_their_turn_while_a_long_body_is_decoded() -> None:
 # --- charsets
 
 
-@pytest.mark.parametrize(
+@table(
     "charset",
     [
         *(
@@ -154,13 +153,13 @@ def test_others_have_their_turn_while_a_long_body_is_decoded() -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("form", ["text/plain; charset={}", 'a/b;x=";";\tCharset = {} ;y', "; charset={}"])
+@table("form", ["text/plain; charset={}", 'a/b;x=";";\tCharset = {} ;y', "; charset={}"])
 def test_lines_are_not_cut_where_the_byte_of_a_line_end_is_a_part_of_others(charset: str, form: str) -> None:
     with pytest.raises(FanmailError, match="unsupported-charset: header Content-Type: charset"):
         check_lines(b"a\n", form.format(charset))
 
 
-@pytest.mark.parametrize(
+@table(
     "content_type",
     [
         *(
@@ -183,7 +182,7 @@ def test_other_lines_are_cut(content_type: str) -> None:
     check_lines(b"a\n", content_type)
 
 
-@pytest.mark.parametrize("codec", ["utf-16", "utf-32", "utf-16-be", "utf-32-be"])
+@table("codec", ["utf-16", "utf-32", "utf-16-be", "utf-32-be"])
 def test_a_byte_order_mark_says_it_too(codec: str) -> None:
     with pytest.raises(FanmailError, match="unsupported-charset: the body begins with the byte order mark"):
         check_lines("\ufeffa\n".encode(codec), "text/plain")

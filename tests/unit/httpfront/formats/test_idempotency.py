@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from common.errors import FanmailError
 from httpfront.formats.idempotency import DIGEST_SIZE, digest, read_key
+from tests.support.table import table
 
 REQUESTS = st.tuples(
     st.binary(max_size=12),
@@ -55,11 +56,11 @@ def test_any_text_is_a_key_or_refused(text: str) -> None:
     assert text in (key.decode(), f'"{key.decode()}"')
 
 
-@pytest.mark.parametrize(("text", "key"), [('"k"', b"k"), ("k", b"k"), ('"', b'"'), ('"""', b'"'), ('"k', b'"k')])
+@table(("text", "key"), [('"k"', b"k"), ("k", b"k"), ('"', b'"'), ('"""', b'"'), ('"k', b'"k')])
 def test_only_a_pair_of_quotes_is_taken_off(text: str, key: bytes) -> None:
     assert read_key(text) == key
 
 
-@pytest.mark.parametrize("text", ["k\n", '"k"\n', "\u0661", "\u2603", "", '""'])
+@table("text", ["k\n", '"k"\n', "\u0661", "\u2603", "", '""'])
 def test_what_is_no_key_is_refused(text: str) -> None:
     assert refusal(text)[0] == "bad-parameter"

@@ -22,6 +22,7 @@ from httpfront.formats.metadata import (
     rfc3339,
     unpack_headers,
 )
+from tests.support.table import table
 
 ALL_KEPT = {
     "CONTENT_TYPE": "text/plain",
@@ -177,7 +178,7 @@ def test_a_kept_header_cannot_pose_as_one_of_the_servers() -> None:
     assert names == {"content-type", "meta-msg-id", "ce-set-cookie"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("milliseconds", "text"),
     [
         (0, "1970-01-01T00:00:00.000Z"),

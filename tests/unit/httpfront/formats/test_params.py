@@ -24,6 +24,7 @@ from httpfront.formats.params import (
     read_parameters,
     span,
 )
+from tests.support.table import table
 
 
 def decimal(text: str) -> int:
@@ -71,7 +72,7 @@ def test_names_and_values_are_decoded_once() -> None:
     assert read("name=a=b") == {"name": "a=b"}
 
 
-@pytest.mark.parametrize("query", ["leese=30", "leese", "Wait=1", "wait%20=1", "=1", "&", "wait=1&", "&wait=1", "%=1"])
+@table("query", ["leese=30", "leese", "Wait=1", "wait%20=1", "=1", "&", "wait=1&", "&wait=1", "%=1"])
 def test_an_unknown_parameter_is_refused_by_name(query: str) -> None:
     name, reason = refusal(query)
     assert reason == "is unknown here (known: name, strict, wait)"
@@ -82,27 +83,27 @@ def test_a_call_without_parameters_says_so() -> None:
     assert refusal("wait=1", {}) == ("wait", "is unknown here (known: none)")
 
 
-@pytest.mark.parametrize("query", ["wait=1&wait=1", "wait=1&wait=2", "wait=1&strict=1&%77ait=1"])
+@table("query", ["wait=1&wait=1", "wait=1&wait=2", "wait=1&strict=1&%77ait=1"])
 def test_a_repeated_parameter_is_refused(query: str) -> None:
     assert refusal(query) == ("wait", "is given twice")
 
 
-@pytest.mark.parametrize("query", ["wait=", "wait", "wait=x", "wait=1%00", "wait=-1", "wait=1.5", "wait=%zz"])
+@table("query", ["wait=", "wait", "wait=x", "wait=1%00", "wait=-1", "wait=1.5", "wait=%zz"])
 def test_a_malformed_parameter_is_refused_with_what_is_allowed(query: str) -> None:
     assert refusal(query) == ("wait", "must be a whole number")
 
 
-@pytest.mark.parametrize("text", ["", "2", "true", "01", "on", " 1"])
+@table("text", ["", "2", "true", "01", "on", " 1"])
 def test_a_flag_is_0_or_1(text: str) -> None:
     assert refusal(f"strict={text.replace(' ', '%20')}") == ("strict", "must be 0 or 1")
 
 
-@pytest.mark.parametrize("query", ["%FF=1", "w%C3=1", "\xff=1"])
+@table("query", ["%FF=1", "w%C3=1", "\xff=1"])
 def test_a_name_that_is_not_utf_8_is_refused(query: str) -> None:
     assert refusal(query)[1] == "is not valid UTF-8"
 
 
-@pytest.mark.parametrize("query", ["wait=%FF", "name=%ED%A0%80", "name=\xe9"])
+@table("query", ["wait=%FF", "name=%ED%A0%80", "name=\xe9"])
 def test_a_value_that_is_not_utf_8_is_refused_by_the_name_of_its_parameter(query: str) -> None:
     assert refusal(query) == (query.partition("=")[0], "is not valid UTF-8")
 
@@ -132,7 +133,7 @@ def test_any_query_is_read_or_refused(query: str) -> None:
 # --- seconds
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "seconds"),
     [
         ("0", 0.0),
@@ -159,7 +160,7 @@ NOT_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("text", [*NOT_NUMBERS, ".5", "5.", "0.1234567", "9" * 400])
+@table("text", [*NOT_NUMBERS, ".5", "5.", "0.1234567", "9" * 400])
 def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a number of seconds, such as 20 or 0\.5$"):
         duration(30)(text)
@@ -178,23 +179,23 @@ def test_any_text_is_seconds_within_the_bounds_or_refused(text: str) -> None:
     assert 0 <= seconds <= 30
 
 
-@pytest.mark.parametrize(("text", "value"), [("1", 1), ("999", 999), ("1000", 1000), ("1001", 1000), ("9" * 18, 1000)])
+@table(("text", "value"), [("1", 1), ("999", 999), ("1000", 1000), ("1001", 1000), ("9" * 18, 1000)])
 def test_a_whole_number_is_cut_to_the_most(text: str, value: int) -> None:
     assert number(1000)(text) == value
 
 
-@pytest.mark.parametrize("text", [*NOT_NUMBERS, "0", "01", "1.0"])
+@table("text", [*NOT_NUMBERS, "0", "01", "1.0"])
 def test_what_is_no_whole_number_from_one_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a whole number from 1$"):
         number(1000)(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0), ("1", 1), ("999", 999), ("1000", 1000)])
+@table(("text", "value"), [("0", 0), ("1", 1), ("999", 999), ("1000", 1000)])
 def test_a_count_begins_at_nothing(text: str, value: int) -> None:
     assert count(1000)(text) == value
 
 
-@pytest.mark.parametrize("text", [*NOT_NUMBERS, "00", "01", "1.0", "1001", "9" * 18, "9" * 400])
+@table("text", [*NOT_NUMBERS, "00", "01", "1.0", "1001", "9" * 18, "9" * 400])
 def test_what_is_no_count_or_over_the_most_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a whole number from 0 to 1000$"):
         count(1000)(text)
@@ -203,7 +204,7 @@ def test_what_is_no_count_or_over_the_most_is_refused(text: str) -> None:
 # --- spans: nothing is cut
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "microseconds", "milliseconds"),
     [
         ("1", 1_000_000, 1000),
@@ -220,7 +221,7 @@ def test_a_span_is_exact_and_a_part_of_a_unit_counts_as_one(text: str, microseco
     assert span(1, 30, MILLISECOND)(text) == milliseconds
 
 
-@pytest.mark.parametrize(
+@table(
     ("least", "zero", "allowed", "good", "bad"),
     [
         (1, False, "a number of seconds from 1 to 30", ["1", "30"], ["0", "0.999999", "30.000001", "31"]),
@@ -252,7 +253,7 @@ def test_a_span_of_any_number_of_microseconds_is_exact(microseconds: int) -> Non
 # --- cursors
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "value"),
     [
         ("0", ("", 0)),
@@ -266,7 +267,7 @@ def test_a_cursor_is_nothing_yet_or_a_message_id(text: str, value: tuple[str, in
     assert cursor(text) == value
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         *("", " ", "00", "1", "-1", "-", "a", "a-", "-5", "a-0", "a-05", "a-+5", "a--5", "a-5-", "a-5-6", "a-5.0"),
@@ -295,7 +296,7 @@ def request(**headers: str) -> falcon.Request:
     return falcon.Request(env)
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "header", "value"),
     [
         (None, None, None),
@@ -311,14 +312,14 @@ def test_the_last_event_id_is_a_cursor_too(query: str | None, header: str | None
     assert read_cursor(request() if header is None else request(last_event_id=header), values) == value
 
 
-@pytest.mark.parametrize(("query", "header"), [("a-5", "a-6"), ("a-5", "b-5"), ("0", "a-5"), ("a-5", "0")])
+@table(("query", "header"), [("a-5", "a-6"), ("a-5", "b-5"), ("0", "a-5"), ("a-5", "0")])
 def test_two_cursors_that_differ_are_refused(query: str, header: str) -> None:
     with pytest.raises(FanmailError, match="differ") as caught:
         read_cursor(request(last_event_id=header), {"after": cursor(query)})
     assert (caught.value.code, caught.value.spec.status) == ("bad-parameter", 400)
 
 
-@pytest.mark.parametrize("header", ["", "x", "5", "a-5, a-5"])
+@table("header", ["", "x", "5", "a-5, a-5"])
 def test_a_malformed_last_event_id_is_refused_by_its_name(header: str) -> None:
     for values in ({}, {"after": ("a", 5)}):
         with pytest.raises(FanmailError) as caught:
@@ -330,7 +331,7 @@ def test_a_malformed_last_event_id_is_refused_by_its_name(header: str) -> None:
 # --- Prefer (RFC 7240): what is not understood is passed over
 
 
-@pytest.mark.parametrize(
+@table(
     ("prefer", "seconds"),
     [
         ("wait=20", 20),

@@ -12,6 +12,7 @@ from common.protocol import ops
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.gateway.call import Call, answer_room
 from httpfront.gateway.windows import Windows
+from tests.support.table import table
 
 
 def windows(bodies: int = 10, answers: int = 10) -> Windows:
@@ -24,7 +25,7 @@ def call(number: int, body: int = 0, room: int = 0, expires: float = 9.0) -> Cal
     return Call(number, b"packed", bytes(body) if body else None, expires, 7, room)
 
 
-@pytest.mark.parametrize("kind", ["body", "room"])
+@table("kind", ["body", "room"])
 def test_what_is_more_than_the_window_waits_its_turn(kind: str) -> None:
     ours = windows()
     first, second, third, small = (call(n, **{kind: size}) for n, size in enumerate((6, 5, 1, 0)))
@@ -61,7 +62,7 @@ def test_what_waited_for_too_long_is_given_up_and_the_rest_when_the_broker_goes(
     assert ours.bodies == 10, "only what was let through was counted"
 
 
-@pytest.mark.parametrize(
+@table(
     ("args", "room"),
     [
         (ops.Take(room=5), 5),
@@ -127,9 +128,7 @@ def test_a_front_that_does_not_say_what_it_reads_is_not_counted_until_it_does() 
     assert traffic.sent(b"never heard of", 5) == 0
 
 
-@pytest.mark.parametrize(
-    "args", [ops.Take(room=3), ops.Fetch(False, "", 0, 9, 3, False), ops.ListDead(0, 9, 3), ops.Peek(9, 3)]
-)
+@table("args", [ops.Take(room=3), ops.Fetch(False, "", 0, 9, 3, False), ops.ListDead(0, 9, 3), ops.Peek(9, 3)])
 def test_over_the_fuse_nothing_more_is_handed_out(args: Any) -> None:
     traffic = speaking(b"a", window=5)
     traffic.sent(b"a", FUSE * 5 - 3)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from httpfront.middleware.host_names import HostNames, is_loopback
+from tests.support.table import table
 
 LOOPBACK, BEYOND = ("127.0.0.1",), ("10.0.0.7",)
 LOCAL = (
@@ -17,13 +16,13 @@ FOREIGN = (
 )
 
 
-@pytest.mark.parametrize("host", LOCAL)
+@table("host", LOCAL)
 def test_localhost_and_addresses_are_nobodys_names(host: str) -> None:
     assert HostNames(LOOPBACK, (), keys=False).allows(host)
     assert HostNames(BEYOND, ("mail.example",), keys=True).allows(host)
 
 
-@pytest.mark.parametrize("host", FOREIGN)
+@table("host", FOREIGN)
 def test_any_other_name_may_be_that_of_a_web_page(host: str) -> None:
     for names in (
         HostNames(LOOPBACK, (), keys=False),
@@ -34,7 +33,7 @@ def test_any_other_name_may_be_that_of_a_web_page(host: str) -> None:
         assert not names.allows(host)
 
 
-@pytest.mark.parametrize("host", FOREIGN)
+@table("host", FOREIGN)
 def test_where_any_name_will_do(host: str) -> None:
     for names in (
         HostNames(LOOPBACK, (), keys=True),

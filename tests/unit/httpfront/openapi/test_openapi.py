@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from common.errors import ERRORS
 from httpfront.formats.limits import MessageLimits
 from httpfront.openapi.description import describe
 from httpfront.openapi.parameters import Bounds
 from httpfront.openapi.security import secured
+from tests.support.table import table
 
 LIMITS = MessageLimits(body=1001, batch=2002, batch_messages=303, fetch=404, fetch_bytes=5005)
 DOCUMENT = json.loads(json.dumps(secured(describe(Bounds(LIMITS, max_name=66, max_wait=7.5)))))
@@ -65,14 +64,14 @@ def test_operations_have_names_of_their_own_and_links_lead_to_them() -> None:
     assert {each["operationId"] for each in within(DOCUMENT) if "operationId" in each} == set(names)
 
 
-@pytest.mark.parametrize(("path", "method", "operation"), list(operations()))
+@table(("path", "method", "operation"), list(operations()))
 def test_the_names_in_a_path_are_its_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
     listed = parameters(path, operation)
     assert re.findall(r"\{(.*?)\}", path) == [each["name"] for each in listed if each["in"] == "path"]
     assert len({(each["name"], each["in"]) for each in listed}) == len(listed)
 
 
-@pytest.mark.parametrize(("path", "method", "operation"), list(operations()))
+@table(("path", "method", "operation"), list(operations()))
 def test_errors_stand_under_their_status(path: str, method: str, operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         for code in codes(resolved(response)):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 
-import pytest
-
 from common.process.log_queue import LogQueue
 from httpfront.middleware.request_id import trace_id
 from httpfront.server.access_log import AccessLog
 from httpfront.server.request_summary import RequestSummary
+from tests.support.table import table
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-@pytest.mark.parametrize("text", [True, False])
+@table("text", [True, False])
 def test_a_line_says_what_was_answered_and_its_trace_where_there_is_one(text: bool) -> None:
     read_end, write_end = os.pipe()
     queue = LogQueue(write_end)
@@ -41,7 +40,7 @@ def test_a_well_formed_traceparent_names_its_trace() -> None:
     assert trace_id(f"cc-{TRACE}-{PARENT}-00-what the future brings") == TRACE, "of a later version"
 
 
-@pytest.mark.parametrize(
+@table(
     "header",
     [
         "",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from httpfront.server.body import ChunkedBody
+from tests.support.table import table
 
 LIMIT = 1000
 
@@ -23,7 +22,7 @@ def feed(data: bytes, size: int, max_body: int = LIMIT) -> tuple[ChunkedBody, by
     return body, b""
 
 
-@pytest.mark.parametrize(
+@table(
     "data",
     [
         b"5\r\nhello\r\n0\r\n\r\n",
@@ -40,7 +39,7 @@ def test_a_body_is_the_same_in_all_pieces(data: bytes) -> None:
         assert (len(body), rest) == (5, b"GET")
 
 
-@pytest.mark.parametrize(
+@table(
     ("code", "data"),
     [
         (413, b"3e9\r\n"),
@@ -79,7 +78,7 @@ def test_bad_framing_is_refused(code: int, data: bytes) -> None:
         assert not body.completed
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
+@table("size", [1, 7, 1000])
 def test_the_ceiling_is_inclusive_whatever_the_chunks(size: int) -> None:
     content = bytes(n % 251 for n in range(LIMIT))
     chunks = [content[n : n + size] for n in range(0, LIMIT, size)]
@@ -100,8 +99,8 @@ def test_a_line_without_an_end_is_refused_early() -> None:
 
 
 def test_a_mebibyte_of_one_byte_chunks_takes_seconds_not_minutes() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     body, _ = feed(b"1\r\nb\r\n" * (1 << 20), 65536, 1 << 20)
     assert body.error is None
     assert len(body) == 1 << 20
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
-
 from httpfront.server.fields import FieldReader
 from httpfront.server.head import HeadReader
 from httpfront.server.parser import RequestParser
 from httpfront.server.response import keeps_alive
+from tests.support.table import table
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def test_a_body_ends_where_its_length_says() -> None:
     assert rest == b"GET"
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "data"),
     [
         (400, head("Content-Length: 1", "Transfer-Encoding: chunked")),
@@ -120,7 +119,7 @@ def test_doubtful_framing_is_refused(status: int, data: bytes) -> None:
     assert refusal(data) == status
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "data"),
     [
         (400, head("Folded: a", " b")),
@@ -166,14 +165,14 @@ def test_doubtful_heads_are_refused(status: int, data: bytes) -> None:
     assert refusal(data) == status
 
 
-@pytest.mark.parametrize("name", ["Content_Length", "Transfer_Encoding", "content_type", "X_Y"])
+@table("name", ["Content_Length", "Transfer_Encoding", "content_type", "X_Y"])
 def test_names_with_an_underscore_are_dropped(name: str) -> None:
     parser, rest = parse(head(f"{name}: 3") + b"abc")
     assert rest == b"abc"
     assert [key for key in parser.environ if key.startswith(("HTTP_", "CONTENT_"))] == ["HTTP_HOST"]
 
 
-@pytest.mark.parametrize(
+@table(
     ("version", "options", "keeps"),
     [
         ("1.1", "", True),
@@ -205,7 +204,7 @@ def test_limits_are_inclusive() -> None:
     parse(head("Content-Length: 1000") + b"b" * 1000)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
+@table("size", [1, 7, 1000])
 def test_a_chunked_body_of_exactly_the_ceiling_is_accepted(size: int) -> None:
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (b"b" * size,) * (1000 // size))
     last = 1000 % size
@@ -217,7 +216,7 @@ def test_a_chunked_body_of_exactly_the_ceiling_is_accepted(size: int) -> None:
     assert refusal(data + b"1\r\nb\r\n") == 413
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "body"),
     [
         (413, b"3e9\r\n" + b"b" * 1001),
