@@ -91,7 +91,10 @@ def test_a_copy_of_running_brokers_is_one_moment_of_each(start_cluster: StartClu
         load.await_more(20)
     assert violations(load.history, topics) == []
     assert not list(cluster.data.glob("*/backup-*")), "nothing is left beside the stores"
-    assert "there is a copy already" in run("backup", folder / "copy", f"--run-dir={cluster.run_dir}").stderr
+    assert (
+        "a copy, or a part of one, exists already"
+        in run("backup", folder / "copy", f"--run-dir={cluster.run_dir}").stderr
+    )
 
     restored = run("restore", folder / "copy", folder / "data")
     assert restored.returncode == 0, restored
