@@ -99,6 +99,10 @@ class BodyStream:
             parked, self._parked = self._parked, None
             self._connection.hub.resume_later(parked, self._fault)
 
+    def close(self) -> None:
+        """Forget the fault, whose traceback knows this stream."""
+        self._fault = None
+
     def _count(self) -> None:
         """Count the body; a complete one `COPIES` times."""
         body = self._parser.body

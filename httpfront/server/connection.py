@@ -86,6 +86,10 @@ class Connection(ClientSocket):
         if self.state == State.IDLE and not self._receiving:
             self.deadline = min(self.deadline, until)
 
+    def close(self) -> None:
+        super().close()
+        self.account.evict = lambda: None  # it would keep this connection
+
     def _drop(self) -> None:
         self._parser, self._data, self._out = None, b"", b""
         if self._stream is not None:
@@ -231,7 +235,9 @@ class Connection(ClientSocket):
             log.exception("the application failed")
             self._keep, code = False, 500
             answer = failure_answer(parser.command)
-        self.server.report(parser.command, parser.environ, code, time.monotonic() - self._began, len(answer))
+        finally:
+            task.release()
+        self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
         return answer
 
     def _sent(self, size: int) -> None:

@@ -35,7 +35,7 @@ class FieldReader:
         """Prepare for fields of which some are kept with a message.
 
         `kept` gives the name under which a field is kept, by its key, None where it is not. `remembered` is the maximum
-        number of remembered names; the keys of others are computed each time.
+        number of remembered names; with one more all are forgotten.
         """
         self._kept = kept
         self._remembered = remembered
@@ -75,13 +75,15 @@ class FieldReader:
         return environ
 
     def _learn(self, name: bytes) -> Key:
-        """Return the key of a name, and remember it while there is room."""
+        """Return the key of a name, and remember it."""
         key = ""
         if b"_" not in name:  # `a_b` and `a-b` would be one key, and a proxy may watch over one of them only
             key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
             key = _UNPREFIXED.get(key, key)
         found = (key, self._kept(key) if key else None)
-        if len(self.known) < self._remembered and len(name) <= MAX_NAME:
+        if len(name) <= MAX_NAME and self._remembered:
+            if len(self.known) >= self._remembered:
+                self.known.clear()
             self.known[name] = found
         return found
 

@@ -17,14 +17,14 @@ from httpfront.server.fields import FieldReader
 MAX_FIELDS = 256
 """Header fields of one request."""
 MAX_LENGTH_DIGITS = 18
-"""Digits of a Content-Length without leading zeros."""
-CACHED_BYTES = 2048
-"""Bytes of the longest block of fields that is kept."""
+"""Digits of a Content-Length."""
+CACHED_BYTES, CACHED_FIELDS = 2048, 32
+"""Bytes and fields of the largest block that is kept."""
 
 _REQUEST_LINE = re.compile(
     rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}) (?P<target>[\x21\x22\x24-\x7e]+) HTTP/(?P<version>[0-9]\.[0-9])\r\n"
 )
-_WIDE = re.compile(rb"[ \t]{65}")
+_WIDE = b" " * 65
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
 
 
@@ -129,6 +129,8 @@ class HeadReader:
 
     def _target_fault(self, target: str, environ: dict[str, Any]) -> Refusal | None:
         """Put the target into the environment, in origin-form or absolute-form, or `*` (RFC 9112, section 3.2)."""
+        if len(target) > self.limits.max_target:
+            return target_too_long(self.limits)
         environ["REQUEST_URI"] = target
         if target.startswith("/"):
             path, _, query = target.partition("?")
@@ -142,13 +144,14 @@ class HeadReader:
             path = unquote_to_bytes(path).decode("latin-1")
         environ["PATH_INFO"] = "/" + path.lstrip("/") if path.startswith("//") else path
         environ["QUERY_STRING"] = query
-        return target_too_long(self.limits) if len(target) > self.limits.max_target else None
+        return None
 
     def _read_fields(self, block: bytes) -> Fields | Refusal:
         """Read a block of fields with the empty line behind it, and keep what it says."""
-        if block.count(b"\r\n") > MAX_FIELDS + 1:
+        count = block.count(b"\r\n") - 1
+        if count > MAX_FIELDS:
             return bad_request("too many header fields")
-        if (b"  " in block or b"\t" in block) and _WIDE.search(block):
+        if _WIDE in block.replace(b"\t", b" "):
             return bad_request("over 64 blanks in a row")
         environ = self._fields.read(block)
         if isinstance(environ, str):
@@ -158,11 +161,11 @@ class HeadReader:
             return fault
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
         digits = environ.get("CONTENT_LENGTH", "0")
-        if not (digits.isascii() and digits.isdigit()) or len(digits.lstrip("0")) > MAX_LENGTH_DIGITS:
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > MAX_LENGTH_DIGITS:
             return bad_request("Content-Length is invalid")
         expects = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         fields = Fields(environ, chunked, int(digits), "HTTP_HOST" in environ, expects)
-        if len(block) <= CACHED_BYTES:
+        if len(block) <= CACHED_BYTES and count <= CACHED_FIELDS:
             if len(self._cache) >= self._cached:
                 del self._cache[next(iter(self._cache))]
             self._cache[block] = fields

@@ -101,10 +101,14 @@ class RequestParser:
 
     def _check_partial(self, partial: bytearray, old: int) -> None:
         """Refuse at once what can never become a request; what has just come is behind `old`."""
+        fault = None
         if len(partial) > self._reader.limits.max_headers:
-            self._refuse(self._too_long(partial))
+            fault = self._too_long(partial)
         elif _FORBIDDEN.search(partial, max(old - 1, 0)):
-            self._refuse(bad_request("invalid character in the header"))
+            fault = bad_request("invalid character in the header")
+        if fault is not None:
+            self.command = method_of(bytes(partial))
+            self._refuse(fault)
 
     def _too_long(self, head: bytes | bytearray) -> Refusal:
         limits = self._reader.limits

@@ -37,6 +37,7 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         super().__init__(channel, request)
         self.complete = False
         self._written: list[bytes] = []
+        self._stream = stream
         self.environ: dict[str, Any] = request.environ
         environ = self.environ
         environ["REMOTE_ADDR"] = channel.addr[0]
@@ -45,6 +46,16 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         environ["waitress.client_disconnected"] = channel.check_client_disconnected
         environ[ON_DISCONNECT] = channel.disconnect.call
         environ[ACCOUNT] = channel.account
+
+    def service(self) -> None:
+        """Run the application; what it raises, this raises."""
+        self.execute()
+
+    def release(self) -> None:
+        """Break the circle of parser, environment and body stream, so that a body does not outlive its request."""
+        self.request.environ = {}
+        if self._stream is not None:
+            self._stream.close()
 
     def execute(self) -> None:
         """Run the application. In the place of waitress's, which checks for each answer what `build_answer` checks."""
@@ -61,6 +72,7 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         if self.complete and exc_info is None:
             raise AssertionError("start_response called a second time without providing exc_info")
         self.complete = True
+        self._written.clear()
         self.status = status
         self.response_headers = headers
         return self.write

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import sys
+from dataclasses import dataclass
 
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 
+from httpfront.server.body import Refusal
 from httpfront.server.fields import FieldReader
-from httpfront.server.head import CACHED_BYTES, Fields, Head, HeadReader
+from httpfront.server.head import CACHED_BYTES, CACHED_FIELDS, Fields, Head, HeadReader
 from httpfront.server.parser import RequestParser
-from tests.unit.httpfront.server.test_parser import LIMITS, feed
+from tests.unit.httpfront.server.test_parser import LIMITS, Limits, feed, head
 
 HEADS = (
     b"GET /a/b?x=1 HTTP/1.1\r\nHost: h:1\r\nUser-Agent: curl\r\nAccept: */*\r\n\r\n",
@@ -110,6 +112,21 @@ def test_what_is_refused_or_long_is_not_kept() -> None:
     assert reader.read(refused) is not reader.read(refused)
     long = b"GET / HTTP/1.1\r\nHost: h\r\nA: " + b"a" * CACHED_BYTES + b"\r\n\r\n"
     assert fields_of(reader, long) is not fields_of(reader, long)
+    many = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * CACHED_FIELDS + b"\r\n"
+    assert fields_of(reader, many) is not fields_of(reader, many)
+
+
+def test_a_length_of_thousands_of_digits_is_refused() -> None:
+    """Python itself refuses to convert over 4,300 (sys.int_info)."""
+
+    @dataclass(frozen=True)
+    class Roomy(Limits):
+        max_headers: int = 100_000
+
+    for digits in ("0" * 19, "0" * 4301, "9" * 4301, "0" * 50_000):
+        read = HeadReader(Roomy(), FieldReader()).read(head(f"Content-Length: {digits}"))
+        assert isinstance(read, Refusal)
+        assert read.code == 400
 
 
 def test_requests_with_the_same_fields_share_nothing_that_changes() -> None:
@@ -126,7 +143,7 @@ def test_the_version_counts_beside_fields_that_are_known() -> None:
     """The same fields may be right with one version and wrong with another."""
     reader = HeadReader(LIMITS, FieldReader())
     expects = b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
-    for head, code in (
+    for request, code in (
         (b"GET / HTTP/1.0\r\nA: b\r\n\r\n", 0),
         (b"GET / HTTP/1.1\r\nA: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 0),
@@ -136,6 +153,6 @@ def test_the_version_counts_beside_fields_that_are_known() -> None:
         (expects.replace(b"1.1", b"1.0"), 0),
     ):
         parser = RequestParser(reader)
-        parser.received(head)
-        assert outcome(parser) == code, head
-        assert parser.expect_continue is (head is expects)
+        parser.received(request)
+        assert outcome(parser) == code, request
+        assert parser.expect_continue is (request is expects)

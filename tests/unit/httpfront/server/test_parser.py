@@ -113,6 +113,7 @@ def test_a_body_ends_where_its_length_says() -> None:
         (400, head("Content-Length:")),
         (413, head("Content-Length: 1001")),
         (400, head("Content-Length: " + "9" * 1800)),
+        (400, head("Content-Length: " + "0" * 1800)),
     ],
 )
 def test_doubtful_framing_is_refused(status: int, data: bytes) -> None:
