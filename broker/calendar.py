@@ -64,8 +64,8 @@ class Calendar:
             match result:
                 case ops.Message() | ops.Run() | ops.DeadLetter() | ops.Peeked():
                     result.time = self.date(result.time)
-                case ops.Published(due=due) if due:
-                    result.due = due + self.shift
+                case ops.Published(due_ms=due_ms) if due_ms:
+                    result.due_ms = due_ms + self.shift
                 case ops.Batch(runs=several) | ops.DeadLetters(letters=several) | ops.PeekedAll(messages=several):
                     for each in several:
                         self.dated(each)

@@ -25,7 +25,7 @@ from common.cluster.description import (
     parse_cluster,
 )
 from common.cluster.slots import ClusterMap
-from common.config import BrokerSettings, StartBrokersSettings
+from common.config import DEFAULT_BROKERS, BrokerSettings, StartBrokersSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
 from common.process.folders import private_dir, write_file
@@ -37,7 +37,6 @@ from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-brokers"
-DEFAULT_BROKERS = 4
 LOCK_OF_ALL = "brokers.lock"
 STOP_MARGIN = 5.0
 """Seconds that a broker has beyond its goodbye timeout before it is killed."""

@@ -17,6 +17,9 @@ from typing import Any
 from common.names import MAX_NAME
 from common.units import GIB, KIB, MIB, addresses, choice, count, host_names, names, seconds, size, switch
 
+DEFAULT_BROKERS, DEFAULT_FRONTS = 4, 4
+"""Processes that `bin/start-brokers`, `bin/start-fronts` and `bin/quickstart` start if no number is given."""
+
 
 def setting(parse: Callable[[str], Any], default: Any, unit: str, text: str) -> Any:
     """Return one row of the table: parser, default, unit ("" for none) and help."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from common import config_sources
 from common.cluster.description import has_brokers, load_cluster
-from common.config import FrontSettings
+from common.config import DEFAULT_FRONTS, FrontSettings
 from common.keys.api_keys import read_keys
 from common.keys.curve import check_front, front_pair
 from common.process.folders import private_dir
@@ -20,7 +20,6 @@ from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-fronts"
-DEFAULT_FRONTS = 4
 STOP_MARGIN_S = 4.0
 """Seconds after its drain until a front is killed."""
 

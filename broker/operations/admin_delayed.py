@@ -40,7 +40,7 @@ def end_delayed(context: Context, request: Request, args: ops.EndDelayed, now: N
     Its idempotency key stays remembered: a client that repeats the publish must not bring it back.
     """
     waiting = context.state.delayed.publishes.get(args.number)
-    if waiting is None or (waiting.topic, waiting.due_ms) != (request.topic, args.due):
+    if waiting is None or (waiting.topic, waiting.due_ms) != (request.topic, args.due_ms):
         raise FanmailError("no-delayed", "this topic has no delayed publish with this id: it was published, or removed")
     return ops.Counted(_remove(context, waiting))
 

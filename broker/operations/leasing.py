@@ -149,8 +149,8 @@ def forget_lost(ref: SubscriptionRef) -> None:
         ref.emit(Finished, lost)
 
 
-def release(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
-    """End leases: the messages wait for redelivery from `due` on (0: now), or become dead letters."""
+def release(ref: SubscriptionRef, seqs: list[int], due_us: int, now: Now) -> None:
+    """End leases: the messages wait for redelivery from `due_us` on (0: now), or become dead letters."""
     delivery = ref.subscription.delivery
     assert delivery is not None
     most, leases = delivery.max_deliveries, delivery.leases
@@ -159,8 +159,8 @@ def release(ref: SubscriptionRef, seqs: list[int], due: int, now: Now) -> None:
         _dead_letter(ref, seq, now)
     again = tuple(seq for seq in seqs if seq not in dead) if dead else tuple(seqs)
     if again:
-        ref.emit(Returned, again, due)
-        if not due:
+        ref.emit(Returned, again, due_us)
+        if not due_us:
             ref.context.woken.append((ref.topic.name, ref.user))
 
 

@@ -158,7 +158,7 @@ def _remember(context: Context, topic: bytes, args: ops.Publish, published: ops.
         heaviest = keys.heaviest()
         context.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))
     context.emit(
-        KeyRemembered(topic, args.key, args.digest, now.mono, published.subscribers, published.seq, published.due)
+        KeyRemembered(topic, args.key, args.digest, now.mono, published.subscribers, published.seq, published.due_ms)
     )
 
 

@@ -45,14 +45,14 @@ class DelayedRow(Struct, array_like=True):
     """A delayed publish. Number and due time identify it permanently."""
 
     number: int
-    due: int
+    due_ms: int
     """Milliseconds since 1970 UTC."""
     count: int
     """Messages."""
     size: int
     """Bytes of content."""
     ttl: int
-    """Milliseconds from `due`; 0: unlimited."""
+    """Milliseconds from `due_ms`; 0: unlimited."""
     headers: bytes
     body: bytes
     """As much of the body as requested; frames of a batch."""
@@ -71,7 +71,7 @@ class EndDelayed(Struct, array_like=True):
     """Cancel the delayed publish with this number and due time."""
 
     number: int
-    due: int
+    due_ms: int
 
 
 class ClearDelayed(Struct, array_like=True):

@@ -135,7 +135,7 @@ class Published(Struct, array_like=True):
     subscribers: int
     epoch: str
     seq: int
-    due: int = 0
+    due_ms: int = 0
     """Of a delayed publish: when it will be published, milliseconds since 1970 UTC. The other fields are then unset."""
     replayed: bool = False
     """The key was known: nothing was done, and this is a repetition of the first answer."""

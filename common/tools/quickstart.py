@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import configargparse
 
-from common.config import FrontSettings, Settings
+from common.config import DEFAULT_BROKERS, DEFAULT_FRONTS, FrontSettings, Settings
 from common.errors import StartError
 from common.process.front_ports import await_fronts, check_ports, ports_of
 from common.process.log import setup_logging
@@ -132,8 +132,10 @@ def _options(argv: list[str]) -> Any:
         "--api-keys-file", default="", env_var="FANMAIL_API_KEYS_FILE",
         help="TOML file of API keys, which fronts then require [path, FANMAIL_API_KEYS_FILE]",
     )  # fmt: skip
-    parser.add_argument("--brokers", type=how_many(1, 64), default=4, help="[brokers, default %(default)s]")
-    parser.add_argument("--fronts", type=how_many(1, 64), default=4, help="[fronts, default %(default)s]")
+    parser.add_argument(
+        "--brokers", type=how_many(1, 64), default=DEFAULT_BROKERS, help="[brokers, default %(default)s]"
+    )
+    parser.add_argument("--fronts", type=how_many(1, 64), default=DEFAULT_FRONTS, help="[fronts, default %(default)s]")
     return parser.parse_args(argv)
 
 

@@ -91,10 +91,10 @@ class DelayedOneResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, delayed: bytes) -> None:
         """Return it with its first messages."""
         read_parameters(req, {})
-        number, due = _parsed(delayed)
+        number, due_ms = _parsed(delayed)
         page: ops.DelayedPage = self._gateway.call(Op.DELAYED, topic, b"", ops.ListDelayed(number - 1, 1, SHOWN_BYTES))
         row = page.rows[0] if page.rows else None
-        if row is None or (row.number, row.due) != (number, due):
+        if row is None or (row.number, row.due_ms) != (number, due_ms):
             raise _unknown()
         shown = [{"bytes": len(body)} | body_member(body) for body in _bodies(row)]
         render(resp, _members(row) | {"first": shown})
@@ -111,8 +111,8 @@ class DelayedOneResource:
 def _members(row: ops.DelayedRow) -> dict[str, Any]:
     kept = dict(unpack_headers(row.headers))
     members: dict[str, Any] = {
-        "id": f"{row.number}-{row.due}",
-        "due": rfc3339(row.due),
+        "id": f"{row.number}-{row.due_ms}",
+        "due": rfc3339(row.due_ms),
         "messages": row.count,
         "bytes": row.size,
         "ttl": row.ttl / 1000,

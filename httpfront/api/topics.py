@@ -100,8 +100,8 @@ def present_published(result: ops.Published, resp: falcon.Response) -> None:
     resp.data = b""
     if result.replayed:
         resp.set_header("Idempotency-Replayed", "true")
-    if result.due:
-        resp.set_header("Msg-Due", rfc3339(result.due))
+    if result.due_ms:
+        resp.set_header("Msg-Due", rfc3339(result.due_ms))
         return
     resp.set_header("Msg-Subscribers", str(result.subscribers))
     if result.subscribers:

@@ -77,7 +77,7 @@ def test_times_out_of_range_publish_nothing(front: Front, query: str, allowed: s
 
 
 def test_what_is_delayed_has_a_due_time_and_no_id_yet(front: Front) -> None:
-    front.answers(Op.PUBLISH, ops.Published(3, "abc1", 7, due=1_700_000_000_123))
+    front.answers(Op.PUBLISH, ops.Published(3, "abc1", 7, due_ms=1_700_000_000_123))
     answer = front.ask("POST /t?delay=5", body=b"body")
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["msg-due"] == "2023-11-14T22:13:20.123Z"
@@ -192,7 +192,7 @@ def test_a_repeat_is_told_with_the_first_answer(front: Front) -> None:
     assert (answer.headers["idempotency-replayed"], answer.headers["msg-id"]) == ("true", "abc1-7")
     answer = front.ask("POST /t?batch=lines", "Idempotency-Key: k", body=b"a\nb")
     assert (answer.headers["idempotency-replayed"], answer.headers["msg-count"]) == ("true", "2")
-    front.answers(Op.PUBLISH, ops.Published(0, "", 0, due=1_700_000_000_123, replayed=True))
+    front.answers(Op.PUBLISH, ops.Published(0, "", 0, due_ms=1_700_000_000_123, replayed=True))
     answer = front.ask("POST /t?delay=5", "Idempotency-Key: k", body=b"body")
     assert answer.headers["idempotency-replayed"] == "true"
     assert answer.headers["msg-due"] == "2023-11-14T22:13:20.123Z"

@@ -75,7 +75,7 @@ class Publisher(Client):
             outcome = outcome_of(answer.code)
             unknown |= outcome is Outcome.UNKNOWN
             if outcome is Outcome.OK:
-                stored = success is not None and bool(success.result.subscribers or success.result.due)
+                stored = success is not None and bool(success.result.subscribers or success.result.due_ms)
                 if success is None or not stored:
                     success = answer  # with nobody there nothing was kept, the key neither
                 else:

@@ -148,8 +148,8 @@ class Model:
             return "key-reused"
         if known is not None:
             self.counts["publishes.replayed"] += 1
-            due = known.answer.due and known.answer.due + self.shift
-            return replace(known.answer, due=due, replayed=True)
+            due = known.answer.due_ms and known.answer.due_ms + self.shift
+            return replace(known.answer, due_ms=due, replayed=True)
         if self.paused:
             return "paused"
         topic, weight = self.topics.get(name), KEY_COST + len(name) + len(args.key) if args.key else 0
@@ -162,8 +162,8 @@ class Model:
             answer = self.store(topic, args, bodies, size_of(args) + MESSAGE_COST + weight, now)
         if args.key and isinstance(answer, ops.Published):
             self.remember(Remembered(name, args.key, args.digest, now.mono, answer))
-        if isinstance(answer, ops.Published) and answer.due:
-            return replace(answer, due=answer.due + self.shift)
+        if isinstance(answer, ops.Published) and answer.due_ms:
+            return replace(answer, due_ms=answer.due_ms + self.shift)
         return answer
 
     def put_aside(

@@ -81,7 +81,7 @@ def delayed(model: Model, name: bytes, args: ops.ListDelayed) -> ops.DelayedPage
 
 def end_delayed(model: Model, name: bytes, args: ops.EndDelayed) -> ops.Counted | str:
     for each in model.aside:
-        if (each.topic, each.number, each.due) == (name, args.number, args.due):
+        if (each.topic, each.number, each.due) == (name, args.number, args.due_ms):
             return ops.Counted(_remove(model, each))
     return "no-delayed"
 

@@ -30,7 +30,7 @@ def listed(broker: BrokerDriver, topic: bytes = b"t", page: int = 1000) -> list[
 
 
 def removed(broker: BrokerDriver, row: ops.DelayedRow, topic: bytes = b"t", later: int = 0) -> int | str:
-    answer = broker.ask(Op.DELAYED_END, topic, args=ops.EndDelayed(row.number, row.due + later))
+    answer = broker.ask(Op.DELAYED_END, topic, args=ops.EndDelayed(row.number, row.due_ms + later))
     return answer.code or int(answer.result.count)
 
 
@@ -91,7 +91,7 @@ def test_only_the_very_one_that_is_named_is_removed(broker: BrokerDriver) -> Non
     before = snapshot(broker.state)
     for topic, later in ((b"other", 0), (b"t", 1), (b"t", -1)):
         assert removed(broker, row, topic, later) == "no-delayed"
-    assert removed(broker, ops.DelayedRow(row.number + 1, row.due, 1, 0, 0, b"", b"")) == "no-delayed"
+    assert removed(broker, ops.DelayedRow(row.number + 1, row.due_ms, 1, 0, 0, b"", b"")) == "no-delayed"
     assert snapshot(broker.state) == before
     assert removed(broker, row) == 1
     assert removed(broker, row) == "no-delayed"
@@ -133,7 +133,7 @@ def test_a_turn_looks_at_so_many_whoever_asks() -> None:
 def test_the_key_of_what_was_removed_is_still_remembered(broker: BrokerDriver) -> None:
     broker.subscribe(b"t", b"u")
     publish = ops.Publish(b"", b"x", delay=5000, key=b"k", digest=b"d" * 16)
-    due = broker.ask(Op.PUBLISH, b"t", args=publish).result.due
+    due = broker.ask(Op.PUBLISH, b"t", args=publish).result.due_ms
     assert removed(broker, listed(broker)[0]) == 1
     assert broker.ask(Op.PUBLISH, b"t", args=publish).result == ops.Published(0, "", 0, due, replayed=True)
     assert listed(broker) == []

@@ -97,7 +97,7 @@ def test_a_delayed_publish_is_repeated_before_and_after_its_moment(broker: Broke
 
 def test_a_delayed_publish_to_no_topic_is_remembered_too() -> None:
     broker = BrokerDriver()
-    due = once(broker, b"k", delay=5000).result.due
+    due = once(broker, b"k", delay=5000).result.due_ms
     assert once(broker, b"k", delay=5000).result == ops.Published(0, "", 0, due, replayed=True)
     assert len(broker.state.delayed) == 1
 

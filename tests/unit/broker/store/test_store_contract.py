@@ -271,12 +271,12 @@ def test_a_delayed_publish_and_its_key_outlive_a_restart(durable: Stores) -> Non
     broker = durable.broker()
     broker.subscribe(b"t", b"u")
     later = ops.Publish(b"h", b"later", ttl=5000, delay=10_000, key=b"k", digest=b"d" * 16)
-    due = broker.ask(Op.PUBLISH, b"t", args=later).result.due
+    due = broker.ask(Op.PUBLISH, b"t", args=later).result.due_ms
     broker.commit()
     again = durable.restarted(broker)
     again.clock.advance(9.999)
     replayed = again.ask(Op.PUBLISH, b"t", args=later).result
-    assert (replayed.due, replayed.replayed) == (due, True)
+    assert (replayed.due_ms, replayed.replayed) == (due, True)
     assert again.take(b"t", b"u").result is None
     again.clock.advance(0.001)
     got = again.take(b"t", b"u").result
