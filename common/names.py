@@ -7,6 +7,7 @@ byte by byte, without folding, normalisation or truncation.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from common.errors import FanmailError
@@ -20,6 +21,7 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]").search
 
 
+@lru_cache(maxsize=1024)
 def parse_name(segment: str, kind: str, limit: int) -> bytes:
     """Return the name in a raw path segment, percent-decoded exactly once.
 

@@ -16,6 +16,7 @@ from common.process.log_queue import queue_standard_error
 from common.units import KIB
 from httpfront.budget import Budget
 from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import kept_field
 from httpfront.middleware.host_names import HostNames
 from httpfront.server.access_log import AccessLog
 from httpfront.server.options import ServerOptions
@@ -92,6 +93,7 @@ def public_options(settings: FrontSettings) -> ServerOptions:
         idle_timeout=settings.idle_timeout,
         write_timeout=settings.write_timeout,
         min_rate=settings.min_rate,
+        kept_field=kept_field,
     )
 
 

@@ -1,5 +1,7 @@
--- Script of wrk: load.lua KIND TOPICS, with the ports in the variable BENCH_PORTS.
+-- Script of wrk: load.lua KIND TOPICS HEADERS, with the ports in the variable BENCH_PORTS.
 -- KIND get reads the next message of /t<n>/u, post publishes 100 bytes to /t<n>; n cycles over 0 .. TOPICS-1.
+-- HEADERS few are what wrk sends; proxied are the thirteen of a client behind a proxy, in requests of which 4,096 in a
+-- row differ: each has an id and a trace of its own.
 -- Thread k uses the k-th port. The last line on standard output is one JSON object.
 local threads = 0
 
@@ -11,17 +13,37 @@ function setup(thread)
   threads = threads + 1
 end
 
+function proxied(n)
+  return {
+    ["Host"] = "localhost",
+    ["X-Forwarded-For"] = "203.0.113.7, 198.51.100.3",
+    ["X-Forwarded-Proto"] = "https",
+    ["X-Forwarded-Host"] = "mail.example",
+    ["X-Real-IP"] = "203.0.113.7",
+    ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    ["Accept"] = "*/*",
+    ["Accept-Encoding"] = "gzip, deflate, br",
+    ["Accept-Language"] = "en-US,en;q=0.5",
+    ["Cache-Control"] = "no-cache",
+    ["Content-Type"] = "application/json",
+    ["Traceparent"] = string.format("00-4bf92f3577b34da6a3ce929d%08x-00f067aa0ba902b7-01", n),
+    ["X-Request-Id"] = string.format("b2f5c3de-7a3e-4b1c-9d7e-2f6a%08x", n),
+  }
+end
+
 function init(args)
   local topics = tonumber(args[2])
+  local many = args[3] == "proxied"
+  count = many and math.max(topics, 4096) or topics
   requests = {}
-  for n = 0, topics - 1 do
+  for n = 0, count - 1 do
+    local headers = many and proxied(n) or nil
     if args[1] == "post" then
-      requests[n] = wrk.format("POST", "/t" .. n, nil, string.rep("x", 100))
+      requests[n] = wrk.format("POST", "/t" .. n % topics, headers, string.rep("x", 100))
     else
-      requests[n] = wrk.format("GET", "/t" .. n .. "/u")
+      requests[n] = wrk.format("GET", "/t" .. n % topics .. "/u", headers)
     end
   end
-  count = topics
   at = first * 7
 end
 

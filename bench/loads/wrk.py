@@ -23,10 +23,14 @@ Watched = Mapping[str, Sequence[Process]]
 
 
 class Load(NamedTuple):
-    """What wrk sends: `kind` is get or post; requests cycle over `topics` topics."""
+    """What wrk sends: `kind` is get or post; requests cycle over `topics` topics.
+
+    `headers` are few, or proxied: the thirteen of a client behind a proxy, with an id of each request and its trace.
+    """
 
     kind: str
     topics: int
+    headers: str = "few"
 
 
 class Run(msgspec.Struct):
@@ -64,7 +68,7 @@ def run(load: Load, ports: Sequence[int], seconds: int, watched: Watched, connec
         "-s",
         str(_SCRIPT),
     ]
-    command += [f"http://127.0.0.1:{ports[0]}/", "--", load.kind, str(load.topics)]
+    command += [f"http://127.0.0.1:{ports[0]}/", "--", load.kind, str(load.topics), load.headers]
     env = os.environ | {"BENCH_PORTS": " ".join(map(str, ports))}
     before = _cpu(watched)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds + 60, check=False)

@@ -14,6 +14,7 @@ from bench.harness.processes import BROKER_FLAGS, BenchError, Cluster, Group
 from bench.loads import wrk
 from bench.loads.broker_client import NOTHING, ClusterClient, Item
 from bench.loads.wrk import CONNECTIONS, Load, Run, Watched
+from bench.rivals import haproxy
 from common.protocol import ops
 from common.protocol.ops import Op
 
@@ -22,7 +23,7 @@ FASTEST = 25_000
 """Requests per second and front that subscriptions are filled for; a faster run fails."""
 AIM = 0.75
 TITLE = "HTTP, fronts+brokers, 32 connections: requests per second, p50/p99 ms"
-OURS, LOGGED = "Fanmail", "Fanmail, access log on"
+OURS, LOGGED, PROXIED = "Fanmail", "Fanmail, access log on", "Fanmail behind HAProxy"
 WAITRESS, WAITRESS_200, OWN_SERVER = "waitress", "waitress, 200 without a body", "our server classes"
 
 Prepare = Callable[[ClusterClient, int], None]
@@ -51,10 +52,10 @@ class Case(NamedTuple):
 
 
 def measure(options: Options) -> Section:
-    """Measure all cases with one and with two fronts and brokers."""
+    """Measure all cases with one front and broker, and those with few headers with two of each."""
     section = Section(TITLE, "bare Falcon application on", "µs of CPU per request", data={"cases": []})
     for size in (1, 2):
-        for case in CASES:
+        for case in CASES if size == 1 else CASES[:3]:
             title = f"{case.name}, {size}+{size}"
             with ExitStack() as stack:
                 runs = _rounds(case, title, _contenders(stack, case, size), options)
@@ -66,9 +67,18 @@ def measure(options: Options) -> Section:
 
 def _contenders(stack: ExitStack, case: Case, size: int) -> dict[str, Contender]:
     contenders = {OURS: _ours(stack, size)} | _bare(stack, case, size)
-    if case.name == "POST" and size == 1:
+    if case is POST and size == 1:
         contenders[LOGGED] = _ours(stack, size, access_log=True)
+        if not haproxy.missing():
+            contenders[PROXIED] = _behind_haproxy(stack)
     return contenders
+
+
+def _behind_haproxy(stack: ExitStack) -> Contender:
+    ours = _ours(stack, 1)
+    proxy = stack.enter_context(Group())
+    haproxy.start(proxy, ours.ports[0])
+    return ours._replace(ports=proxy.ports, watched={**ours.watched, "HAProxy": proxy.processes})
 
 
 def _ours(stack: ExitStack, size: int, *, access_log: bool = False) -> Contender:
@@ -155,7 +165,15 @@ def fill_subscriptions(client: ClusterClient, expected: int) -> None:
 
 GET = Case("GET 200", Load("get", 1000), ("--size=100",), fill_subscriptions, -1)
 POST = Case("POST", Load("post", 64), (), _reset, 1)
-CASES = (Case("GET 204", Load("get", 64), ("--answer=204",), _reset, 0), GET, POST)
+EMPTY = Case("GET 204", Load("get", 64), ("--answer=204",), _reset, 0)
+
+
+def _proxied(case: Case) -> Case:
+    """Return the same case with the headers of a client behind a proxy."""
+    return case._replace(name=f"{case.name}, 13 headers", load=case.load._replace(headers="proxied"))
+
+
+CASES = (EMPTY, GET, POST, *map(_proxied, (EMPTY, GET, POST)))
 
 
 def _rows(title: str, runs: dict[str, list[Run]]) -> list[Row]:
@@ -166,11 +184,12 @@ def _rows(title: str, runs: dict[str, list[Run]]) -> list[Row]:
             value = ratio(_rates(ours), _rates(runs[name]))
             aim, met = ("", None) if name == OWN_SERVER else at_least(value, AIM)
             rows.append(Row(title, _figures(ours), _against(name, runs), value, aim, met, _costs(ours, runs[name])))
-    if LOGGED in runs:
-        value = ratio(_rates(runs[LOGGED]), _rates(runs[WAITRESS]))
-        costs = _costs(runs[LOGGED], runs[WAITRESS])
-        log = f"{title}, access log on"
-        rows.append(Row(log, _figures(runs[LOGGED]), _against(WAITRESS, runs), value, "", None, costs))
+    for name, what in ((LOGGED, "access log on"), (PROXIED, "through HAProxy")):
+        if name in runs:
+            value = ratio(_rates(runs[name]), _rates(runs[WAITRESS]))
+            costs = _costs(runs[name], runs[WAITRESS])
+            line = f"{title}, {what}"
+            rows.append(Row(line, _figures(runs[name]), _against(WAITRESS, runs), value, "", None, costs))
     return rows
 
 

@@ -9,6 +9,7 @@ import falcon
 from common.errors import FanmailError
 from common.protocol import ops, wire
 from common.protocol.ops import Op
+from httpfront.environ import KEPT
 from httpfront.formats.batch import FORMATS, read_batch
 from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import digest, read_key
@@ -62,9 +63,9 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
     if form:
         body = _understood(form, body, req.env, limits)
         args = read_batch(form, body, limits.body, limits.batch_messages)
-        args.headers = pack_headers(req.env | {"HTTP_CONTENT_ENCODING": req.env.get("HTTP_MSG_ENCODING", "")})
+        args.headers = pack_headers(_of_messages(req.env))
     else:
-        args = ops.Publish(pack_headers(req.env), body)
+        args = ops.Publish(pack_headers(req.env.get(KEPT, ())), body)
     if values:
         args.ttl, args.delay = values.get("ttl", 0), values.get("delay", 0)
     key = req.env.get("HTTP_IDEMPOTENCY_KEY")
@@ -75,6 +76,12 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
         return Prepared(args, None)
     body, args.body = args.body, b""
     return Prepared(args, body)
+
+
+def _of_messages(env: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the kept fields of a batch: Content-Encoding is that of the whole, Msg-Encoding that of each message."""
+    kept = [field for field in env.get(KEPT, ()) if field[0] != "content-encoding"]
+    return [*kept, ("content-encoding", env.get("HTTP_MSG_ENCODING", ""))]
 
 
 def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimits) -> bytes:

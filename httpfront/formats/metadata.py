@@ -6,10 +6,9 @@ of their names. Values are latin-1 text, which gives the bytes back unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 import falcon
 import msgspec
@@ -34,15 +33,25 @@ _EXACT = {
     "HTTP_TRACEPARENT": "traceparent",
     "HTTP_TRACESTATE": "tracestate",
 }
+_EXACT_NAMES = frozenset(_EXACT.values())
 _PREFIXES = ("HTTP_META_", "HTTP_CE_")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
 
 
-def pack_headers(env: Mapping[str, Any]) -> bytes:
-    """Pack the kept headers of a request's WSGI environment. Raises `headers-too-large`."""
-    kept = [(name, env[key]) for key, name in _EXACT.items() if env.get(key)]
-    kept += [(_name(key), env[key]) for key in env if key.startswith(_PREFIXES)]
+def kept_field(key: str) -> str | None:
+    """Return the name under which a field is stored with a message, by its key in a WSGI environment; else None."""
+    if key.startswith(_PREFIXES):
+        return key.removeprefix("HTTP_").replace("_", "-").lower()
+    return _EXACT.get(key)
+
+
+def pack_headers(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Pack the kept fields of a request, as `kept_field` names them. Raises `headers-too-large` (431).
+
+    Of those with a name of their own an empty one says nothing and is left out.
+    """
+    kept = [field for field in fields if field[1] or field[0] not in _EXACT_NAMES]
     if not kept:
         return b""
     size = sum(len(name) + len(value) for name, value in kept)
@@ -52,10 +61,6 @@ def pack_headers(env: Mapping[str, Any]) -> bytes:
             f"{len(kept)} kept header fields of {size} bytes; the limit is {MAX_FIELDS} of {MAX_BYTES} bytes",
         )
     return _encode(sorted(kept))
-
-
-def _name(key: str) -> str:
-    return key.removeprefix("HTTP_").replace("_", "-").lower()
 
 
 @lru_cache(maxsize=1024)

@@ -56,6 +56,10 @@ class Body:
     def __len__(self) -> int:
         raise NotImplementedError
 
+    def received(self, data: bytes) -> int:
+        """Take what belongs to the body; return how many bytes that was. Raises nothing: see `error`."""
+        raise NotImplementedError
+
     @property
     def held(self) -> int:
         """Bytes that are in memory."""

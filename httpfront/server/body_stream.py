@@ -10,7 +10,7 @@ from waitress.utilities import Error
 from common.errors import FanmailError
 from httpfront.budget import Account, front_busy
 from httpfront.hub import Hub
-from httpfront.server.parser import StrictParser
+from httpfront.server.parser import RequestParser
 
 COPIES = 2
 """Copies of a body on its way to a broker: ours, and ZeroMQ's until the broker has taken it."""
@@ -47,7 +47,7 @@ class BodySource(Protocol):
 class BodyStream:
     """`wsgi.input` of a request. Until it is read, its connection can be evicted: then it is `front-busy`."""
 
-    def __init__(self, connection: BodySource, parser: StrictParser) -> None:
+    def __init__(self, connection: BodySource, parser: RequestParser) -> None:
         """Count what has arrived of the body."""
         self._connection = connection
         self._parser = parser
@@ -98,6 +98,10 @@ class BodyStream:
         if self._parked is not None:
             parked, self._parked = self._parked, None
             self._connection.hub.resume_later(parked, self._fault)
+
+    def close(self) -> None:
+        """Forget the fault, whose traceback knows this stream."""
+        self._fault = None
 
     def _count(self) -> None:
         """Count the body; a complete one `COPIES` times."""

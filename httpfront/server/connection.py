@@ -27,7 +27,7 @@ from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted
 from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
 from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
-from httpfront.server.parser import StrictParser
+from httpfront.server.parser import RequestParser
 from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
@@ -44,7 +44,7 @@ class Connection(ClientSocket):
         super().__init__(server, sock, addr)
         self.refused = refused
         self.deadline = time.monotonic() + (LINGER_S if refused else server.idle_limit)
-        self._parser: StrictParser | None = None
+        self._parser: RequestParser | None = None
         self._receiving = False  # part of a request has arrived
         self._body_due = inf  # when the whole request must have arrived
         self._stream: BodyStream | None = None
@@ -86,6 +86,10 @@ class Connection(ClientSocket):
         if self.state == State.IDLE and not self._receiving:
             self.deadline = min(self.deadline, until)
 
+    def close(self) -> None:
+        super().close()
+        self.account.evict = lambda: None  # it would keep this connection
+
     def _drop(self) -> None:
         self._parser, self._data, self._out = None, b"", b""
         if self._stream is not None:
@@ -121,9 +125,6 @@ class Connection(ClientSocket):
             parser = self._parser = self._parser or self.server.new_parser()
             data = data[parser.received(data) :]
             if parser.completed:
-                if parser.empty:  # only empty lines (RFC 9112, section 2.2)
-                    self._parser = None
-                    continue
                 self._put_aside(data)
                 self._work(parser)
                 return
@@ -133,7 +134,7 @@ class Connection(ClientSocket):
         if self._parser is not None and self._parser.headers_finished:
             self._work(self._parser)
 
-    def _work(self, parser: StrictParser) -> None:
+    def _work(self, parser: RequestParser) -> None:
         """Start the application, or refuse the request."""
         self._receiving = False
         if parser.error:
@@ -208,7 +209,6 @@ class Connection(ClientSocket):
             self.account.release()
             return
         if parser.completed:
-            parser.close()
             self._parser = None
         else:
             parser.body.drop()
@@ -216,14 +216,14 @@ class Connection(ClientSocket):
         self._out = self._send(answer)
         self._sent(len(answer))
 
-    def _answer(self, parser: StrictParser) -> bytes | None:
+    def _answer(self, parser: RequestParser) -> bytes | None:
         """Return the answer, None where there is none: the request was refused, or the client is gone."""
         task = FrontTask(self, parser, self._stream)
         try:
             task.service()
             # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
-            self._keep = self._keep and keeps_alive(parser.version, parser.headers.get("CONNECTION", ""))
+            self._keep = self._keep and keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:
             if end.refusal is None:
@@ -235,7 +235,9 @@ class Connection(ClientSocket):
             log.exception("the application failed")
             self._keep, code = False, 500
             answer = failure_answer(parser.command)
-        self.server.report(parser.command, task.environ or {}, code, time.monotonic() - self._began, len(answer))
+        finally:
+            task.release()
+        self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
         return answer
 
     def _sent(self, size: int) -> None:

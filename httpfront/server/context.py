@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from httpfront.budget import Budget
 from httpfront.hub import Hub
 from httpfront.server.options import ServerOptions
-from httpfront.server.parser import StrictParser
+from httpfront.server.parser import RequestParser
 
 
 class ServerContext(Protocol):
@@ -25,7 +25,7 @@ class ServerContext(Protocol):
     kept_alive: Sequence[str]
     """Header lines of an answer after which the connection stays open."""
 
-    def new_parser(self) -> StrictParser:
+    def new_parser(self) -> RequestParser:
         """Return the parser for the next request of a connection."""
 
     def forget(self, fd: int) -> None:

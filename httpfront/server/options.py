@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.config import FrontSettings
@@ -38,3 +38,6 @@ class ServerOptions:
     connection is reset."""
     min_rate: int = FrontSettings.min_rate
     """Bytes per second."""
+    kept_field: Callable[[str], str | None] = lambda key: None
+    """Gives the name under which a header field is stored with a message, by its key in the environment; None where it
+    is not stored."""

@@ -1,191 +1,142 @@
-"""waitress's request parser, made strict (RFC 9112). No sockets and no clock here.
+"""The parser of requests: bytes of a connection to heads and bodies (RFC 9112). No sockets and no clock here.
 
-Whatever two parsers might read differently is refused, not repaired: what follows on the connection could be a smuggled
-request.
+Whatever two parsers might read differently is refused and not repaired: what comes after it on the connection
+could be a request that somebody else smuggled in.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol
-
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.utilities import Error
+from typing import Any
 
 from httpfront.server.body import Body, ChunkedBody, FixedBody, Refusal
+from httpfront.server.head import HeadReader, bad_request, method_of, target_too_long
 
-MAX_FIELDS = 256
-"""Header fields of one request."""
-
-_SINGLE = re.compile(rb"\r\n(host|content-length|transfer-encoding|content-type|authorization)[ \t]*:", re.I)
-_ENDLESS = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*[0-9]{19}", re.I)
-_FOLDED = re.compile(rb"\r\n[ \t]")
-_WIDE = re.compile(rb"[ \t]{65}")
-"""White space that takes waitress's pattern of a field quadratic time."""
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32} [\x21\x22\x24-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
-_BLANKS = frozenset((b" ", b"\t", b"\r", b"\n", b"\x0b", b"\x0c"))
-"""What waitress strips before the request line, where only empty lines are allowed (RFC 9112, section 2.2)."""
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
-_HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
 
 
-class RequestLimits(Protocol):
-    """Limits of a request in bytes; each is the largest value that is accepted."""
+class RequestParser:
+    """One request on its way in. Feed it until `completed`; then `error` says whether it is refused, and why."""
 
-    @property
-    def max_body(self) -> int: ...
-    @property
-    def max_batch(self) -> int: ...
-    @property
-    def max_headers(self) -> int: ...
-    @property
-    def max_target(self) -> int: ...
+    __slots__ = (
+        *("_chunked", "_partial", "_reader", "body_bytes_received", "body_rcv", "command", "completed"),
+        *("environ", "error", "expect_continue", "headers_finished", "version"),
+    )
 
-
-def _bad(detail: str) -> Refusal:
-    return Refusal(400, "Bad Request", detail)
-
-
-class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """One incoming request. Feed it until `completed`; then `error` says whether and why it is refused."""
-
-    def __init__(self, adj: Any, limits: RequestLimits) -> None:
-        """Start a request.
-
-        `adj` must not limit bodies itself: waitress counts chunk framing as content, and refuses equality.
-        """
-        super().__init__(adj)
-        self._limits = limits
-        self._head = bytearray()  # of a head whose end has not arrived
-
-    error: Error | None
-    body_rcv: Body | None
+    def __init__(self, reader: HeadReader) -> None:
+        """`reader` is the server's."""
+        self._reader = reader
+        self._partial: bytearray | None = None  # a head whose end has not arrived
+        self._chunked = False
+        self.environ: dict[str, Any] = {}
+        """The WSGI environment, once the head was read; the caller adds what is about the connection."""
+        self.command = ""
+        """The method."""
+        self.version = "1.0"
+        self.completed = False
+        """Whether nothing more belongs to this request."""
+        self.headers_finished = False
+        self.expect_continue = False
+        """Whether the client waits for 100 (Continue) before it sends the body."""
+        self.body_rcv: Body | None = None
+        """The body, where there is one."""
+        self.body_bytes_received = 0
+        """Bytes of the body so far, with their framing."""
+        self.error: Refusal | None = None
 
     @property
     def body(self) -> Body:
-        """What has arrived of the body of a request that has one."""
+        """What there is of the body of a request that has one."""
         assert self.body_rcv is not None
         return self.body_rcv
 
     @property
     def started(self) -> bool:
         """Whether a byte of the request has arrived."""
-        return self.headers_finished or self._head not in (bytearray(), bytearray(b"\r"))
+        return self.headers_finished or bool(self._partial and self._partial != b"\r")
 
     def received(self, data: bytes) -> int:
         """Take what belongs to this request; return how many bytes that was. Raises nothing."""
         if self.headers_finished:
-            consumed: int = super().received(data)
-            if self.chunked:
-                self._refuse(self.error)
-            return consumed
-        end = 0 if self._head or data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 4
-        if end < 4:
-            return self._received_piece(data)
-        self._received_head(data[:end])
-        return end
+            return self._received_body(data)
+        if self._partial is None and not data.startswith(b"\r\n"):
+            end = data.find(b"\r\n\r\n") + 4
+            if end >= 4:
+                self._read_head(data if end == len(data) else data[:end])
+                return end
+        return self._received_piece(data)
+
+    def _received_body(self, data: bytes) -> int:
+        body = self.body_rcv
+        if self.completed or body is None:
+            return 0
+        consumed = body.received(data)
+        self.body_bytes_received += consumed
+        if body.error:
+            self._refuse(body.error)
+        elif body.completed:
+            self.completed = True
+            if self._chunked:
+                self.environ["CONTENT_LENGTH"] = str(len(body))
+        return consumed
 
     def _received_piece(self, data: bytes) -> int:
-        """Collect an incomplete head: waitress would start again with every piece."""
-        head, old = self._head, len(self._head)
-        head += data
-        if head.startswith(b"\r\n"):
+        """Keep a piece of a head until the rest is there."""
+        partial = self._partial
+        if partial is None:
+            partial = self._partial = bytearray()
+        old = len(partial)
+        partial += data
+        if partial.startswith(b"\r\n"):
             old = 0
-            del head[: _EMPTY_LINES.match(head).end()]  # type: ignore[union-attr]
-        end = head.find(b"\r\n\r\n", max(old - 3, 0)) + 4
+            del partial[: _EMPTY_LINES.match(partial).end()]  # type: ignore[union-attr]
+        end = partial.find(b"\r\n\r\n", max(old - 3, 0)) + 4
         if end < 4:
-            self._check_partial(old)
+            self._check_partial(partial, old)
             return len(data)
-        self._head = bytearray()
-        self._received_head(bytes(head[:end]))
-        return len(data) - (len(head) - end)
+        self._partial = None
+        self._read_head(bytes(partial[:end]))
+        return len(data) - (len(partial) - end)
 
-    def _received_head(self, head: bytes) -> None:
-        """Parse a whole head that begins with no empty line."""
-        if head[:1] in _BLANKS:
-            self._refuse(_bad("white space before the request line"))
-            return
-        super().received(head)
-        self._refuse(self.error or self._fault() if self.headers_finished else self._too_long(head))
-
-    def _check_partial(self, old: int) -> None:
-        """Refuse at once what can never become a request; what has just arrived is behind `old`."""
-        if len(self._head) > self._limits.max_headers:
-            super().received(bytes(self._head))
-            self._refuse(self._too_long(self._head))
-        elif _FORBIDDEN.search(self._head, max(old - 1, 0)):
-            self._refuse(_bad("invalid character in the header"))
-
-    def _too_long(self, head: bytes | bytearray) -> Error | None:
-        return self.error if b"\r\n" in head[: self._limits.max_target] else self._target_too_long()
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Parse the whole head; called by waitress. Raises its `ParsingError`, which becomes a 400."""
-        line, _, fields = header_plus.partition(b"\r\n")
-        if not _REQUEST_LINE.fullmatch(line):
-            raise ParsingError("invalid request line")
-        if _FOLDED.search(header_plus):
-            raise ParsingError("a header field is folded over several lines")
-        if _WIDE.search(header_plus):
-            raise ParsingError("over 64 consecutive blanks")
-        if fields.count(b"\r\n") > MAX_FIELDS:
-            raise ParsingError("too many header fields")
-        if _ENDLESS.search(header_plus):
-            raise ParsingError("Content-Length is invalid")
-        single = [name.lower() for name in _SINGLE.findall(header_plus)]
-        if len(set(single)) != len(single):
-            raise ParsingError(f"repeated header field {max(single, key=single.count).decode()}")
-        if b"transfer-encoding" in single:
-            if b"content-length" in single:
-                raise ParsingError("Content-Length with Transfer-Encoding")
-            if line.endswith(b"1.0"):
-                raise ParsingError("Transfer-Encoding with HTTP/1.0")
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # what urllib cannot read of an absolute-form target
-            raise ParsingError("invalid request target") from error
-        coding = self._coding(header_plus)
-        if coding is not None and coding != b"chunked":
-            raise ParsingError("invalid Transfer-Encoding")
-        if self.chunked:
-            self.body_rcv = ChunkedBody(self._max_body())
-        elif self.content_length > 0:
-            self.body_rcv = FixedBody(self.content_length)
-
-    @staticmethod
-    def _coding(header_plus: bytes) -> bytes | None:
-        match = re.search(rb"\r\ntransfer-encoding:([^\r]*)", header_plus, re.I)
-        return match[1].strip(b" \t").lower() if match else None
-
-    def _refuse(self, fault: Error | None) -> None:
+    def _check_partial(self, partial: bytearray, old: int) -> None:
+        """Refuse at once what can never become a request; what has just come is behind `old`."""
+        fault = None
+        if len(partial) > self._reader.limits.max_headers:
+            fault = self._too_long(partial)
+        elif _FORBIDDEN.search(partial, max(old - 1, 0)):
+            fault = bad_request("invalid character in the header")
         if fault is not None:
-            self.error = fault
+            self.command = method_of(bytes(partial))
+            self._refuse(fault)
+
+    def _too_long(self, head: bytes | bytearray) -> Refusal:
+        limits = self._reader.limits
+        if b"\r\n" not in head[: limits.max_target]:
+            return target_too_long(limits)
+        detail = f"request line and header fields have over {limits.max_headers} bytes"
+        return Refusal(431, "Request Header Fields Too Large", detail)
+
+    def _read_head(self, data: bytes) -> None:
+        self.headers_finished = True
+        reader = self._reader
+        head = self._too_long(data) if len(data) > reader.limits.max_headers else reader.read(data)
+        if isinstance(head, Refusal):
+            self.command = method_of(data)
+            self._refuse(head)
+            return
+        fields = head.fields
+        self.environ, self.command, self.version = head.environ, head.method, head.version
+        self._chunked = fields.chunked
+        self.expect_continue = fields.expects_continue and head.version == "1.1"
+        if fields.chunked:
+            self.body_rcv = ChunkedBody(head.max_body)
+        elif fields.length:
+            self.body_rcv = FixedBody(fields.length)
+        else:
             self.completed = True
-            self.expect_continue = False
-            self.connection_close = True
 
-    def _fault(self) -> Refusal | None:
-        """Return what is wrong with a head that waitress could read."""
-        if self.version not in ("1.0", "1.1"):
-            return Refusal(505, "HTTP Version Not Supported", "only HTTP/1.0 and HTTP/1.1 are supported")
-        if len(self.request_uri) > self._limits.max_target:
-            return self._target_too_long()
-        host = self.headers.get("HOST")
-        if host is None and self.version == "1.1":
-            return _bad("the Host header is missing")
-        if host is not None and not _HOST.fullmatch(host):
-            return _bad("invalid Host")
-        if self.content_length > self._max_body():
-            return self._too_large()
-        return None
-
-    def _max_body(self) -> int:
-        """Return the limit of the body. A batch may be larger; the application checks whether it is one."""
-        return self._limits.max_batch if "batch=" in self.query else self._limits.max_body
-
-    def _target_too_long(self) -> Refusal:
-        return Refusal(414, "URI Too Long", f"the request target has over {self._limits.max_target} bytes")
-
-    def _too_large(self) -> Refusal:
-        return Refusal(413, "Content Too Large", f"the body has over {self._max_body()} bytes")
+    def _refuse(self, fault: Refusal) -> None:
+        self.error = fault
+        self.completed = True
+        self.expect_continue = False

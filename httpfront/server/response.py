@@ -7,15 +7,19 @@ application that fails halfway gives a 500 here, never part of an answer.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
+from waitress.adjustments import Adjustments
+from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import WSGITask
 
-from httpfront.environ import ACCOUNT, ON_DISCONNECT
+from httpfront.environ import ACCOUNT, KEY_ID, ON_DISCONNECT, REQUEST_ID, ROUTE, TRACE_ID
 
 CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -31,17 +35,47 @@ class FrontTask(WSGITask):  # type: ignore[misc]
     def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
         """Prepare a run. `stream` is `wsgi.input`; None: the whole body of the request."""
         super().__init__(channel, request)
-        self._stream = stream
+        self.complete = False
         self._written: list[bytes] = []
+        self._stream = stream
+        self.environ: dict[str, Any] = request.environ
+        environ = self.environ
+        environ["REMOTE_ADDR"] = channel.addr[0]
+        environ["REMOTE_PORT"] = str(channel.addr[1])
+        environ["wsgi.input"] = BytesIO() if stream is None else stream
+        environ["waitress.client_disconnected"] = channel.check_client_disconnected
+        environ[ON_DISCONNECT] = channel.disconnect.call
+        environ[ACCOUNT] = channel.account
 
-    def get_environment(self) -> dict[str, Any]:
-        """Return the WSGI environment, with the keys of `environ.py` that the server sets."""
-        environ: dict[str, Any] = super().get_environment()
-        environ[ON_DISCONNECT] = self.channel.disconnect.call
-        environ[ACCOUNT] = self.channel.account
+    def service(self) -> None:
+        """Run the application; what it raises, this raises."""
+        self.execute()
+
+    def release(self) -> None:
+        """Break the circle of parser, environment and body stream, so that a body does not outlive its request."""
+        self.request.environ = {}
         if self._stream is not None:
-            environ["wsgi.input"] = self._stream
-        return environ
+            self._stream.close()
+
+    def execute(self) -> None:
+        """Run the application. In the place of waitress's, which checks for each answer what `build_answer` checks."""
+        pieces = self.channel.server.application(self.environ, self._start)
+        try:
+            for data in pieces:
+                self.write(data)
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
+
+    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """Take status and headers: `start_response` of PEP 3333. Nothing is sent yet: a later call may replace them."""
+        if self.complete and exc_info is None:
+            raise AssertionError("start_response called a second time without providing exc_info")
+        self.complete = True
+        self._written.clear()
+        self.status = status
+        self.response_headers = headers
+        return self.write
 
     @property
     def body(self) -> bytes:
@@ -65,6 +99,44 @@ class FrontTask(WSGITask):  # type: ignore[misc]
 
     def finish(self) -> None:
         """Do nothing: the connection sends the answer."""
+
+
+def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
+    """Return what is the same in the WSGI environment (PEP 3333) of every request to this port.
+
+    What each request sets has its place already: a dictionary that grows is laid anew.
+    """
+    return {
+        **dict.fromkeys(
+            (
+                "REMOTE_ADDR",
+                "REMOTE_PORT",
+                "REQUEST_METHOD",
+                "REQUEST_URI",
+                "PATH_INFO",
+                "QUERY_STRING",
+                "SERVER_PROTOCOL",
+                ROUTE,
+                REQUEST_ID,
+                TRACE_ID,
+                KEY_ID,
+            ),
+            "",
+        ),
+        **dict.fromkeys(("wsgi.input", "waitress.client_disconnected", ON_DISCONNECT, ACCOUNT)),
+        "SERVER_NAME": adj.server_name,
+        "SERVER_PORT": str(port),
+        "SERVER_SOFTWARE": adj.ident or "",
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": adj.url_scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": ReadOnlyFileBasedBuffer,
+        "wsgi.input_terminated": True,
+    }
 
 
 def build_answer(

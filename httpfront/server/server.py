@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,10 +16,12 @@ from httpfront.environ import KEY_ID, REQUEST_ID, ROUTE, TRACE_ID
 from httpfront.hub import TURN_S, Hub
 from httpfront.server.acceptor import Acceptor
 from httpfront.server.connection import Connection
+from httpfront.server.fields import FieldReader
+from httpfront.server.head import HeadReader
 from httpfront.server.options import ServerOptions
-from httpfront.server.parser import StrictParser
+from httpfront.server.parser import RequestParser
 from httpfront.server.request_summary import OnRequest, RequestSummary
-from httpfront.server.response import kept_alive
+from httpfront.server.response import environ_template, kept_alive
 
 SURPLUS = 64
 """Connections over the ceiling that are answered 503, or a tenth of the ceiling where that is more; beyond these,
@@ -66,15 +67,15 @@ class FrontServer:
         self._acceptor = Acceptor(hub, open_listeners(options.hosts, options.port, options.backlog), self._take)
         # Read by waitress's task.
         self.application = app
-        self.adj = _adjustments(options)
-        self.server_name = self.adj.server_name
-        self.effective_port = self._acceptor.port
+        self.adj = Adjustments(ident="")
+        template = environ_template(self.adj, self._acceptor.port)
+        self._heads = HeadReader(options, FieldReader(options.kept_field), template)
         hub.every(TURN_S, self._close_overdue)
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on."""
-        return self.effective_port
+        return self._acceptor.port
 
     @property
     def listening(self) -> bool:
@@ -109,9 +110,9 @@ class FrontServer:
         for connection in list(self.connections.values()):
             connection.limit_idle(now + idle)
 
-    def new_parser(self) -> StrictParser:
+    def new_parser(self) -> RequestParser:
         """Return the parser for the next request of a connection."""
-        return StrictParser(self.adj, self.options)
+        return RequestParser(self._heads)
 
     def forget(self, fd: int) -> None:
         """Remove a connection that closes, by its descriptor."""
@@ -167,14 +168,3 @@ class FrontServer:
                 self._leaving.add(sock.fileno())
         except OSError:
             sock.close()
-
-
-def _adjustments(options: ServerOptions) -> Adjustments:
-    """Return the settings of waitress's parser and task."""
-    return Adjustments(
-        max_request_header_size=options.max_headers + 1,  # waitress refuses equality
-        max_request_body_size=sys.maxsize,  # StrictParser limits bodies
-        inbuf_overflow=sys.maxsize,  # bodies stay in memory, never in a temporary file
-        ident="",
-        clear_untrusted_proxy_headers=False,
-    )

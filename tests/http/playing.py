@@ -15,6 +15,7 @@ from httpfront.api.app import create_app
 from httpfront.api.parts import AppParts
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
+from httpfront.formats.metadata import kept_field
 from httpfront.gateway.gateway import Gateway
 from tests.http.rawhttp import Answer, Client, running
 
@@ -96,7 +97,7 @@ def playing(**settings: Any) -> Iterator[Front]:
     as_gateway = cast(Gateway, gateway)
     parts = AppParts(as_gateway, LongPoll(as_gateway, 30, 100), LIMITS, max_name=255)
     app = create_app(parts, **settings)
-    with running(app) as server:
+    with running(app, kept_field=kept_field) as server:
         yield Front(gateway, server.port)
 
 

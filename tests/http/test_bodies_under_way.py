@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -154,3 +156,37 @@ def test_a_front_that_could_not_take_one_request_does_not_start() -> None:
     assert new_budget(FrontSettings()).limit == 2**28
     with pytest.raises(StartError, match="--buffer-memory 33554431 must be at least 33554432"):
         new_budget(FrontSettings(buffer_memory=2**25 - 1))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [post("/a", b"b" * 100_000)],
+        [post("/unread", b"b" * 100_000)],
+        [b"POST /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"zz\r\n"],
+    ],
+    ids=["read", "not read", "broken off by a bad chunk"],
+)
+def test_a_body_goes_with_its_request_and_needs_no_garbage_collector(pieces: list[bytes]) -> None:
+    """A cycle would keep bodies, beside all that is counted, until a collection."""
+    streams: list[weakref.ref[Any]] = []
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        streams.append(weakref.ref(environ["wsgi.input"]))
+        if environ["PATH_INFO"] != "/unread":
+            environ["wsgi.input"].read()
+        start("200 OK", [])
+        return [b""]
+
+    with running(app, max_body=LARGE) as server:
+        gc.disable()
+        try:
+            with Client(server.port) as client:
+                for piece in pieces:
+                    client.send(piece)
+                    wait_for(lambda: streams)
+                client.answer()
+            wait_for(lambda: not server.connections)
+            wait_for(lambda: streams[0]() is None)
+        finally:
+            gc.enable()

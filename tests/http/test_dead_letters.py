@@ -18,7 +18,7 @@ def letter(seq: int, body: bytes = b"body", headers: bytes = b"", expired: bool 
 
 
 def test_letters_are_lines_like_those_of_a_fetch(front: Front) -> None:
-    headers = pack_headers({"CONTENT_TYPE": "text/plain", "HTTP_META_A": "ä".encode().decode("latin-1")})
+    headers = pack_headers([("content-type", "text/plain"), ("meta-a", "ä".encode().decode("latin-1"))])
     letters = [letter(5, b"hi\n", headers), letter(9, b"\xff", expired=True)]
     front.answers(Op.DEAD_LIST, ops.DeadLetters("abc1", 0, letters))
     answer = front.ask("GET /t/u/dead")

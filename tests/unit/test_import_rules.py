@@ -37,7 +37,7 @@ RULES = {
         " | configargparse tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
-    "httpfront.server": "common common.process httpfront | waitress greenlet",
+    "httpfront.server": "common common.process httpfront | greenlet httptools waitress",
     "httpfront.gateway": f"{GROUND} common.keys httpfront | zmq greenlet",
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",

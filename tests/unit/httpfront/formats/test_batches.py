@@ -225,7 +225,7 @@ def test_the_broker_does_no_work_for_each_message_of_a_batch() -> None:
 
 
 def test_ndjson_has_an_object_a_line_with_text_or_base64() -> None:
-    headers = pack_headers({"CONTENT_TYPE": "text/plain", "HTTP_META_A": "1"})
+    headers = pack_headers([("content-type", "text/plain"), ("meta-a", "1")])
     found = ops.Batch("e1", 0, [ops.Run(7, 2, 1_700_000_000_000, headers, frames(b"hi\n", b"\xff"))])
     first, second = (json.loads(line) for line in as_ndjson(found).splitlines())
     same = {"time": "2023-11-14T22:13:20.000Z", "attempt": 1, "type": "text/plain", "meta": {"meta-a": "1"}}

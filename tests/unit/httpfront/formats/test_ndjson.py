@@ -17,18 +17,18 @@ from httpfront.hub import Hub, yield_turn
 
 def told(**values: bytes) -> dict[str, Any]:
     """What is told of a message with these headers, as a client reads it."""
-    env = {name.upper(): value.decode("latin-1") for name, value in values.items()}
-    (line,) = as_lines([message_members(0, 1, pack_headers(env))]).splitlines()
+    fields = [(name.replace("_", "-"), value.decode("latin-1")) for name, value in values.items()]
+    (line,) = as_lines([message_members(0, 1, pack_headers(fields))]).splitlines()
     return {name: value for name, value in json.loads(line).items() if name not in ("time", "attempt")}
 
 
 def test_header_values_in_utf_8_are_text() -> None:
-    found = told(content_type="text/plain; title=ä".encode(), http_meta_a="ä☃𝄞".encode(), http_ce_b=b"plain")
+    found = told(content_type="text/plain; title=ä".encode(), meta_a="ä☃𝄞".encode(), ce_b=b"plain")
     assert found == {"type": "text/plain; title=ä", "meta": {"ce-b": "plain", "meta-a": "ä☃𝄞"}}
 
 
 def test_other_values_are_shown_as_iso_8859_1_and_their_bytes_are_told() -> None:
-    found = told(content_type=b"a/b; t=\xe4", http_meta_a=b"\xe4", http_meta_b="ä".encode())
+    found = told(content_type=b"a/b; t=\xe4", meta_a=b"\xe4", meta_b="ä".encode())
     assert found == {
         "type": "a/b; t=ä",
         "meta": {"meta-a": "ä", "meta-b": "ä"},
@@ -38,7 +38,7 @@ def test_other_values_are_shown_as_iso_8859_1_and_their_bytes_are_told() -> None
 
 @given(st.binary(min_size=1, max_size=20), st.binary(max_size=20))
 def test_the_bytes_of_every_value_come_back(content_type: bytes, meta: bytes) -> None:
-    found = told(content_type=content_type, http_meta_a=meta)
+    found = told(content_type=content_type, meta_a=meta)
     exact = {name: base64.b64decode(value) for name, value in found.get("headers_base64", {}).items()}
     assert exact.get("content-type", found["type"].encode()) == content_type
     assert exact.get("meta-a", found["meta"]["meta-a"].encode()) == meta
