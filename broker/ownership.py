@@ -12,7 +12,7 @@ log = logging.getLogger("fanmail.broker")
 
 
 class Ownership:
-    """The map that a broker goes by."""
+    """The map that a broker uses."""
 
     def __init__(self, broker: str, cluster_map: ClusterMap) -> None:
         self._broker = broker
@@ -21,7 +21,7 @@ class Ownership:
         """The greatest epoch of a map that a front has named. Above `map.epoch` the description is read again."""
 
     def saw_epoch(self, epoch: int) -> None:
-        """Record the epoch of the map that a front goes by."""
+        """Record the epoch of the map that a front uses."""
         self.newest_seen = max(self.newest_seen, min(epoch, 2**62))
 
     def check(self, topic: bytes) -> None:

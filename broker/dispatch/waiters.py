@@ -1,4 +1,4 @@
-"""Parked requests: who waits for a message of which user. Waiting never takes a message.
+"""Parked requests: the long polls that wait for a message of a user. Waiting never takes a message.
 
 A WAIT is answered "look now" or "nothing"; the front then sends an ordinary TAKE if its client is still there. One
 message wakes one waiter of a user, the one that has waited longest. The next wake is sent when the woken front takes,

@@ -18,7 +18,7 @@ _STEPS = 4
 class BodyCache:
     """Bodies, kept headers and offsets of all pieces.
 
-    The oldest leave memory first: who reads as fast as others publish reads from memory, who is far behind from the
+    The oldest leave memory first: a reader as fast as the publishers reads from memory, one that is far behind from the
     store.
     """
 

@@ -78,7 +78,7 @@ class ConnectionMonitor:
     def _refused(self, event: int, now: float) -> None:
         """Reconnect later: the broker does not know this front, or is not the one in the description.
 
-        After some failures ZeroMQ tries again at once and for ever, after others never, so retrying is done here.
+        After some failures ZeroMQ tries again at once and forever, after others never, so retrying is done here.
         """
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and not self._address.key:
             return  # a broker that stopped during the handshake

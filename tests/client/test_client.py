@@ -98,8 +98,8 @@ def test_settings_and_standing(client: Client, topic: str) -> None:
     client.subscribe(topic, "ann", expires_after=3600.5, max_deliveries=2)
     client.configure(topic, "ann", max_deliveries=0)
     stored = client.publish(topic, "x")
-    stands = client.status(topic, "ann")
-    assert (stands.pending, stands.leased, stands.dead, stands.next_id) == (1, 0, 0, stored.id)
+    status = client.status(topic, "ann")
+    assert (status.pending, status.leased, status.dead, status.next_id) == (1, 0, 0, stored.id)
     client.unsubscribe(topic, "ann")
     for call in (client.unsubscribe, client.stand, client.receive, client.dead):
         with pytest.raises(NoSubscription):

@@ -141,7 +141,7 @@ class LeaseRule:
         gone = [each for each, at in left.items() if self._tried_at.get(each, 0.0) < at]
         if not gone:
             return []
-        return [f"{self._who} was never given {len(gone)} messages again that he did not acknowledge: {gone[:5]}"]
+        return [f"{self._who} did not get {len(gone)} unacknowledged messages again: {gone[:5]}"]
 
 
 RULES: dict[Mode, type[PlainRule | AfterRule | LeaseRule]] = {

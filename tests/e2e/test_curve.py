@@ -274,7 +274,7 @@ def test_a_front_that_expects_another_broker_shows_it_down(start_cluster: StartC
     before = refused(cluster, "handshake")
     wait_for(lambda: refused(cluster, "handshake") > before + 1, "it to try again")
     events = [each for each in front.process.events() if each["event"] == "connection refused"]
-    assert [each["broker"] for each in events] == ["b0"], "and once a minute in the log"
+    assert [each["broker"] for each in events] == ["b0"], "and once per minute in the log"
     assert cluster.fronts[0].web.subscribe("t", "ann").status == 200
 
     put(cluster.folder / "other" / "cluster.toml", cluster.description.read_text().replace("epoch = 1", "epoch = 2"))

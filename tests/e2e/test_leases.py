@@ -44,8 +44,8 @@ def test_twenty_workers_that_are_killed_acknowledge_every_message_once(
     assert workers.popen.wait(220) == 0, workers.about()
     assert workers.log().strip() == str(KILLS)
 
-    stands = web.call("HEAD", "/jobs/team").headers
-    assert [stands[name] for name in ("Msg-Pending", "Msg-Leased", "Msg-Dead")] == ["0", "0", "0"]
+    status = web.call("HEAD", "/jobs/team").headers
+    assert [status[name] for name in ("Msg-Pending", "Msg-Leased", "Msg-Dead")] == ["0", "0", "0"]
     assert cluster.held()["messages"] == 0
     handed: dict[int, dict[int, tuple[float, float]]] = defaultdict(dict)
     confirmed: Counter[int] = Counter()

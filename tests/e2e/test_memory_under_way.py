@@ -61,7 +61,7 @@ def test_clients_that_read_nothing_do_not_fill_a_front(start_cluster: StartClust
         assert web.call("GET", "/t/small").status in (200, 503)
     # In addition, one response while it is made: as frames, as text, as JSON, and with its headers.
     assert peak(front.process.pid) - before < BUFFER + 64 * MIB
-    wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") == 0, "the front to let go")
+    wait_for(lambda: metric(front.ops_port, "fanmail_front_buffer_bytes") == 0, "the front to free its buffers")
     assert len(web.call("GET", "/t/u?after=0&max=100").body) > 7 * MIB
 
 

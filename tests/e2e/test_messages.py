@@ -1,4 +1,4 @@
-"""What travels with a message, and bodies of every size and framing (section 3)."""
+"""What travels with a message, and bodies of every size and framing."""
 
 from __future__ import annotations
 

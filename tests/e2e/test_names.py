@@ -1,4 +1,4 @@
-"""Names of topics and users end to end (section 2): decoded once, never changed, none reserved."""
+"""Names of topics and users end to end: decoded once, never changed, none reserved."""
 
 from __future__ import annotations
 

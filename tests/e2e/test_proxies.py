@@ -114,7 +114,7 @@ def test_a_batch_of_8_mib_in_and_out_and_not_a_byte_more(door: Door, chunked: bo
 
 
 def test_a_message_over_1_mib_is_413(door: Door) -> None:
-    """Expect 413 even if the front says so long before the end of the body."""
+    """Expect 413 even if the front sends it long before the end of the body."""
     topic = door.topic("toobig")
     door.web.subscribe(topic, "ann")
     for size in [MIB + 1, 7 * MIB] * 5:

@@ -57,7 +57,7 @@ def test_cursors_that_are_old_foreign_or_too_high(front: Front) -> None:
     assert web.call("GET", "/odd/ann", headers={"Last-Event-ID": "nonsense"}).code == "bad-parameter"
 
 
-def test_head_says_how_a_subscription_stands_and_takes_nothing(front: Front) -> None:
+def test_head_says_how_a_subscription_status_and_takes_nothing(front: Front) -> None:
     web = front.web
     assert web.call("HEAD", "/stand/ann").status == 404
     web.subscribe("stand", "ann")
@@ -65,8 +65,8 @@ def test_head_says_how_a_subscription_stands_and_takes_nothing(front: Front) -> 
     assert (empty.status, empty.headers["Msg-Pending"], empty.headers.get("Msg-Id")) == (200, "0", None)
     first = web.publish("stand", b"x").headers["Msg-Id"]
     web.publish("stand", b"y")
-    stands = web.call("HEAD", "/stand/ann")
-    assert (stands.headers["Msg-Pending"], stands.headers["Msg-Id"], stands.body) == ("2", first, b"")
+    status = web.call("HEAD", "/stand/ann")
+    assert (status.headers["Msg-Pending"], status.headers["Msg-Id"], status.body) == ("2", first, b"")
     assert web.drain("stand", "ann") == [b"x", b"y"]
 
 

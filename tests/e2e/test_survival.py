@@ -28,7 +28,7 @@ class Durable:
     def lease(self, seconds: float = 3600, wait: float = 0) -> Answer:
         return self.web.call("GET", f"/t/ann?lease={seconds}&wait={wait}")
 
-    def stands(self) -> tuple[str, ...]:
+    def status(self) -> tuple[str, ...]:
         """Return the numbers of pending, leased and dead messages."""
         headers = self.web.call("HEAD", "/t/ann").headers
         return tuple(headers[name] for name in ("Msg-Pending", "Msg-Leased", "Msg-Dead"))
@@ -90,7 +90,7 @@ def test_settings(server: Durable) -> None:
         leased = server.lease()
         assert leased.headers["Msg-Attempt"] == attempt
         server.web.call("PATCH", f"/t/ann/{leased.headers['Msg-Receipt']}?lease=0")
-    assert server.stands() == ("0", "0", "1")
+    assert server.status() == ("0", "0", "1")
     wait_for(lambda: server.web.call("HEAD", "/u/ann").status == 404, "the subscription to expire")
 
 
@@ -104,7 +104,7 @@ def test_leases_with_their_attempts_and_receipts(server: Durable) -> None:
     assert [(each.body, each.headers["Msg-Attempt"]) for each in (again, kept)] == [(b"1", "2"), (b"2", "1")]
     web.call("DELETE", f"/t/ann/{done.headers['Msg-Receipt']}")
     server.kill()
-    assert server.stands() == ("0", "2", "0")
+    assert server.status() == ("0", "2", "0")
     assert server.lease().status == 204, "an hour has not passed"
     assert web.call("DELETE", f"/t/ann/{given_back}").code == "lease-lost"
     assert web.call("DELETE", f"/t/ann/{again.headers['Msg-Receipt']}").status == 200
@@ -122,7 +122,7 @@ def test_the_time_that_leases_have_left(server: Durable) -> None:
     server.kill()
     back = [server.lease(3600, wait=20) for _ in range(2)]
     assert [(each.body, each.headers["Msg-Attempt"]) for each in back] == [(b"short", "2"), (b"long", "2")]
-    assert server.stands() == ("0", "3", "0")
+    assert server.status() == ("0", "3", "0")
 
 
 def test_a_message_that_was_given_back_for_later(server: Durable) -> None:
@@ -145,10 +145,10 @@ def test_dead_letters(server: Durable) -> None:
     assert [json.loads(line)["text"] for line in lines] == ["1", "2"]
     assert web.call("POST", "/t/ann/dead").headers["Msg-Count"] == "2"
     server.kill()
-    assert server.stands() == ("2", "0", "0")
+    assert server.status() == ("2", "0", "0")
     assert web.drain("t", "ann") == [b"1", b"2"]
     server.kill()
-    assert server.stands() == ("0", "0", "0")
+    assert server.status() == ("0", "0", "0")
 
 
 def test_delayed_publishes(server: Durable) -> None:
@@ -166,7 +166,7 @@ def test_what_lives_for_a_while(server: Durable) -> None:
     web.publish("t?ttl=1", b"short")
     web.publish("t?ttl=3600", b"long")
     server.kill()
-    wait_for(lambda: server.stands()[0] == "1", "the first to expire")
+    wait_for(lambda: server.status()[0] == "1", "the first to expire")
     assert web.drain("t", "ann") == [b"long"]
 
 

@@ -127,7 +127,7 @@ def hear(process: Process, heard: socket.socket) -> bytes:
         assert process.running or process.popen.returncode == 0, process.about()
         return b""
 
-    return wait_for(said, f"{process.name} to say how it stands")
+    return wait_for(said, f"{process.name} to report its state")
 
 
 @pytest.fixture

@@ -134,8 +134,8 @@ def test_a_second_broker_for_the_same_id_or_endpoint_is_refused(start_cluster: S
         assert len(lines) == 1
         assert "already in use" in lines[0]
         assert str(cluster.brokers["b0"].pid) in lines[0]
-        assert web.publish("first", b"goes on").headers["Msg-Subscribers"] == "1"
-    assert web.drain("first", "ann") == [b"goes on", b"goes on"]
+        assert web.publish("first", b"continues").headers["Msg-Subscribers"] == "1"
+    assert web.drain("first", "ann") == [b"continues", b"continues"]
 
 
 def test_a_stale_socket_file_is_no_problem(start_cluster: StartCluster) -> None:

@@ -77,8 +77,8 @@ def work(port: int, path: str, diary: int) -> None:
         asked = time.monotonic()
         response, body = call("GET", f"{path}?lease={LEASE}&wait=0.5" + ("&max=20" if many else ""))
         if response.status == 204:
-            stands, _ = call("HEAD", path)
-            if stands.headers["Msg-Leased"] == stands.headers["Msg-Pending"] == "0":
+            status, _ = call("HEAD", path)
+            if status.headers["Msg-Leased"] == status.headers["Msg-Pending"] == "0":
                 return
             continue
         assert response.status == 200, (response.status, body)

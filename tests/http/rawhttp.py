@@ -121,14 +121,14 @@ class Echo:
     parked: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
 
     def until(self, condition: Callable[[], Any]) -> None:
-        """Parks the request until the condition holds; the loop looks a few times a second."""
+        """Parks the request until the condition holds; the loop checks it a few times per second."""
         assert self.hub is not None
         if not condition():
             self.parked.append((condition, getcurrent()))
             self.hub.park()
 
     def look(self) -> None:
-        """Called by the loop: lets go on whose condition holds."""
+        """Called by the loop: continues the requests whose condition holds."""
         assert self.hub is not None
         due = [each for each in self.parked if each[0]()]
         self.parked = [each for each in self.parked if each not in due]

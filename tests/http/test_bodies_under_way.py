@@ -114,7 +114,7 @@ def test_the_upload_that_has_stopped_gives_way_and_is_told_so() -> None:
             assert client.send(post("/b", b"x" * LARGE)).answer().status == 200
         told = stopped[0].answer()
         assert (told.status, told.body) == (503, b"front-busy")
-        assert stopped[0].send(b"x" + get("/next")).answer().status == 200, "the connection goes on"
+        assert stopped[0].send(b"x" + get("/next")).answer().status == 200, "the connection continues"
         assert stopped[2].send(b"x").answer().status == 200
         for each in stopped:
             each.close()

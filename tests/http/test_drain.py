@@ -9,7 +9,7 @@ from tests.http.rawhttp import PATIENCE, Client, Echo, drain, get, running, wait
 
 
 def ended(server: FrontServer) -> bool:
-    """Whether `run` has let go of everything."""
+    """Whether `run` has ended and freed everything."""
     return server.draining and not server.connections and not server.listening
 
 

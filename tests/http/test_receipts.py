@@ -1,4 +1,4 @@
-"""Leases: how a message is handed out with one, and what becomes of receipts."""
+"""Leases: how a message is delivered with one, and what becomes of receipts."""
 
 from __future__ import annotations
 

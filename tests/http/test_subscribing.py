@@ -1,4 +1,4 @@
-"""Settings of a subscription, and how it stands."""
+"""Settings of a subscription, and its status."""
 
 from __future__ import annotations
 

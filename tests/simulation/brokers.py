@@ -262,7 +262,7 @@ class Broker:
         self.wall += int(seconds * 1000)
 
     def freeze(self, seconds: float) -> None:
-        """Its loop is stuck for so long."""
+        """Its loop is stuck for this time."""
         self.world.note("freeze", self.id, round(seconds, 3))
         self.process.task.frozen_until = self.world.now + seconds
 

@@ -76,7 +76,7 @@ class Client:
         raise NotImplementedError
 
     def pause(self, most: float) -> None:
-        """Thinks for so many seconds at the most."""
+        """Thinks for at most this many seconds."""
         self.task.sleep(self.rng.uniform(0.0, most))
 
     def settle(self) -> None:

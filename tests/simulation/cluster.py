@@ -88,7 +88,7 @@ class Cluster:
         return all(each.serving and each.state and not each.state.delayed.publishes for each in processes)
 
     def awaits_redelivery(self, box: Mailbox) -> bool:
-        """Whether there is a message that was handed out and will be again."""
+        """Whether there is a message that was delivered and will be again."""
         state = self.owner(box.topic).process.state
         topic = state.topics.get(box.topic.encode()) if state is not None else None
         delivery = topic.subscriptions[box.user.encode()].delivery if topic is not None else None
@@ -101,14 +101,14 @@ class Cluster:
             self.world.fail(f"{client} was told that {box.name} of {box.topic} has no subscription")
 
     def check_age(self, topic: str, body: bytes, time: int, at: float) -> None:
-        """A message is not handed out after its ttl."""
+        """A message is not delivered after its ttl."""
         ttl = self.ttls.get((topic, body))
         process = self.owner(topic).process
         if ttl is None or process.clock is None or process.state is None or process.state.calendar.steps:
             return  # where the clock was set for good, dates do not say how much time has passed
         late = process.clock.time_at(at) - time - ttl
         if late > 0:
-            self.world.fail(f"{body[:40]!r} of {topic} was handed out {late} ms after its ttl")
+            self.world.fail(f"{body[:40]!r} of {topic} was delivered {late} ms after its ttl")
 
     def judge(self) -> None:
         """What contradicts the promises, when all is over."""

@@ -112,7 +112,7 @@ def skip_a_message() -> AbstractContextManager[Any]:
 
 
 def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
-    """What is handed out again says that it is the first time."""
+    """A redelivery claims to be the first delivery."""
 
     def change(context: Context, record: Record) -> Record:
         if isinstance(record, Leased):
@@ -128,7 +128,7 @@ def lease_as_if_for_the_first_time() -> AbstractContextManager[Any]:
 
 
 def wake_that_takes() -> AbstractContextManager[Any]:
-    """Who is woken has the message already, whether he comes for it or not."""
+    """A woken waiter has the message already, whether it takes it or not."""
     ended = Dispatcher._call_ended
 
     def flawed(self: Dispatcher, name: bytes, user: bytes, now: Now) -> None:
@@ -147,7 +147,7 @@ def wake_nobody() -> AbstractContextManager[Any]:
 
 
 def drop_the_head() -> AbstractContextManager[Any]:
-    """The log lets go of messages without a word."""
+    """The log drops messages without counting them."""
     emit = Context.emit
 
     def flawed(self: Context, record: Record) -> None:

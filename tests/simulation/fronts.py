@@ -254,7 +254,7 @@ class Front:
         self._world.after(self._world.rng.uniform(0.25, 0.5), self.start)
 
     def freeze(self, seconds: float) -> None:
-        """Its loop is stuck for so long."""
+        """Its loop is stuck for this time."""
         self._world.note("freeze", self.process.name, round(seconds, 3))
         self.process.task.frozen_until = self._world.now + seconds
 

@@ -54,7 +54,7 @@ class Network:
         self.delay = delay
 
     def connect(self, dealer: Dealer) -> None:
-        """Begins to connect, and goes on until there is a connection."""
+        """Begins to connect, and continues until there is a connection."""
         self.world.after(self.delay(), lambda: self._try(dealer))
 
     def send(self, connection: Connection, frames: list[bytes], to_broker: bool) -> None:

@@ -42,7 +42,7 @@ class Mailbox:
     """When each subscription was made, and its name."""
     cursor: str = "0"
     max_deliveries: int = 0
-    """Of leases; a message that was handed out so often is a dead letter."""
+    """Of leases: deliveries after which a message is a dead letter."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class Mailbox:
 
 
 class Got(NamedTuple):
-    """One message that was handed out."""
+    """One message that was delivered."""
 
     id: str
     seq: int
@@ -115,7 +115,7 @@ class Reader(Client):
             self.pause(0.2)
             self.settle()
         if not answer.result.created and not unknown:
-            self.world.fail(f"{self.name} was subscribed to {box.topic} though he had left")
+            self.world.fail(f"{self.name} was subscribed to {box.topic} after it had unsubscribed")
         box.since, box.subscribed = answer.at or 0.0, True
         box.lives.append((box.since, box.name))
         note.done, note.outcome = self.world.now, Outcome.OK
@@ -181,7 +181,7 @@ class Reader(Client):
         self._subscribe()
 
     def _have(self, got: list[Got], at: float) -> None:
-        """What is done with what was handed out at this moment."""
+        """What is done with a delivery at this moment."""
 
     def _nothing_is_left(self) -> bool:
         return True
@@ -246,7 +246,7 @@ class LeaseReader(Reader):
         return answer.result.dead == 0 or self._keep_dead()
 
     def _keep_dead(self) -> bool:
-        """Notes what was handed out too often; whether that could be found out."""
+        """Notes what was delivered too often, and whether that could be detected."""
         answer = self.ask(Op.DEAD_LIST, self.topic, self.user, ops.ListDead(0, 1000, 2**20))
         if answer.code:
             return False

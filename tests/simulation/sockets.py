@@ -38,7 +38,7 @@ class Router:
         self.inbox: dict[Connection, deque[list[bytes]]] = {}
         """What has come and was not read yet, also over connections that have ended since."""
         self.sends_left: int | None = None
-        """After so many more replies the process is killed."""
+        """After this many more replies the process is killed."""
         self._world = world
         self._network = network
         self._endpoint = ""
@@ -67,7 +67,7 @@ class Router:
         return connection.peer_id
 
     def getsockopt(self, option: int) -> int:
-        """Whether the message goes on."""
+        """Whether the message is passed on."""
         assert option == zmq.RCVMORE
         return len(self._parts)
 
@@ -142,7 +142,7 @@ class Dealer:
     """The DEALER of a front to one broker."""
 
     def __init__(self, network: Network, owner: Any) -> None:
-        """`owner` is the process of the front; its `ready(fd)` stands for epoll."""
+        """`owner` is the process of the front; its `ready(fd)` is in place of epoll."""
         self.owner = owner
         self.closed = False
         self.connection: Connection | None = None

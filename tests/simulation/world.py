@@ -65,7 +65,7 @@ class Task:
     """Something that runs on its own: the loop of a process, or a client."""
 
     def __init__(self, world: World, work: Callable[[], object], before: Callable[[], object] | None = None) -> None:
-        """Begins at once, in this turn of the world; `before` is called each time that it goes on."""
+        """Begins at once, in this turn of the world; `before` is called each time that it continues."""
         self._world = world
         self._work = work
         self._before = before
@@ -73,7 +73,7 @@ class Task:
         self._turn = 0
         """Counts how often it went on: a wake-up of before is of no interest."""
         self._wakes_at: float | None = None
-        """When it goes on at the latest; None while it runs, or sleeps."""
+        """When it continues at the latest; None while it runs, or sleeps."""
         self.frozen_until = 0.0
         self.ended = False
         world.after(0, lambda: self._go_on(0))
@@ -83,12 +83,12 @@ class Task:
         self._give_way(seconds)
 
     def wait(self, seconds: float) -> None:
-        """Until `wake`, or for so long."""
+        """Until `wake`, or for this time."""
         self._wakes_at = self._world.now + seconds
         self._give_way(seconds)
 
     def wake(self, seconds: float = 0.0) -> None:
-        """A task that waits goes on, so much later; every wake until then is the same."""
+        """A waiting task continues after this time; every wake until then is the same."""
         at = self._world.now + seconds
         if self._wakes_at is not None and at < self._wakes_at:
             self._wakes_at = at
@@ -96,7 +96,7 @@ class Task:
             self._world.after(seconds, lambda: self._go_on(turn))
 
     def kill(self) -> None:
-        """It ends where it stands. Not to be called by itself."""
+        """It ends where it is. Must not be called by the task itself."""
         if not self.ended:
             self._turn += 1
             self._enter(Killed())

@@ -192,13 +192,13 @@ class Model:
             return "topic-full"
         if not self.has_memory(memory - topic.memory_of_first(in_the_way)):
             return "memory-full"
-        self.let_go(topic, in_the_way, "overflow")
+        self.drop_oldest_pieces(topic, in_the_way, "overflow")
         self.counts["published"] += count
         seq = topic.next_seq
         topic.store(args.headers, bodies, size, args.ttl, now, self.date(now))
         return ops.Published(len(topic.users), topic.epoch, seq)
 
-    def let_go(self, topic: ModelTopic, pieces: int, reason: str) -> None:
+    def drop_oldest_pieces(self, topic: ModelTopic, pieces: int, reason: str) -> None:
         self.counts[f"dropped.{reason}"] += sum(piece.count for piece in topic.pieces[:pieces])
         del topic.pieces[:pieces]
 
@@ -238,17 +238,17 @@ class Model:
             for user in [each for each, found in topic.users.items() if found.idle_for_too_long(now)]:
                 self.counts["subscriptions.expired"] += 1
                 self.unsubscribe(name, user)
-        self.let_go_of_old(now)
+        self.drop_too_old(now)
         for aside in sorted(self.aside, key=lambda each: each.tried_at):
             if aside.tried_at <= now.time:
                 self.publish_delayed(aside, now)
-        self.let_go_of_old(now)  # the one that they have made the oldest
+        self.drop_too_old(now)  # the one that they have made the oldest
         self.keys = [each for each in self.keys if each.at + self.limits.key_ttl > now.mono]
 
-    def let_go_of_old(self, now: Now) -> None:
+    def drop_too_old(self, now: Now) -> None:
         for topic in self.topics.values():
             while reason := topic.why_too_old(now):
-                self.let_go(topic, 1, reason)
+                self.drop_oldest_pieces(topic, 1, reason)
 
     def publish_delayed(self, aside: Aside, now: Now) -> None:
         """Publish a delayed message as if it was sent now, or again a second later if there is no room."""

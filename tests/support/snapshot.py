@@ -237,7 +237,7 @@ def _check_delivery(topic: Topic, subscription: Subscription, delivery: Delivery
     assert leases.next_ready() == min(ready, default=None)
     assert not leases.held.keys() & delivery.dead.letters.keys()
     for seq, held in leases.held.items():
-        assert 0 < seq < subscription.position, "handed out before"
+        assert 0 < seq < subscription.position, "delivered before"
         assert not (held.until_us and held.due_us)
         assert leases.deadlines.get(seq) == (held.until_us or held.due_us or None)
         assert held.attempt > 0 or held.letter is not None

@@ -36,17 +36,17 @@ class Meta:
 
     def due(self, changes: RowChanges, clock: Mark) -> list[MetaRow]:
         """Return the facts that are to be written together with the changes."""
-        most = self._thresholds
+        thresholds = self._thresholds
         facts: list[MetaRow] = []
         has_times = changes.held or changes.keys or changes.returned
-        if has_times or clock.mono > self._clock_written_us + most.clock_us:
+        if has_times or clock.mono > self._clock_written_us + thresholds.clock_us:
             facts.append(MetaRow("clock", clock.mono))
-        if clock.mono > self._mark_written_us + most.clock_us:
+        if clock.mono > self._mark_written_us + thresholds.clock_us:
             facts.append(MetaRow("mark", _encoded((clock.time, clock.boot, clock.boottime))))
         if changes.calendar is not None:
             facts.append(MetaRow("calendar", _encoded(changes.calendar)))
         if changes.last_piece > self._last_piece:
-            facts.append(MetaRow("last_piece", changes.last_piece + most.numbers))
+            facts.append(MetaRow("last_piece", changes.last_piece + thresholds.numbers))
         if changes.topics_begun > self._topics_begun:
             facts.append(MetaRow("topics_begun", changes.topics_begun))
         if self._brokers_due:

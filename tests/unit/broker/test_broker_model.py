@@ -146,7 +146,7 @@ class BrokerMachine(RuleBasedStateMachine):
         then=st.lists(handling(LIVE), min_size=1, max_size=4),
     )
     def a_worker_dies(self, worker: int, messages: list[Plan], leases: list[Plan], then: list[Plan]) -> None:
-        """Of what he was given all leases end, and others go on with it."""
+        """All leases of a reader end, and other readers continue with its messages."""
         self.ask(*self.of(worker, messages + leases))
         self.leases_end(30, worker)
         self.ask(*self.of(worker, then))
@@ -225,7 +225,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(user=LIVE, publish=publishing(LIVE, plain=True), lease=leasing(LIVE), seconds=st.sampled_from([1, 5, 29, 30]))
     def a_worker_is_purged_while_he_leases(self, user: int, publish: Plan, lease: Plan, seconds: int) -> None:
-        """His idle clock, which stood still, goes on."""
+        """The idle time of the user, which was stopped, continues."""
         settings = (Op.CONFIGURE, user, ops.Settings(expires_after=30 * SECOND))
         self.ask(settings, *self.of(user, [publish, lease]))
         self.broker.clock.advance(seconds)

@@ -66,7 +66,7 @@ def fed(broker: BrokerDriver, frames: list[bytes]) -> list[tuple[int, str]]:
     seen = wire.unpack_replies([wire.pack_replies(1, 1, 1, 1, packed)]).replies
     assert all(type(each.id) is int for each in seen)
     if all(each.code for each in seen):
-        # Of what the head of the log has moved over, whoever looks next lets go.
+        # The next request forgets what the head of the log has moved over.
         assert all(isinstance(each, Finished | SubscriptionSet) for each in broker.dispatcher.context.records)
     broker.commit()
     broker.turn()

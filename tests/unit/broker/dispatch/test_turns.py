@@ -1,4 +1,4 @@
-"""No turn of the loop grows with what there is.
+"""No turn of the loop grows with what is stored.
 
 Of every operation, and of due work, the instructions of the longest turn are counted with few and with many entries.
 """
@@ -193,7 +193,7 @@ def leases_lost(broker: BrokerDriver, number: int) -> Asked:
 
 
 def returned_and_expired(broker: BrokerDriver, number: int) -> Asked:
-    """Many wait to be handed out again, and none of them may be."""
+    """Many await redelivery, and none of them may be delivered."""
     send(broker, [Asked(Op.SUBSCRIBE, b"t", b"keeper", ops.Settings()), *publish(1), *publish(number, ttl=7_200_000)])
     for _ in range(number + 1):
         broker.ask(Op.TAKE, b"t", b"u", ops.Take(lease=HOUR))

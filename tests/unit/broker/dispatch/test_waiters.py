@@ -340,7 +340,7 @@ def crowd(users: int) -> BrokerDriver:
     return broker
 
 
-def test_a_popular_topic_wakes_so_many_a_turn_and_the_rest_in_the_next() -> None:
+def test_a_popular_topic_wakes_a_limited_number_per_turn_and_the_rest_in_the_next() -> None:
     broker = crowd(2 * DEFAULT.wakes + 1)
     broker.publish(b"t", b"1")
     told = []

@@ -1,4 +1,4 @@
-"""What wakes a parked request beside a publish: whatever lets one of the user's messages be handed out again."""
+"""What wakes a parked request beside a publish: whatever lets one of the user's messages be delivered again."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_all_of_a_topic_are_removed_some_a_turn(broker: BrokerDriver) -> None:
     check_state(broker.state)
 
 
-def test_a_turn_looks_at_so_many_whoever_asks() -> None:
+def test_a_turn_scans_a_limited_number_for_all_requests() -> None:
     broker = BrokerDriver(thresholds=DEFAULT._replace(scan=3))
     for number in range(4):
         broker.publish(b"t%d" % number, b"x", delay=5000)

@@ -218,7 +218,7 @@ def test_a_user_is_shown_as_he_stands(broker: BrokerDriver) -> None:
     assert broker.ask(Op.USER, b"t", b"v").result == ops.UserRow(b"v", 0, 0, 0, 5, 0, 0, 0)
     delivery = broker.state.topics[b"t"].subscriptions[b"u"].delivery
     assert delivery is not None
-    assert delivery.last_call == last_call, "the idle clock goes on"
+    assert delivery.last_call == last_call, "the idle time continues"
 
 
 # --- one topic
@@ -356,7 +356,7 @@ def test_a_dead_letter_that_was_put_back_is_seen(broker: BrokerDriver) -> None:
     assert peeked(broker) == [(1, "returned", b"x")]
 
 
-def test_a_purge_counts_as_missed_what_the_log_has_let_go_of_before(broker: BrokerDriver) -> None:
+def test_a_purge_counts_as_missed_what_the_log_has_dropped_before(broker: BrokerDriver) -> None:
     broker.subscribe(b"t", b"u")
     for body in (b"1", b"2", b"3"):
         broker.publish(b"t", body)

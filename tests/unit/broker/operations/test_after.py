@@ -98,7 +98,7 @@ def test_a_cursor_that_cannot_be_is_lost_and_says_what_is_next(full: BrokerDrive
     full.commit()
     assert lost(full.after(b"t", b"u", cursor)) is None
     assert full.dispatcher.context.take_records() == []
-    assert full.after(b"t", b"u").code == "", "after=0 always goes on"
+    assert full.after(b"t", b"u").code == "", "after=0 always continues"
 
 
 def test_a_negative_cursor_of_a_broken_front_moves_nothing(full: BrokerDriver) -> None:

@@ -1,4 +1,4 @@
-"""A message that is larger than the room of who asks is not handed out, and nothing has happened."""
+"""A message larger than the room of the request is not delivered, and nothing has happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters: what was handed out too often waits beside the subscription until somebody decides."""
+"""Dead letters: what was delivered too often waits beside the subscription until it is returned or discarded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, re
 
 
 def deadly(max_deliveries: int = 2, **ceilings: int) -> BrokerDriver:
-    """A broker whose user has messages handed out to him only so often."""
+    """A broker with a user who gets each message only a limited number of times."""
     broker = BrokerDriver(limits=ROOMY._replace(**ceilings))
     broker.subscribe(b"t", b"u", max_deliveries=max_deliveries)
     return broker
 
 
 def die(broker: BrokerDriver, *bodies: bytes) -> None:
-    """Publishes messages that are handed out once each and not acknowledged; `max_deliveries` must be 1."""
+    """Publishes messages that are delivered once each and not acknowledged; `max_deliveries` must be 1."""
     for body in bodies:
         broker.publish(b"t", body, b"h")
         assert broker.lease(b"t", b"u").result.body == body

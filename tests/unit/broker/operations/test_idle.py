@@ -1,4 +1,4 @@
-"""Subscriptions that end by themselves: so long after the end of the user's last call."""
+"""Subscriptions that end by themselves: a time after the end of the user's last call."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lives(broker: BrokerDriver) -> bool:
 
 
 def dies_after(broker: BrokerDriver, seconds: float) -> bool:
-    """Whether the subscription lives so long from now, and not longer."""
+    """Whether the subscription ends after exactly this time from now."""
     broker.elapse(seconds - LITTLE)
     before = lives(broker)
     broker.elapse(LITTLE)
@@ -73,7 +73,7 @@ CALLS: list[tuple[str, Callable[[BrokerDriver], object]]] = [
     ("fetch", lambda broker: broker.fetch(b"t", b"u")),
     ("pass on", lambda broker: broker.skip(b"t", b"u")),
     ("finish", lambda broker: broker.finish(b"t", b"u", receipt(1))),
-    ("extend in vain", lambda broker: broker.extend(b"t", b"u", receipt(1), 5)),
+    ("extend without effect", lambda broker: broker.extend(b"t", b"u", receipt(1), 5)),
     ("list the dead", lambda broker: broker.dead(b"t", b"u")),
     ("return the dead", lambda broker: broker.ask(Op.DEAD_RETURN, b"t", b"u")),
     ("clear the dead", lambda broker: broker.ask(Op.DEAD_CLEAR, b"t", b"u")),
@@ -105,7 +105,7 @@ def test_a_request_that_was_refused_at_the_gate_does_not_touch_it(broker: Broker
     assert dies_after(broker, MINUTE / 2)
 
 
-# --- where the clock stands still
+# --- where the idle time does not advance
 
 
 def test_it_stands_still_while_a_wait_is_parked_and_starts_at_its_end(broker: BrokerDriver) -> None:

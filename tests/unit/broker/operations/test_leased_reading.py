@@ -53,7 +53,7 @@ def test_nothing_is_leased_too_far_beyond_the_oldest_that_is_not_done() -> None:
     answer = broker.lease(b"t", b"u")
     assert (answer.code, answer.detail) == (
         "too-many-leases",
-        "message 1 is not done; at most 5 messages beyond it are leased",
+        "message 1 is not done; at most 5 messages after it may be leased",
     )
     broker.elapse(31)
     assert leased(broker) == (1, 2), "what came back is within"
@@ -133,7 +133,7 @@ def test_a_leased_fetch_goes_across_pieces_and_into_a_batch() -> None:
     runs = broker.fetch(b"t", b"u", 4, lease=30).result.runs
     assert [(run.first, run.count, run.attempt) for run in runs] == [(1, 1, 1), (2, 1, 1), (3, 2, 1)]
     finished(broker, receipt(1), receipt(2), receipt(4))
-    assert broker.state.messages == 5, "a batch is let go as a whole"
+    assert broker.state.messages == 5, "a batch is freed as a whole"
     broker.elapse(30)
     found = broker.fetch(b"t", b"u", 100, lease=30).result
     assert [(run.first, run.count, run.attempt) for run in found.runs] == [(3, 1, 2), (5, 3, 1)]
@@ -148,7 +148,7 @@ def test_a_leased_fetch_stops_at_its_bytes_but_gives_one_at_least(broker: Broker
     assert bodies_of(broker.fetch(b"t", b"u", room=9, lease=10).result) == [b"2"]
     broker.elapse(10)
     assert bodies_of(broker.fetch(b"t", b"u", room=9, lease=30).result) == [b"2"]
-    assert broker.state.delivery_totals.open_leases == 2, "what was not handed out is not leased"
+    assert broker.state.delivery_totals.open_leases == 2, "what was not delivered is not leased"
     assert bodies_of(broker.fetch(b"t", b"u", room=10, lease=30).result) == [b"3"]
 
 

@@ -92,7 +92,7 @@ def test_a_receipt_stays_good_after_its_lease_until_the_message_is_handed_out_ag
     leased(broker)
     broker.elapse(31)
     assert finished(broker, receipt(1)) == [""]
-    assert leased(broker) == (2, 1), "and it is not handed out again"
+    assert leased(broker) == (2, 1), "and it is not delivered again"
     broker.elapse(31)
     assert leased(broker) == (2, 2)
     assert finished(broker, receipt(2)) == ["lease-lost"]
@@ -179,7 +179,7 @@ def test_given_back_now_it_is_the_next_one(broker: BrokerDriver) -> None:
     assert leased(broker) == (3, 1)
 
 
-def test_given_back_with_a_delay_it_waits_so_long(broker: BrokerDriver) -> None:
+def test_given_back_with_a_delay_it_waits_for_that_time(broker: BrokerDriver) -> None:
     leased(broker)
     broker.extend(b"t", b"u", receipt(1), 0, delay=10)
     assert broker.look(b"t", b"u").result == ops.Status(2, EPOCH, 2, leased=0)

@@ -139,7 +139,7 @@ def test_a_refused_publish_may_be_made_under_its_key_once_there_is_room() -> Non
 # --- how long
 
 
-def test_a_key_is_remembered_so_long_and_may_then_be_used_again(broker: BrokerDriver) -> None:
+def test_a_key_is_remembered_for_key_ttl_and_may_then_be_used_again(broker: BrokerDriver) -> None:
     once(broker, b"k")
     assert broker.dispatcher.patience(broker.clock.now()) == TTL * 1000
     broker.clock.advance(TTL - LITTLE)
@@ -159,7 +159,7 @@ def test_a_repeat_does_not_make_it_younger(broker: BrokerDriver) -> None:
 
 
 def test_a_key_that_is_past_its_time_but_not_yet_forgotten_is_none(broker: BrokerDriver) -> None:
-    """The loop forgets so many a turn, and a request may come between."""
+    """The loop forgets a limited number per turn, and a request may come between."""
     for number in range(600):
         once(broker, b"%d" % number)
     broker.clock.advance(TTL)

@@ -22,7 +22,7 @@ DEFAULT = TopicSettings(max_messages=10, max_bytes=100)
 
 
 def dropping(users: int = 1, **settings: int) -> BrokerDriver:
-    """A broker whose topics let go of their oldest at a ceiling, and the topic `t`."""
+    """A broker whose topics drop their oldest messages at a ceiling, and the topic `t`."""
     broker = BrokerDriver(rules=[TopicRule(fits=lambda name: True, drop_oldest=True, **settings)])
     for number in range(users):
         broker.subscribe(b"t", b"u%d" % number if number else b"u")
@@ -95,7 +95,7 @@ def test_what_the_memory_does_not_hold_drops_nothing() -> None:
     before = snapshot(broker.state)
     assert broker.publish(b"t", b"x" * 11).code == "memory-full"
     assert snapshot(broker.state) == before
-    assert broker.publish(b"t", b"x" * 10).code == "", "what is let go makes room"
+    assert broker.publish(b"t", b"x" * 10).code == "", "what is dropped makes room"
 
 
 def test_readers_at_and_beyond_the_new_head_lose_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Messages that expire: not handed out after their time, and let go when the head of the log passes them."""
+"""Messages that expire: not delivered after their time, and freed when the head of the log passes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def broker() -> BrokerDriver:
 
 
 def aged(max_age: float) -> BrokerDriver:
-    """A broker whose topics let go of what is so many seconds old."""
+    """A broker whose topics drop messages of this age, in seconds."""
     broker = BrokerDriver(rules=[TopicRule(fits=lambda name: True, max_age=int(max_age * 1000))])
     broker.subscribe(b"t", b"u")
     return broker
@@ -48,7 +48,7 @@ def test_no_ttl_is_for_ever(broker: BrokerDriver) -> None:
     assert broker.bodies(b"t", b"u") == [b"1"]
 
 
-def test_what_expired_at_the_head_is_let_go_without_anybody_asking(broker: BrokerDriver) -> None:
+def test_what_expired_at_the_head_is_freed_without_a_request(broker: BrokerDriver) -> None:
     before = gauges(broker.state)
     broker.publish(b"t", b"1", ttl=10_000)
     broker.publish(b"t", b"2", ttl=10_000)
@@ -112,7 +112,7 @@ def test_the_ttl_of_a_batch_is_that_of_all_its_messages(broker: BrokerDriver) ->
     broker.elapse(10)
     assert broker.take(b"t", b"u").result is None
     assert broker.state.messages == 0
-    assert broker.dispatcher.counters["dropped.ttl"] == 3, "of the piece that is let go as a whole"
+    assert broker.dispatcher.counters["dropped.ttl"] == 3, "of the piece that is freed as a whole"
 
 
 def test_a_fetch_stops_before_what_has_expired_and_the_next_one_goes_on_behind(broker: BrokerDriver) -> None:
@@ -187,7 +187,7 @@ def test_a_batch_with_a_ttl_and_a_key_needs_no_work_for_each_message() -> None:
 # --- max_age
 
 
-def test_a_message_is_let_go_when_it_is_too_old_whoever_wants_it() -> None:
+def test_a_message_is_dropped_when_it_is_too_old_whether_read_or_not() -> None:
     broker = aged(60)
     broker.publish(b"t", b"1")
     broker.elapse(30)
@@ -212,7 +212,7 @@ def test_the_shorter_of_ttl_and_age_counts() -> None:
     assert broker.state.messages == 0
 
 
-def test_what_is_leased_is_let_go_too_when_it_is_too_old() -> None:
+def test_what_is_leased_is_dropped_too_when_it_is_too_old() -> None:
     broker = aged(60)
     broker.publish(b"t", b"1")
     leased(broker, 120)
@@ -232,14 +232,14 @@ def test_the_timer_of_the_head_follows_the_head() -> None:
     broker.take(b"t", b"u")
     assert broker.state.heads_due.next_due() == broker.clock.now().wall + 30_000, "that of the first one, or earlier"
     broker.elapse(30)
-    assert broker.state.messages == 2, "which is looked at in vain"
+    assert broker.state.messages == 2, "which is looked at without effect"
     assert broker.dispatcher.patience(broker.clock.now()) == 10_000
     broker.bodies(b"t", b"u")
     broker.elapse(10)
     assert broker.dispatcher.patience(broker.clock.now()) is None
 
 
-def test_very_many_that_are_too_old_at_once_are_all_let_go() -> None:
+def test_very_many_that_are_too_old_at_once_are_all_dropped() -> None:
     broker = aged(60)
     for _ in range(3000):
         broker.publish(b"t", b"x")

@@ -23,7 +23,7 @@ Turn = Callable[..., list[logging.LogRecord]]
 
 @pytest.fixture
 def turn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Turn]:
-    """One turn of a broker's loop in which a LOOK takes so many microseconds; what it has logged. No front is there."""
+    """One turn of a broker without fronts in which a LOOK takes this many microseconds; returns what it logs."""
     broker, took = BrokerDriver(), [0]
 
     def look(*_: Any) -> ops.Status:

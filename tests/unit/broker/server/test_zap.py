@@ -97,7 +97,7 @@ def test_nobody_is_let_in_who_was_taken_out(asked: Asked) -> None:
     assert asked.counters == {"refused.key": 1}
 
 
-def test_a_turn_answers_so_many_and_the_next_goes_on(asked: Asked) -> None:
+def test_a_turn_answers_a_limited_number_and_the_next_continues(asked: Asked) -> None:
     asking = [asked.socket() for _ in range(MOST_A_TURN + 10)]
     for each in asking:
         each.send_multipart(QUESTION)

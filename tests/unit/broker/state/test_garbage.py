@@ -39,7 +39,7 @@ def test_messages_are_gone_at_once_and_their_memory_over_some_turns() -> None:
     check_state(state)
     while state.garbage.any:
         left = state.memory
-        assert broker.dispatcher.patience(broker.clock.now()) == 0, "the loop goes on by itself"
+        assert broker.dispatcher.patience(broker.clock.now()) == 0, "the loop continues without waiting"
         broker.dispatcher.run_due(broker.clock.now())
         assert left - 3 * (MESSAGE_COST + 2) <= state.memory < left
     assert state.memory <= before - STORED * (MESSAGE_COST + 2)

@@ -70,7 +70,7 @@ def test_dropped_and_set_to_the_same_moment_it_is_due_once(timers: Timers[str]) 
     assert popped(timers, 100) == "a"
 
 
-def test_only_so_many_are_taken_out_at_a_time(timers: Timers[str]) -> None:
+def test_only_a_limited_number_is_taken_out_at_a_time(timers: Timers[str]) -> None:
     assert popped(timers, 100, most=0) == ""
     assert popped(timers, 100, most=2) == "ab"
     assert popped(timers, 100, most=2) == "c"

@@ -18,7 +18,7 @@ from tests.support.snapshot import topic_snapshot
 
 
 def log_with(messages: int, **positions: int) -> Topic:
-    """A topic whose users stand at these positions, after so many messages from 1 on."""
+    """A topic whose users are at these positions, after this many messages from 1 on."""
     topic = Topic(b"t", 1, "e1", 1, TopicSettings())
     for user in positions:
         topic.set_position(user.encode(), 1)

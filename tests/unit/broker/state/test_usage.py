@@ -153,7 +153,7 @@ def test_a_topic_takes_a_quarter_of_what_may_be_held_and_others_lease() -> None:
     assert broker.fetch(b"greedy", b"u", lease=30).code == "too-many-leases"
     assert broker.lease(b"good", b"u").result.seq == 1
     assert len(broker.fetch(b"good", b"u", lease=30).result.runs) > 0
-    assert broker.take(b"greedy", b"u").result.seq == 11, "reading goes on"
+    assert broker.take(b"greedy", b"u").result.seq == 11, "reading continues"
     check_state(broker.state)
 
 

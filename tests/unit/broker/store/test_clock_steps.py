@@ -52,7 +52,7 @@ def restart(broker: BrokerDriver, folder: Path) -> None:
 
 
 def pass_time(broker: BrokerDriver, seconds: float) -> None:
-    """As the loop sees it, which turns at least twice a second."""
+    """As the loop sees it, which turns at least twice per second."""
     for _ in range(round(seconds * 2)):
         broker.elapse(0.5)
 
@@ -176,7 +176,7 @@ def test_no_date_is_before_an_earlier_one(history: list[tuple[int, int]]) -> Non
     assert [calendar.date(time) for time, _ in told] == [date for _, date in told], "and each stays what it was"
 
 
-def test_a_calendar_remembers_so_many_steps() -> None:
+def test_a_calendar_remembers_a_limited_number_of_steps() -> None:
     clock, calendar, watch = ManualClock(), Calendar(), StepWatch(hold_ms=0)
     for _ in range(MOST_STEPS + 3):
         clock.set_wall(1)

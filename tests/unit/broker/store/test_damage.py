@@ -1,4 +1,4 @@
-"""A damaged store is refused, or what is damaged is set aside. Nothing wrong is handed out, nothing is lost unsaid."""
+"""A damaged store is refused, or what is damaged is set aside. Nothing wrong is delivered, every loss is reported."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def served(history: History, committed: list[dict[str, Any]]) -> None:
     for name, topic in list(broker.state.topics.items()):
         for user in list(topic.subscriptions):
             while (found := broker.take(name, user).result) is not None:
-                assert found.body in said, "nothing but what was published is handed out"
+                assert found.body in said, "nothing but what was published is delivered"
             broker.commit()
             broker.store.reclaim()
         new = history.body()

@@ -196,7 +196,7 @@ def test_every_kind_of_record_is_there_again(durable: Stores, bursts: int) -> No
     assert snapshot(again.state) == snapshot(broker.state)
     live(again, LIFE[bursts:])
     live(broker, LIFE[bursts:], committed=False)
-    assert snapshot(durable.restarted(again).state) == snapshot(broker.state), "and it goes on from there"
+    assert snapshot(durable.restarted(again).state) == snapshot(broker.state), "and it continues from there"
 
 
 @pytest.mark.parametrize("burst", range(1, len(LIFE)))
@@ -473,7 +473,7 @@ def test_what_a_head_moved_over_does_not_come_back(long_logs: Stores) -> None:
     assert again.bodies(b"t", b"u") == [b"8", b"9"]
 
 
-def test_what_was_read_and_is_still_to_be_deleted_is_let_go_of_after_a_restart(long_logs: Stores) -> None:
+def test_what_was_read_and_is_still_to_be_deleted_is_freed_after_a_restart(long_logs: Stores) -> None:
     broker = long_logs.broker()
     broker.subscribe(b"t", b"u")
     for number in range(10):
@@ -617,7 +617,7 @@ def test_a_handler_hands_its_replies_back_instead_of_sending_them() -> None:
     broker = BrokerDriver(store=FailingStore(STORE_ID))
     arrived = broker.handle(broker.frames([Asked(Op.SUBSCRIBE, b"t", b"u")] * 3))
     assert len(arrived.replies) == 3
-    assert len(broker.dispatcher.context.records) == 2, "the commit stands between this and the sending"
+    assert len(broker.dispatcher.context.records) == 2, "the commit comes between this and the sending"
 
 
 def test_after_a_failed_commit_the_store_gives_back_what_was_there_before() -> None:

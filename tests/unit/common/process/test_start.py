@@ -1,4 +1,4 @@
-"""What stands around the servers: run directory, locks, readiness, cluster description, ports, starters."""
+"""What surrounds the servers: run directory, locks, readiness, cluster description, ports, starters."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_no_replies_make_no_message() -> None:
     assert list(group_messages([])) == []
 
 
-def test_a_message_has_at_most_so_many_replies() -> None:
+def test_a_message_has_a_limited_number_of_replies() -> None:
     groups = list(group_messages([small(n) for n in range(MAX_REQUESTS + 1)]))
     assert [len(group) for group in groups] == [MAX_REQUESTS, 1]
 

@@ -157,7 +157,7 @@ def test_a_cursor_into_the_middle_of_a_batch(broker: BrokerDriver) -> None:
     assert content(fetch(broker, 2, after=True)) == [b"0", b"1"]
     assert content(fetch(broker, 2, after=True)) == [b"0", b"1"], "nothing is taken"
     assert content(fetch(broker, 2, after=True, epoch=epoch, seq=2)) == [b"2", b"3"]
-    assert broker.state.messages == 5, "a batch is let go as a whole"
+    assert broker.state.messages == 5, "a batch is freed as a whole"
     assert fetch(broker, 2, after=True, epoch=epoch, seq=5) is None
     assert broker.state.messages == 0
 
