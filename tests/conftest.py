@@ -34,6 +34,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The longest first: nothing should wait for them at the end.
+    items.sort(key=lambda item: "test_broker_model" not in item.nodeid)
     if config.getoption("--all") or config.args_source is pytest.Config.ArgsSource.ARGS:
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -66,7 +66,11 @@ class Tap:
         with suppress(OSError):
             while True:
                 front, _ = self._server.accept()
-                broker = socket.create_connection(self._broker)
+                try:
+                    broker = socket.create_connection(self._broker)
+                except ConnectionRefusedError:  # it does not listen yet; the front comes again
+                    front.close()
+                    continue
                 self._open += [front, broker]
                 for source, target, kept in ((front, broker, self.sent), (broker, front, self.returned)):
                     threading.Thread(target=self._pass_on, args=(source, target, kept), daemon=True).start()

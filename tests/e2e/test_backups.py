@@ -18,6 +18,8 @@ from tests.e2e.cluster import PATIENCE, ROOT, Client, clean_environ, wait_for
 from tests.e2e.history import Call, History, Mode, Outcome
 from tests.e2e.load import Load
 
+pytestmark = pytest.mark.slow
+
 MODES = {"ann": "plain", "bob": "after", "cat": "lease-many"}
 BACKLOG = 2000
 """Messages for a user who reads nothing before the copy, so that the copy takes some time."""

@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, Answer, Client, Cluster, wait_for
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 
 

@@ -123,6 +123,7 @@ def test_the_same_with_a_listed_key_is_answered(target: Cluster) -> None:
         assert peer.ping().broker == "b0"
 
 
+@pytest.mark.slow
 def test_who_is_refused_is_logged_without_keys(target: Cluster) -> None:
     with ExitStack() as stack:
         for _ in range(5):
@@ -293,6 +294,7 @@ def test_a_front_without_keys_at_a_broker_with_one_connects_when_it_is_told(star
     wait_for(front.ready, "the front to use its key")
 
 
+@pytest.mark.slow
 def test_who_listens_on_the_way_reads_nothing_and_can_repeat_nothing(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=0, curve=True)
     tap = Tap(address_of(cluster))
@@ -322,6 +324,7 @@ def test_who_listens_on_the_way_reads_nothing_and_can_repeat_nothing(start_clust
         tap.close()
 
 
+@pytest.mark.slow
 def test_a_front_is_taken_out_and_put_back(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=1, curve=True)
     broker, web = cluster.brokers["b0"], cluster.fronts[0].web
@@ -428,6 +431,7 @@ def admitted(peer: Any, endpoint: str) -> None:
     wait_for(answered, "the peer to be let in")
 
 
+@pytest.mark.slow
 def test_a_broker_gets_a_new_key(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=2, fronts=1, curve=True)
     old, web = cluster.map.address("b0").key, cluster.fronts[0].web

@@ -20,6 +20,8 @@ from tests.e2e.checker import violations
 from tests.e2e.cluster import ROOT, Client, Cluster, clean_environ, wait_for
 from tests.e2e.load import Load
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 DISK, RESERVE, ROOM = 48 * MIB, 16 * MIB, 8 * MIB
 ROUNDS = 5

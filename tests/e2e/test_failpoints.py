@@ -15,6 +15,8 @@ from tests.e2e.cluster import PATIENCE, Cluster, Process, wait_for
 from tests.e2e.load import Load
 from tests.support.faulty_store import Point
 
+pytestmark = pytest.mark.slow
+
 TIMES = 5
 MODES = {"ann": "plain", "bob": "after", "cat": "lease-many"}
 GONE = {"200", "204", "503 broker-down", "503 wrong-incarnation", "503 loading", "504 outcome-unknown"}

@@ -104,7 +104,7 @@ def test_what_has_expired_need_not_come_nor_come_again() -> None:
 def test_what_is_found_in_a_dead_list_need_not_come_again() -> None:
     history = good_history()
     forget_a_lease(history)
-    assert "never given 1 messages again" in violations(history, {"t"})[0]
+    assert "did not get 1 unacknowledged messages again" in violations(history, {"t"})[0]
     assert violations(history, {"t"}, Aside(queued={("t", "dan"): [b"m3"]})) == []
 
 
@@ -314,8 +314,8 @@ SPOILERS: dict[Callable[[History], None], str] = {
     repeat_a_lease_with_a_smaller_attempt: "again as attempt 2, after 3",
     repeat_what_was_acknowledged: "after it was acknowledged",
     hand_out_first_leases_out_of_order: "not in the log's order",
-    forget_a_lease: "never given 1 messages again",
-    forget_what_was_refused_to_be_acknowledged: "never given 1 messages again",
+    forget_a_lease: "did not get 1 unacknowledged messages again",
+    forget_what_was_refused_to_be_acknowledged: "did not get 1 unacknowledged messages again",
     lose_a_lease_at_an_unknown_read: "dan of t lost 1",
 }
 """Each with what the checker says of it."""

@@ -29,6 +29,7 @@ def split(receipt: str) -> tuple[int, int]:
     return int(seq), int(attempt)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_twenty_workers_that_are_killed_acknowledge_every_message_once(
     start_cluster: StartCluster, tmp_path: Path

@@ -12,6 +12,8 @@ from tests.e2e.cluster import PATIENCE, Answer, Client, wait_for
 from tests.e2e.fake_fronts import FakeFront
 from tests.e2e.proxies import PROGRAMS, Proxy, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_figures_of_brokers_have_one_address_which_fails_over(program: str, start_cluster: StartCluster) -> None:

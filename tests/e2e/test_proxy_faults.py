@@ -17,6 +17,8 @@ from tests.e2e.fake_fronts import DEATHS, FakeFront
 from tests.e2e.load import Load
 from tests.e2e.proxies import PROGRAMS, Door, running
 
+pytestmark = pytest.mark.slow
+
 IMPATIENT = {
     "nginx": {"proxy_read_timeout 45s;": "proxy_read_timeout 1s;"},
     "haproxy": {"timeout server 45s": "timeout server 1s"},

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.clients import END, REFUSED
 from tests.e2e.cluster import PATIENCE, Client, Cluster, wait_for
 from tests.e2e.load import Load
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 5
 

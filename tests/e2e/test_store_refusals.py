@@ -192,6 +192,7 @@ def test_no_data_directory_and_one_that_is_open_to_others(folder: Path) -> None:
     assert "accessible to other users" in refused(f"--run-dir={folder}", "--store=sqlite", f"--data={folder}/data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2)])
 def test_another_number_of_brokers(start_cluster: StartCluster, folder: Path, before: int, after: int) -> None:
     cluster = start_cluster(brokers=before, fronts=1, durable=True)

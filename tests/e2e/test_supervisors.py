@@ -186,6 +186,7 @@ def test_a_front_without_a_description_waits_for_it(folder: Path, start_supervis
     front.forget()
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_killed_can_be_started_again_at_once(
     folder: Path, start_supervised: StartSupervised
 ) -> None:
@@ -215,6 +216,7 @@ def test_a_supervisor_that_is_killed_can_be_started_again_at_once(
     wait_for(lambda: not alive(front) and is_ready(port), "the new front")
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervised: StartSupervised) -> None:
     port = free_ports(2)
     brokers = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)
@@ -231,6 +233,7 @@ def test_a_run_directory_that_is_removed_comes_back(folder: Path, start_supervis
     assert brokers.process.running
 
 
+@pytest.mark.slow
 def test_of_two_brokers_in_one_run_directory_the_older_ends(folder: Path, start_supervised: StartSupervised) -> None:
     """Remove the locks, so that another broker creates them first."""
     first = start_supervised("start-brokers", "1", "--run-dir=run", cwd=folder)

@@ -11,6 +11,8 @@ from tests.conftest import StartCluster
 from tests.e2e.cluster import Answer, Client, Cluster, Front, wait_for
 from tests.support.faulty_store import Point
 
+pytestmark = pytest.mark.slow
+
 
 class Durable:
     """One broker and one front."""

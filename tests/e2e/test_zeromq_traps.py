@@ -22,6 +22,8 @@ from common.protocol.wire import BrokerState
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ, flags_of, wait_for
 
+pytestmark = pytest.mark.slow
+
 BODY = 16 * 1024
 OTHER_BROKER = "another broker answers at this endpoint"
 

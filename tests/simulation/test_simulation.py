@@ -37,6 +37,7 @@ def trace(seed: int, hash_seed: int) -> bytes:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 7])
 def test_the_same_seed_gives_the_same_trace(seed: int) -> None:
     first = trace(seed, hash_seed=1)
@@ -48,6 +49,7 @@ def test_another_seed_gives_another_trace() -> None:
     assert simulate(1).lines() != simulate(2).lines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLAWS)
 def test_negative_control(name: str) -> None:
     with FLAWS[name]():

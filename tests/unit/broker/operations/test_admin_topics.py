@@ -144,6 +144,7 @@ def test_a_cursor_is_stable_while_topics_come_and_go(count: int) -> None:
     check_state(broker.state)
 
 
+@pytest.mark.slow
 def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -68,7 +68,7 @@ def test_bytes_count_bodies_and_kept_headers_up_to_the_ceiling() -> None:
     code, detail = refused(broker, broker.publish, b"t", b"1", b"23")
     assert code == "topic-full"
     assert "8 bytes" in detail
-    assert "3 more" in detail
+    assert "1 of 3 bytes" in detail
     assert broker.publish(b"t", b"12").result.seq == 2
     assert refused(broker, broker.publish, b"t", b"x")[0] == "topic-full"
     assert broker.publish(b"t", b"").result.seq == 3, "an empty message has no bytes"
