@@ -69,10 +69,6 @@ class Body:
         """Return the decoded body, at its start once `completed`. Reading it whole copies nothing."""
         return self._file
 
-    def getbuf(self) -> BytesIO:
-        """Return what waitress closes after the request."""
-        return self._file
-
     def drop(self) -> None:
         """Free the body, and discard what is still to arrive."""
         self._file = _Discard()

@@ -7,6 +7,7 @@ the same block of fields again and again, so what one says is kept.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -99,7 +100,7 @@ class HeadReader:
         self._fields = fields
         self._template = template or {}
         self._cached = cached
-        self._cache: dict[bytes, Fields] = {}
+        self._cache: OrderedDict[bytes, Fields] = OrderedDict()
 
     def read(self, head: bytes) -> Head | Refusal:
         """Read a whole head, which begins with no empty line. Raises nothing."""
@@ -167,7 +168,7 @@ class HeadReader:
         fields = Fields(environ, chunked, int(digits), "HTTP_HOST" in environ, expects)
         if len(block) <= CACHED_BYTES and count <= CACHED_FIELDS:
             if len(self._cache) >= self._cached:
-                del self._cache[next(iter(self._cache))]
+                self._cache.popitem(last=False)
             self._cache[block] = fields
         return fields
 

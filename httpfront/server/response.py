@@ -1,4 +1,4 @@
-"""waitress's WSGI task with our own serialization: an answer is built whole and sent in one write. No sockets here.
+"""A WSGI task on waitress's class: an answer is built whole and sent in one write. No sockets here.
 
 waitress sends head and body apart, sorts and renames every header, and closes the connection after each 204. An
 application that fails halfway gives a 500 here, never part of an answer.
@@ -52,13 +52,13 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         self.execute()
 
     def release(self) -> None:
-        """Break the circle of parser, environment and body stream, so that a body does not outlive its request."""
+        """Break the cycle of parser, environment and body stream, so that a body does not outlive its request."""
         self.request.environ = {}
         if self._stream is not None:
             self._stream.close()
 
     def execute(self) -> None:
-        """Run the application. In the place of waitress's, which checks for each answer what `build_answer` checks."""
+        """Run the application. waitress's own method repeats for each answer the checks of `build_answer`."""
         pieces = self.channel.server.application(self.environ, self._start)
         try:
             for data in pieces:
@@ -83,11 +83,10 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         return self._written[0] if len(self._written) == 1 else b"".join(self._written)
 
     def write(self, data: bytes) -> None:
-        """Collect a piece of the body; called by waitress."""
+        """Collect a piece of the body: the `write` of PEP 3333."""
         if not self.complete:
             raise RuntimeError("start_response was not called before body written")
         self._written.append(data)
-        self.content_bytes_written += len(data)
 
     def answer(self, connection: Sequence[str]) -> tuple[bytes, int]:
         """Return the answer that `service` has left, serialized, and its status code.
@@ -97,14 +96,11 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         head_only = self.request.command == "HEAD"
         return build_answer(self.status, self.response_headers, self.body, head_only, connection)
 
-    def finish(self) -> None:
-        """Do nothing: the connection sends the answer."""
-
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
     """Return what is the same in the WSGI environment (PEP 3333) of every request to this port.
 
-    What each request sets has its place already: a dictionary that grows is laid anew.
+    It has a place for every key that a request sets: adding keys would resize the copy.
     """
     return {
         **dict.fromkeys(
