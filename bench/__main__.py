@@ -31,8 +31,8 @@ from bench.measures import (
     sync,
 )
 from bench.report import plot, table
+from common.command_line import Parser
 from common.errors import StartError
-from common.version import add_version
 
 OUT = Path(__file__).with_name("out")
 MEASUREMENTS: dict[str, Measure] = {
@@ -89,8 +89,7 @@ def _selected(only: list[str], profile: bool) -> dict[str, Measure]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/run", description="Measure this checkout; see bench/README.md.")
-    add_version(parser)
+    parser = Parser("Measure this checkout; see bench/README.md.", ["--quick --only http"], prog="bench/run")
     names = [*MEASUREMENTS, *OPT_IN, "profile"]
     parser.add_argument("--quick", action="store_true", help="short runs and small numbers, for a first look")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))
