@@ -96,7 +96,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="number of interleaved rounds; default 5, 2 with --quick")
     parser.add_argument("--seconds", type=int, help="seconds per HTTP load; default 4, 1 with --quick")
     parser.add_argument("--profile", action="store_true", help="also profile a front and a broker (py-spy)")
-    arguments = parser.parse_args(argv)
+    arguments: argparse.Namespace = parser.parse_args(argv)
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
     if arguments.rounds < 1 or (arguments.seconds or 1) < 1:
         parser.error("--rounds and --seconds must be at least 1")

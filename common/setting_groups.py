@@ -11,9 +11,10 @@ GROUPS = ("network", "storage", "limits", "timeouts", "logs")
 _NAMED = {
     "network": (
         *("host", "port", "ops_host", "ops_port", "allowed_hosts", "api_keys_file", "connections", "config"),
-        *("ids", "id", "run_dir", "curve_dir", "insecure"),
+        *("ids", "id", "candidate", "run_dir", "curve_dir", "insecure"),
+        *("nats", "nats_credentials", "nats_ca", "nats_cert", "nats_key"),
     ),
-    "storage": ("store", "data", "disk_reserve", "topics"),
+    "storage": ("store", "data", "disk_reserve", "topics", "log_max_bytes", "log_replicas", "log_keep"),
     "logs": ("log_format", "log_level", "access_log"),
 }
 _GROUP_OF = {name: group for group, names in _NAMED.items() for name in names}
