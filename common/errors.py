@@ -56,6 +56,7 @@ _TABLE = (
     ErrorSpec("answer-too-large", 503, "No room for the next message", 1),
     ErrorSpec("memory-full", 503, "The broker has reached its memory limit", 1),
     ErrorSpec("storage-full", 503, "The broker's disk is nearly full", 5),
+    ErrorSpec("log-stalled", 503, "The broker's log does not answer", 1),
     ErrorSpec("loading", 503, "The broker is loading its store", 1),
     ErrorSpec("broker-down", 503, "The broker of this topic is unreachable", 1),
     ErrorSpec("draining", 503, "The broker is stopping", 1),
