@@ -29,6 +29,7 @@ RULES = {
     "broker.state": f"{GROUND} broker | sortedcontainers",
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
+    "broker.replica": f"{GROUND} broker | ",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
@@ -77,7 +78,7 @@ CLOCK_CALLS = {
     *("time.clock_gettime", "time.clock_gettime_ns"),
     *("date.today", "os.urandom", "SystemClock", "stopwatch"),
 }
-CORE = ("broker", "broker.state", "broker.operations", "broker.dispatch")
+CORE = ("broker", "broker.state", "broker.replica", "broker.operations", "broker.dispatch")
 """Folders that know no sockets, no disk, no clock and no chance."""
 MOST_LINES, MOST_FUNCTION_LINES = 300, 40
 
