@@ -268,17 +268,15 @@ class Dispatcher:
             raise FanmailError("standby", f"another candidate owns broker {self.identity.broker}")
         if self.state is not BrokerState.READY:
             raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
-        self._check_stalled()
-        self.ownership.check(request.topic)
-
-    def _check_stalled(self) -> None:
         if self.stalled:
             raise FanmailError("log-stalled", f"the log of broker {self.identity.broker} has not answered for a second")
+        self.ownership.check(request.topic)
 
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
-            self._check_stalled()
+            if self.stalled:
+                raise FanmailError("log-stalled", "the broker's log has not answered for a second")
             self.executed += 1
             return CONTROL[op](self.context, args, now)
         if op is Op.STATS:

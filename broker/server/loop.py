@@ -87,11 +87,8 @@ class Server:
         """Microseconds of commits in this turn."""
         self._begun: list[int] = []
         """When each message of this turn was begun, and when the last was done."""
-        if store.fenced:
-            dispatcher.context.cuts = []
-        self._settling = Settling(
-            store, dispatcher, self._outbox, clock, process.wake_fd, self._receive, self._must_give_up
-        )
+        dispatcher.context.cuts = [] if store.fenced else None
+        self._settling = Settling(store, dispatcher, self._outbox, clock, process.wake_fd, self._receive, self._give_up)
         self._poller = zmq.Poller()
         for source in (*listener.sockets, process.wake_fd):
             self._poller.register(source, zmq.POLLIN)
@@ -226,7 +223,7 @@ class Server:
         if self._store.flushed:
             self._dispatcher.context.state.bodies.shrink()
 
-    def _must_give_up(self) -> bool:
+    def _give_up(self) -> bool:
         """Return whether a broker that was asked to stop has waited long enough for its last burst."""
         if not self._stopping:
             return False
