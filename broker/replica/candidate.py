@@ -244,6 +244,8 @@ class Candidate:
         next_position = self._reader.at.position + 1
         if event.first > next_position:
             raise ReplicaError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
+        if event.first > event.position and self.role is not Role.OWNER:  # what is followed lags behind what was read
+            self._log.follow(next_position)
         if not self._appender.is_behind(event.last, now):
             self._end_seen = event.position == next_position
             self._appender.nothing_there(now)
