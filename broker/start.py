@@ -14,6 +14,7 @@ from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
 from broker.store.sqlite.read_only import probe_store
 from broker.store.sqlite.schema import describe_other_brokers
+from broker.store_settings import check_store_settings
 from common import config_sources
 from common.clock import SystemClock
 from common.cluster.description import (
@@ -68,6 +69,7 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, PROG)
     if settings.id != BrokerSettings.id:
         raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")
+    check_store_settings(settings)
     described = has_brokers(settings)
     if described and arguments.brokers is not None:
         raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")

@@ -27,6 +27,12 @@ from fanmail.version import VERSION
 
 NAME = "fanmail"
 _COMPLETE = "_FANMAIL_COMPLETE"
+OTHER_PORT = ("no-route", "method-not-allowed")
+"""Codes of errors that this command causes only with the URL of the other port."""
+WRONG_PORT = (
+    ". Is this the other port of a front? --url is for its public port, by default 8100, and --ops-url for its "
+    "operations port, by default 9100"
+)
 
 
 class Commands(click.Group):
@@ -36,7 +42,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FanmailError as error:
-            click.echo(f"{NAME}: {printable(str(error))}", err=True)
+            click.echo(f"{NAME}: {printable(str(error))}{WRONG_PORT if error.code in OTHER_PORT else ''}", err=True)
             raise SystemExit(exit_code(error)) from None
         except UnicodeEncodeError:
             click.echo(f"{NAME}: an argument is not UTF-8", err=True)
