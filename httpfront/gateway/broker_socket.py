@@ -96,7 +96,7 @@ class BrokerSocket:
         What cannot be sent ends as `broker-down`: it was provably not executed.
         """
         calls, self._outgoing = self._outgoing, []
-        if not self.status.up:
+        if not (self.status.up or self.status.standby):
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
         self._leave([call for call in calls if self.windows.admit(call)])
@@ -129,7 +129,7 @@ class BrokerSocket:
             try:
                 self._resolve(frames)
             except WireError as error:
-                log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
+                log.error("reply not understood", extra={"broker": self.status.name, "reason": str(error)})
 
     def tick(self, now: float, timeout: float) -> None:
         """Send pings, notice silence, end overdue calls, and read for safety; several times per second."""
@@ -199,6 +199,8 @@ class BrokerSocket:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
         if self.windows.waiting:
             self._leave_late()
+        if self.status.must_ping:
+            self._ping()
         if self.status.owes_goodbye and not self._pending:
             self.status.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
