@@ -298,7 +298,7 @@ class Client:
             self.asks = self.world.rng.choice(self.cluster.hosts)
         self.count += 1
         call = self.last = Call(self, f"{self.name}.{self.count}" if self.world.rng.random() < 0.6 else "")
-        self.world.after(1.5, lambda: self._gives_up(call))
+        self.world.after(self.world.rng.uniform(1.0, 4.0), lambda: self._gives_up(call))
         process = self.asks.process
         if process.ended:
             call.refused()
