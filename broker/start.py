@@ -84,6 +84,8 @@ def main() -> int:
     mine = chosen(cluster, settings.ids, settings.candidate)
     for address in mine:
         broker_pair(settings.curve_dir, address)
+        if settings.data:  # made here, so that one line says what is wrong with it, not one line of each broker
+            private_dir(Path(settings.data) / address.id, "store directory")
     children = [_child(settings, address, path) for address in mine]
     keeper = Keeper(run_dir, [run_dir / LOCK_OF_ALL])
     if not described:

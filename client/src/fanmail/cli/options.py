@@ -14,22 +14,32 @@ import click
 
 from fanmail.admin import Admin
 from fanmail.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE, read_api_key
+from fanmail.cli.completion import complete_topic
 from fanmail.cli.formatting import printable
 from fanmail.client import Client
 from fanmail.errors import FanmailError
 from fanmail.retry import Retries
 from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, URL
 
-FORMER_NAMES = {"count": "limit", "most-delay": "max-delay", "drain": "pause", "undrain": "resume"}
+FORMER_NAMES = {
+    "count": "limit",
+    "most-delay": "max-delay",
+    "drain": "pause",
+    "undrain": "resume",
+    "show": "status",
+    "stand": "status",
+    "end": "delete",
+}
 """Former names of options and subcommands, which stay accepted."""
+SHORT_NAMES = {"sub": "subscribe", "unsub": "unsubscribe", "pub": "publish"}
 
 C = TypeVar("C")
 Command = Callable[..., Any]
 
 
 def current_name(name: str) -> str:
-    """Return the current name of an option or a subcommand. This is click's `token_normalize_func`."""
-    return FORMER_NAMES.get(name, name)
+    """Return the full current name of an option or a subcommand. This is click's `token_normalize_func`."""
+    return FORMER_NAMES.get(name) or SHORT_NAMES.get(name, name)
 
 
 def _url_option(name: str, variable: str, default: str, what: str) -> Callable[[Command], Command]:
@@ -46,7 +56,7 @@ _key_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
-topic_argument = click.argument("topic")
+topic_argument = click.argument("topic", shell_complete=complete_topic)
 user_argument = click.argument("user")
 
 
@@ -94,7 +104,7 @@ class Server:
         """Return retries that are reported, once for an outage: without a word the command would seem to hang."""
         within = self.within
         if within is None:
-            within = WITHIN_AT_TERMINAL_S if sys.stderr.isatty() else WITHIN_S
+            within = WITHIN_AT_TERMINAL_S if is_terminal() else WITHIN_S
         reported_s = -math.inf
 
         def report(error: FanmailError) -> None:
@@ -111,6 +121,11 @@ class Server:
             return kind(urls, key, retries=retries)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+
+
+def is_terminal() -> bool:
+    """Return whether somebody reads what goes to standard error."""
+    return sys.stderr.isatty()
 
 
 def grouped(name: str, kind: Callable[..., object]) -> Callable[[Command], Command]:
