@@ -66,7 +66,7 @@ class Dispatcher:
         self.ownership = Ownership(identity.broker, cluster_map)
         self.state = BrokerState.READY
         self.counters: Counter[str] = context.counters
-        self.waiters = Waiters(self._pending, context.thresholds)
+        self.waiters = Waiters(self._pending, self._next_seq, context.thresholds)
         self._scheduler = Scheduler(context, self.waiters)
         self.traffic = traffic or Traffic()
 
@@ -151,7 +151,7 @@ class Dispatcher:
             result: Any = self._execute(frame, request, body, now, peer_id)
             kind = type(result)
             if kind is ops.Wait:
-                waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
+                waiter = Waiter(result.ticket, peer_id, request.id, request.deadline, seq=result.place)
                 self.waiters.park(request.topic, request.user, waiter)
                 return None
             if kind is ops.Cancel:
@@ -216,13 +216,17 @@ class Dispatcher:
         try:
             return self.context.state.calendar.dated(handler(self.context, request, args, now))
         finally:
-            self._tell_waiters(op, request)
+            self._tell_waiters(op, request, args)
 
-    def _tell_waiters(self, op: Op, request: Request) -> None:
+    def _tell_waiters(self, op: Op, request: Request, args: Any) -> None:
         if op is Op.PUBLISH:
             self.waiters.published(request.topic)
         elif op is Op.TAKE or op is Op.FETCH or op is Op.SKIP:
+            if op is Op.FETCH and args.place:
+                return  # of a stream, whose wake is not one of those that a take must follow
             self.waiters.followed(request.topic, request.user)
+            if op is not Op.SKIP and args.lease:
+                self.waiters.leased(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
         if self.context.woken or self.context.ended:
@@ -239,6 +243,10 @@ class Dispatcher:
     def _pending(self, name: bytes, user: bytes) -> int | None:
         ref = lookup(self.context, name, user)
         return None if ref is None else ref.topic.pending(ref.subscription)
+
+    def _next_seq(self, name: bytes) -> int:
+        topic = self.context.state.topics.get(name)
+        return 0 if topic is None else topic.next_seq
 
     def _call_ended(self, name: bytes, user: bytes, now: Now) -> None:
         """Restart the idle clock: a parked request of this user is answered."""

@@ -7,6 +7,8 @@ broker dies waits at the next process.
 
 A turn examines at most `Thresholds.wakes` queues and answers about as many requests, whatever has happened; the rest
 waits for the next turns. Queues of a topic that was published to, and queues with other news, alternate.
+
+A stream waits for a message at or after its place and takes none: a message wakes every stream of its mailbox.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ class Waiter:
     deadline: int
     queue: WaitQueue | None = field(default=None, repr=False)
     """Where it is parked; None once it is answered."""
+    seq: int = 0
+    """Of a stream: the number of the message that it waits for; 0: this is no stream."""
     place: tuple[int, int] = (0, 0)
-    """The ticket, then the order of parking among requests with the same ticket."""
+    """The ticket, of a stream `seq`; then the order of parking among requests with the same number."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +55,10 @@ class WaitQueue:
     user: bytes
     waiters: list[Waiter] = field(default_factory=list)
     """Ordered by place."""
+    streams: list[Waiter] = field(default_factory=list)
+    """The streams, ordered by place."""
+    news: bool = False
+    """The streams are woken whatever they wait for."""
     open_wakes: deque[int] = field(default_factory=deque)
     """Deadlines of the wakes that nothing has followed yet, the oldest first."""
     queued: bool = False
@@ -73,11 +81,18 @@ class Wake(NamedTuple):
 class Waiters:
     """All parked requests of a broker.
 
-    `pending(topic, user)` returns the number of messages that wait for a user, None without a subscription.
+    `pending(topic, user)` returns the number of messages that wait for a user, None without a subscription, and
+    `next_seq(topic)` the number of the next message of a topic.
     """
 
-    def __init__(self, pending: Callable[[bytes, bytes], int | None], thresholds: Thresholds = DEFAULT) -> None:
+    def __init__(
+        self,
+        pending: Callable[[bytes, bytes], int | None],
+        next_seq: Callable[[bytes], int],
+        thresholds: Thresholds = DEFAULT,
+    ) -> None:
         self._pending = pending
+        self._next_seq = next_seq
         self._most = thresholds.wakes
         self._topics: dict[bytes, dict[bytes, WaitQueue]] = {}
         self._tickets = itertools.count(1)
@@ -107,14 +122,15 @@ class Waiters:
 
     def park(self, topic: bytes, user: bytes, waiter: Waiter) -> None:
         """Park a request; ticket 0 gets the next ticket. A message that is already there is reported in this turn."""
-        waiter.ticket = waiter.ticket or next(self._tickets)
+        if not waiter.seq:
+            waiter.ticket = waiter.ticket or next(self._tickets)
         users = self._topics.setdefault(topic, {})
         queue = users.get(user)
         if queue is None:
             queue = users[user] = WaitQueue(topic, user)
         waiter.queue = queue
-        waiter.place = (waiter.ticket, next(self._parkings))
-        insort(queue.waiters, waiter, key=_PLACE)
+        waiter.place = (waiter.seq or waiter.ticket, next(self._parkings))
+        insort(queue.streams if waiter.seq else queue.waiters, waiter, key=_PLACE)
         self._parked[waiter.peer_id, waiter.request_id] = waiter
         self.count += 1
         self._timers.set(waiter, waiter.deadline)
@@ -139,10 +155,17 @@ class Waiters:
         if queue is not None:
             self._enqueue(queue)
 
+    def leased(self, topic: bytes, user: bytes) -> None:
+        """Note that a message of this user was leased: streams must look, since they cannot go on."""
+        queue = self._topics.get(topic, {}).get(user)
+        if queue is not None and queue.streams:
+            queue.news = True
+            self._enqueue(queue)
+
     def waits(self, topic: bytes, user: bytes) -> bool:
         """Return whether a request of this user is parked."""
         queue = self._topics.get(topic, {}).get(user)
-        return queue is not None and bool(queue.waiters)
+        return queue is not None and bool(queue.waiters or queue.streams)
 
     def followed(self, topic: bytes, user: bytes) -> None:
         """Note that a wake of this user was followed by a take or a skip."""
@@ -224,7 +247,18 @@ class Waiters:
                 if len(queue.open_wakes) == 1:
                     self._timers.set(queue, mono + SILENCE_US)
             self._answer(queue.waiters[0], now=True)
+        if queue.streams:
+            self._wake_streams(queue, gone=pending is None)
         self._drop_empty(queue)
+
+    def _wake_streams(self, queue: WaitQueue, gone: bool) -> None:
+        reached = self._next_seq(queue.topic)
+        while queue.streams and (gone or queue.news or queue.streams[0].seq < reached):
+            if len(self._wakes) >= self._most:
+                self._enqueue(queue)
+                return
+            self._answer(queue.streams[0], now=True)
+        queue.news = False
 
     def _timer_due(self, due: Waiter | WaitQueue, mono: int) -> None:
         if isinstance(due, WaitQueue):
@@ -242,7 +276,8 @@ class Waiters:
         """Answer a waiter; the only place where one leaves."""
         assert waiter.queue is not None
         queue = waiter.queue
-        del queue.waiters[bisect_left(queue.waiters, waiter.place, key=_PLACE)]
+        parked = queue.streams if waiter.seq else queue.waiters
+        del parked[bisect_left(parked, waiter.place, key=_PLACE)]
         waiter.queue = None
         if self._parked.get((waiter.peer_id, waiter.request_id)) is waiter:
             del self._parked[waiter.peer_id, waiter.request_id]
@@ -251,7 +286,7 @@ class Waiters:
         self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, queue.topic, queue.user))
 
     def _drop_empty(self, queue: WaitQueue) -> None:
-        if queue.waiters or queue.open_wakes:
+        if queue.waiters or queue.streams or queue.open_wakes:
             return
         self._timers.drop(queue)
         self._forget(queue)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from broker.errors import DamagedError
 from broker.operations.limits import Limits, on_disk
+from broker.operations.stream_numbers import StreamNumbers
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf
@@ -38,6 +39,7 @@ class Context:
     """Users for whom a message may be delivered again; the dispatcher takes them to the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""
+    streams: StreamNumbers = field(default_factory=StreamNumbers)
     scan_budget: int = field(init=False)
     """Entries that may still be scanned in this turn."""
     most_scanned: int = 0
