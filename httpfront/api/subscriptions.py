@@ -19,6 +19,7 @@ from httpfront.formats.params import (
     count,
     cursor,
     duration,
+    names_parameter,
     number,
     read_parameters,
     refused,
@@ -31,6 +32,7 @@ from httpfront.middleware.guards import refuse_streams
 
 _NOTHING = ops.Nothing()
 _SETTINGS = {"expires_after": span(1, YEAR_S, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
+_CONFIRMATION = {"after": cursor}
 
 
 class SubscriptionResource:
@@ -55,7 +57,12 @@ class SubscriptionResource:
         resp.set_header("Subscription-Created", "true" if result.created else "false")
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Set the named settings of an existing subscription."""
+        """Set the named settings of an existing subscription, or with `after` confirm without reading."""
+        if names_parameter(req.query_string, "after"):
+            epoch, seq = read_parameters(req, _CONFIRMATION)["after"]
+            self._gateway.call(Op.CONFIRM, topic, user, ops.Confirm(epoch, seq))
+            resp.data = b""
+            return
         values = read_parameters(req, _SETTINGS)
         if not values:
             raise FanmailError("bad-parameter", f"no setting is given; the settings are {', '.join(_SETTINGS)}")

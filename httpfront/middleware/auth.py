@@ -20,8 +20,9 @@ from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
 from httpfront.budget import Account
 from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, NO_ROUTE, ROUTE
+from httpfront.formats.params import names_parameter
 from httpfront.formats.paths import OPTIONS, SERVER, raw_path
-from httpfront.routes import ANY_KEY, OPEN, Routes
+from httpfront.routes import ANY_KEY, BY_PARAMETER, OPEN, Routes
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",
@@ -134,7 +135,7 @@ class Auth:
         """Check the right of the call. Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
             return  # 405, or OPTIONS, for which any key will do
-        need = self._routes.get(req.uri_template or "", {}).get(req.method)
+        need = self._need(req)
         if need == OPEN:
             return
         key: ApiKey | None = req.env.get(API_KEY)
@@ -147,6 +148,14 @@ class Auth:
             resp.set_header("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')
             about = "" if need is None else f", which needs the right {need}"
             raise FanmailError("forbidden", f"no rule of the key {key.id} allows this call{about}")
+
+    def _need(self, req: falcon.Request) -> str | None:
+        """Return the right that a call needs, None where it is in no table."""
+        template = req.uri_template or ""
+        parameter, right = BY_PARAMETER.get((template, req.method), ("", ""))
+        if parameter and names_parameter(req.query_string, parameter):
+            return right
+        return self._routes.get(template, {}).get(req.method)
 
     def _is_open(self, req: falcon.Request) -> bool:
         try:
