@@ -262,6 +262,8 @@ class Dispatcher:
             raise FanmailError("expired", "the request arrived after its deadline")
         if self.state is BrokerState.LOADING:
             raise FanmailError("loading", f"broker {self.identity.broker} is reading its store")
+        if self.state is BrokerState.STANDBY:
+            raise FanmailError("standby", f"another candidate owns broker {self.identity.broker}")
         if self.state is not BrokerState.READY:
             raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
         self.ownership.check(request.topic)
