@@ -20,7 +20,7 @@ def open_stream(context: Context, request: Request, args: ops.OpenStream, now: N
     if args.after:
         confirm_up_to(ref, args.epoch, args.seq)
     number = context.streams.next((request.topic, request.user), now.mono)
-    return ops.StreamOpened(number, ref.topic.epoch, leasing.next_position(ref, now))
+    return ops.StreamOpened(number, ref.topic.epoch, max(ref.subscription.position, ref.topic.head_seq))
 
 
 def confirm(context: Context, request: Request, args: ops.Confirm, now: Now) -> ops.Confirmed:
@@ -50,7 +50,8 @@ def read_ahead(ref: SubscriptionRef, args: ops.Fetch, now: Now) -> ops.Batch:
     leasing.next_position(ref, now)
     if args.room:
         check_fits(ref, args, now)
-    place, runs = max(args.place, position), []
+    place = max(args.place, position)
+    runs: list[ops.Run] = []
     budget = Budget(args.max, args.max_bytes, args.max_bytes, args.one_run)
     while not runs and (found := _next_ahead(ref, place, now)) < topic.next_seq:
         runs = cut_runs(topic, found, budget, now.time, ref.context.with_content)

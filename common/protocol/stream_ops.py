@@ -11,7 +11,7 @@ from common.protocol.lease_ops import Amount
 
 
 class OpenStream(Struct, array_like=True):
-    """Open a stream. With `after` everything up to and including `epoch`-`seq` is confirmed first (`seq` 0: nothing)."""
+    """Open a stream. With `after` everything up to and including `epoch`-`seq` (0: nothing) is confirmed first."""
 
     after: bool = False
     epoch: str = ""
@@ -19,7 +19,7 @@ class OpenStream(Struct, array_like=True):
 
 
 class StreamOpened(Struct, array_like=True):
-    """`number` is greater than that of every earlier stream of the mailbox; `position` is the first message not done."""
+    """`number` is above that of every earlier stream of the mailbox; `position` is the first message not done."""
 
     number: int
     epoch: str

@@ -4,6 +4,7 @@
                   BUSY --body asked for--> READING --body whole--> BUSY
                   BUSY --client slow--> FLUSHING --flushed--> IDLE
                   BUSY --answered, body not whole--> SKIPPING --body passed--> IDLE
+                  BUSY --answer is a stream--> another object (`stream_connection.py`)
     any  --close wanted--> LINGERING --client closed, or time is up--> CLOSED
 
 The application runs as soon as the head is there, so key, path and parameters are checked before a body is kept or
@@ -22,6 +23,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from httpfront.budget import Account
+from httpfront.environ import STREAM
 from httpfront.server.body import Refusal
 from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted_error
 from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
@@ -29,6 +31,7 @@ from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
 from httpfront.server.parser import RequestParser
 from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
+from httpfront.server.stream_connection import hand_over
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
@@ -224,6 +227,9 @@ class Connection(ClientSocket):
             # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             self._keep = self._keep and keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
+            if STREAM in task.environ:
+                hand_over(self, self.account, parser, task)
+                return None
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:
             if end.refusal is None:

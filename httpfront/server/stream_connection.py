@@ -11,18 +11,26 @@ from __future__ import annotations
 
 import socket
 import time
+from errno import ETIMEDOUT
 from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from httpfront.budget import Account
+from httpfront.environ import KEY_ID, REQUEST_ID, ROUTE, STREAM, TRACE_ID
 from httpfront.outlet import BeginStream, StreamHandler
 from httpfront.server.client_socket import ClientSocket, State
 from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
+from httpfront.server.parser import RequestParser
+from httpfront.server.response import FrontTask
 
 NOT_SENT = 128 * 1024
 """Bytes that the kernel may keep before they are on their way: what waits for a slow client waits here, and counts."""
+REPORTED = (ROUTE, REQUEST_ID, KEY_ID, TRACE_ID)
+"""What is kept of the environment of a request, for its report."""
+AT_ONCE = 256 * 1024
+"""Bytes offered to the kernel at once."""
 CLIENT, SLOW, STOPPED = "client", "slow", "stopped"
 """Why the connection of a stream was closed."""
 
@@ -42,6 +50,7 @@ class StreamConnection(ClientSocket):
         self._chunked = chunked
         self._out = bytearray()
         self._ending = False
+        self._reason = STOPPED
         self._delivered = 0
         """Offset at the start of the window in which the client must take something."""
         self._began = time.monotonic()
@@ -52,7 +61,7 @@ class StreamConnection(ClientSocket):
         self._want(EPOLLRDHUP)
 
     def begin(self, head: bytes, about: dict[str, Any], begin: BeginStream) -> None:
-        """Send the head and start the stream. `about` has what the log says of the request."""
+        """Send the head and start the stream. `about` is what is reported of the request."""
         self._about = about
         self._put(head)
         self._handler = begin(self)
@@ -84,7 +93,7 @@ class StreamConnection(ClientSocket):
             self._linger_seen()
 
     def close(self) -> None:
-        self._close(STOPPED)
+        self._close(self._reason)
 
     def expire(self) -> None:
         """Handle a deadline that has passed."""
@@ -120,18 +129,22 @@ class StreamConnection(ClientSocket):
         if self.state == State.LINGERING:
             self._discard()
         elif events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-            self._close(CLIENT)
+            self._close(self._fault() or CLIENT)
         elif events & EPOLLOUT:
             self._flush()
 
+    def _fault(self) -> str:
+        """Return `SLOW` where the kernel gave up because the client's side took nothing for too long."""
+        return SLOW if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ETIMEDOUT else ""
+
     def _flush(self) -> None:
-        left = len(self._out)
-        rest = self._send(bytes(self._out))
+        piece = bytes(self._out[:AT_ONCE])
+        rest = self._send(piece)
         if self.broken:
             self._close(CLIENT)
             return
-        if len(rest) < left:
-            del self._out[: left - len(rest)]
+        if len(rest) < len(piece):
+            del self._out[: len(piece) - len(rest)]
             self.account.progress()
         if self._out:
             return
@@ -154,8 +167,8 @@ class StreamConnection(ClientSocket):
     def _too_slow(self) -> None:
         """End the stream of a client that reads nothing. From any greenlet."""
         if self.state != State.CLOSED:
-            self._abort()
-            self._close(SLOW)
+            self._reason = SLOW
+            self._reset()
 
     def _close(self, reason: str) -> None:
         if self.state == State.CLOSED:
@@ -171,7 +184,7 @@ class StreamConnection(ClientSocket):
     def _report(self, reason: str) -> None:
         """Report the stream, once, at its end."""
         about, self._about = self._about, {}
-        self.server.report(about, self._began, self.written, reason)
+        self.server.report("GET", about, 200, time.monotonic() - self._began, self.written, reason)
 
     def _drop(self) -> None:
         self._out = bytearray()
@@ -179,3 +192,14 @@ class StreamConnection(ClientSocket):
 
     def _ended(self) -> None:
         self.close()
+
+
+def hand_over(connection: ClientSocket, account: Account, parser: RequestParser, task: FrontTask) -> None:
+    """Let a stream have the connection on which the application answered a request with one."""
+    server, version = connection.server, parser.version
+    about = {name: task.environ.get(name, "") for name in REPORTED}
+    head, begin = task.stream_head(chunked=version != "1.0"), task.environ[STREAM]
+    sock = connection.give_away()
+    stream = StreamConnection(server, sock, connection.addr, account, chunked=version != "1.0")
+    server.take_stream(stream)
+    stream.begin(head, about, begin)
