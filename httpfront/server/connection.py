@@ -4,7 +4,6 @@
                   BUSY --body asked for--> READING --body whole--> BUSY
                   BUSY --client slow--> FLUSHING --flushed--> IDLE
                   BUSY --answered, body not whole--> SKIPPING --body passed--> IDLE
-                  BUSY --answer is a stream--> another object (`stream_connection.py`)
     any  --close wanted--> LINGERING --client closed, or time is up--> CLOSED
 
 The application runs as soon as the head is there, so key, path and parameters are checked before a body is kept or
@@ -61,10 +60,8 @@ class Connection(ClientSocket):
 
     def expire(self) -> None:
         """Handle a deadline that has passed."""
-        if self.state == State.IDLE and self.refused:
-            self._refuse(OVERLOADED)
-        elif self.state == State.IDLE and self._receiving:
-            self._refuse(TIMED_OUT)
+        if self.state == State.IDLE and (self.refused or self._receiving):
+            self._refuse(OVERLOADED if self.refused else TIMED_OUT)
         elif self.state == State.IDLE:
             self._receive()  # a request that the kernel has already must not be lost
             if self.state == State.IDLE and not self._receiving:
@@ -89,16 +86,13 @@ class Connection(ClientSocket):
         if self.state == State.IDLE and not self._receiving:
             self.deadline = min(self.deadline, until)
 
-    def close(self) -> None:
-        super().close()
-        self.account.evict = lambda: None  # it would keep this connection
-
     def _drop(self) -> None:
         self._parser, self._data, self._out = None, b"", b""
         if self._stream is not None:
             self._stream.abandon(BodyRefused(None))
             self._stream = None
         self.account.clear()
+        self.account.evict = lambda: None  # it would keep this connection
 
     def _react(self, events: int) -> None:
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
@@ -227,7 +221,7 @@ class Connection(ClientSocket):
             # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             self._keep = self._keep and keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
-            if STREAM in task.environ:
+            if STREAM in task.environ and self.state == State.BUSY:
                 hand_over(self, self.account, parser, task)
                 return None
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)

@@ -177,7 +177,6 @@ class StreamConnection(ClientSocket):
         if handler is not None:
             self._report(reason)
         super().close()
-        self.account.evict = lambda: None  # it would keep this connection
         if handler is not None:
             handler.gone(reason)
 
@@ -189,6 +188,7 @@ class StreamConnection(ClientSocket):
     def _drop(self) -> None:
         self._out = bytearray()
         self.account.clear()
+        self.account.evict = lambda: None  # it would keep this connection
 
     def _ended(self) -> None:
         self.close()

@@ -109,9 +109,7 @@ class PlayedGateway:
 def front(max_waiters: int = 100, share: int = 100) -> Iterator[PlayedGateway]:
     gateway = PlayedGateway()
     polls = LongPoll(cast(Gateway, gateway), MAX_WAIT, max_waiters, share)
-    app = create_app(
-        AppParts(cast(Gateway, gateway), polls, StreamTable(cast(Gateway, gateway), 100), LIMITS, max_name=255)
-    )
+    app = create_app(AppParts(cast(Gateway, gateway), polls, StreamTable(cast(Gateway, gateway), 9), LIMITS, 255))
     with running(app) as server:
         gateway.server = server
         server.hub.each_turn(gateway.look)
