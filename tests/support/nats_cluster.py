@@ -217,8 +217,12 @@ class NatsCluster:
         assert node.process.running, node.process.about()
         if len(self.nodes) == 1:
             return node.ask("/healthz") is not None
-        said = node.ask("/jsz")
-        return bool(said and said.get("meta_cluster", {}).get("leader"))
+        meta = (node.ask("/jsz") or {}).get("meta_cluster", {})
+        if meta.get("leader") != node.name:
+            return bool(meta.get("leader"))
+        # Before it has heard of all others, a stream that it makes may wait some 10 s for a leader.
+        current = [each for each in meta.get("replicas", ()) if each.get("current")]
+        return len(current) >= sum(map(self._runs, self.nodes)) - 1
 
     def _leader_said(self, node: Node, stream: str) -> str | None:
         said = node.ask("/jsz?streams=1") or {}

@@ -30,6 +30,7 @@ RULES = {
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
     "broker.replica": f"{GROUND} broker | ",
+    "broker.replica.jetstream": f"{GROUND} broker broker.replica | nats nkeys",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
