@@ -17,65 +17,16 @@ import itertools
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple
 
+from broker.dispatch.wait_queue import Waiter, WaitQueue, Wake
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
 SILENCE_US = 1_000_000
 """Microseconds after which a wake that nothing has followed is given to the next waiter."""
 _PLACE = attrgetter("place")
-
-
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """One parked request. `deadline` in microseconds of the monotonic clock."""
-
-    ticket: int
-    """Its place in the queue: the smallest is served first."""
-    peer_id: bytes
-    request_id: int
-    deadline: int
-    queue: WaitQueue | None = field(default=None, repr=False)
-    """Where it is parked; None once it is answered."""
-    seq: int = 0
-    """Of a stream: the number of the message that it waits for; 0: this is no stream."""
-    place: tuple[int, int] = (0, 0)
-    """The ticket, of a stream `seq`; then the order of parking among requests with the same number."""
-
-
-@dataclass(slots=True, eq=False)
-class WaitQueue:
-    """The waiters of one user of one topic."""
-
-    topic: bytes
-    user: bytes
-    waiters: list[Waiter] = field(default_factory=list)
-    """Ordered by place."""
-    streams: list[Waiter] = field(default_factory=list)
-    """The streams, ordered by place."""
-    news: bool = False
-    """The streams are woken whatever they wait for."""
-    open_wakes: deque[int] = field(default_factory=deque)
-    """Deadlines of the wakes that nothing has followed yet, the oldest first."""
-    queued: bool = False
-    """It is in the queue of those to examine."""
-    ended: bool = False
-    """The subscription is gone: all its waiters are woken and find that out."""
-
-
-class Wake(NamedTuple):
-    """An answer to a parked request."""
-
-    peer_id: bytes
-    request_id: int
-    ticket: int
-    now: bool
-    topic: bytes
-    user: bytes
 
 
 class Waiters:
@@ -196,8 +147,11 @@ class Waiters:
         if not self._parked:
             self._topics.clear()
 
-    def turn(self, mono: int) -> list[Wake]:
-        """Return the answers that are due, at most about `Thresholds.wakes`."""
+    def turn(self, mono: int, examine: bool = True) -> list[Wake]:
+        """Return the answers that are due, at most about `Thresholds.wakes`.
+
+        Without `examine` nobody is told of news: only requests whose deadlines have passed are answered.
+        """
         for due in self._timers.pop_due(mono, self._most):
             self._timer_due(due, mono)
         for topic in list(islice(self._published, self._most)):
@@ -205,7 +159,7 @@ class Waiters:
                 del self._published[topic]
                 self._swept.add(topic)
                 self._sweeps.append((topic, iter(list(self._topics.get(topic, {}).values()))))
-        steps = self._most
+        steps = self._most if examine else 0
         while steps > 0 and len(self._wakes) < self._most and (self._ready or self._sweeps):
             steps -= 1
             if self._sweeps and (steps % 2 or not self._ready):

@@ -98,7 +98,7 @@ class BrokerSocket:
         What cannot be sent ends as `broker-down`: it was provably not executed.
         """
         calls, self._outgoing = self._outgoing, []
-        if not self.status.up:
+        if not (self.status.up or self.status.standby):
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
         self._leave([call for call in calls if self.windows.admit(call)])
@@ -131,7 +131,7 @@ class BrokerSocket:
             try:
                 self._resolve(frames)
             except WireError as error:
-                log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
+                log.error("reply not understood", extra={"broker": self.status.name, "reason": str(error)})
 
     def tick(self, now: float, timeout: float) -> None:
         """Send pings, notice silence, end overdue calls, and read for safety; several times per second."""
@@ -149,7 +149,7 @@ class BrokerSocket:
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
-        """End all parked waits with "nothing"."""
+        """End all parked waits with "nothing", and those of streams with `broker-down`: they are opened anew."""
         ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
         self._outgoing = [call for call in self._outgoing if not call.waits]
         for call in ended:
@@ -157,6 +157,8 @@ class BrokerSocket:
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
         for call in ended:
             self._hub.resume(call.waiting, Answer(None, nothing))
+        lasting, self._lasting = self._lasting, {}
+        self._end_all(list(lasting.values()), "broker-down", f"broker {self.name} is not asked any more")
 
     def close(self, why: str) -> None:
         """Disconnect. Calls in flight end as `outcome-unknown`, those not sent as `broker-down`."""
@@ -202,6 +204,8 @@ class BrokerSocket:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
         if self.windows.waiting:
             self._leave_late()
+        if self.status.must_ping:
+            self._ping()
         if self.status.owes_goodbye and not self._pending and not self._lasting:
             self.status.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])

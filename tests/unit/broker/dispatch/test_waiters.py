@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.dispatch.waiters import SILENCE_US, Waiter, Waiters
+from broker.dispatch.wait_queue import Waiter
+from broker.dispatch.waiters import SILENCE_US, Waiters
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op
