@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from threading import Thread
 from typing import Any, NoReturn
 
 import configargparse
@@ -16,10 +20,13 @@ from common.process.log_queue import LogQueue
 from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
+from common.tools.replicated_quickstart import PORTS, Replicated
 from common.version import add_version
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
+DATA = "fanmail-data"
+"""Directory of durable stores that are not to be elsewhere."""
 STOP_TIMEOUT = 60.0
 """Seconds for all fronts, and then all brokers, to stop; each of them has a shorter limit of its own."""
 
@@ -66,19 +73,35 @@ def main() -> int:
     check_ports([HOST], ports_of(options.ops_port, options.fronts, "--ops-port"))
     setup_logging("auto", "info", PROG)
     shared = [f"--run-dir={options.run_dir}"]
-    durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
-    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
     listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
     keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
     fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
-    children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
     out = LogQueue(sys.stdout.fileno())
-    out.write("Starting Fanmail ...\n")
-    ready = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
-    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: out.write(ready + "\n")).run()
+    text = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
+    with ExitStack() as stack:
+        if options.replicated:
+            replicated = stack.enter_context(Replicated(options))
+            brokers, more = replicated.children(), replicated.tour
+            out.write(f"The stores and logs are in {replicated.data}{replicated.kept}.\n")
+        else:
+            brokers, more = [Child("start-brokers", _brokers(options, shared))], str
+        out.write("Starting Fanmail ...\n")
+        children = [*brokers, Child("start-fronts", fronts)]
+        ready = partial(_write_soon, out, lambda: f"{text}{more()}\n")
+        code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=ready).run()
     out.write("Fanmail is stopped.\n" if code == 0 else "Fanmail could not be started.\n")
     out.close_within()
     return code
+
+
+def _brokers(options: Any, shared: list[str]) -> list[str]:
+    durable = ["--store=sqlite", f"--data={options.data or DATA}"] if options.durable else []
+    return [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
+
+
+def _write_soon(out: LogQueue, text: Callable[[], str]) -> None:
+    """Write a text whose making may take a while, during which the supervisor goes on."""
+    Thread(target=lambda: out.write(text()), daemon=True).start()
 
 
 def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = False) -> str:
@@ -121,13 +144,7 @@ def _options(argv: list[str]) -> Any:
         "--run-dir", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",
         help="private directory for sockets and locks [path, default %(default)s, FANMAIL_RUN_DIR]",
     )  # fmt: skip
-    parser.add_argument(
-        "--durable", action="store_true", help="store messages on disk, where they survive restarts and crashes"
-    )
-    parser.add_argument(
-        "--data", default="fanmail-data", env_var="FANMAIL_DATA",
-        help="with --durable: directory of the stores [path, default %(default)s here, FANMAIL_DATA]",
-    )  # fmt: skip
+    _add_stores(parser)
     parser.add_argument(
         "--api-keys-file", default="", env_var="FANMAIL_API_KEYS_FILE",
         help="TOML file of API keys, which fronts then require [path, FANMAIL_API_KEYS_FILE]",
@@ -136,7 +153,30 @@ def _options(argv: list[str]) -> Any:
         "--brokers", type=how_many(1, 64), default=DEFAULT_BROKERS, help="[brokers, default %(default)s]"
     )
     parser.add_argument("--fronts", type=how_many(1, 64), default=DEFAULT_FRONTS, help="[fronts, default %(default)s]")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.durable and options.replicated:
+        raise StartError("give either --durable or --replicated: replicated brokers are durable")
+    return options
+
+
+def _add_stores(parser: Any) -> None:
+    parser.add_argument(
+        "--durable", action="store_true", help="store messages on disk, where they survive restarts and crashes"
+    )
+    parser.add_argument(
+        "--replicated", action="store_true",
+        help="two processes for each broker, as on three hosts, with a replicated log on three NATS servers",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", default="", env_var="FANMAIL_DATA",
+        help=f"directory of the stores [path, default with --durable {DATA} here, with --replicated a temporary one "
+        "that is removed at the end, FANMAIL_DATA]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nats-port", type=how_many(0, 65535 - PORTS), default=0, env_var="FANMAIL_NATS_PORT",
+        help=f"with --replicated: first of {PORTS} ports of the NATS servers, 0 picks free ones "
+        "[port, default %(default)s, FANMAIL_NATS_PORT]",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
