@@ -154,7 +154,7 @@ def main() -> int:
     options = _options(sys.argv[1:])
     if options.serve:  # in place of this process, so that the server dies with its supervisor
         os.execv(find_server(), ["nats-server", "-c", options.serve])
-    setup_logging("auto", "info", PROG)
+    setup_logging("auto", "warning", PROG)
     nodes = nodes_in(Path(options.folder), options.port)
     mine = [node for node in nodes if node.name in options.nodes.split(",")]
     children = [_child(node) for node in mine]

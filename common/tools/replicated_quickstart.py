@@ -37,7 +37,8 @@ class Replicated:
         self._options = options
         self.run_dir = private_dir(options.run_dir)
         self.data = private_dir(options.data or tempfile.mkdtemp(prefix="fanmail-"), "data directory")
-        self.kept = "" if options.data else ", which is removed at the end (--data DIR keeps it)"
+        end = "survive restarts" if options.data else "are removed when this stops; --data DIR keeps them"
+        self.kept = f"Messages are kept twice, in {self.data}, and {end}."
         self._nats = private_dir(self.data / "nats", "directory of NATS")
         self.nodes = nodes_in(self._nats, options.nats_port or _free_ports())
         if options.nats_port:
@@ -61,6 +62,7 @@ class Replicated:
         The first NATS server starts alone: servers that start together split their votes, and vote again after seconds.
         """
         settings = [f"--nats={','.join(node.url for node in self.nodes)}", f"--log-max-bytes={LOG_BYTES}"]
+        settings.append(f"--log-level={self._options.log_level}")
         described = f"--config={self._description}"
         init = [sys.executable, "-m", "broker.tools.replica", "init", described, *settings]
         return [
