@@ -12,8 +12,6 @@ from typing import Any
 
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
-from broker.store.sqlite.read_only import probe_store
-from broker.store.sqlite.schema import describe_other_brokers
 from common import config_sources
 from common.clock import SystemClock
 from common.cluster.description import (
@@ -114,6 +112,8 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
     """
     if settings.store == "memory" or not settings.data:
         return
+    from broker.store.sqlite.schema import describe_other_brokers  # brokers in memory start without it
+
     wanted = ",".join(sorted(broker.id for broker in cluster.brokers))
     mine = chosen(cluster, settings.ids)
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
@@ -127,6 +127,8 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
 
 
 def _made_for(path: Path) -> str | None:
+    from broker.store.sqlite.read_only import probe_store
+
     lock = lock_to_look(path.with_name(LOCK))
     try:
         found = probe_store(path)
