@@ -57,6 +57,8 @@ _TABLE = (
     ErrorSpec("memory-full", 503, "The broker has reached its memory limit", 1),
     ErrorSpec("storage-full", 503, "The broker's disk is nearly full", 5),
     ErrorSpec("loading", 503, "The broker is loading its store", 1),
+    ErrorSpec("standby", 503, "The broker is a standby", 1),
+    ErrorSpec("log-stalled", 503, "The replicated log does not answer", 1),
     ErrorSpec("broker-down", 503, "The broker of this topic is unreachable", 1),
     ErrorSpec("draining", 503, "The broker is stopping", 1),
     ErrorSpec("paused", 503, "The operator has paused the broker", 1),
@@ -96,4 +98,9 @@ class FanmailError(Exception):
 
 
 class StartError(Exception):
-    """Raised when the process cannot start: `__main__` prints the text as one line and exits with code 2."""
+    """Raised when the process cannot start: `run_main` prints the text as one line and exits with code 2."""
+
+    def __init__(self, text: str, program: str = "") -> None:
+        """`program` begins the line instead of the name that `run_main` was given."""
+        super().__init__(text)
+        self.program = program

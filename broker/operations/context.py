@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from broker.errors import DamagedError
 from broker.operations.limits import Limits, on_disk
+from broker.operations.stream_numbers import StreamNumbers
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf
@@ -38,6 +39,7 @@ class Context:
     """Users for whom a message may be delivered again; the dispatcher takes them to the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""
+    streams: StreamNumbers = field(default_factory=StreamNumbers)
     scan_budget: int = field(init=False)
     """Entries that may still be scanned in this turn."""
     most_scanned: int = 0
@@ -46,6 +48,8 @@ class Context:
     """Something was emitted that is not committed: after an unforeseen error the state may be half-changed."""
     writable_bytes: int = 2**62
     """Bytes that may still be written to the store in this turn; set by the loop before each turn."""
+    cuts: list[int] | None = None
+    """After how many of the records the burst may be cut; None where the store takes bursts of any size."""
     backup: Callable[[str], ops.BackupProgress] | None = None
     """Begins the copy of the store with a name, or returns its progress; None: there is no store to copy."""
     paused: bool = False
@@ -85,6 +89,11 @@ class Context:
         """Subtract content of this size from what may be written in this turn."""
         self.writable_bytes -= on_disk(size)
 
+    def next_seq(self, name: bytes) -> int:
+        """Return the number of the next message of a topic; 0 where there is no topic."""
+        topic = self.state.topics.get(name)
+        return 0 if topic is None else topic.next_seq
+
     def emit(self, record: Record) -> None:
         """Apply a record to the state and keep it for the store. Raise `MisfitError`, which ends the broker."""
         self.changed = True
@@ -109,8 +118,20 @@ class Context:
         about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
+    def may_cut(self) -> None:
+        """Note that what was emitted so far may be stored without what follows: a request ends, or a step of one."""
+        if self.cuts is not None and self.records:
+            self.cuts.append(len(self.records))
+
+    def take_cuts(self) -> Sequence[int]:
+        """Return where the records may be cut; called before `take_records`."""
+        if not self.cuts:
+            return ()
+        cuts, self.cuts = self.cuts, []
+        return cuts
+
     def take_records(self) -> list[Record]:
-        """Return the changes since the last call, in order, for one `store.commit`."""
+        """Return the changes since the last call, in order, for one `store.begin`."""
         self.changed = False
         records = self.records + self.state.garbage.take_freed()
         self.records = []

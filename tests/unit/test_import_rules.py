@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("common", "broker", "httpfront", "bench")
+PACKAGES = ("common", "broker", "httpfront", "bench", "fanmail_server")
 
 GROUND = "common common.protocol common.cluster"
 """What every folder above `common` may import."""
@@ -24,17 +24,18 @@ RULES = {
     "common.protocol": "common | ",
     "common.keys": "common common.cluster | zmq",
     "common.process": "common common.cluster | ",
-    "common.tools": "common common.cluster common.keys common.process | configargparse tomlkit",
+    "common.tools": "common common.cluster common.keys common.process | tomlkit",
     "broker": f"{GROUND} | ",
     "broker.state": f"{GROUND} broker | sortedcontainers",
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
+    "broker.replica": f"{GROUND} broker | ",
+    "broker.replica.jetstream": f"{GROUND} broker broker.replica | nats nkeys",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
     "broker.tools": (
-        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite"
-        " | configargparse tqdm zmq"
+        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite | tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
     "httpfront.server": "common common.process httpfront | greenlet httptools waitress",
@@ -42,10 +43,11 @@ RULES = {
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",
     "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon",
+    "httpfront.streams": (f"{GROUND} common.keys httpfront httpfront.gateway httpfront.formats | falcon"),
     "httpfront.openapi": "common httpfront httpfront.formats httpfront.middleware | falcon",
     "httpfront.api": (
         f"{GROUND} httpfront httpfront.gateway httpfront.formats httpfront.middleware httpfront.delivery"
-        " httpfront.openapi | falcon"
+        " httpfront.streams httpfront.openapi | falcon"
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
@@ -59,11 +61,12 @@ RULES = {
     "bench.measures": (
         f"{GROUND} broker broker.state broker.store broker.store.sqlite bench.harness bench.loads bench.rivals |"
     ),
+    "fanmail_server": "|",
     "bench.report": "common bench.harness bench.measures | matplotlib",
 }
 ANYWHERE = {"msgspec"}
 MAINS = (
-    *("broker.__main__", "broker.start", "bench.__main__"),
+    *("broker.__main__", "broker.start", "bench.__main__", "fanmail_server.__main__"),
     *("httpfront.__main__", "httpfront.start", "httpfront.front", "httpfront.settings"),
 )
 """The composition roots, which may import everything of their own package and of `common`."""
@@ -79,7 +82,7 @@ CLOCK_CALLS = {
     *("time.clock_gettime", "time.clock_gettime_ns"),
     *("date.today", "os.urandom", "SystemClock", "stopwatch"),
 }
-CORE = ("broker", "broker.state", "broker.operations", "broker.dispatch")
+CORE = ("broker", "broker.state", "broker.replica", "broker.operations", "broker.dispatch")
 """Folders that know no sockets, no disk, no clock and no chance."""
 MOST_LINES, MOST_FUNCTION_LINES = 300, 40
 
@@ -242,7 +245,7 @@ def test_shared_code_reads_the_clock_in_one_place() -> None:
 
 def test_the_environment_is_read_where_settings_and_processes_are() -> None:
     readers = set(offenders(MODULES, lambda source: calls(source) & {"os.environ", "os.getenv", "os.environb"}))
-    assert readers <= {"common.config", *in_folders(["common.process"])}
+    assert readers <= {"common.config", "fanmail_server.__main__", *in_folders(["common.process"])}
 
 
 def test_modules_and_functions_stay_short_enough_to_be_seen_whole() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from common.cluster.description import is_key
 from common.cluster.slots import BrokerAddress, ClusterMap
+from common.command_line import Parser
 from common.errors import StartError
 from common.keys.curve import KeyPair, broker_pair, check_front, front_pair, new_pair, read_pair
 from common.tools import new_curve_keys
@@ -21,7 +21,7 @@ ENDPOINT = "tcp://10.0.0.1:7100"
 
 
 def keys(*arguments: str) -> int:
-    parser = ArgumentParser()
+    parser = Parser("", name="keys")
     new_curve_keys.add_command(parser.add_subparsers())
     parsed = parser.parse_args(["curve", *arguments])
     return int(parsed.run(parsed))
@@ -47,6 +47,13 @@ def address(key: str = PAIR.public.decode()) -> BrokerAddress:
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
 def test_a_file_for_the_owner_and_a_group_is_read(tmp_path: Path, mode: int) -> None:
     assert read_pair(write(tmp_path / "b0.key", secret_of(PAIR), mode)) == PAIR
+
+
+def test_each_candidate_has_a_file_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "b0@h1.key", secret_of(PAIR))
+    assert broker_pair(str(tmp_path), address()._replace(host="h1")) == PAIR
+    with pytest.raises(StartError, match=r"b0@h2\.key: No such file"):
+        broker_pair(str(tmp_path), address()._replace(host="h2"))
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o601, 0o660, 0o620, 0o777])

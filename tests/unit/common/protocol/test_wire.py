@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
-from common.protocol.wire import WireError
+from common.protocol.wire import BrokerState, WireError
 from tests.support import hostile
 from tests.support.driver import NOTHING
 from tests.support.table import table
@@ -44,8 +44,10 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.CONFIGURE: SETTINGS,
     Op.PUBLISH: st.builds(ops.Publish, BYTES, BYTES, NUMBERS, BYTES, AMOUNTS, AMOUNTS, BYTES, st.binary(max_size=16)),
     Op.TAKE: st.builds(ops.Take, st.booleans(), TEXTS, NUMBERS, AMOUNTS),
-    Op.FETCH: st.builds(ops.Fetch, st.booleans(), TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans(), AMOUNTS),
-    Op.WAIT: st.builds(ops.Wait, NUMBERS),
+    Op.FETCH: st.builds(ops.Fetch, st.booleans(), TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans(), *[AMOUNTS] * 3),
+    Op.WAIT: st.builds(ops.Wait, NUMBERS, AMOUNTS, TEXTS, AMOUNTS),
+    Op.STREAM: st.builds(ops.OpenStream, st.booleans(), TEXTS, NUMBERS),
+    Op.CONFIRM: st.builds(ops.Confirm, TEXTS, NUMBERS, AMOUNTS),
     Op.CANCEL: st.builds(ops.Cancel, NUMBERS),
     Op.FINISH: st.builds(ops.Finish, st.lists(RECEIPTS, max_size=5)),
     Op.EXTEND: st.builds(ops.Extend, RECEIPTS, AMOUNTS, AMOUNTS),
@@ -77,7 +79,9 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.PUBLISH: st.builds(ops.Published, NUMBERS, TEXTS, NUMBERS, NUMBERS, st.booleans()),
     Op.LOOK: st.builds(ops.Status, NUMBERS, TEXTS, NUMBERS, NUMBERS, NUMBERS),
     Op.WAIT: st.builds(ops.WaitResult, st.booleans(), NUMBERS),
-    Op.FETCH: st.none() | st.builds(ops.Batch, TEXTS, NUMBERS, st.lists(RUNS, max_size=3)),
+    Op.FETCH: st.none() | st.builds(ops.Batch, TEXTS, NUMBERS, st.lists(RUNS, max_size=3), NUMBERS),
+    Op.STREAM: st.builds(ops.StreamOpened, NUMBERS, TEXTS, NUMBERS),
+    Op.CONFIRM: st.builds(ops.Confirmed, st.booleans()),
     Op.TAKE: st.none() | st.builds(ops.Message, TEXTS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES),
     Op.FINISH: st.builds(ops.Finished, st.lists(TEXTS, max_size=5)),
     Op.DEAD_LIST: st.builds(ops.DeadLetters, TEXTS, NUMBERS, st.lists(LETTERS, max_size=3)),
@@ -265,9 +269,16 @@ def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "r1", "later")], 0, {"later": 1}))
     (seen,) = wire.unpack_requests([frame]).requests
     assert (seen.id, wire.unpack_args(seen), seen.request_id) == (5, ops.Take(), "r1")
-    answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], 0, "later"))
+    answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], 0, 3, "later"))
     (answer,) = wire.unpack_replies([answers]).replies
     assert wire.unpack_result(Op.SUBSCRIBE, answer.result) == ops.Subscribed(True)
+
+
+def test_the_term_of_a_log_is_0_where_the_sender_has_none() -> None:
+    for sent in (0, 5):
+        assert wire.unpack_replies([wire.pack_replies(77, 1, 1, 1, [], sent)]).term == 0
+        seen = wire.unpack_replies([wire.pack_replies(77, 1, BrokerState.STANDBY, 1, [], sent, 9)])
+        assert (seen.sent, seen.term, seen.state) == (sent, 9, 3)
 
 
 @table("op", list(Op))
