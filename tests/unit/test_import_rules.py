@@ -43,10 +43,11 @@ RULES = {
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",
     "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon",
+    "httpfront.streams": (f"{GROUND} common.keys httpfront httpfront.gateway httpfront.formats | falcon"),
     "httpfront.openapi": "common httpfront httpfront.formats httpfront.middleware | falcon",
     "httpfront.api": (
         f"{GROUND} httpfront httpfront.gateway httpfront.formats httpfront.middleware httpfront.delivery"
-        " httpfront.openapi | falcon"
+        " httpfront.streams httpfront.openapi | falcon"
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
@@ -57,7 +58,9 @@ RULES = {
     "bench.rivals": (
         f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
     ),
-    "bench.measures": f"{GROUND} broker broker.state broker.store.sqlite bench.harness bench.loads bench.rivals |",
+    "bench.measures": (
+        f"{GROUND} broker broker.state broker.store broker.store.sqlite bench.harness bench.loads bench.rivals |"
+    ),
     "fanmail_server": "|",
     "bench.report": "common bench.harness bench.measures | matplotlib",
 }
