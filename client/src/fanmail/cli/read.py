@@ -114,7 +114,7 @@ def tail(topic: str, user: str, first: bool, limit: int | None, after: str, as_j
         if first:
             client.subscribe(topic, user)
         try:
-            for message in client.messages(topic, user, after=after, batch=min(limit or BATCH, BATCH)):
+            for message in client.stream(topic, user, after=after):
                 print_message(message, as_json)
                 printed, last = printed + 1, message.id
                 if printed == limit:
