@@ -64,4 +64,4 @@ def test_readme_in_python(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert [each.split()[-1] for each in printed[:9]] == [
         *("world", "one", "two", "three", "first", "second", "bye", "asyncio", "0.0")
     ]
-    assert printed[6:] == ["news 1 0 0", "('alice',)", "['unread']", "1 ['up', 'up']"]
+    assert printed[9:] == ["news 1 0 0", "('alice',)", "['unread']", "1 ['up', 'up']"]
