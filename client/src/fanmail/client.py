@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Unpack
 
 from fanmail.base_client import SyncBaseClient
@@ -163,8 +163,13 @@ class Client(Methods, SyncBaseClient):
                 raise _Stopped
 
         def run() -> None:
-            with suppress(_Stopped):
+            try:
                 self._run(flow, pause=pause)
+            except _Stopped:
+                pass
+            except RuntimeError:
+                if not self._connections.closed:  # else the loop fails for that reason, too, and says so
+                    raise
 
         thread = threading.Thread(target=run, name=thread_name, daemon=True)
         thread.start()
