@@ -47,7 +47,9 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.LIVEZ: LiveResource(),
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),
-        routes.FRONT_METRICS: MetricsResource(gateway, parts.polls, front.metrics, front.connections, front.budget),
+        routes.FRONT_METRICS: MetricsResource(
+            gateway, parts.polls, parts.streams, front.metrics, front.connections, front.budget
+        ),
         routes.BROKER_METRICS: BrokerMetricsResource(gateway),
         routes.ALL_TOPICS: TopicsResource(gateway),
         routes.ONE_TOPIC: TopicAdminResource(gateway),
