@@ -73,7 +73,7 @@ class BodyStream:
         self._connection.account.stop_waiting()
         if self._fault is not None:
             raise self._fault
-        return self._parser.body.getfile().read()
+        return self._parser.body.take()
 
     def received(self, data: bytes) -> bytes | None:
         """Take more of the body; return what is behind it, None where more is to come."""
@@ -106,8 +106,9 @@ class BodyStream:
     def _count(self) -> None:
         """Count the body; a complete one `COPIES` times."""
         body = self._parser.body
+        held = body.held
         try:
-            self._connection.account.grow(body.held * COPIES if body.completed else body.held)
+            self._connection.account.grow(held * COPIES if body.completed else held)
         except FanmailError as busy:
             body.drop()
             self._connection.account.hold(0)

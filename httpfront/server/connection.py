@@ -33,6 +33,8 @@ from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answe
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
 
+_ENDED = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+
 log = logging.getLogger("fanmail.http")
 
 
@@ -98,7 +100,7 @@ class Connection(ClientSocket):
         self.account.clear()
 
     def _react(self, events: int) -> None:
-        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        if events & _ENDED:
             self.disconnect.notify()
         if self.state == State.BUSY:
             self._pause(events)
@@ -122,10 +124,14 @@ class Connection(ClientSocket):
     def _parse(self, data: bytes) -> None:
         """Feed the parser until a request can be worked on; keep what is behind it."""
         while data:
-            parser = self._parser = self._parser or self.server.new_parser()
-            data = data[parser.received(data) :]
+            parser = self._parser
+            if parser is None:
+                parser = self._parser = self.server.new_parser()
+            used = parser.received(data)
+            data = data[used:]
             if parser.completed:
-                self._put_aside(data)
+                if data or self._data:
+                    self._put_aside(data)
                 self._work(parser)
                 return
             if parser.started and not self._receiving:
@@ -214,7 +220,10 @@ class Connection(ClientSocket):
             parser.body.drop()
         self._stream = None
         self._out = self._send(answer)
-        self._sent(len(answer))
+        if self._out:
+            self._stalled(len(answer))
+        else:
+            self._answered()
 
     def _answer(self, parser: RequestParser) -> bytes | None:
         """Return the answer, None where there is none: the request was refused, or the client is gone."""
@@ -223,7 +232,8 @@ class Connection(ClientSocket):
             task.service()
             # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
-            self._keep = self._keep and keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
+            if self._keep and (parser.version != "1.1" or "HTTP_CONNECTION" in parser.environ):
+                self._keep = keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:
             if end.refusal is None:
@@ -240,15 +250,12 @@ class Connection(ClientSocket):
         self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
         return answer
 
-    def _sent(self, size: int) -> None:
-        """Continue after the kernel took what it could of an answer of `size` bytes."""
-        if self._out:
-            self.state = State.FLUSHING
-            self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
-            self._want(EPOLLOUT)
-            self.account.settle(size)
-        else:
-            self._answered()
+    def _stalled(self, size: int) -> None:
+        """Wait for the client: the kernel did not take the whole answer of `size` bytes."""
+        self.state = State.FLUSHING
+        self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
+        self._want(EPOLLOUT)
+        self.account.settle(size)
 
     def _flush(self) -> None:
         left = len(self._out)
@@ -275,10 +282,10 @@ class Connection(ClientSocket):
             return
         self.state = State.IDLE
         self.deadline = time.monotonic() + self.server.idle_limit
-        data, self._data = self._data, b""
-        if data:
+        if self._data:
+            data, self._data = self._data, b""
             self._parse(data)
-        if self.state == State.IDLE:
+        if self.state == State.IDLE and self._mask != INCOMING:
             self._want(INCOMING)
 
     def _refuse(self, error: Any) -> None:
@@ -288,7 +295,10 @@ class Connection(ClientSocket):
         self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep, self._parser, self._stream = False, None, None
         self._out = self._send(answer)
-        self._sent(len(answer))
+        if self._out:
+            self._stalled(len(answer))
+        else:
+            self._answered()
 
 
 _REACTIONS = {

@@ -63,8 +63,11 @@ class RequestParser:
         if self._partial is None and not data.startswith(b"\r\n"):
             end = data.find(b"\r\n\r\n") + 4
             if end >= 4:
-                self._read_head(data if end == len(data) else data[:end])
-                return end
+                if end == len(data):
+                    self._read_head(data)
+                    return end
+                self._read_head(data[:end])
+                return end if self.completed else end + self._received_body(data[end:])
         return self._received_piece(data)
 
     def _received_body(self, data: bytes) -> int:
@@ -125,12 +128,13 @@ class RequestParser:
             self.command = method_of(data)
             self._refuse(head)
             return
-        fields = head.fields
-        self.environ, self.command, self.version = head.environ, head.method, head.version
-        self._chunked = fields.chunked
-        self.expect_continue = fields.expects_continue and head.version == "1.1"
+        self.environ, line, fields = head
+        self.command, self.version = line.method, line.version
+        if fields.expects_continue:
+            self.expect_continue = line.version == "1.1"
         if fields.chunked:
-            self.body_rcv = ChunkedBody(head.max_body)
+            self._chunked = True
+            self.body_rcv = ChunkedBody(line.max_body)
         elif fields.length:
             self.body_rcv = FixedBody(fields.length)
         else:
