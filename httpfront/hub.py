@@ -24,6 +24,7 @@ MAX_IDLE = 256
 """Idle greenlets that are kept."""
 TURN_S = 0.1
 """Longest wait of the loop, in seconds."""
+UNHANDLED = "unhandled exception in the loop"
 
 
 class Worker(greenlet):
@@ -170,7 +171,10 @@ class Hub:
         hub = me.parent
         assert hub is not None
         while True:
-            _guarded(work)
+            try:
+                work()
+            except Exception:
+                log.exception(UNHANDLED)
             me.gr_context = None
             if len(self._idle) >= MAX_IDLE:
                 return
@@ -198,7 +202,7 @@ def _guarded(work: Callable[..., object], *arguments: object) -> None:
     try:
         work(*arguments)
     except Exception:
-        log.exception("unhandled exception in the loop")
+        log.exception(UNHANDLED)
 
 
 def _drain(fd: int) -> None:

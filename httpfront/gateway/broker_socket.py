@@ -99,7 +99,8 @@ class BrokerSocket:
         if not self.status.up:
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
-        self._leave([call for call in calls if self.windows.admit(call)])
+        admit = self.windows.admit
+        self._leave([call for call in calls if (call.body is None and not call.room) or admit(call)])
         self.receive()
 
     def _leave(self, calls: list[Call]) -> None:
@@ -168,7 +169,7 @@ class BrokerSocket:
 
     def _send_calls(self, calls: list[Call]) -> None:
         if self._send(self.status.incarnation, [call.packed for call in calls], calls[0].body):
-            self._pending.update((call.id, call) for call in calls)
+            self._pending.update([(call.id, call) for call in calls])
         else:
             self._over(calls)
             self._end_all(calls, "broker-down", f"broker {self.name} accepts no requests now")
@@ -189,12 +190,14 @@ class BrokerSocket:
         frame = wire.unpack_replies(frames)
         self.status.heard(frame, time.monotonic())
         body = frames[1] if len(frames) == 2 else None
+        pending, resume = self._pending, self._hub.resume
         for reply in frame.replies:
-            call = self._pending.pop(reply.id, None)
+            call = pending.pop(reply.id, None)
             if call is not None:
-                self.windows.over(call)
+                if call.room or call.body is not None:
+                    self.windows.over(call)
                 error = wire.unpack_error(reply.code, reply.result) if reply.code else None
-                self._hub.resume(call.waiting, Answer(error, reply.result, body))
+                resume(call.waiting, Answer(error, reply.result, body))
             elif reply.id == PING_ID and not reply.code:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
         if self.windows.waiting:
@@ -222,9 +225,10 @@ class BrokerSocket:
                 self.status.pinged(now)
 
     def _give_up_pending(self, why: str) -> None:
-        pending, self._pending = self._pending, {}
-        self._over(list(pending.values()))
-        self._end_all(list(pending.values()), "outcome-unknown", why)
+        pending = list(self._pending.values())
+        self._pending.clear()
+        self._over(pending)
+        self._end_all(pending, "outcome-unknown", why)
 
     def _over(self, calls: list[Call]) -> None:
         for call in calls:

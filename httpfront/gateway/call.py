@@ -8,6 +8,7 @@ import greenlet
 
 from common.errors import FanmailError
 from common.protocol import ops
+from common.protocol.ops import Op
 
 
 class Waiting(Protocol):
@@ -35,6 +36,10 @@ class Call:
         """Monotonic seconds, after which the outcome is unknown."""
         self.waiting: Waiting = greenlet.getcurrent()
         self.waits = False
+
+
+ROOMY = frozenset((Op.TAKE, Op.FETCH, Op.DEAD_LIST, Op.PEEK))
+"""Operations whose answers have content."""
 
 
 def answer_room(args: Any) -> int:

@@ -25,7 +25,7 @@ from common.protocol.wire import WireError
 from httpfront.environ import OnDisconnect, unwatched
 from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket, new_context
 from httpfront.gateway.broker_status import BrokerStatus
-from httpfront.gateway.call import Answer, Call, answer_room
+from httpfront.gateway.call import ROOMY, Answer, Call, answer_room
 from httpfront.gateway.gather import Gather
 from httpfront.hub import Hub
 from httpfront.request_context import request_id
@@ -175,24 +175,25 @@ class Gateway:
         self, broker: str, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
     ) -> Call:
         socket = self._sockets[broker]
-        if socket.status.loading:
+        status = socket.status
+        if status.loading:
             raise FanmailError("loading", f"broker {broker} of this topic is reading its store")
-        if not socket.status.up:
+        if not status.up:
             raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
-        if body is not None and 0 < socket.status.max_body < len(body):
-            most = socket.status.max_body
+        if body is not None and 0 < status.max_body < len(body):
+            most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
         call_id = next(self._ids)
-        packed = wire.pack_request(call_id, op, topic, user, socket.status.deadline(until), args, request_id.get())
-        call = Call(call_id, packed, body, until + GRACE_S, socket.status.incarnation, answer_room(args))
+        packed = wire.pack_request(call_id, op, topic, user, status.deadline(until), args, request_id.get())
+        room = answer_room(args) if op in ROOMY else 0
+        call = Call(call_id, packed, body, until + GRACE_S, status.incarnation, room)
         socket.post(call)
         self._touched[socket] = None
         return call
 
     def _outcome(self, op: Op) -> Any:
         """Park the greenlet that has just begun a call."""
-        answer = self._hub.park()
-        assert isinstance(answer, Answer)
+        answer: Any = self._hub.park()
         if answer.error is not None:
             raise answer.error
         try:

@@ -1,0 +1,68 @@
+"""Request and response as Falcon's, without what no call here reads.
+
+Falcon's own constructors set 40 attributes per exchange and parse the query, which `read_parameters` does its own way.
+What is left out here has Falcon's value once it is asked for, except `media` of a request, which no call has.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import falcon
+from falcon.uri import parse_query_string
+
+
+class Request(falcon.Request):
+    """A request whose rarely used attributes are made when they are asked for."""
+
+    is_websocket = False
+    uri_template = None
+    _bounded_stream = None
+    _cached_access_route = _cached_forwarded = _cached_forwarded_prefix = _cached_forwarded_uri = None
+    _cached_headers = _cached_headers_lower = _cached_prefix = _cached_relative_uri = _cached_uri = None
+
+    def __init__(self, env: dict[str, Any], options: falcon.RequestOptions | None = None) -> None:
+        self.env = env
+        self.options = options or falcon.RequestOptions()
+        self.method = env["REQUEST_METHOD"]
+        self.path = env["PATH_INFO"]  # still latin-1: the routers read REQUEST_URI
+        self.query_string = env["QUERY_STRING"]
+        self.stream = env["wsgi.input"]
+
+    @cached_property
+    def _params(self) -> dict[str, Any]:  # type: ignore[override]
+        return parse_query_string(self.query_string, keep_blank=True) if self.query_string else {}
+
+    @cached_property
+    def _wsgierrors(self) -> Any:  # type: ignore[override]
+        return self.env["wsgi.errors"]
+
+    @cached_property
+    def content_type(self) -> str | None:  # type: ignore[override]
+        return self.env.get("CONTENT_TYPE")
+
+    @cached_property
+    def context(self) -> Any:  # type: ignore[override]
+        return self.context_type()
+
+
+class Response(falcon.Response):
+    """A response with status, headers, `data` and `stream`; the rest is made when it is asked for."""
+
+    text = stream = None
+    _extra_headers = _cookies = _media = None
+
+    def __init__(self, options: falcon.ResponseOptions | None = None) -> None:
+        self.status = falcon.HTTP_200
+        self._headers = {}
+        self.options = options or falcon.ResponseOptions()
+        self._data = None
+
+    @cached_property
+    def context(self) -> Any:  # type: ignore[override]
+        return self.context_type()
+
+    def put_headers(self, headers: dict[str, str]) -> None:
+        """Set headers whose names are in lower case."""
+        self._headers.update(headers)
