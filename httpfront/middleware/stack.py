@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import falcon
-
 from httpfront.middleware.auth import Auth
-from httpfront.middleware.exchange import Request, Response
+from httpfront.middleware.exchange import App, Request, Response
 from httpfront.middleware.guards import Guards
 from httpfront.middleware.host_names import ANY, HostNames
 from httpfront.middleware.problems import add_error_handlers
 from httpfront.middleware.request_id import RequestId
-
-App = falcon.App[falcon.Request, falcon.Response]
 
 
 def new_app(router: object, hosts: HostNames | None, auth: Auth | None) -> App:
@@ -23,9 +19,7 @@ def new_app(router: object, hosts: HostNames | None, auth: Auth | None) -> App:
     """
     guards = Guards(hosts or HostNames((), (ANY,), keys=False))
     middleware: list[Any] = [RequestId(), guards, *([auth] if auth else [])]
-    app: App = falcon.App(
-        request_type=Request, response_type=Response, router=cast(Any, router), middleware=middleware
-    )
+    app = App(request_type=Request, response_type=Response, router=cast(Any, router), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no media type
     add_error_handlers(app)
     return app

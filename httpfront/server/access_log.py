@@ -16,7 +16,6 @@ from common.process.log import timestamp
 from common.process.log_queue import LogQueue
 from httpfront.server.request_summary import RequestSummary
 
-
 _PLAIN = re.compile(r"[ !#-\[\]-~]*").fullmatch
 """Text that JSON quotes as it is."""
 
