@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -58,6 +58,10 @@ class Hub:
         self._greenlet: greenlet | None = None
         self._idle: list[greenlet] = []
         """Greenlets without work."""
+        self._starting: deque[Callable[[], None]] = deque()
+        """What was spawned before this turn's events were handled, and starts now."""
+        self._resuming: deque[tuple[Any, object]] = deque()
+        """Greenlets that `resume_all` resumes now, with their values."""
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, select.EPOLLIN, lambda _: _drain(self._wake_fd))
 
@@ -84,6 +88,8 @@ class Hub:
         hub = self._greenlet
         assert hub is not None
         assert getcurrent() is not hub, "parked outside of a request"
+        if self._starting and self._idle:
+            return self._idle.pop().switch(self._starting.popleft())
         return hub.switch()
 
     def resume(self, parked: Any, value: object) -> None:
@@ -92,6 +98,14 @@ class Hub:
         At most once each time it parks.
         """
         parked.switch(value)
+
+    def resume_all(self, parked: Iterable[tuple[Any, object]]) -> None:
+        """Resume several with their values as `resume` does. One that ends switches to the next: half the switches."""
+        resuming = self._resuming
+        resuming.extend(parked)
+        while resuming:
+            each, value = resuming.popleft()
+            each.switch(value)
 
     def yield_turn(self) -> None:
         """Park until the next turn. Only in a greenlet that `spawn` started."""
@@ -136,7 +150,10 @@ class Hub:
             ready = [(fd, events, self._handlers[fd]) for fd, events in self._wait()]
             for fd, events, handler in ready:
                 if self._handlers.get(fd) is handler:  # not closed and reused in this turn
-                    _guarded(handler, events)
+                    try:
+                        handler(events)
+                    except Exception:
+                        log.exception(UNHANDLED)
             self._run_spawned()
             self._run_waiting()
             while self._resumed:
@@ -157,9 +174,13 @@ class Hub:
             return []
 
     def _run_spawned(self) -> None:
-        for _ in range(len(self._spawned)):  # what these spawn runs in the next turn
+        # What these spawn runs in the next turn. One that parks switches to the next, if there is an idle greenlet.
+        starting = self._starting
+        starting += self._spawned
+        self._spawned.clear()
+        while starting:
             worker = self._idle.pop() if self._idle else Worker(self)
-            worker.switch(self._spawned.popleft())
+            worker.switch(starting.popleft())
 
     def _run_waiting(self) -> None:
         for _ in range(len(self._waiting)):  # those that yield again run in the next turn
@@ -179,7 +200,11 @@ class Hub:
             if len(self._idle) >= MAX_IDLE:
                 return
             self._idle.append(me)
-            work = hub.switch()
+            if self._resuming and type(self._resuming[0][0]) is Worker:
+                parked, value = self._resuming.popleft()
+                work = parked.switch(value)
+            else:
+                work = hub.switch()
 
     def _run_due(self) -> None:
         now = time.monotonic()

@@ -91,7 +91,7 @@ class LogQueue(io.TextIOBase):
     def write_later(self, render: Callable[[Any], str], value: object) -> None:
         """Queue a line that the thread renders and may write later. Such lines use at most half of the queue."""
         self._add((LATER_BYTES, 1, "", render, value), self._max_lines // 2, self._max_bytes // 2)
-        if not (self._rung or self._rung_softly):
+        if not self._rung and not self._rung_softly:
             self._rung_softly = True
             self._bell.put(False)
 

@@ -75,10 +75,9 @@ def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
 def present_message(message: ops.Message, resp: falcon.Response) -> None:
     """Render one message."""
     resp.data = message.body
-    for name, value in unpack_headers(message.headers):
-        resp.set_header(name, value)
     resp.set_headers(
         (
+            *unpack_headers(message.headers),
             ("Msg-Id", f"{message.epoch}-{message.seq}"),
             ("Msg-Time", rfc3339(message.time)),
             ("Msg-Attempt", str(message.attempt)),

@@ -190,16 +190,17 @@ class BrokerSocket:
         frame = wire.unpack_replies(frames)
         self.status.heard(frame, time.monotonic())
         body = frames[1] if len(frames) == 2 else None
-        pending, resume = self._pending, self._hub.resume
+        pending, answered = self._pending, []
         for reply in frame.replies:
             call = pending.pop(reply.id, None)
             if call is not None:
                 if call.room or call.body is not None:
                     self.windows.over(call)
                 error = wire.unpack_error(reply.code, reply.result) if reply.code else None
-                resume(call.waiting, Answer(error, reply.result, body))
+                answered.append((call.waiting, Answer(error, reply.result, body)))
             elif reply.id == PING_ID and not reply.code:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
+        self._hub.resume_all(answered)
         if self.windows.waiting:
             self._leave_late()
         if self.status.owes_goodbye and not self._pending:

@@ -64,9 +64,15 @@ class Response(falcon.Response):
     def context(self) -> Any:  # type: ignore[override]
         return self.context_type()
 
-    def put_headers(self, headers: dict[str, str]) -> None:
-        """Set headers whose names are in lower case."""
-        self._headers.update(headers)
+    def set_header(self, name: str, value: str) -> None:
+        """Set a header other than Set-Cookie."""
+        self._headers[name.lower()] = value
+
+    def set_headers(self, headers: Any) -> None:
+        """Set headers other than Set-Cookie: a mapping, or pairs of name and value."""
+        mine = self._headers
+        for name, value in headers.items() if isinstance(headers, dict) else headers:
+            mine[name.lower()] = value
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):

@@ -33,14 +33,14 @@ class AccessLog:
         self._queue.write_later(self._render, (time.time(), summary))
 
     def _json(self, request: tuple[float, RequestSummary]) -> str:
-        at, (method, route, status, duration, request_id, sent, key, trace_id) = request
-        about_key = f',"key":{_quoted(key)}' if key else ""
-        about_trace = f',"trace_id":{_quoted(trace_id)}' if trace_id else ""
+        at, it = request
+        about_key = f',"key":{_quoted(it.key)}' if it.key else ""
+        about_trace = f',"trace_id":{_quoted(it.trace_id)}' if it.trace_id else ""
         # By hand: through a dictionary it takes three times as long.
         return (
             f'{{"time":"{timestamp(at)}","level":"info","process":{_quoted_word(self._process)},"event":"request",'
-            f'"request_id":{_quoted(request_id)},"method":{_quoted_word(method)},"route":{_quoted_word(route)},'
-            f'"status":{status},"duration_ms":{duration * 1e3:.3f},"bytes":{sent}{about_key}{about_trace}}}\n'
+            f'"request_id":{_quoted(it.request_id)},"method":{_quoted_word(it.method)},"route":{_quoted_word(it.route)},'
+            f'"status":{it.status},"duration_ms":{it.duration * 1e3:.3f},"bytes":{it.sent}{about_key}{about_trace}}}\n'
         )
 
     def _text(self, request: tuple[float, RequestSummary]) -> str:

@@ -28,7 +28,15 @@ from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, Sta
 from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
 from httpfront.server.parser import RequestParser
-from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
+from httpfront.server.response import (
+    CLOSES,
+    CONTINUE,
+    FrontTask,
+    build_answer,
+    failure_answer,
+    keeps_alive,
+    refusal_answer,
+)
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
@@ -234,7 +242,10 @@ class Connection(ClientSocket):
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             if self._keep and (parser.version != "1.1" or "HTTP_CONNECTION" in parser.environ):
                 self._keep = keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
-            answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
+            connection = self.server.kept_alive if self._keep else CLOSES
+            answer, code = build_answer(
+                task.status, task.response_headers, task.body, parser.command == "HEAD", connection
+            )
         except BodyRefused as end:
             if end.refusal is None:
                 self.close()

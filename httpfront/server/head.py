@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from httpfront.server.body import Refusal
@@ -71,13 +71,8 @@ class RequestLine:
     """Why the target is refused."""
 
 
-class Head(NamedTuple):
-    """What a head says."""
-
-    environ: dict[str, Any]
-    """The WSGI environment of the request."""
-    line: RequestLine
-    fields: Fields
+Head = tuple[dict[str, Any], RequestLine, Fields]
+"""What a head says; the first is the WSGI environment of the request. A plain tuple: there is one per request."""
 
 
 def method_of(head: bytes) -> str:
@@ -135,7 +130,7 @@ class HeadReader:
             return Refusal(413, "Content Too Large", f"the body has over {line.max_body} bytes")
         environ = self._template | fields.environ
         environ.update(line.environ)
-        return Head(environ, line, fields)
+        return environ, line, fields
 
     def _read_line(self, first: bytes) -> RequestLine | None:
         """Read a request line with its line end, and keep what it says. Return None where it is not one."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from msgspec import Struct
+
 from httpfront.server.body import Body, ChunkedBody, FixedBody, Refusal
 from httpfront.server.head import HeadReader, bad_request, method_of, target_too_long
 
@@ -16,34 +18,29 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
 
 
-class RequestParser:
+class RequestParser(Struct, eq=False):
     """One request on its way in. Feed it until `completed`; then `error` says whether it is refused, and why."""
 
-    __slots__ = (
-        *("_chunked", "_partial", "_reader", "body_bytes_received", "body_rcv", "command", "completed"),
-        *("environ", "error", "expect_continue", "headers_finished", "version"),
-    )
-
-    def __init__(self, reader: HeadReader) -> None:
-        """`reader` is the server's."""
-        self._reader = reader
-        self._partial: bytearray | None = None  # a head whose end has not arrived
-        self._chunked = False
-        self.environ: dict[str, Any] = {}
-        """The WSGI environment, once the head was read; the caller adds what is about the connection."""
-        self.command = ""
-        """The method."""
-        self.version = "1.0"
-        self.completed = False
-        """Whether nothing more belongs to this request."""
-        self.headers_finished = False
-        self.expect_continue = False
-        """Whether the client waits for 100 (Continue) before it sends the body."""
-        self.body_rcv: Body | None = None
-        """The body, where there is one."""
-        self.body_bytes_received = 0
-        """Bytes of the body so far, with their framing."""
-        self.error: Refusal | None = None
+    _reader: HeadReader
+    """The server's."""
+    _partial: bytearray | None = None
+    """A head whose end has not arrived."""
+    _chunked: bool = False
+    environ: dict[str, Any] = {}
+    """The WSGI environment, once the head was read; the caller adds what is about the connection."""
+    command: str = ""
+    """The method."""
+    version: str = "1.0"
+    completed: bool = False
+    """Whether nothing more belongs to this request."""
+    headers_finished: bool = False
+    expect_continue: bool = False
+    """Whether the client waits for 100 (Continue) before it sends the body."""
+    body_rcv: Body | None = None
+    """The body, where there is one."""
+    body_bytes_received: int = 0
+    """Bytes of the body so far, with their framing."""
+    error: Refusal | None = None
 
     @property
     def body(self) -> Body:

@@ -33,7 +33,7 @@ _OURS = frozenset(("connection", "keep-alive", "proxy-connection", "te", "traile
 
 
 class FrontTask(WSGITask):  # type: ignore[misc]
-    """One run of the application. `service()` leaves the answer in `status` and `response_headers`."""
+    """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
 
     def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
         """Prepare a run. `stream` is `wsgi.input`; None: an empty body."""
@@ -92,14 +92,10 @@ class FrontTask(WSGITask):  # type: ignore[misc]
             raise RuntimeError("start_response was not called before body written")
         self._written.append(data)
 
-    def answer(self, connection: Sequence[str]) -> tuple[bytes, int]:
-        """Return the answer that `service` has left, serialized, and its status code.
-
-        `connection` and `ValueError` are as of `build_answer`.
-        """
-        written = self._written
-        body = written[0] if len(written) == 1 else b"".join(written)
-        return build_answer(self.status, self.response_headers, body, self.request.command == "HEAD", connection)
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self._written[0] if len(self._written) == 1 else b"".join(self._written)
 
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:

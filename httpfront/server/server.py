@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -69,7 +70,9 @@ class FrontServer:
         self.application = app
         self.adj = Adjustments(ident="")
         template = environ_template(self.adj, self._acceptor.port)
-        self._heads = HeadReader(options, FieldReader(options.kept_field), template)
+        heads = HeadReader(options, FieldReader(options.kept_field), template)
+        self.new_parser: Callable[[], RequestParser] = partial(RequestParser, heads)
+        """Returns the parser for the next request of a connection."""
         hub.every(TURN_S, self._close_overdue)
 
     @property
@@ -110,10 +113,6 @@ class FrontServer:
         for connection in list(self.connections.values()):
             connection.limit_idle(now + idle)
 
-    def new_parser(self) -> RequestParser:
-        """Return the parser for the next request of a connection."""
-        return RequestParser(self._heads)
-
     def forget(self, fd: int) -> None:
         """Remove a connection that closes, by its descriptor."""
         self.connections.pop(fd, None)
@@ -130,9 +129,12 @@ class FrontServer:
             return
         try:
             known = environ.get
-            route, request_id = known(ROUTE, ""), known(REQUEST_ID, "")
-            key, trace_id = known(KEY_ID, ""), known(TRACE_ID, "")
-            self._on_request(RequestSummary(method, route, status, duration, request_id, sent, key, trace_id))
+            self._on_request(
+                RequestSummary(
+                    *(method, known(ROUTE, ""), status, duration, known(REQUEST_ID, ""), sent),
+                    *(known(KEY_ID, ""), known(TRACE_ID, "")),
+                )
+            )
         except Exception:
             log.exception("the request hook failed")
 
