@@ -54,6 +54,8 @@ class Hub:
         self._resumed: deque[tuple[Any, object]] = deque()
         """Greenlets to resume at the end of the turn, with their values."""
         self._turns: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], None]] = []
+        """What `end_turn_with` was given in this turn."""
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
         self._idle: list[greenlet] = []
@@ -120,6 +122,10 @@ class Hub:
         """Call `work` after every turn's events, before the loop waits again."""
         self._turns.append(work)
 
+    def end_turn_with(self, work: Callable[[], None]) -> None:
+        """Call `work` once, after what `each_turn` was given."""
+        self._endings.append(work)
+
     def every(self, seconds: float, work: Callable[[], None]) -> None:
         """Call `work` about every `seconds`, with a precision of `TURN_S`."""
         self._periodic.append(_Periodic(seconds, work))
@@ -161,6 +167,9 @@ class Hub:
                 _guarded(parked.switch, value)
             for work in self._turns:
                 _guarded(work)
+            endings, self._endings = self._endings, []
+            for work in endings:
+                _guarded(work)
 
     def close(self) -> None:
         """Close the descriptors of the loop."""
@@ -169,7 +178,8 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN_S)
+            busy = self._spawned or self._waiting or self._resumed or self._endings
+            return self._epoll.poll(0 if busy else TURN_S)
         except InterruptedError:
             return []
 
