@@ -6,7 +6,6 @@ of their names. Values are latin-1 text, which gives the bytes back unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -46,7 +45,8 @@ def kept_field(key: str) -> str | None:
     return _EXACT.get(key)
 
 
-def pack_headers(fields: Iterable[tuple[str, str]]) -> bytes:
+@lru_cache(maxsize=128)
+def pack_headers(fields: tuple[tuple[str, str], ...]) -> bytes:
     """Pack the kept fields of a request, as `kept_field` names them. Raises `headers-too-large` (431).
 
     Of those with a name of their own an empty one says nothing and is left out.

@@ -72,7 +72,8 @@ class BrokerSocket:
         """Epoch of the front's cluster map, named in every frame."""
         self._hub = hub
         self._pending: dict[int, Call] = {}
-        self._outgoing: list[Call] = []
+        self.outgoing: list[Call] = []
+        """What the next `flush` sends, in as few messages as possible."""
         self.windows = Windows(status)
         self._socket = context.socket(zmq.DEALER)
         for option, value in _OPTIONS:
@@ -86,16 +87,12 @@ class BrokerSocket:
         """The broker's id."""
         return self.status.broker
 
-    def post(self, call: Call) -> None:
-        """Send a call with the next `flush`, together with the others of the turn."""
-        self._outgoing.append(call)
-
     def flush(self) -> None:
         """Send what is outgoing and may leave now.
 
         What cannot be sent ends as `broker-down`: it was provably not executed.
         """
-        calls, self._outgoing = self._outgoing, []
+        calls, self.outgoing = self.outgoing, []
         if not self.status.up:
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
@@ -149,8 +146,8 @@ class BrokerSocket:
 
     def end_waits(self) -> None:
         """End all parked waits with "nothing"."""
-        ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
-        self._outgoing = [call for call in self._outgoing if not call.waits]
+        ended = [call for call in (*self._pending.values(), *self.outgoing) if call.waits]
+        self.outgoing = [call for call in self.outgoing if not call.waits]
         for call in ended:
             self._pending.pop(call.id, None)
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
@@ -163,7 +160,7 @@ class BrokerSocket:
         self._hub.unwatch(descriptor(self._socket))
         self._monitor.close()
         self._socket.close(linger=0)
-        outgoing, self._outgoing = [*self._outgoing, *self.windows.give_up()], []
+        outgoing, self.outgoing = [*self.outgoing, *self.windows.give_up()], []
         self._end_all(outgoing, "broker-down", why)
         self._give_up_pending(why)
 

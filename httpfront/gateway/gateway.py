@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from common.cluster.slots import ClusterMap
+from common.cluster.slots import ClusterMap, slot_of
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair
 from common.protocol import ops, wire
@@ -169,7 +169,7 @@ class Gateway:
     def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
-        return self._post(self._map.owner(topic), op, topic, user, args, until, body)
+        return self._post(self._map.owners[slot_of(topic)], op, topic, user, args, until, body)
 
     def _post(
         self, broker: str, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
@@ -187,7 +187,7 @@ class Gateway:
         packed = wire.pack_request(call_id, op, topic, user, status.deadline(until), args, request_id.get())
         room = answer_room(args) if op in ROOMY else 0
         call = Call(call_id, packed, body, until + GRACE_S, status.incarnation, room)
-        socket.post(call)
+        socket.outgoing.append(call)
         self._touched[socket] = None
         return call
 

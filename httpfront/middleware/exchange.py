@@ -54,11 +54,13 @@ class Response(falcon.Response):
     text = stream = None
     _extra_headers = _cookies = _media = None
 
+    data = falcon.Response._data  # the slot itself, without Falcon's property around it
+
     def __init__(self, options: falcon.ResponseOptions | None = None) -> None:
         self.status = falcon.HTTP_200
         self._headers = {}
         self.options = options or falcon.ResponseOptions()
-        self._data = None
+        self.data = None
 
     @cached_property
     def context(self) -> Any:  # type: ignore[override]
@@ -103,7 +105,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
     def _render(self, req: Request, resp: Response, start_response: Any) -> Any:
         """Pass status and headers on, and return the body."""
         status = code_to_http_status(resp.status)
-        data = resp._data
+        data = resp.data
         body: Any
         length: int | None
         if data is not None and resp.stream is None and resp.text is None:

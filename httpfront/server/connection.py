@@ -265,7 +265,10 @@ class Connection(ClientSocket):
             self._keep, code = False, 500
             answer = failure_answer(parser.command)
         finally:
-            task.release()
+            # Breaks the cycle of parser, environment and stream, so that a body does not outlive its request.
+            parser.environ = {}
+            if task.stream is not None:
+                task.stream.close()
         self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
         return answer
 

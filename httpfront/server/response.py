@@ -42,7 +42,7 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         self.request = request
         self.complete = False
         self._written: list[bytes] = []
-        self._stream = stream
+        self.stream = stream
         self.environ: dict[str, Any] = request.environ
         environ = self.environ
         environ["REMOTE_ADDR"] = channel.addr[0]
@@ -68,12 +68,6 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         finally:
             if hasattr(pieces, "close"):
                 pieces.close()
-
-    def release(self) -> None:
-        """Break the cycle of parser, environment and body stream, so that a body does not outlive its request."""
-        self.request.environ = {}
-        if self._stream is not None:
-            self._stream.close()
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Take status and headers: `start_response` of PEP 3333. Nothing is sent yet: a later call may replace them."""
