@@ -37,7 +37,7 @@ from broker.store.sqlite.store import Owner, SqliteStore
 from common import config_sources
 from common.clock import SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster
-from common.cluster.slots import ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.config import BrokerSettings
 from common.errors import StartError
 from common.keys.curve import KeyPair, broker_pair
@@ -71,12 +71,13 @@ def main(durable: OpenStore = SqliteStore) -> int:
     """Serve until SIGTERM or SIGINT with a store from `durable`; return the exit code. Raise `StartError`."""
     die_with_parent()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:])
-    setup_logging(settings.log_format, settings.log_level, settings.id)
+    setup_logging(settings.log_format, settings.log_level, process_name(settings))
     run_dir = private_dir(settings.run_dir)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
-    address = cluster.address(settings.id)
+    check_candidate(settings)
+    address = cluster.address(settings.id, settings.candidate)
     endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
-    locks = ProcessLocks(run_dir, settings.id, endpoint, settings.start_timeout)
+    locks = ProcessLocks(run_dir, address.name, endpoint, settings.start_timeout)
     store = open_store(settings, cluster, durable)
     backups = BackupJobs(store)
     listener = build_listener(settings, cluster, pair)
@@ -107,9 +108,22 @@ def main(durable: OpenStore = SqliteStore) -> int:
     return 0
 
 
+def process_name(settings: BrokerSettings) -> str:
+    """Return the name of this process in logs."""
+    return BrokerAddress(settings.id, "", host=settings.candidate).name
+
+
+def check_candidate(settings: BrokerSettings) -> None:
+    """Raise `StartError` unless candidates, and only they, use the replicated store: others would not share it."""
+    if settings.candidate and settings.store != "replicated":
+        raise StartError(f"--candidate {settings.candidate} needs --store replicated: candidates share a log")
+    if settings.store == "replicated" and not settings.candidate:
+        raise StartError("--store replicated needs --candidate, and a --config whose brokers have candidates")
+
+
 def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair | None) -> Listener:
     """Build the listener, not bound yet, and set the limit of open files. Raise `StartError`."""
-    if cluster.endpoint(settings.id).startswith("tcp://") and not pair:
+    if cluster.endpoint(settings.id, settings.candidate).startswith("tcp://") and not pair:
         log.warning("plain TCP: anyone who can connect has full access and can exhaust memory")
     if pair:
         lower_limit(MOST_STRANGERS)
@@ -127,7 +141,7 @@ def load(server: Server, state: State, settings: BrokerSettings, cluster: Cluste
     spare_the_collector()
     check_owner(state, settings, cluster)
     about = {
-        "endpoint": cluster.endpoint(settings.id),
+        "endpoint": cluster.endpoint(settings.id, settings.candidate),
         "store": settings.store,
         "map_epoch": cluster.epoch,
         "messages": state.messages,
@@ -160,7 +174,9 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
             raise StartError(f"--data {settings.data} is for --store sqlite, which is not given: nothing would be kept")
         return MemoryStore(new_id)
     if not settings.data:
-        raise StartError("--store sqlite needs --data, the directory where the stores are")
+        raise StartError(f"--store {settings.store} needs --data, the directory where the stores are")
+    if settings.store == "replicated":
+        raise StartError("--store replicated is not part of this version")
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
     hold_lock(folder / LOCK, settings.start_timeout)
     try:
@@ -225,7 +241,7 @@ def reload_map(settings: BrokerSettings, cluster: ClusterMap) -> ClusterMap | No
     except StartError as error:
         log.error("the newer cluster description cannot be used", extra={"reason": str(error)})
         return None
-    if cluster.address(settings.id) not in newer.brokers:
+    if cluster.address(settings.id, settings.candidate) not in newer.addresses:
         log.warning("this broker has another endpoint or key in the description now: restart it")
     return newer
 

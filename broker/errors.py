@@ -32,6 +32,17 @@ class EmptyStoreError(UnusableStoreError):
     """The file is empty: the first start did not finish, or the store is lost."""
 
 
+class ReplicaError(StoreError):
+    """The replicated log and this candidate do not fit together, or the log is lost.
+
+    Nothing is changed. The candidate must not own or follow the log as it is: the text says what is wrong.
+    """
+
+
+class DeposedError(StoreError):
+    """Another candidate owns the log, or may. The process ends and starts again as a standby."""
+
+
 class DamagedError(Exception):
     """A stored message is not what was written. It is set aside, and the others are delivered."""
 

@@ -20,7 +20,11 @@ from broker.calendar import Step
 from common.clock import Now
 
 
-class StoreOpened(Struct, gc=False):
+class _Packed(Struct, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Encoded as an array. Tags and order of fields are the format of replicated logs: change none, add at the end."""
+
+
+class StoreOpened(_Packed, tag=1):
     """The identity of a store, written once, and the last topic number that it has assigned."""
 
     store_id: str
@@ -29,13 +33,13 @@ class StoreOpened(Struct, gc=False):
     """The greatest number of a piece of which anything is left."""
 
 
-class CalendarSet(Struct, gc=False):
+class CalendarSet(_Packed, tag=2):
     """The remembered steps of the calendar, all of them."""
 
     steps: tuple[Step, ...]
 
 
-class TopicBegan(Struct, gc=False):
+class TopicBegan(_Packed, tag=3):
     """A topic's life begins. `number` is never assigned again by this store; the epoch is made from it."""
 
     topic: bytes
@@ -44,7 +48,7 @@ class TopicBegan(Struct, gc=False):
     """Sequence number of the next message; above 1 in `load()` only."""
 
 
-class TopicChanged(Struct, gc=False):
+class TopicChanged(_Packed, tag=4):
     """The operator's settings for one topic, all of them; None: as configured. They end with the topic's life."""
 
     topic: bytes
@@ -55,7 +59,7 @@ class TopicChanged(Struct, gc=False):
     drop_oldest: bool | None = None
 
 
-class TopicEnded(Struct, gc=False):
+class TopicEnded(_Packed, tag=5):
     """The last subscription has ended: nothing is left of the topic."""
 
     topic: bytes
@@ -69,7 +73,7 @@ class Content(NamedTuple):
     body: bytes
 
 
-class Payload(Struct, gc=False):
+class Payload(_Packed):
     """What was published: one message, or a batch of `count` messages."""
 
     headers: bytes
@@ -83,7 +87,7 @@ class Payload(Struct, gc=False):
         return len(self.headers) + len(self.body) + len(self.offsets)
 
 
-class MessageStored(Struct, gc=False):
+class MessageStored(_Packed, tag=6):
     """A message or a batch enters the log of a topic at the topic's next sequence number."""
 
     topic: bytes
@@ -99,7 +103,7 @@ class MessageStored(Struct, gc=False):
     """In `load()` only: bytes of content. The payload then has nothing but the count; the rest is in the store."""
 
 
-class PieceDamaged(Struct, gc=False):
+class PieceDamaged(_Packed, tag=7):
     """The piece that begins with `seq` cannot be read; it is not delivered any more.
 
     Not stored: found again after a restart where a reader has not passed it.
@@ -109,7 +113,7 @@ class PieceDamaged(Struct, gc=False):
     seq: int
 
 
-class SubscriptionSet(Struct, gc=False):
+class SubscriptionSet(_Packed, tag=8):
     """A subscription exists; `position` is the sequence number of its next message."""
 
     topic: bytes
@@ -117,14 +121,14 @@ class SubscriptionSet(Struct, gc=False):
     position: int
 
 
-class SubscriptionEnded(Struct, gc=False):
+class SubscriptionEnded(_Packed, tag=9):
     """A subscription has ended."""
 
     topic: bytes
     user: bytes
 
 
-class SettingsSet(Struct, gc=False):
+class SettingsSet(_Packed, tag=10):
     """The settings of a subscription, all of them."""
 
     topic: bytes
@@ -134,7 +138,7 @@ class SettingsSet(Struct, gc=False):
     max_deliveries: int
 
 
-class Leased(Struct, gc=False):
+class Leased(_Packed, tag=11):
     """`count` messages from `first` on are leased; it is their delivery number `attempt`."""
 
     topic: bytes
@@ -146,7 +150,7 @@ class Leased(Struct, gc=False):
     """Microseconds of the monotonic clock."""
 
 
-class Returned(Struct, gc=False):
+class Returned(_Packed, tag=12):
     """Messages that were leased wait for redelivery."""
 
     topic: bytes
@@ -156,7 +160,7 @@ class Returned(Struct, gc=False):
     """Earliest redelivery, microseconds of the monotonic clock; 0: now."""
 
 
-class Finished(Struct, gc=False):
+class Finished(_Packed, tag=13):
     """Messages that were held are acknowledged, or will not be redelivered."""
 
     topic: bytes
@@ -164,7 +168,7 @@ class Finished(Struct, gc=False):
     seqs: tuple[int, ...]
 
 
-class DeadLetter(Struct, gc=False):
+class DeadLetter(_Packed):
     """A message that is kept beside the subscription, not in the log: dead, or put back from the dead-letter list."""
 
     seq: int
@@ -187,7 +191,7 @@ class DeadLetter(Struct, gc=False):
         return len(self.headers) + len(self.body)
 
 
-class DeadLettered(Struct, gc=False):
+class DeadLettered(_Packed, tag=14):
     """A message moves to the user's dead-letter list and is not held any more."""
 
     topic: bytes
@@ -195,7 +199,7 @@ class DeadLettered(Struct, gc=False):
     letter: DeadLetter
 
 
-class DeadEnded(Struct, gc=False):
+class DeadEnded(_Packed, tag=15):
     """Dead letters are deleted."""
 
     topic: bytes
@@ -203,7 +207,7 @@ class DeadEnded(Struct, gc=False):
     seqs: tuple[int, ...]
 
 
-class DeadReturned(Struct, gc=False):
+class DeadReturned(_Packed, tag=16):
     """Dead letters wait for redelivery. Attempts continue; deliveries are counted from 0."""
 
     topic: bytes
@@ -211,7 +215,7 @@ class DeadReturned(Struct, gc=False):
     seqs: tuple[int, ...]
 
 
-class HeadMoved(Struct, gc=False):
+class HeadMoved(_Packed, tag=17):
     """The topic drops all messages below `head`, wanted or not.
 
     `head` is the first message of a piece, or the next one.
@@ -221,7 +225,7 @@ class HeadMoved(Struct, gc=False):
     head: int
 
 
-class PublishDelayed(Struct, gc=False):
+class PublishDelayed(_Packed, tag=18):
     """A publish is delayed. `number` grows and is not assigned again while any publish is delayed."""
 
     number: int
@@ -233,13 +237,13 @@ class PublishDelayed(Struct, gc=False):
     """Milliseconds until it expires, counted from then; 0: never."""
 
 
-class DelayEnded(Struct, gc=False):
+class DelayEnded(_Packed, tag=19):
     """A delayed publish is over: published, dropped or removed."""
 
     number: int
 
 
-class KeyRemembered(Struct, gc=False):
+class KeyRemembered(_Packed, tag=20):
     """A publish was made under an idempotency key. Ends with the topic's life, too."""
 
     topic: bytes
@@ -253,14 +257,14 @@ class KeyRemembered(Struct, gc=False):
     """Of a delayed publish, milliseconds of the broker's time; else 0."""
 
 
-class KeyForgotten(Struct, gc=False):
+class KeyForgotten(_Packed, tag=21):
     """The key may be used again."""
 
     topic: bytes
     key: bytes
 
 
-class PiecesFreed(Struct, gc=False):
+class PiecesFreed(_Packed, tag=22):
     """Derived, for stores: no subscriber needs these pieces. Does not change the state."""
 
     pieces: tuple[int, ...]

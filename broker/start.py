@@ -24,7 +24,7 @@ from common.cluster.description import (
     load_cluster,
     parse_cluster,
 )
-from common.cluster.slots import ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.config import DEFAULT_BROKERS, BrokerSettings, StartBrokersSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
@@ -74,10 +74,10 @@ def main() -> int:
     path = description_path(settings)
     cluster = load_cluster(path, insecure=settings.insecure)
     check_data(settings, cluster)
-    mine = chosen(cluster, settings.ids)
-    for broker_id in mine:
-        broker_pair(settings.curve_dir, cluster.address(broker_id))
-    children = [_child(settings, broker_id, path) for broker_id in mine]
+    mine = chosen(cluster, settings.ids, settings.candidate)
+    for address in mine:
+        broker_pair(settings.curve_dir, address)
+    children = [_child(settings, address, path) for address in mine]
     keeper = Keeper(run_dir, [run_dir / LOCK_OF_ALL])
     if not described:
         keeper.files[path] = path.read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
     if settings.store == "memory" or not settings.data:
         return
     wanted = ",".join(sorted(broker.id for broker in cluster.brokers))
-    mine = chosen(cluster, settings.ids)
+    mine = [address.id for address in chosen(cluster, settings.ids, settings.candidate)]
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
         if path.parent.name in mine or path.parent.name not in wanted.split(","):
             await_lock(path.with_name(LOCK), settings.start_timeout)
@@ -138,16 +138,27 @@ def _made_for(path: Path) -> str | None:
     return found.spread_over if found else None
 
 
-def chosen(cluster: ClusterMap, ids: tuple[str, ...]) -> list[str]:
-    """Return the ids to start here: those of `--ids`, each once, or all. Raise `StartError` for an unknown one."""
-    for broker_id in ids:
-        cluster.endpoint(broker_id)
-    return list(dict.fromkeys(ids)) or [broker.id for broker in cluster.brokers]
+def chosen(cluster: ClusterMap, ids: tuple[str, ...], host: str = "") -> list[BrokerAddress]:
+    """Return the processes to start here: those of the brokers in `ids`, each once, or of all.
+
+    `host` is that of this host's candidates, "" without candidates. Raises `StartError` for an unknown id or host.
+    """
+    if ids:
+        return [cluster.address(broker_id, host) for broker_id in dict.fromkeys(ids)]
+    found = [each for each in cluster.addresses if each.host == host]
+    if not found:
+        hosts = ", ".join(sorted({each.host for each in cluster.addresses if each.host}))
+        raise StartError(
+            f"--candidate {host or None!r} must be a host of the cluster description: {hosts}"
+            if hosts
+            else "the brokers of the cluster description have no candidates: leave --candidate out"
+        )
+    return found
 
 
-def _child(settings: StartBrokersSettings, broker_id: str, path: Path) -> Child:
-    flags = config_sources.as_flags(settings, BrokerSettings, id=broker_id, config=path)
-    return Child(broker_id, [sys.executable, "-m", "broker", *flags])
+def _child(settings: StartBrokersSettings, address: BrokerAddress, path: Path) -> Child:
+    flags = config_sources.as_flags(settings, BrokerSettings, id=address.id, config=path)
+    return Child(address.name, [sys.executable, "-m", "broker", *flags])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.names import MAX_NAME
-from common.units import GIB, KIB, MIB, addresses, choice, count, host_names, names, seconds, size, switch
+from common.units import GIB, KIB, MIB, addresses, choice, count, host_names, names, seconds, servers, size, switch
 
 DEFAULT_BROKERS, DEFAULT_FRONTS = 4, 4
 """Processes that `bin/start-brokers`, `bin/start-fronts` and `bin/quickstart` start if no number is given."""
@@ -81,9 +81,34 @@ class BrokerSettings(Settings):
     max_bytes: int = setting(size(1, 2**50), 256 * MIB, "bytes", "maximum stored bytes of a topic (429)")
     memory: int = setting(size(MIB, 2**50), GIB, "bytes", "maximum memory that a broker uses for its content (503)")
     store: str = setting(
-        choice("memory", "sqlite"), "memory", "", "where messages are stored; memory: lost when the broker stops"
+        choice("memory", "sqlite", "replicated"), "memory", "", "where messages are stored; memory: lost when the "
+        "broker stops; replicated: in a log on NATS JetStream and on two hosts, for a description with candidates",
+    )  # fmt: skip
+    data: str = setting(str, "", "path", "directory of the stores on disk, with a subdirectory per broker")
+    candidate: str = setting(
+        str, "", "host", "host of the candidate that this process is, where the description has candidates"
     )
-    data: str = setting(str, "", "path", "directory of the sqlite stores, with a subdirectory per broker")
+    nats: tuple[str, ...] = setting(
+        servers, (), "addresses", "NATS servers of the replicated log, such as nats://h1:4222,nats://h2:4222"
+    )
+    nats_credentials: str = setting(
+        str, "", "path", "private file with the credentials for NATS: .creds, a seed of an nkey, or TOML with user and "
+        "password; default: none",
+    )  # fmt: skip
+    nats_ca: str = setting(
+        str, "", "path", "certificates of the authorities that may sign those of NATS servers; default: the system's"
+    )
+    nats_cert: str = setting(str, "", "path", "certificate of this process for NATS servers that ask for one")
+    nats_key: str = setting(str, "", "path", "private key of nats_cert")
+    log_max_bytes: int = setting(
+        size(MIB, 2**50), 8 * GIB, "bytes", "maximum size of the replicated log of a broker, for bin/replica init"
+    )
+    log_replicas: int = setting(
+        count(1, 5), 3, "servers", "NATS servers that keep each replicated log; with 1, the loss of a server loses it"
+    )
+    log_keep: float = setting(
+        seconds(0, 604800), 900.0, "seconds", "time that entries stay in a replicated log when all candidates have them"
+    )
     disk_reserve: int = setting(
         size(MIB, 2**50), 256 * MIB, "bytes", "publishing is refused (503) while the disk has less free space"
     )

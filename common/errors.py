@@ -57,6 +57,8 @@ _TABLE = (
     ErrorSpec("memory-full", 503, "The broker has reached its memory limit", 1),
     ErrorSpec("storage-full", 503, "The broker's disk is nearly full", 5),
     ErrorSpec("loading", 503, "The broker is loading its store", 1),
+    ErrorSpec("standby", 503, "The broker is a standby", 1),
+    ErrorSpec("log-stalled", 503, "The replicated log does not answer", 1),
     ErrorSpec("broker-down", 503, "The broker of this topic is unreachable", 1),
     ErrorSpec("draining", 503, "The broker is stopping", 1),
     ErrorSpec("paused", 503, "The operator has paused the broker", 1),

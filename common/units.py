@@ -8,6 +8,7 @@ from collections.abc import Callable
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?").fullmatch
+_SERVER = re.compile(r"(nats|tls)://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})").fullmatch
 _FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 
 
@@ -83,6 +84,16 @@ def addresses(text: str) -> tuple[str, ...]:
     return found
 
 
+def servers(text: str) -> tuple[str, ...]:
+    """Parse a comma-separated list of NATS servers: nats://host:port or tls://host:port, without credentials."""
+    found = names(text)
+    for name in found:
+        match = _SERVER(name)
+        if not match or not 1 <= int(match["port"]) <= 65535:
+            raise ValueError("must be servers such as nats://h1:4222 or tls://h1:4222, without user and password")
+    return found
+
+
 def host_names(text: str) -> tuple[str, ...]:
     """Parse a comma-separated list of host names without ports; `*` means any."""
     found = names(text)
@@ -92,5 +103,5 @@ def host_names(text: str) -> tuple[str, ...]:
     return found
 
 
-LISTS = (names, addresses, host_names)
+LISTS = (names, addresses, servers, host_names)
 """Parsers of settings that may be given several times, which adds to one list."""

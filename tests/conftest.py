@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster, Front, Supervised, short_folder
+from tests.support.nats_cluster import NatsCluster
 
 StartCluster = Callable[..., Cluster]
 StartSupervised = Callable[..., Supervised]
@@ -124,3 +125,19 @@ def start_supervised(folder: Path, request: pytest.FixtureRequest) -> Iterator[S
             stack.callback(each.close)
     if _failed(request):
         print("\n".join(each.process.about() for each in started))
+
+
+@pytest.fixture(scope="session")
+def _shared_nats() -> Iterator[NatsCluster]:
+    cluster = NatsCluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def nats(_shared_nats: NatsCluster, request: pytest.FixtureRequest) -> Iterator[NatsCluster]:
+    """Three NATS servers that all tests share: use streams of your own. What was killed is started again at the end."""
+    yield _shared_nats
+    if _failed(request):
+        print(_shared_nats.about())
+    _shared_nats.restore()

@@ -97,7 +97,7 @@ class Loader(Group):
         for _ in store.load():
             pass
         while burst := list(islice(records, COMMIT)):
-            store.commit(burst, NEW)
+            store.begin(burst, NEW)
         store.close()
 
     def load(self, from_disk: bool = False) -> Loaded:

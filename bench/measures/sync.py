@@ -57,7 +57,7 @@ class StoreWriter:
         self._store = SqliteStore(folder, Owner("bench", "b0"), "00000000", 0)
         for _ in self._store.load():
             pass
-        self._store.commit([TopicBegan(TOPIC, 1, 1), SubscriptionSet(TOPIC, b"user", 1)], NEW)
+        self._store.begin([TopicBegan(TOPIC, 1, 1), SubscriptionSet(TOPIC, b"user", 1)], NEW)
         self._seq = 1
         self._piece = 1
 
@@ -76,7 +76,7 @@ class StoreWriter:
         self._seq += case.pieces * case.messages
         self._piece += case.pieces
         began = time.perf_counter()
-        self._store.commit(burst, NEW)
+        self._store.begin(burst, NEW)
         return (time.perf_counter() - began) * 1000
 
     def close(self) -> None:

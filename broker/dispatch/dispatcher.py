@@ -65,6 +65,12 @@ class Dispatcher:
         self.identity = identity
         self.ownership = Ownership(identity.broker, cluster_map)
         self.state = BrokerState.READY
+        self.stalled = False
+        """A burst is under way for long: nothing is executed until it is settled."""
+        self.executed = 0
+        """Requests executed since the loop has set it to 0, parked ones not counted: their replies depend on the
+        state.
+        """
         self.counters: Counter[str] = context.counters
         self.waiters = Waiters(self._pending, context.thresholds)
         self._scheduler = Scheduler(context, self.waiters)
@@ -75,7 +81,7 @@ class Dispatcher:
         if self.state is not BrokerState.READY:
             self.waiters.end_some()
         answers = []
-        for wake in self.waiters.turn(now.mono):
+        for wake in self.waiters.turn(now.mono, examine=not self.stalled):
             self._call_ended(wake.topic, wake.user, now)
             answers.append(
                 (wake.peer_id, Outgoing(wire.pack_reply(wake.request_id, ops.WaitResult(wake.now, wake.ticket))))
@@ -119,6 +125,8 @@ class Dispatcher:
         body = frames[1] if len(frames) == 2 else None
         for request in frame.requests:
             answer = self._work(frame, request, body, now, peer_id)
+            if self.context.cuts is not None:
+                self.context.may_cut()
             if answer is not None:
                 arrived.replies.append(answer)
                 size += len(answer.packed) + len(answer.body or b"")
@@ -153,6 +161,7 @@ class Dispatcher:
             if kind is ops.Wait:
                 waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
                 self.waiters.park(request.topic, request.user, waiter)
+                self.executed -= 1
                 return None
             if kind is ops.Cancel:
                 self.waiters.cancel(request.topic, request.user, peer_id, result.id)
@@ -213,6 +222,7 @@ class Dispatcher:
             args.body = body
         self.traffic.check(peer_id, args)
         self.counters[name] += 1
+        self.executed += 1
         try:
             return self.context.state.calendar.dated(handler(self.context, request, args, now))
         finally:
@@ -254,13 +264,20 @@ class Dispatcher:
             raise FanmailError("expired", "the request arrived after its deadline")
         if self.state is BrokerState.LOADING:
             raise FanmailError("loading", f"broker {self.identity.broker} is reading its store")
+        if self.state is BrokerState.STANDBY:
+            raise FanmailError("standby", f"another candidate owns broker {self.identity.broker}")
         if self.state is not BrokerState.READY:
             raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
+        if self.stalled:
+            raise FanmailError("log-stalled", f"the log of broker {self.identity.broker} has not answered for a second")
         self.ownership.check(request.topic)
 
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
+            if self.stalled:
+                raise FanmailError("log-stalled", "the broker's log has not answered for a second")
+            self.executed += 1
             return CONTROL[op](self.context, args, now)
         if op is Op.STATS:
             return ops.Stats(self.stats(now))

@@ -53,10 +53,12 @@ class Scheduler:
         for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
             if self._left > 0:
                 self._on_user(key, now, self._leases_due)
+                self._context.may_cut()
             else:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
             self._on_user(key, now, self._idle_due)
+            self._context.may_cut()
         # In this order, however many turns it takes: a message whose lease has ended is released before it is dropped,
         # and old messages are dropped before delayed ones enter the log.
         if not _is_due(state.leases_due.next_due(), now.mono):
@@ -72,6 +74,7 @@ class Scheduler:
             topic = state.topics.get(name)
             if topic is not None and self._heads_left > 0:
                 self._head_due(topic, now)
+                self._context.may_cut()
             elif topic is not None:
                 state.heads_due.set(name, now.time)
 
@@ -81,6 +84,7 @@ class Scheduler:
             waiting = state.delayed.publishes[number]
             if publish_delayed(self._context, number, now):
                 size += len(waiting.payload.body)
+                self._context.may_cut()
                 self._waiters.published(waiting.topic)
             if size > self._most.due_bytes:
                 break  # before the next one leaves the heap: it keeps its place among those due at the same moment

@@ -173,8 +173,11 @@ class Waiters:
         if not self._parked:
             self._topics.clear()
 
-    def turn(self, mono: int) -> list[Wake]:
-        """Return the answers that are due, at most about `Thresholds.wakes`."""
+    def turn(self, mono: int, examine: bool = True) -> list[Wake]:
+        """Return the answers that are due, at most about `Thresholds.wakes`.
+
+        Without `examine` nobody is told of news: only requests whose deadlines have passed are answered.
+        """
         for due in self._timers.pop_due(mono, self._most):
             self._timer_due(due, mono)
         for topic in list(islice(self._published, self._most)):
@@ -182,7 +185,7 @@ class Waiters:
                 del self._published[topic]
                 self._swept.add(topic)
                 self._sweeps.append((topic, iter(list(self._topics.get(topic, {}).values()))))
-        steps = self._most
+        steps = self._most if examine else 0
         while steps > 0 and len(self._wakes) < self._most and (self._ready or self._sweeps):
             steps -= 1
             if self._sweeps and (steps % 2 or not self._ready):

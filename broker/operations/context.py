@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -46,6 +46,8 @@ class Context:
     """Something was emitted that is not committed: after an unforeseen error the state may be half-changed."""
     writable_bytes: int = 2**62
     """Bytes that may still be written to the store in this turn; set by the loop before each turn."""
+    cuts: list[int] | None = None
+    """After how many of the records the burst may be cut; None where the store takes bursts of any size."""
     backup: Callable[[str], ops.BackupProgress] | None = None
     """Begins the copy of the store with a name, or returns its progress; None: there is no store to copy."""
     paused: bool = False
@@ -109,8 +111,20 @@ class Context:
         about = {"id": message, "count": count, "reason": reason}
         log.error("a stored message is damaged and set aside", extra=about)
 
+    def may_cut(self) -> None:
+        """Note that what was emitted so far may be stored without what follows: a request ends, or a step of one."""
+        if self.cuts is not None and self.records:
+            self.cuts.append(len(self.records))
+
+    def take_cuts(self) -> Sequence[int]:
+        """Return where the records may be cut; called before `take_records`."""
+        if not self.cuts:
+            return ()
+        cuts, self.cuts = self.cuts, []
+        return cuts
+
     def take_records(self) -> list[Record]:
-        """Return the changes since the last call, in order, for one `store.commit`."""
+        """Return the changes since the last call, in order, for one `store.begin`."""
         self.changed = False
         records = self.records + self.state.garbage.take_freed()
         self.records = []

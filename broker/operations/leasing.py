@@ -64,6 +64,7 @@ def take_many_returned(ref: SubscriptionRef, budget: Budget, now: Now) -> list[o
         if runs and (not budget.allows(run) or (budget.one_run and apart)):
             break
         ref.emit(Finished, (held.seq,))
+        ref.context.may_cut()
         runs.append(run)
         budget.spend(run)
     return [join_runs(runs)] if budget.one_run and len(runs) > 1 else runs
@@ -101,6 +102,7 @@ def lease_many(ref: SubscriptionRef, args: ops.Fetch, now: Now) -> list[ops.Run]
             return runs
         check_room(ref)
         ref.emit(Leased, held.seq, 1, run.attempt, until)
+        ref.context.may_cut()
         runs.append(run)
         budget.spend(run)
     return runs + _lease_many_fresh(ref, budget, until, now, required=not runs) if budget.messages > 0 else runs
@@ -257,6 +259,7 @@ def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
         _drop_oldest(context, ref.topic.name, ref.user)
     while context.state.delivery_totals.dead.topics.total > limits.dead_memory:
         _drop_oldest(context, *context.state.delivery_totals.dead.heaviest())
+    context.may_cut()
 
 
 def _drop_oldest(context: Context, topic: bytes, user: bytes) -> None:

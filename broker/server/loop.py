@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import zmq
@@ -17,6 +17,7 @@ from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
 from broker.server.outbox import Outbox
+from broker.server.settling import Settling
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -86,6 +87,8 @@ class Server:
         """Microseconds of commits in this turn."""
         self._begun: list[int] = []
         """When each message of this turn was begun, and when the last was done."""
+        dispatcher.context.cuts = [] if store.fenced else None
+        self._settling = Settling(store, dispatcher, self._outbox, clock, process.wake_fd, self._receive, self._give_up)
         self._poller = zmq.Poller()
         for source in (*listener.sockets, process.wake_fd):
             self._poller.register(source, zmq.POLLIN)
@@ -200,20 +203,33 @@ class Server:
 
     def _settle(self, replies: dict[bytes, list[Outgoing]]) -> None:
         """Commit what has changed, then send the replies and empty the dictionary."""
+        cuts = self._dispatcher.context.take_cuts()
         records = self._dispatcher.context.take_records()
-        if records:
-            self._commit(records)
+        if records or (self._store.fenced and self._dispatcher.executed):
+            self._commit(records, cuts)
+        self._dispatcher.executed = 0
         for peer_id, outgoing in replies.items():
             self._outbox.reply(peer_id, outgoing)
         replies.clear()
 
-    def _commit(self, records: list[Record]) -> None:
+    def _commit(self, records: list[Record], cuts: Sequence[int]) -> None:
         began = self._clock.mark()
-        self._store.commit(records, began)
+        self._store.begin(records, began, cuts)
+        if not self._store.settled():
+            self._settling.wait(began.mono)
         took = self._clock.now().mono - began.mono
         self._committing += took
-        count_commit(self._dispatcher.counters, took, self._store.synced_us if self._store.durable else None)
-        self._dispatcher.context.state.bodies.shrink()
+        count_commit(self._dispatcher.counters, took, self._store.synced_us)
+        if self._store.flushed:
+            self._dispatcher.context.state.bodies.shrink()
+
+    def _give_up(self) -> bool:
+        """Return whether a broker that was asked to stop has waited long enough for its last burst."""
+        if not self._stopping:
+            return False
+        now = self._clock.now().mono
+        self._drain_ends = self._drain_ends or now + int(self._goodbye_timeout * 1e6)
+        return now >= self._drain_ends
 
     def _housekeeping(self) -> None:
         now = self._clock.now()

@@ -14,11 +14,14 @@ from common.process.run_dir import Keeper
 class ProcessLocks:
     """The locks of one broker, for the life of its process."""
 
-    def __init__(self, run_dir: Path, broker_id: str, endpoint: str, patience: float) -> None:
-        """Take the locks; wait up to `patience` seconds for a broker that is stopping. Raise `StartError`."""
-        self._mark = run_dir / f"{broker_id}.ready"
+    def __init__(self, run_dir: Path, name: str, endpoint: str, patience: float) -> None:
+        """Take the locks of the process `name`, such as `b0` or `b0@h1`.
+
+        Waits up to `patience` seconds for a broker that is stopping. Raises `StartError`.
+        """
+        self._mark = run_dir / f"{name}.ready"
         """Exists while the broker has its store loaded and serves. Probes look for it."""
-        locks = [run_dir / f"{broker_id}.lock"]
+        locks = [run_dir / f"{name}.lock"]
         if endpoint.startswith("ipc://"):
             path = Path(endpoint.removeprefix("ipc://"))
             locks.append(path.with_name(f"{path.name}.lock"))

@@ -1,4 +1,4 @@
-"""The contract of a store: a burst of records becomes one transaction, and `load` yields the state as records."""
+"""The contract of a store: a burst of records is begun and, once it is settled, durable; `load` yields the state."""
 
 from __future__ import annotations
 
@@ -46,13 +46,21 @@ class Store(Protocol):
     """The store of one broker. Used by one thread."""
 
     durable: bool
-    """Committed contents can be read again, so bodies need not stay in memory."""
+    """Stored contents can be read again, so bodies need not stay in memory."""
+
+    fenced: bool
+    """Another process may take the place of this one unnoticed: a burst that executed a request is begun even where it
+    has no records, because only the store can tell whether this broker still answers for its topics.
+    """
+
+    fileno: int | None
+    """Readable when `settled` may return True; None where bursts are settled when `begin` returns."""
 
     clock: Mark
     """The point from which the broker's clocks continue."""
 
-    synced_us: int
-    """How long the last commit waited for the disk, where `durable`."""
+    synced_us: int | None
+    """How long the last burst waited for the disk; None where bursts do not."""
 
     lost: Sequence[LostMessage]
     """Damaged messages that `load` found and left out."""
@@ -60,20 +68,34 @@ class Store(Protocol):
     def load(self) -> Iterator[Record]:
         """Yield the records that rebuild the live state, `StoreOpened` first.
 
-        Called once, before any commit. Raises `UnusableStoreError` for a store that cannot be trusted.
+        Called once, before any burst. Raises `UnusableStoreError` for a store that cannot be trusted.
         """
         ...
 
-    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
-        """Store a burst of records, at least one, atomically.
+    def begin(self, burst: Sequence[Record], clock: Mark, cuts: Sequence[int] = ()) -> None:
+        """Begin to store a burst of records; the previous one is settled. Only a `fenced` store is given an empty one.
 
-        After a crash all of them are there or none. On return they are as durable as this store makes them. `clock` is
-        where the broker's clocks stand. Raises `StoreError`; afterwards only `close` may be called.
+        After a crash all of them are there or none; but a burst that is too large for the store may be cut after the
+        first n records for each n in `cuts`, and then the parts are settled in order. `clock` is where the broker's
+        clocks stand. Raises `StoreError`; afterwards only `close` may be called.
         """
+        ...
+
+    def settled(self) -> bool:
+        """Return whether the burst that was begun is as durable as this store makes it. Never waits.
+
+        Until then nobody is told of the burst. Raises `StoreError`; the burst may be stored or not then, and only
+        `close` may be called.
+        """
+        ...
+
+    @property
+    def flushed(self) -> bool:
+        """Whether `read` finds the content of everything that was begun."""
         ...
 
     def read(self, piece: int) -> Content:
-        """Read the content of a committed piece, where `durable`.
+        """Read the content of a stored piece, where `durable` and `flushed` after it was begun.
 
         Raises `DamagedError` where it is not what was written, and `StoreError`.
         """

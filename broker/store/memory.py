@@ -14,8 +14,10 @@ from common.clock import NEW, Mark
 class MemoryStore:
     """Keeps nothing. `store_id` is new at every start, so that no id of an earlier process fits a new topic."""
 
-    durable = False
-    synced_us = 0
+    durable = fenced = False
+    fileno: int | None = None
+    synced_us: int | None = None
+    flushed = True
     lost: Sequence[LostMessage] = ()
     clock = NEW
 
@@ -26,8 +28,12 @@ class MemoryStore:
         """Yield the record of an empty store."""
         yield StoreOpened(self._store_id, topics_begun=0)
 
-    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
+    def begin(self, burst: Sequence[Record], clock: Mark, cuts: Sequence[int] = ()) -> None:
         """Do nothing."""
+
+    def settled(self) -> bool:
+        """Return True."""
+        return True
 
     def read(self, piece: int) -> Content:
         """Raise `StoreError`: all contents are in the state."""

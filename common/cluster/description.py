@@ -18,6 +18,9 @@ DESCRIPTION = "cluster.toml"
 MAX_IPC_PATH = 107
 """Maximum bytes of the path of a Unix socket (`sun_path` without its NUL, unix(7))."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}").fullmatch
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}").fullmatch
+CANDIDATES = 2
+"""Processes of a broker on a replicated log."""
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})").fullmatch
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 FRONT = "front"
@@ -38,13 +41,15 @@ def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> Clust
     cluster = tables.get("cluster", {})
     if not isinstance(cluster, dict) or not isinstance(cluster.get("pins", {}), dict):
         raise ValueError("cluster and cluster.pins must be tables")
-    brokers = [_address(row) for row in _rows(tables, "brokers")]
-    if not brokers:
+    found = [_addresses(row) for row in _rows(tables, "brokers")]
+    if not found:
         raise ValueError("there is no [[brokers]] table")
-    ids = [broker.id for broker in brokers]
+    brokers, ids = [each for candidates in found for each in candidates], [each[0].id for each in found]
     for kind, values in (("id", ids), ("endpoint", [broker.endpoint for broker in brokers])):
         if len(set(values)) != len(values):
             raise ValueError(f"two brokers have the same {kind}")
+    if len({bool(broker.host) for broker in brokers}) > 1:
+        raise ValueError("either every broker has candidates, or none")
     for broker in brokers:
         check_endpoint(broker.endpoint, insecure=insecure, key=broker.key)
     fronts = _fronts(_rows(tables, "fronts"))
@@ -64,13 +69,34 @@ def _rows(tables: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _address(row: Mapping[str, Any]) -> BrokerAddress:
-    broker_id, endpoint = row.get("id"), row.get("endpoint")
+def _addresses(row: Mapping[str, Any]) -> list[BrokerAddress]:
+    """Return the only process of a broker, or its candidates."""
+    broker_id = row.get("id")
     if not isinstance(broker_id, str) or not _ID(broker_id):
         raise ValueError("a broker's id must be 1 to 63 letters, digits, '-' or '_'")
+    if "candidates" not in row:
+        return [_address(broker_id, row, f"broker {broker_id!r}")]
+    candidates = row["candidates"]
+    if not isinstance(candidates, list) or not all(isinstance(each, dict) for each in candidates):
+        raise ValueError(f"broker {broker_id!r}: candidates must be tables: [{{host = ..., endpoint = ...}}, ...]")
+    if "endpoint" in row or "key" in row:
+        raise ValueError(f"broker {broker_id!r}: endpoint and key belong to each of its candidates")
+    found = []
+    for each in candidates:
+        host = each.get("host")
+        if not isinstance(host, str) or not _HOST(host):
+            raise ValueError(f"broker {broker_id!r}: a host must be 1 to 63 letters, digits, '.', '-' or '_'")
+        found.append(_address(broker_id, each, f"candidate {host!r} of broker {broker_id!r}", host))
+    if len({each.host for each in found}) != CANDIDATES or len(found) != CANDIDATES:
+        raise ValueError(f"broker {broker_id!r} must have {CANDIDATES} candidates, on different hosts")
+    return found
+
+
+def _address(broker_id: str, row: Mapping[str, Any], whose: str, host: str = "") -> BrokerAddress:
+    endpoint = row.get("endpoint")
     if not isinstance(endpoint, str):
-        raise ValueError(f"broker {broker_id!r} has no endpoint")
-    return BrokerAddress(broker_id, endpoint, _key(row, f"broker {broker_id!r}") if "key" in row else "")
+        raise ValueError(f"{whose} has no endpoint")
+    return BrokerAddress(broker_id, endpoint, _key(row, whose) if "key" in row else "", host)
 
 
 def _fronts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -99,7 +125,7 @@ def _check_keys(brokers: Sequence[BrokerAddress], fronts: Mapping[str, str]) -> 
     if len(set(keys)) != len(keys):
         raise ValueError("two brokers or fronts have the same key")
     if mine and not fronts:
-        raise ValueError(f"broker {mine[0].id!r} has a key, but there is no [[fronts]] table: no front could connect")
+        raise ValueError(f"broker {mine[0].name!r} has a key, but there is no [[fronts]] table: no front could connect")
     if any(broker.id == FRONT for broker in mine):
         raise ValueError(f"a broker with a key cannot be called {FRONT!r}: {FRONT}.key is the key of fronts and tools")
 

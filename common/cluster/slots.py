@@ -19,13 +19,20 @@ SLOTS = 1024
 
 
 class BrokerAddress(NamedTuple):
-    """A broker of the description."""
+    """A process of a broker of the description: the only one, or one of its candidates."""
 
     id: str
     endpoint: str
     """The ZeroMQ endpoint that the broker binds and fronts connect to."""
     key: str = ""
     """Public key in Z85, "" without CURVE."""
+    host: str = ""
+    """Host of the candidate, "" for a broker without candidates."""
+
+    @property
+    def name(self) -> str:
+        """`b0`, or `b0@h1` for a candidate: the name in logs, and of locks and files."""
+        return f"{self.id}@{self.host}" if self.host else self.id
 
 
 @lru_cache(maxsize=65536)
@@ -50,25 +57,46 @@ class ClusterMap:
         pins: Mapping[int, str] | None = None,
         fronts: Mapping[str, str] | None = None,
     ) -> None:
-        """`fronts` has the public keys, by name, of those that may connect to brokers with keys."""
+        """`brokers` has every process; several with the same id are the candidates of one broker.
+
+        `fronts` has the public keys, by name, of those that may connect to brokers with keys.
+        """
         self.name = name
         self.epoch = epoch
-        self.brokers = tuple(brokers)
+        self.addresses = tuple(brokers)
+        """Every process."""
+        first = {broker.id: broker for broker in reversed(brokers)}
+        self.brokers = tuple(broker for broker in brokers if first[broker.id] is broker)
+        """Every broker, as its first candidate where it has several."""
         self.fronts = dict(fronts or {})
-        ids = [broker.id for broker in brokers]
+        ids = [broker.id for broker in self.brokers]
         self.owners = tuple((pins or {}).get(slot) or rendezvous(slot, ids) for slot in range(SLOTS))
 
     def owner(self, topic: bytes) -> str:
         """Return the id of the broker that owns a topic."""
         return self.owners[slot_of(topic)]
 
-    def address(self, broker_id: str) -> BrokerAddress:
-        """Return the address of a broker. Raises `StartError` for an unknown id."""
-        for broker in self.brokers:
-            if broker.id == broker_id:
-                return broker
-        raise StartError(f"broker {broker_id!r} is not in the cluster description")
+    def candidates(self, broker_id: str) -> tuple[BrokerAddress, ...]:
+        """Return the processes of a broker, in the order of the description. Raises `StartError` for an unknown id."""
+        found = tuple(each for each in self.addresses if each.id == broker_id)
+        if not found:
+            raise StartError(f"broker {broker_id!r} is not in the cluster description")
+        return found
 
-    def endpoint(self, broker_id: str) -> str:
-        """Return the endpoint of a broker. Raises `StartError` for an unknown id."""
-        return self.address(broker_id).endpoint
+    def address(self, broker_id: str, host: str = "") -> BrokerAddress:
+        """Return the address of a broker, or of its candidate on a host.
+
+        Raises `StartError` for an unknown id or host, and where a broker with candidates needs a host.
+        """
+        candidates = self.candidates(broker_id)
+        for each in candidates:
+            if each.host == host:
+                return each
+        hosts = ", ".join(each.host for each in candidates)
+        if not candidates[0].host:
+            raise StartError(f"broker {broker_id!r} has no candidates in the description: leave --candidate out")
+        raise StartError(f"--candidate {host or None!r} must be one of the candidates of broker {broker_id!r}: {hosts}")
+
+    def endpoint(self, broker_id: str, host: str = "") -> str:
+        """Return the endpoint of a broker, or of its candidate on a host. Raises as `address` does."""
+        return self.address(broker_id, host).endpoint

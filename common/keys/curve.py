@@ -74,12 +74,12 @@ def broker_pair(folder: str, address: BrokerAddress) -> KeyPair | None:
     if not address.key:
         return None
     if not folder:
-        raise StartError(f"broker {address.id!r} has a key: --curve-dir must name the folder with {address.id}.key")
-    path = secret_path(folder, address.id)
+        raise StartError(f"broker {address.name!r} has a key: --curve-dir must name the folder with {address.name}.key")
+    path = secret_path(folder, address.name)
     pair = read_pair(path)
     if pair.public.decode() != address.key:
         raise StartError(
-            f"{path}: does not belong to the key of broker {address.id!r} in the cluster description; "
+            f"{path}: does not belong to the key of broker {address.name!r} in the cluster description; "
             f"its public key is {pair.public.decode()}"
         )
     return pair
@@ -92,7 +92,7 @@ def front_pair(folder: str) -> KeyPair | None:
 
 def check_front(pair: KeyPair | None, cluster: ClusterMap) -> None:
     """Raise `StartError` if brokers have keys and would refuse the owner of this pair."""
-    broker = next((each.id for each in cluster.brokers if each.key), None)
+    broker = next((each.name for each in cluster.addresses if each.key), None)
     if broker is None:
         return
     if pair is None:

@@ -4,7 +4,7 @@ A ZeroMQ message (after the routing id of the ROUTER) is one frame, or two if a 
 request or reply of the message, so that it is never copied into a packed buffer:
 
     request frame  [version, incarnation, map_epoch, [[id, op, topic, user, deadline, args, request_id], ...], taken]
-    reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...], sent]
+    reply frame    [version, incarnation, clock, state, map_epoch, [[id, code, result], ...], sent, term]
 
 Frames are MessagePack. `args` and `result` are those of `common/protocol/ops.py`; with a second frame, their `body`
 field is empty. A reply with `code` "" is a success, whose result is nil if there is nothing to deliver. Otherwise
@@ -59,6 +59,8 @@ class BrokerState(IntEnum):
     LOADING = 0
     READY = 1
     DRAINING = 2
+    STANDBY = 3
+    """A candidate that follows the replicated log and does not own it."""
 
 
 class Request(Struct, array_like=True):
@@ -104,6 +106,8 @@ class ReplyFrame(Struct, array_like=True):
     replies: Annotated[list[Reply], Meta(max_length=MAX_COUNTED)]
     sent: int = 0
     """Bytes of all replies sent over this connection so far, these included."""
+    term: int = 0
+    """Term of the owner of the broker's replicated log, as far as the sender knows it; 0 without such a log."""
 
 
 class _Heads(Struct, array_like=True):
@@ -164,10 +168,12 @@ def pack_error(call_id: int, code: str, detail: str, fields: dict[str, Any] | No
 
 
 def pack_replies(
-    incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes], sent: int = 0
+    incarnation: int, clock: int, state: int, map_epoch: int, packed: Sequence[bytes], sent: int = 0, term: int = 0
 ) -> bytes:
     """Pack a reply frame of replies from `pack_reply` and `pack_error`."""
     replies = [Raw(each) for each in packed]
+    if term:
+        return _encode((VERSION, incarnation, clock, state, map_epoch, replies, sent, term))
     if not sent:
         return _encode((VERSION, incarnation, clock, state, map_epoch, replies))
     return _encode((VERSION, incarnation, clock, state, map_epoch, replies, sent))

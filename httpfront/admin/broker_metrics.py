@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from common.protocol import stats
-from common.protocol.stats import Kind, StatFamily, StatHistogram
+from common.protocol.stats import Kind, Stat, StatFamily, StatHistogram
 from httpfront.admin.exposition import cumulative
 
 Answers = Mapping[str, Mapping[str, int]]
 """Gauges and counters by broker, of the brokers that have answered. The others have no series."""
+Labelled = Mapping[tuple[str, ...], Mapping[str, int]]
+"""The same, by values of labels."""
 
 _FAMILIES = {Kind.GAUGE: GaugeMetricFamily, Kind.COUNTER: CounterMetricFamily}
 
 
 def broker_metrics(answers: Answers) -> Iterator[Metric]:
     """Return all metrics of the brokers."""
+    by_labels: Labelled = {(broker,): values for broker, values in answers.items()}
     for row in stats.STATS:
         if row.metric:
-            metric = _FAMILIES[row.kind](row.metric, row.help, labels=("broker",))
-            for broker, values in answers.items():
-                metric.add_metric((broker,), values.get(row.name, 0) / row.divisor)
-            yield metric
+            yield single(row, ("broker",), by_labels)
     for family in stats.FAMILIES:
         yield _labelled(family, answers)
     yield _operations(answers)
     for histogram in stats.HISTOGRAMS:
-        yield _durations(histogram, answers)
+        yield durations(histogram, ("broker",), by_labels)
+
+
+def single(row: Stat, labels: Sequence[str], answers: Labelled) -> Metric:
+    """Return the metric of one number; `answers` by the values of its labels."""
+    metric: GaugeMetricFamily | CounterMetricFamily = _FAMILIES[row.kind](row.metric, row.help, labels=labels)
+    for key, values in answers.items():
+        metric.add_metric(key, values.get(row.name, 0) / row.divisor)
+    return metric
 
 
 def _labelled(family: StatFamily, answers: Answers) -> Metric:
@@ -52,11 +60,12 @@ def _operations(answers: Answers) -> Metric:
     return counter
 
 
-def _durations(histogram: StatHistogram, answers: Answers) -> Metric:
-    seconds = HistogramMetricFamily(histogram.metric, histogram.help, labels=("broker",))
-    for broker, values in answers.items():
+def durations(histogram: StatHistogram, labels: Sequence[str], answers: Labelled) -> Metric:
+    """Return a histogram; `answers` by the values of its labels."""
+    seconds = HistogramMetricFamily(histogram.metric, histogram.help, labels=labels)
+    for key, values in answers.items():
         counts = [values.get(histogram.bucket(bound), 0) for bound in stats.TIME_BOUNDS_US]
         counts.append(values.get(histogram.number, 0) - sum(counts))
         bounds = [bound / 1e6 for bound in stats.TIME_BOUNDS_US]
-        seconds.add_metric((broker,), cumulative(bounds, counts), values.get(histogram.total_us, 0) / 1e6)
+        seconds.add_metric(key, cumulative(bounds, counts), values.get(histogram.total_us, 0) / 1e6)
     return seconds

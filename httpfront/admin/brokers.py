@@ -8,12 +8,14 @@ from typing import Any
 import falcon
 
 from common.errors import FanmailError
-from common.protocol import ops
+from common.protocol import log_stats, ops
 from common.protocol.ops import Op
 from common.version import VERSION
-from httpfront.admin.metrics import SCRAPE_TIMEOUT_S, broker_stats
+from httpfront.admin.broker_metrics import Labelled
+from httpfront.admin.metrics import SCRAPE_TIMEOUT_S, cluster_stats
 from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
+from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.gateway.gateway import Gateway
 
 MASKED = "***"
@@ -29,7 +31,8 @@ class BrokersResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return every broker with its gauges and counters (`stats`), empty if it does not answer."""
         read_parameters(req, {})
-        stats = broker_stats(self._gateway, SCRAPE_TIMEOUT_S)
+        stats, of_candidates = cluster_stats(self._gateway, SCRAPE_TIMEOUT_S)
+        candidates = self._gateway.candidates()
         slots = self._gateway.slots()
         render(
             resp,
@@ -44,6 +47,9 @@ class BrokersResource:
                         "slots": slots.get(status.broker, 0),
                         "round_trip": status.round_trip,
                         "stats": stats.get(status.broker, {}),
+                        "candidates": [
+                            _candidate(each, of_candidates) for each in candidates if each.broker == status.broker
+                        ],
                     }
                     for status in self._gateway.statuses()
                 ]
@@ -51,6 +57,20 @@ class BrokersResource:
         )
 
     on_head = on_get
+
+
+def _candidate(status: BrokerStatus, of_candidates: Labelled) -> dict[str, Any]:
+    """Return the members of one candidate; `lag` is how many entries it is behind the most advanced one."""
+    mine = of_candidates.get((status.broker, status.host), {})
+    seen = [values.get(log_stats.POSITION, 0) for key, values in of_candidates.items() if key[0] == status.broker]
+    return {
+        "host": status.host,
+        "state": "owner" if status.up else "standby" if status.standby else "loading" if status.loading else "down",
+        "term": status.term,
+        "lag": max(seen) - mine[log_stats.POSITION] if log_stats.POSITION in mine else None,
+        "round_trip": status.round_trip,
+        "log": {row.name.removeprefix("log."): mine[row.name] for row in log_stats.LOG_STATS if row.name in mine},
+    }
 
 
 class PauseResource:

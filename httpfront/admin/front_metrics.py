@@ -128,6 +128,15 @@ def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:
     yield from (up, round_trip)
 
 
+def candidate_status_metrics(candidates: Iterable[BrokerStatus]) -> Iterator[Metric]:
+    """Return what this front knows of the candidates of replicated brokers. Nobody is asked."""
+    up, owner = metric_table.CANDIDATE_UP(), metric_table.CANDIDATE_OWNER()
+    for status in candidates:
+        up.add_metric((status.broker, status.host), float(status.up or status.standby))
+        owner.add_metric((status.broker, status.host), float(status.up))
+    yield from (up, owner)
+
+
 def build_info() -> Iterator[Metric]:
     """Return the version of this front and of its Python."""
     info = metric_table.BUILD_INFO()

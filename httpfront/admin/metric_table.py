@@ -75,6 +75,15 @@ BROKER_UP = _metric(
 ROUND_TRIP = _metric(
     _G, "fanmail_broker_round_trip_seconds", ("broker",), "Round trip of the last PING from this front."
 )
+CANDIDATE_UP = _metric(
+    _G,
+    "fanmail_candidate_up",
+    ("broker", "host"),
+    "1 while the candidate answers this front, as owner or standby. Replicated brokers only.",
+)
+CANDIDATE_OWNER = _metric(
+    _G, "fanmail_candidate_owner", ("broker", "host"), "1 for the candidate that this front sends requests to."
+)
 BUILD_INFO = _metric(_G, "fanmail_build_info", ("version", "python"), "Always 1; the version that runs.")
 
 FRONT_METRICS = tuple(_metrics)

@@ -6,15 +6,24 @@ Every front has the same figures of the brokers. They have a path of their own, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import falcon
 from prometheus_client import ProcessCollector
 
 from common.protocol import ops
 from common.protocol.ops import Op
-from httpfront.admin.broker_metrics import broker_metrics
+from httpfront.admin.broker_metrics import Labelled, broker_metrics
+from httpfront.admin.candidate_metrics import candidate_metrics
 from httpfront.admin.exposition import CONTENT_TYPE, exposition
-from httpfront.admin.front_metrics import FrontMetrics, budget_metrics, build_info, port_metrics, status_metrics
+from httpfront.admin.front_metrics import (
+    FrontMetrics,
+    budget_metrics,
+    build_info,
+    candidate_status_metrics,
+    port_metrics,
+    status_metrics,
+)
 from httpfront.budget import Budget
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import read_parameters
@@ -22,6 +31,9 @@ from httpfront.gateway.gateway import Gateway
 
 SCRAPE_TIMEOUT_S = 0.5
 """How long a broker has to answer: well below the timeout of any scrape."""
+
+Statistics = dict[str, Mapping[str, int]]
+"""Gauges and counters by the name of what has answered."""
 
 _process = ProcessCollector(registry=None)
 
@@ -51,6 +63,7 @@ class MetricsResource:
             port_metrics(self._connections(), self._polls.waiting),
             budget_metrics(self._budget, self._gateway.under_way()),
             status_metrics(self._gateway.statuses()),
+            candidate_status_metrics(self._gateway.candidates()),
             build_info(),
             _process.collect(),
         )
@@ -67,15 +80,27 @@ class BrokerMetricsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_parameters(req, {})
-        _respond(resp, exposition(broker_metrics(broker_stats(self._gateway, SCRAPE_TIMEOUT_S))))
+        brokers, candidates = cluster_stats(self._gateway, SCRAPE_TIMEOUT_S)
+        parts = [broker_metrics(brokers)]
+        if candidates:
+            parts.append(candidate_metrics(candidates))
+        _respond(resp, exposition(*parts))
 
     on_head = on_get
 
 
-def broker_stats(gateway: Gateway, timeout_s: float) -> dict[str, Mapping[str, int]]:
-    """Return the gauges and counters of each broker that answers in time."""
-    answers = gateway.ask_all(Op.STATS, ops.Nothing(), timeout_s)
-    return {broker: each.values for broker, each in answers.items() if isinstance(each, ops.Stats)}
+def cluster_stats(gateway: Gateway, timeout_s: float) -> tuple[Statistics, Labelled]:
+    """Return the gauges and counters of each broker that answers in time, and of each candidate by broker and host."""
+    candidates = gateway.candidates()
+    if not candidates:
+        return _values(gateway.ask_all(Op.STATS, ops.Nothing(), timeout_s)), {}
+    found = _values(gateway.ask_candidates(Op.STATS, ops.Nothing(), timeout_s))
+    owners = {each.broker: found[each.name] for each in gateway.statuses() if each.up and each.name in found}
+    return owners, {(each.broker, each.host): found[each.name] for each in candidates if each.name in found}
+
+
+def _values(answers: Mapping[str, Any]) -> Statistics:
+    return {name: each.values for name, each in answers.items() if isinstance(each, ops.Stats)}
 
 
 def _respond(resp: falcon.Response, text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`python -m httpfront.admin.metrics_page`: print the tables of metrics for `docs/operations.md`."""
+"""`python -m httpfront.admin.metrics_page`: print the tables of metrics for the documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily
 
-from common.protocol import stats
+from common.protocol import log_stats, stats
 from common.protocol.stats import Kind, StatFamily
 from httpfront.admin.metric_table import FRONT_METRICS
 
@@ -20,6 +20,11 @@ def front_table() -> str:
 def broker_table() -> str:
     """Return the metrics of the brokers as Markdown; all of them have the label `broker`."""
     return _table("broker", _broker_rows())
+
+
+def candidate_table() -> str:
+    """Return the metrics of the candidates of replicated brokers; all have the labels `broker` and `host`."""
+    return _table("candidate", _candidate_rows())
 
 
 def _table(whose: str, rows: Iterator[tuple[str, str, str]]) -> str:
@@ -46,6 +51,12 @@ def _broker_rows() -> Iterator[tuple[str, str, str]]:
         yield histogram.metric, "", f"Histogram. {histogram.help}"
 
 
+def _candidate_rows() -> Iterator[tuple[str, str, str]]:
+    for row in log_stats.LOG_STATS:
+        yield row.metric + ("_total" if row.kind is Kind.COUNTER else ""), "", row.help
+    yield log_stats.APPENDS.metric, "", f"Histogram. {log_stats.APPENDS.help}"
+
+
 def _meanings(family: StatFamily) -> str:
     if not any(family.values.values()):
         return ""
@@ -53,4 +64,4 @@ def _meanings(family: StatFamily) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{front_table()}\n{broker_table()}")
+    sys.stdout.write(f"{front_table()}\n{broker_table()}\n{candidate_table()}")

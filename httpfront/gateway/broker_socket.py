@@ -93,7 +93,7 @@ class BrokerSocket:
         What cannot be sent ends as `broker-down`: it was provably not executed.
         """
         calls, self.outgoing = self.outgoing, []
-        if not self.status.up:
+        if not (self.status.up or self.status.standby):
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
         admit = self.windows.admit
@@ -127,7 +127,7 @@ class BrokerSocket:
             try:
                 self._resolve(frames)
             except WireError as error:
-                log.error("reply not understood", extra={"broker": self.name, "reason": str(error)})
+                log.error("reply not understood", extra={"broker": self.status.name, "reason": str(error)})
 
     def tick(self, now: float, timeout: float) -> None:
         """Send pings, notice silence, end overdue calls, and read for safety; several times per second."""
@@ -200,6 +200,8 @@ class BrokerSocket:
         self._hub.resume_all(answered)
         if self.windows.waiting:
             self._leave_late()
+        if self.status.must_ping:
+            self._ping()
         if self.status.owes_goodbye and not self._pending:
             self.status.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])

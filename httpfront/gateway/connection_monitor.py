@@ -90,7 +90,7 @@ class ConnectionMonitor:
             self._next_refusal = now + REFUSAL_LOG_S
             listed = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
             why = "the broker does not admit this front" if listed else "the handshake failed; check the broker's key"
-            log.error("connection refused", extra={"broker": self._address.id, "why": why})
+            log.error("connection refused", extra={"broker": self._address.name, "why": why})
 
 
 def descriptor(socket: zmq.Socket[bytes]) -> int:

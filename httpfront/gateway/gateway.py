@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,9 +23,10 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.environ import OnDisconnect, unwatched
-from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket, new_context
+from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.gateway.call import ROOMY, Answer, Call, answer_room
+from httpfront.gateway.connections import Connections
 from httpfront.gateway.gather import Gather
 from httpfront.hub import Hub
 from httpfront.request_context import request_id
@@ -53,27 +54,23 @@ class Gateway:
         self._hub = hub
         self._load_map = load_map
         self._timeout = timeout
-        self._keys = keys
         self._map: ClusterMap | None = None
-        self._sockets: dict[str, BrokerSocket] = {}
+        self._connections = Connections(hub, keys)
+        self._in_use = self._connections.in_use
         self._touched: dict[BrokerSocket, None] = {}
         """Sockets on which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
-        self._context = new_context()
         self._waits_ended = False
         hub.each_turn(self._flush)
         hub.every(TICK_S, self._tick)
 
     def close(self) -> None:
         """Close all sockets. Calls in flight end as `outcome-unknown`."""
-        for socket in self._sockets.values():
-            socket.close("the front is stopping")
-        self._sockets.clear()
-        self._context.term()
+        self._connections.close()
 
     def brokers(self) -> dict[str, bool]:
         """Return for every broker of the description whether requests can be sent to it now."""
-        return {broker: socket.status.up for broker, socket in self._sockets.items()}
+        return {broker: socket.status.up for broker, socket in self._in_use.items()}
 
     def call(self, op: Op, topic: bytes, user: bytes, args: Struct, body: bytes | None = None) -> Any:
         """Return the result of an operation, None where the broker had no message.
@@ -87,12 +84,16 @@ class Gateway:
         return self._outcome(op)
 
     def statuses(self) -> list[BrokerStatus]:
-        """Return what is known of every broker of the description."""
-        return [socket.status for socket in self._sockets.values()]
+        """Return what is known of every broker of the description; with candidates, of the one in use."""
+        return [socket.status for socket in self._in_use.values()]
+
+    def candidates(self) -> list[BrokerStatus]:
+        """Return what is known of every candidate of the brokers that have any."""
+        return [each.status for each in self._connections.candidates()]
 
     def under_way(self) -> dict[str, tuple[int, int]]:
         """Return for every broker the bytes of bodies, and of room for answers, that are in flight."""
-        return {broker: (socket.windows.bodies, socket.windows.answers) for broker, socket in self._sockets.items()}
+        return {broker: (socket.windows.bodies, socket.windows.answers) for broker, socket in self._in_use.items()}
 
     def owner(self, topic: bytes) -> str:
         """Return the id of a topic's broker; "" while there is no description."""
@@ -108,17 +109,28 @@ class Gateway:
         Returns by broker id the result or the `FanmailError`. Parks the request's greenlet for `timeout` seconds and a
         little more.
         """
+        asked = {broker: self._in_use[broker] for broker in brokers or self._in_use}
+        return self._ask(asked, [each for each in asked if asked[each].status.up], op, args, timeout)
+
+    def ask_candidates(self, op: Op, args: Struct, timeout: float) -> dict[str, Any]:
+        """Do the same on all candidates of all brokers, standbys too; the results are by names such as `b0@h1`."""
+        asked = {each.status.name: each for each in self._connections.candidates()}
+        answering = [each for each in asked if asked[each].status.up or asked[each].status.standby]
+        return self._ask(asked, answering, op, args, timeout)
+
+    def _ask(
+        self, sockets: Mapping[str, BrokerSocket], answering: Collection[str], op: Op, args: Struct, timeout: float
+    ) -> dict[str, Any]:
         gather = Gather()
-        for broker in brokers or list(self._sockets):
-            try:
-                call = self._post(broker, op, b"", b"", args, time.monotonic() + timeout, None)
-            except FanmailError as error:
-                gather.results[broker] = error
+        until = time.monotonic() + timeout
+        for name, socket in sockets.items():
+            if name in answering:
+                self._post(socket, op, b"", b"", args, until, None).waiting = gather.place(name)
             else:
-                call.waiting = gather.place(broker)
+                gather.results[name] = _unreachable(socket.status)
         if gather.wanted:
             self._hub.park()
-        return {broker: self._opened(op, each) for broker, each in gather.results.items()}
+        return {name: self._opened(op, each) for name, each in gather.results.items()}
 
     def _opened(self, op: Op, outcome: Answer | FanmailError) -> Any:
         if isinstance(outcome, FanmailError) or outcome.error is not None:
@@ -157,7 +169,7 @@ class Gateway:
     def end_waits(self) -> None:
         """End all waits with "nothing", now and from now on, because this front drains."""
         self._waits_ended = True
-        for socket in list(self._sockets.values()):
+        for socket in self._connections:
             socket.end_waits()
 
     def _cancel(self, topic: bytes, user: bytes, call: Call, of_request: str) -> None:
@@ -169,20 +181,19 @@ class Gateway:
     def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
-        return self._post(self._map.owners[slot_of(topic)], op, topic, user, args, until, body)
-
-    def _post(
-        self, broker: str, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
-    ) -> Call:
-        socket = self._sockets[broker]
+        socket = self._in_use[self._map.owners[slot_of(topic)]]
         status = socket.status
-        if status.loading:
-            raise FanmailError("loading", f"broker {broker} of this topic is reading its store")
         if not status.up:
-            raise FanmailError("broker-down", f"broker {broker} of this topic is not reachable")
+            raise _unreachable(status)
         if body is not None and 0 < status.max_body < len(body):
             most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
+        return self._post(socket, op, topic, user, args, until, body)
+
+    def _post(
+        self, socket: BrokerSocket, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
+    ) -> Call:
+        status = socket.status
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, status.deadline(until), args, request_id.get())
         room = answer_room(args) if op in ROOMY else 0
@@ -212,7 +223,7 @@ class Gateway:
     def _tick(self) -> None:
         self._take_map()
         now = time.monotonic()
-        for socket in list(self._sockets.values()):
+        for socket in self._connections:
             socket.tick(now, self._timeout)
 
     def _take_map(self) -> None:
@@ -225,18 +236,15 @@ class Gateway:
         if newer is None:
             return
         if self._map is not None and newer.epoch <= self._map.epoch:
-            if (newer.epoch, newer.brokers, newer.owners) != (self._map.epoch, self._map.brokers, self._map.owners):
+            if (newer.epoch, newer.addresses, newer.owners) != (self._map.epoch, self._map.addresses, self._map.owners):
                 log.error("the cluster description changed but its epoch did not grow", extra={"epoch": newer.epoch})
             return
-        wanted = {broker.id: broker for broker in newer.brokers}
-        for broker, socket in list(self._sockets.items()):
-            if wanted.get(broker) != socket.address or socket.status.cluster != newer.name:
-                self._sockets.pop(broker).close("the broker has left the cluster description")
-        for broker, address in wanted.items():
-            if broker not in self._sockets:
-                self._sockets[broker] = BrokerSocket(
-                    self._hub, self._context, BrokerStatus(newer.name, broker), address, self._keys
-                )
-            self._sockets[broker].map_epoch = newer.epoch
+        self._connections.take(newer)
         self._map = newer
-        log.info("cluster description taken", extra={"epoch": newer.epoch, "brokers": len(wanted)})
+        log.info("cluster description taken", extra={"epoch": newer.epoch, "brokers": len(newer.brokers)})
+
+
+def _unreachable(status: BrokerStatus) -> FanmailError:
+    if status.loading:
+        return FanmailError("loading", f"broker {status.broker} of this topic is reading its store")
+    return FanmailError("broker-down", f"broker {status.broker} of this topic is not reachable")

@@ -7,17 +7,14 @@ if the tests run as root, as the image's user.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import PATIENCE, ROOT, Client, Process, free_ports, wait_for
+from tests.e2e.cluster import ROOT, Client, Process, free_ports, wait_for
+from tests.support.bare_venv import copy, make_venv, pinned
 from tests.support.deployed import DEPLOY, read_image
 
 pytestmark = pytest.mark.slow
@@ -33,34 +30,13 @@ class Container:
         self._folder = folder
         self.top, self.state = folder / "fanmail", folder / "state"
         for source in IMAGE.copied:
-            self._copy(ROOT / source, self.top / source)
-        venv = self.top / ".venv"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=PATIENCE)
-        (packages,) = venv.glob("lib/*/site-packages")
-        for line in (self.top / "requirements-server.txt").read_text().splitlines():
-            if line and not line.startswith("#"):
-                self._install(line.partition("==")[0], packages)
+            copy(ROOT / source, self.top / source)
+        make_venv(self.top / ".venv", pinned("requirements-server.txt"))
         self.state.mkdir(0o700)
         os.chown(self.state, USER, -1)
         for path in (folder, *self.top.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444)
-
-    @staticmethod
-    def _copy(source: Path, target: Path) -> None:
-        target.parent.mkdir(exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-
-    def _install(self, name: str, packages: Path) -> None:
-        """Copy the packages installed here, so that no network is needed."""
-        files = importlib.metadata.distribution(name).files or []
-        for top in {each.parts[0]: each.locate() for each in files if each.parts[0] != ".."}:
-            source = Path(str(importlib.metadata.distribution(name).locate_file(top)))
-            if not (packages / top).exists() and top != "__pycache__":
-                self._copy(source, packages / top)
 
     def here(self, text: str) -> str:
         for path, place in (("/opt/fanmail", self.top), ("/run/fanmail", self.state / "run")):

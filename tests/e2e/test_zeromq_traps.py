@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import zmq
 
 from common.cluster.description import describe_local
 from common.protocol import ops, wire
 from common.protocol.ops import Op, Publish
-from common.protocol.wire import BrokerState
 from tests.conftest import StartCluster
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ, flags_of, wait_for
+from tests.e2e.fake_broker import FakeBroker
 
 pytestmark = pytest.mark.slow
 
@@ -171,68 +169,6 @@ def test_a_broker_of_another_name_or_cluster_is_refused(start_cluster: StartClus
         front.forget()
     assert cluster.held()["topics"] == 0
     assert cluster.stats("b0")["errors.wrong-peer"] >= 2
-
-
-class FakeBroker:
-    """Binds the endpoint of `b0` and answers PINGs like it, until it is told to do something else.
-
-    Its ZeroMQ threads continue whatever it does, like those of a broker whose loop is stuck.
-    """
-
-    def __init__(self, endpoint: str) -> None:
-        self.answering, self._ending = threading.Event(), threading.Event()
-        self.answering.set()
-        self.pings = 0
-        self.requests: list[ops.Op] = []
-        self.incarnation = 7
-        self.state = BrokerState.READY
-        self.instead: list[list[bytes]] = []
-        """Messages that are sent instead of the next replies."""
-        self.drains_on: Op | None = None
-        """A request of this kind gets no reply: the broker only says that it is stopping."""
-        self.unanswered: list[int] = []
-        self._endpoint = endpoint
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ending.set()
-        self._thread.join(PATIENCE)
-
-    def _run(self) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        socket = context.socket(zmq.ROUTER)
-        socket.bind(self._endpoint)
-        while not self._ending.is_set():
-            if self.answering.is_set() and socket.poll(20):
-                peer, *frames = socket.recv_multipart()
-                for answer in self._answers(frames):
-                    socket.send_multipart([peer, *answer])
-            elif not self.answering.is_set():
-                self._ending.wait(0.02)
-        context.destroy(linger=0)
-
-    def _answers(self, frames: list[bytes]) -> Iterator[list[bytes]]:
-        for request in wire.unpack_requests(frames).requests:
-            if self.instead:
-                yield self.instead.pop(0)
-            elif request.op == Op.PING:
-                self.pings += 1
-                yield self._frame(wire.pack_reply(request.id, ops.Pong("fanmail", "b0")))
-            else:
-                self.requests.append(Op(request.op))
-                if request.op == self.drains_on:
-                    self.state = BrokerState.DRAINING
-                    self.unanswered.append(request.id)
-                    yield self._frame()
-
-    def _frame(self, *replies: bytes) -> list[bytes]:
-        return [wire.pack_replies(self.incarnation, time.monotonic_ns() // 1000, self.state, 1, replies)]
-
-    def answer_the_rest(self) -> None:
-        """Refuse what was left without a reply, instead of sending the next PONG."""
-        refused = [wire.pack_error(each, "draining", "broker b0 is stopping") for each in self.unanswered]
-        self.instead.append(self._frame(*refused))
 
 
 @contextmanager

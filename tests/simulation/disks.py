@@ -94,8 +94,8 @@ class Memory:
 class KeptStore(MirrorStore):
     """Keeps the clock too."""
 
-    def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
-        super().commit(records, clock)
+    def begin(self, records: Sequence[Record], clock: Mark = NEW, cuts: Sequence[int] = ()) -> None:
+        super().begin(records, clock)
         self.clock = max(self.clock, clock)
 
 
@@ -114,7 +114,7 @@ class Kept:
     def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
         all_of_it = self._rng.random() < 0.5
         if all_of_it:
-            store.commit(records, clock)
+            store.begin(records, clock)
         return all_of_it
 
     def killed(self, store: Store) -> None:
@@ -147,7 +147,7 @@ class Sqlite:
 
     def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
         before = self._files()
-        store.commit(records, clock)
+        store.begin(records, clock)
         after = self._files()
         if before[FILE] != after[FILE]:
             self._torn = after
@@ -190,6 +190,8 @@ class DyingStore:
         """`slow`: seconds that a commit takes at the most."""
         self.store = disk.open()
         self.durable = self.store.durable
+        self.fenced = self.store.fenced
+        self.fileno = self.store.fileno
         self.clock = self.store.clock
         self.synced_us = 0
         self.lost = ()
@@ -208,7 +210,7 @@ class DyingStore:
                 self._task.sleep(self._world.rng.uniform(0.0, 0.1))
             yield record
 
-    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
+    def begin(self, burst: Sequence[Record], clock: Mark, cuts: Sequence[int] = ()) -> None:
         death = self.death
         if self.waits_for_message and not any(isinstance(each, MessageStored) for each in burst):
             death = None
@@ -224,11 +226,18 @@ class DyingStore:
             raise Killed
         if death is Death.RAISES:
             raise StoreError("the disk fails")
-        self.store.commit(burst, clock)
+        self.store.begin(burst, clock, cuts)
         if death is Death.AFTER:
             raise Killed
         if death is Death.RAISES_LATE:
             raise StoreError("the disk fails late")
+
+    @property
+    def flushed(self) -> bool:
+        return self.store.flushed
+
+    def settled(self) -> bool:
+        return self.store.settled()
 
     def read(self, piece: int) -> Content:
         return self.store.read(piece)

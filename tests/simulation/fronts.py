@@ -125,7 +125,7 @@ class FrontProcess:
         with patch("httpfront.hub.select.epoll", lambda: self._epoll):
             self.hub = Hub()
         self._context = FrontContext(network, self)
-        with patch.object(httpfront.gateway.gateway, "new_context", lambda: self._context):
+        with patch.object(httpfront.gateway.connections, "new_context", lambda: self._context):
             self.gateway = WatchedGateway(self, self.hub, self._load_map, timeout)
         self._polls = LongPoll(self.gateway, 60.0, MOST_WAITERS)
 

@@ -108,7 +108,7 @@ class BrokerDriver:
         """End a burst as the loop does."""
         records = self.dispatcher.context.take_records()
         if records:
-            self.store.commit(records, self.clock.mark())
+            self.store.begin(records, self.clock.mark())
             self.state.bodies.shrink()
 
     def pack(self, asked: Asked, request_id: int | None = None) -> bytes:

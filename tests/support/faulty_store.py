@@ -58,7 +58,7 @@ class FaultyStore(SqliteStore):
             while self._point is Point.SLOW and isinstance(record, SubscriptionSet) and Path(self._argument).exists():
                 yield record
 
-    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
+    def begin(self, burst: Sequence[Record], clock: Mark, cuts: Sequence[int] = ()) -> None:
         """Commit, or fail at the point."""
         self._commits += 1
         due, point = self._commits >= self._at, self._point
@@ -76,7 +76,7 @@ class FaultyStore(SqliteStore):
             return
         if due and point is Point.WRITTEN:
             self._db.set_commit_hook(_die)
-        super().commit(burst, clock)
+        super().begin(burst, clock)
         if due and point in (Point.SYNCED, Point.KEYLESS):
             _die()
         if due and point is Point.RAISES_LATE:

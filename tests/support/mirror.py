@@ -63,7 +63,9 @@ class MirrorStore:
     A `lazy` one does not return bodies when it is loaded.
     """
 
-    durable = True
+    durable = flushed = True
+    fenced = False
+    fileno = None
     synced_us = 0
     lost = ()
     clock = NEW
@@ -102,10 +104,13 @@ class MirrorStore:
         yield from self.keys.values()
         yield from self.delayed.values()
 
-    def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
+    def begin(self, records: Sequence[Record], clock: Mark = NEW, cuts: Sequence[int] = ()) -> None:
         assert records, "commit is never called with none"
         for record in records:
             self._keep(record)
+
+    def settled(self) -> bool:
+        return True
 
     def read(self, piece: int) -> Content:
         kept = self._pieces[piece]
@@ -234,5 +239,5 @@ def _load_user(name: bytes, user: bytes, kept: KeptUser) -> Iterator[Record]:
 class FailingStore(MirrorStore):
     """A store on a full disk: every commit fails."""
 
-    def commit(self, records: Sequence[Record], clock: Mark = NEW) -> None:
+    def begin(self, records: Sequence[Record], clock: Mark = NEW, cuts: Sequence[int] = ()) -> None:
         raise StoreError("no space left on the device")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("common", "broker", "httpfront", "bench")
+PACKAGES = ("common", "broker", "httpfront", "bench", "fanmail_server")
 
 GROUND = "common common.protocol common.cluster"
 """What every folder above `common` may import."""
@@ -29,6 +29,8 @@ RULES = {
     "broker.state": f"{GROUND} broker | sortedcontainers",
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
+    "broker.replica": f"{GROUND} broker | ",
+    "broker.replica.jetstream": f"{GROUND} broker broker.replica | nats nkeys",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
@@ -57,11 +59,12 @@ RULES = {
         f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
     ),
     "bench.measures": f"{GROUND} broker broker.state broker.store.sqlite bench.harness bench.loads bench.rivals |",
+    "fanmail_server": "|",
     "bench.report": "common bench.harness bench.measures | matplotlib",
 }
 ANYWHERE = {"msgspec"}
 MAINS = (
-    *("broker.__main__", "broker.start", "bench.__main__"),
+    *("broker.__main__", "broker.start", "bench.__main__", "fanmail_server.__main__"),
     *("httpfront.__main__", "httpfront.start", "httpfront.front", "httpfront.settings"),
 )
 """The composition roots, which may import everything of their own package and of `common`."""
@@ -77,7 +80,7 @@ CLOCK_CALLS = {
     *("time.clock_gettime", "time.clock_gettime_ns"),
     *("date.today", "os.urandom", "SystemClock", "stopwatch"),
 }
-CORE = ("broker", "broker.state", "broker.operations", "broker.dispatch")
+CORE = ("broker", "broker.state", "broker.replica", "broker.operations", "broker.dispatch")
 """Folders that know no sockets, no disk, no clock and no chance."""
 MOST_LINES, MOST_FUNCTION_LINES = 300, 40
 
@@ -240,7 +243,7 @@ def test_shared_code_reads_the_clock_in_one_place() -> None:
 
 def test_the_environment_is_read_where_settings_and_processes_are() -> None:
     readers = set(offenders(MODULES, lambda source: calls(source) & {"os.environ", "os.getenv", "os.environb"}))
-    assert readers <= {"common.config", *in_folders(["common.process"])}
+    assert readers <= {"common.config", "fanmail_server.__main__", *in_folders(["common.process"])}
 
 
 def test_modules_and_functions_stay_short_enough_to_be_seen_whole() -> None:

@@ -52,6 +52,9 @@ class SqliteStore:
     """The store of one broker, in a folder of its own, which the caller has locked."""
 
     durable = True
+    fenced = False
+    fileno: int | None = None
+    flushed = True
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class SqliteStore:
         remove_backups(folder)
         check_damage_marker(self.path)
         upgrade(self.path, _check_owner(self.path, owner), thresholds.upgraded_rows)
-        self.synced_us = 0
+        self.synced_us: int | None = 0
         self.lost: Sequence[LostMessage] = ()
         self._thresholds = thresholds
         self._closed = False
@@ -101,7 +104,7 @@ class SqliteStore:
         self._deletions.add(loader.unwanted)
         self._writer = Writer(self._db, self._contents, loader.last_letter)
 
-    def commit(self, burst: Sequence[Record], clock: Mark) -> None:
+    def begin(self, burst: Sequence[Record], clock: Mark, cuts: Sequence[int] = ()) -> None:
         """Write the burst in one transaction, synced."""
         changes = RowChanges(self._numbers, self._apart)
         changes.add(burst)
@@ -116,6 +119,10 @@ class SqliteStore:
             except apsw.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
         self.synced_us = self._vfs.take_synced_us()
+
+    def settled(self) -> bool:
+        """Return True: `begin` returns when the burst is synced."""
+        return True
 
     def read(self, piece: int) -> Content:
         """Read the content of a stored piece. Raises `DamagedError` and `StoreError`."""

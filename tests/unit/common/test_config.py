@@ -50,7 +50,21 @@ def other_values(item: Field[Any]) -> list[str]:
     """Texts that a setting takes and that are not its default."""
     if item.name == "config":
         return []
-    candidates = ["7", "77", "300", "2MiB", "on", "off", "json", "sqlite", "debug", "word", "a,b"]
+    candidates = [
+        "1",
+        "7",
+        "77",
+        "300",
+        "2MiB",
+        "on",
+        "off",
+        "json",
+        "sqlite",
+        "debug",
+        "word",
+        "a,b",
+        "nats://h1:4222",
+    ]
     good = []
     for text in candidates:
         try:

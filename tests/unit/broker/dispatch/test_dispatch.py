@@ -114,7 +114,10 @@ def test_deadlines_of_one_message_are_looked_at_one_by_one(busy: BrokerDriver) -
     assert [each.code for each in busy.send(late, good, late, good)] == ["expired", "", "expired", ""]
 
 
-@pytest.mark.parametrize(("state", "code"), [(BrokerState.DRAINING, "draining"), (BrokerState.LOADING, "loading")])
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [(BrokerState.DRAINING, "draining"), (BrokerState.LOADING, "loading"), (BrokerState.STANDBY, "standby")],
+)
 def test_a_broker_that_is_not_ready_executes_nothing(busy: BrokerDriver, state: BrokerState, code: str) -> None:
     busy.dispatcher.state = state
     assert refused(busy, *CALLS) == [code] * 4

@@ -217,6 +217,62 @@ def test_plain_tcp_can_be_allowed() -> None:
         assert parse_cluster(broken(endpoint=endpoint), insecure=True).endpoint("b0") == endpoint
 
 
+PAIR = [{"host": host, "endpoint": f"ipc:///run/{host}/b0.sock"} for host in ("h1", "h2.example")]
+REPLICATED = {"id": "b0", "candidates": PAIR}
+
+
+def test_a_broker_may_have_two_candidates_on_different_hosts() -> None:
+    other = {"id": "b1", "candidates": [{"host": h, "endpoint": f"ipc:///run/{h}/b1.sock"} for h in ("h1", "h2")]}
+    described = parse_cluster({"brokers": [REPLICATED, other]})
+    assert [each.id for each in described.brokers] == ["b0", "b1"]
+    assert described.candidates("b0") == tuple(BrokerAddress("b0", each["endpoint"], "", each["host"]) for each in PAIR)
+    assert [each.name for each in described.addresses] == ["b0@h1", "b0@h2.example", "b1@h1", "b1@h2"]
+    assert described.endpoint("b1", "h2") == "ipc:///run/h2/b1.sock"
+    assert described.owners == parse_cluster({"brokers": BROKERS[:2]}).owners
+    for host, text in (("", "None"), ("h3", "'h3'")):
+        message = f"--candidate {text} must be one of the candidates of broker 'b0': h1, h2.example"
+        with pytest.raises(StartError, match=message):
+            described.address("b0", host)
+    with pytest.raises(StartError, match="broker 'b0' has no candidates in the description"):
+        parse_cluster({"brokers": BROKERS[:1]}).address("b0", "h1")
+
+
+@table(
+    ("row", "message"),
+    [
+        (REPLICATED | {"candidates": PAIR[:1]}, "broker 'b0' must have 2 candidates, on different hosts"),
+        (REPLICATED | {"candidates": [*PAIR, PAIR[0]]}, "broker 'b0' must have 2 candidates, on different hosts"),
+        (REPLICATED | {"candidates": [PAIR[0]] * 2}, "broker 'b0' must have 2 candidates, on different hosts"),
+        (REPLICATED | {"candidates": []}, "broker 'b0' must have 2 candidates, on different hosts"),
+        (
+            REPLICATED | {"candidates": 2},
+            "broker 'b0': candidates must be tables: [{host = ..., endpoint = ...}, ...]",
+        ),
+        (REPLICATED | {"endpoint": "ipc:///x"}, "broker 'b0': endpoint and key belong to each of its candidates"),
+        (
+            REPLICATED | {"candidates": [PAIR[0], PAIR[1] | {"host": "../x"}]},
+            "broker 'b0': a host must be 1 to 63 letters, digits, '.', '-' or '_'",
+        ),
+        (
+            REPLICATED | {"candidates": [PAIR[0], {"host": "h2"}]},
+            "candidate 'h2' of broker 'b0' has no endpoint",
+        ),
+        (
+            REPLICATED | {"candidates": [PAIR[0], PAIR[0] | {"host": "h2"}]},
+            "two brokers have the same endpoint",
+        ),
+    ],
+)
+def test_candidates_that_cannot_be_used_say_why(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        parse_cluster({"brokers": [row]})
+
+
+def test_brokers_with_and_without_candidates_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match=r"^either every broker has candidates, or none$"):
+        parse_cluster({"brokers": [REPLICATED, BROKERS[1]]})
+
+
 KEYS = [f"{n}" * 40 for n in range(1, 6)]
 """Z85 of some bytes; no pairs."""
 KEYED = {"id": "b0", "endpoint": "tcp://10.0.0.1:7000", "key": KEYS[0]}

@@ -49,6 +49,13 @@ def test_a_file_for_the_owner_and_a_group_is_read(tmp_path: Path, mode: int) -> 
     assert read_pair(write(tmp_path / "b0.key", secret_of(PAIR), mode)) == PAIR
 
 
+def test_each_candidate_has_a_file_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "b0@h1.key", secret_of(PAIR))
+    assert broker_pair(str(tmp_path), address()._replace(host="h1")) == PAIR
+    with pytest.raises(StartError, match=r"b0@h2\.key: No such file"):
+        broker_pair(str(tmp_path), address()._replace(host="h2"))
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o601, 0o660, 0o620, 0o777])
 def test_a_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(StartError, match=r"b0\.key: is accessible to other users"):

@@ -389,7 +389,34 @@ def test_each_broker_is_told_where_the_rules_of_topics_are(launch: Any, tmp_path
 def test_an_id_given_twice_is_started_once(tmp_path: Path) -> None:
     file = tmp_path / "cluster.toml"
     file.write_text(CLUSTER)
-    assert brokers.chosen(load_cluster(file), ("y", "x", "y")) == ["y", "x"]
+    assert [each.id for each in brokers.chosen(load_cluster(file), ("y", "x", "y"))] == ["y", "x"]
+
+
+CANDIDATES = (("b0", "h1", "h2"), ("b1", "h2", "h3"))
+PAIRED = "".join(
+    f'[[brokers]]\nid = "{broker}"\ncandidates = [\n'
+    + "".join(f'  {{host = "{host}", endpoint = "ipc:///run/{host}/{broker}"}},\n' for host in hosts)
+    + "]\n"
+    for broker, *hosts in CANDIDATES
+)
+
+
+def test_a_host_starts_its_own_candidates(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(PAIRED)
+    cluster = load_cluster(file)
+    assert [each.name for each in brokers.chosen(cluster, (), "h2")] == ["b0@h2", "b1@h2"]
+    assert [each.name for each in brokers.chosen(cluster, ("b1",), "h3")] == ["b1@h3"]
+    for ids, host, message in (
+        (("b0",), "h3", "--candidate 'h3' must be one of the candidates of broker 'b0': h1, h2"),
+        ((), "h4", "--candidate 'h4' must be a host of the cluster description: h1, h2, h3"),
+        ((), "", "--candidate None must be a host of the cluster description: h1, h2, h3"),
+    ):
+        with pytest.raises(StartError, match=message):
+            brokers.chosen(cluster, ids, host)
+    file.write_text(CLUSTER)
+    with pytest.raises(StartError, match="have no candidates: leave --candidate out"):
+        brokers.chosen(load_cluster(file), (), "h1")
 
 
 def test_a_description_of_several_hosts_and_the_ids_of_this_one(launch: Any, tmp_path: Path) -> None:

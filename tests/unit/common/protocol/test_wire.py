@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
-from common.protocol.wire import WireError
+from common.protocol.wire import BrokerState, WireError
 from tests.support import hostile
 from tests.support.driver import NOTHING
 from tests.support.table import table
@@ -265,9 +265,16 @@ def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     frame = wire._encode((1, 77, 1, [(5, 13, b"t", b"u", 9, [], "r1", "later")], 0, {"later": 1}))
     (seen,) = wire.unpack_requests([frame]).requests
     assert (seen.id, wire.unpack_args(seen), seen.request_id) == (5, ops.Take(), "r1")
-    answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], 0, "later"))
+    answers = wire._encode((1, 77, 1, 1, 1, [(5, "", [True, "later"], "later")], 0, 3, "later"))
     (answer,) = wire.unpack_replies([answers]).replies
     assert wire.unpack_result(Op.SUBSCRIBE, answer.result) == ops.Subscribed(True)
+
+
+def test_the_term_of_a_log_is_0_where_the_sender_has_none() -> None:
+    for sent in (0, 5):
+        assert wire.unpack_replies([wire.pack_replies(77, 1, 1, 1, [], sent)]).term == 0
+        seen = wire.unpack_replies([wire.pack_replies(77, 1, BrokerState.STANDBY, 1, [], sent, 9)])
+        assert (seen.sent, seen.term, seen.state) == (sent, 9, 3)
 
 
 @table("op", list(Op))

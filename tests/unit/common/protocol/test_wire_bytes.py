@@ -272,4 +272,5 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         ("LOADING", 0),
         ("READY", 1),
         ("DRAINING", 2),
+        ("STANDBY", 3),
     ]

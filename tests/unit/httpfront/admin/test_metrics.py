@@ -14,8 +14,17 @@ from common.protocol.ops import Op
 from common.protocol.stats import TIME_BOUNDS_US as BOUNDS_US
 from common.protocol.wire import BrokerState, ReplyFrame
 from httpfront.admin.broker_metrics import broker_metrics
+from httpfront.admin.candidate_metrics import candidate_metrics
 from httpfront.admin.exposition import exposition
-from httpfront.admin.front_metrics import BOUNDS, FrontMetrics, budget_metrics, build_info, port_metrics, status_metrics
+from httpfront.admin.front_metrics import (
+    BOUNDS,
+    FrontMetrics,
+    budget_metrics,
+    build_info,
+    candidate_status_metrics,
+    port_metrics,
+    status_metrics,
+)
 from httpfront.admin.metric_table import FRONT_METRICS
 from httpfront.budget import Budget
 from httpfront.gateway.broker_status import BrokerStatus
@@ -114,11 +123,12 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
     front = [*metrics.collect(), *port_metrics(1, 2), *budget_metrics(Budget(1), {"b0": (1, 2)})]
-    front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *build_info()]
-    named = [family.name for family in (*front, *broker_metrics(stats))]
+    front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *candidate_status_metrics([]), *build_info()]
+    others = [*broker_metrics(stats), *candidate_metrics({("b0", "h1"): {}})]
+    named = [family.name for family in (*front, *others)]
     assert len(named) == len(set(named))
     assert {family.name for family in front} == {row.name for row in FRONT_METRICS}
-    assert all(family.documentation for family in (*front, *broker_metrics(stats)))
+    assert all(family.documentation for family in (*front, *others))
 
 
 def test_commits_and_syncs_are_counted_in_their_buckets() -> None:

@@ -1,0 +1,1 @@
+"""A broker whose records go through a replicated log: `docs/replication.md`."""

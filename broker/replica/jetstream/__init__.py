@@ -1,0 +1,1 @@
+"""The log as a stream of NATS JetStream: `docs/replication.md`."""

@@ -1,0 +1,130 @@
+"""Find, make and remove the streams of brokers: for the start of a broker, and for tools. Nothing else makes one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from nats.aio.client import Client
+
+from broker.errors import UnusableStoreError
+from broker.replica.jetstream import api
+from broker.replica.jetstream.access import Access
+from broker.replica.jetstream.connection import Failures, abandon, connect, describe
+from broker.replica.jetstream.names import StreamName, name_of, subjects_of
+from common.errors import StartError
+
+REQUEST_S = 20.0
+"""How long the servers may take: the leader of the cluster may just be elected."""
+MADE_S = 10.0
+"""How long a new stream may take to be ready."""
+
+T = TypeVar("T")
+
+
+class Streams:
+    """A connection to NATS for a few requests. Made by `ask`."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def names(self, cluster: str, broker: str) -> list[StreamName]:
+        """Return the logs that a broker has. There should be one."""
+        query = api.encode({"subject": subjects_of(cluster, broker)})
+        answer = await self._request(api.NAMES, query, api.Names)
+        return [name for each in answer.streams or () if (name := name_of(cluster, broker, each))]
+
+    async def find(self, cluster: str, broker: str) -> StreamName:
+        """Return the log of a broker. Raises `UnusableStoreError` where there is none, or more than one."""
+        found = await self.names(cluster, broker)
+        if not found:
+            raise UnusableStoreError(
+                f"broker {broker} of cluster {cluster} has no log in NATS: bin/replica init makes it"
+            )
+        if len(found) > 1:
+            names = ", ".join(map(str, found))
+            raise UnusableStoreError(f"broker {broker} has several logs in NATS: {names}")
+        return found[0]
+
+    async def describe(self, name: StreamName) -> api.Described:
+        """Return what the leader says of a stream."""
+        return await self._request(api.INFO + name.stream, b"", api.Described)
+
+    async def create(self, name: StreamName, max_bytes: int, replicas: int, tags: tuple[str, ...] = ()) -> None:
+        """Make an empty stream, durable in as many copies. Raises `StartError` where it exists."""
+        config = api.Config(
+            name=name.stream,
+            subjects=[name.subject],
+            num_replicas=replicas,
+            max_bytes=max_bytes,
+            discard="new",
+            deny_delete=True,
+            allow_direct=True,
+            placement=api.Placement(tags=list(tags)) if tags else None,
+        )
+        await self._request(api.CREATE + name.stream, api.encode(config), api.Described)
+
+    async def begin(self, name: StreamName, genesis: bytes) -> None:
+        """Append the first entry to an empty stream, in the time that its leader needs to be elected."""
+        headers, sent = {api.EXPECTED: "0"}, 0
+        until = asyncio.get_running_loop().time() + MADE_S
+        while True:
+            sent += 1
+            try:
+                message = await self.client.request(name.subject, genesis, timeout=REQUEST_S, headers=headers)
+                ack = api.decode(api.PubAck, message.data)
+            except Failures as error:
+                if asyncio.get_running_loop().time() > until:
+                    raise StartError(f"{name}: {describe(error)}") from None
+                await asyncio.sleep(0.1)
+                continue
+            if ack.error is not None and not (sent > 1 and ack.last() == 1):  # an earlier attempt was late
+                raise StartError(f"{name}: {ack.error.description}")
+            return
+
+    async def delete(self, name: StreamName) -> None:
+        """Remove a stream and all that is in it."""
+        await self._request(api.DELETE + name.stream, b"", api.Done)
+
+    async def move_leader(self, name: StreamName, server: str) -> None:
+        """Have a stream led by a server that keeps a copy."""
+        query = api.encode({"placement": {"preferred": server}})
+        await self._request(api.STEP_DOWN + name.stream, query, api.Done)
+
+    async def _request(self, subject: str, payload: bytes, kind: type[api.Answer]) -> api.Answer:
+        message = await self.client.request(subject, payload, timeout=REQUEST_S)
+        answer = api.decode(kind, message.data)
+        if answer.error is not None:
+            raise api.RequestError(answer.error)
+        return answer
+
+
+def ask(access: Access, work: Callable[[Streams], Awaitable[T]]) -> T:
+    """Connect to any of the servers, and return what `work` returns.
+
+    Raises `StartError` with one line where no server can be reached or one refuses, and what `work` raises.
+    """
+    return asyncio.run(_ask(access, work))
+
+
+async def _ask(access: Access, work: Callable[[Streams], Awaitable[T]]) -> T:
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    reasons = []
+    for url in access.urls:
+        client = Client()
+        try:
+            await asyncio.wait_for(connect(client, access, url, "fanmail replica", asyncio.Event()), REQUEST_S)
+        except Failures as error:
+            reasons.append(f"{url}: {describe(error)}")
+            await abandon(client)
+            continue
+        try:
+            return await work(Streams(client))
+        except api.RequestError as error:
+            raise StartError(f"NATS at {url}: {error}") from None
+        except Failures as error:
+            raise StartError(f"NATS at {url}: {describe(error)}") from None
+        finally:
+            await abandon(client)
+    raise StartError("NATS cannot be reached: " + "; ".join(reasons))
