@@ -74,10 +74,10 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
     return args, body
 
 
-def _of_messages(env: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _of_messages(env: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the kept fields of a batch: Content-Encoding is that of the whole, Msg-Encoding that of each message."""
     kept = [field for field in env.get(KEPT, ()) if field[0] != "content-encoding"]
-    return *kept, ("content-encoding", env.get("HTTP_MSG_ENCODING", ""))
+    return [*kept, ("content-encoding", env.get("HTTP_MSG_ENCODING", ""))]
 
 
 def _understood(form: str, body: bytes, env: dict[str, Any], limits: MessageLimits) -> bytes:

@@ -6,6 +6,7 @@ of their names. Values are latin-1 text, which gives the bytes back unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -45,12 +46,16 @@ def kept_field(key: str) -> str | None:
     return _EXACT.get(key)
 
 
-@lru_cache(maxsize=128)
-def pack_headers(fields: tuple[tuple[str, str], ...]) -> bytes:
+def pack_headers(fields: Sequence[tuple[str, str]]) -> bytes:
     """Pack the kept fields of a request, as `kept_field` names them. Raises `headers-too-large` (431).
 
     Of those with a name of their own an empty one says nothing and is left out.
     """
+    return _packed(tuple(fields)) if fields else b""
+
+
+@lru_cache(maxsize=128)
+def _packed(fields: tuple[tuple[str, str], ...]) -> bytes:
     kept = [field for field in fields if field[1] or field[0] not in _EXACT_NAMES]
     if not kept:
         return b""

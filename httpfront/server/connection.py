@@ -28,15 +28,7 @@ from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, Sta
 from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
 from httpfront.server.parser import RequestParser
-from httpfront.server.response import (
-    CLOSES,
-    CONTINUE,
-    FrontTask,
-    build_answer,
-    failure_answer,
-    keeps_alive,
-    refusal_answer,
-)
+from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
@@ -135,8 +127,7 @@ class Connection(ClientSocket):
             parser = self._parser
             if parser is None:
                 parser = self._parser = self.server.new_parser()
-            used = parser.received(data)
-            data = data[used:]
+            data = data[parser.received(data) :]
             if parser.completed:
                 if data or self._data:
                     self._put_aside(data)
@@ -236,10 +227,13 @@ class Connection(ClientSocket):
             return
         size = len(self._out)
         self._out = self._send(self._out)
-        if self._out:
-            self._stalled(size)
-        else:
+        if not self._out:
             self._answered()
+            return
+        self.state = State.FLUSHING
+        self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
+        self._want(EPOLLOUT)
+        self.account.settle(size)
 
     def _answer(self, parser: RequestParser) -> bytes | None:
         """Return the answer, None where there is none: the request was refused, or the client is gone."""
@@ -250,10 +244,7 @@ class Connection(ClientSocket):
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             if self._keep and (parser.version != "1.1" or "HTTP_CONNECTION" in parser.environ):
                 self._keep = keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
-            connection = self.server.kept_alive if self._keep else CLOSES
-            answer, code = build_answer(
-                task.status, task.response_headers, task.body, parser.command == "HEAD", connection
-            )
+            answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:
             if end.refusal is None:
                 self.close()
@@ -265,19 +256,9 @@ class Connection(ClientSocket):
             self._keep, code = False, 500
             answer = failure_answer(parser.command)
         finally:
-            # Breaks the cycle of parser, environment and stream, so that a body does not outlive its request.
-            parser.environ = {}
-            if task.stream is not None:
-                task.stream.close()
+            task.release()
         self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
         return answer
-
-    def _stalled(self, size: int) -> None:
-        """Wait for the client: the kernel did not take the whole answer of `size` bytes."""
-        self.state = State.FLUSHING
-        self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
-        self._want(EPOLLOUT)
-        self.account.settle(size)
 
     def _flush(self) -> None:
         left = len(self._out)
@@ -316,11 +297,8 @@ class Connection(ClientSocket):
         answer = refusal_answer(error, method)
         self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep, self._parser, self._stream = False, None, None
-        self._out = self._send(answer)
-        if self._out:
-            self._stalled(len(answer))
-        else:
-            self._answered()
+        self.state, self._out = State.BUSY, answer
+        self._deliver()
 
 
 _REACTIONS = {

@@ -33,7 +33,7 @@ _OURS = frozenset(("connection", "keep-alive", "proxy-connection", "te", "traile
 
 
 class FrontTask(WSGITask):  # type: ignore[misc]
-    """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
+    """One run of the application. `service()` leaves the answer in `status` and `response_headers`."""
 
     def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
         """Prepare a run. `stream` is `wsgi.input`; None: an empty body."""
@@ -42,7 +42,7 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         self.request = request
         self.complete = False
         self._written: list[bytes] = []
-        self.stream = stream
+        self._stream = stream
         self.environ: dict[str, Any] = request.environ
         environ = self.environ
         environ["REMOTE_ADDR"] = channel.addr[0]
@@ -69,6 +69,12 @@ class FrontTask(WSGITask):  # type: ignore[misc]
             if hasattr(pieces, "close"):
                 pieces.close()
 
+    def release(self) -> None:
+        """Break the cycle of parser, environment and body stream, so that a body does not outlive its request."""
+        self.request.environ = {}
+        if self._stream is not None:
+            self._stream.close()
+
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Take status and headers: `start_response` of PEP 3333. Nothing is sent yet: a later call may replace them."""
         if self.complete and exc_info is None:
@@ -86,10 +92,14 @@ class FrontTask(WSGITask):  # type: ignore[misc]
             raise RuntimeError("start_response was not called before body written")
         self._written.append(data)
 
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        return self._written[0] if len(self._written) == 1 else b"".join(self._written)
+    def answer(self, connection: Sequence[str]) -> tuple[bytes, int]:
+        """Return the answer that `service` has left, serialized, and its status code.
+
+        `connection` and `ValueError` are as of `build_answer`.
+        """
+        written = self._written
+        body = written[0] if len(written) == 1 else b"".join(written)
+        return build_answer(self.status, self.response_headers, body, self.request.command == "HEAD", connection)
 
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
