@@ -31,8 +31,8 @@ from bench.measures import (
     sync,
 )
 from bench.report import plot, table
+from common.command_line import Parser
 from common.errors import StartError
-from common.version import add_version
 
 OUT = Path(__file__).with_name("out")
 MEASUREMENTS: dict[str, Measure] = {
@@ -89,15 +89,14 @@ def _selected(only: list[str], profile: bool) -> dict[str, Measure]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/run", description="Measure this checkout; see bench/README.md.")
-    add_version(parser)
+    parser = Parser("Measure this checkout; see bench/README.md.", ["--quick --only http"], prog="bench/run")
     names = [*MEASUREMENTS, *OPT_IN, "profile"]
     parser.add_argument("--quick", action="store_true", help="short runs and small numbers, for a first look")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=names, help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="number of interleaved rounds; default 5, 2 with --quick")
     parser.add_argument("--seconds", type=int, help="seconds per HTTP load; default 4, 1 with --quick")
     parser.add_argument("--profile", action="store_true", help="also profile a front and a broker (py-spy)")
-    arguments = parser.parse_args(argv)
+    arguments: argparse.Namespace = parser.parse_args(argv)
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
     if arguments.rounds < 1 or (arguments.seconds or 1) < 1:
         parser.error("--rounds and --seconds must be at least 1")

@@ -38,6 +38,7 @@ from common import config_sources
 from common.clock import SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import BrokerAddress, ClusterMap
+from common.command_line import About
 from common.config import BrokerSettings
 from common.errors import StartError
 from common.keys.curve import KeyPair, broker_pair
@@ -55,6 +56,8 @@ LEAST_WINDOW, WINDOW_PART = 32 * MIB, 8
 memory.
 """
 
+ABOUT = About("Run one broker, unsupervised.", ("--id b0 --config /etc/fanmail/cluster.toml",))
+
 log = logging.getLogger("fanmail.broker")
 
 MOST_STRANGERS = 1024
@@ -70,7 +73,7 @@ OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 def main(durable: OpenStore = SqliteStore) -> int:
     """Serve until SIGTERM or SIGINT with a store from `durable`; return the exit code. Raise `StartError`."""
     die_with_parent()
-    settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:])
+    settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:], about=ABOUT)
     setup_logging(settings.log_format, settings.log_level, process_name(settings))
     run_dir = private_dir(settings.run_dir)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)

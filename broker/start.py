@@ -25,6 +25,7 @@ from common.cluster.description import (
     parse_cluster,
 )
 from common.cluster.slots import BrokerAddress, ClusterMap
+from common.command_line import About
 from common.config import DEFAULT_BROKERS, BrokerSettings, StartBrokersSettings
 from common.errors import StartError
 from common.keys.curve import broker_pair
@@ -37,6 +38,10 @@ from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-brokers"
+ABOUT = About(
+    "Run the brokers of this host in the foreground, and restart those that end. SIGTERM or Ctrl-C stops them.",
+    ("4", "2 --store sqlite --data /var/lib/fanmail --memory 4G"),
+)
 LOCK_OF_ALL = "brokers.lock"
 STOP_MARGIN = 5.0
 """Seconds that a broker has beyond its goodbye timeout before it is killed."""
@@ -59,7 +64,7 @@ def positional(parser: Any) -> None:
 def main() -> int:
     """Run the brokers until SIGTERM or SIGINT and return the exit code. Raise `StartError`."""
     die_with_parent()
-    settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
+    settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional, ABOUT)
     setup_logging(settings.log_format, settings.log_level, PROG)
     if settings.id != BrokerSettings.id:
         raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")

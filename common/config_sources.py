@@ -5,68 +5,81 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import configargparse
 
+from common.command_line import About, Parser, did_you_mean
 from common.config import ROLES, Settings
 from common.errors import StartError
-from common.setting_text import as_text, flag, variable
+from common.program import launcher
+from common.setting_groups import grouped
+from common.setting_text import as_text, flag, placeholder, shown, variable
 from common.toml_file import read_toml
 from common.units import LISTS, switch
-from common.version import add_version
 
 S = TypeVar("S", bound=Settings)
 
 
 def describe(item: Field[Any]) -> str:
-    """Return the help text of a setting with its unit, default and variable."""
+    """Return the help text of a setting with its default, its variable, and its unit if the placeholder has another."""
     unit, default = item.metadata["unit"], item.default
-    if default is MISSING or default in ("", ()):
-        facts = [unit] if unit else []
-    else:
-        shown = as_text(default)
-        facts = [f"{unit}, default {shown}" if unit else f"default {shown}"]
-    return f"{item.metadata['help']} [{', '.join([*facts, variable(item.name)])}]".replace("%", "%%")
+    facts = [variable(item.name)]
+    if default is not MISSING and default not in ("", ()):
+        facts.insert(0, f"default {shown(item, default)}")
+    if unit not in ("", "bytes") and unit.upper() != placeholder(item):
+        facts.insert(0, unit)
+    return f"{item.metadata['help']} [{', '.join(facts)}]".replace("%", "%%")
 
 
 def load(
-    role: type[S], prog: str, argv: Sequence[str], positional: Callable[[Any], None] | None = None
+    role: type[S],
+    prog: str,
+    argv: Sequence[str],
+    positional: Callable[[Any], None] | None = None,
+    about: About | None = None,
+    only: Sequence[str] = (),
 ) -> tuple[S, Any]:
     """Return the settings of `role` from flags, environment and file, and the namespace of the positional arguments.
 
-    Raises `StartError` with one line for anything invalid. `--help` prints the help and exits with code 0.
+    With `only` there are flags for these settings alone. Raises `StartError` with one line for anything invalid.
+    `--help` prints the help and exits with code 0.
     """
-    parser = _Parser(
-        prog=prog,
-        description=(role.__doc__ or "").split("\n")[0],
+    text, examples = about or About((role.__doc__ or "").split("\n")[0], ())
+    parser = Parser(
+        text,
+        examples,
+        prog,
+        usage=f"{launcher(prog)}{' TARGET' if only else ' [N]' if positional else ''} [--SETTING VALUE ...]",
         config_file_parser_class=type("_RoleFile", (_File,), {"role": role}),
-        add_env_var_help=False,
-        add_config_file_help=False,
-        allow_abbrev=False,
-        args_for_setting_config_path=[],
     )
-    add_version(parser)
     if positional:
         positional(parser)
-    for item in fields(role):
-        options: dict[str, Any] = {"env_var": variable(item.name), "help": describe(item), "dest": item.name}
-        if item.name == "config":
-            options["is_config_file"] = True
-        if item.metadata["parse"] is switch:
-            options.update(nargs="?", const="on")
-        if item.metadata["parse"] in LISTS:
-            options["action"] = "append"
-        parser.add_argument(flag(item.name), metavar=item.metadata["unit"].upper() or "VALUE", **options)
+    items = [item for item in fields(role) if not only or item.name in only]
+    for title, members in grouped(items).items():
+        group = parser.add_argument_group(title)
+        for item in members:
+            _add_flag(group, item)
     namespace, unknown = parser.parse_known_args(list(argv))
     if unknown:
-        raise StartError(f"{prog}: unknown argument {unknown[0]!r} (--help lists them)")
-    return role(**_parsed(role, prog, namespace)), namespace
+        parser.error(f"unknown argument {unknown[0]!r} (--help lists them)")
+    return role(**_parsed(items, namespace)), namespace
 
 
-def _parsed(role: type[Settings], prog: str, namespace: Any) -> dict[str, Any]:
+def _add_flag(group: Any, item: Field[Any]) -> None:
+    options: dict[str, Any] = {"env_var": variable(item.name), "help": describe(item), "dest": item.name}
+    if item.name == "config":
+        options["is_config_file"] = True
+    if item.metadata["parse"] is switch:
+        options.update(nargs="?", const="on")
+    if item.metadata["parse"] in LISTS:
+        options["action"] = "append"
+    group.add_argument(flag(item.name), metavar=placeholder(item), **options)
+
+
+def _parsed(items: Sequence[Field[Any]], namespace: Any) -> dict[str, Any]:
     values = {}
-    for item in fields(role):
+    for item in items:
         text = getattr(namespace, item.name)
         if text is None:
             continue
@@ -76,7 +89,7 @@ def _parsed(role: type[Settings], prog: str, namespace: Any) -> dict[str, Any]:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
             reason = str(error) if "must" in str(error) or "is not" in str(error) else "is not a number"
-            raise StartError(f"{prog}: {flag(item.name)} {text!r} {reason}") from None
+            raise StartError(f"{flag(item.name)} {text!r} {reason}") from None
     return values
 
 
@@ -91,13 +104,6 @@ def as_flags(settings: Settings, role: type[Settings], **changed: object) -> lis
         if value not in ("", ()):
             argv.append(f"{flag(item.name)}={as_text(value)}")
     return argv
-
-
-class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
-    """Raises errors as one line instead of printing them with the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise StartError(f"{self.prog}: {message}")
 
 
 class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
@@ -122,7 +128,7 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
         for key, value in table.items():
             name = key.replace("-", "_")
             if name not in known or name == "config":
-                raise StartError(f"{path}: unknown setting {key!r} in [fanmail]")
+                raise StartError(f"{path}: unknown setting {key!r} in [fanmail]{did_you_mean(name, known)}")
             if name in mine:
                 result[name.replace("_", "-")] = as_text(value)
         return result

@@ -98,4 +98,9 @@ class FanmailError(Exception):
 
 
 class StartError(Exception):
-    """Raised when the process cannot start: `__main__` prints the text as one line and exits with code 2."""
+    """Raised when the process cannot start: `run_main` prints the text as one line and exits with code 2."""
+
+    def __init__(self, text: str, program: str = "") -> None:
+        """`program` begins the line instead of the name that `run_main` was given."""
+        super().__init__(text)
+        self.program = program

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
-_SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)\s*(?:([KMGT])i?)?B?", re.IGNORECASE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?").fullmatch
+_FACTOR = {"k": KIB, "m": MIB, "g": GIB, "t": 1024**4}
 _SERVER = re.compile(r"(nats|tls)://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})").fullmatch
-_FACTOR = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 
 
 def _bounded(value: float, low: float, high: float) -> None:
@@ -40,28 +40,43 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def size(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser of sizes in bytes: `1048576`, `1MiB`, `2 GiB`."""
+    """Return a parser of sizes in bytes. All units are powers of 1,024: `1048576`, `1024K`, `1MB`, `1Mi`, `1 MiB`."""
 
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text.strip())
         if not match:
-            raise ValueError("is not a size such as 65536, 64KiB, 1MiB or 2GiB")
-        value = int(match[1]) * _FACTOR[match[2].lower()]
-        _bounded(value, low, high)
+            raise ValueError("is not a size such as 65536, 64K, 512MiB or 2G")
+        value = int(match[1]) * _FACTOR.get((match[2] or "").lower(), 1)
+        if not low <= value <= high:
+            raise ValueError(f"must be from {size_text(low)} to {size_text(high)}")
         return value
 
     return parse
 
 
-def choice(*words: str) -> Callable[[str], str]:
-    """Return a parser that accepts one of the words."""
+def size_text(number: int) -> str:
+    """Return a number of bytes in the largest unit of which it is a multiple: `1GiB`, `1000`."""
+    for unit, factor in reversed(_FACTOR.items()):
+        if number and number % factor == 0:
+            return f"{number // factor}{unit.upper()}iB"
+    return str(number)
 
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
+
+class Choice:
+    """A parser that accepts one of some words."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def __call__(self, text: str) -> str:
+        if text not in self.words:
+            raise ValueError(f"must be one of {', '.join(self.words)}")
         return text
 
-    return parse
+
+def choice(*words: str) -> Choice:
+    """Return a parser that accepts one of the words."""
+    return Choice(words)
 
 
 def switch(text: str) -> bool:

@@ -8,10 +8,11 @@ import sys
 from dataclasses import replace
 
 from common import config_sources
+from common.command_line import About
 from common.config import FrontSettings
 from common.process.descriptors import raise_limit
 from common.process.folders import private_dir
-from common.process.front_ports import front_lock
+from common.process.front_ports import check_apart, front_lock
 from common.process.locks import hold_lock
 from common.process.log import setup_logging
 from common.process.readiness import announce_ready, die_with_parent
@@ -20,13 +21,16 @@ from httpfront.front import Front
 from httpfront.middleware.host_names import is_loopback
 from httpfront.settings import OTHER_FILES, servable
 
+ABOUT = About("Run one HTTP front, unsupervised.", ("--port 8100 --config /etc/fanmail/cluster.toml",))
+
 log = logging.getLogger("fanmail.front")
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT, then drain. Raises `StartError`."""
     die_with_parent()
-    settings, _ = config_sources.load(FrontSettings, "front", sys.argv[1:])
+    settings, _ = config_sources.load(FrontSettings, "front", sys.argv[1:], about=ABOUT)
+    check_apart([settings.port], [settings.ops_port])
     name = f"front-{settings.port}"
     setup_logging(settings.log_format, settings.log_level, name)
     run_dir = private_dir(settings.run_dir)

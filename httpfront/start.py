@@ -9,17 +9,22 @@ from typing import Any
 
 from common import config_sources
 from common.cluster.description import has_brokers, load_cluster
+from common.command_line import About
 from common.config import DEFAULT_FRONTS, FrontSettings
 from common.keys.api_keys import read_keys
 from common.keys.curve import check_front, front_pair
 from common.process.folders import private_dir
-from common.process.front_ports import await_fronts, check_ports, ports_of
+from common.process.front_ports import await_fronts, check_apart, check_ports, ports_of
 from common.process.log import setup_logging
 from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 
 PROG = "start-fronts"
+ABOUT = About(
+    "Run HTTP fronts on this host in the foreground, and restart those that end. SIGTERM or Ctrl-C stops them.",
+    ("4 --port 8100", "2 --host 0.0.0.0 --api-keys-file api-keys.toml"),
+)
 STOP_MARGIN_S = 4.0
 """Seconds after its drain until a front is killed."""
 
@@ -41,7 +46,7 @@ def positional(parser: Any) -> None:
 def main() -> int:
     """Run the fronts until SIGTERM or SIGINT. Raises `StartError`."""
     die_with_parent()
-    settings, arguments = config_sources.load(FrontSettings, PROG, sys.argv[1:], positional)
+    settings, arguments = config_sources.load(FrontSettings, PROG, sys.argv[1:], positional, ABOUT)
     setup_logging(settings.log_format, settings.log_level, PROG)
     settings = replace(settings, run_dir=str(private_dir(settings.run_dir)))
     if has_brokers(settings):
@@ -50,6 +55,7 @@ def main() -> int:
         read_keys(settings.api_keys_file)
     ports = ports_of(settings.port, arguments.fronts)
     ops_ports = ports_of(settings.ops_port, arguments.fronts, "--ops-port")
+    check_apart(ports, ops_ports)
     await_fronts(settings.run_dir, settings.host, ports, settings.start_timeout)
     check_ports(settings.host, ports)
     check_ports(settings.ops_host, ops_ports)

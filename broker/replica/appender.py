@@ -124,7 +124,8 @@ class Appender:
             return True
         position = self._reader.at.position
         if under_way.retry_at is None and not 0 < under_way.upto <= position:
-            if self._watch.reads(now, at_once=True):
+            if not self._watch.awaits(now):
+                self._watch.asked(now)
                 self._log.read(position + 1)
         elif under_way.retry_at is None or now >= under_way.retry_at:
             under_way.sent, under_way.retry_at, under_way.upto = True, None, 0

@@ -122,8 +122,7 @@ class Candidate:
     @property
     def heartbeat_due(self) -> bool:
         """Return whether the owner should append, if only an empty entry."""
-        due = self._me.clock() >= self._watch.heard_at + self._thresholds.heartbeat_s
-        return self.role is Role.OWNER and self.settled and due
+        return self.role is Role.OWNER and self.settled and self.wait_s == 0.0
 
     @property
     def wait_s(self) -> float:
@@ -230,10 +229,10 @@ class Candidate:
         self._appender.give_up()
         if isinstance(event, on.Unknown):
             self._watch.lost_sight()
-            return
-        self._watch.heard_at = now
-        self._end_seen = False
-        self._read(now)
+        else:
+            self._watch.refused(now)
+            self._end_seen = False
+            self._log.read(self._reader.at.position + 1)
 
     def _became_owner(self) -> None:
         self.role = Role.OWNER
@@ -244,6 +243,8 @@ class Candidate:
         next_position = self._reader.at.position + 1
         if event.first > next_position:
             raise ReplicaError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
+        if event.first > event.position and self.role is not Role.OWNER:  # what is followed lags behind what was read
+            self._log.follow(next_position)
         if not self._appender.is_behind(event.last, now):
             self._end_seen = event.position == next_position
             self._appender.nothing_there(now)
@@ -274,16 +275,13 @@ class Candidate:
         if self._watch.read_finds:
             self._watch.read_finds = False
             self._log.follow(position + 1)
-            self._read(now)
+            self._watch.asked(now)
+            self._log.read(position + 1)
         elif self._watch.reads(now, at_once=vacant and not self._end_seen):
             self._log.read(position + 1)
         quiet = self._watch.may_take_over(now, vacant=vacant and self._end_seen)
         if quiet and position > 0 and self._me.may_own():
             self._begin_fence(now)
-
-    def _read(self, now: float) -> None:
-        self._watch.asked(now)
-        self._log.read(self._reader.at.position + 1)
 
     def _begin_fence(self, now: float) -> None:
         at = self._reader.at

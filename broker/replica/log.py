@@ -127,7 +127,7 @@ class Log(Protocol):
     def follow(self, first: int) -> None:
         """Deliver all entries from position `first` on as they are appended; replaces what was followed before.
 
-        May lag, and may deliver again. `Missing` where `first` is below the oldest entry.
+        May lag, and may deliver again. `Missing` where the next one is purged; then nothing is followed any more.
         """
         ...
 

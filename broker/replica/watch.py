@@ -32,8 +32,13 @@ class Watch:
     def heard(self, now: float) -> None:
         """Note that a new entry was seen, whether it counts or not."""
         self.heard_at = now
-        self.read_finds = self._asked_at is not None
+        self.read_finds |= self._asked_at is not None
         self.answered(now)
+
+    def refused(self, now: float) -> None:
+        """Note that somebody else has written, and that what it was is read now."""
+        self.heard_at = now
+        self.asked(now)
 
     def answered(self, now: float) -> None:
         """Note that the log has answered, whatever it was asked."""
@@ -54,6 +59,10 @@ class Watch:
             return False
         self._asked_at, self._next_read = now, now + self._thresholds.probe_s
         return True
+
+    def awaits(self, now: float) -> bool:
+        """Return whether a read may still be answered."""
+        return self._asked_at is not None and now < self._asked_at + self._thresholds.answer_s
 
     def asked(self, now: float) -> None:
         """Note that a read was sent for another reason."""

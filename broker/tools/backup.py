@@ -22,6 +22,7 @@ from broker.tools.control import Control
 from common import config_sources
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
+from common.command_line import About
 from common.config import StartBrokersSettings
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair, check_front, front_pair
@@ -30,6 +31,12 @@ from common.protocol import ops
 from common.protocol.ops import Op
 
 PROG = "backup"
+ABOUT = About(
+    "Make a consistent copy of the durable stores of running brokers, which continue to serve.",
+    ("/backups/monday", "/backups/b0 --config cluster.toml --curve-dir keys --ids b0"),
+)
+FLAGS = ("config", "run_dir", "ids", "curve_dir", "insecure")
+"""The settings that matter here."""
 POLL_S = 0.05
 """Interval between two requests for the progress of a copy."""
 
@@ -41,7 +48,7 @@ def positional(parser: Any) -> None:
 
 def main() -> int:
     """Copy the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
-    settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional)
+    settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional, ABOUT, FLAGS)
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     keys = front_pair(settings.curve_dir)
     check_front(keys, cluster)

@@ -7,17 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import configargparse
 import msgspec
 
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK, traces
 from broker.store.sqlite.inspection import TopicRow, inspect
 from broker.tools.checking import Damage, check
+from common.command_line import Parser
 from common.errors import StartError
 from common.process.locks import lock_to_look
 from common.process.start import INTERRUPTED, how_many, run_main
-from common.version import add_version
 
 PROG = "inspect"
 _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "oldest")
@@ -25,10 +24,8 @@ _HEAD = ("topic", "epoch", "messages", "bytes", "subscriptions", "deepest", "old
 
 def main() -> int:
     """Return 0 where every store is whole. Raises `StartError` where one is not, or is in use."""
-    parser = configargparse.ArgumentParser(
-        prog=PROG, description="Show what is in stores and whether they are whole. Nothing is changed."
-    )
-    add_version(parser)
+    about = "Show what is in stores and whether they are whole. Nothing is changed."
+    parser = Parser(about, ["/backups/monday", "/var/lib/fanmail --prefix orders. --json"], PROG)
     parser.add_argument("folder", metavar="DIR", help="the --data directory of stopped brokers, or the folder of one")
     parser.add_argument("--prefix", default="", help="only topics whose names begin with this")
     parser.add_argument("--limit", type=how_many(0, 10**9), default=100, help="topics listed per broker [default: 100]")

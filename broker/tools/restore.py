@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import configargparse
-
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.clone import clone_store
 from broker.store.sqlite.files import (
@@ -29,13 +27,19 @@ from broker.store.sqlite.files import (
 )
 from broker.store.sqlite.inspection import inspect
 from broker.tools.checking import check as check_store
+from common.command_line import Parser
 from common.errors import StartError
 from common.process.folders import private_dir
 from common.process.locks import lock_file, lock_to_look
 from common.process.start import INTERRUPTED, run_main
-from common.version import add_version
+from common.program import launcher
 
 PROG = "restore"
+ABOUT = (
+    "Put copies where brokers find them. Every copy is checked before anything is written, and an existing store is "
+    "never replaced. A restored store has a new id: ids of messages that were published after the copy are never "
+    "assigned again, so that old cursors fail with cursor-lost and old receipts with lease-lost."
+)
 
 
 class Target(NamedTuple):
@@ -56,9 +60,8 @@ def main() -> int:
     Raises `StartError`; where a copy is damaged or a store exists, nothing was written. Where it fails or is killed
     later, a broker whose copy is not in place does not start.
     """
-    parser = configargparse.ArgumentParser(prog=PROG, description=(__doc__ or "").split("\n\n")[1])
-    add_version(parser)
-    parser.add_argument("copy", metavar="COPY", help="directory made by bin/backup")
+    parser = Parser(ABOUT, ["/backups/monday /var/lib/fanmail2"], PROG)
+    parser.add_argument("copy", metavar="COPY", help=f"directory made by {launcher('backup')}")
     parser.add_argument("data", metavar="DATA", help="the --data directory of the brokers, which must be stopped")
     arguments = parser.parse_args(sys.argv[1:])
     source, data = Path(arguments.copy), Path(arguments.data)

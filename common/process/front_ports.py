@@ -23,6 +23,14 @@ def ports_of(first: int, fronts: int, name: str = "--port") -> list[int]:
     return list(range(first, last + 1))
 
 
+def check_apart(ports: Sequence[int], ops_ports: Sequence[int]) -> None:
+    """Raise `StartError` where a public port would be an operations port too."""
+    both = sorted({*ports} & {*ops_ports} - {0})
+    if both:
+        flags = f"--port {ports[0]} and --ops-port {ops_ports[0]}"
+        raise StartError(f"{flags} overlap for {len(ports)} fronts: both need port {both[0]}")
+
+
 def front_lock(run_dir: str | Path, hosts: Sequence[str], port: int) -> Path:
     """Return the path of the lock of the front on a port."""
     return Path(run_dir) / f"front-{'+'.join(hosts).replace('/', '_')}-{port}.lock"

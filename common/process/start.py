@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from common.errors import StartError
 from common.process.log_queue import queue_standard_error
+from common.program import program
 from common.units import count
 
 INTERRUPTED = 130
@@ -31,20 +32,19 @@ def how_many(low: int, high: int) -> Callable[[str], int]:
 def run_main(main: Callable[[], int], prog: str = "", interrupted: int = 0) -> NoReturn:
     """Exit with what `main` returns. A `StartError` is one line on standard error and exit code 2.
 
-    `prog` begins that line; the default is the name of the package that was run. `interrupted` is the exit code of
-    Ctrl-C. It is 0 for services, which have handlers of their own: they were interrupted before anything was started.
-    For other values a line is printed.
+    `prog` is the name of the program (`common/program.py`), which begins that line; the default is the package that was
+    run. `interrupted` is the exit code of Ctrl-C. It is 0 for services, which have handlers of their own: they were
+    interrupted before anything was started. For other values a line is printed.
     """
     spec = sys.modules["__main__"].__spec__
-    prog = prog or (spec.name.split(".")[0] if spec else "fanmail")
+    prog = program(prog or (spec.name.split(".")[0] if spec else "fanmail"))
     try:
         code = main()
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except StartError as error:
-        text = " ".join(str(error).splitlines())
-        print(text if text.startswith(f"{prog}: ") else f"{prog}: {text}", file=sys.stderr)
+        print(f"{error.program or prog}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = interrupted

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from typing import NoReturn
 
-from common.errors import StartError
+from common.command_line import Parser
 from common.process.start import run_main
+from common.program import launcher
 from common.tools import new_api_key, new_curve_keys
-from common.version import add_version
 
 PROG = "keys"
 COMMANDS = (new_api_key.add_command, new_curve_keys.add_command)
 """Each adds its subcommand, and sets `run`: options -> exit code."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise StartError(f"{self.prog}: {message}")
-
-
 def main() -> int:
     """Run a subcommand. Raises `StartError`."""
-    parser = _Parser(prog=PROG, description="Make keys.", allow_abbrev=False)
-    add_version(parser)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser = Parser("Make keys.", ["api shop --allow 'publish topic=*'"], PROG, usage=f"{launcher(PROG)} COMMAND ...")
+    commands = parser.add_subparsers(title="commands", prog=launcher(PROG), metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
     options = parser.parse_args(sys.argv[1:])

@@ -20,21 +20,18 @@ from common.errors import StartError
 from common.keys.api_keys import digest, parse_keys
 from common.toml_file import parse_toml
 
-_EXAMPLE = """\
-A RULE is rights, then patterns of names: 'publish topic=orders.*', 'subscribe,consume topic=* user={sub}', 'admin'.
-The rights publish, subscribe and consume need topic=, the last two also user=; admin and metrics have no patterns."""
+_HELP: dict[str, Any] = {
+    "description": "Make an API key. Its token goes to standard output, once. The entry for the key file goes to "
+    "standard error or, with --file, to the end of that file.\n\nA RULE is rights, then patterns of names: 'publish "
+    "topic=orders.*', 'subscribe,consume topic=* user={sub}', 'admin'. The rights publish, subscribe and consume need "
+    "topic=, the last two also user=; admin and metrics have no patterns.",
+    "examples": ["shop --allow 'publish topic=orders.*' --file api-keys.toml"],
+}
 
 
 def add_command(commands: Any) -> None:
     """Add `api` to the subcommands of `bin/keys`."""
-    parser = commands.add_parser(
-        "api",
-        help="make an API key for the fronts",
-        description="Make an API key. Its token goes to standard output, once. The entry for the key file goes to "
-        "standard error or, with --file, to the end of that file.",
-        epilog=_EXAMPLE,
-        allow_abbrev=False,
-    )
+    parser = commands.add_parser("api", help="make an API key for the fronts", **_HELP)
     parser.add_argument("id", metavar="ID", help="name of the key in logs: letters, digits and -")
     parser.add_argument("--subject", help="what {sub} stands for in rules [default: the ID]")
     parser.add_argument("--expires", metavar="DATE", help="2027-01-01, or 2027-01-01T12:00:00Z [default: never]")

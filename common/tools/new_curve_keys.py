@@ -13,17 +13,16 @@ from common.errors import StartError
 from common.keys.curve import SECRET, new_pair, read_pair, secret_path
 
 SUMMARY = "make keys for the connections between fronts and brokers"
+_HELP: dict[str, Any] = {
+    "description": "Write the secret key of each NAME to DIR/NAME.key, and print the public keys as tables for the "
+    "cluster description. Existing files are never replaced.",
+    "examples": ["keys b0 b1 front"],
+}
 
 
 def add_command(commands: Any) -> None:
     """Add `curve` to the subcommands of `bin/keys`."""
-    parser = commands.add_parser(
-        "curve",
-        help=SUMMARY,
-        description="Write the secret key of each NAME to DIR/NAME.key, and print the public keys as tables for the "
-        "cluster description. Existing files are never replaced.",
-        allow_abbrev=False,
-    )
+    parser = commands.add_parser("curve", help=SUMMARY, **_HELP)
     parser.add_argument("folder", metavar="DIR", help="directory for the secret keys; created (0700) if it is missing")
     parser.add_argument("names", metavar="NAME", nargs="*", default=[], help=f"id of a broker, or {FRONT!r}")
     parser.add_argument(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
-import configargparse
-
+from common.command_line import Parser
 from common.config import DEFAULT_BROKERS, DEFAULT_FRONTS, FrontSettings, Settings
-from common.errors import StartError
-from common.process.front_ports import await_fronts, check_ports, ports_of
+from common.process.front_ports import await_fronts, check_apart, check_ports, ports_of
 from common.process.log import setup_logging
 from common.process.log_queue import LogQueue
 from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
-from common.version import add_version
+from common.process.terminal import coloured, has_colours
+from common.program import launcher
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
+DATA = "fanmail-data"
+LEVELS = ("debug", "info", "warning", "error")
 STOP_TIMEOUT = 60.0
 """Seconds for all fronts, and then all brokers, to stop; each of them has a shorter limit of its own."""
 
@@ -48,52 +49,66 @@ Try this in another terminal:
   # unsubscribe; reading is then 404
   curl -i -X DELETE {first}/news/bob
   curl -i {first}/news/bob
+
+{kept}
 """
-
-
-class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
-    def error(self, message: str) -> NoReturn:
-        raise StartError(message)
+IN_MEMORY = "Messages are in memory and are lost when this stops; --durable keeps them on disk."
+ON_DISK = "Messages are kept in {folder} and survive restarts."
+LOG_LEVEL = "warning"
+"""By default only what needs attention is logged, so that the tour stays in sight."""
 
 
 def main() -> int:
     """Run brokers and fronts until Ctrl-C or SIGTERM. Raises `StartError`."""
     die_with_parent()
-    options = _options(sys.argv[1:])
+    options = parse(sys.argv[1:])
     ports = ports_of(options.port, options.fronts)
+    ops_ports = ports_of(options.ops_port, options.fronts, "--ops-port")
+    check_apart(ports, ops_ports)
     await_fronts(options.run_dir, [HOST], ports, Settings.start_timeout)
     check_ports([HOST], ports)
-    check_ports([HOST], ports_of(options.ops_port, options.fronts, "--ops-port"))
-    setup_logging("auto", "info", PROG)
-    shared = [f"--run-dir={options.run_dir}"]
-    durable = ["--store=sqlite", f"--data={options.data}"] if options.durable else []
-    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
-    listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
-    keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
-    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
-    children = [Child("start-brokers", brokers), Child("start-fronts", fronts)]
+    check_ports([HOST], ops_ports)
+    setup_logging("auto", options.log_level, PROG)
     out = LogQueue(sys.stdout.fileno())
     out.write("Starting Fanmail ...\n")
-    ready = tour(options.brokers, options.fronts, options.port, options.ops_port, bool(keys))
+    ready = tour(options)
+    if has_colours(sys.stdout):
+        ready = coloured(ready)
+    children = _children(options)
     code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: out.write(ready + "\n")).run()
     out.write("Fanmail is stopped.\n" if code == 0 else "Fanmail could not be started.\n")
     out.close_within()
     return code
 
 
-def tour(brokers: int, fronts: int, port: int, ops_port: int = 0, keys: bool = False) -> str:
-    """Return commands to paste into a terminal; with `keys` each call sends the key in FANMAIL_API_KEY."""
-    last = port + fronts - 1
-    operations = f"Dashboard: http://{HOST}:{ops_port}/" if ops_port else ""
-    text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if keys else TOUR
+def _children(options: Any) -> list[Child]:
+    shared = [f"--run-dir={options.run_dir}", f"--log-level={options.log_level}"]
+    durable = ["--store=sqlite", f"--data={options.data or DATA}"] if is_durable(options) else []
+    brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
+    listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
+    keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
+    fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
+    return [Child("start-brokers", brokers), Child("start-fronts", fronts)]
+
+
+def is_durable(options: Any) -> bool:
+    """Return whether messages are kept on disk: a directory for them says so, too."""
+    return bool(options.durable or options.data)
+
+
+def tour(options: Any) -> str:
+    """Return commands to paste into a terminal; with API keys each call sends the key in FANMAIL_API_KEY."""
+    last = options.port + options.fronts - 1
+    text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if options.api_keys_file else TOUR
     return text.format(
-        brokers=_plural(brokers, "broker"),
-        fronts=_plural(fronts, "front"),
+        brokers=_plural(options.brokers, "broker"),
+        fronts=_plural(options.fronts, "front"),
         host=HOST,
-        operations=operations,
-        ports=f"{port} to {last}" if fronts > 1 else port,
-        first=f"http://{HOST}:{port}",
+        operations=f"Dashboard: http://{HOST}:{options.ops_port}/" if options.ops_port else "",
+        ports=f"{options.port} to {last}" if options.fronts > 1 else options.port,
+        first=f"http://{HOST}:{options.port}",
         last=f"http://{HOST}:{last}",
+        kept=ON_DISK.format(folder=options.data or DATA) if is_durable(options) else IN_MEMORY,
     )
 
 
@@ -101,42 +116,57 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
-def _options(argv: list[str]) -> Any:
-    parser = _Parser(
-        prog=PROG, add_env_var_help=False, allow_abbrev=False,
-        description="Start brokers and fronts on this host and show how to use them. Ctrl-C stops them. "
-        "FANMAIL_* variables apply to both; bin/start-brokers --help and bin/start-fronts --help list them.",
-    )  # fmt: skip
-    add_version(parser)
-    parser.add_argument(
-        "--port", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
-        help="port of the first front; the others follow [port, default %(default)s, FANMAIL_PORT]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ops-port", type=how_many(0, 65535), default=FrontSettings.ops_port, env_var="FANMAIL_OPS_PORT",
-        help="operations port of the first front; the others follow, 0 picks free ones "
-        "[port, default %(default)s, FANMAIL_OPS_PORT]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--run-dir", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",
-        help="private directory for sockets and locks [path, default %(default)s, FANMAIL_RUN_DIR]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--durable", action="store_true", help="store messages on disk, where they survive restarts and crashes"
+def parse(argv: list[str]) -> Any:
+    """Parse the command line. Raise `StartError`."""
+    brokers, fronts = launcher("start-brokers"), launcher("start-fronts")
+    parser = Parser(
+        "Start brokers and fronts on this host and show how to use them. Ctrl-C stops them. FANMAIL_* variables apply "
+        f"to both; {brokers} --help and {fronts} --help list them.",
+        ["", "--durable --brokers 1 --fronts 1"],
+        PROG,
+        usage=f"{launcher(PROG)} [--SETTING VALUE ...]",
     )
     parser.add_argument(
-        "--data", default="fanmail-data", env_var="FANMAIL_DATA",
-        help="with --durable: directory of the stores [path, default %(default)s here, FANMAIL_DATA]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--api-keys-file", default="", env_var="FANMAIL_API_KEYS_FILE",
-        help="TOML file of API keys, which fronts then require [path, FANMAIL_API_KEYS_FILE]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--brokers", type=how_many(1, 64), default=DEFAULT_BROKERS, help="[brokers, default %(default)s]"
+        "--brokers", metavar="N", type=how_many(1, 64), default=DEFAULT_BROKERS, help="brokers [default %(default)s]"
     )
-    parser.add_argument("--fronts", type=how_many(1, 64), default=DEFAULT_FRONTS, help="[fronts, default %(default)s]")
+    parser.add_argument(
+        "--fronts", metavar="N", type=how_many(1, 64), default=DEFAULT_FRONTS, help="fronts [default %(default)s]"
+    )
+    _add_network(parser.add_argument_group("network"))
+    storage = parser.add_argument_group("storage")
+    storage.add_argument(
+        "--durable", action="store_true", help="keep messages on disk, where they survive restarts and crashes"
+    )
+    storage.add_argument(
+        "--data", metavar="PATH", default="", env_var="FANMAIL_DATA",
+        help=f"directory of the stores; implies --durable, whose default is {DATA} here [FANMAIL_DATA]",
+    )  # fmt: skip
+    parser.add_argument_group("logs").add_argument(
+        "--log-level", metavar="|".join(LEVELS), choices=LEVELS, default=LOG_LEVEL, env_var="FANMAIL_LOG_LEVEL",
+        help="lowest level that is logged; info has a line per request [default %(default)s, FANMAIL_LOG_LEVEL]",
+    )  # fmt: skip
     return parser.parse_args(argv)
+
+
+def _add_network(group: Any) -> None:
+    group.add_argument(
+        "--port", metavar="PORT", type=how_many(1, 65535), default=FrontSettings.port, env_var="FANMAIL_PORT",
+        help="port of the first front; the others follow [default %(default)s, FANMAIL_PORT]",
+    )  # fmt: skip
+    group.add_argument(
+        "--ops-port", metavar="PORT", type=how_many(0, 65535), default=FrontSettings.ops_port,
+        env_var="FANMAIL_OPS_PORT",
+        help="operations port of the first front; the others follow, 0 picks free ones "
+        "[default %(default)s, FANMAIL_OPS_PORT]",
+    )  # fmt: skip
+    group.add_argument(
+        "--run-dir", metavar="PATH", default=Settings().run_dir, env_var="FANMAIL_RUN_DIR",
+        help="private directory for sockets and locks; default as for all commands [FANMAIL_RUN_DIR]",
+    )  # fmt: skip
+    group.add_argument(
+        "--api-keys-file", metavar="PATH", default="", env_var="FANMAIL_API_KEYS_FILE",
+        help="TOML file of API keys, which fronts then require [FANMAIL_API_KEYS_FILE]",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

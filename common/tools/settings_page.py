@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import fields
 
 from common.config import BrokerSettings, FrontSettings, Settings, StartBrokersSettings
-from common.setting_text import as_text, flag, variable
+from common.setting_text import flag, shown, variable
 
 _HEAD = """# Settings
 
 Generated from `common/config.py` by `python -m common.tools.settings_page`. A flag takes precedence over the variable,
 the variable over the `[fanmail]` table of the file named by `--config`, and that over the default. Sizes may be written
-as `64KiB`, `1MiB` or `2GiB`. Several values (addresses, names, ids) are separated by commas, written as a TOML array,
-or given by repeating the flag. One file serves fronts and brokers: settings of the other role are ignored, unknown ones
-are refused. Numbers in parentheses are the HTTP status of requests beyond the limit.
+as `64K`, `64KB`, `64Ki` or `64KiB`, likewise with `M`, `G` and `T`, always powers of 1,024. Several values (addresses,
+names, ids) are separated by commas, written as a TOML array, or given by repeating the flag. One file serves fronts and
+brokers: settings of the other role are ignored, unknown ones are refused. Numbers in parentheses are the HTTP status of
+requests beyond the limit.
 """
 
 
@@ -47,7 +48,7 @@ def settings_page() -> str:
         rows = ["| flag | variable | unit | default | |", "|---|---|---|---|---|"]
         for item in fields(role):
             if item.name not in names:
-                default = as_text(item.default)
+                default = shown(item, item.default)
                 cells = (f"`{flag(item.name)}`", f"`{variable(item.name)}`", item.metadata["unit"])
                 rows.append(f"| {' | '.join(cells)} | {default} | {item.metadata['help']} |")
         parts.append(f"## {title}\n\n" + "\n".join(rows) + "\n")

@@ -22,7 +22,7 @@ def create_app(parts: AppParts, hosts: HostNames | None = None) -> App:
     gateway, limits = parts.gateway, parts.limits
     resources = {
         routes.TOPIC: TopicResource(gateway, limits),
-        routes.SUBSCRIPTION: SubscriptionResource(gateway, parts.polls, limits),
+        routes.SUBSCRIPTION: SubscriptionResource(gateway, parts.polls, limits, parts.streams),
         routes.RECEIPT: ReceiptResource(gateway),
         routes.ACKS: AcksResource(gateway, limits),
         routes.DEAD: DeadResource(gateway, limits),

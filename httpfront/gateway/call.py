@@ -19,7 +19,10 @@ class Waiting(Protocol):
 
 
 class Call(Struct, eq=False):
-    """One request in flight, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
+    """One request in flight, and the greenlet that waits for its answer. A call that `waits` can be ended early.
+
+    One that `lasts` has no time of its own: it is that of a stream.
+    """
 
     id: int
     packed: bytes
@@ -32,6 +35,7 @@ class Call(Struct, eq=False):
     """Bytes that its answer may have."""
     waiting: Waiting = field(default_factory=greenlet.getcurrent)
     waits: bool = False
+    lasts: bool = False
 
 
 ROOMY = frozenset((Op.TAKE, Op.FETCH, Op.DEAD_LIST, Op.PEEK))

@@ -85,15 +85,23 @@ def _folded(authority: str) -> str:
 
 
 def refuse_streams(env: Mapping[str, Any]) -> None:
-    """Refuse a GET whose client reads server-sent events or WebSocket only: a message would be lost on it.
+    """Refuse a GET whose client reads server-sent events or WebSocket only, where there are none.
 
-    Raises `not-acceptable`. A proxy may have removed `Upgrade`, but not the key of the handshake.
+    Raises `not-acceptable`.
     """
     accept = env.get("HTTP_ACCEPT")
     if accept is not None and accept != "*/*" and _names_events(accept.lower()):
-        raise FanmailError("not-acceptable", f"streaming is not supported: {_EVENTS} is not available")
+        raise FanmailError("not-acceptable", f"{_EVENTS} is not available here")
+    refuse_websocket(env)
+
+
+def refuse_websocket(env: Mapping[str, Any]) -> None:
+    """Refuse a handshake for WebSocket: a message would be lost on its client. Raises `not-acceptable`.
+
+    A proxy may have removed `Upgrade`, but not the key of the handshake.
+    """
     if "HTTP_SEC_WEBSOCKET_KEY" in env or ("HTTP_UPGRADE" in env and _names_websocket(env["HTTP_UPGRADE"].lower())):
-        raise FanmailError("not-acceptable", "streaming is not supported: WebSocket is not available")
+        raise FanmailError("not-acceptable", "WebSocket is not available")
 
 
 def _names_events(accept: str) -> bool:

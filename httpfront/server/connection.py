@@ -22,6 +22,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from httpfront.budget import Account
+from httpfront.environ import STREAM
 from httpfront.server.body import Refusal
 from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted_error
 from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
@@ -29,11 +30,10 @@ from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
 from httpfront.server.parser import RequestParser
 from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
+from httpfront.server.stream_connection import hand_over
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
-
-_ENDED = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 log = logging.getLogger("fanmail.http")
 
@@ -60,16 +60,14 @@ class Connection(ClientSocket):
 
     def expire(self) -> None:
         """Handle a deadline that has passed."""
-        if self.state == State.IDLE and self.refused:
-            self._refuse(OVERLOADED)
-        elif self.state == State.IDLE and self._receiving:
-            self._refuse(TIMED_OUT)
+        if self.state == State.IDLE and (self.refused or self._receiving):
+            self._refuse(OVERLOADED if self.refused else TIMED_OUT)
         elif self.state == State.IDLE:
             self._receive()  # a request that the kernel has already must not be lost
             if self.state == State.IDLE and not self._receiving:
                 self._linger()
-        elif self.state == State.READING:
-            if not self._keeps_up(-self._arrived(), self.server.options.request_timeout):
+        elif self.state == State.READING and self._parser is not None:
+            if not self._keeps_up(-self._parser.body_bytes_received, self.server.options.request_timeout):
                 self._body_over(BodyRefused(TIMED_OUT))
         elif self.state == State.FLUSHING:
             if not self._keeps_up(len(self._out) + unread(self._sock), self.server.options.write_timeout):
@@ -79,18 +77,10 @@ class Connection(ClientSocket):
         elif self.state == State.LINGERING:
             self.close()
 
-    def _arrived(self) -> int:
-        """Return the bytes of the body that have arrived."""
-        return self._parser.body_bytes_received if self._parser else 0
-
     def limit_idle(self, until: float) -> None:
         """Bring the deadline of a connection without a request forward to `until`."""
         if self.state == State.IDLE and not self._receiving:
             self.deadline = min(self.deadline, until)
-
-    def close(self) -> None:
-        super().close()
-        self.account.evict = lambda: None  # it would keep this connection
 
     def _drop(self) -> None:
         self._parser, self._data, self._out = None, b"", b""
@@ -98,9 +88,10 @@ class Connection(ClientSocket):
             self._stream.abandon(BodyRefused(None))
             self._stream = None
         self.account.clear()
+        self.account.evict = lambda: None  # it would keep this connection
 
     def _react(self, events: int) -> None:
-        if events & _ENDED:
+        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self.disconnect.notify()
         if self.state == State.BUSY:
             self._pause(events)
@@ -124,13 +115,10 @@ class Connection(ClientSocket):
     def _parse(self, data: bytes) -> None:
         """Feed the parser until a request can be worked on; keep what is behind it."""
         while data:
-            parser = self._parser
-            if parser is None:
-                parser = self._parser = self.server.new_parser()
+            parser = self._parser = self._parser or self.server.new_parser()
             data = data[parser.received(data) :]
             if parser.completed:
-                if data or self._data:
-                    self._put_aside(data)
+                self._put_aside(data)
                 self._work(parser)
                 return
             if parser.started and not self._receiving:
@@ -167,7 +155,7 @@ class Connection(ClientSocket):
             if not parser.body_bytes_received and self._send(CONTINUE):
                 return False  # nothing else was being sent: the client reads nothing
         self.state = State.READING
-        self.deadline = self._pace.begin(-self._arrived(), self.server.options.request_timeout)
+        self.deadline = self._pace.begin(-parser.body_bytes_received, self.server.options.request_timeout)
         self._want(INCOMING)
         return True
 
@@ -225,8 +213,7 @@ class Connection(ClientSocket):
         """Send the answer, at the end of the turn: sent one after the other, answers cost less of the kernel's time."""
         if self.state != State.BUSY:  # closed in the meantime
             return
-        size = len(self._out)
-        self._out = self._send(self._out)
+        size, self._out = len(self._out), self._send(self._out)
         if not self._out:
             self._answered()
             return
@@ -244,6 +231,9 @@ class Connection(ClientSocket):
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             if self._keep and (parser.version != "1.1" or "HTTP_CONNECTION" in parser.environ):
                 self._keep = keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
+            if STREAM in task.environ and self.state == State.BUSY:
+                hand_over(self, self.account, parser, task)
+                return None
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:
             if end.refusal is None:

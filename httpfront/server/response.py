@@ -101,6 +101,11 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         body = written[0] if len(written) == 1 else b"".join(written)
         return build_answer(self.status, self.response_headers, body, self.request.command == "HEAD", connection)
 
+    def stream_head(self, *, chunked: bool) -> bytes:
+        """Return the head of an answer whose body is a stream; the connection closes after it."""
+        connection = ("Transfer-Encoding: chunked", *CLOSES) if chunked else CLOSES
+        return build_answer(self.status, self.response_headers, b"", False, connection, streamed=True)[0]
+
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
     """Return what is the same in the WSGI environment (PEP 3333) of every request to this port.
@@ -140,12 +145,18 @@ def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
 
 
 def build_answer(
-    status: str, headers: Iterable[tuple[str, str]], body: bytes, head_only: bool, connection: Sequence[str]
+    status: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    head_only: bool,
+    connection: Sequence[str],
+    *,
+    streamed: bool = False,
 ) -> tuple[bytes, int]:
     """Serialize an answer; return it and its status code.
 
     `head_only`: the request was a HEAD. `connection` are header lines about the connection. Content-Length is the
-    body's. Raises `ValueError` for a header that would break the head, and for a 1xx.
+    body's; a `streamed` answer has none. Raises `ValueError` for a header that would break the head, and for a 1xx.
     """
     first, code = _first_lines(status, int(time.time()))
     lines = [first]
@@ -156,7 +167,7 @@ def build_answer(
             lines.append(start + value)
         elif head_only:
             length = int(value)
-    if code == 204 or code == 304:
+    if code == 204 or code == 304 or streamed:
         body = b""
     else:
         lines.append(f"Content-Length: {length}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 import fanmail
+from common.command_line import WIDTH
+from common.tools.help_texts import help_texts
 from common.version import VERSION
 from tests.e2e.cluster import ROOT, Client, Front, clean_environ
 
@@ -49,16 +52,19 @@ def project(path: str) -> dict[str, Any]:
     return found
 
 
-def test_launchers_show_it_in_a_fresh_checkout_and_set_nothing_up(tmp_path: Path) -> None:
+def test_launchers_show_it_and_their_help_in_a_fresh_checkout_and_set_nothing_up(tmp_path: Path) -> None:
     for path in ("bin", "bench", "common"):
         shutil.copytree(ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__", "out"))
     before = sorted(tmp_path.rglob("*"))
     shown = {each: printed(str(tmp_path / each), "--version") for each in LAUNCHERS}
     assert shown == {each: f"{name} (Fanmail) {VERSION}\n" for each, name in NAMES.items()}
+    for each in set(LAUNCHERS) - {"bench/run"}:
+        assert printed(str(tmp_path / each), "7", "-h").startswith(f"usage: {each} ")
+    assert printed(str(tmp_path / "bin" / "keys"), "api", "--help").startswith("usage: bin/keys api ")
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_programs_show_it_too_and_list_it_in_their_help() -> None:
+def test_programs_show_it_too() -> None:
     named = {name: re.findall(r"(?m)^exec .* -m (\S+)", (ROOT / path).read_text()) for path, name in NAMES.items()}
     assert named.pop("test") == ["pytest"], "its options are those of pytest"
     assert named.pop("bench/run") == ["bench"], "it needs packages that the checks do not install"
@@ -66,8 +72,19 @@ def test_programs_show_it_too_and_list_it_in_their_help() -> None:
     modules = [module for (module,) in named.values()]
     shown = printed(sys.executable, "-c", CALL, "--version", *modules, PYTHONPATH=str(ROOT))
     assert shown == "".join(f"{name} (Fanmail) {VERSION}\n" for name in named)
-    helps = printed(sys.executable, "-c", CALL, "--help", *modules, PYTHONPATH=str(ROOT))
-    assert len(re.findall(r"(?m)^ +--version +\S", helps)) == len(modules), helps
+
+
+def test_the_help_of_launchers_is_that_of_their_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FANMAIL_")]:
+        monkeypatch.delenv(name)
+    shown = {path.stem: path.read_text() for path in (ROOT / "bin" / "_help").iterdir()}
+    assert shown.pop("test")
+    assert help_texts() == shown, "python -m common.tools.help_texts writes them again"
+    for name, text in shown.items():
+        assert text.startswith(f"usage: bin/{name.replace('-', ' ') if name.startswith('keys') else name} ")
+        assert re.search(r"(?m)^ +--version +\S", text)
+        assert re.search(r"\nexamples?:\n( +bin/.*\n)+$", text)
+        assert max(map(len, text.splitlines())) <= WIDTH + 20, "examples may be longer"
 
 
 def test_a_front_shows_it(front: Front) -> None:

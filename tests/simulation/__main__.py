@@ -8,6 +8,7 @@ from collections import Counter
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from tests.simulation.candidate_faults import simulate_candidates
 from tests.simulation.run import Run, simulate
 
 SHOWN = 120
@@ -17,28 +18,30 @@ SHOWN = 120
 def main() -> int:
     """Runs what the command line says."""
     options = parse(sys.argv[1:])
+    simulate_one = simulate_candidates if options.candidates else simulate
     if options.seed is not None:
-        run = simulate(options.seed)
+        run = simulate_one(options.seed)
         print("\n".join(run.lines(None if options.trace else SHOWN)))
-        return report(run)
+        return report(run, options.candidates)
     figures: Counter[str] = Counter()
     for seed in tqdm(range(options.start, options.start + options.seeds), unit="seed", mininterval=2):
-        run = simulate(seed)
+        run = simulate_one(seed)
         figures += run.figures
         if run.found:
             print("\n".join(run.lines(SHOWN)))
-            return report(run)
+            return report(run, options.candidates)
     print("\n".join(f"{name:24}{figures[name]:>12,}" for name in sorted(figures)), "\nno violations")
     return 0
 
 
-def report(run: Run) -> int:
+def report(run: Run, candidates: bool) -> int:
     """Says what was found, and how to see it again."""
     if not run.found:
         print(f"seed {run.seed}: no violations")
         return 0
     print("\n".join([f"seed {run.seed}: VIOLATIONS: {len(run.found)}", *run.found]))
-    print(f"again: .venv/bin/python -m tests.simulation --seed {run.seed} --trace")
+    of = "--candidates " if candidates else ""
+    print(f"again: .venv/bin/python -m tests.simulation {of}--seed {run.seed} --trace")
     return 1
 
 
@@ -48,6 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=500, help="how many [500]")
     parser.add_argument("--from", dest="start", type=int, default=1, metavar="SEED", help="the first one [1]")
     parser.add_argument("--seed", type=int, help="only this one, with the end of its trace")
+    parser.add_argument("--candidates", action="store_true", help="candidates of one log, without brokers")
     parser.add_argument("--trace", action="store_true", help="with --seed: all of the trace")
     return parser.parse_args(arguments)
 

@@ -12,7 +12,7 @@ import time
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from common.version import add_version
+from common.command_line import Parser
 from tests.soak.rounds import Soak
 
 SHOWN = 20
@@ -56,8 +56,7 @@ def main() -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="soak", description="Load and faults against a cluster of its own.")
-    add_version(parser)
+    parser = Parser("Load and faults against a cluster of its own.", ["600 --durable"], "soak")
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, metavar="SECONDS", help="how long [60]")
     parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
     parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")

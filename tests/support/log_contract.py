@@ -31,6 +31,10 @@ class Engine(Protocol):
         """Return another access to the log."""
         ...
 
+    def open_other(self) -> Log:
+        """Return an access to another log of the same broker, with an id of its own and one entry, b"entry 1"."""
+        ...
+
     def limit(self, most_bytes: int) -> None:
         """Let the log take so many bytes and no more; called before anything is appended."""
         ...
@@ -47,9 +51,9 @@ class Engine(Protocol):
 class Access:
     """A log and what it has said, for tests."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, log: Log | None = None) -> None:
         self.engine = engine
-        self.log = engine.open()
+        self.log = log or engine.open()
         self.said: list[Event] = []
 
     def wait(self, kind: type[Kind], fits: Callable[[Kind], bool] = lambda event: True) -> Kind:
@@ -199,6 +203,15 @@ class LogContract:
         one.fill(2, 6)
         two.log.read(7)
         assert two.found(7) == b"entry 7"
+
+    def test_the_owner_of_an_old_log_changes_nothing_in_a_new_one(self, engine: Engine, one: Access) -> None:
+        one.fill(5)
+        old = Access(engine, engine.open_other())
+        old.fill(4, 1)
+        old.log.purge(5)
+        assert old.wait(Purged) == Purged(5)
+        one.log.follow(1)
+        assert one.entries(1, 5) == numbered(1, 5)
 
     @pytest.mark.parametrize("call", ["read", "follow"])
     def test_what_is_purged_is_missing(self, one: Access, two: Access, call: str) -> None:

@@ -51,7 +51,7 @@ NAMES_IN_PACKAGES = {
     "ConfigArgParse": "configargparse",
     "nats-py": "nats",
 }
-NEEDED_BY_THEM = {"PyNaCl", "cffi"}
+NEEDED_BY_THEM = {"PyNaCl", "cffi", "pycparser"}
 """Packages that only another one imports."""
 
 

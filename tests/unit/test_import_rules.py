@@ -24,7 +24,7 @@ RULES = {
     "common.protocol": "common | ",
     "common.keys": "common common.cluster | zmq",
     "common.process": "common common.cluster | ",
-    "common.tools": "common common.cluster common.keys common.process | configargparse tomlkit",
+    "common.tools": "common common.cluster common.keys common.process | tomlkit",
     "broker": f"{GROUND} | ",
     "broker.state": f"{GROUND} broker | sortedcontainers",
     "broker.store": f"{GROUND} broker | ",
@@ -35,8 +35,7 @@ RULES = {
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
     "broker.tools": (
-        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite"
-        " | configargparse tqdm zmq"
+        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite | tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
     "httpfront.server": "common common.process httpfront | greenlet httptools waitress",
@@ -44,10 +43,11 @@ RULES = {
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",
     "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon",
+    "httpfront.streams": (f"{GROUND} common.keys httpfront httpfront.gateway httpfront.formats | falcon"),
     "httpfront.openapi": "common httpfront httpfront.formats httpfront.middleware | falcon",
     "httpfront.api": (
         f"{GROUND} httpfront httpfront.gateway httpfront.formats httpfront.middleware httpfront.delivery"
-        " httpfront.openapi | falcon"
+        " httpfront.streams httpfront.openapi | falcon"
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"

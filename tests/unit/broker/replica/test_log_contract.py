@@ -24,6 +24,11 @@ class MemoryEngine:
     def open(self) -> Log:
         return MemoryLog(self.shared)
 
+    def open_other(self) -> Log:
+        other = SharedLog(self.world)
+        other.commit(b"entry 1", 0)
+        return MemoryLog(other)
+
     def limit(self, most_bytes: int) -> None:
         self.shared.max_bytes = most_bytes
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from common.cluster.description import is_key
 from common.cluster.slots import BrokerAddress, ClusterMap
+from common.command_line import Parser
 from common.errors import StartError
 from common.keys.curve import KeyPair, broker_pair, check_front, front_pair, new_pair, read_pair
 from common.tools import new_curve_keys
@@ -21,7 +21,7 @@ ENDPOINT = "tcp://10.0.0.1:7100"
 
 
 def keys(*arguments: str) -> int:
-    parser = ArgumentParser()
+    parser = Parser("", name="keys")
     new_curve_keys.add_command(parser.add_subparsers())
     parsed = parser.parse_args(["curve", *arguments])
     return int(parsed.run(parsed))

@@ -20,9 +20,11 @@ from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings, Settings
 from common.config_sources import S
 from common.errors import StartError
-from common.process import folders, front_ports, locks, readiness, start
+from common.process import folders, front_ports, locks, readiness, start, terminal
 from common.process.supervise import Child
-from common.tools.quickstart import tour
+from common.program import launcher, program
+from common.tools import quickstart
+from common.tools.quickstart import parse, tour
 from httpfront import start as fronts
 from tests.e2e.cluster import free_ports
 
@@ -231,7 +233,7 @@ def raises(error: BaseException) -> Any:
         (lambda: 0, 0, ""),
         (lambda: 7, 7, ""),
         (raises(StartError("no such thing")), 2, "prog: no such thing\n"),
-        (raises(StartError("prog: --port: no")), 2, "prog: --port: no\n"),
+        (raises(StartError("--port: no", "prog api")), 2, "prog api: --port: no\n"),
         (raises(StartError("a\nb")), 2, "prog: a b\n"),
         (raises(KeyboardInterrupt()), 0, ""),
     ],
@@ -518,16 +520,70 @@ def test_brokers_start_say_that_they_are_ready_and_stop(tmp_path: Path) -> None:
 
 
 def test_the_tour_goes_to_the_ports_that_were_asked_for() -> None:
-    text = tour(2, 3, 9000)
+    text = tour(parse(["--brokers=2", "--fronts=3", "--port=9000"]))
     assert "2 brokers and 3 fronts on 127.0.0.1:9000 to 9002" in text
     assert "http://127.0.0.1:9002/news/alice" in text
     assert "%{http_code}\\n" in text
-    assert "1 broker and 1 front on 127.0.0.1:9000." in tour(1, 1, 9000)
-    assert "http://127.0.0.1:9107/\n" in tour(1, 1, 9000, 9107)
-    assert "dashboard" not in tour(1, 1, 9000), "where each front picks its own port"
+    single = ["--brokers=1", "--fronts=1", "--port=9000"]
+    assert "1 broker and 1 front on 127.0.0.1:9000." in tour(parse(single))
+    assert "http://127.0.0.1:9107/\n" in tour(parse([*single, "--ops-port=9107"]))
+    assert "dashboard" not in tour(parse([*single, "--ops-port=0"])), "where each front picks its own port"
 
 
 def test_the_tour_of_fronts_that_ask_for_keys_sends_one() -> None:
-    commands = [line.strip() for line in tour(1, 1, 9000, keys=True).splitlines() if line.strip().startswith("curl")]
+    text = tour(parse(["--api-keys-file=keys.toml"]))
+    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("curl")]
     assert len(commands) > 5
     assert all(each.startswith('curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') for each in commands)
+
+
+def test_the_quickstart_keeps_messages_where_a_directory_is_named_and_says_where_they_are(
+    launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = ["--fronts=1", f"--port={free_ports(2)}", "--ops-port=0"]
+    assert not [each for each in launch(quickstart, *ports)["start-brokers"] if each.startswith("--store")]
+    for flags, folder in ((["--durable"], "fanmail-data"), (["--data=here"], "here"), (["--durable", "--data=x"], "x")):
+        assert {"--store=sqlite", f"--data={folder}"} <= set(launch(quickstart, *ports, *flags)["start-brokers"])
+        assert f"kept in {folder} " in tour(parse(flags)).splitlines()[-1]
+    monkeypatch.setenv("FANMAIL_DATA", "there")
+    assert "--data=there" in launch(quickstart, *ports)["start-brokers"]
+    monkeypatch.delenv("FANMAIL_DATA")
+    assert tour(parse([])).splitlines()[-1].startswith("Messages are in memory and are lost")
+
+
+def test_the_quickstart_logs_what_needs_attention_only(launch: Any) -> None:
+    ports = ["--fronts=1", f"--port={free_ports(2)}", "--ops-port=0"]
+    for flags, level in (([], "warning"), (["--log-level=info"], "info")):
+        for argv in launch(quickstart, *ports, *flags).values():
+            assert f"--log-level={level}" in argv
+
+
+def test_ports_that_overlap_are_refused_before_anything_starts(launch: Any) -> None:
+    port = free_ports(5)
+    for module, count in ((quickstart, "--fronts=3"), (fronts, "3")):
+        with pytest.raises(StartError, match=f"overlap for 3 fronts: both need port {port + 2}"):
+            launch(module, count, f"--port={port}", f"--ops-port={port + 2}")
+        assert launch(module, count, "--port=0" if module is fronts else f"--port={port}", "--ops-port=0")
+
+
+def test_colours_are_those_of_a_terminal_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = os.openpty()
+    with open(follower, "w") as stream, open(os.devnull, "w") as elsewhere:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert (terminal.has_colours(stream), terminal.has_colours(elsewhere)) == (True, False)
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not terminal.has_colours(stream)
+    os.close(leader)
+    assert (
+        terminal.coloured("Hi:\n\n  # why\n  curl x\n") == "Hi:\n\n  \x1b[2m# why\x1b[0m\n  \x1b[1;36mcurl x\x1b[0m\n"
+    )
+
+
+def test_programs_are_named_as_their_users_call_them() -> None:
+    names = ("start-fronts", "keys", "front")
+    assert [launcher(each, False) for each in names] == ["bin/start-fronts", "bin/keys", "python -m httpfront"]
+    assert [launcher(each, True) for each in names] == [
+        f"fanmail-server {each}" for each in ("fronts", "keys", "front")
+    ]
+    assert (program("start-fronts", False), program("start-fronts", True)) == ("start-fronts", "fanmail-server fronts")
