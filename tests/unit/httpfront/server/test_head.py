@@ -11,7 +11,7 @@ from waitress.parser import HTTPRequestParser
 
 from httpfront.server.body import Refusal
 from httpfront.server.fields import FieldReader
-from httpfront.server.head import CACHED_BYTES, CACHED_FIELDS, Fields, HeadReader
+from httpfront.server.head import CACHED_BYTES, CACHED_FIELDS, CACHED_LINE, Fields, HeadReader
 from httpfront.server.parser import RequestParser
 from tests.unit.httpfront.server.test_parser import LIMITS, Limits, feed, head
 
@@ -114,6 +114,27 @@ def test_what_is_refused_or_long_is_not_kept() -> None:
     assert fields_of(reader, long) is not fields_of(reader, long)
     many = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * CACHED_FIELDS + b"\r\n"
     assert fields_of(reader, many) is not fields_of(reader, many)
+
+
+def test_request_lines_that_are_kept_are_few_short_and_right() -> None:
+    """The second reading is that of the first, and no client can fill the memory with lines."""
+    reader = HeadReader(LIMITS, FieldReader(), cached=3)
+    block = b"Host: h\r\n\r\n"
+    for line, path in ((b"GET /a?b=c HTTP/1.1\r\n", "/a"), (b"POST //b HTTP/1.1\r\n", "/b")):
+        first, second = reader.read(line + block), reader.read(line + block)
+        assert not isinstance(first, Refusal)
+        assert not isinstance(second, Refusal)
+        assert first[1] is second[1]
+        assert first[0] == second[0]
+        assert first[0]["PATH_INFO"] == path
+    for number in range(10):
+        reader.read(b"GET /%d HTTP/1.1\r\n" % number + block)
+        reader.read(b"GET /" + b"a" * (CACHED_LINE + number) + b" HTTP/1.1\r\n" + block)
+        reader.read(b"GET ?%d HTTP/1.1 \r\n" % number + block)
+    assert len(reader._lines) <= 3
+    assert max(map(len, reader._lines)) <= CACHED_LINE
+    refused = b"GET / HTTP/3.0\r\n"
+    assert [outcome(read(refused + block, size)[0]) for size in (1, 99)] == [505, 505]
 
 
 def test_a_length_of_thousands_of_digits_is_refused() -> None:
