@@ -78,7 +78,7 @@ class Response(falcon.Response):
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """Falcon's application for middleware without `process_response` that never completes a response itself."""
+    """Falcon's application for middleware without `process_response`."""
 
     def __call__(self, env: dict[str, Any], start_response: Any) -> Any:
         """Do for one exchange what Falcon does: middleware, router, responder, error handlers, answer."""
@@ -93,10 +93,16 @@ class App(falcon.App[falcon.Request, falcon.Response]):
             process_request: Any
             for process_request in before:
                 process_request(req, resp)
-            resource, methods, params, req.uri_template = search(req.path, req)
-            for process_resource in beside:
-                process_resource(req, resp, resource, params)
-            methods[req.method](req, resp, **params)
+                if resp.complete:
+                    break
+            else:
+                resource, methods, params, req.uri_template = search(req.path, req)
+                for process_resource in beside:
+                    process_resource(req, resp, resource, params)
+                    if resp.complete:
+                        break
+                else:
+                    methods[req.method](req, resp, **params)
         except Exception as error:
             if not self._handle_exception(req, resp, error, params):
                 raise

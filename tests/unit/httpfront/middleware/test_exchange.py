@@ -71,9 +71,21 @@ class OtherCalls:
         """Nothing is set."""
 
 
+class Completes:
+    """Middleware that answers in place of the calls, as for a preflight."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.complete = "at-once" in req.query_string
+        resp.data = b"at once"
+
+    def process_resource(self, req: falcon.Request, resp: falcon.Response, resource: object, params: object) -> None:
+        resp.complete = "beside" in req.query_string
+
+
 @pytest.fixture(scope="module")
 def app() -> App:
     made = new_app(ShapeRouter(255), None, None)
+    made.add_middleware(Completes())
     made.add_route("/usual", Calls())
     made.add_route("/other", OtherCalls())
     return made
@@ -90,10 +102,11 @@ def answer_of(
     return status, {(name.lower(), value) for name, value in headers}, body
 
 
+TARGETS = ("/usual", "/other?a=b&a=c", "/", "/usual?at-once", "/none?at-once", "/usual?beside")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW", "WEBSOCKET")
 
 
-@table(("target", "method"), [(target, method) for target in ("/usual", "/other?a=b&a=c", "/") for method in METHODS])
+@table(("target", "method"), [(target, method) for target in TARGETS for method in METHODS])
 def test_every_answer_is_that_of_falcon(app: App, target: str, method: str) -> None:
     falcons = copy.copy(app)
     falcons._request_type, falcons._response_type = falcon.Request, falcon.Response
