@@ -12,8 +12,7 @@ from typing import Any
 
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
-from broker.store.sqlite.read_only import probe_store
-from broker.store.sqlite.schema import describe_other_brokers
+from broker.store_settings import check_store_settings
 from common import config_sources
 from common.clock import SystemClock
 from common.cluster.description import (
@@ -68,6 +67,7 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, PROG)
     if settings.id != BrokerSettings.id:
         raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")
+    check_store_settings(settings)
     described = has_brokers(settings)
     if described and arguments.brokers is not None:
         raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")
@@ -82,6 +82,8 @@ def main() -> int:
     mine = chosen(cluster, settings.ids, settings.candidate)
     for address in mine:
         broker_pair(settings.curve_dir, address)
+        if settings.data:  # made here, so that one line says what is wrong with it, not one line of each broker
+            private_dir(Path(settings.data) / address.id, "store directory")
     children = [_child(settings, address, path) for address in mine]
     keeper = Keeper(run_dir, [run_dir / LOCK_OF_ALL])
     if not described:
@@ -119,6 +121,8 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
     """
     if settings.store == "memory" or not settings.data:
         return
+    from broker.store.sqlite.schema import describe_other_brokers  # brokers in memory start without it
+
     wanted = ",".join(sorted(broker.id for broker in cluster.brokers))
     mine = [address.id for address in chosen(cluster, settings.ids, settings.candidate)]
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
@@ -132,6 +136,8 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
 
 
 def _made_for(path: Path) -> str | None:
+    from broker.store.sqlite.read_only import probe_store
+
     lock = lock_to_look(path.with_name(LOCK))
     try:
         found = probe_store(path)
