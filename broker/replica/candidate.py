@@ -259,7 +259,7 @@ class Candidate:
         """Return whether the log has no owner, and is this candidate's to take."""
         at = self._reader.at
         released = at.released and self._reader.released_to in ("", self._me.name)
-        return at.position > 0 and (at.term == 0 or released)
+        return at.position == 1 or released
 
     def _do_due(self, now: float) -> None:
         kind = self._appender.kind
