@@ -30,10 +30,9 @@ from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
-from broker.store.base import Store
+from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
-from broker.store.sqlite.store import Owner, SqliteStore
 from common import config_sources
 from common.clock import SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster
@@ -70,8 +69,8 @@ FRAME_MARGIN = 1024 * 1024
 OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
 
-def main(durable: OpenStore = SqliteStore) -> int:
-    """Serve until SIGTERM or SIGINT with a store from `durable`; return the exit code. Raise `StartError`."""
+def main(durable: OpenStore | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, perhaps with a store from `durable`; return the exit code. Raise `StartError`."""
     die_with_parent()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:], about=ABOUT)
     setup_logging(settings.log_format, settings.log_level, process_name(settings))
@@ -169,7 +168,7 @@ def serve(server: Server, locks: ProcessLocks) -> None:
     locks.leave()
 
 
-def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore = SqliteStore) -> Store:
+def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore | None = None) -> Store:
     """Open the store that the settings name and lock its folder. Raise `StartError`."""
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
@@ -182,8 +181,12 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
         raise StartError("--store replicated is not part of this version")
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
     hold_lock(folder / LOCK, settings.start_timeout)
+    from broker.store.sqlite.store import SqliteStore  # a broker in memory starts without it
+
     try:
-        return durable(folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve, stopwatch)
+        return (durable or SqliteStore)(
+            folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve, stopwatch
+        )
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
 

@@ -15,7 +15,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.names import MAX_NAME
-from common.units import GIB, KIB, MIB, addresses, choice, count, host_names, names, seconds, servers, size, switch
+from common.units import (
+    GIB,
+    KIB,
+    MIB,
+    addresses,
+    choice,
+    count,
+    host_names,
+    names,
+    origins,
+    seconds,
+    servers,
+    size,
+    switch,
+)
 
 DEFAULT_BROKERS, DEFAULT_FRONTS = 4, 4
 """Processes that `bin/start-brokers`, `bin/start-fronts` and `bin/quickstart` start if no number is given."""
@@ -190,6 +204,10 @@ class FrontSettings(Settings):
     allowed_hosts: tuple[str, ...] = setting(
         host_names, (), "names", "host names that both ports accept besides localhost and addresses, * for any (421); "
         "default: any with API keys or beyond loopback, otherwise none",
+    )  # fmt: skip
+    cors_origins: tuple[str, ...] = setting(
+        origins, (), "origins", "origins of web pages that may call the API, such as https://app.example; browsers "
+        "send their keys as Authorization, never cookies",
     )  # fmt: skip
     connections: int = setting(count(1, 10**6), 4000, "connections", "maximum open connections (503)")
     max_streams: int = setting(

@@ -19,6 +19,7 @@ from httpfront.delivery.long_poll import LongPoll
 from httpfront.gateway.gateway import Gateway
 from httpfront.hub import TURN_S, Hub
 from httpfront.middleware.auth import Auth, KeyRing
+from httpfront.middleware.cors import Origins
 from httpfront.routes import Routes
 from httpfront.server.access_log import AccessLog
 from httpfront.server.request_summary import OnRequest, RequestSummary
@@ -86,7 +87,7 @@ class Front:
         announce_stopping()
 
     def _public_server(self, parts: AppParts, access_log: AccessLog | None) -> FrontServer:
-        app = create_app(parts, host_names(self._settings, self._settings.host))
+        app = create_app(parts, host_names(self._settings, self._settings.host), Origins(self._settings.cors_origins))
         on_request = _counting(self._metrics, access_log)
         return FrontServer(app, public_options(self._settings), self._hub, on_request, self._budget)
 

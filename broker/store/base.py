@@ -22,6 +22,15 @@ class LostMessage(NamedTuple):
     reason: str
 
 
+class Owner(NamedTuple):
+    """The broker that a store belongs to."""
+
+    cluster: str
+    broker: str
+    brokers: str = ""
+    """The ids of all brokers of the cluster, between commas: topics are spread over them."""
+
+
 class Backup(Protocol):
     """A copy of a store that is being made, in steps between the bursts."""
 

@@ -234,7 +234,7 @@ class Connection(ClientSocket):
         except Exception:
             log.exception("the application failed")
             self._keep, code = False, 500
-            answer = failure_answer(parser.command)
+            answer = failure_answer(parser.command, self.server.options.answer_fields(task.environ))
         finally:
             task.release()
         self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
@@ -284,7 +284,7 @@ class Connection(ClientSocket):
     def _refuse(self, error: Any) -> None:
         """Answer without the application, and close."""
         method = getattr(self._parser, "command", "")
-        answer = refusal_answer(error, method)
+        answer = refusal_answer(error, method, self.server.options.answer_fields(getattr(self._parser, "environ", {})))
         self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep, self._parser, self._stream = False, None, None
         self._out = self._send(answer)

@@ -21,6 +21,7 @@ from waitress.task import WSGITask
 
 from httpfront.environ import ACCOUNT, KEY_ID, ON_DISCONNECT, REQUEST_ID, ROUTE, TRACE_ID
 
+Fields = Sequence[tuple[str, str]]
 CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -178,9 +179,11 @@ def build_answer(
     return head.encode("latin-1") + body, code
 
 
-def plain_answer(status: str, detail: str, retry_after: int | None = None, head_only: bool = False) -> bytes:
-    """Return a plain text answer after which the connection is closed."""
-    headers = [("Content-Type", "text/plain; charset=utf-8")]
+def plain_answer(
+    status: str, detail: str, retry_after: int | None = None, head_only: bool = False, more: Fields = ()
+) -> bytes:
+    """Return a plain text answer after which the connection is closed; `more` are further header fields."""
+    headers = [("Content-Type", "text/plain; charset=utf-8"), *more]
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
     return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, CLOSES)[0]
@@ -195,15 +198,15 @@ def kept_alive(idle_seconds: float) -> tuple[str, ...]:
     return ("Connection: keep-alive", *([f"Keep-Alive: timeout={hint}"] if hint > 0 else []))
 
 
-def refusal_answer(error: Any, method: str) -> bytes:
+def refusal_answer(error: Any, method: str, more: Fields = ()) -> bytes:
     """Return the answer to a request that never reached the application, or whose body did not."""
     retry_after = 1 if error.code == 503 else None
-    return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD")
+    return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD", more)
 
 
-def failure_answer(method: str) -> bytes:
+def failure_answer(method: str, more: Fields = ()) -> bytes:
     """Return the answer after the application failed."""
-    return plain_answer("500 Internal Server Error", "see the log of the server", head_only=method == "HEAD")
+    return plain_answer("500 Internal Server Error", "see the log of the server", None, method == "HEAD", more)
 
 
 def keeps_alive(version: str, connection: str) -> bool:

@@ -293,8 +293,8 @@ class Stream:
         self._over(reason or event)
 
     def _over(self, reason: str) -> None:
-        waits, self._at = self._at == WAITING, ENDED
+        waits, self._at = self._at == WAITING and self._reply is not None, ENDED
         self._table.remove(self, reason)
-        if waits and self._wait_id:
+        if waits:
             self._table.cancel(self._origin.mailbox, self._wait_id, self._origin.request_id)
         self._reply = None

@@ -58,7 +58,9 @@ RULES = {
     "bench.rivals": (
         f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
     ),
-    "bench.measures": f"{GROUND} broker broker.state broker.store.sqlite bench.harness bench.loads bench.rivals |",
+    "bench.measures": (
+        f"{GROUND} broker broker.state broker.store broker.store.sqlite bench.harness bench.loads bench.rivals |"
+    ),
     "fanmail_server": "|",
     "bench.report": "common bench.harness bench.measures | matplotlib",
 }

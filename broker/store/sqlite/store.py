@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 
 from broker.errors import StoreError, UnusableStoreError
 from broker.records import Content, Record
-from broker.store.base import LostMessage
+from broker.store.base import LostMessage, Owner
 from broker.store.sqlite.backup import SqliteBackup, remove_backups
 from broker.store.sqlite.changes import RowChanges, UserKey
 from broker.store.sqlite.contents import ContentCache, Contents
@@ -37,15 +36,6 @@ from broker.store.sqlite.writer import Writer
 from common.clock import Mark
 
 log = logging.getLogger("fanmail.broker")
-
-
-class Owner(NamedTuple):
-    """The broker that a store belongs to."""
-
-    cluster: str
-    broker: str
-    brokers: str = ""
-    """The ids of all brokers of the cluster, between commas: topics are spread over them."""
 
 
 class SqliteStore:

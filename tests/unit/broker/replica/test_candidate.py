@@ -259,6 +259,34 @@ def test_a_refusal_by_an_own_straggler_is_tried_again() -> None:
     assert one.after(0.1) == [("append", 4)]
 
 
+def test_the_position_leaves_out_what_is_not_settled() -> None:
+    """A store that is written meanwhile does not have the entry yet."""
+    one = One().own()
+    one.append()
+    one.add()
+    one.hear(one.writer.from_(5))  # delivered before the append is answered
+    assert (one.candidate.settled, one.candidate.position.position) == (False, 4)
+    one.hear(Appended(5))
+    assert (one.candidate.settled, one.candidate.position.position) == (True, 5)
+
+
+def test_the_position_leaves_out_what_a_failed_turn_has_read() -> None:
+    """What it has read was not returned, and the store is written once more before the process ends."""
+    one = One()
+    one.writer.batch(b"second")
+    with pytest.raises(ReplicaError):
+        one.hear(one.writer.from_(4), Lost("no such stream"))
+    assert one.candidate.position.position == 3
+    one = One().own()
+    one.append()
+    one.add()
+    one.writer.fence("b0@h2")
+    one.hear(Refused(6))
+    with pytest.raises(DeposedError):
+        one.hear(one.writer.from_(5))
+    assert one.candidate.position.position == 4
+
+
 def test_a_fence_of_another_deposes_the_owner() -> None:
     one = One().own()
     one.append()
