@@ -365,7 +365,8 @@ def test_nats_has_room_for_every_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "component"), [("plain", "broker"), ("plain", "front"), ("replicated", "broker"), ("replicated", "nats")]
+    ("form", "component"),
+    [("plain", "broker"), ("plain", "front"), *(("replicated", each) for each in ("broker", "nats", "replica"))],
 )
 def test_every_pod_is_closed_and_bounded(form: str, component: str) -> None:
     pod = workloads(FORMS[form])[component]
@@ -383,7 +384,7 @@ def test_every_pod_is_closed_and_bounded(form: str, component: str) -> None:
     assert pod["automountServiceAccountToken"] is False
     assert "memory" in container["resources"]["limits"]
     volumes = [each["name"] for each in pod["volumes"]]
-    if component != "front":
+    if component not in ("front", "replica"):
         stateful = the("StatefulSet", BROKERS[form] if component == "broker" else component, FORMS[form])
         volumes += [each["metadata"]["name"] for each in stateful["spec"]["volumeClaimTemplates"]]
     assert sorted(each["name"] for each in container["volumeMounts"]) == sorted(volumes)
@@ -407,7 +408,7 @@ def test_what_pods_mount_is_made_of_files_that_are_there_or_are_secrets(form: st
 @table("form", FORMS)
 def test_selectors_find_pods_and_ports_have_their_names(form: str) -> None:
     pods = workloads(FORMS[form])
-    ports = {name: {each["name"] for each in pod["containers"][0]["ports"]} for name, pod in pods.items()}
+    ports = {name: {each["name"] for each in pod["containers"][0].get("ports", ())} for name, pod in pods.items()}
     label = "app.kubernetes.io/component"
     for each in manifests(FORMS[form]):
         if each["kind"] == "Service":
