@@ -18,8 +18,9 @@ from httpfront.admin.topics import TopicAdminResource, TopicsResource
 from httpfront.api.health import LiveResource, ReadyResource
 from httpfront.api.parts import AppParts
 from httpfront.budget import UNBOUNDED, Budget
+from httpfront.middleware.exchange import App
 from httpfront.middleware.host_names import HostNames
-from httpfront.middleware.stack import App, new_app
+from httpfront.middleware.stack import new_app
 
 
 @dataclass(frozen=True, slots=True)

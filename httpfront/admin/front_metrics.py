@@ -45,8 +45,8 @@ class FrontMetrics:
 
     def record(self, summary: RequestSummary) -> None:
         """Count an answered request; the hook of `FrontServer`."""
-        method, route, status, duration = summary[:4]
-        answer = (route, method, status)
+        route, duration = summary.route, summary.duration
+        answer = (route, summary.method, summary.status)
         try:
             self._requests[answer] += 1
         except KeyError:

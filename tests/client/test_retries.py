@@ -54,6 +54,14 @@ def test_pauses_grow_twofold_up_to_a_ceiling_with_full_jitter(chance: float) -> 
     assert stage.pauses == pytest.approx([chance * each for each in (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)])
 
 
+def test_each_pause_is_reported_with_the_error_before_it() -> None:
+    reported: list[FanmailError] = []
+    stage = Stage([DOWN, REFUSED, STORED], retries=Retries(on_retry=reported.append))
+    repeated(stage, calls.publish("t", b"x", key=""))
+    assert [each.code for each in reported] == ["broker-down", ""]
+    assert len(stage.pauses) == 2
+
+
 def test_it_ends_when_the_next_try_would_be_too_late() -> None:
     stage = Stage([DOWN] * 100, retries=Retries(total=10.0, base=1, max_pause=1))
     with pytest.raises(Unavailable) as caught:
@@ -285,3 +293,10 @@ def test_a_take_over_of_a_replicated_broker_is_a_delay_and_no_error(gone_s: floa
         assert set(stage.keys()) == {"key-1"}, "a repeat of the first one is known by its key"
         assert stage.now < began + gone_s + 6.5, "its last pause is at most Retry-After and max_pause"
         assert len(stage.sent) < 20
+
+
+def test_plain_text_of_an_error_is_one_line_without_the_status_again() -> None:
+    answer = Response(413, {"content-type": "text/plain"}, b"413 Content Too Large\n\nthe body has over\n 9 bytes\n")
+    with pytest.raises(TooLarge) as caught:
+        repeated(Stage([answer]), calls.publish("t", b"x"))
+    assert str(caught.value) == "413: the body has over 9 bytes"
