@@ -33,6 +33,7 @@ from broker.store.backup_job import BackupJobs
 from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
+from broker.store_settings import check_store_settings
 from common import config_sources
 from common.clock import SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster
@@ -170,13 +171,10 @@ def serve(server: Server, locks: ProcessLocks) -> None:
 
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore | None = None) -> Store:
     """Open the store that the settings name and lock its folder. Raise `StartError`."""
+    check_store_settings(settings)
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
-        if settings.data:
-            raise StartError(f"--data {settings.data} is for --store sqlite, which is not given: nothing would be kept")
         return MemoryStore(new_id)
-    if not settings.data:
-        raise StartError(f"--store {settings.store} needs --data, the directory where the stores are")
     if settings.store == "replicated":
         raise StartError("--store replicated is not part of this version")
     folder = private_dir(Path(settings.data) / settings.id, "store directory")
