@@ -23,7 +23,8 @@ from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
 from broker.server.listener import Listener
-from broker.server.loop import Process, Server
+from broker.server.loop import Server
+from broker.server.process import Process
 from broker.server.process_locks import ProcessLocks
 from broker.server.unix_socket import NEEDED
 from broker.state.body_cache import BodyCache

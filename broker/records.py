@@ -31,6 +31,8 @@ class StoreOpened(_Packed, tag=1):
     topics_begun: int
     last_piece: int = 0
     """The greatest number of a piece of which anything is left."""
+    last_delayed: int = 0
+    """The greatest number of a delayed publish so far; 0 where only those that wait count."""
 
 
 class CalendarSet(_Packed, tag=2):

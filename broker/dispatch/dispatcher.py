@@ -19,7 +19,7 @@ from broker.dispatch.traffic import Traffic
 from broker.dispatch.waiters import Waiter, Waiters
 from broker.errors import BrokenInvariantError, StoreError
 from broker.operations.context import Context, lookup
-from broker.operations.control import CONTROL
+from broker.operations.control import ANYTIME, CONTROL
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
 from common.clock import Now
@@ -275,8 +275,10 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
-            if self.stalled:
+            if self.stalled and op is not Op.REPLICA:
                 raise FanmailError("log-stalled", "the broker's log has not answered for a second")
+            if self.state is BrokerState.STANDBY and op not in ANYTIME:
+                raise FanmailError("standby", "another candidate owns the log")
             self.executed += 1
             return CONTROL[op](self.context, args, now)
         if op is Op.STATS:
@@ -290,4 +292,5 @@ class Dispatcher:
 
     def stats(self, now: Now) -> dict[str, int]:
         """Return the gauges of the state and all counters. Nothing is scanned for it."""
-        return gauges(self.context, self.traffic, self.waiters.count, now) | dict(self.counters)
+        found = gauges(self.context, self.traffic, self.waiters.count, now) | dict(self.counters)
+        return found if self.context.replica is None else found | self.context.replica.gauges()
