@@ -30,9 +30,8 @@ class StoreOpened(_Packed, tag=1):
     store_id: str
     topics_begun: int
     last_piece: int = 0
-    """The greatest number of a piece of which anything is left."""
-    last_delayed: int = 0
-    """The greatest number of a delayed publish so far; 0 where only those that wait count."""
+    """The greatest number of a piece of which anything is left, or of all so far."""
+    last_delayed: int = 0  # the same of delayed publishes
 
 
 class CalendarSet(_Packed, tag=2):

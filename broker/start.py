@@ -12,8 +12,6 @@ from typing import Any
 
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
-from broker.store.sqlite.read_only import probe_store
-from broker.store.sqlite.schema import describe_other_brokers
 from common import config_sources
 from common.clock import SystemClock
 from common.cluster.description import (
@@ -119,6 +117,8 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
     """
     if settings.store == "memory" or not settings.data:
         return
+    from broker.store.sqlite.schema import describe_other_brokers  # brokers in memory start without it
+
     wanted = ",".join(sorted(broker.id for broker in cluster.brokers))
     mine = [address.id for address in chosen(cluster, settings.ids, settings.candidate)]
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
@@ -132,6 +132,8 @@ def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
 
 
 def _made_for(path: Path) -> str | None:
+    from broker.store.sqlite.read_only import probe_store
+
     lock = lock_to_look(path.with_name(LOCK))
     try:
         found = probe_store(path)

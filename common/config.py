@@ -15,7 +15,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.names import MAX_NAME
-from common.units import GIB, KIB, MIB, addresses, choice, count, host_names, names, seconds, servers, size, switch
+from common.units import (
+    GIB,
+    KIB,
+    MIB,
+    addresses,
+    choice,
+    count,
+    host_names,
+    names,
+    origins,
+    seconds,
+    servers,
+    size,
+    switch,
+)
 
 DEFAULT_BROKERS, DEFAULT_FRONTS = 4, 4
 """Processes that `bin/start-brokers`, `bin/start-fronts` and `bin/quickstart` start if no number is given."""
@@ -191,7 +205,14 @@ class FrontSettings(Settings):
         host_names, (), "names", "host names that both ports accept besides localhost and addresses, * for any (421); "
         "default: any with API keys or beyond loopback, otherwise none",
     )  # fmt: skip
+    cors_origins: tuple[str, ...] = setting(
+        origins, (), "origins", "origins of web pages that may call the API, such as https://app.example; browsers "
+        "send their keys as Authorization, never cookies",
+    )  # fmt: skip
     connections: int = setting(count(1, 10**6), 4000, "connections", "maximum open connections (503)")
+    max_streams: int = setting(
+        count(0, 10**6), 0, "streams", "maximum open streams (503); 0: half of connections, as far as they are served"
+    )
     buffer_memory: int = setting(
         size(MIB, 2**50), 256 * MIB, "bytes", "memory of bodies and answers in flight in a front (503); at least "
         "four times the largest of max_body, max_batch and max_fetch_bytes",

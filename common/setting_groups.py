@@ -10,8 +10,8 @@ GROUPS = ("network", "storage", "limits", "timeouts", "logs")
 """In the order of the help."""
 _NAMED = {
     "network": (
-        *("host", "port", "ops_host", "ops_port", "allowed_hosts", "api_keys_file", "connections", "config"),
-        *("ids", "id", "candidate", "run_dir", "curve_dir", "insecure"),
+        *("host", "port", "ops_host", "ops_port", "allowed_hosts", "cors_origins", "api_keys_file", "connections"),
+        *("config", "ids", "id", "candidate", "run_dir", "curve_dir", "insecure"),
         *("nats", "nats_credentials", "nats_ca", "nats_cert", "nats_key"),
     ),
     "storage": ("store", "data", "disk_reserve", "topics", "log_max_bytes", "log_replicas", "log_keep"),

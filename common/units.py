@@ -8,6 +8,7 @@ from collections.abc import Callable
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _SIZE = re.compile(r"(\d+)\s*(?:([KMGT])i?)?B?", re.IGNORECASE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?").fullmatch
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?").fullmatch
 _FACTOR = {"k": KIB, "m": MIB, "g": GIB, "t": 1024**4}
 _SERVER = re.compile(r"(nats|tls)://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})").fullmatch
 
@@ -118,5 +119,14 @@ def host_names(text: str) -> tuple[str, ...]:
     return found
 
 
-LISTS = (names, addresses, servers, host_names)
+def origins(text: str) -> tuple[str, ...]:
+    """Parse a comma-separated list of origins of web pages as browsers send them: scheme, host, and a port if any."""
+    found = tuple(name.lower() for name in names(text))
+    for name in found:
+        if not _ORIGIN(name):
+            raise ValueError("must be origins such as https://app.example, without a path; * is not allowed")
+    return found
+
+
+LISTS = (names, addresses, servers, host_names, origins)
 """Parsers of settings that may be given several times, which adds to one list."""

@@ -23,6 +23,10 @@ ACCOUNT = "fanmail.account"
 """The `Account` of the connection (`budget.py`)."""
 ON_DISCONNECT = "fanmail.on_disconnect"
 """A `OnDisconnect`."""
+STREAM = "fanmail.stream"
+"""Set by the application: a `BeginStream` (`outlet.py`), in place of a body."""
+KEY_IN_FORCE = "fanmail.key_in_force"
+"""Returns what an `ApiKey` has become: the key as it is now, None where it is not in force any more."""
 
 OnDisconnect = Callable[[Callable[[], None] | None], None]
 """Sets what is called when the client disconnects; None for nothing."""

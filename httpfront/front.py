@@ -17,8 +17,9 @@ from httpfront.api.app import create_app
 from httpfront.api.parts import AppParts
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.gateway.gateway import Gateway
-from httpfront.hub import Hub
+from httpfront.hub import TURN_S, Hub
 from httpfront.middleware.auth import Auth, KeyRing
+from httpfront.middleware.cors import Origins
 from httpfront.routes import Routes
 from httpfront.server.access_log import AccessLog
 from httpfront.server.request_summary import OnRequest, RequestSummary
@@ -32,6 +33,7 @@ from httpfront.settings import (
     new_budget,
     public_options,
 )
+from httpfront.streams.table import StreamTable
 
 log = logging.getLogger("fanmail.front")
 
@@ -46,11 +48,14 @@ class Front:
         load_map = map_loader(settings, keys)
         self._hub, self._budget = Hub(), new_budget(settings)
         self._gateway = Gateway(self._hub, load_map, settings.broker_timeout, keys)
+        self._streams = StreamTable(self._gateway, settings.max_streams or settings.connections // 2)
+        self._hub.every(TURN_S, self._streams.tick)
         self._metrics = FrontMetrics()
         self._ring = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
         parts = AppParts(
             self._gateway,
             LongPoll(self._gateway, settings.max_wait, settings.max_waiters, settings.waiter_share),
+            self._streams,
             message_limits(settings),
             settings.max_name,
             lambda: self.public.draining,
@@ -75,18 +80,19 @@ class Front:
         self._hub.take_signals(handlers)
 
     def _stop(self) -> None:
-        log.info("draining", extra={"connections": len(self.public.connections)})
+        log.info("draining", extra={"connections": self.public.open})
         self.public.drain(self._settings.drain_timeout, self._settings.drain_idle)
         self._gateway.end_waits()
+        self._streams.drain(self._settings.drain_timeout)
         announce_stopping()
 
     def _public_server(self, parts: AppParts, access_log: AccessLog | None) -> FrontServer:
-        app = create_app(parts, host_names(self._settings, self._settings.host))
+        app = create_app(parts, host_names(self._settings, self._settings.host), Origins(self._settings.cors_origins))
         on_request = _counting(self._metrics, access_log)
         return FrontServer(app, public_options(self._settings), self._hub, on_request, self._budget)
 
     def _admin_server(self, parts: AppParts, access_log: AccessLog | None) -> FrontServer:
-        observed = Observed(self._metrics, lambda: len(self.public.connections), asdict(self._settings), self._budget)
+        observed = Observed(self._metrics, lambda: self.public.open, asdict(self._settings), self._budget)
         app = create_admin_app(parts, observed, host_names(self._settings, self._settings.ops_host))
         on_request = access_log.record if access_log else None
         return FrontServer(app, admin_options(self._settings), self._hub, on_request, self._budget)

@@ -44,6 +44,9 @@ PUBLIC_PORT: Routes = {
 }
 """The public port."""
 
+BY_PARAMETER: Mapping[tuple[str, str], tuple[str, str]] = {(SUBSCRIPTION, "PATCH"): ("after", CONSUME)}
+"""By template and method: a call that names this parameter needs this right in place of that in the table."""
+
 ALL_TOPICS, ALL_DELAYED = "/-/v1/topics", "/-/v1/delayed"
 ONE_TOPIC = f"{ALL_TOPICS}/{{topic}}"
 TOPIC_DELAYED, ONE_DELAYED = f"{ONE_TOPIC}/delayed", f"{ONE_TOPIC}/delayed/{{delayed}}"

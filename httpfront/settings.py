@@ -17,6 +17,7 @@ from common.units import KIB
 from httpfront.budget import Budget
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import kept_field
+from httpfront.middleware.cors import Origins
 from httpfront.middleware.host_names import HostNames
 from httpfront.server.access_log import AccessLog
 from httpfront.server.options import ServerOptions
@@ -94,6 +95,7 @@ def public_options(settings: FrontSettings) -> ServerOptions:
         write_timeout=settings.write_timeout,
         min_rate=settings.min_rate,
         kept_field=kept_field,
+        answer_fields=Origins(settings.cors_origins).fields,
     )
 
 
@@ -105,6 +107,7 @@ def admin_options(settings: FrontSettings) -> ServerOptions:
         hosts=settings.ops_host,
         port=settings.ops_port,
         connections=ADMIN_CONNECTIONS,
+        answer_fields=Origins().fields,
         max_body=max_body,
         max_batch=max_body,
     )

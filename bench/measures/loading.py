@@ -15,8 +15,9 @@ from bench.harness.processes import BROKER_FLAGS, BenchError, Group
 from bench.loads.broker_client import BrokerClient
 from bench.loads.scripts import make_batch
 from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
+from broker.store.base import Owner
 from broker.store.sqlite.files import FILE
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from common.clock import NEW
 from common.cluster.description import describe_local, load_cluster
 from common.units import MIB

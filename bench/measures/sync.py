@@ -13,7 +13,8 @@ from bench.harness.disk import data_folder
 from bench.harness.measurement import Options, Row, Section, progress, ratio, round_order
 from bench.loads.scripts import make_batch
 from broker.records import MessageStored, Payload, Record, SubscriptionSet, TopicBegan
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.base import Owner
+from broker.store.sqlite.store import SqliteStore
 from common.clock import NEW
 from common.units import KIB
 

@@ -16,10 +16,11 @@ from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.scheduler import Scheduler
 from broker.dispatch.traffic import Traffic
-from broker.dispatch.waiters import Waiter, Waiters
+from broker.dispatch.wait_queue import Waiter
+from broker.dispatch.waiters import Waiters
 from broker.errors import BrokenInvariantError, StoreError
 from broker.operations.context import Context, lookup
-from broker.operations.control import ANYTIME, CONTROL
+from broker.operations.control import CONTROL, check_allowed
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
 from common.clock import Now
@@ -72,7 +73,7 @@ class Dispatcher:
         state.
         """
         self.counters: Counter[str] = context.counters
-        self.waiters = Waiters(self._pending, context.thresholds)
+        self.waiters = Waiters(self._pending, context.next_seq, context.thresholds)
         self._scheduler = Scheduler(context, self.waiters)
         self.traffic = traffic or Traffic()
 
@@ -159,7 +160,7 @@ class Dispatcher:
             result: Any = self._execute(frame, request, body, now, peer_id)
             kind = type(result)
             if kind is ops.Wait:
-                waiter = Waiter(result.ticket, peer_id, request.id, request.deadline)
+                waiter = Waiter(result.ticket, peer_id, request.id, request.deadline, seq=result.place)
                 self.waiters.park(request.topic, request.user, waiter)
                 self.executed -= 1
                 return None
@@ -226,13 +227,17 @@ class Dispatcher:
         try:
             return self.context.state.calendar.dated(handler(self.context, request, args, now))
         finally:
-            self._tell_waiters(op, request)
+            self._tell_waiters(op, request, args)
 
-    def _tell_waiters(self, op: Op, request: Request) -> None:
+    def _tell_waiters(self, op: Op, request: Request, args: Any) -> None:
         if op is Op.PUBLISH:
             self.waiters.published(request.topic)
         elif op is Op.TAKE or op is Op.FETCH or op is Op.SKIP:
+            if op is Op.FETCH and args.place:
+                return  # of a stream, whose wake is not one of those that a take must follow
             self.waiters.followed(request.topic, request.user)
+            if op is not Op.SKIP and args.lease:
+                self.waiters.leased(request.topic, request.user)
         elif op is Op.UNSUBSCRIBE:
             self.waiters.ended(request.topic, request.user)
         if self.context.woken or self.context.ended:
@@ -275,10 +280,7 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
-            if self.stalled and op is not Op.REPLICA:
-                raise FanmailError("log-stalled", "the broker's log has not answered for a second")
-            if self.state is BrokerState.STANDBY and op not in ANYTIME:
-                raise FanmailError("standby", "another candidate owns the log")
+            check_allowed(op, standby=self.state is BrokerState.STANDBY, stalled=self.stalled)
             self.executed += 1
             return CONTROL[op](self.context, args, now)
         if op is Op.STATS:

@@ -7,6 +7,8 @@ broker dies waits at the next process.
 
 A turn examines at most `Thresholds.wakes` queues and answers about as many requests, whatever has happened; the rest
 waits for the next turns. Queues of a topic that was published to, and queues with other news, alternate.
+
+A stream waits for a message at or after its place and takes none: a message wakes every stream of its mailbox.
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ import itertools
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple
 
+from broker.dispatch.wait_queue import Waiter, WaitQueue, Wake
 from broker.state.timers import Timers
 from broker.thresholds import DEFAULT, Thresholds
 
@@ -28,56 +29,21 @@ SILENCE_US = 1_000_000
 _PLACE = attrgetter("place")
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """One parked request. `deadline` in microseconds of the monotonic clock."""
-
-    ticket: int
-    """Its place in the queue: the smallest is served first."""
-    peer_id: bytes
-    request_id: int
-    deadline: int
-    queue: WaitQueue | None = field(default=None, repr=False)
-    """Where it is parked; None once it is answered."""
-    place: tuple[int, int] = (0, 0)
-    """The ticket, then the order of parking among requests with the same ticket."""
-
-
-@dataclass(slots=True, eq=False)
-class WaitQueue:
-    """The waiters of one user of one topic."""
-
-    topic: bytes
-    user: bytes
-    waiters: list[Waiter] = field(default_factory=list)
-    """Ordered by place."""
-    open_wakes: deque[int] = field(default_factory=deque)
-    """Deadlines of the wakes that nothing has followed yet, the oldest first."""
-    queued: bool = False
-    """It is in the queue of those to examine."""
-    ended: bool = False
-    """The subscription is gone: all its waiters are woken and find that out."""
-
-
-class Wake(NamedTuple):
-    """An answer to a parked request."""
-
-    peer_id: bytes
-    request_id: int
-    ticket: int
-    now: bool
-    topic: bytes
-    user: bytes
-
-
 class Waiters:
     """All parked requests of a broker.
 
-    `pending(topic, user)` returns the number of messages that wait for a user, None without a subscription.
+    `pending(topic, user)` returns the number of messages that wait for a user, None without a subscription, and
+    `next_seq(topic)` the number of the next message of a topic.
     """
 
-    def __init__(self, pending: Callable[[bytes, bytes], int | None], thresholds: Thresholds = DEFAULT) -> None:
+    def __init__(
+        self,
+        pending: Callable[[bytes, bytes], int | None],
+        next_seq: Callable[[bytes], int],
+        thresholds: Thresholds = DEFAULT,
+    ) -> None:
         self._pending = pending
+        self._next_seq = next_seq
         self._most = thresholds.wakes
         self._topics: dict[bytes, dict[bytes, WaitQueue]] = {}
         self._tickets = itertools.count(1)
@@ -107,14 +73,15 @@ class Waiters:
 
     def park(self, topic: bytes, user: bytes, waiter: Waiter) -> None:
         """Park a request; ticket 0 gets the next ticket. A message that is already there is reported in this turn."""
-        waiter.ticket = waiter.ticket or next(self._tickets)
+        if not waiter.seq:
+            waiter.ticket = waiter.ticket or next(self._tickets)
         users = self._topics.setdefault(topic, {})
         queue = users.get(user)
         if queue is None:
             queue = users[user] = WaitQueue(topic, user)
         waiter.queue = queue
-        waiter.place = (waiter.ticket, next(self._parkings))
-        insort(queue.waiters, waiter, key=_PLACE)
+        waiter.place = (waiter.seq or waiter.ticket, next(self._parkings))
+        insort(queue.streams if waiter.seq else queue.waiters, waiter, key=_PLACE)
         self._parked[waiter.peer_id, waiter.request_id] = waiter
         self.count += 1
         self._timers.set(waiter, waiter.deadline)
@@ -139,10 +106,17 @@ class Waiters:
         if queue is not None:
             self._enqueue(queue)
 
+    def leased(self, topic: bytes, user: bytes) -> None:
+        """Note that a message of this user was leased: streams must look, since they cannot go on."""
+        queue = self._topics.get(topic, {}).get(user)
+        if queue is not None and queue.streams:
+            queue.news = True
+            self._enqueue(queue)
+
     def waits(self, topic: bytes, user: bytes) -> bool:
         """Return whether a request of this user is parked."""
         queue = self._topics.get(topic, {}).get(user)
-        return queue is not None and bool(queue.waiters)
+        return queue is not None and bool(queue.waiters or queue.streams)
 
     def followed(self, topic: bytes, user: bytes) -> None:
         """Note that a wake of this user was followed by a take or a skip."""
@@ -227,7 +201,18 @@ class Waiters:
                 if len(queue.open_wakes) == 1:
                     self._timers.set(queue, mono + SILENCE_US)
             self._answer(queue.waiters[0], now=True)
+        if queue.streams:
+            self._wake_streams(queue, gone=pending is None)
         self._drop_empty(queue)
+
+    def _wake_streams(self, queue: WaitQueue, gone: bool) -> None:
+        reached = self._next_seq(queue.topic)
+        while queue.streams and (gone or queue.news or queue.streams[0].seq < reached):
+            if len(self._wakes) >= self._most:
+                self._enqueue(queue)
+                return
+            self._answer(queue.streams[0], now=True)
+        queue.news = False
 
     def _timer_due(self, due: Waiter | WaitQueue, mono: int) -> None:
         if isinstance(due, WaitQueue):
@@ -245,7 +230,8 @@ class Waiters:
         """Answer a waiter; the only place where one leaves."""
         assert waiter.queue is not None
         queue = waiter.queue
-        del queue.waiters[bisect_left(queue.waiters, waiter.place, key=_PLACE)]
+        parked = queue.streams if waiter.seq else queue.waiters
+        del parked[bisect_left(parked, waiter.place, key=_PLACE)]
         waiter.queue = None
         if self._parked.get((waiter.peer_id, waiter.request_id)) is waiter:
             del self._parked[waiter.peer_id, waiter.request_id]
@@ -254,7 +240,7 @@ class Waiters:
         self._wakes.append(Wake(waiter.peer_id, waiter.request_id, waiter.ticket, now, queue.topic, queue.user))
 
     def _drop_empty(self, queue: WaitQueue) -> None:
-        if queue.waiters or queue.open_wakes:
+        if queue.waiters or queue.streams or queue.open_wakes:
             return
         self._timers.drop(queue)
         self._forget(queue)

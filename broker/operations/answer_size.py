@@ -17,13 +17,14 @@ def check_fits(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> No
     topic, delivery = ref.topic, ref.subscription.delivery
     if delivery is None and topic.bytes <= args.room:
         return
-    seq = None if args.after or delivery is None else leasing.first_returned(ref, now)
+    place = args.place if isinstance(args, ops.Fetch) else 0
+    seq = None if args.after or place or delivery is None else leasing.first_returned(ref, now)
     letter = delivery.leases.held[seq].letter if delivery is not None and seq is not None else None
     if letter is not None:
         size = len(letter.headers) + len(letter.body)
     else:
         if seq is None:
-            start = max(ref.subscription.position, args.seq + 1 if args.after else 0)
+            start = max(ref.subscription.position, place, args.seq + 1 if args.after else 0)
             seq = topic.next_unexpired(min(start, topic.next_seq), now.time)
         if seq < topic.head_seq or seq >= topic.next_seq:
             return

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from broker.errors import DamagedError
 from broker.operations.limits import Limits, on_disk
+from broker.operations.stream_numbers import StreamNumbers
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
 from broker.state.piece import Piece
 from broker.state.state import State, UserOf
@@ -55,6 +56,7 @@ class Context:
     """Users for whom a message may be delivered again; the dispatcher takes them to the waiters."""
     ended: list[UserOf] = field(default_factory=list)
     """Users whose subscriptions the operator has ended; likewise."""
+    streams: StreamNumbers = field(default_factory=StreamNumbers)
     scan_budget: int = field(init=False)
     """Entries that may still be scanned in this turn."""
     most_scanned: int = 0
@@ -107,6 +109,11 @@ class Context:
     def reserve(self, size: int) -> None:
         """Subtract content of this size from what may be written in this turn."""
         self.writable_bytes -= on_disk(size)
+
+    def next_seq(self, name: bytes) -> int:
+        """Return the number of the next message of a topic; 0 where there is no topic."""
+        topic = self.state.topics.get(name)
+        return 0 if topic is None else topic.next_seq
 
     def emit(self, record: Record) -> None:
         """Apply a record to the state and keep it for the store. Raise `MisfitError`, which ends the broker."""

@@ -53,8 +53,18 @@ def hand_over(context: Context, args: ops.HandOver, now: Now) -> ops.Nothing:
     return ops.Nothing()
 
 
-ANYTIME = frozenset((Op.BACKUP, Op.BACKUP_READ, Op.REPLICA, Op.HAND_OVER))
-"""Allowed at a standby: they say nothing about the contents that could be out of date."""
+_AT_STANDBYS = frozenset((Op.BACKUP, Op.BACKUP_READ, Op.REPLICA, Op.HAND_OVER))
+"""They say nothing about the contents that could be out of date."""
+
+
+def check_allowed(op: Op, *, standby: bool, stalled: bool) -> None:
+    """Raise `log-stalled` or `standby` (503) for what may not be executed now at a candidate of a replicated log."""
+    if stalled and op is not Op.REPLICA:
+        raise FanmailError("log-stalled", "the broker's log has not answered for a second")
+    if standby and op not in _AT_STANDBYS:
+        raise FanmailError("standby", "another candidate owns the log")
+
+
 CONTROL: dict[Op, Callable[..., Struct]] = {
     Op.BACKUP: backup,
     Op.BACKUP_READ: read_backup,

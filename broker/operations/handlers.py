@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts
+from broker.operations import admin_delayed, admin_subscriptions, admin_topics, publishing, reading, receipts, streams
 from broker.operations.context import Context, SubscriptionRef, touch
 from broker.records import SettingsSet, SubscriptionSet, TopicBegan
 from broker.state.delivery_state import DELIVERY_STATE_COST
@@ -83,6 +83,8 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.WAIT: reading.wait,
     Op.SKIP: reading.skip,
     Op.CANCEL: reading.cancel,
+    Op.STREAM: streams.open_stream,
+    Op.CONFIRM: streams.confirm,
     Op.FINISH: receipts.finish,
     Op.EXTEND: receipts.extend,
     Op.DEAD_LIST: receipts.list_dead,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from broker.operations import leasing
+from broker.operations import leasing, streams
 from broker.operations.answer_size import check_fits
+from broker.operations.confirming import check_no_leases, confirm_up_to
 from broker.operations.context import Context, SubscriptionRef, find, touch
 from broker.records import SubscriptionSet
 from broker.state.runs import Budget, cut_runs
 from common.clock import Now
-from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.wire import Request
 
@@ -25,7 +25,8 @@ def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Me
         return leasing.lease_next(ref, args.lease, now)
     topic, subscription = ref.topic, ref.subscription
     if args.after:
-        _confirm(ref, args, now)
+        check_no_leases(ref, now)
+        confirm_up_to(ref, args.epoch, args.seq)
     elif subscription.delivery is not None:
         message = leasing.take_returned(ref, now)
         if message is not None:
@@ -50,10 +51,15 @@ def take(context: Context, request: Request, args: ops.Take, now: Now) -> ops.Me
 
 
 def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.Batch | None:
-    """Return the user's next messages together, None where none waits; each as with `take`."""
+    """Return the user's next messages together, None where none waits; each as with `take`.
+
+    With `place` those of a stream, as `streams.read_ahead`.
+    """
     ref = touch(context, request, now)
     if args.max < 1:
         return None
+    if args.place:
+        return streams.read_ahead(ref, args, now)
     if args.room:
         check_fits(ref, args, now)
     runs: list[ops.Run] = []
@@ -62,7 +68,8 @@ def fetch(context: Context, request: Request, args: ops.Fetch, now: Now) -> ops.
     else:
         budget = Budget(args.max, args.max_bytes, args.max_bytes, args.one_run)
         if args.after:
-            _confirm(ref, args, now)
+            check_no_leases(ref, now)
+            confirm_up_to(ref, args.epoch, args.seq)
         elif ref.subscription.delivery is not None:
             runs = leasing.take_many_returned(ref, budget, now)
         if not runs or (budget.messages > 0 and not args.one_run and not ref.subscription.returned):
@@ -86,8 +93,11 @@ def status(context: Context, request: Request, args: ops.Nothing, now: Now) -> o
 
 
 def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wait:
-    """Check that the subscription exists: then the request may be parked."""
-    touch(context, request, now)
+    """Check that the subscription exists: then the request may be parked. Of a stream, raise as `check_stream`."""
+    ref = touch(context, request, now)
+    if args.place:
+        streams.check_stream(ref, args.epoch, args.place, now)
+        context.streams.used((request.topic, request.user), args.stream, now.mono)
     return args
 
 
@@ -124,23 +134,3 @@ def _left(ref: SubscriptionRef, runs: list[ops.Run], args: ops.Fetch) -> int:
     if not args.after:
         return ref.topic.pending(ref.subscription)
     return ref.topic.next_seq - runs[-1].first - runs[-1].count
-
-
-def _confirm(ref: SubscriptionRef, args: ops.Take | ops.Fetch, now: Now) -> None:
-    """Confirm everything up to the cursor; an older cursor changes nothing. Raise `leases-out`, `cursor-lost`."""
-    topic, subscription = ref.topic, ref.subscription
-    if subscription.delivery is not None:
-        leasing.next_returned(ref, now)  # what will not be redelivered is no reason to refuse
-        held = subscription.delivery.leases.held if subscription.delivery else ()
-        if held:
-            raise FanmailError(
-                "leases-out", f"{len(held)} messages of this user are leased or await redelivery; nothing was confirmed"
-            )
-    if args.seq == 0:
-        return
-    if args.epoch != topic.epoch or not 0 < args.seq < topic.next_seq:
-        position = max(subscription.position, topic.head_seq)
-        oldest = {"oldest": f"{topic.epoch}-{position}"} if position < topic.next_seq else {}
-        raise FanmailError("cursor-lost", "this id is not of the topic's present life; continue with after=0", **oldest)
-    if args.seq >= subscription.position:
-        ref.emit(SubscriptionSet, args.seq + 1)

@@ -32,14 +32,13 @@ class Role(Enum):
     """Its FENCE is under way."""
     OWNER = "owner"
     ENDED = "ended"
-    """It was the owner and has released the log."""
+    """It has released the log."""
 
 
 class Me(NamedTuple):
-    """Who a candidate is."""
+    """Who a candidate is; `name` is unique in the cluster, as `b0@h1`."""
 
     name: str
-    """As in `b0@h1`; unique in the cluster."""
     log_id: bytes
     nonce: Callable[[], bytes]
     """Returns bytes that nobody has used before."""
@@ -78,16 +77,18 @@ class Candidate:
         """The last one of this process."""
         self._end_seen = False
         """A read has found no entry behind the last one."""
+        self._position = resume
+        self._before_own: Position | None = None
+        """Where an own entry was read that is not settled."""
         self.role = Role.FOLLOWING
         self.notices: list[Event] = []
-        """Events for the caller, who empties the list: `Purged`, `Reported`, `Inspected`, `Up`, `Down`, and those
-        answers to appends that are not good."""
+        """For the caller, who empties it: all but answers to appends and reads that are as expected."""
         log.follow(resume.position + 1)
 
     @property
     def position(self) -> Position:
-        """Return how far the log is read; everything that counts up to there was returned by `turn` or is own."""
-        return self._reader.at
+        """Return where a state stands that has all that `turn` has returned, and the own entries that are settled."""
+        return self._position
 
     @property
     def owner_name(self) -> str:
@@ -96,7 +97,7 @@ class Candidate:
 
     @property
     def heard_at(self) -> float:
-        """Return when the last new entry was seen, or an own append confirmed."""
+        """Return when the last new entry was seen."""
         return self._watch.heard_at
 
     @property
@@ -122,8 +123,7 @@ class Candidate:
     @property
     def heartbeat_due(self) -> bool:
         """Return whether the owner should append, if only an empty entry."""
-        due = self._me.clock() >= self._watch.heard_at + self._thresholds.heartbeat_s
-        return self.role is Role.OWNER and self.settled and due
+        return self.role is Role.OWNER and self.settled and self.wait_s == 0.0
 
     @property
     def wait_s(self) -> float:
@@ -132,7 +132,7 @@ class Candidate:
         if self._pending:
             return 0.0
         if not self.settled:
-            return self._thresholds.retry_s if retry_at is None else max(0.0, retry_at - now)
+            return max(0.0, retry_at - now) if retry_at is not None else self._thresholds.retry_s
         if self.role is Role.OWNER:
             return max(0.0, self._watch.heard_at + self._thresholds.heartbeat_s - now)
         return self._watch.next_s(now, at_once=self._vacant and not self._end_seen)
@@ -141,8 +141,8 @@ class Candidate:
         """Begin to append an entry of the owner; `settled` says when it counts."""
         if self.role is not Role.OWNER:
             raise BrokenInvariantError("an append of no owner")
-        clocks = Clocks(mark.mono, mark.time, mark.time + mark.shift)
-        data = self._encoded(kind, payload, self._reader.at.term, self._reader.at.number + 1, clocks)
+        at, clocks = self._reader.at, Clocks(mark.mono, mark.time, mark.time + mark.shift)
+        data = self._encoded(kind, payload, at.term, at.number + 1, clocks)
         self._appender.send(kind, data, self._me.clock())
 
     def release(self, to: str, mark: Mark) -> None:
@@ -155,8 +155,7 @@ class Candidate:
     def turn(self) -> list[Entry]:
         """Take what the log has answered, do what is due, and return the entries of others that count, in order.
 
-        Raises `ReplicaError`: this candidate cannot go on with this log. Raises `DeposedError`: another candidate owns
-        it, or may. The process must end in both cases and answer nothing that is not settled.
+        Raises `ReplicaError`, `DeposedError`: the process must end and answer nothing that is not settled.
         """
         if not self._pending:
             for each in self._log.events():
@@ -172,6 +171,7 @@ class Candidate:
                 self._handle(event, self._me.clock())
         if not self._pending:
             self._do_due(self._me.clock())
+        self._position = self._before_own or self._reader.at
         return taken
 
     def _take(self, position: int, data: bytes, taken: list[Entry]) -> None:
@@ -180,12 +180,14 @@ class Candidate:
         if position <= self._reader.at.position:
             self._watch.answered(now)
             return
-        entry = self._reader.take(position, data)
+        before, entry = self._reader.at, self._reader.take(position, data)
         self._watch.heard(now)
         self._end_seen = False
-        if entry is None or self._appender.saw(data):
+        if entry is None:
             return
-        if not self._is_mine:
+        if self._appender.saw(data):
+            self._before_own = before if entry.kind is Kind.BATCH else None
+        elif not self._is_mine:
             if self.role is Role.OWNER:
                 raise DeposedError(f"{self._reader.owner} owns the log since entry {position}")
             taken.append(entry)
@@ -218,22 +220,23 @@ class Candidate:
             self._not_fenced(event, now)
 
     def _settle(self, kind: Kind | None) -> None:
+        self._before_own = None
         if kind is Kind.RELEASE:
             self.role = Role.ENDED
         elif kind is Kind.FENCE and self._is_mine:
             self._became_owner()
-        elif kind is Kind.FENCE:  # another FENCE was read behind it
-            self.role = Role.FOLLOWING
+        elif kind is Kind.FENCE:
+            self.role = Role.FOLLOWING  # another FENCE was read behind it
 
     def _not_fenced(self, event: Result, now: float) -> None:
         self.role = Role.FOLLOWING
         self._appender.give_up()
         if isinstance(event, on.Unknown):
             self._watch.lost_sight()
-            return
-        self._watch.heard_at = now
-        self._end_seen = False
-        self._read(now)
+        else:
+            self._watch.refused(now)
+            self._end_seen = False
+            self._log.read(self._reader.at.position + 1)
 
     def _became_owner(self) -> None:
         self.role = Role.OWNER
@@ -260,14 +263,13 @@ class Candidate:
         """Return whether the log has no owner, and is this candidate's to take."""
         at = self._reader.at
         released = at.released and self._reader.released_to in ("", self._me.name)
-        return at.position > 0 and (at.term == 0 or released)
+        return at.position == 1 or released
 
     def _do_due(self, now: float) -> None:
         kind = self._appender.kind
-        if kind is not None:
-            if self._appender.repair(now):
-                self._settle(kind)
-        elif self.role is Role.FOLLOWING:
+        if kind is not None and self._appender.repair(now):
+            self._settle(kind)
+        elif kind is None and self.role is Role.FOLLOWING:
             self._stand_by(now)
 
     def _stand_by(self, now: float) -> None:
@@ -276,16 +278,13 @@ class Candidate:
         if self._watch.read_finds:
             self._watch.read_finds = False
             self._log.follow(position + 1)
-            self._read(now)
+            self._watch.asked(now)
+            self._log.read(position + 1)
         elif self._watch.reads(now, at_once=vacant and not self._end_seen):
             self._log.read(position + 1)
         quiet = self._watch.may_take_over(now, vacant=vacant and self._end_seen)
         if quiet and position > 0 and self._me.may_own():
             self._begin_fence(now)
-
-    def _read(self, now: float) -> None:
-        self._watch.asked(now)
-        self._log.read(self._reader.at.position + 1)
 
     def _begin_fence(self, now: float) -> None:
         at = self._reader.at

@@ -58,7 +58,7 @@ class Entry(NamedTuple):
     kind: Kind
     log_id: bytes
     term: int
-    """Of the owner; 0 before the first FENCE. Grows by one with every FENCE."""
+    """Of the owner; grows by one with every FENCE. GENESIS has the last one of the log that this one replaces, or 0."""
     number: int
     """Of the entries that count, across terms. GENESIS has 0; a FENCE repeats that of the last entry that counts."""
     clocks: Clocks

@@ -56,6 +56,8 @@ class ReplicaStore:
     """
 
     durable = fenced = True
+    lost: Sequence[LostMessage] = ()
+    """A candidate that has lost messages does not start."""
 
     def __init__(self, stream: Log, file: StateFile, who: Identity, limits: ReplicaLimits) -> None:
         """Follow the log from where the file stands. Raises `UnusableStoreError`."""
@@ -80,11 +82,6 @@ class ReplicaStore:
         """Up to where everything was given to the local store."""
         self._mark = Mark(1, 0, "", 0)
         self._digest_at = now
-
-    @property
-    def lost(self) -> Sequence[LostMessage]:
-        """Return nothing: a candidate that has lost messages does not start."""
-        return ()
 
     @property
     def clock(self) -> Mark:
@@ -236,7 +233,11 @@ class ReplicaStore:
 
     def _look(self, now: float) -> None:
         for entry in self.candidate.turn():
-            self.local.apply(entry, self._who.genesis, now)
+            try:
+                self.local.apply(entry, self._who.genesis, now)
+            except ReplicaError:
+                self.local.failed = True  # the file may have been given half of it
+                raise
         if not self._parts:
             self._at = self.candidate.position
         if self.candidate.notices:

@@ -35,6 +35,11 @@ class Watch:
         self.read_finds |= self._asked_at is not None
         self.answered(now)
 
+    def refused(self, now: float) -> None:
+        """Note that somebody else has written, and that what it was is read now."""
+        self.heard_at = now
+        self.asked(now)
+
     def answered(self, now: float) -> None:
         """Note that the log has answered, whatever it was asked."""
         self._asked_at = None

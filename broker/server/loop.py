@@ -12,14 +12,13 @@ from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import SLOW_US
 from broker.records import Record
-from broker.replica.store import ReplicaStore
 from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
 from broker.server.outbox import Outbox
 from broker.server.process import Process
 from broker.server.settling import Settling
-from broker.server.succession import Succession
+from broker.server.succession import Succession, succession_of
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -79,9 +78,7 @@ class Server:
         """When each message of this turn was begun, and when the last was done."""
         dispatcher.context.cuts = [] if store.fenced else None
         self._settling = Settling(store, dispatcher, self._outbox, clock, process.wake_fd, self._receive, self._give_up)
-        self._succession: Succession | None = None
-        if isinstance(store, ReplicaStore):
-            self._succession = Succession(store, dispatcher, self._outbox, clock, process.new_life)
+        self._succession = succession_of(store, dispatcher, self._outbox, clock, process.new_life)
         self._poller = zmq.Poller()
         for source in (*listener.sockets, process.wake_fd, *self._settling.sources):
             self._poller.register(source, zmq.POLLIN)

@@ -10,6 +10,7 @@ from broker.errors import BrokenInvariantError
 from broker.replica.space import Report
 from broker.replica.store import ReplicaStore
 from broker.server.outbox import Outbox
+from broker.store.base import Store
 from common.clock import Clock, Mark
 from common.errors import FanmailError
 from common.protocol import log_stats, ops
@@ -137,3 +138,10 @@ class Succession:
         self._outbox.announce()
         at = self._replica.candidate.position
         log.info("owns the log", extra={"term": at.term, "position": at.position, "number": at.number})
+
+
+def succession_of(
+    store: Store, dispatcher: Dispatcher, outbox: Outbox, clock: Clock, new_life: Callable[[Mark], int]
+) -> Succession | None:
+    """Return the part of a candidate, None for a store without a replicated log."""
+    return Succession(store, dispatcher, outbox, clock, new_life) if isinstance(store, ReplicaStore) else None

@@ -24,6 +24,15 @@ class LostMessage(NamedTuple):
     reason: str
 
 
+class Owner(NamedTuple):
+    """The broker that a store belongs to."""
+
+    cluster: str
+    broker: str
+    brokers: str = ""
+    """The ids of all brokers of the cluster, between commas: topics are spread over them."""
+
+
 class Backup(Protocol):
     """A copy of a store that is being made, in steps between the bursts."""
 
@@ -58,14 +67,16 @@ class Store(Protocol):
     fileno: int | None
     """Readable when `settled` may return True; None where bursts are settled when `begin` returns."""
 
-    clock: Mark
-    """The point from which the broker's clocks continue."""
-
     synced_us: int | None
     """How long the last burst waited for the disk; None where bursts do not."""
 
     lost: Sequence[LostMessage]
     """Damaged messages that `load` found and left out."""
+
+    @property
+    def clock(self) -> Mark:
+        """Return the point from which the broker's clocks continue."""
+        ...
 
     def load(self) -> Iterator[Record]:
         """Yield the records that rebuild the live state, `StoreOpened` first.

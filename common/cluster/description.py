@@ -189,6 +189,19 @@ def describe_local(brokers: int, run_dir: str | Path, epoch: int = 1) -> str:
     return "\n".join(rows)
 
 
+def describe_replicated(brokers: int, hosts: Sequence[str], run_dir: str | Path, epoch: int = 1) -> str:
+    """Return the description (TOML) of replicated brokers b0, b1, ... whose hosts are run directories in `run_dir`.
+
+    The candidates of broker k are on hosts k and k + 1, so that the load of a host goes to two others.
+    """
+    rows = [f'[cluster]\nname = "fanmail"\nepoch = {epoch}\n']
+    for n in range(brokers):
+        pair = [hosts[(n + k) % len(hosts)] for k in range(CANDIDATES)]
+        lines = [f'  {{host = "{host}", endpoint = "ipc://{run_dir}/{host}/b{n}.sock"}},' for host in pair]
+        rows.append("\n".join(["[[brokers]]", f'id = "b{n}"', "candidates = [", *lines, "]", ""]))
+    return "\n".join(rows)
+
+
 def has_brokers(settings: Settings) -> bool:
     """Return whether the `--config` file describes the cluster. Raises `StartError` for an unusable file."""
     return bool(settings.config) and "brokers" in read_toml(settings.config)

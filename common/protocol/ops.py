@@ -53,6 +53,13 @@ from common.protocol.lease_ops import Finish as Finish
 from common.protocol.lease_ops import Finished as Finished
 from common.protocol.lease_ops import ListDead as ListDead
 from common.protocol.lease_ops import Receipt as Receipt
+from common.protocol.stream_ops import Confirm as Confirm
+from common.protocol.stream_ops import Confirmed as Confirmed
+from common.protocol.stream_ops import OpenStream as OpenStream
+from common.protocol.stream_ops import StreamOpened as StreamOpened
+from common.protocol.waiting_ops import Cancel as Cancel
+from common.protocol.waiting_ops import Wait as Wait
+from common.protocol.waiting_ops import WaitResult as WaitResult
 
 
 class Op(IntEnum):
@@ -80,6 +87,8 @@ class Op(IntEnum):
     DEAD_RETURN = 22
     DEAD_CLEAR = 23
     CANCEL = 24
+    STREAM = 25
+    CONFIRM = 26
     TOPICS = 30
     TOPIC = 31
     TOPIC_CHANGE = 32
@@ -180,6 +189,8 @@ class Fetch(Struct, array_like=True):
     """As in `Take`; not together with `one_run`."""
     room: Amount = 0
     """As in `Take`, of the first message."""
+    place: Amount = 0
+    """Read a stream from this sequence number of `epoch` on; nothing is taken or confirmed. 0: this is no stream."""
 
 
 class Message(Struct, array_like=True):
@@ -214,6 +225,9 @@ class Batch(Struct, array_like=True):
     pending: int
     """Messages that wait for this subscriber after these."""
     runs: list[Run]
+    """At least one, except of a stream."""
+    position: int = 0
+    """Of a stream: the first message that is neither done nor dropped; where it is above `place`, some were missed."""
 
 
 class Status(Struct, array_like=True):
@@ -224,25 +238,6 @@ class Status(Struct, array_like=True):
     seq: int
     leased: int = 0
     dead: int = 0
-
-
-class Wait(Struct, array_like=True):
-    """Wait until the deadline of the request. `ticket` keeps the place in the queue of an earlier wait; 0: none."""
-
-    ticket: int = 0
-
-
-class Cancel(Struct, array_like=True):
-    """End the WAIT with this request id, of the same front: its client has disconnected."""
-
-    id: int
-
-
-class WaitResult(Struct, array_like=True):
-    """`now`: there may be a message to take. Otherwise the time is up, or the wait was ended."""
-
-    now: bool
-    ticket: int
 
 
 class OpSpec(NamedTuple):
@@ -273,6 +268,8 @@ OPS: dict[Op, OpSpec] = {
     Op.WAIT: OpSpec(Wait, WaitResult, on_user=True),
     Op.SKIP: OpSpec(Nothing, Nothing, on_user=True),
     Op.CANCEL: OpSpec(Cancel, Nothing, on_user=True),
+    Op.STREAM: OpSpec(OpenStream, StreamOpened, on_user=True),
+    Op.CONFIRM: OpSpec(Confirm, Confirmed, on_user=True),
     Op.CONFIGURE: OpSpec(Settings, Nothing, on_user=True),
     Op.FINISH: OpSpec(Finish, Finished, on_user=True),
     Op.EXTEND: OpSpec(Extend, Nothing, on_user=True),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from threading import Thread
 from typing import Any
 
 from common.command_line import Parser
 from common.config import DEFAULT_BROKERS, DEFAULT_FRONTS, FrontSettings, Settings
+from common.errors import StartError
 from common.process.front_ports import await_fronts, check_apart, check_ports, ports_of
 from common.process.log import setup_logging
 from common.process.log_queue import LogQueue
@@ -16,6 +21,7 @@ from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 from common.process.terminal import coloured, has_colours
 from common.program import launcher
+from common.tools.replicated_quickstart import PORTS, Replicated
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
@@ -70,25 +76,35 @@ def main() -> int:
     check_ports([HOST], ops_ports)
     setup_logging("auto", options.log_level, PROG)
     out = LogQueue(sys.stdout.fileno())
-    out.write("Starting Fanmail ...\n")
-    ready = tour(options)
-    if has_colours(sys.stdout):
-        ready = coloured(ready)
-    children = _children(options)
-    code = Supervisor(children, log, STOP_TIMEOUT, in_order=True, on_ready=lambda: out.write(ready + "\n")).run()
+    with ExitStack() as stack:
+        replicated = stack.enter_context(Replicated(options)) if options.replicated else None
+        out.write("Starting Fanmail ...\n")
+        on_ready = partial(_write_soon, out, lambda: _tours(options, replicated))
+        code = Supervisor(_children(options, replicated), log, STOP_TIMEOUT, in_order=True, on_ready=on_ready).run()
     out.write("Fanmail is stopped.\n" if code == 0 else "Fanmail could not be started.\n")
     out.close_within()
     return code
 
 
-def _children(options: Any) -> list[Child]:
+def _write_soon(out: LogQueue, text: Callable[[], str]) -> None:
+    """Write a text whose making may take a while, during which the supervisor goes on."""
+    Thread(target=lambda: out.write(text()), daemon=True).start()
+
+
+def _tours(options: Any, replicated: Replicated | None) -> str:
+    text = tour(options, replicated.kept if replicated else "") + (replicated.tour() if replicated else "") + "\n"
+    return coloured(text) if has_colours(sys.stdout) else text
+
+
+def _children(options: Any, replicated: Replicated | None) -> list[Child]:
     shared = [f"--run-dir={options.run_dir}", f"--log-level={options.log_level}"]
     durable = ["--store=sqlite", f"--data={options.data or DATA}"] if is_durable(options) else []
     brokers = [sys.executable, "-m", "broker.start", str(options.brokers), *shared, *durable]
     listen = [f"--port={options.port}", f"--ops-host={HOST}", f"--ops-port={options.ops_port}"]
     keys = [f"--api-keys-file={options.api_keys_file}"] if options.api_keys_file else []
     fronts = [sys.executable, "-m", "httpfront.start", str(options.fronts), *listen, *shared, *keys]
-    return [Child("start-brokers", brokers), Child("start-fronts", fronts)]
+    first = replicated.children() if replicated else [Child("start-brokers", brokers)]
+    return [*first, Child("start-fronts", fronts)]
 
 
 def is_durable(options: Any) -> bool:
@@ -96,8 +112,11 @@ def is_durable(options: Any) -> bool:
     return bool(options.durable or options.data)
 
 
-def tour(options: Any) -> str:
-    """Return commands to paste into a terminal; with API keys each call sends the key in FANMAIL_API_KEY."""
+def tour(options: Any, kept: str = "") -> str:
+    """Return commands to paste into a terminal; with API keys each call sends the key in FANMAIL_API_KEY.
+
+    `kept` says where messages are, if the options do not.
+    """
     last = options.port + options.fronts - 1
     text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if options.api_keys_file else TOUR
     return text.format(
@@ -108,7 +127,7 @@ def tour(options: Any) -> str:
         ports=f"{options.port} to {last}" if options.fronts > 1 else options.port,
         first=f"http://{HOST}:{options.port}",
         last=f"http://{HOST}:{last}",
-        kept=ON_DISK.format(folder=options.data or DATA) if is_durable(options) else IN_MEMORY,
+        kept=kept or ON_DISK.format(folder=options.data or DATA) if is_durable(options) else IN_MEMORY,
     )
 
 
@@ -133,19 +152,34 @@ def parse(argv: list[str]) -> Any:
         "--fronts", metavar="N", type=how_many(1, 64), default=DEFAULT_FRONTS, help="fronts [default %(default)s]"
     )
     _add_network(parser.add_argument_group("network"))
-    storage = parser.add_argument_group("storage")
-    storage.add_argument(
-        "--durable", action="store_true", help="keep messages on disk, where they survive restarts and crashes"
-    )
-    storage.add_argument(
-        "--data", metavar="PATH", default="", env_var="FANMAIL_DATA",
-        help=f"directory of the stores; implies --durable, whose default is {DATA} here [FANMAIL_DATA]",
-    )  # fmt: skip
+    _add_storage(parser.add_argument_group("storage"))
     parser.add_argument_group("logs").add_argument(
         "--log-level", metavar="|".join(LEVELS), choices=LEVELS, default=LOG_LEVEL, env_var="FANMAIL_LOG_LEVEL",
         help="lowest level that is logged; info has a line per request [default %(default)s, FANMAIL_LOG_LEVEL]",
     )  # fmt: skip
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.durable and options.replicated:
+        raise StartError("give either --durable or --replicated: replicated brokers are durable", parser.called)
+    return options
+
+
+def _add_storage(group: Any) -> None:
+    group.add_argument(
+        "--durable", action="store_true", help="keep messages on disk, where they survive restarts and crashes"
+    )
+    group.add_argument(
+        "--replicated", action="store_true",
+        help="two processes per broker, as on three hosts, with logs on three NATS servers, which it installs",
+    )  # fmt: skip
+    group.add_argument(
+        "--data", metavar="PATH", default="", env_var="FANMAIL_DATA",
+        help=f"directory of the stores; implies --durable, whose default is {DATA} here; default with --replicated: "
+        "a temporary one [FANMAIL_DATA]",
+    )  # fmt: skip
+    group.add_argument(
+        "--nats-port", metavar="PORT", type=how_many(0, 65535 - PORTS), default=0, env_var="FANMAIL_NATS_PORT",
+        help=f"first of {PORTS} ports of the NATS servers [default: free ones, FANMAIL_NATS_PORT]",
+    )  # fmt: skip
 
 
 def _add_network(group: Any) -> None:

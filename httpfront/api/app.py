@@ -11,17 +11,21 @@ from httpfront.api.parts import AppParts
 from httpfront.api.router import ShapeRouter
 from httpfront.api.subscriptions import SubscriptionResource
 from httpfront.api.topics import TopicResource
+from httpfront.middleware.cors import Origins
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.stack import App, new_app
 
 
-def create_app(parts: AppParts, hosts: HostNames | None = None) -> App:
-    """Return the WSGI application of the public port. `hosts` are the names that it accepts, any for None."""
-    app = new_app(ShapeRouter(parts.max_name), hosts, parts.auth_for(routes.PUBLIC_PORT))
+def create_app(parts: AppParts, hosts: HostNames | None = None, origins: Origins | None = None) -> App:
+    """Return the WSGI application of the public port.
+
+    `hosts` are the names that it accepts, any for None; `origins` the foreign ones whose pages may call it.
+    """
+    app = new_app(ShapeRouter(parts.max_name), hosts, parts.auth_for(routes.PUBLIC_PORT), origins)
     gateway, limits = parts.gateway, parts.limits
     resources = {
         routes.TOPIC: TopicResource(gateway, limits),
-        routes.SUBSCRIPTION: SubscriptionResource(gateway, parts.polls, limits),
+        routes.SUBSCRIPTION: SubscriptionResource(gateway, parts.polls, limits, parts.streams),
         routes.RECEIPT: ReceiptResource(gateway),
         routes.ACKS: AcksResource(gateway, limits),
         routes.DEAD: DeadResource(gateway, limits),

@@ -19,25 +19,31 @@ from httpfront.formats.params import (
     count,
     cursor,
     duration,
+    names_parameter,
     number,
     read_parameters,
     refused,
     span,
 )
 from httpfront.formats.receipts import parse_lease, present_receipt
+from httpfront.formats.stream_parameters import STREAM_PARAMETERS, read_stream_request
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.reservation import reserve_and_call
-from httpfront.middleware.guards import refuse_streams
+from httpfront.middleware.guards import refuse_websocket
+from httpfront.streams.opening import StreamOpening
+from httpfront.streams.table import StreamTable
 
 _NOTHING = ops.Nothing()
 _SETTINGS = {"expires_after": span(1, YEAR_S, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
+_CONFIRMATION = {"after": cursor}
 
 
 class SubscriptionResource:
     """One user's subscription to one topic."""
 
-    def __init__(self, gateway: Gateway, polls: LongPoll, limits: MessageLimits) -> None:
+    def __init__(self, gateway: Gateway, polls: LongPoll, limits: MessageLimits, streams: StreamTable) -> None:
         self._gateway = gateway
+        self._streams = StreamOpening(streams)
         self._polls = polls
         self._limits = limits
         self._known = {
@@ -45,6 +51,7 @@ class SubscriptionResource:
             "wait": duration(polls.max_wait),
             "max": number(limits.fetch),
             "lease": parse_lease,
+            **STREAM_PARAMETERS,
         }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
@@ -55,7 +62,12 @@ class SubscriptionResource:
         resp.set_header("Subscription-Created", "true" if result.created else "false")
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Set the named settings of an existing subscription."""
+        """Set the named settings of an existing subscription, or with `after` confirm without reading."""
+        if names_parameter(req.query_string, "after"):
+            epoch, seq = read_parameters(req, _CONFIRMATION)["after"]
+            self._gateway.call(Op.CONFIRM, topic, user, ops.Confirm(epoch, seq))
+            resp.data = b""
+            return
         values = read_parameters(req, _SETTINGS)
         if not values:
             raise FanmailError("bad-parameter", f"no setting is given; the settings are {', '.join(_SETTINGS)}")
@@ -81,10 +93,16 @@ class SubscriptionResource:
             resp.set_header("Msg-Id", f"{status.epoch}-{status.seq}")
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
-        """Return the next message, or with `max` several. Takes nothing for a client known to be gone."""
+        """Return the next message, with `max` several, or a stream. Takes nothing for a client known to be gone."""
         resp.set_header("Cache-Control", "no-store")
-        refuse_streams(req.env)
+        refuse_websocket(req.env)
         values = read_parameters(req, self._known)
+        asked = read_stream_request(values, req.env)
+        if asked is not None:
+            by_header = "HTTP_LAST_EVENT_ID" in req.env
+            after = read_cursor(req, {} if by_header else values)
+            self._streams.open(req, resp, (topic, user), asked, after, by_header)
+            return
         leased = "lease" in values
         form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""
         ask = self._ask(req, values, form)

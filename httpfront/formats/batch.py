@@ -136,12 +136,7 @@ def choose_format(accept: str, leased: bool = False) -> str:
     """
     if not accept:
         return NDJSON
-    if is_too_long(accept):
-        raise FanmailError("bad-parameter", f"header Accept has over {MAX_ELEMENTS} elements", parameter="Accept")
-    weights: dict[str, float] = {}
-    for element in elements(accept.lower()):
-        (kind, _), *rest = parameters(element)
-        weights[kind] = _quality(rest)
+    weights = accepted_weights(accept)
     forms = (NDJSON,) if leased else (NDJSON, FRAMES)
     offers = {form: _weight(weights, form) for form in forms}
     best = max(offers, key=lambda form: offers[form])
@@ -150,6 +145,20 @@ def choose_format(accept: str, leased: bool = False) -> str:
             "not-acceptable", f"with {'lease' if leased else 'max'} the available formats are {' and '.join(forms)}"
         )
     return best
+
+
+def accepted_weights(accept: str) -> dict[str, float]:
+    """Return the weights of an Accept header by media type or range, in lower case.
+
+    Raises `bad-parameter` where it is too long.
+    """
+    if is_too_long(accept):
+        raise FanmailError("bad-parameter", f"header Accept has over {MAX_ELEMENTS} elements", parameter="Accept")
+    weights: dict[str, float] = {}
+    for element in elements(accept.lower()):
+        (kind, _), *rest = parameters(element)
+        weights[kind] = _quality(rest)
+    return weights
 
 
 def _weight(weights: dict[str, float], form: str) -> float:

@@ -52,6 +52,12 @@ def read_parameters(req: falcon.Request, known: Mapping[str, Callable[[str], Any
     return values
 
 
+def names_parameter(query: str, name: str) -> bool:
+    """Return whether a query string has a parameter of this name."""
+    wanted = name.encode()
+    return any(unquote_to_bytes(each.partition("=")[0]) == wanted for each in query.split("&"))
+
+
 def flag(text: str) -> bool:
     """Parse `1` or `0`."""
     if text not in ("0", "1"):

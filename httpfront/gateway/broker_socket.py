@@ -72,6 +72,8 @@ class BrokerSocket:
         """Epoch of the front's cluster map, named in every frame."""
         self._hub = hub
         self._pending: dict[int, Call] = {}
+        self._lasting: dict[int, Call] = {}
+        """The waits of streams: thousands, which end with an answer or with the connection; nothing walks over them."""
         self._outgoing: list[Call] = []
         self.windows = Windows(status)
         self._socket = context.socket(zmq.DEALER)
@@ -147,7 +149,7 @@ class BrokerSocket:
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
-        """End all parked waits with "nothing"."""
+        """End all parked waits with "nothing", and those of streams with `broker-down`: they are opened anew."""
         ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
         self._outgoing = [call for call in self._outgoing if not call.waits]
         for call in ended:
@@ -155,6 +157,8 @@ class BrokerSocket:
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
         for call in ended:
             self._hub.resume(call.waiting, Answer(None, nothing))
+        lasting, self._lasting = self._lasting, {}
+        self._end_all(list(lasting.values()), "broker-down", f"broker {self.name} is not asked any more")
 
     def close(self, why: str) -> None:
         """Disconnect. Calls in flight end as `outcome-unknown`, those not sent as `broker-down`."""
@@ -168,7 +172,8 @@ class BrokerSocket:
 
     def _send_calls(self, calls: list[Call]) -> None:
         if self._send(self.status.incarnation, [call.packed for call in calls], calls[0].body):
-            self._pending.update((call.id, call) for call in calls)
+            for call in calls:
+                (self._lasting if call.lasts else self._pending)[call.id] = call
         else:
             self._over(calls)
             self._end_all(calls, "broker-down", f"broker {self.name} accepts no requests now")
@@ -190,7 +195,7 @@ class BrokerSocket:
         self.status.heard(frame, time.monotonic())
         body = frames[1] if len(frames) == 2 else None
         for reply in frame.replies:
-            call = self._pending.pop(reply.id, None)
+            call = self._pending.pop(reply.id, None) or self._lasting.pop(reply.id, None)
             if call is not None:
                 self.windows.over(call)
                 error = wire.unpack_error(reply.code, reply.result) if reply.code else None
@@ -201,7 +206,7 @@ class BrokerSocket:
             self._leave_late()
         if self.status.must_ping:
             self._ping()
-        if self.status.owes_goodbye and not self._pending:
+        if self.status.owes_goodbye and not self._pending and not self._lasting:
             self.status.owes_goodbye = False
             self._send(frame.incarnation, [wire.pack_request(GOODBYE_ID, Op.GOODBYE, b"", b"", 0, ops.Nothing())])
 
@@ -224,9 +229,10 @@ class BrokerSocket:
                 self.status.pinged(now)
 
     def _give_up_pending(self, why: str) -> None:
-        pending, self._pending = self._pending, {}
-        self._over(list(pending.values()))
-        self._end_all(list(pending.values()), "outcome-unknown", why)
+        calls = [*self._pending.values(), *self._lasting.values()]
+        self._pending, self._lasting = {}, {}
+        self._over(calls)
+        self._end_all(calls, "outcome-unknown", why)
 
     def _over(self, calls: list[Call]) -> None:
         for call in calls:

@@ -17,9 +17,12 @@ class Waiting(Protocol):
 
 
 class Call:
-    """One request in flight, and the greenlet that waits for its answer. A call that `waits` can be ended early."""
+    """One request in flight, and the greenlet that waits for its answer. A call that `waits` can be ended early.
 
-    __slots__ = ("body", "expires", "id", "incarnation", "packed", "room", "waiting", "waits")
+    One that `lasts` has no time of its own: it is that of a stream.
+    """
+
+    __slots__ = ("body", "expires", "id", "incarnation", "lasts", "packed", "room", "waiting", "waits")
 
     def __init__(
         self, call_id: int, packed: bytes, body: bytes | None, expires: float, incarnation: int = 0, room: int = 0
@@ -34,7 +37,7 @@ class Call:
         self.expires = expires
         """Monotonic seconds, after which the outcome is unknown."""
         self.waiting: Waiting = greenlet.getcurrent()
-        self.waits = False
+        self.waits = self.lasts = False
 
 
 def answer_room(args: Any) -> int:

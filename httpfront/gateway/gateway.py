@@ -25,7 +25,7 @@ from common.protocol.wire import WireError
 from httpfront.environ import OnDisconnect, unwatched
 from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket
 from httpfront.gateway.broker_status import BrokerStatus
-from httpfront.gateway.call import Answer, Call, answer_room
+from httpfront.gateway.call import Answer, Call, Waiting, answer_room
 from httpfront.gateway.connections import Connections
 from httpfront.gateway.gather import Gather
 from httpfront.hub import Hub
@@ -82,6 +82,36 @@ class Gateway:
         """
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
+
+    def start(
+        self, op: Op, topic: bytes, user: bytes, args: Struct, waiting: Waiting, of_request: str, lasts_s: float = 0
+    ) -> Call:
+        """Begin a call whose answer is given to `waiting`, in the hub's loop; `result_of` reads it.
+
+        A call that `lasts_s` seconds ends with its broker's answer, or with the connection, and nothing looks at it
+        meanwhile; 0: it ends at the timeout as all others. Raises `FanmailError` where it cannot be sent.
+        """
+        until = time.monotonic() + (lasts_s or self._timeout)
+        outside = request_id.set(of_request)
+        try:
+            call = self._begin(op, topic, user, args, until)
+        finally:
+            request_id.reset(outside)
+        call.waiting, call.lasts = waiting, lasts_s > 0
+        return call
+
+    def result_of(self, op: Op, answer: Answer) -> Any:
+        """Return the result of a call, None where the broker had no message. Raises as `call`."""
+        if answer.error is not None:
+            raise answer.error
+        try:
+            result = wire.unpack_result(op, answer.result)
+        except WireError as error:
+            raise FanmailError("internal", str(error)) from None
+        if answer.body is not None:
+            holder = result.runs[0] if isinstance(result, ops.Batch) else result
+            holder.body = answer.body
+        return result
 
     def statuses(self) -> list[BrokerStatus]:
         """Return what is known of every broker of the description; with candidates, of the one in use."""
@@ -204,16 +234,7 @@ class Gateway:
         """Park the greenlet that has just begun a call."""
         answer = self._hub.park()
         assert isinstance(answer, Answer)
-        if answer.error is not None:
-            raise answer.error
-        try:
-            result = wire.unpack_result(op, answer.result)
-        except WireError as error:
-            raise FanmailError("internal", str(error)) from None
-        if answer.body is not None:
-            holder = result.runs[0] if isinstance(result, ops.Batch) else result
-            holder.body = answer.body
-        return result
+        return self.result_of(op, answer)
 
     def _flush(self) -> None:
         while self._touched:

@@ -19,9 +19,10 @@ from common.clock import Clock, Dates
 from common.errors import FanmailError, StartError
 from common.keys.api_keys import TOKEN, ApiKey, digest, read_keys
 from httpfront.budget import Account
-from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, NO_ROUTE, ROUTE
+from httpfront.environ import ACCOUNT, ANONYMOUS, API_KEY, KEY_ID, KEY_IN_FORCE, NO_ROUTE, ROUTE
+from httpfront.formats.params import names_parameter
 from httpfront.formats.paths import OPTIONS, SERVER, raw_path
-from httpfront.routes import ANY_KEY, OPEN, Routes
+from httpfront.routes import ANY_KEY, BY_PARAMETER, OPEN, Routes
 
 NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "no-key",
@@ -81,9 +82,17 @@ class KeyRing:
             raise UnauthenticatedError(UNKNOWN)
         if not same:
             raise UnauthenticatedError(WRONG)
-        if key.expires is not None and self._dates.now() >= key.expires:
+        if self._has_expired(key):
             raise UnauthenticatedError(EXPIRED)
         return key
+
+    def in_force(self, key: ApiKey) -> ApiKey | None:
+        """Return the key as it is now; None where it was removed, has another secret, or has expired."""
+        now = self._keys.get(key.id)
+        return now if now is not None and now.digest == key.digest and not self._has_expired(now) else None
+
+    def _has_expired(self, key: ApiKey) -> bool:
+        return key.expires is not None and self._dates.now() >= key.expires
 
 
 def find_token(authorization: str | None) -> re.Match[str]:
@@ -127,6 +136,7 @@ class Auth:
             if account is not None:
                 account.belongs_to(key.id)
             req.env[API_KEY] = key
+            req.env[KEY_IN_FORCE] = self._ring.in_force
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
@@ -134,7 +144,7 @@ class Auth:
         """Check the right of the call. Raises `forbidden`."""
         if not hasattr(resource, f"on_{req.method.lower()}"):
             return  # 405, or OPTIONS, for which any key will do
-        need = self._routes.get(req.uri_template or "", {}).get(req.method)
+        need = self._need(req)
         if need == OPEN:
             return
         key: ApiKey | None = req.env.get(API_KEY)
@@ -147,6 +157,14 @@ class Auth:
             resp.set_header("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')
             about = "" if need is None else f", which needs the right {need}"
             raise FanmailError("forbidden", f"no rule of the key {key.id} allows this call{about}")
+
+    def _need(self, req: falcon.Request) -> str | None:
+        """Return the right that a call needs, None where it is in no table."""
+        template = req.uri_template or ""
+        parameter, right = BY_PARAMETER.get((template, req.method), ("", ""))
+        if parameter and names_parameter(req.query_string, parameter):
+            return right
+        return self._routes.get(template, {}).get(req.method)
 
     def _is_open(self, req: falcon.Request) -> bool:
         try:

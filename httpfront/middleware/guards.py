@@ -15,6 +15,7 @@ import falcon
 
 from common.errors import FanmailError
 from httpfront.environ import NO_ROUTE, ROUTE
+from httpfront.middleware.cors import Origins
 from httpfront.middleware.host_names import HostNames
 from httpfront.routes import PROBES
 
@@ -32,12 +33,19 @@ _SHOWN = 60
 class Guards:
     """Falcon middleware, before the one that asks for keys."""
 
-    def __init__(self, hosts: HostNames) -> None:
+    def __init__(self, hosts: HostNames, origins: Origins) -> None:
+        """Set the names that the port accepts, and the foreign origins whose pages may send requests."""
         self._allows = hosts.allows
+        self._origins = origins
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Check host, origin and prefetch. Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order."""
+        """Check host, origin and prefetch, and answer a preflight of a listed origin.
+
+        Raises `wrong-host`, `foreign-origin` and `prefetch`, in this order.
+        """
         env = req.env
+        if self._origins:
+            resp.set_headers(self._origins.fields(env))
         target = env["REQUEST_URI"]
         host = env.get("HTTP_HOST") if target[:1] == "/" else _asked_host(target, env.get("HTTP_HOST"))
         if not self._allows(host or "") and not _is_probe(req.method, target):
@@ -55,12 +63,19 @@ class Guards:
             or "HTTP_PURPOSE" in env
             or "HTTP_X_MOZ" in env
         ):
-            _check_page(env, host)
+            _check_page(env, host, listed=self._origins.allows(env))
+            preflight = self._origins.preflight(env)
+            if preflight:
+                env[ROUTE] = NO_ROUTE
+                resp.set_headers(preflight)
+                resp.status = falcon.HTTP_204
+                resp.complete = True  # no key is asked for: a browser sends none with a preflight
 
 
-def _check_page(env: dict[str, Any], host: str | None) -> None:
+def _check_page(env: dict[str, Any], host: str | None, *, listed: bool) -> None:
     origin = env.get("HTTP_ORIGIN")
-    if env.get("HTTP_SEC_FETCH_SITE", "none") not in _OWN_SITE or (origin is not None and not same_host(origin, host)):
+    foreign = env.get("HTTP_SEC_FETCH_SITE", "none") not in _OWN_SITE
+    if not listed and (foreign or (origin is not None and not same_host(origin, host))):
         raise _refused(
             env,
             "foreign-origin",
@@ -85,15 +100,23 @@ def _folded(authority: str) -> str:
 
 
 def refuse_streams(env: Mapping[str, Any]) -> None:
-    """Refuse a GET whose client reads server-sent events or WebSocket only: a message would be lost on it.
+    """Refuse a GET whose client reads server-sent events or WebSocket only, where there are none.
 
-    Raises `not-acceptable`. A proxy may have removed `Upgrade`, but not the key of the handshake.
+    Raises `not-acceptable`.
     """
     accept = env.get("HTTP_ACCEPT")
     if accept is not None and accept != "*/*" and _names_events(accept.lower()):
-        raise FanmailError("not-acceptable", f"streaming is not supported: {_EVENTS} is not available")
+        raise FanmailError("not-acceptable", f"{_EVENTS} is not available here")
+    refuse_websocket(env)
+
+
+def refuse_websocket(env: Mapping[str, Any]) -> None:
+    """Refuse a handshake for WebSocket: a message would be lost on its client. Raises `not-acceptable`.
+
+    A proxy may have removed `Upgrade`, but not the key of the handshake.
+    """
     if "HTTP_SEC_WEBSOCKET_KEY" in env or ("HTTP_UPGRADE" in env and _names_websocket(env["HTTP_UPGRADE"].lower())):
-        raise FanmailError("not-acceptable", "streaming is not supported: WebSocket is not available")
+        raise FanmailError("not-acceptable", "WebSocket is not available")
 
 
 def _names_events(accept: str) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from common.errors import FanmailError
 from httpfront.environ import REQUEST_ID
 from httpfront.formats.coding import ACCEPTED
+from httpfront.formats.documents import problem_members
 
 log = logging.getLogger("fanmail.front")
 
@@ -65,7 +66,7 @@ def _render(
     detail: str,
     fields: dict[str, object],
 ) -> None:
-    problem = {"type": f"urn:fanmail:{code}", "title": title, "status": status, "detail": detail, "code": code}
+    problem = problem_members(status, code, title, detail)
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = PROBLEM
     resp.data = msgspec.json.encode(problem | fields)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import falcon
 
 from httpfront.middleware.auth import Auth
+from httpfront.middleware.cors import Origins
 from httpfront.middleware.guards import Guards
 from httpfront.middleware.host_names import ANY, HostNames
 from httpfront.middleware.problems import add_error_handlers
@@ -15,12 +16,13 @@ from httpfront.middleware.request_id import RequestId
 App = falcon.App[falcon.Request, falcon.Response]
 
 
-def new_app(router: object, hosts: HostNames | None, auth: Auth | None) -> App:
+def new_app(router: object, hosts: HostNames | None, auth: Auth | None, origins: Origins | None = None) -> App:
     """Return an application without routes.
 
-    `hosts` are the names that the port accepts, any for None. Without `auth` no request needs a key.
+    `hosts` are the names that the port accepts, any for None; `origins` are those whose pages may send requests, only
+    its own for None. Without `auth` no request needs a key.
     """
-    guards = Guards(hosts or HostNames((), (ANY,), keys=False))
+    guards = Guards(hosts or HostNames((), (ANY,), keys=False), origins or Origins())
     middleware: list[Any] = [RequestId(), guards, *([auth] if auth else [])]
     app: App = falcon.App(router=cast(Any, router), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no media type

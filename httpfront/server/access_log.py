@@ -41,6 +41,8 @@ class AccessLog:
             "duration_ms": round(summary.duration * 1e3, 3),
             "bytes": summary.sent,
         }
+        if summary.ended:
+            line["stream_ended"] = summary.ended
         if summary.key:
             line["key"] = summary.key
         if summary.trace_id:
@@ -51,7 +53,8 @@ class AccessLog:
         at, summary = request
         clock = timestamp(at)[11:23]
         took = f"{summary.duration * 1e3:.1f}ms"
-        extras = f" key={summary.key}" if summary.key else ""
+        extras = f" stream_ended={summary.ended}" if summary.ended else ""
+        extras += f" key={summary.key}" if summary.key else ""
         extras += f" trace_id={summary.trace_id}" if summary.trace_id else ""
         what = f"{summary.method} {summary.route} {summary.status} {took} {summary.request_id}"
         return f"{clock} info    {self._process} {what}{extras}\n"

@@ -24,7 +24,7 @@ log = logging.getLogger("fanmail.http")
 class State:
     """What a connection is doing (`connection.py`)."""
 
-    IDLE, READING, BUSY, FLUSHING, SKIPPING, LINGERING, CLOSED = range(7)
+    IDLE, READING, BUSY, FLUSHING, SKIPPING, STREAMING, LINGERING, CLOSED = range(8)
 
 
 class ClientSocket:
@@ -62,6 +62,13 @@ class ClientSocket:
         self.server.forget(self._sock.fileno())
         self._unwatch()
         self._sock.close()
+
+    def give_away(self) -> socket.socket:
+        """Return the socket, for another object that handles the connection from now on."""
+        self._drop()
+        self._unwatch()
+        self.state = State.CLOSED
+        return self._sock
 
     def expire(self) -> None:
         """Handle a deadline that has passed."""

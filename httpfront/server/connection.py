@@ -22,6 +22,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from httpfront.budget import Account
+from httpfront.environ import STREAM
 from httpfront.server.body import Refusal
 from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted_error
 from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
@@ -29,6 +30,7 @@ from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
 from httpfront.server.parser import RequestParser
 from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
+from httpfront.server.stream_connection import hand_over
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
@@ -58,10 +60,8 @@ class Connection(ClientSocket):
 
     def expire(self) -> None:
         """Handle a deadline that has passed."""
-        if self.state == State.IDLE and self.refused:
-            self._refuse(OVERLOADED)
-        elif self.state == State.IDLE and self._receiving:
-            self._refuse(TIMED_OUT)
+        if self.state == State.IDLE and (self.refused or self._receiving):
+            self._refuse(OVERLOADED if self.refused else TIMED_OUT)
         elif self.state == State.IDLE:
             self._receive()  # a request that the kernel has already must not be lost
             if self.state == State.IDLE and not self._receiving:
@@ -86,16 +86,13 @@ class Connection(ClientSocket):
         if self.state == State.IDLE and not self._receiving:
             self.deadline = min(self.deadline, until)
 
-    def close(self) -> None:
-        super().close()
-        self.account.evict = lambda: None  # it would keep this connection
-
     def _drop(self) -> None:
         self._parser, self._data, self._out = None, b"", b""
         if self._stream is not None:
             self._stream.abandon(BodyRefused(None))
             self._stream = None
         self.account.clear()
+        self.account.evict = lambda: None  # it would keep this connection
 
     def _react(self, events: int) -> None:
         if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
@@ -224,6 +221,9 @@ class Connection(ClientSocket):
             # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             self._keep = self._keep and keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
+            if STREAM in task.environ and self.state == State.BUSY:
+                hand_over(self, self.account, parser, task)
+                return None
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:
             if end.refusal is None:
@@ -234,7 +234,7 @@ class Connection(ClientSocket):
         except Exception:
             log.exception("the application failed")
             self._keep, code = False, 500
-            answer = failure_answer(parser.command)
+            answer = failure_answer(parser.command, self.server.options.answer_fields(task.environ))
         finally:
             task.release()
         self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
@@ -284,7 +284,7 @@ class Connection(ClientSocket):
     def _refuse(self, error: Any) -> None:
         """Answer without the application, and close."""
         method = getattr(self._parser, "command", "")
-        answer = refusal_answer(error, method)
+        answer = refusal_answer(error, method, self.server.options.answer_fields(getattr(self._parser, "environ", {})))
         self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep, self._parser, self._stream = False, None, None
         self._out = self._send(answer)

@@ -26,6 +26,7 @@ _REQUEST_LINE = re.compile(
     rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}) (?P<target>[\x21\x22\x24-\x7e]+) HTTP/(?P<version>[0-9]\.[0-9])\r\n"
 )
 _WIDE = b" " * 65
+_ORIGIN = re.compile(rb"\r\norigin:([^\r\n]*)\r\n", re.IGNORECASE).search
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+;=\[\]:]*")
 
 
@@ -67,6 +68,12 @@ class Head:
     fields: Fields
     max_body: int
     """Bytes that the decoded body may have."""
+
+
+def origin_of(head: bytes) -> dict[str, Any]:
+    """Return the Origin field of a head that is refused, as the environment has it: the answer may be for a page."""
+    found = _ORIGIN(head)
+    return {"HTTP_ORIGIN": found[1].decode("latin-1").strip(" \t")} if found else {}
 
 
 def method_of(head: bytes) -> str:

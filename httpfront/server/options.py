@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from common.config import FrontSettings
 
@@ -41,3 +42,5 @@ class ServerOptions:
     kept_field: Callable[[str], str | None] = lambda key: None
     """Gives the name under which a header field is stored with a message, by its key in the environment; None where it
     is not stored."""
+    answer_fields: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]] = lambda environ: ()
+    """Gives the header fields of a plain text answer to a request with this environment; it is empty if unknown."""

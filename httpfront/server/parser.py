@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from httpfront.server.body import Body, ChunkedBody, FixedBody, Refusal
-from httpfront.server.head import HeadReader, bad_request, method_of, target_too_long
+from httpfront.server.head import HeadReader, bad_request, method_of, origin_of, target_too_long
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
@@ -107,7 +107,7 @@ class RequestParser:
         elif _FORBIDDEN.search(partial, max(old - 1, 0)):
             fault = bad_request("invalid character in the header")
         if fault is not None:
-            self.command = method_of(bytes(partial))
+            self.command, self.environ = method_of(bytes(partial)), origin_of(bytes(partial))
             self._refuse(fault)
 
     def _too_long(self, head: bytes | bytearray) -> Refusal:
@@ -122,7 +122,7 @@ class RequestParser:
         reader = self._reader
         head = self._too_long(data) if len(data) > reader.limits.max_headers else reader.read(data)
         if isinstance(head, Refusal):
-            self.command = method_of(data)
+            self.command, self.environ = method_of(data), origin_of(data)
             self._refuse(head)
             return
         fields = head.fields

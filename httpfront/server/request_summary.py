@@ -22,6 +22,8 @@ class RequestSummary(NamedTuple):
     """Id of the API key; "" for none."""
     trace_id: str = ""
     """Id of the trace that the client's `traceparent` names."""
+    ended: str = ""
+    """Why a stream has ended; "" for what is none. The duration is then that of the whole stream."""
 
 
 OnRequest = Callable[[RequestSummary], None]

@@ -21,6 +21,7 @@ from waitress.task import WSGITask
 
 from httpfront.environ import ACCOUNT, KEY_ID, ON_DISCONNECT, REQUEST_ID, ROUTE, TRACE_ID
 
+Fields = Sequence[tuple[str, str]]
 CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -96,6 +97,11 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         head_only = self.request.command == "HEAD"
         return build_answer(self.status, self.response_headers, self.body, head_only, connection)
 
+    def stream_head(self, *, chunked: bool) -> bytes:
+        """Return the head of an answer whose body is a stream; the connection closes after it."""
+        connection = ("Transfer-Encoding: chunked", *CLOSES) if chunked else CLOSES
+        return build_answer(self.status, self.response_headers, b"", False, connection, streamed=True)[0]
+
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
     """Return what is the same in the WSGI environment (PEP 3333) of every request to this port.
@@ -136,12 +142,18 @@ def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
 
 
 def build_answer(
-    status: str, headers: Iterable[tuple[str, str]], body: bytes, head_only: bool, connection: Sequence[str]
+    status: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    head_only: bool,
+    connection: Sequence[str],
+    *,
+    streamed: bool = False,
 ) -> tuple[bytes, int]:
     """Serialize an answer; return it and its status code.
 
     `head_only`: the request was a HEAD. `connection` are header lines about the connection. Content-Length is the
-    body's. Raises `ValueError` for a header that would break the head, and for a 1xx.
+    body's; a `streamed` answer has none. Raises `ValueError` for a header that would break the head, and for a 1xx.
     """
     first, code = _status_line(status)
     lines = [first, _date_line(int(time.time()))]
@@ -152,7 +164,7 @@ def build_answer(
             lines.append(start + value)
         elif head_only:
             length = int(value)
-    if code in (204, 304):
+    if code in (204, 304) or streamed:
         body = b""
     else:
         lines.append(f"Content-Length: {length}")
@@ -167,9 +179,11 @@ def build_answer(
     return head.encode("latin-1") + body, code
 
 
-def plain_answer(status: str, detail: str, retry_after: int | None = None, head_only: bool = False) -> bytes:
-    """Return a plain text answer after which the connection is closed."""
-    headers = [("Content-Type", "text/plain; charset=utf-8")]
+def plain_answer(
+    status: str, detail: str, retry_after: int | None = None, head_only: bool = False, more: Fields = ()
+) -> bytes:
+    """Return a plain text answer after which the connection is closed; `more` are further header fields."""
+    headers = [("Content-Type", "text/plain; charset=utf-8"), *more]
     if retry_after is not None:
         headers.append(("Retry-After", str(retry_after)))
     return build_answer(status, headers, f"{status}\n{detail}\n".encode(), head_only, CLOSES)[0]
@@ -184,15 +198,15 @@ def kept_alive(idle_seconds: float) -> tuple[str, ...]:
     return ("Connection: keep-alive", *([f"Keep-Alive: timeout={hint}"] if hint > 0 else []))
 
 
-def refusal_answer(error: Any, method: str) -> bytes:
+def refusal_answer(error: Any, method: str, more: Fields = ()) -> bytes:
     """Return the answer to a request that never reached the application, or whose body did not."""
     retry_after = 1 if error.code == 503 else None
-    return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD")
+    return plain_answer(f"{error.code} {error.reason}", str(error.body), retry_after, method == "HEAD", more)
 
 
-def failure_answer(method: str) -> bytes:
+def failure_answer(method: str, more: Fields = ()) -> bytes:
     """Return the answer after the application failed."""
-    return plain_answer("500 Internal Server Error", "see the log of the server", head_only=method == "HEAD")
+    return plain_answer("500 Internal Server Error", "see the log of the server", None, method == "HEAD", more)
 
 
 def keeps_alive(version: str, connection: str) -> bool:

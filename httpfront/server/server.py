@@ -16,6 +16,7 @@ from httpfront.environ import KEY_ID, REQUEST_ID, ROUTE, TRACE_ID
 from httpfront.hub import TURN_S, Hub
 from httpfront.server.acceptor import Acceptor
 from httpfront.server.connection import Connection
+from httpfront.server.context import StreamSocket
 from httpfront.server.fields import FieldReader
 from httpfront.server.head import HeadReader
 from httpfront.server.options import ServerOptions
@@ -57,8 +58,10 @@ class FrontServer:
         """Seconds; shorter while draining."""
         self.kept_alive: Sequence[str] = kept_alive(options.idle_timeout)
         self.draining = False
-        self.connections: dict[int, Connection] = {}
-        """Every open connection by descriptor."""
+        self.connections: dict[int, Connection | StreamSocket] = {}
+        """Every open connection by descriptor, but for the `streams`."""
+        self.streams: dict[int, StreamSocket] = {}
+        """The connections of streams that have no deadline: nothing walks over them."""
         self._leaving: set[int] = set()
         """Descriptors of those that are not served: refused, or answered for the last time."""
         self._on_request = on_request
@@ -89,7 +92,7 @@ class FrontServer:
 
     def stop(self) -> None:
         """Close everything at once, whatever is in progress. `run` ends with it."""
-        for connection in list(self.connections.values()):
+        for connection in [*self.connections.values(), *self.streams.values()]:
             connection.close()
         self._acceptor.close()
 
@@ -114,9 +117,29 @@ class FrontServer:
         """Return the parser for the next request of a connection."""
         return RequestParser(self._heads)
 
+    @property
+    def open(self) -> int:
+        """The number of open connections."""
+        return len(self.connections) + len(self.streams)
+
+    def take_stream(self, stream: StreamSocket) -> None:
+        """Serve a connection as a stream from now on; it has no deadline."""
+        self.forget_deadline(stream)
+
+    def watch_deadline(self, stream: StreamSocket) -> None:
+        """Call `expire` of a stream's connection once its deadline has passed."""
+        self.streams.pop(stream.fileno(), None)
+        self.connections[stream.fileno()] = stream
+
+    def forget_deadline(self, stream: StreamSocket) -> None:
+        """Do not look at a stream's connection any more."""
+        self.connections.pop(stream.fileno(), None)
+        self.streams[stream.fileno()] = stream
+
     def forget(self, fd: int) -> None:
         """Remove a connection that closes, by its descriptor."""
         self.connections.pop(fd, None)
+        self.streams.pop(fd, None)
         self._leaving.discard(fd)
 
     def may_linger(self, fd: int) -> bool:
@@ -124,15 +147,20 @@ class FrontServer:
         self._leaving.add(fd)
         return len(self._leaving) <= self.options.connections + self._surplus
 
-    def report(self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int) -> None:
-        """Report an answered request to `on_request`. `duration` in seconds, `sent` in bytes."""
+    def report(
+        self, method: str, environ: dict[str, Any], status: int, duration: float, sent: int, ended: str = ""
+    ) -> None:
+        """Report an answered request to `on_request`. `duration` in seconds, `sent` in bytes.
+
+        `ended` says why a stream has ended.
+        """
         if self._on_request is None:
             return
         try:
             known = environ.get
             route, request_id = known(ROUTE, ""), known(REQUEST_ID, "")
             key, trace_id = known(KEY_ID, ""), known(TRACE_ID, "")
-            self._on_request(RequestSummary(method, route, status, duration, request_id, sent, key, trace_id))
+            self._on_request(RequestSummary(method, route, status, duration, request_id, sent, key, trace_id, ended))
         except Exception:
             log.exception("the request hook failed")
 
@@ -144,7 +172,7 @@ class FrontServer:
             return False
         if not self._acceptor.closed:
             self._acceptor.close_when_empty()
-        return now >= self._drain_ends or not self.connections
+        return now >= self._drain_ends or not self.open
 
     def _close_overdue(self) -> None:
         """Close what is overdue. Walks all connections, a few times per second."""
@@ -156,7 +184,7 @@ class FrontServer:
 
     def _take(self, sock: socket.socket, addr: tuple[Any, ...]) -> None:
         """Serve a new connection, or refuse it where there are too many."""
-        refused = len(self.connections) - len(self._leaving) >= self.options.connections
+        refused = self.open - len(self._leaving) >= self.options.connections
         if refused and len(self._leaving) >= self._surplus:
             sock.close()
             return

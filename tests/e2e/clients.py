@@ -15,8 +15,10 @@ from tests.e2e.history import Call, Outcome
 if TYPE_CHECKING:
     from tests.e2e.load import Load
 
-PAUSE = 0.005
-"""Seconds between two calls that find nothing to do, to spare the two cores."""
+PAUSE, RETRY = 0.02, 0.03
+"""Seconds after a call that finds nothing to do, and after one that fails. What is being started needs the processor
+more than those who wait for it.
+"""
 REFUSED, END = "connection refused", "connection ended before an answer"
 """What a client may see of a front that stops: a refused connection, or a clean end of a kept-alive one."""
 RESET = "ConnectionResetError(104, 'Connection reset by peer')"
@@ -94,7 +96,7 @@ class LoadClient:
         if answer is not None and answer.status < 300:
             self.succeeded += 1
         else:
-            time.sleep(PAUSE)
+            time.sleep(RETRY)
         return answer, outcome
 
     def note(self, kind: type[Call], **more: object) -> Call:

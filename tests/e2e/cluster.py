@@ -45,14 +45,18 @@ T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], T | None], what: str = "", patience: float = PATIENCE) -> T:
-    """Wait until a condition holds. Return its value."""
-    until = time.monotonic() + patience
+    """Wait until a condition holds. Return its value.
+
+    It is looked at ever less often, up to every 50 ms: what it waits for needs the processor, too.
+    """
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < until, f"waited in vain for {what or condition}"
-        time.sleep(0.01)
+        waited = time.monotonic() - began
+        assert waited < patience, f"waited in vain for {what or condition}"
+        time.sleep(min(0.05, 0.005 + waited / 8))
 
 
 class Ports:

@@ -1,4 +1,4 @@
-"""Many clients that publish and read without pauses, and record everything that they see."""
+"""Many clients that publish and read, and record everything that they see."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from tests.e2e.readers import READERS, Reader
 BACKLOG = 200
 """How many messages a publisher may be ahead of the readers of its topic."""
 
+SPARING = 0.05
+"""Seconds: leaves the processor to those who are started again."""
+
 
 @dataclass
 class Load:
@@ -34,6 +37,8 @@ class Load:
     publishers: tuple[str, ...] = ("single",)
     patience: float = PATIENCE
     """Seconds that the readers may take to read what is left."""
+    pace_s: float = 0.0
+    """Seconds that a publisher pauses after each publish: `SPARING` where faults count, and not calls."""
     history: History = field(default_factory=History)
     seen: list[Seen] = field(default_factory=list)
     abandoned: threading.Event = field(default_factory=threading.Event)

@@ -44,6 +44,7 @@ class Publisher(LoadClient):
             note.msg_id = answer.headers.get("Msg-Id", "") if answer is not None else ""
             if note.msg_id:
                 self.sent += self.count
+            time.sleep(self._load.pace_s)
 
     def _publish(self, note: Publish) -> Answer | None:
         return self.call(note, lambda web: self._send(web, note))

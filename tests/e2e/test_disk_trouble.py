@@ -18,7 +18,7 @@ from common.cluster.description import describe_local
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.cluster import ROOT, Client, Cluster, clean_environ, wait_for
-from tests.e2e.load import Load
+from tests.e2e.load import SPARING, Load
 
 pytestmark = pytest.mark.slow
 
@@ -202,7 +202,8 @@ def test_a_write_that_fails_ends_the_broker_and_nothing_is_lost(start_cluster: S
     cluster = start_cluster(brokers=1, fronts=1, durable=True)
     modes = {"ann": "plain", "bob": "after", "cat": "lease"}
     topics = ["t0", "t1"]
-    with Load([cluster.fronts[0].port], topics, tuple(modes), modes=modes, publishers=("single", "keyed")) as load:
+    ports, publishers = [cluster.fronts[0].port], ("single", "keyed")
+    with Load(ports, topics, tuple(modes), modes=modes, publishers=publishers, pace_s=SPARING) as load:
         for _ in range(ROUNDS):
             load.await_more(3)
             broker = cluster.brokers["b0"]

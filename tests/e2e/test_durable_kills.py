@@ -13,7 +13,7 @@ from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.clients import KILLED
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.load import Load
+from tests.e2e.load import SPARING, Load
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def topics_of(cluster: Cluster) -> list[str]:
 
 def full_load(cluster: Cluster, roam: bool = False) -> Load:
     ports = [front.port for front in cluster.fronts]
-    return Load(ports, topics_of(cluster), tuple(MODES), roam, MODES, PUBLISHERS, patience=60.0)
+    return Load(ports, topics_of(cluster), tuple(MODES), roam, MODES, PUBLISHERS, 60.0, pace_s=SPARING)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.cluster import PATIENCE, Cluster, Process, wait_for
-from tests.e2e.load import Load
+from tests.e2e.load import SPARING, Load
 from tests.support.faulty_store import Point
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def faulty_from_the_start(cluster: Cluster, point: Point) -> Process:
 
 def load_of(cluster: Cluster, topics: int = 2, publishers: tuple[str, ...] = ("single", "keyed-batch")) -> Load:
     ports = [front.port for front in cluster.fronts]
-    return Load(ports, [f"t{n}" for n in range(topics)], tuple(MODES), False, MODES, publishers)
+    return Load(ports, [f"t{n}" for n in range(topics)], tuple(MODES), False, MODES, publishers, pace_s=SPARING)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import kept_field
 from httpfront.gateway.gateway import Gateway
+from httpfront.streams.table import StreamTable
 from tests.http.rawhttp import Answer, Client, running
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=5, fetch=100, fetch_bytes=5000)
@@ -95,7 +96,7 @@ def playing(**settings: Any) -> Iterator[Front]:
     """A front that runs until the end; `settings` are of `create_app`."""
     gateway = AnsweringGateway()
     as_gateway = cast(Gateway, gateway)
-    parts = AppParts(as_gateway, LongPoll(as_gateway, 30, 100), LIMITS, max_name=255)
+    parts = AppParts(as_gateway, LongPoll(as_gateway, 30, 100), StreamTable(as_gateway, 100), LIMITS, max_name=255)
     app = create_app(parts, **settings)
     with running(app, kept_field=kept_field) as server:
         yield Front(gateway, server.port)

@@ -127,7 +127,7 @@ def test_an_absolute_target_goes_before_the_host(front: Front) -> None:
     "headers",
     [
         ["Accept: text/event-stream"],
-        ["Accept: text/plain, Text/Event-Stream;charset=utf-8;q=0.5"],
+        ["Accept: Text/Event-Stream;charset=utf-8;q=0.5"],
         ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
         ["Connection: Upgrade", "Upgrade: h2c, WebSocket/13"],
         ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
@@ -135,7 +135,17 @@ def test_an_absolute_target_goes_before_the_host(front: Front) -> None:
 )
 @table("line", ["GET /t/u", "GET /t/u?wait=20", "GET /t/u?max=5", "GET /t/u/dead", "GET /"])
 def test_nothing_is_taken_for_who_reads_streams_only(front: Front, line: str, headers: list[str]) -> None:
+    if "/t/u" in line and "dead" not in line and "event-stream" in headers[0].lower():
+        return  # there is a stream, or a parameter that has no meaning for it
     assert problem(front.ask(line, *headers, host=HOST))[:2] == (406, "not-acceptable")
+    assert front.calls == []
+
+
+@table(("line", "parameter"), [("GET /t/u?wait=20", "wait"), ("GET /t/u?max=5", "max"), ("GET /t/u?lease=5", "lease")])
+def test_what_has_no_meaning_for_a_stream_is_refused(front: Front, line: str, parameter: str) -> None:
+    for more in (line, f"{line}&stream=sse"):
+        answer = front.ask(more, "Accept: text/event-stream", host=HOST)
+        assert problem(answer) == (400, "bad-parameter", parameter)
     assert front.calls == []
 
 
@@ -145,6 +155,7 @@ def test_nothing_is_taken_for_who_reads_streams_only(front: Front, line: str, he
         ["Accept: */*"],
         ["Accept: text/*"],
         ["Accept: text/event-stream;q=0, */*"],
+        ["Accept: text/plain, text/event-stream;q=0.5"],
         ["Accept: text/event-stream-like"],
         ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"],
         ["Upgrade: notwebsocket"],

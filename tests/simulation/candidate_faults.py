@@ -22,10 +22,25 @@ class CandidateFaults:
         self._cluster, self._world = cluster, cluster.world
         rng = self._rng = Random(f"{self._world.seed}/faults")
         cluster.shared.weather = self._weather()
-        if rng.random() < 0.3:
+        if rng.random() < 0.4:
             cluster.shared.breach.doubles = rng.choice((0.05, 0.5))  # which the rules survive
-        kinds: list[Callable[[], None]] = [self._pause, self._pause, self._pause_owner, self._kill, self._kill_owner]
-        kinds += [self._away, self._away, self._cut, self._fall_behind, self._full, self._release, self._change]
+        kinds: list[Callable[[], None]] = [
+            self._pause,
+            self._pause_owner,
+            self._pause_owner,
+            self._kill,
+            self._kill_owner,
+        ]
+        kinds += [
+            self._away,
+            self._away,
+            self._cut,
+            self._fall_behind,
+            self._full,
+            self._release,
+            self._release,
+            self._change,
+        ]
         for _ in range(rng.randint(2, 8)):
             self._world.after(rng.uniform(0.3, FAULTS_END), rng.choice(kinds))
         self._world.after(FAULTS_END, self._heal)
@@ -52,7 +67,7 @@ class CandidateFaults:
         return self._cluster.owner or self._any()
 
     def _freeze(self, host: Host) -> None:
-        seconds = self._rng.choice((self._rng.uniform(0.05, 1.0), self._rng.uniform(2.0, 6.0), LIMIT))
+        seconds = self._rng.choice((self._rng.uniform(0.05, 1.0), self._rng.uniform(3.0, 8.0), LIMIT))
         self._world.note("pause", host.name, round(seconds, 3))
         process = host.process
         process.frozen_until = max(process.frozen_until, self._world.now + seconds)
@@ -95,10 +110,12 @@ class CandidateFaults:
         self._world.after(self._rng.uniform(0.1, 3.0), lambda: setattr(shared, "max_bytes", 0))
 
     def _release(self) -> None:
-        """A planned hand-over."""
+        """A planned hand-over, whose answer may get lost."""
         process = self._owner().process
         process.releases = self._rng.choice(("", *(each.name for each in self._cluster.hosts)))
         process.wake()
+        if self._rng.random() < 0.5:
+            self._world.after(self._rng.uniform(0.0, 0.01), lambda: process.log.cut_for(0.3))
 
     def _heal(self) -> None:
         self._world.note("healed")

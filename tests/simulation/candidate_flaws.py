@@ -119,7 +119,12 @@ def go_on_after_release() -> Iterator[None]:
 
 def purge_what_is_read() -> AbstractContextManager[Any]:
     """An owner purges what it has itself."""
-    return patch.object(Process, "_purgeable", lambda self: self.settled[0].position)
+    return patch.object(Process, "_purgeable", lambda self: self.candidate.position.position)
+
+
+def store_what_is_not_applied() -> AbstractContextManager[Any]:
+    """A store takes how far the log was read for how far it was applied."""
+    return patch.object(Candidate, "position", property(lambda self: self._reader.at))
 
 
 @contextmanager
@@ -176,6 +181,7 @@ FLAWS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "take unknown for done": take_unknown_for_done,
     "go on after release": go_on_after_release,
     "purge what is read": purge_what_is_read,
+    "store what is not applied": store_what_is_not_applied,
     "hear only what counts": hear_only_what_counts,
     "heartbeat of a thread": heartbeat_of_a_thread,
 }

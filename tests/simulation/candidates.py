@@ -20,7 +20,7 @@ from tests.simulation.world import World
 from tests.support.memory_log import MemoryLog, SharedLog
 
 LOG_ID = b"log id 1"
-FLUSH, REPORT, RESTART = 0.3, 1.0, 0.2
+FLUSH, REPORT, RESTART = 0.1, 1.0, 0.2
 """Seconds."""
 BURST = 8
 
@@ -107,8 +107,8 @@ class Process:
         position, values = host.file
         self.values = list(values)
         """What this process has executed or applied."""
-        self.settled = position, len(values)
-        """What of it counts, and how far the log was read then."""
+        self.settled = len(values)
+        """How many of them count."""
         self.inbox: list[Call] = []
         self.begun: list[tuple[Call, int]] = []
         """Calls whose answers wait for the entry under way."""
@@ -152,6 +152,7 @@ class Process:
         try:
             self.turn()
         except DeposedError as error:
+            self._flush()
             self.end(str(error))
         except Exception as error:
             self.world.fail(f"{self.host.name} stops: {error!r}")
@@ -166,27 +167,31 @@ class Process:
         was = candidate.role
         for entry in candidate.turn():
             self.values += values_of(entry)
+            self.settled = len(self.values)
         if was is not Role.FENCING and candidate.role is Role.FENCING:
             self._check_silence()
         if candidate.role is not was:
             self.world.note(self.host.name, candidate.role.value, candidate.position.term)
         if candidate.settled:
             self._settle()
+        if self.clock() >= self._next_flush:
+            self._flush()
         self._serve()
         self._report()
 
     def _settle(self) -> None:
-        """All that was begun counts: answer it, and flush now and then."""
-        self.settled = self.candidate.position, len(self.values)
+        """All that was begun counts: answer it."""
+        self.settled = len(self.values)
         for call, answer in self.begun:
             self._check_answer(call, answer)
             call.done(answer)
         self.begun = []
-        if self.clock() >= self._next_flush:
-            self._next_flush = self.clock() + FLUSH
-            position, count = self.settled
-            self._check_values(count)
-            self.host.file = position, self.values[:count]
+
+    def _flush(self) -> None:
+        """Write the file, at any time: what is under way is not in it."""
+        self._check_values()
+        self.host.file = self.candidate.position, self.values[: self.settled]
+        self._next_flush = self.clock() + FLUSH
 
     def _serve(self) -> None:
         candidate, mark = self.candidate, Mark(int(self.clock() * 1e6), 0, "", 0)
@@ -234,8 +239,8 @@ class Process:
         if at.term > 0 and not at.released and quiet < self.cluster.thresholds.silence_s - 1e-6:
             self.world.fail(f"{self.host.name} takes over {quiet} s after it has heard of an entry")
 
-    def _check_values(self, count: int) -> None:
-        if self.values[:count] != self.cluster.truth.values[:count]:
+    def _check_values(self) -> None:
+        if self.values[: self.settled] != self.cluster.truth.values[: self.settled]:
             self.world.fail(f"{self.host.name} has a state that the log does not have")
 
     def _check_answer(self, call: Call, answer: int) -> None:
@@ -298,7 +303,7 @@ class Client:
             self.asks = self.world.rng.choice(self.cluster.hosts)
         self.count += 1
         call = self.last = Call(self, f"{self.name}.{self.count}" if self.world.rng.random() < 0.6 else "")
-        self.world.after(1.5, lambda: self._gives_up(call))
+        self.world.after(self.world.rng.uniform(1.0, 4.0), lambda: self._gives_up(call))
         process = self.asks.process
         if process.ended:
             call.refused()
@@ -365,4 +370,4 @@ class Candidates:
         for value in self.refused & set(places):
             self.world.fail(f"{value} was refused and is in the log")
         for host in self.hosts:
-            host.process._check_values(host.process.settled[1])
+            host.process._check_values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from random import Random
 
-from broker.store.sqlite.store import Owner
+from broker.store.base import Owner
 from common.cluster.slots import BrokerAddress, ClusterMap
 from tests.e2e.checker import Aside, Key, violations
 from tests.e2e.history import Ack, History, Mode, Take

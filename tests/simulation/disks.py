@@ -17,10 +17,10 @@ from typing import Protocol
 
 from broker.errors import StoreError
 from broker.records import Content, MessageStored, Record
-from broker.store.base import Backup, Store
+from broker.store.base import Backup, Owner, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import FILE
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.thresholds import DEFAULT
 from common.clock import NEW, Mark
 from tests.simulation.world import Killed, Task, World

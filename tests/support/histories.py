@@ -9,7 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.base import Owner
+from broker.store.sqlite.store import SqliteStore
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import ROOMY, SECOND, STORE_ID, BrokerDriver, batch

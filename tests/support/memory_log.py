@@ -108,7 +108,7 @@ class SharedLog:
         self._add(data)
         appended = Appended(self.last)
         if self.breach.doubles and self.schedule.rng.random() < self.breach.doubles:
-            self.schedule.after(self.schedule.rng.uniform(0.0, 3.0), lambda: self._add(data))
+            self.schedule.after(self.schedule.rng.uniform(0.0, 6.0), lambda: self._add(data))
         return appended
 
     def purge(self, before: int) -> int:

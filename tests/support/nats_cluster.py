@@ -79,7 +79,7 @@ class Node:
         self.folder.mkdir()
         self.version = version
         self.process: Process | None = None
-        self.paused = False
+        self.paused = self.killed = False
 
     @property
     def url(self) -> str:
@@ -165,7 +165,7 @@ class NatsCluster:
     def kill(self, node: int) -> None:
         """Send SIGKILL to a node, and wait for its end."""
         self._process(node).kill()
-        self.nodes[node].paused = False
+        self.nodes[node].paused, self.nodes[node].killed = False, True
 
     def stop(self, node: int) -> None:
         """Pause a node: it keeps its connections and answers nothing. `start` lets it go on."""
@@ -178,8 +178,9 @@ class NatsCluster:
         if each.paused:
             self._process(node).signal(signal.SIGCONT)
             each.paused = False
-        elif not self._runs(each):
+        elif each.killed:
             each.launch()
+            each.killed = False
         wait_for(lambda: each.ask("/varz"), f"nats {each.name}")
 
     def wipe(self, node: int) -> None:
@@ -210,11 +211,12 @@ class NatsCluster:
         return process
 
     def _runs(self, node: Node) -> bool:
-        return node.process is not None and node.process.running and not node.paused
+        if node.killed or node.paused or node.process is None:
+            return False
+        assert node.process.running, node.process.about()
+        return True
 
     def _serves(self, node: Node) -> bool:
-        assert node.process is not None
-        assert node.process.running, node.process.about()
         if len(self.nodes) == 1:
             return node.ask("/healthz") is not None
         meta = (node.ask("/jsz") or {}).get("meta_cluster", {})

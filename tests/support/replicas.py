@@ -13,8 +13,8 @@ from typing import Any
 from broker.replica.entry import NO_CHAIN, Clocks, Entry, Genesis, Kind, encode_entry, say
 from broker.replica.limits import ReplicaLimits
 from broker.replica.store import Identity, ReplicaStore
+from broker.store.base import Owner
 from broker.store.sqlite.log_state import LogStateStore
-from broker.store.sqlite.store import Owner
 from common.clock import ManualClock, Now
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.histories import LIMITS, History
@@ -60,8 +60,9 @@ class ReplicaDriver(BrokerDriver):
 
     store: ReplicaStore
 
-    def attach(self, schedule: VirtualTime) -> None:
+    def attach(self, schedule: VirtualTime, log: MemoryLog) -> None:
         self.schedule = schedule
+        self.log = log
         self.dispatcher.context.cuts = []
         self.store.attach(self.state, self.dispatcher.counters)
 
@@ -111,11 +112,12 @@ class ReplicaHistory(History):
         others = tuple(each for each in NAMES if each != self.name)
         time, rng = self.schedule, self.rng
         who = Identity(GENESIS, LOG_ID, self.name, others, lambda: rng.randbytes(8), lambda: time.now, lambda: 0)
-        store = ReplicaStore(MemoryLog(self.shared), file, who, self.limits)
+        log = MemoryLog(self.shared)
+        store = ReplicaStore(log, file, who, self.limits)
         keep = rng.choice((0, 100, 2**40))
         clock = ManualClock() if clock is None else clock
         broker = ReplicaDriver(LIMITS, store, clock=clock, keep=keep, thresholds=TINY)
-        broker.attach(time)
+        broker.attach(time, log)
         return broker
 
     def killed(self) -> None:

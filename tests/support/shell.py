@@ -65,6 +65,7 @@ class Session:
         self.checkout = folder / "fanmail"
         shutil.copytree(ROOT, self.checkout, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
         (self.checkout / ".venv").symlink_to(ROOT / ".venv")
+        self._take_over_compiled()
         for place in ("home", "backups", "mnt", "opt", "run", "srv", "tmp", "etc/fanmail", "var/lib", "var/log"):
             (folder / place).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._make_tools()
@@ -84,6 +85,21 @@ class Session:
                 assert header in self._headers, f"{word}: no answer before this had {header}"
                 text = re.sub(rf"\b{word}\b", self._headers[header], text)
         return text
+
+    def _take_over_compiled(self) -> None:
+        """Copy what was compiled for the tests, so that the first servers do not compile it all at the same time.
+
+        It is valid, as the copies of the sources have the times of the originals.
+        """
+        if sys.pycache_prefix is None:
+            return
+        cache = Path(f"{sys.pycache_prefix}{ROOT}")
+        for package in ("common", "broker", "httpfront", "client/src"):
+            for compiled in (cache / package).rglob(f"*.{sys.implementation.cache_tag}.pyc"):
+                folder = self.checkout / compiled.parent.relative_to(cache) / "__pycache__"
+                if folder.parent.is_dir():
+                    folder.mkdir(exist_ok=True)
+                    shutil.copy2(compiled, folder)
 
     def _make_tools(self) -> None:
         """Make a `curl` that saves the headers of its responses, and the `fanmail` and `python` of the checkout."""

@@ -29,11 +29,13 @@ RULES = {
     "broker.state": f"{GROUND} broker | sortedcontainers",
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
-    "broker.replica": f"{GROUND} broker | ",
+    "broker.replica": f"{GROUND} broker broker.state broker.store | ",
     "broker.replica.jetstream": f"{GROUND} broker broker.replica | nats nkeys",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
-    "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
+    "broker.server": (
+        f"{GROUND} common.keys common.process broker broker.state broker.store broker.replica broker.dispatch | zmq"
+    ),
     "broker.tools": (
         f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite | tqdm zmq"
     ),
@@ -43,10 +45,11 @@ RULES = {
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",
     "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon",
+    "httpfront.streams": (f"{GROUND} common.keys httpfront httpfront.gateway httpfront.formats | falcon"),
     "httpfront.openapi": "common httpfront httpfront.formats httpfront.middleware | falcon",
     "httpfront.api": (
         f"{GROUND} httpfront httpfront.gateway httpfront.formats httpfront.middleware httpfront.delivery"
-        " httpfront.openapi | falcon"
+        " httpfront.streams httpfront.openapi | falcon"
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
@@ -57,13 +60,22 @@ RULES = {
     "bench.rivals": (
         f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
     ),
-    "bench.measures": f"{GROUND} broker broker.state broker.store.sqlite bench.harness bench.loads bench.rivals |",
+    "bench.measures": (
+        f"{GROUND} broker broker.state broker.store broker.store.sqlite bench.harness bench.loads bench.rivals |"
+    ),
     "fanmail_server": "|",
     "bench.report": "common bench.harness bench.measures | matplotlib",
 }
 ANYWHERE = {"msgspec"}
 MAINS = (
-    *("broker.__main__", "broker.start", "bench.__main__", "fanmail_server.__main__"),
+    *(
+        "broker.__main__",
+        "broker.opening",
+        "broker.replicated",
+        "broker.start",
+        "bench.__main__",
+        "fanmail_server.__main__",
+    ),
     *("httpfront.__main__", "httpfront.start", "httpfront.front", "httpfront.settings"),
 )
 """The composition roots, which may import everything of their own package and of `common`."""

@@ -46,6 +46,8 @@ class Connection:
         """Bytes that the last server takes in one message; 0: unknown yet."""
         self.on_up: Callable[[], None] = _nothing
         self.on_down: Callable[[str], None] = _ignore
+        self.on_refused: Callable[[str], None] = _ignore
+        """Called where a server does not let this client do something."""
         self._up = asyncio.Event()
 
     async def run(self) -> None:
@@ -86,7 +88,10 @@ class Connection:
         """Connect, and return why the connection, or the attempt, has ended."""
         client, ended = Client(), asyncio.Event()
         try:
-            await asyncio.wait_for(connect(client, self._access, url, self._name, ended), 3 * CONNECT_S)
+            await asyncio.wait_for(
+                connect(client, self._access, url, self._name, ended, lambda reason: self.on_refused(reason)),
+                3 * CONNECT_S,
+            )
             for subject, handler in self._handlers.items():
                 await client.subscribe(subject, cb=handler)
             self.max_payload = client.max_payload
@@ -110,8 +115,10 @@ def _ignore(_: str) -> None:
     pass
 
 
-async def connect(client: Client, access: Access, url: str, name: str, ended: asyncio.Event) -> None:
-    """Connect a new client, which sets `ended` when its connection ends.
+async def connect(
+    client: Client, access: Access, url: str, name: str, ended: asyncio.Event, refused: Callable[[str], None]
+) -> None:
+    """Connect a new client, which sets `ended` when its connection ends, and calls `refused` for lack of a right.
 
     Raises what is in `Failures`, and `StartError` for files that cannot be used.
     """
@@ -119,8 +126,10 @@ async def connect(client: Client, access: Access, url: str, name: str, ended: as
     async def end() -> None:
         ended.set()
 
-    async def ignore(_: Exception) -> None:
-        pass  # the end of a connection is noticed; what else there is shows in the answers
+    async def note(error: Exception) -> None:
+        # The end of a connection is noticed; what else there is shows in the answers.
+        if "permissions violation" in str(error):
+            refused(describe(error))
 
     await client.connect(
         [url],
@@ -130,7 +139,7 @@ async def connect(client: Client, access: Access, url: str, name: str, ended: as
         ping_interval=10**6,  # `_watch` does it
         pending_size=PENDING_BYTES,
         no_echo=True,
-        error_cb=ignore,
+        error_cb=note,
         closed_cb=end,
         disconnected_cb=end,
         lame_duck_mode_cb=end,

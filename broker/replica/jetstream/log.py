@@ -107,6 +107,7 @@ class _Client:
         handlers = {f"{inbox}.a.*": self._on_append, f"{inbox}.g.*": self._on_get, name.reports: self._on_report}
         self._connection = Connection(access, f"fanmail {name.broker}@{candidate}", handlers)
         self._connection.on_up, self._connection.on_down = self._on_up, self._on_down
+        self._connection.on_refused = self._on_refused
         self._appending = Appending(self._connection, name, self._on_result)
         self._fetcher = Fetcher(self._connection, name)
         self._appending.inbox, self._fetcher.inbox = f"{inbox}.a", f"{inbox}.g"
@@ -204,6 +205,9 @@ class _Client:
             self._health.on_answer()
             self._health.seen = max(self._health.seen, result.position)
         self._outbox.put(result)
+
+    def _on_refused(self, reason: str) -> None:
+        self._appending.give_up(reason)
 
     def _on_up(self) -> None:
         self._outbox.put(Up())

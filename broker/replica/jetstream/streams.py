@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
 
 from nats.aio.client import Client
 
@@ -15,8 +16,9 @@ from broker.replica.jetstream.connection import Failures, abandon, connect, desc
 from broker.replica.jetstream.names import StreamName, name_of, subjects_of
 from common.errors import StartError
 
-REQUEST_S = 20.0
-"""How long the servers may take: the leader of the cluster may just be elected."""
+REQUEST_S, ASK_AGAIN_S = 20.0, 4.0
+"""How long the servers may take: a leader may have to be elected."""
+NAME = "fanmail replica"
 MADE_S = 10.0
 """How long a new stream may take to be ready."""
 
@@ -93,14 +95,25 @@ class Streams:
         await self._request(api.STEP_DOWN + name.stream, query, api.Done)
 
     async def _request(self, subject: str, payload: bytes, kind: type[api.Answer]) -> api.Answer:
-        message = await self.client.request(subject, payload, timeout=REQUEST_S)
-        answer = api.decode(kind, message.data)
-        if answer.error is not None:
-            raise api.RequestError(answer.error)
-        return answer
+        """Return the answer. Asks again in between: who was asked may have lost the lead. Raises what `Failures` has."""
+        sent = 0
+        while True:
+            try:
+                message = await self.client.request(subject, payload, timeout=ASK_AGAIN_S)
+            except Failures:
+                sent += 1
+                if sent * ASK_AGAIN_S >= REQUEST_S:
+                    raise
+                await asyncio.sleep(0.1)
+                continue
+            answer = api.decode(kind, message.data)
+            was_done_before = sent > 0 and subject.startswith(api.DELETE)
+            if answer.error is not None and not (was_done_before and answer.error.err_code == api.NO_STREAM):
+                raise api.RequestError(answer.error)
+            return answer
 
 
-def ask(access: Access, work: Callable[[Streams], Awaitable[T]]) -> T:
+def ask(access: Access, work: Callable[[Streams], Coroutine[Any, Any, T]]) -> T:
     """Connect to any of the servers, and return what `work` returns.
 
     Raises `StartError` with one line where no server can be reached or one refuses, and what `work` raises.
@@ -108,23 +121,36 @@ def ask(access: Access, work: Callable[[Streams], Awaitable[T]]) -> T:
     return asyncio.run(_ask(access, work))
 
 
-async def _ask(access: Access, work: Callable[[Streams], Awaitable[T]]) -> T:
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+async def _ask(access: Access, work: Callable[[Streams], Coroutine[Any, Any, T]]) -> T:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
     reasons = []
     for url in access.urls:
-        client = Client()
+        client, refused = Client(), loop.create_future()
         try:
-            await asyncio.wait_for(connect(client, access, url, "fanmail replica", asyncio.Event()), REQUEST_S)
+            await asyncio.wait_for(
+                connect(client, access, url, NAME, asyncio.Event(), partial(_say, refused)), REQUEST_S
+            )
         except Failures as error:
             reasons.append(f"{url}: {describe(error)}")
             await abandon(client)
             continue
+        task = loop.create_task(work(Streams(client)))
         try:
-            return await work(Streams(client))
+            await asyncio.wait([task, refused], return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                raise StartError(f"NATS at {url}: {refused.result()}")
+            return task.result()
         except api.RequestError as error:
             raise StartError(f"NATS at {url}: {error}") from None
         except Failures as error:
             raise StartError(f"NATS at {url}: {describe(error)}") from None
         finally:
+            task.cancel()
             await abandon(client)
     raise StartError("NATS cannot be reached: " + "; ".join(reasons))
+
+
+def _say(refused: asyncio.Future[str], reason: str) -> None:
+    if not refused.done():
+        refused.set_result(reason)

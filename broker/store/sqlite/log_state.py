@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from broker.records import MessageStored, Record
+from broker.store.base import Owner
 from broker.store.sqlite.changes import RowChanges
 from broker.store.sqlite.meta import LOG_FACTS, read_meta
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.tables import MetaRow
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from common.clock import Mark
@@ -38,7 +39,9 @@ class LogStateStore(SqliteStore):
         exact = thresholds._replace(numbers=0, clock_us=-1)
         super().__init__(folder, owner, store_id, reserve, read_ns, exact, start)
         self._collected = RowChanges(self._numbers, self._apart)
-        self.log_facts: Facts = {name: value for name, value in read_meta(self._db).items() if name in LOG_FACTS}
+        meta = read_meta(self._db)
+        self.store_id = str(meta["store_id"])
+        self.log_facts: Facts = {name: value for name, value in meta.items() if name in LOG_FACTS}
         """Where the store stands."""
         self.stored_piece = 0
         self._newest_piece = 0

@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 
 from broker.errors import StoreError, UnusableStoreError
 from broker.records import Content, Record
-from broker.store.base import ANY_PIECE, LostMessage
+from broker.store.base import ANY_PIECE, LostMessage, Owner
 from broker.store.sqlite.backup import SqliteBackup, remove_backups
 from broker.store.sqlite.changes import RowChanges, UserKey
 from broker.store.sqlite.contents import ContentCache, Contents
@@ -37,15 +36,6 @@ from broker.store.sqlite.writer import Writer
 from common.clock import Mark
 
 log = logging.getLogger("fanmail.broker")
-
-
-class Owner(NamedTuple):
-    """The broker that a store belongs to."""
-
-    cluster: str
-    broker: str
-    brokers: str = ""
-    """The ids of all brokers of the cluster, between commas: topics are spread over them."""
 
 
 class SqliteStore:
@@ -74,8 +64,7 @@ class SqliteStore:
         self.path = folder / FILE
         remove_backups(folder)
         check_damage_marker(self.path)
-        found = _check_owner(self.path, owner, str((log_facts or {}).get("log", "")))
-        upgrade(self.path, found, thresholds.upgraded_rows)
+        upgrade(self.path, _check_owner(self.path, owner, log_facts or {}), thresholds.upgraded_rows)
         self.synced_us: int | None = 0
         self.lost: Sequence[LostMessage] = ()
         self._thresholds = thresholds
@@ -237,8 +226,8 @@ class SqliteStore:
             raise StoreError(f"{self.path}: damaged: {worse}") from None
 
 
-def _check_owner(path: Path, owner: Owner, log_id: str) -> StoreInfo | None:
-    """Return whose store is there; `log_id` is that of a replicated log, "" for none.
+def _check_owner(path: Path, owner: Owner, log_facts: Mapping[str, str | int]) -> StoreInfo | None:
+    """Return whose store is there; `log_facts` are empty where it must not be of a replicated log.
 
     Raises `UnusableStoreError` for one that is lost or not for this broker; it is not changed then.
     """
@@ -252,6 +241,7 @@ def _check_owner(path: Path, owner: Owner, log_id: str) -> StoreInfo | None:
         )
     if found.spread_over and found.spread_over != owner.brokers:
         raise UnusableStoreError(describe_other_brokers(path, found.spread_over, owner.brokers))
+    log_id = str(log_facts.get("log", ""))
     if found.log_id != log_id:
         raise UnusableStoreError(f"{path}: {_of_log(found.log_id)}, and not {_of_log(log_id)}")
     return found

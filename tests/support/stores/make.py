@@ -16,7 +16,8 @@ from pathlib import Path
 
 from broker import records as rec
 from broker.records import DeadLetter, Payload
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.base import Owner
+from broker.store.sqlite.store import SqliteStore
 from tests.support.driver import STORE_ID, BrokerDriver
 from tests.support.life import BATCH, LIFE, OFFSETS, T, V, live
 

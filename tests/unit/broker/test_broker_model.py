@@ -19,8 +19,8 @@ from broker.state.leases import HeldEntry
 from broker.state.subscription import Subscription
 from broker.state.topic import Topic
 from broker.state.topic_settings import TopicRule, TopicSettings
-from broker.store.base import Store
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.base import Owner, Store
+from broker.store.sqlite.store import SqliteStore
 from broker.thresholds import DEFAULT, Thresholds
 from common.protocol import ops, wire
 from common.protocol.ops import Op

@@ -179,7 +179,7 @@ def test_every_operation_of_the_table_has_a_handler_or_is_of_the_link() -> None:
         assert (handler is not None) == spec.on_topic, op
 
 
-@pytest.mark.parametrize("op", [0, 8, 9, 25, 99, -1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("op", [0, 8, 9, 29, 99, -1, 2**63, 2**64 - 1])
 def test_an_unknown_operation_is_answered(busy: BrokerDriver, op: int) -> None:
     answer = ask_raw(busy, op, b"t", b"u", [])
     assert answer == Answer(busy.next_id, "bad-request", None, f"operation {op} is not known here")
@@ -243,6 +243,7 @@ def test_arguments_of_a_later_version_may_have_more_fields(busy: BrokerDriver) -
 @pytest.mark.parametrize("op", [op for op in Op if OPS[op].on_user])
 def test_an_operation_of_a_user_needs_one(busy: BrokerDriver, op: Op) -> None:
     needed = {Op.PEEK: [1, 1], Op.FETCH: [False, "", 0, 1, 1, True], Op.FINISH: [[]], Op.EXTEND: [["e1", 1, 1], 30]}
+    needed[Op.CONFIRM] = ["e1", 1]
     answer = ask_raw(busy, op, b"t", b"", needed.get(op, [1, 1, 1] if op in (Op.DEAD_LIST, Op.CANCEL) else []))
     assert (answer.code, answer.detail) == ("bad-request", f"operation {op.name} needs a user")
 

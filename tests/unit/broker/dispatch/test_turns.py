@@ -17,7 +17,7 @@ import sortedcontainers  # type: ignore[import-untyped]
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op
-from tests.support.driver import ROOMY, Asked, BrokerDriver
+from tests.support.driver import ROOMY, SECOND, Asked, BrokerDriver
 from tests.support.tiny import TINY
 
 FEW, MANY = 400, 1600
@@ -169,6 +169,32 @@ def long_polls(*then: Asked, each_user: bool = False) -> Scene:
     return scene
 
 
+def streams(*then: Asked) -> Scene:
+    """Many streams of one mailbox."""
+
+    def scene(broker: BrokerDriver, number: int) -> list[Asked]:
+        args = ops.Wait(place=1, epoch=broker.state.topics[b"t"].epoch)
+        send(broker, [Asked(Op.STREAM, b"t", b"u", ops.OpenStream())])
+        for _ in range(number):
+            assert broker.handle(broker.frames([Asked(Op.WAIT, b"t", b"u", args, 1000 * SECOND)])).replies == []
+        broker.settle()
+        return list(then)
+
+    return scene
+
+
+def read_ahead(broker: BrokerDriver, number: int) -> Asked:
+    """Behind many messages that are not confirmed."""
+    send(broker, publish(number))
+    place = ops.Fetch(False, broker.state.topics[b"t"].epoch, 0, 3, 100, False, place=number)
+    return Asked(Op.FETCH, b"t", b"u", place)
+
+
+def confirmed(broker: BrokerDriver, number: int) -> Asked:
+    send(broker, publish(number))
+    return Asked(Op.CONFIRM, b"t", b"u", ops.Confirm(broker.state.topics[b"t"].epoch, number))
+
+
 def all_cancelled(broker: BrokerDriver, number: int) -> list[Asked]:
     ids = [broker.wait(b"t", b"u", 1000) for _ in range(number)]
     broker.settle()
@@ -292,6 +318,12 @@ ROWS = [
     Row(Op.WAIT, "long polls", long_polls(Asked(Op.WAIT, *U, ops.Wait()))),
     Row(Op.SKIP, "long polls", long_polls(Asked(Op.SKIP, *U))),
     Row(Op.CANCEL, "long polls", all_cancelled),
+    Row(Op.STREAM, "streams", streams(Asked(Op.STREAM, *U, ops.OpenStream()))),
+    Row(Op.FETCH, "read ahead", read_ahead),
+    Row(Op.PUBLISH, "streams", streams(*publish(3))),
+    Row(Op.TAKE, "streams and a lease", streams(*publish(1), Asked(Op.TAKE, *U, ops.Take(lease=HOUR)))),
+    Row(Op.UNSUBSCRIBE, "streams", streams(Asked(Op.UNSUBSCRIBE, *U))),
+    Row(Op.CONFIRM, "unread", confirmed),
     Row(Op.CONFIGURE, "leased", leased(Asked(Op.CONFIGURE, *U, ops.Settings(max_deliveries=9)))),
     Row(Op.FINISH, "leased", with_receipt(Op.FINISH, lambda each: ops.Finish([each]))),
     Row(Op.EXTEND, "leased", with_receipt(Op.EXTEND, lambda each: ops.Extend(each, HOUR))),

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.dispatch.waiters import SILENCE_US, Waiter, Waiters
+from broker.dispatch.wait_queue import Waiter
+from broker.dispatch.waiters import SILENCE_US, Waiters
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op
@@ -368,7 +369,7 @@ def test_a_topic_that_is_published_to_in_every_turn_is_not_looked_through_again_
         looked += 1
         return 1
 
-    waiters, users = Waiters(pending), 4 * DEFAULT.wakes
+    waiters, users = Waiters(pending, lambda topic: 0), 4 * DEFAULT.wakes
     for number in range(users):
         waiters.published(b"t")
         waiters.park(b"t", b"%d" % number, Waiter(0, b"", number, 10**9))

@@ -257,16 +257,16 @@ def test_the_checker_sees_what_plain_takes_lose(seed: int) -> None:
 
 
 def test_the_checker_sees_a_broker_that_forgets_confirmations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_confirm", lambda box, args, now: None)
+    monkeypatch.setattr(reading, "confirm_up_to", lambda ref, epoch, seq: None)
     assert "a message that was confirmed came again" in run(1).wrong
 
 
 def test_the_checker_sees_a_broker_that_skips(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = reading._confirm
+    honest = reading.confirm_up_to
 
-    def skipping(box: Any, args: ops.Take, now: Any) -> None:
-        honest(box, args, now)
-        honest(box, ops.Take(True, EPOCH, min(args.seq + (args.seq % 7 == 3), box.topic.next_seq - 1)), now)
+    def skipping(ref: Any, epoch: str, seq: int) -> None:
+        honest(ref, epoch, seq)
+        honest(ref, EPOCH, min(seq + (seq % 7 == 3), ref.topic.next_seq - 1))
 
-    monkeypatch.setattr(reading, "_confirm", skipping)
+    monkeypatch.setattr(reading, "confirm_up_to", skipping)
     assert "lost" in run(1).wrong

@@ -8,7 +8,7 @@ import pytest
 
 from broker.errors import BrokenInvariantError, DeposedError, ReplicaError
 from broker.replica.candidate import Candidate, Me, Role
-from broker.replica.entry import Kind, decode_entry, said
+from broker.replica.entry import Genesis, Kind, decode_entry, said, say
 from broker.replica.log import (
     Appended,
     Down,
@@ -22,7 +22,7 @@ from broker.replica.log import (
     Unknown,
     Up,
 )
-from broker.replica.reader import START
+from broker.replica.reader import START, LogReader
 from broker.replica.thresholds import DEFAULT
 from common.clock import Mark
 from tests.support.scripted_log import LOG_ID, ScriptedLog, Writer
@@ -90,6 +90,17 @@ def test_a_new_log_is_taken_as_soon_as_a_read_says_that_nothing_follows() -> Non
     assert one.candidate.role is Role.FENCING
     assert one.after(0.1, Appended(one.add())) == [("unfollow", 0)]
     assert (one.candidate.role, one.candidate.position.term) == (Role.OWNER, 1)
+
+
+def test_a_log_that_replaces_another_one_continues_its_terms() -> None:
+    writer, log = Writer(), ScriptedLog()
+    writer.entries.clear()
+    writer.reader = LogReader(LOG_ID)
+    writer.add(writer.made(Kind.GENESIS, say(Genesis("fanmail", "b0", "0a0b0c0d", "b0")), term=7, number=0))
+    candidate = Candidate(log, Me("b0@h1", LOG_ID, lambda: b"n", lambda: 0.0, lambda: True), START)
+    log.says += [writer.from_(1), Missing(2, 1, 1)]
+    candidate.turn()
+    assert decode_entry(2, log.data).term == 8
 
 
 def test_nothing_is_written_to_a_log_without_genesis() -> None:
@@ -246,6 +257,34 @@ def test_a_refusal_by_an_own_straggler_is_tried_again() -> None:
     assert one.after(0.1, Refused(0)) == [("read", 5)]
     assert one.after(0.1, Missing(5, 1, 4)) == []
     assert one.after(0.1) == [("append", 4)]
+
+
+def test_the_position_leaves_out_what_is_not_settled() -> None:
+    """A store that is written meanwhile does not have the entry yet."""
+    one = One().own()
+    one.append()
+    one.add()
+    one.hear(one.writer.from_(5))  # delivered before the append is answered
+    assert (one.candidate.settled, one.candidate.position.position) == (False, 4)
+    one.hear(Appended(5))
+    assert (one.candidate.settled, one.candidate.position.position) == (True, 5)
+
+
+def test_the_position_leaves_out_what_a_failed_turn_has_read() -> None:
+    """What it has read was not returned, and the store is written once more before the process ends."""
+    one = One()
+    one.writer.batch(b"second")
+    with pytest.raises(ReplicaError):
+        one.hear(one.writer.from_(4), Lost("no such stream"))
+    assert one.candidate.position.position == 3
+    one = One().own()
+    one.append()
+    one.add()
+    one.writer.fence("b0@h2")
+    one.hear(Refused(6))
+    with pytest.raises(DeposedError):
+        one.hear(one.writer.from_(5))
+    assert one.candidate.position.position == 4
 
 
 def test_a_fence_of_another_deposes_the_owner() -> None:

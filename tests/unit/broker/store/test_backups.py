@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from broker.store.backup_job import MAX_COPIES, BackupJobs
+from broker.store.base import Owner
 from broker.store.sqlite.files import FILE
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.tools import backup
 from common.errors import FanmailError, StartError
 from tests.support.driver import STORE_ID, BrokerDriver

@@ -13,9 +13,9 @@ from broker.calendar import MOST_STEPS, Calendar, Step
 from broker.errors import UnusableStoreError
 from broker.records import CalendarSet
 from broker.state.topic_settings import TopicRule
-from broker.store.base import Store
+from broker.store.base import Owner, Store
 from broker.store.sqlite.files import FILE
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.tables import META
 from common.clock import HOLD_MS, NEW, ManualClock, Mark, StepWatch
 from common.protocol import ops

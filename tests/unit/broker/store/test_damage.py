@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from broker.errors import DamagedError, StoreError, UnusableStoreError
+from broker.store.base import Owner
 from broker.store.sqlite.files import DAMAGE_MARKER, FILE, WAL
 from broker.store.sqlite.inspection import inspect
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.vfs import PAGE_BYTES
 from broker.tools.checking import check
 from common.protocol import ops

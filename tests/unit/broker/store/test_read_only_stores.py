@@ -15,12 +15,13 @@ import pytest
 from broker import start
 from broker.errors import UnusableStoreError
 from broker.records import SubscriptionEnded
+from broker.store.base import Owner
 from broker.store.sqlite import files, vfs
 from broker.store.sqlite import store as sqlite_store
 from broker.store.sqlite.clone import clone_store
 from broker.store.sqlite.files import FILE, LOCK, read_store_id
 from broker.store.sqlite.inspection import inspect
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.tools import restore
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.config import StartBrokersSettings

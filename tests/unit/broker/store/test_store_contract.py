@@ -29,9 +29,9 @@ from broker.records import (
     TopicBegan,
     TopicEnded,
 )
-from broker.store.base import Store
+from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from common.protocol import ops
 from common.protocol.ops import Op

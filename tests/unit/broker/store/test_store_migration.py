@@ -15,10 +15,11 @@ import pytest
 from broker.errors import UnusableStoreError
 from broker.records import Payload
 from broker.state.state import State
+from broker.store.base import Owner
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.schema import VERSION
-from broker.store.sqlite.store import Owner, SqliteStore
+from broker.store.sqlite.store import SqliteStore
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, loaded

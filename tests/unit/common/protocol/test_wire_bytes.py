@@ -53,14 +53,14 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
             request(24, Op.WAIT, b"t", b"u", 2**33, ops.Wait(300)),
             request(25, Op.SKIP, b"t", b"u", 1000, NOTHING),
         ],
-        "9401cf0000010000000005079496160ec40174c40175cd03e89096170fc40174c40175cf000000020000000091009618"
-        "0fc40174c40175cf000000020000000091cd012c961910c40174c40175cd03e890",
+        "9401cf0000010000000005079496160ec40174c40175cd03e89096170fc40174c40175cf0000000200000000940000a00096"
+        "180fc40174c40175cf000000020000000094cd012c00a000961910c40174c40175cd03e890",
     ),
     "fetch": (
         [
             request(26, Op.FETCH, b"t", b"u", 1000, ops.Fetch(True, "0badcafe1", 9, 1000, 2**23, True)),
         ],
-        "9401cf00000100000000050791961a11c40174c40175cd03e898c3a930626164636166653109cd03e8ce00800000c30000",
+        "9401cf00000100000000050791961a11c40174c40175cd03e899c3a930626164636166653109cd03e8ce00800000c3000000",
     ),
     "publish a batch": (
         [
@@ -87,7 +87,8 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
             request(29, Op.TAKE, b"t", b"u", 1000, ops.Take(lease=30_000_000)),
             request(30, Op.FETCH, b"t", b"u", 1000, ops.Fetch(False, "", 0, 5, 1000, False, 30_000_000)),
         ],
-        "9401cf00000100000000050792961d0dc40174c40175cd03e895c2a000ce01c9c38000961e11c40174c40175cd03e898c2a00005cd03e8c2ce01c9c38000",
+        "9401cf00000100000000050792961d0dc40174c40175cd03e895c2a000ce01c9c38000961e11c40174c40175cd03e899c2a0"
+        "0005cd03e8c2ce01c9c3800000",
     ),
     "subscribe with settings, configure": (
         [
@@ -160,8 +161,8 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
         [
             reply(26, ops.Batch("0badcafe1", 2, [ops.Run(9, 1, 1_700_000_000_000, b"\x91", b"\0\0\0\1x")])),
         ],
-        "9601cf0000010000000005ce075bcd15010791931aa093a93062616463616665310291960901cf0000018bcfe56800c4"
-        "0191c405000000017801",
+        "9601cf0000010000000005ce075bcd15010791931aa094a93062616463616665310291960901cf0000018bcfe56800c40191"
+        "c40500000001780100",
     ),
     "error with a field": (
         [
@@ -181,8 +182,8 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
         [
             reply(30, ops.Batch("0badcafe1", 0, [ops.Run(9, 1, 1_700_000_000_000, b"", b"\0\0\0\0", 2)])),
         ],
-        "9601cf0000010000000005ce075bcd15010791931ea093a93062616463616665310091960901cf0000018bcfe56800c4"
-        "00c4040000000002",
+        "9601cf0000010000000005ce075bcd15010791931ea094a93062616463616665310091960901cf0000018bcfe56800c400c4"
+        "04000000000200",
     ),
     "status with leased and dead": (
         [
@@ -254,6 +255,8 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "DEAD_RETURN": 22,
         "DEAD_CLEAR": 23,
         "CANCEL": 24,
+        "STREAM": 25,
+        "CONFIRM": 26,
         "TOPICS": 30,
         "TOPIC": 31,
         "TOPIC_CHANGE": 32,

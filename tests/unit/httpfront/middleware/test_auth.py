@@ -24,6 +24,7 @@ from httpfront.formats.limits import MessageLimits
 from httpfront.middleware.auth import REASONS, KeyRing, UnauthenticatedError
 from httpfront.middleware.stack import new_app
 from httpfront.routes import ANY_KEY, OPEN, OPERATIONS_PORT, PUBLIC_PORT, Routes, add_routes
+from httpfront.streams.table import StreamTable
 
 TOKEN = f"fm_a_{'s' * 43}"
 LIMITS = MessageLimits(body=1000, batch=2000, batch_messages=10, fetch=10, fetch_bytes=5000)
@@ -153,7 +154,7 @@ def test_the_file_is_read_again_as_a_whole_or_not_at_all(
 
 def apps() -> tuple[Any, Any]:
     gateway: Any = object()
-    parts = AppParts(gateway, LongPoll(gateway, 30, 10), LIMITS, max_name=255)
+    parts = AppParts(gateway, LongPoll(gateway, 30, 10), StreamTable(gateway, 100), LIMITS, max_name=255)
     return create_app(parts), create_admin_app(parts, Observed(FrontMetrics()))
 
 
