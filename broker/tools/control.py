@@ -16,6 +16,8 @@ from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 
+CONNECT_S = 5.0
+"""How long a connection may take."""
 TIMEOUT_S = 60.0
 """How long a broker may take to answer: it syncs a large copy within one turn of its loop."""
 
@@ -38,11 +40,12 @@ class Control:
     def ask(self, op: Op, args: Struct) -> Any:
         """Return the result of an operation that names no topic. Raises the broker's error, and `broker-down`."""
         request_id = next(self._ids)
-        until = time.monotonic() + TIMEOUT_S
         frame = wire.pack_requests(0, self._cluster.epoch, [wire.pack_request(request_id, op, b"", b"", 0, args)])
-        if not self._socket.poll(int(TIMEOUT_S * 1000), zmq.POLLOUT):
-            raise self._down()
+        if not self._socket.poll(int(CONNECT_S * 1000), zmq.POLLOUT):
+            endpoint = self._cluster.endpoint(self._broker)
+            raise FanmailError("broker-down", f"nothing answers at {endpoint}: is the broker running?")
         self._socket.send(frame)
+        until = time.monotonic() + TIMEOUT_S
         while True:
             if not self._socket.poll(max(0, int((until - time.monotonic()) * 1000))):
                 raise self._down()

@@ -53,7 +53,7 @@ RULES = {
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
-        " httpfront.delivery httpfront.api | falcon prometheus_client"
+        " httpfront.delivery httpfront.streams httpfront.api | falcon prometheus_client"
     ),
     "bench.harness": f"{GROUND} common.keys common.process |",
     "bench.loads": f"{GROUND} common.keys bench.harness | zmq",
@@ -61,7 +61,8 @@ RULES = {
         f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
     ),
     "bench.measures": (
-        f"{GROUND} broker broker.state broker.store broker.store.sqlite bench.harness bench.loads bench.rivals |"
+        f"{GROUND} common.process broker broker.state broker.store broker.store.sqlite bench.harness bench.loads"
+        " bench.rivals |"
     ),
     "fanmail_server": "|",
     "bench.report": "common bench.harness bench.measures | matplotlib",

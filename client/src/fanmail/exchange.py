@@ -60,6 +60,8 @@ class Exchange:
             pause_s = retries.pause(failures, error.retry_after, environment.random())
             if environment.clock() + pause_s >= ends:
                 raise _final_error(error, unknown)
+            if retries.on_retry:
+                retries.on_retry(error)
             yield Pause(pause_s)
 
     def _switch(self, base: str, error: FanmailError) -> None:

@@ -1,4 +1,4 @@
-"""`fanmail topics`, `peek`, `purge`, `end`, `brokers`, `pause` and `resume`; the part of `show` that shows a topic."""
+"""`fanmail topics`, `peek`, `purge`, `delete`, `brokers`, `pause`, `resume`; the part of `status` on a topic."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def purge(topic: str, user: str, yes: bool, as_json: bool, server: Server) -> No
 @yes_option
 @json_option
 @ops_options
-def end(topic: str, yes: bool, as_json: bool, server: Server) -> None:
+def delete(topic: str, yes: bool, as_json: bool, server: Server) -> None:
     """Delete TOPIC with all its subscriptions and messages. Print the number of subscriptions."""
     with server.admin() as admin:
         if not yes:
