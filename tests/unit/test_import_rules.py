@@ -35,7 +35,8 @@ RULES = {
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
     "broker.tools": (
-        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite | tqdm zmq"
+        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite broker.replica"
+        " broker.replica.jetstream | tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
     "httpfront.server": "common common.process httpfront | greenlet httptools waitress",
