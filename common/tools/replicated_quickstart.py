@@ -62,13 +62,12 @@ class Replicated:
         The first NATS server starts alone: servers that start together split their votes, and vote again after seconds.
         """
         settings = [f"--nats={','.join(node.url for node in self.nodes)}", f"--log-max-bytes={LOG_BYTES}"]
-        settings.append(f"--log-level={self._options.log_level}")
         described = f"--config={self._description}"
         init = [sys.executable, "-m", "broker.tools.replica", "init", described, *settings]
         return [
             _nats_child(self._nats, self.nodes, NAMES[:1], []),
             _nats_child(self._nats, self.nodes, NAMES[1:], init),
-            *(self._host(host, described, settings) for host in HOSTS),
+            *(self._host(host, described, [*settings, f"--log-level={self._options.log_level}"]) for host in HOSTS),
         ]
 
     def tour(self) -> str:

@@ -33,6 +33,13 @@ UNRUN = {
         "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
         "bin/backup /backups/monday --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
     },
+    "docs/replication.md": {
+        "bin/replica init --config cluster.toml --nats-credentials operator.toml": HOSTS,
+        "bin/replica doctor --config cluster.toml --nats-credentials operator.toml": HOSTS,
+        "bin/start-brokers --config cluster.toml --curve-dir /etc/fanmail/keys --candidate h1": HOSTS,
+        "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
+        "bin/replica status --config cluster.toml": HOSTS,
+    },
 }
 """Exact commands that are not run, by document, and why: they need root, systemd, another host and the like."""
 
@@ -50,6 +57,7 @@ RUNNING = ["bin/quickstart --brokers 2"]
 BEFORE: dict[str, list[str]] = {
     "README.md": [],
     "deploy/README.md": [],
+    "docs/replication.md": [],
     "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
 }
 """What a document's reader has done already; `RUNNING` for those not named here."""

@@ -37,7 +37,8 @@ RULES = {
         f"{GROUND} common.keys common.process broker broker.state broker.store broker.replica broker.dispatch | zmq"
     ),
     "broker.tools": (
-        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite | tqdm zmq"
+        f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite broker.replica"
+        " broker.replica.jetstream | tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
     "httpfront.server": "common common.process httpfront | greenlet httptools waitress",
