@@ -40,6 +40,7 @@ PROG = "start-brokers"
 ABOUT = About(
     "Run the brokers of this host in the foreground, and restart those that end. SIGTERM or Ctrl-C stops them.",
     ("4", "2 --store sqlite --data /var/lib/fanmail --memory 4G"),
+    "[N]",
 )
 LOCK_OF_ALL = "brokers.lock"
 STOP_MARGIN = 5.0

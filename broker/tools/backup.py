@@ -34,6 +34,7 @@ PROG = "backup"
 ABOUT = About(
     "Make a consistent copy of the durable stores of running brokers, which continue to serve.",
     ("/backups/monday", "/backups/b0 --config cluster.toml --curve-dir keys --ids b0"),
+    "TARGET",
 )
 FLAGS = ("config", "run_dir", "ids", "curve_dir", "insecure")
 """The settings that matter here."""

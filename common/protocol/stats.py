@@ -193,7 +193,16 @@ REJECTED = StatFamily(
     dict.fromkeys(
         (
             *("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions"),
-            *("too-many-leases", "broker-busy", "too-many-delayed", "paused", "expired", "no-subscription", "internal"),
+            *(
+                "too-many-leases",
+                "broker-busy",
+                "too-many-delayed",
+                "paused",
+                "log-stalled",
+                "expired",
+                "no-subscription",
+                "internal",
+            ),
         ),
         "",
     ),

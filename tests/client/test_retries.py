@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from fanmail import (
@@ -275,6 +277,22 @@ def test_a_message_is_read_from_headers_and_body() -> None:
     answer = message(7, b"\xff", **{"content-type": "a/b", "meta-x": "1", "server": "s"})
     found = repeated(Stage([answer]), calls.receive("t", "u"))
     assert (found.id, found.seq, found.body, found.type, found.headers) == ("e-7", 7, b"\xff", "a/b", {"meta-x": "1"})
+
+
+@table("gone_s", [3.0, 10.0])
+def test_a_take_over_of_a_replicated_broker_is_a_delay_and_no_error(gone_s: float) -> None:
+    """The owner dies under a publish: 504 for that one, 503 until its standby owns the log, then the stored answer."""
+    began = 1000.0
+
+    def answer() -> Response:
+        return DOWN if stage.now < began + gone_s else STORED
+
+    for urls in (URLS[:1], URLS):
+        stage = Stage(itertools.chain([UNKNOWN], itertools.repeat(answer)), urls=urls)
+        assert repeated(stage, calls.publish("t", b"x")).id == "e-1"
+        assert set(stage.keys()) == {"key-1"}, "a repeat of the first one is known by its key"
+        assert stage.now < began + gone_s + 6.5, "its last pause is at most Retry-After and max_pause"
+        assert len(stage.sent) < 20
 
 
 def test_plain_text_of_an_error_is_one_line_without_the_status_again() -> None:

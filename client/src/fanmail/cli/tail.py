@@ -11,7 +11,7 @@ import click
 from fanmail.cli.completion import complete_topic
 from fanmail.cli.options import Server, grouped, json_option, limit_option, server_options, user_argument
 from fanmail.cli.output import Print, message_printer
-from fanmail.cli.read import BATCH, after_option, format_option
+from fanmail.cli.read import after_option, format_option
 from fanmail.cli.template import AT_TERMINAL, AT_TERMINAL_WITH_TOPIC
 from fanmail.client import Client
 from fanmail.errors import FanmailError
@@ -50,9 +50,8 @@ class Tail:
             raise self._error
 
     def _follow(self, topic: str, after: str) -> None:
-        batch = min(self._limit or BATCH, BATCH)
         try:
-            for message in self._client.messages(topic, self._user, after=after, batch=batch):
+            for message in self._client.stream(topic, self._user, after=after):
                 with self._lock:
                     if self._done.is_set():  # another loop has printed the last one
                         return
