@@ -155,6 +155,23 @@ def test_the_tour_that_quickstart_prints(session: Session) -> None:
     assert any("Fanmail is stopped." in path.read_text() for path in session.folder.glob("*.out"))
 
 
+@pytest.mark.timeout(300)
+def test_the_second_tour_kills_an_owner_and_a_server_and_loses_nothing(session: Session) -> None:
+    session.run("bin/quickstart --replicated --brokers 1 --fronts 2")
+    printed = session.servers[-1].log
+    wait_for(lambda: "bin/replica status" in printed.read_text(), "the second tour")
+    text = printed.read_text().partition("Every topic has a second copy.")[2]
+    block = "\n".join(line.removeprefix("  ") for line in text.splitlines() if line.startswith("  "))
+    todo = [each.text.replace("300", "60") for each in commands(Block("tour", 1, "sh", block[block.index("# ann") :]))]
+    subscribe, publish, kill_broker, kill_nats, count, status = todo
+    assert session.run(subscribe).status == 200
+    session.run(publish)
+    assert session.run(kill_broker).code == session.run(kill_nats).code == 0
+    assert session.run(count).output.split() == ["60"]
+    assert session.run(status).code == 0
+    session.stop_all()
+
+
 def test_a_document_that_is_wrong_is_found_out(session: Session) -> None:
     """Test the tests: a failure names the place and shows the output."""
     wrong = "bin/quickstart --brokers 1\ncurl -i http://127.0.0.1:8100/nothing/nobody   # 200: or so it says\n"

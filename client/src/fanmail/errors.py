@@ -35,7 +35,7 @@ class FanmailError(Exception):
         self.code = code
         self.status = status
         self.retry_after = retry_after
-        self.fields = dict(fields or {})
+        self.fields: dict[str, Any] = dict(fields or {})
         self.request_id = request_id
 
     def __str__(self) -> str:

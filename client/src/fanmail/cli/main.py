@@ -29,7 +29,7 @@ from fanmail.errors import FanmailError
 from fanmail.version import VERSION
 
 NAME = "fanmail"
-GROUPS = {
+GROUPS: dict[str, tuple[str, ...]] = {
     "Messages": ("publish", "read", "tail", "work", "verify"),
     "Subscriptions": ("subscribe", "unsubscribe", "status", "stats", "dead"),
     "Operations": ("top", "topics", "peek", "purge", "delete", "delayed", "cancel", "brokers", "pause", "resume"),
@@ -48,6 +48,7 @@ class Commands(click.Group):
     """A group of subcommands that turns the errors of the client into exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand. Raises SystemExit with the code of an error."""
         try:
             return super().invoke(ctx)
         except FanmailError as error:
@@ -63,6 +64,7 @@ class Commands(click.Group):
             raise SystemExit(FAILED) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands in groups."""
         room = formatter.width - 8 - max(map(len, self.commands))
         for title, names in GROUPS.items():
             rows = [(name, self.commands[name].get_short_help_str(room)) for name in names]
@@ -99,11 +101,11 @@ def completion(shell: str) -> None:
     shell_complete(command, {}, NAME, _COMPLETE, f"{shell}_source")
 
 
-for each in (
+for _each in (
     *(subscribe, unsubscribe, publish, read, tail, work, dead, show_status, stats, verify, bench),
     *(topics, peek, purge, delayed, cancel, delete, top, brokers, pause, resume, profile_commands),
 ):
-    command.add_command(each)
+    command.add_command(_each)
 
 
 def main() -> None:

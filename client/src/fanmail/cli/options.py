@@ -35,6 +35,7 @@ SHORT_NAMES = {"sub": "subscribe", "unsub": "unsubscribe", "pub": "publish"}
 
 C = TypeVar("C")
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 
 def current_name(name: str) -> str:
@@ -42,7 +43,7 @@ def current_name(name: str) -> str:
     return FORMER_NAMES.get(name) or SHORT_NAMES.get(name, name)
 
 
-def _url_option(name: str, variable: str, default: str, what: str) -> Callable[[Command], Command]:
+def _url_option(name: str, variable: str, default: str, what: str) -> Decorator:
     text = f"Base URLs of {what}, separated by commas."
     return click.option(name, envvar=variable, default=default, show_default=True, show_envvar=True, help=text)
 
@@ -54,18 +55,18 @@ _key_option = click.option(
     metavar="FILE",
     help=f"File whose first line is the API key. Default: {KEY_VARIABLE}, else the file in {KEY_FILE_VARIABLE}.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
-topic_argument = click.argument("topic", shell_complete=complete_topic)
-user_argument = click.argument("user")
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+yes_option: Decorator = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+topic_argument: Decorator = click.argument("topic", shell_complete=complete_topic)
+user_argument: Decorator = click.argument("user")
 
 
-def seconds_option(name: str, text: str, default: float, least: float = 0) -> Callable[[Command], Command]:
+def seconds_option(name: str, text: str, default: float, least: float = 0) -> Decorator:
     """Return an option of at least `least` seconds, with this help text."""
     return click.option(name, type=click.FloatRange(min=least), default=default, show_default=True, help=text)
 
 
-def limit_option(text: str, **attributes: Any) -> Callable[[Command], Command]:
+def limit_option(text: str, **attributes: Any) -> Decorator:
     """Return the option `--limit`, the greatest number of something, with this help text."""
     attributes.setdefault("type", click.IntRange(min=1))
     return click.option("--limit", "-n", help=text, **attributes)
@@ -128,7 +129,7 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def grouped(name: str, kind: Callable[..., object]) -> Callable[[Command], Command]:
+def grouped(name: str, kind: Callable[..., object]) -> Decorator:
     """Return a decorator that passes the options named like the fields of `kind` as one argument, called `name`."""
     names = tuple(kind.__annotations__)
 

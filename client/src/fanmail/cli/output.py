@@ -19,7 +19,7 @@ from fanmail.cli.template import BODY, Template
 from fanmail.cluster import Peeked
 from fanmail.message import Message
 
-Formats = Mapping[str, Callable[[Any], str]]
+Formats = dict[str, Callable[[Any], str]]
 """Formatters of table cells by column."""
 UNLIMITED_WIDTH = 10_000
 """Without a terminal, tables are as wide as their content needs, for programs that read them."""

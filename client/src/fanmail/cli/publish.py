@@ -23,6 +23,8 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class _MessageArguments(TypedDict):
+    """Arguments of `publish` and `publish_many`."""
+
     type: str | None
     headers: dict[str, str]
     ttl: float | None

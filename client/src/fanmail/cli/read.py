@@ -11,6 +11,7 @@ import click
 
 from fanmail.cli.exit_codes import FAILED, NOTHING
 from fanmail.cli.options import (
+    Decorator,
     Server,
     grouped,
     json_option,
@@ -31,10 +32,10 @@ MAX_KEPT = 1000
 POLL_S = 1.0
 """The wait of one long poll, short enough to keep to a time limit."""
 
-after_option = click.option(
+after_option: Decorator = click.option(
     "--after", default="0", help="Cursor: everything up to and including this id is acknowledged."
 )
-format_option = click.option(
+format_option: Decorator = click.option(
     "--format",
     "template",
     metavar="TEMPLATE",

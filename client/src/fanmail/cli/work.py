@@ -47,7 +47,7 @@ class Runner:
         self._command = command
         self._busy = False
         self._child: subprocess.Popen[bytes] | None = None
-        self.stopped = 0
+        self.stopped: int = 0
         """The signal that stopped the worker, else 0."""
 
     @contextmanager
