@@ -17,7 +17,7 @@ ABOUT = About(
     "Make the logs of brokers from the stores of the same brokers with --store sqlite, which are stopped and not "
     "changed. Ids, cursors and receipts stay valid. Call it on the host of one candidate of each broker (--ids names "
     "them), start these candidates, and seed the others. The way back is bin/backup and bin/restore.",
-    ("/var/lib/fanmail --data /var/lib/fanmail2 --config cluster.toml --nats nats://h1:4222 --ids b0,b3",),
+    ("/var/lib/old --data /var/lib/fanmail --config cluster.toml --ids b0,b3",),
     "OLD",
 )
 FLAGS = ("data", "ids", *NATS_FLAGS, "log_max_bytes", "log_replicas")

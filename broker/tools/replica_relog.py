@@ -20,8 +20,8 @@ ABOUT = About(
     "Topics get new epochs: ids of messages that this store has never seen are not assigned again, so that old cursors "
     "fail with cursor-lost and old receipts with lease-lost. Stop both candidates first, and seed the other one then.",
     (
-        "b0 --data /var/lib/fanmail --config cluster.toml --nats nats://h1:4222",
-        "b0 --from /backups/monday --data /var/lib/fanmail --config cluster.toml --nats nats://h1:4222",
+        "b0 --data /var/lib/fanmail --config cluster.toml",
+        "b0 --from /backups/monday --data /var/lib/fanmail --config cluster.toml",
     ),
     "BROKER",
 )
