@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from common.config import BrokerSettings, FrontSettings
-from common.version import VERSION
 from common.units import GIB, MIB
+from common.version import VERSION
 from tests.e2e.proxies import certificate
 from tests.support.deployed import (
     DEPLOY,
@@ -115,7 +115,11 @@ def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
     assert run_tool("hadolint", "--no-color", IMAGE) == ""
 
 
-@table("path", [path for folder in (DOCKER, KUBERNETES, REPLICATED) for path in sorted(folder.rglob("*.yaml"))])
+YAML = [path for folder in (DOCKER, KUBERNETES, REPLICATED) for path in sorted(folder.rglob("*.y*ml"))]
+"""Of the chart only what is no template."""
+
+
+@table("path", [*YAML, *sorted((DEPLOY / "helm").glob("*/*.yaml"))])
 def test_yaml_says_nothing_twice(path: Path) -> None:
     assert run_tool("yamllint", "--strict", "-d", YAMLLINT, path) == ""
 
