@@ -10,31 +10,29 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
-from broker.errors import StoreError, UnusableStoreError
+from broker.errors import DeposedError, ReplicaError, StoreError, UnusableStoreError
+from broker.opening import OpenStore, check_candidate, open_store
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
 from broker.server.listener import Listener
-from broker.server.loop import Process, Server
+from broker.server.loop import Server
+from broker.server.process import Process
 from broker.server.process_locks import ProcessLocks
 from broker.server.unix_socket import NEEDED
 from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
-from broker.store.base import Owner, Store
-from broker.store.memory import MemoryStore
-from broker.store.sqlite.files import LOCK
+from broker.store.base import Store
 from common import config_sources
-from common.clock import SystemClock, stopwatch
+from common.clock import Mark, SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.command_line import About
@@ -43,10 +41,10 @@ from common.errors import StartError
 from common.keys.curve import KeyPair, broker_pair
 from common.process.descriptors import free_descriptors, lower_limit, raise_limit
 from common.process.folders import private_dir
-from common.process.locks import LostLockError, hold_lock
+from common.process.locks import LostLockError
 from common.process.log import setup_logging
 from common.process.readiness import announce_ready, announce_stopping, die_with_parent, on_hangup
-from common.process.start import run_service
+from common.process.start import AGAIN, run_service
 from common.toml_file import read_toml
 from common.units import MIB
 
@@ -66,8 +64,6 @@ MOST_FILES = 16_384
 FRAME_MARGIN = 1024 * 1024
 """Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
 
-OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
-
 
 def main(durable: OpenStore | None = None) -> int:
     """Serve until SIGTERM or SIGINT, perhaps with a store from `durable`; return the exit code. Raise `StartError`."""
@@ -78,17 +74,39 @@ def main(durable: OpenStore | None = None) -> int:
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     check_candidate(settings)
     address = cluster.address(settings.id, settings.candidate)
-    endpoint, pair = address.endpoint, broker_pair(settings.curve_dir, address)
-    locks = ProcessLocks(run_dir, address.name, endpoint, settings.start_timeout)
-    store = open_store(settings, cluster, durable)
-    backups = BackupJobs(store)
+    pair = broker_pair(settings.curve_dir, address)
+    locks = ProcessLocks(run_dir, address.name, address.endpoint, settings.start_timeout)
+    try:
+        store = open_store(settings, cluster, durable)
+    except StoreError as error:
+        log.critical("the store cannot be opened", extra={"reason": str(error)})
+        return 1
     listener = build_listener(settings, cluster, pair)
+    code = 1
+    try:
+        code = run(settings, cluster, listener, store, locks)
+    finally:
+        if code != 1 or store.fenced:  # after an error a file is left as it is, and a candidate writes what is settled
+            close(store)
+    log.info("stopped")
+    return code
+
+
+def run(settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, locks: ProcessLocks) -> int:
+    """Serve with this store until stopped; return the exit code. Raise `StartError`."""
+    backups = BackupJobs(store)
     server, state = build_server(settings, cluster, listener, store, backups, locks)
     check_descriptors()
-    listener.bind(endpoint)
+    listener.bind(cluster.endpoint(settings.id, settings.candidate))
     try:
         load(server, state, settings, cluster)
         serve(server, locks)
+    except ReplicaError as error:
+        log.critical("this candidate cannot go on with its log", extra={"reason": str(error)})
+        return 1
+    except DeposedError as error:
+        log.warning("deposed: this process starts again as a standby", extra={"reason": str(error)})
+        return AGAIN
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
     except StoreError as error:
@@ -105,22 +123,20 @@ def main(durable: OpenStore | None = None) -> int:
     finally:
         backups.cancel()
     listener.close()
-    store.close()
-    log.info("stopped")
-    return 0
+    return AGAIN if server.handed_over else 0
+
+
+def close(store: Store) -> None:
+    """Close the store; a candidate's writes what is settled."""
+    try:
+        store.close()
+    except StoreError as error:
+        log.critical("the store could not be closed", extra={"reason": str(error)})
 
 
 def process_name(settings: BrokerSettings) -> str:
     """Return the name of this process in logs."""
     return BrokerAddress(settings.id, "", host=settings.candidate).name
-
-
-def check_candidate(settings: BrokerSettings) -> None:
-    """Raise `StartError` unless candidates, and only they, use the replicated store: others would not share it."""
-    if settings.candidate and settings.store != "replicated":
-        raise StartError(f"--candidate {settings.candidate} needs --store replicated: candidates share a log")
-    if settings.store == "replicated" and not settings.candidate:
-        raise StartError("--store replicated needs --candidate, and a --config whose brokers have candidates")
 
 
 def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair | None) -> Listener:
@@ -168,34 +184,6 @@ def serve(server: Server, locks: ProcessLocks) -> None:
     locks.leave()
 
 
-def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore | None = None) -> Store:
-    """Open the store that the settings name and lock its folder. Raise `StartError`."""
-    new_id = secrets.token_hex(4)
-    if settings.store == "memory":
-        if settings.data:
-            raise StartError(f"--data {settings.data} is for --store sqlite, which is not given: nothing would be kept")
-        return MemoryStore(new_id)
-    if not settings.data:
-        raise StartError(f"--store {settings.store} needs --data, the directory where the stores are")
-    if settings.store == "replicated":
-        raise StartError("--store replicated is not part of this version")
-    folder = private_dir(Path(settings.data) / settings.id, "store directory")
-    hold_lock(folder / LOCK, settings.start_timeout)
-    from broker.store.sqlite.store import SqliteStore  # a broker in memory starts without it
-
-    try:
-        return (durable or SqliteStore)(
-            folder, owner_of(cluster, settings.id), new_id, settings.disk_reserve, stopwatch
-        )
-    except UnusableStoreError as error:
-        raise StartError(str(error)) from None
-
-
-def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
-    """Return the identity that the store of a broker must have."""
-    return Owner(cluster.name, broker_id, ",".join(sorted(each.id for each in cluster.brokers)))
-
-
 def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
     """Raise `StartError` where the store has topics that the cluster's map assigns to another broker."""
     foreign = count_foreign(cluster, settings.id, state.names)
@@ -218,15 +206,20 @@ def build_server(
     limits = _limits(settings)
     contents = BodyCache(store.read if store.durable else None, limits.memory // 2)
     state = State(_rules(settings, limits), contents, store.durable)
-    identity = Identity(cluster.name, settings.id, secrets.randbits(62) + 1, max(settings.max_body, settings.max_batch))
-    context = Context(state, limits, counters=listener.counters, backup=backups.ask)
+    identity = Identity(cluster.name, settings.id, _new_incarnation(), max(settings.max_body, settings.max_batch))
+    context = Context(state, limits, counters=listener.counters, backup=backups.ask, read_backup=backups.read)
     traffic = Traffic(max(LEAST_WINDOW, limits.memory // WINDOW_PART))
     dispatcher = Dispatcher(context, identity, cluster, RequestLog(stopwatch), traffic)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
-    process = Process(read_end, partial(reload_map, settings, cluster), locks.look)
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
+
+    def new_life(mark: Mark) -> int:
+        clock.restart(mark)
+        return _new_incarnation()
+
+    process = Process(read_end, partial(reload_map, settings, cluster), locks.look, new_life)
     server = Server(listener, dispatcher, store, clock, process, backups, patience)
 
     def stop(*_: object) -> None:
@@ -238,6 +231,10 @@ def build_server(
     hung_up = on_hangup(server.reload, stop)
     signal.signal(signal.SIGHUP, lambda *_: hung_up())
     return server, state
+
+
+def _new_incarnation() -> int:
+    return secrets.randbits(62) + 1
 
 
 def reload_map(settings: BrokerSettings, cluster: ClusterMap) -> ClusterMap | None:

@@ -30,7 +30,8 @@ class StoreOpened(_Packed, tag=1):
     store_id: str
     topics_begun: int
     last_piece: int = 0
-    """The greatest number of a piece of which anything is left."""
+    """The greatest number of a piece of which anything is left, or of all so far."""
+    last_delayed: int = 0  # the same of delayed publishes
 
 
 class CalendarSet(_Packed, tag=2):

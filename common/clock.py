@@ -87,8 +87,12 @@ class SystemClock:
 
     def __init__(self, start: Mark | None = None, machine: Machine | None = None) -> None:
         """`start` is the mark of the previous process; None: there was none, and `mono` is that of the machine."""
-        self._monotonic, self._boottime, self._wall, boot = machine or this_machine()
-        self._boot = boot
+        self._monotonic, self._boottime, self._wall, self._boot = machine or this_machine()
+        self.restart(start)
+
+    def restart(self, start: Mark | None) -> None:
+        """Continue from another mark: that of the broker's last owner, where this process takes its place."""
+        boot = self._boot
         self._offset = 0 if start is None else start.mono - self._monotonic() // 1000
         boottime, wall = self._boottime() // 1_000_000, self._wall() // 1_000_000
         if start is None or not start.time:
@@ -183,6 +187,11 @@ class ManualClock:
     def set_wall(self, seconds: float) -> None:
         """Set the system's clock forward, or back."""
         self._now = self._now._replace(wall=self._now.wall + int(seconds * 1e3))
+
+
+def boottime_s() -> float:
+    """Return the seconds since the boot of the machine, including suspensions."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def pause(seconds: float) -> None:

@@ -67,6 +67,7 @@ _TABLE = (
     ErrorSpec("expired", 503, "The request expired before it was executed", 1),
     ErrorSpec("client-gone", 503, "The client has disconnected", 1),
     ErrorSpec("backup-failed", 500, "The backup failed"),
+    ErrorSpec("handover-failed", 500, "The hand-over failed"),
     ErrorSpec("outcome-unknown", 504, "The broker did not answer in time"),
     ErrorSpec("bad-request", 500, "The broker did not understand the front"),
     ErrorSpec("internal", 500, "Internal error"),

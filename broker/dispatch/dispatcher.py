@@ -20,7 +20,7 @@ from broker.dispatch.wait_queue import Waiter
 from broker.dispatch.waiters import Waiters
 from broker.errors import BrokenInvariantError, StoreError
 from broker.operations.context import Context, lookup
-from broker.operations.control import CONTROL
+from broker.operations.control import CONTROL, check_allowed
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
 from common.clock import Now
@@ -280,8 +280,7 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
-            if self.stalled:
-                raise FanmailError("log-stalled", "the broker's log has not answered for a second")
+            check_allowed(op, standby=self.state is BrokerState.STANDBY, stalled=self.stalled)
             self.executed += 1
             return CONTROL[op](self.context, args, now)
         if op is Op.STATS:
@@ -295,4 +294,5 @@ class Dispatcher:
 
     def stats(self, now: Now) -> dict[str, int]:
         """Return the gauges of the state and all counters. Nothing is scanned for it."""
-        return gauges(self.context, self.traffic, self.waiters.count, now) | dict(self.counters)
+        found = gauges(self.context, self.traffic, self.waiters.count, now) | dict(self.counters)
+        return found if self.context.replica is None else found | self.context.replica.gauges()

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -24,6 +25,22 @@ from common.protocol import ops, stats
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
+
+
+class ReplicaControl(Protocol):
+    """What the operator can ask of a candidate of a replicated log."""
+
+    def status(self) -> ops.Replica:
+        """Return where it stands."""
+        ...
+
+    def hand_over(self, to: str) -> None:
+        """Begin to give the log to the candidate with this name, "": any. Raise `handover-failed`."""
+        ...
+
+    def gauges(self) -> dict[str, int]:
+        """Return the gauges of `common/protocol/log_stats.py`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -52,6 +69,10 @@ class Context:
     """After how many of the records the burst may be cut; None where the store takes bursts of any size."""
     backup: Callable[[str], ops.BackupProgress] | None = None
     """Begins the copy of the store with a name, or returns its progress; None: there is no store to copy."""
+    read_backup: Callable[[str, int, int], ops.BackupPart] | None = None
+    """Reads a complete copy by name: offset, length."""
+    replica: ReplicaControl | None = None
+    """The part of this broker in its replicated log."""
     paused: bool = False
     """The operator has paused this broker: publishes and new subscriptions are refused. Lost at a restart."""
 

@@ -31,8 +31,45 @@ def backup(context: Context, args: ops.Backup, now: Now) -> ops.BackupProgress:
     return context.backup(args.name)
 
 
+def read_backup(context: Context, args: ops.ReadBackup, now: Now) -> ops.BackupPart:
+    """Return a part of a complete copy. Raise `backup-failed`."""
+    if context.read_backup is None:
+        raise FanmailError("backup-failed", "this broker has no store to copy")
+    return context.read_backup(args.name, args.offset, args.length)
+
+
+def replica(context: Context, args: ops.Nothing, now: Now) -> ops.Replica:
+    """Return where this candidate stands. Raise `handover-failed` where there is no replicated log."""
+    if context.replica is None:
+        raise FanmailError("handover-failed", "this broker has no replicated log")
+    return context.replica.status()
+
+
+def hand_over(context: Context, args: ops.HandOver, now: Now) -> ops.Nothing:
+    """Begin to give the log to another candidate; this process then ends. Raise `handover-failed`."""
+    if context.replica is None:
+        raise FanmailError("handover-failed", "this broker has no replicated log")
+    context.replica.hand_over(args.to)
+    return ops.Nothing()
+
+
+_AT_STANDBYS = frozenset((Op.BACKUP, Op.BACKUP_READ, Op.REPLICA, Op.HAND_OVER))
+"""They say nothing about the contents that could be out of date."""
+
+
+def check_allowed(op: Op, *, standby: bool, stalled: bool) -> None:
+    """Raise `log-stalled` or `standby` (503) for what may not be executed now at a candidate of a replicated log."""
+    if stalled and op is not Op.REPLICA:
+        raise FanmailError("log-stalled", "the broker's log has not answered for a second")
+    if standby and op not in _AT_STANDBYS:
+        raise FanmailError("standby", "another candidate owns the log")
+
+
 CONTROL: dict[Op, Callable[..., Struct]] = {
     Op.BACKUP: backup,
+    Op.BACKUP_READ: read_backup,
+    Op.REPLICA: replica,
+    Op.HAND_OVER: hand_over,
     Op.PAUSE: pause,
     Op.TOPICS: admin_topics.list_topics,
     Op.DELAYED_TOPICS: admin_delayed.list_topics,

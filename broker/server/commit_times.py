@@ -5,14 +5,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 
+from common.protocol.log_stats import APPENDS
 from common.protocol.stats import COMMITS, SYNCS, TIME_BOUNDS_US, StatHistogram
 
-_BUCKETS = {each: [*map(each.bucket, TIME_BOUNDS_US), ""] for each in (COMMITS, SYNCS)}
+_BUCKETS = {each: [*map(each.bucket, TIME_BOUNDS_US), ""] for each in (COMMITS, SYNCS, APPENDS)}
 
 
-def count_commit(counters: Counter[str], took_us: int, synced_us: int | None) -> None:
-    """Count one commit, of which `synced_us` were spent waiting for the disk; None for a store without one."""
+def count_commit(counters: Counter[str], took_us: int, synced_us: int | None, appended: bool = False) -> None:
+    """Count one commit, of which `synced_us` were spent waiting for the disk; None where it did not wait for one.
+
+    `appended`: it was an append to a replicated log.
+    """
     _count(counters, COMMITS, took_us)
+    if appended:
+        _count(counters, APPENDS, took_us)
     if synced_us is not None:
         _count(counters, SYNCS, synced_us)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import zmq
 
@@ -17,11 +16,12 @@ from broker.server.commit_times import count_commit
 from broker.server.listener import Listener
 from broker.server.loading import load
 from broker.server.outbox import Outbox
+from broker.server.process import Process
 from broker.server.settling import Settling
+from broker.server.succession import Succession, succession_of
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
-from common.cluster.slots import ClusterMap
 from common.process.descriptors import drain_fd
 from common.process.log_queue import dropped_lines
 from common.protocol import stats
@@ -38,17 +38,6 @@ RECLAIM_TICK_MS = 100
 """Milliseconds, while the store has much space to reclaim."""
 BLOCKED_TICK_MS = 5
 """Milliseconds, while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
-
-
-class Process(NamedTuple):
-    """What the process around the loop provides."""
-
-    wake_fd: int
-    """Becomes readable when a signal has arrived."""
-    reload_map: Callable[[], ClusterMap | None]
-    """Reads the cluster description again; None where it cannot be used."""
-    look_around: Callable[[], object] = lambda: None
-    """Called with the housekeeping; an exception that it raises ends `run`."""
 
 
 class Server:
@@ -89,8 +78,9 @@ class Server:
         """When each message of this turn was begun, and when the last was done."""
         dispatcher.context.cuts = [] if store.fenced else None
         self._settling = Settling(store, dispatcher, self._outbox, clock, process.wake_fd, self._receive, self._give_up)
+        self._succession = succession_of(store, dispatcher, self._outbox, clock, process.new_life)
         self._poller = zmq.Poller()
-        for source in (*listener.sockets, process.wake_fd):
+        for source in (*listener.sockets, process.wake_fd, *self._settling.sources):
             self._poller.register(source, zmq.POLLIN)
 
     def stop(self) -> None:
@@ -104,6 +94,8 @@ class Server:
     def run(self) -> None:
         """Serve until stopped. Raise `StoreError`: then no request of the burst is answered."""
         while not self._finished():
+            if self._succession is not None:
+                self._succeed(self._succession)
             self._store_work()
             burst = self._receive()
             if not burst:
@@ -112,6 +104,13 @@ class Server:
             self._work(burst)
             self._outbox.retry_blocked()
             self._housekeeping()
+        if self._succession is not None and self._succession.leave():
+            self._settling.wait(self._clock.now().mono)
+
+    @property
+    def handed_over(self) -> bool:
+        """Return whether the loop has ended because another candidate is to own the log."""
+        return self._succession is not None and self._succession.to is not None
 
     def load(self) -> None:
         """Load the store; answer meanwhile that this broker is loading.
@@ -122,7 +121,7 @@ class Server:
         if load(self._store, self._dispatcher.context.state, self._look_while_loading):
             for each in self._store.lost:
                 self._dispatcher.context.set_aside(each.id, each.messages, each.reason)
-            self._dispatcher.state = BrokerState.READY
+            self._dispatcher.state = BrokerState.READY if self._succession is None else BrokerState.STANDBY
 
     def _look_while_loading(self) -> bool:
         self._answer(self._receive())
@@ -138,9 +137,11 @@ class Server:
         """Return the milliseconds that the loop may wait."""
         if self._backups is not None and self._backups.busy:
             return 0
-        most = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
+        most: float = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
+        if self._succession is not None:
+            most = math.ceil(min(most, self._succession.wait_ms))
         wait = self._dispatcher.patience(self._clock.now())
-        return most if wait is None else max(0, min(most, math.ceil(wait)))
+        return int(most if wait is None else max(0, min(most, math.ceil(wait))))
 
     def _receive(self) -> list[list[bytes]]:
         burst: list[list[bytes]] = []
@@ -157,6 +158,13 @@ class Server:
         except zmq.Again:
             pass
         return burst
+
+    def _succeed(self, succession: Succession) -> None:
+        """Follow the replicated log, and take over or hand over where it is time."""
+        if succession.turn():
+            self._next_housekeeping = 0  # of another clock
+        if succession.to is not None:
+            self._stopping = True
 
     def _store_work(self) -> None:
         """Ask the store for the bytes that may be written, and copy some of a backup."""
@@ -203,14 +211,19 @@ class Server:
 
     def _settle(self, replies: dict[bytes, list[Outgoing]]) -> None:
         """Commit what has changed, then send the replies and empty the dictionary."""
-        cuts = self._dispatcher.context.take_cuts()
-        records = self._dispatcher.context.take_records()
-        if records or (self._store.fenced and self._dispatcher.executed):
-            self._commit(records, cuts)
-        self._dispatcher.executed = 0
+        if self._succession is None or self._succession.owns:
+            cuts = self._dispatcher.context.take_cuts()
+            records = self._dispatcher.context.take_records()
+            if records or (self._store.fenced and self._must_begin()):
+                self._commit(records, cuts)
+            self._dispatcher.executed = 0
         for peer_id, outgoing in replies.items():
             self._outbox.reply(peer_id, outgoing)
         replies.clear()
+
+    def _must_begin(self) -> bool:
+        beat = self._succession is not None and self._succession.heartbeat_due
+        return self._dispatcher.executed > 0 or beat
 
     def _commit(self, records: list[Record], cuts: Sequence[int]) -> None:
         began = self._clock.mark()
@@ -219,9 +232,8 @@ class Server:
             self._settling.wait(began.mono)
         took = self._clock.now().mono - began.mono
         self._committing += took
-        count_commit(self._dispatcher.counters, took, self._store.synced_us)
-        if self._store.flushed:
-            self._dispatcher.context.state.bodies.shrink()
+        count_commit(self._dispatcher.counters, took, self._store.synced_us, self._store.fenced)
+        self._dispatcher.context.state.bodies.shrink(self._store.stored_piece)
 
     def _give_up(self) -> bool:
         """Return whether a broker that was asked to stop has waited long enough for its last burst."""

@@ -22,6 +22,8 @@ class Outbox:
         self._clock = clock
         self._log = dispatcher.request_log
         self._traffic = dispatcher.traffic
+        self.term = 0
+        """Of the owner of the replicated log, as far as this process knows."""
         self.peers = Peers(self._log.dropped, self._traffic)
 
     def reply(self, peer_id: bytes, outgoing: Sequence[Outgoing]) -> None:
@@ -52,7 +54,8 @@ class Outbox:
     def _head(self, packed: list[bytes], sent: int) -> bytes:
         it = self._dispatcher
         clock = self._clock.now().mono
-        return wire.pack_replies(it.identity.incarnation, clock, it.state, it.ownership.map.epoch, packed, sent)
+        epoch = it.ownership.map.epoch
+        return wire.pack_replies(it.identity.incarnation, clock, it.state, epoch, packed, sent, self.term)
 
     def _send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> None:
         if not self.peers.is_blocked(peer_id) and self._try_send(peer_id, frames, replies):

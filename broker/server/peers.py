@@ -112,6 +112,11 @@ class Peers:
         silent = [each for each, peer in self._peers.items() if peer.last_heard < mono - FORGET_AFTER_US]
         return sum(map(self.forget, silent))
 
+    def clock_moved(self, by: int) -> None:
+        """Note that the monotonic clock continues `by` microseconds further on, or before."""
+        for peer in self._peers.values():
+            peer.last_heard += by
+
     def expected(self) -> list[bytes]:
         """Return the peers that may still send: heard from, without a goodbye."""
         return [each for each, peer in self._peers.items() if not peer.said_goodbye]

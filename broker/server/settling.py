@@ -44,10 +44,10 @@ class Settling:
         self._receive = receive
         self._give_up = give_up
         self._poller = zmq.Poller()
-        self._blind = store.fileno is None or store.fileno < 0
-        if not self._blind:
-            self._poller.register(store.fileno, zmq.POLLIN)
-        self._poller.register(wake_fd, zmq.POLLIN)
+        self.sources = [store.fileno] if store.fileno is not None and store.fileno >= 0 else []
+        """What becomes readable when the store has something to say."""
+        for source in (*self.sources, wake_fd):
+            self._poller.register(source, zmq.POLLIN)
 
     def wait(self, began: int) -> None:
         """Return when the burst is settled; refuse what arrives from a second after `began` on. Raise `StoreError`.
@@ -67,7 +67,7 @@ class Settling:
             self._dispatcher.stalled = False
 
     def _poll(self, most_ms: int) -> None:
-        for source, _ in self._poller.poll(min(most_ms, BLIND_MS) if self._blind else most_ms):
+        for source, _ in self._poller.poll(most_ms if self.sources else BLIND_MS):
             if source == self._wake_fd:
                 drain_fd(self._wake_fd)
 

@@ -69,13 +69,16 @@ class BodyCache:
         content = self._read(piece.id)
         return replace(piece, headers=content.headers, body=content.body, offsets=content.offsets)
 
-    def shrink(self) -> None:
+    def shrink(self, stored: int) -> None:
         """Evict bodies until no more than `keep` bytes are in memory.
 
-        Only after a commit: everything must be stored.
+        Only pieces up to number `stored`, which the store has.
         """
         while self.here_bytes > self._keep and (self._here or self._sifted):
-            piece = (self._sifted or self._here).popleft()
+            oldest = self._sifted or self._here
+            if oldest[0].id > stored:
+                return
+            piece = oldest.popleft()
             if piece.body is not None:
                 self._drop(piece)
                 self.away_bytes += piece.size

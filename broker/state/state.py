@@ -133,6 +133,7 @@ class State:
         self.store_id = record.store_id
         self.topics_begun = record.topics_begun
         self.last_piece = record.last_piece
+        self.delayed.last_number = record.last_delayed
 
     def _topic_began(self, record: records.TopicBegan) -> None:
         must(record.topic not in self.topics, "a topic begins once")

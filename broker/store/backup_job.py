@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from broker.errors import StoreError
 from broker.store.base import Backup, Store
@@ -19,6 +20,8 @@ log = logging.getLogger("fanmail.broker")
 _NAME = re.compile(r"backup-[0-9a-z]{1,64}\.db").fullmatch
 KEEP_US = 10_000_000
 """How long a copy is kept that no client asks for."""
+MOST_READ = 1024 * 1024
+"""Bytes of a copy that are read at a time."""
 MAX_COPIES = 16
 """Copies that are kept at a time, failed ones too."""
 
@@ -79,6 +82,19 @@ class BackupJobs:
         if copy.failed:
             raise FanmailError("backup-failed", copy.failed)
         return ops.BackupProgress(copy.path, *copy.pages, copy.done)
+
+    def read(self, name: str, offset: int, length: int) -> ops.BackupPart:
+        """Return a part of a complete copy. Raises `backup-failed`."""
+        copy = self._copies.get(name)
+        if copy is None or not copy.done or copy.failed:
+            raise FanmailError("backup-failed", copy.failed if copy and copy.failed else "there is no complete copy")
+        copy.asked = True
+        try:
+            with Path(copy.path).open("rb") as file:
+                file.seek(max(0, offset))
+                return ops.BackupPart(file.read(max(0, min(length, MOST_READ))), file.seek(0, 2))
+        except OSError as error:
+            raise FanmailError("backup-failed", f"{copy.path}: {error.strerror}") from None
 
     def step(self) -> None:
         """Copy some more."""

@@ -11,6 +11,8 @@ from common.clock import Mark
 
 UNLIMITED_BYTES = 2**62
 """More bytes than are ever written."""
+ANY_PIECE = 2**62
+"""Greater than the number of any piece."""
 
 
 class LostMessage(NamedTuple):
@@ -65,14 +67,16 @@ class Store(Protocol):
     fileno: int | None
     """Readable when `settled` may return True; None where bursts are settled when `begin` returns."""
 
-    clock: Mark
-    """The point from which the broker's clocks continue."""
-
     synced_us: int | None
     """How long the last burst waited for the disk; None where bursts do not."""
 
     lost: Sequence[LostMessage]
     """Damaged messages that `load` found and left out."""
+
+    @property
+    def clock(self) -> Mark:
+        """Return the point from which the broker's clocks continue."""
+        ...
 
     def load(self) -> Iterator[Record]:
         """Yield the records that rebuild the live state, `StoreOpened` first.
@@ -99,12 +103,12 @@ class Store(Protocol):
         ...
 
     @property
-    def flushed(self) -> bool:
-        """Whether `read` finds the content of everything that was begun."""
+    def stored_piece(self) -> int:
+        """Return the greatest number of a piece whose content `read` finds; `ANY_PIECE`: all that are settled."""
         ...
 
     def read(self, piece: int) -> Content:
-        """Read the content of a stored piece, where `durable` and `flushed` after it was begun.
+        """Read the content of a piece up to `stored_piece`, where `durable`.
 
         Raises `DamagedError` where it is not what was written, and `StoreError`.
         """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from broker.errors import StoreError
 from broker.records import Content, Record, StoreOpened
-from broker.store.base import UNLIMITED_BYTES, Backup, LostMessage
+from broker.store.base import ANY_PIECE, UNLIMITED_BYTES, Backup, LostMessage
 from common.clock import NEW, Mark
 
 
@@ -17,7 +17,7 @@ class MemoryStore:
     durable = fenced = False
     fileno: int | None = None
     synced_us: int | None = None
-    flushed = True
+    stored_piece = ANY_PIECE
     lost: Sequence[LostMessage] = ()
     clock = NEW
 

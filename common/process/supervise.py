@@ -21,6 +21,7 @@ from common.clock import SystemClock
 from common.process.environment import NOTIFY_SOCKET, READY_FD, SUPERVISOR
 from common.process.locks import LostLockError
 from common.process.readiness import announce_ready, announce_stopping, on_hangup
+from common.process.start import AGAIN
 
 FIRST_DELAY_S, MAX_DELAY_S = 0.2, 5.0
 """Delay before a child is restarted: at first, and the maximum after doubling."""
@@ -259,15 +260,16 @@ class Supervisor:
     def _exited(self, slot: _Slot, code: int) -> None:
         self._hear(slot)
         if self._stopped_at is None and (code != UNUSABLE or slot.ready):
-            self._start_later(slot, f"exit code {code}" if code >= 0 else _signal_name(-code))
+            self._start_later(slot, f"exit code {code}" if code >= 0 else _signal_name(-code), code)
         slot.process, slot.kill_at = None, None
         if self._stopped_at is not None:
             self._stop_next()
         elif slot.start_at is None:  # it has reported the reason on standard error
             self._stop(UNUSABLE)
 
-    def _start_later(self, slot: _Slot, status: str) -> None:
-        delay = slot.backoff.after(self._now() - slot.started)
+    def _start_later(self, slot: _Slot, status: str, code: int = 1) -> None:
+        uptime = self._now() - slot.started
+        delay = 0.0 if code == AGAIN and uptime >= FIRST_DELAY_S else slot.backoff.after(uptime)
         slot.start_at = self._now() + delay
         self._log.warning("exited, will be restarted", extra={**slot.about(), "status": status, "delay": delay})
 

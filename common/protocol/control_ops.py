@@ -38,6 +38,56 @@ class Backup(Struct, array_like=True):
     name: str
 
 
+class ReadBackup(Struct, array_like=True):
+    """Read a complete copy of the store, which has this name: at most `length` bytes from `offset` on."""
+
+    name: str
+    offset: int
+    length: int
+
+
+class BackupPart(Struct, array_like=True):
+    """A part of a copy, and the bytes of the whole copy."""
+
+    data: bytes
+    size: int
+
+
+class HandOver(Struct, array_like=True):
+    """Give the replicated log to another candidate, as in `b0@h2`; "": to the one that has read most."""
+
+    to: str = ""
+
+
+class Replica(Struct, array_like=True):
+    """Where a candidate of a replicated log stands."""
+
+    name: str
+    """As in `b0@h1`."""
+    role: str
+    """`following`, `fencing`, `owner`, or `ended` after a hand-over."""
+    owner: str
+    """The name of the owner, "" if unknown."""
+    log_id: str
+    term: int
+    position: int
+    """Of the last entry that it has seen."""
+    number: int
+    """Of the last entry that counts."""
+    stored: int
+    """Position that its store has on disk."""
+    silent_ms: int
+    """Since it has seen a new entry."""
+    room: int
+    """Bytes that may be written to its disk."""
+    used: int
+    """Percent of the maximum size of the log, 0 if unknown."""
+    problems: list[str]
+    """Settings with which the log must not be used."""
+    others: list[tuple[str, int, int, int]]
+    """Of every other candidate that is not away: name, position, stored position, room."""
+
+
 class BackupProgress(Struct, array_like=True):
     """`copied` of `pages`; with `done` the copy at `path` is complete and durable."""
 

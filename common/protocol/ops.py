@@ -28,9 +28,13 @@ from common.protocol.admin_ops import TopicSettings as TopicSettings
 from common.protocol.admin_ops import UserPage as UserPage
 from common.protocol.admin_ops import UserRow as UserRow
 from common.protocol.control_ops import Backup as Backup
+from common.protocol.control_ops import BackupPart as BackupPart
 from common.protocol.control_ops import BackupProgress as BackupProgress
+from common.protocol.control_ops import HandOver as HandOver
 from common.protocol.control_ops import Ping as Ping
 from common.protocol.control_ops import Pong as Pong
+from common.protocol.control_ops import ReadBackup as ReadBackup
+from common.protocol.control_ops import Replica as Replica
 from common.protocol.control_ops import Stats as Stats
 from common.protocol.delayed_ops import ClearDelayed as ClearDelayed
 from common.protocol.delayed_ops import DelayedPage as DelayedPage
@@ -65,6 +69,9 @@ class Op(IntEnum):
     GOODBYE = 2
     STATS = 3
     BACKUP = 4
+    BACKUP_READ = 5
+    REPLICA = 6
+    HAND_OVER = 7
     SUBSCRIBE = 10
     UNSUBSCRIBE = 11
     PUBLISH = 12
@@ -248,6 +255,9 @@ OPS: dict[Op, OpSpec] = {
     Op.PING: OpSpec(Ping, Pong, on_topic=False),
     Op.GOODBYE: OpSpec(Nothing, Nothing, on_topic=False),
     Op.BACKUP: OpSpec(Backup, BackupProgress, on_topic=False),
+    Op.BACKUP_READ: OpSpec(ReadBackup, BackupPart, on_topic=False),
+    Op.REPLICA: OpSpec(Nothing, Replica, on_topic=False),
+    Op.HAND_OVER: OpSpec(HandOver, Nothing, on_topic=False),
     Op.STATS: OpSpec(Nothing, Stats, on_topic=False),
     Op.SUBSCRIBE: OpSpec(Settings, Subscribed, on_user=True),
     Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),

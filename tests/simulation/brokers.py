@@ -14,7 +14,8 @@ from broker.errors import StoreError
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.server.listener import Listener
-from broker.server.loop import Process, Server
+from broker.server.loop import Server
+from broker.server.process import Process
 from broker.state.body_cache import BodyCache
 from broker.state.state import State
 from broker.state.topic_settings import TopicRules

@@ -243,8 +243,8 @@ class DyingStore:
             raise StoreError("the disk fails late")
 
     @property
-    def flushed(self) -> bool:
-        return self.store.flushed
+    def stored_piece(self) -> int:
+        return self.store.stored_piece
 
     def settled(self) -> bool:
         return self.store.settled()

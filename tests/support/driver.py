@@ -109,7 +109,7 @@ class BrokerDriver:
         records = self.dispatcher.context.take_records()
         if records:
             self.store.begin(records, self.clock.mark())
-            self.state.bodies.shrink()
+            self.state.bodies.shrink(self.store.stored_piece)
 
     def pack(self, asked: Asked, request_id: int | None = None) -> bytes:
         deadline = self.clock.now().mono + asked.timeout

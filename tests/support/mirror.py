@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from broker import records as rec
 from broker.errors import StoreError
 from broker.records import Content, DeadLetter, Record
-from broker.store.base import UNLIMITED_BYTES, Backup
+from broker.store.base import ANY_PIECE, UNLIMITED_BYTES, Backup
 from common.clock import NEW, Mark
 
 
@@ -63,8 +63,9 @@ class MirrorStore:
     A `lazy` one does not return bodies when it is loaded.
     """
 
-    durable = flushed = True
+    durable = True
     fenced = False
+    stored_piece = ANY_PIECE
     fileno = None
     synced_us = 0
     lost = ()

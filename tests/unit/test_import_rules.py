@@ -29,11 +29,13 @@ RULES = {
     "broker.state": f"{GROUND} broker | sortedcontainers",
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
-    "broker.replica": f"{GROUND} broker | ",
+    "broker.replica": f"{GROUND} broker broker.state broker.store | ",
     "broker.replica.jetstream": f"{GROUND} broker broker.replica | nats nkeys",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
-    "broker.server": f"{GROUND} common.keys common.process broker broker.state broker.store broker.dispatch | zmq",
+    "broker.server": (
+        f"{GROUND} common.keys common.process broker broker.state broker.store broker.replica broker.dispatch | zmq"
+    ),
     "broker.tools": (
         f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite | tqdm zmq"
     ),
@@ -66,7 +68,14 @@ RULES = {
 }
 ANYWHERE = {"msgspec"}
 MAINS = (
-    *("broker.__main__", "broker.start", "bench.__main__", "fanmail_server.__main__"),
+    *(
+        "broker.__main__",
+        "broker.opening",
+        "broker.replicated",
+        "broker.start",
+        "bench.__main__",
+        "fanmail_server.__main__",
+    ),
     *("httpfront.__main__", "httpfront.start", "httpfront.front", "httpfront.settings"),
 )
 """The composition roots, which may import everything of their own package and of `common`."""

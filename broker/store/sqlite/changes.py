@@ -68,6 +68,8 @@ class RowChanges:
         self.calendar: tuple[Step, ...] | None = None
         """The calendar, where it has changed."""
         self.delayed: dict[int, records.PublishDelayed | None] = {}
+        self.last_delayed = 0
+        """The greatest number of a delayed publish, even if it does not wait any more."""
         self.keys: dict[tuple[bytes, bytes], KeyRow | None] = {}
         self.keys_gone: dict[bytes, None] = {}
         """Topics whose keys of earlier bursts are gone."""
@@ -201,6 +203,7 @@ class RowChanges:
                 self.letters[key] = fresh._replace(dead=False)
 
     def _publish_delayed(self, record: records.PublishDelayed) -> None:
+        self.last_delayed = record.number
         self.delayed[record.number] = record
 
     def _delay_ended(self, record: records.DelayEnded) -> None:

@@ -10,6 +10,7 @@ import apsw
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import remove_database, sync
+from broker.store.sqlite.meta import LOG_FACTS
 from broker.store.sqlite.read_only import open_read_only
 from broker.store.sqlite.tables import META
 from broker.store.sqlite.vfs import CHECKSUM_BYTES, StoreVfs, damage_allowed
@@ -42,3 +43,4 @@ def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, new_id: str) -> 
             while not backup.step(PAGES):
                 pass
         copy.execute(f"UPDATE {META.name} SET value = ? WHERE name = 'store_id'", (new_id,))
+        copy.executemany(META.delete, [(name,) for name in LOG_FACTS])  # it does not follow the log any more

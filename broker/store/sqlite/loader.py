@@ -54,7 +54,8 @@ class Loader:
         Raises `apsw.Error` and `UnusableStoreError`.
         """
         meta = read_meta(self._db)
-        yield records.StoreOpened(str(meta["store_id"]), int(meta["topics_begun"]), int(meta["last_piece"]))
+        numbers = (int(meta.get(name, 0)) for name in ("topics_begun", "last_piece", "last_delayed"))
+        yield records.StoreOpened(str(meta["store_id"]), *numbers)
         yield from read_calendar(self._path, meta)
         heads: dict[int, int] = dict(self._db.execute(HEADS))
         yield from self._topics(str(meta["store_id"]), heads)

@@ -17,6 +17,9 @@ from broker.store.sqlite.tables import META, MetaRow
 from broker.store.sqlite.thresholds import StoreThresholds
 from common.clock import NEW, Mark
 
+LOG_FACTS = ("log", "applied", "term", "number", "chain", "released", "log_clocks", "last_delayed")
+"""Facts of a store that is the state of a replicated log: the log, and where it stands in it (`Position`)."""
+
 
 class Meta:
     """Keeps the facts of one store up to date. Each is written only when it must be."""
@@ -33,6 +36,8 @@ class Meta:
         """When the mark was written, by the broker's clock; the first commit of a process writes it."""
         self._last_piece = int(found.get("last_piece", 0))
         """Pieces up to this number may be stored before more numbers are reserved."""
+        self._last_delayed: int | None = found.get("last_delayed")
+        """Kept where it is there: in the state of a replicated log, which all candidates number alike."""
 
     def due(self, changes: RowChanges, clock: Mark) -> list[MetaRow]:
         """Return the facts that are to be written together with the changes."""
@@ -47,6 +52,8 @@ class Meta:
             facts.append(MetaRow("calendar", _encoded(changes.calendar)))
         if changes.last_piece > self._last_piece:
             facts.append(MetaRow("last_piece", changes.last_piece + thresholds.numbers))
+        if self._last_delayed is not None and changes.last_delayed > self._last_delayed:
+            facts.append(MetaRow("last_delayed", changes.last_delayed))
         if changes.topics_begun > self._topics_begun:
             facts.append(MetaRow("topics_begun", changes.topics_begun))
         if self._brokers_due:
@@ -57,6 +64,7 @@ class Meta:
         """Take note of facts that `due` returned and that are committed now."""
         values: dict[str, Any] = dict(facts)
         self._last_piece = values.get("last_piece", self._last_piece)
+        self._last_delayed = values.get("last_delayed", self._last_delayed)
         self._topics_begun = values.get("topics_begun", self._topics_begun)
         self._clock_written_us = values.get("clock", self._clock_written_us)
         self._mark_written_us = clock.mono if "mark" in values else self._mark_written_us

@@ -28,6 +28,8 @@ class StoreInfo(NamedTuple):
     schema 1 do not; None where it has no topics.
     """
     schema: int
+    log_id: str = ""
+    """The replicated log whose state it is; "": of none."""
 
 
 @contextmanager
@@ -84,7 +86,7 @@ def probe_store(path: Path) -> StoreInfo | None:
             facts = read_meta(db)
             spread_over = str(facts.get("brokers", "")) if has_topics(db) else None
             owner = (str(facts.get("cluster", "")), str(facts.get("broker", "")))
-            return StoreInfo(*owner, spread_over, db.pragma("user_version"))
+            return StoreInfo(*owner, spread_over, db.pragma("user_version"), str(facts.get("log", "")))
     except EmptyStoreError:
         written = path.exists() and path.stat().st_size > 0
         if read_store_id(path.parent) or (traces(path) and not written):

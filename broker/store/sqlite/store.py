@@ -8,7 +8,7 @@ contents of messages stay in the file when a store is loaded, and are read when 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import apsw
 
 from broker.errors import StoreError, UnusableStoreError
 from broker.records import Content, Record
-from broker.store.base import LostMessage, Owner
+from broker.store.base import ANY_PIECE, LostMessage, Owner
 from broker.store.sqlite.backup import SqliteBackup, remove_backups
 from broker.store.sqlite.changes import RowChanges, UserKey
 from broker.store.sqlite.contents import ContentCache, Contents
@@ -28,7 +28,7 @@ from broker.store.sqlite.loader import Loader
 from broker.store.sqlite.meta import Meta, read_mark, read_meta
 from broker.store.sqlite.read_only import StoreInfo, probe_store
 from broker.store.sqlite.schema import describe_other_brokers, open_database
-from broker.store.sqlite.tables import META
+from broker.store.sqlite.tables import META, MetaRow
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from broker.store.sqlite.upgrade import upgrade
 from broker.store.sqlite.vfs import StoreVfs
@@ -44,7 +44,7 @@ class SqliteStore:
     durable = True
     fenced = False
     fileno: int | None = None
-    flushed = True
+    stored_piece = ANY_PIECE
 
     def __init__(
         self,
@@ -54,15 +54,17 @@ class SqliteStore:
         reserve: int,
         read_ns: Callable[[], int] = lambda: 0,
         thresholds: StoreThresholds = DEFAULT,
+        log_facts: Mapping[str, str | int] | None = None,
     ) -> None:
         """`new_id` becomes the id of a new store; `reserve` is how many bytes stay free on the disk.
 
-        `read_ns` reads a clock that only measures. Raises `UnusableStoreError`.
+        `read_ns` reads a clock that only measures. `log_facts` are those of a new store that is the state of a
+        replicated log; an existing one must be of the same log. Raises `UnusableStoreError`.
         """
         self.path = folder / FILE
         remove_backups(folder)
         check_damage_marker(self.path)
-        upgrade(self.path, _check_owner(self.path, owner), thresholds.upgraded_rows)
+        upgrade(self.path, _check_owner(self.path, owner, log_facts or {}), thresholds.upgraded_rows)
         self.synced_us: int | None = 0
         self.lost: Sequence[LostMessage] = ()
         self._thresholds = thresholds
@@ -75,7 +77,7 @@ class SqliteStore:
         self._vfs = StoreVfs(read_ns, self._space.make_room)
         self._space.before_opening(self.path)
         facts = {"store_id": new_id, "topics_begun": 0, "clock": 0, "last_piece": 0, **owner._asdict()}
-        self._db = open_database(self.path, self._vfs, facts)
+        self._db = open_database(self.path, self._vfs, {**facts, **(log_facts or {})})
         with unusable_on_error(self.path):
             meta = read_meta(self._db)
             self._contents = Contents(self._db, self._vfs)
@@ -98,11 +100,15 @@ class SqliteStore:
         """Write the burst in one transaction, synced."""
         changes = RowChanges(self._numbers, self._apart)
         changes.add(burst)
+        self._store(changes, clock, [])
+
+    def _store(self, changes: RowChanges, clock: Mark, also: list[MetaRow]) -> None:
+        """Write the changes and further facts in one transaction, synced."""
         self._deletions.add(changes.freed)
         self._vfs.take_synced_us()
         for recover in (self._defer_deletions, self._contents.add_table, None):
             try:
-                self._write(changes, clock)
+                self._write(changes, clock, also)
                 break
             except apsw.CorruptError as error:
                 self._recover(error, recover)
@@ -176,9 +182,9 @@ class SqliteStore:
             if is_new:
                 raise UnusableStoreError(f"{self.path.parent}: {error.strerror}") from None
 
-    def _write(self, changes: RowChanges, clock: Mark) -> None:
+    def _write(self, changes: RowChanges, clock: Mark, also: list[MetaRow]) -> None:
         """Write the changes in one transaction. Raises `apsw.Error`; it is rolled back then, and may be tried again."""
-        facts = self._meta.due(changes, clock)
+        facts = self._meta.due(changes, clock) + also
         with self._transaction():
             self._writer.write(changes)
             # Deleting must keep up with writing, also where only a quarter of each group is to be deleted.
@@ -220,8 +226,8 @@ class SqliteStore:
             raise StoreError(f"{self.path}: damaged: {worse}") from None
 
 
-def _check_owner(path: Path, owner: Owner) -> StoreInfo | None:
-    """Return whose store is there.
+def _check_owner(path: Path, owner: Owner, log_facts: Mapping[str, str | int]) -> StoreInfo | None:
+    """Return whose store is there; `log_facts` are empty where it must not be of a replicated log.
 
     Raises `UnusableStoreError` for one that is lost or not for this broker; it is not changed then.
     """
@@ -235,4 +241,11 @@ def _check_owner(path: Path, owner: Owner) -> StoreInfo | None:
         )
     if found.spread_over and found.spread_over != owner.brokers:
         raise UnusableStoreError(describe_other_brokers(path, found.spread_over, owner.brokers))
+    log_id = str(log_facts.get("log", ""))
+    if found.log_id != log_id:
+        raise UnusableStoreError(f"{path}: {_of_log(found.log_id)}, and not {_of_log(log_id)}")
     return found
+
+
+def _of_log(log_id: str) -> str:
+    return f"the state of replicated log {log_id}" if log_id else "a store without a replicated log"

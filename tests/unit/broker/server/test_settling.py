@@ -13,7 +13,8 @@ from broker.dispatch.reply import Outgoing
 from broker.errors import StoreError
 from broker.records import Record
 from broker.server.listener import Listener
-from broker.server.loop import Process, Server
+from broker.server.loop import Server
+from broker.server.process import Process
 from common.clock import NEW, Mark
 from common.protocol import ops, wire
 from common.protocol.ops import Op

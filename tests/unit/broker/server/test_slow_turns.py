@@ -13,7 +13,8 @@ import pytest
 from broker.dispatch import dispatcher
 from broker.dispatch.request_log import SLOW_US
 from broker.server.listener import Listener
-from broker.server.loop import Process, Server
+from broker.server.loop import Server
+from broker.server.process import Process
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import Asked, BrokerDriver

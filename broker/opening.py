@@ -1,0 +1,62 @@
+"""Opens the store that the settings name. A composition root, as `broker/__main__.py`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.errors import UnusableStoreError
+from broker.store.base import Owner, Store
+from broker.store.memory import MemoryStore
+from broker.store.sqlite.files import LOCK
+from common.clock import stopwatch
+from common.cluster.slots import ClusterMap
+from common.config import BrokerSettings
+from common.errors import StartError
+from common.process.folders import private_dir
+from common.process.locks import hold_lock
+
+OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
+
+
+def check_candidate(settings: BrokerSettings) -> None:
+    """Raise `StartError` unless candidates, and only they, use the replicated store: others would not share it."""
+    if settings.candidate and settings.store != "replicated":
+        raise StartError(f"--candidate {settings.candidate} needs --store replicated: candidates share a log")
+    if settings.store == "replicated" and not settings.candidate:
+        raise StartError("--store replicated needs --candidate, and a --config whose brokers have candidates")
+
+
+def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore | None = None) -> Store:
+    """Open the store that the settings name and lock its folder.
+
+    Raises `StartError`, and `StoreError` where another attempt may succeed.
+    """
+    new_id = secrets.token_hex(4)
+    if settings.store == "memory":
+        if settings.data:
+            raise StartError(f"--data {settings.data} is for --store sqlite, which is not given: nothing would be kept")
+        return MemoryStore(new_id)
+    if not settings.data:
+        raise StartError(f"--store {settings.store} needs --data, the directory where the stores are")
+    folder, owner = Path(settings.data) / settings.id, owner_of(cluster, settings.id)
+    # A broker in memory starts without any of these modules.
+    if settings.store == "replicated":
+        from broker.replicated import open_replica, prepare
+
+        access = prepare(settings)
+        hold_lock(private_dir(folder, "store directory") / LOCK, settings.start_timeout)
+        return open_replica(settings, cluster, access, folder, owner)
+    hold_lock(private_dir(folder, "store directory") / LOCK, settings.start_timeout)
+    from broker.store.sqlite.store import SqliteStore
+
+    try:
+        return (durable or SqliteStore)(folder, owner, new_id, settings.disk_reserve, stopwatch)
+    except UnusableStoreError as error:
+        raise StartError(str(error)) from None
+
+
+def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
+    """Return the identity that the store of a broker must have."""
+    return Owner(cluster.name, broker_id, ",".join(sorted(each.id for each in cluster.brokers)))
