@@ -155,12 +155,10 @@ class BrokerSocket:
         for call in ended:
             self._pending.pop(call.id, None)
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
-        for call in ended:  # later: the caller may be a greenlet, and who parks returns to the loop
-            self._hub.resume_later(call.waiting, Answer(None, nothing))
+        for call in ended:
+            self._hub.resume(call.waiting, Answer(None, nothing))
         lasting, self._lasting = self._lasting, {}
-        gone = FanmailError("broker-down", f"broker {self.name} is not asked any more")
-        for call in lasting.values():
-            self._hub.resume_later(call.waiting, Answer(gone))
+        self._end_all(list(lasting.values()), "broker-down", f"broker {self.name} is not asked any more")
 
     def close(self, why: str) -> None:
         """Disconnect. Calls in flight end as `outcome-unknown`, those not sent as `broker-down`."""
