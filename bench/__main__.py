@@ -28,6 +28,7 @@ from bench.measures import (
     long_poll,
     memory,
     peers,
+    streams,
     sync,
 )
 from bench.report import plot, table
@@ -43,6 +44,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "deliveries": deliveries.measure,
     "leases": leases.measure,
     "longpoll": long_poll.measure,
+    "streams": streams.measure,
     "memory": memory.measure,
     "listing": listing.measure,
     "large": large.measure,

@@ -17,7 +17,7 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
 from broker.errors import DeposedError, ReplicaError, StoreError, UnusableStoreError
-from broker.opening import OpenStore, check_candidate, open_store
+from broker.opening import OpenStore, open_store
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
@@ -31,6 +31,7 @@ from broker.state.state import State
 from broker.state.topic_settings import TopicRules, parse_rules
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
+from broker.store_settings import check_candidate
 from common import config_sources
 from common.clock import Mark, SystemClock, stopwatch
 from common.cluster.description import description_path, load_cluster

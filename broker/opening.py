@@ -10,6 +10,7 @@ from broker.errors import UnusableStoreError
 from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LOCK
+from broker.store_settings import check_store_settings
 from common.clock import stopwatch
 from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings
@@ -20,26 +21,15 @@ from common.process.locks import hold_lock
 OpenStore = Callable[[Path, Owner, str, int, Callable[[], int]], Store]
 
 
-def check_candidate(settings: BrokerSettings) -> None:
-    """Raise `StartError` unless candidates, and only they, use the replicated store: others would not share it."""
-    if settings.candidate and settings.store != "replicated":
-        raise StartError(f"--candidate {settings.candidate} needs --store replicated: candidates share a log")
-    if settings.store == "replicated" and not settings.candidate:
-        raise StartError("--store replicated needs --candidate, and a --config whose brokers have candidates")
-
-
 def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore | None = None) -> Store:
     """Open the store that the settings name and lock its folder.
 
     Raises `StartError`, and `StoreError` where another attempt may succeed.
     """
+    check_store_settings(settings)
     new_id = secrets.token_hex(4)
     if settings.store == "memory":
-        if settings.data:
-            raise StartError(f"--data {settings.data} is for --store sqlite, which is not given: nothing would be kept")
         return MemoryStore(new_id)
-    if not settings.data:
-        raise StartError(f"--store {settings.store} needs --data, the directory where the stores are")
     folder, owner = Path(settings.data) / settings.id, owner_of(cluster, settings.id)
     # A broker in memory starts without any of these modules.
     if settings.store == "replicated":

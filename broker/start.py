@@ -12,6 +12,7 @@ from typing import Any
 
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.files import FILE, LOCK
+from broker.store_settings import check_store_settings
 from common import config_sources
 from common.clock import SystemClock
 from common.cluster.description import (
@@ -39,6 +40,7 @@ PROG = "start-brokers"
 ABOUT = About(
     "Run the brokers of this host in the foreground, and restart those that end. SIGTERM or Ctrl-C stops them.",
     ("4", "2 --store sqlite --data /var/lib/fanmail --memory 4G"),
+    "[N]",
 )
 LOCK_OF_ALL = "brokers.lock"
 STOP_MARGIN = 5.0
@@ -66,6 +68,7 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, PROG)
     if settings.id != BrokerSettings.id:
         raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")
+    check_store_settings(settings)
     described = has_brokers(settings)
     if described and arguments.brokers is not None:
         raise StartError(f"give either N or a --config with [[brokers]]: {settings.config} has them")
@@ -80,6 +83,8 @@ def main() -> int:
     mine = chosen(cluster, settings.ids, settings.candidate)
     for address in mine:
         broker_pair(settings.curve_dir, address)
+        if settings.data:  # made here, so that one line says what is wrong with it, not one line of each broker
+            private_dir(Path(settings.data) / address.id, "store directory")
     children = [_child(settings, address, path) for address in mine]
     keeper = Keeper(run_dir, [run_dir / LOCK_OF_ALL])
     if not described:

@@ -26,6 +26,8 @@ class About(NamedTuple):
     text: str
     examples: tuple[str, ...]
     """The arguments of example calls, which end the help."""
+    arguments: str = ""
+    """The positional arguments, as the usage shows them."""
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]

@@ -45,12 +45,12 @@ def load(
     With `only` there are flags for these settings alone. Raises `StartError` with one line for anything invalid.
     `--help` prints the help and exits with code 0.
     """
-    text, examples = about or About((role.__doc__ or "").split("\n")[0], ())
+    text, examples, arguments = about or About((role.__doc__ or "").split("\n")[0], ())
     parser = Parser(
         text,
         examples,
         prog,
-        usage=f"{launcher(prog)}{' TARGET' if only else ' [N]' if positional else ''} [--SETTING VALUE ...]",
+        usage=f"{launcher(prog)}{' ' if arguments else ''}{arguments} [--SETTING VALUE ...]",
         config_file_parser_class=type("_RoleFile", (_File,), {"role": role}),
     )
     if positional:

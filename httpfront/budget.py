@@ -105,13 +105,17 @@ class Account:
         Raises `front-busy` where there is no room.
         """
         more = size - self._held
+        budget = self._budget
         if more > 0:
-            budget = self._budget
             if budget.used + more > budget.limit and not budget.make_room(more, budget.limit, self):
                 raise front_busy("bodies and answers in flight have reached its memory limit")
             if self._key and more > self._left_of_key():
                 raise front_busy(f"the key {self._key} has reached its share of the memory")
-        self.hold(size)
+        if self._key:
+            self._count(more)
+        else:
+            budget.used += more
+        self._held = size
 
     def hold_pipelined(self, size: int) -> bool:
         """Count bytes that arrived behind a request; return False where there is no room for them.
@@ -126,9 +130,9 @@ class Account:
 
     def progress(self) -> None:
         """Record that the client, for which the connection waits, has just made progress."""
-        waiting = self._budget.waiting
-        waiting[self] = self._budget.clock()
-        waiting.move_to_end(self)
+        budget = self._budget
+        budget.waiting[self] = budget.clock()
+        budget.waiting.move_to_end(self)
 
     def stop_waiting(self) -> None:
         """Record that the connection does not wait for its client any more."""
@@ -187,10 +191,14 @@ class Account:
 
     def clear(self) -> None:
         """Give back everything."""
-        if self._held or self._reserved or self._pipelined:
-            self._count(-self.bytes)
+        held = self._held + self._reserved + self._pipelined
+        if held:
+            if self._key:
+                self._count(-held)
+            else:
+                self._budget.used -= held
             self._held = self._reserved = self._pipelined = 0
-        self.stop_waiting()
+        self._budget.waiting.pop(self, None)
 
     def _left_of_key(self) -> int:
         """Return the bytes that the key may still hold; its only connection may hold as much as any."""

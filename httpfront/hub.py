@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -24,6 +24,7 @@ MAX_IDLE = 256
 """Idle greenlets that are kept."""
 TURN_S = 0.1
 """Longest wait of the loop, in seconds."""
+UNHANDLED = "unhandled exception in the loop"
 
 
 class Worker(greenlet):
@@ -53,10 +54,16 @@ class Hub:
         self._resumed: deque[tuple[Any, object]] = deque()
         """Greenlets to resume at the end of the turn, with their values."""
         self._turns: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], None]] = []
+        """What `end_turn_with` was given in this turn."""
         self._periodic: list[_Periodic] = []
         self._greenlet: greenlet | None = None
         self._idle: list[greenlet] = []
         """Greenlets without work."""
+        self._starting: deque[Callable[[], None]] = deque()
+        """What was spawned before this turn's events were handled, and starts now."""
+        self._resuming: deque[tuple[Any, object]] = deque()
+        """Greenlets that `resume_all` resumes now, with their values."""
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd, select.EPOLLIN, lambda _: _drain(self._wake_fd))
 
@@ -83,6 +90,8 @@ class Hub:
         hub = self._greenlet
         assert hub is not None
         assert getcurrent() is not hub, "parked outside of a request"
+        if self._starting and self._idle:
+            return self._idle.pop().switch(self._starting.popleft())
         return hub.switch()
 
     def resume(self, parked: Any, value: object) -> None:
@@ -91,6 +100,14 @@ class Hub:
         At most once each time it parks.
         """
         parked.switch(value)
+
+    def resume_all(self, parked: Iterable[tuple[Any, object]]) -> None:
+        """Resume several with their values as `resume` does. One that ends switches to the next: half the switches."""
+        resuming = self._resuming
+        resuming.extend(parked)
+        while resuming:
+            each, value = resuming.popleft()
+            each.switch(value)
 
     def yield_turn(self) -> None:
         """Park until the next turn. Only in a greenlet that `spawn` started."""
@@ -104,6 +121,10 @@ class Hub:
     def each_turn(self, work: Callable[[], None]) -> None:
         """Call `work` after every turn's events, before the loop waits again."""
         self._turns.append(work)
+
+    def end_turn_with(self, work: Callable[[], None]) -> None:
+        """Call `work` once, after what `each_turn` was given."""
+        self._endings.append(work)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
         """Call `work` about every `seconds`, with a precision of `TURN_S`."""
@@ -135,13 +156,19 @@ class Hub:
             ready = [(fd, events, self._handlers[fd]) for fd, events in self._wait()]
             for fd, events, handler in ready:
                 if self._handlers.get(fd) is handler:  # not closed and reused in this turn
-                    _guarded(handler, events)
+                    try:
+                        handler(events)
+                    except Exception:
+                        log.exception(UNHANDLED)
             self._run_spawned()
             self._run_waiting()
             while self._resumed:
                 parked, value = self._resumed.popleft()
                 _guarded(parked.switch, value)
             for work in self._turns:
+                _guarded(work)
+            endings, self._endings = self._endings, []
+            for work in endings:
                 _guarded(work)
 
     def close(self) -> None:
@@ -151,14 +178,19 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(0 if self._spawned or self._waiting or self._resumed else TURN_S)
+            busy = self._spawned or self._waiting or self._resumed or self._endings
+            return self._epoll.poll(0 if busy else TURN_S)
         except InterruptedError:
             return []
 
     def _run_spawned(self) -> None:
-        for _ in range(len(self._spawned)):  # what these spawn runs in the next turn
+        # What these spawn runs in the next turn. One that parks switches to the next, if there is an idle greenlet.
+        starting = self._starting
+        starting += self._spawned
+        self._spawned.clear()
+        while starting:
             worker = self._idle.pop() if self._idle else Worker(self)
-            worker.switch(self._spawned.popleft())
+            worker.switch(starting.popleft())
 
     def _run_waiting(self) -> None:
         for _ in range(len(self._waiting)):  # those that yield again run in the next turn
@@ -170,12 +202,19 @@ class Hub:
         hub = me.parent
         assert hub is not None
         while True:
-            _guarded(work)
+            try:
+                work()
+            except Exception:
+                log.exception(UNHANDLED)
             me.gr_context = None
             if len(self._idle) >= MAX_IDLE:
                 return
             self._idle.append(me)
-            work = hub.switch()
+            if self._resuming and type(self._resuming[0][0]) is Worker:
+                parked, value = self._resuming.popleft()
+                work = parked.switch(value)
+            else:
+                work = hub.switch()
 
     def _run_due(self) -> None:
         now = time.monotonic()
@@ -198,7 +237,7 @@ def _guarded(work: Callable[..., object], *arguments: object) -> None:
     try:
         work(*arguments)
     except Exception:
-        log.exception("unhandled exception in the loop")
+        log.exception(UNHANDLED)
 
 
 def _drain(fd: int) -> None:

@@ -24,6 +24,7 @@ PROG = "start-fronts"
 ABOUT = About(
     "Run HTTP fronts on this host in the foreground, and restart those that end. SIGTERM or Ctrl-C stops them.",
     ("4 --port 8100", "2 --host 0.0.0.0 --api-keys-file api-keys.toml"),
+    "[N]",
 )
 STOP_MARGIN_S = 4.0
 """Seconds after its drain until a front is killed."""

@@ -163,6 +163,7 @@ class Cluster(Group):
         *,
         access_log: bool = False,
         broker_flags: tuple[str, ...] = (),
+        front_flags: tuple[str, ...] = (),
         wire: str = IPC,
     ) -> None:
         super().__init__()
@@ -172,13 +173,13 @@ class Cluster(Group):
         self.map: ClusterMap = load_cluster(description, insecure=True)
         secured = f"--curve-dir={self.run_dir}" if self.keys else "--insecure"
         place = (f"--run-dir={self.run_dir}", secured)
+        of_front = (*place, f"--access-log={'on' if access_log else 'off'}", *front_flags)
         self._broker_flags = (*place, *broker_flags)
         try:
             self.brokers = [self.start("broker", f"--id=b{n}", *self._broker_flags) for n in range(brokers)]
-            log = f"--access-log={'on' if access_log else 'off'}"
             self.ops_ports = [free_port() for _ in range(fronts)]
             self.fronts = [
-                self.start_http("httpfront", READY_PATH, *place, log, f"--ops-port={port}") for port in self.ops_ports
+                self.start_http("httpfront", READY_PATH, *of_front, f"--ops-port={port}") for port in self.ops_ports
             ]
         except BaseException:
             self.__exit__(None, None, None)

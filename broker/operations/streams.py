@@ -18,7 +18,7 @@ def open_stream(context: Context, request: Request, args: ops.OpenStream, now: N
     ref = touch(context, request, now)
     check_no_leases(ref, now)
     if args.after:
-        confirm_up_to(ref, args.epoch, args.seq)
+        _confirm(ref, args.epoch, args.seq, stats.CONFIRMED_BY_CLIENT)
     number = context.streams.next((request.topic, request.user), now.mono)
     return ops.StreamOpened(number, ref.topic.epoch, max(ref.subscription.position, ref.topic.head_seq))
 
@@ -29,8 +29,14 @@ def confirm(context: Context, request: Request, args: ops.Confirm, now: Now) -> 
     if args.stream and not context.streams.used((request.topic, request.user), args.stream, now.mono):
         return ops.Confirmed(False)
     check_no_leases(ref, now)
-    confirm_up_to(ref, args.epoch, args.seq)
+    _confirm(ref, args.epoch, args.seq, stats.CONFIRMED_BY_TIME if args.stream else stats.CONFIRMED_BY_CLIENT)
     return ops.Confirmed(True)
+
+
+def _confirm(ref: SubscriptionRef, epoch: str, seq: int, counter: str) -> None:
+    before = ref.subscription.position
+    confirm_up_to(ref, epoch, seq)
+    ref.context.counters[counter] += ref.subscription.position - before
 
 
 def check_stream(ref: SubscriptionRef, epoch: str, place: int, now: Now) -> None:

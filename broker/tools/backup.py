@@ -34,6 +34,7 @@ PROG = "backup"
 ABOUT = About(
     "Make a consistent copy of the durable stores of running brokers, which continue to serve.",
     ("/backups/monday", "/backups/b0 --config cluster.toml --curve-dir keys --ids b0"),
+    "TARGET",
 )
 FLAGS = ("config", "run_dir", "ids", "curve_dir", "insecure")
 """The settings that matter here."""
@@ -49,7 +50,10 @@ def positional(parser: Any) -> None:
 def main() -> int:
     """Copy the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
     settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional, ABOUT, FLAGS)
-    cluster = load_cluster(description_path(settings), insecure=settings.insecure)
+    path = description_path(settings)
+    if not path.exists():
+        raise StartError(f"no brokers were started with run directory {settings.run_dir}: name another, or a --config")
+    cluster = load_cluster(path, insecure=settings.insecure)
     keys = front_pair(settings.curve_dir)
     check_front(keys, cluster)
     target = Path(arguments.target).absolute()
@@ -72,7 +76,7 @@ def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path
     Raises `FanmailError`, and what `Control` raises.
     """
     name = f"backup-{secrets.token_hex(8)}.db"
-    with Control(cluster, broker_id, keys) as control, tqdm(desc=broker_id, unit="page", unit_scale=True) as bar:
+    with Control(cluster, broker_id, keys) as control, bar_of(broker_id) as bar:
         control.check()
         while True:
             progress: ops.BackupProgress = control.ask(Op.BACKUP, ops.Backup(name))
@@ -81,6 +85,11 @@ def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path
             if progress.done:
                 return Path(progress.path)
             time.sleep(POLL_S)
+
+
+def bar_of(broker_id: str) -> Any:
+    """Return a progress bar, which only a terminal shows."""
+    return tqdm(desc=broker_id, unit="page", unit_scale=True, disable=None, leave=False)
 
 
 def _move(copy: Path, folder: Path) -> None:

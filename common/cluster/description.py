@@ -140,6 +140,12 @@ def is_id(text: str) -> bool:
     return _ID(text) is not None
 
 
+def is_process_name(text: str) -> bool:
+    """Return whether this is an id of a broker, or names its candidate on a host, such as `b0@h1`."""
+    broker, at, host = text.partition("@")
+    return is_id(broker) and (not at or _HOST(host) is not None)
+
+
 def is_key(text: str) -> bool:
     """Return whether this is 32 bytes in Z85 (ZeroMQ RFC 32): groups of five characters, each within 32 bits."""
     if len(text) != 40 or not set(text) <= set(_Z85):

@@ -90,8 +90,14 @@ class LogQueue(io.TextIOBase):
 
     def write_later(self, render: Callable[[Any], str], value: object) -> None:
         """Queue a line that the thread renders and may write later. Such lines use at most half of the queue."""
-        self._add((LATER_BYTES, 1, "", render, value), self._max_lines // 2, self._max_bytes // 2)
-        if not (self._rung or self._rung_softly):
+        with self._lock:
+            if self._lines < self._max_lines // 2 and self._bytes + LATER_BYTES <= self._max_bytes // 2:
+                self._waiting.append((LATER_BYTES, 1, "", render, value))
+                self._lines += 1
+                self._bytes += LATER_BYTES
+            else:
+                self._drop(1)
+        if not self._rung and not self._rung_softly:
             self._rung_softly = True
             self._bell.put(False)
 

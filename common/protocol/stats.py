@@ -110,7 +110,7 @@ HELD_BYTES = _gauge(
     "Estimated memory of messages that are leased or await redelivery, at most a quarter of memory.",
 )
 IDEMPOTENCY_KEYS = _gauge("idempotency_keys", "fanmail_idempotency_keys", "Idempotency keys that are remembered.")
-WAITERS = _gauge("waiters", "fanmail_waiters", "Long polls of all fronts that wait at the broker.")
+WAITERS = _gauge("waiters", "fanmail_waiters", "Long polls and streams of all fronts that wait at the broker.")
 MEMORY_BYTES = _gauge("memory_bytes", "fanmail_broker_memory_bytes", "Estimated memory, limited by the setting memory.")
 MEMORY_LIMIT_BYTES = _gauge("memory_limit_bytes", "fanmail_broker_memory_limit_bytes", "The setting memory.")
 ANSWER_BYTES = _gauge(
@@ -193,7 +193,16 @@ REJECTED = StatFamily(
     dict.fromkeys(
         (
             *("topic-full", "memory-full", "storage-full", "too-many-topics", "too-many-subscriptions"),
-            *("too-many-leases", "broker-busy", "too-many-delayed", "paused", "expired", "no-subscription", "internal"),
+            *(
+                "too-many-leases",
+                "broker-busy",
+                "too-many-delayed",
+                "paused",
+                "log-stalled",
+                "expired",
+                "no-subscription",
+                "internal",
+            ),
         ),
         "",
     ),
@@ -210,7 +219,15 @@ REFUSED = StatFamily(
         "descriptors": "on a Unix socket: too few descriptors are left",
     },
 )
-FAMILIES = (DROPPED, SKIPPED, REJECTED, REFUSED)
+CONFIRMED = StatFamily(
+    "confirmed.",
+    "fanmail_stream_messages_confirmed",
+    "by",
+    "Messages of streams that are done.",
+    {"client": "with `PATCH ?after=`, or the cursor of a new stream", "time": "`?confirm=SECONDS` after delivery"},
+)
+FAMILIES = (CONFIRMED, DROPPED, SKIPPED, REJECTED, REFUSED)
+CONFIRMED_BY_CLIENT, CONFIRMED_BY_TIME = CONFIRMED("client"), CONFIRMED("time")
 SKIPPED_TTL, SKIPPED_LOST, SKIPPED_DAMAGED = SKIPPED("ttl"), SKIPPED("lost"), SKIPPED("damaged")
 
 OPERATIONS_METRIC, OPERATIONS_HELP = "fanmail_broker_operations", "Requests executed."

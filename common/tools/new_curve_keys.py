@@ -8,7 +8,7 @@ from typing import Any
 
 import tomlkit
 
-from common.cluster.description import FRONT, is_id
+from common.cluster.description import FRONT, is_id, is_process_name
 from common.errors import StartError
 from common.keys.curve import SECRET, new_pair, read_pair, secret_path
 
@@ -24,7 +24,13 @@ def add_command(commands: Any) -> None:
     """Add `curve` to the subcommands of `bin/keys`."""
     parser = commands.add_parser("curve", help=SUMMARY, **_HELP)
     parser.add_argument("folder", metavar="DIR", help="directory for the secret keys; created (0700) if it is missing")
-    parser.add_argument("names", metavar="NAME", nargs="*", default=[], help=f"id of a broker, or {FRONT!r}")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        default=[],
+        help=f"id of a broker, b0@h1 for its candidate on a host, or {FRONT!r}",
+    )
     parser.add_argument(
         "--front",
         action="append",
@@ -43,8 +49,8 @@ def run(arguments: Any) -> int:
     if not names:
         raise StartError("give the names of brokers or fronts")
     for name in names:
-        if not is_id(name):
-            raise StartError(f"{name!r} is not a name: 1 to 63 letters, digits, '-' or '_'")
+        if not (is_id(name) if name in fronts else is_process_name(name)):
+            raise StartError(f"{name!r} is not a name: 1 to 63 letters, digits, '-' or '_'; of a candidate b0@h1")
     if len(set(names)) != len(names):
         raise StartError("a name was given twice")
     folder = Path(arguments.folder)
@@ -57,11 +63,26 @@ def run(arguments: Any) -> int:
         folder.mkdir(0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"{folder}: {error.strerror}") from None
-    for name in names:
-        public = _make(secret_path(folder, name))
-        table, field = ("fronts", "name") if name in fronts else ("brokers", "id")
-        print(tomlkit.dumps({table: [{field: name, "key": public}]}), flush=True)
+    for broker in dict.fromkeys(name.partition("@")[0] for name in brokers):
+        mine = [name for name in brokers if name.partition("@")[0] == broker]
+        _print("brokers", {"id": broker} | _keys_of({name: _make(secret_path(folder, name)) for name in mine}))
+    for name in fronts:
+        _print("fronts", {"name": name, "key": _make(secret_path(folder, name))})
     return 0
+
+
+def _print(table: str, row: dict[str, Any]) -> None:
+    print(tomlkit.dumps({table: [row]}), flush=True)
+
+
+def _keys_of(made: dict[str, str]) -> dict[str, Any]:
+    """Return what the table of a broker has of the keys of its process, or of its candidates."""
+    if all("@" not in name for name in made):
+        return {"key": next(iter(made.values()))}
+    candidates = tomlkit.array().multiline(True)
+    for name, public in made.items():
+        candidates.append({"host": name.partition("@")[2], "key": public})
+    return {"candidates": candidates}
 
 
 def _make(path: Path) -> str:

@@ -127,7 +127,7 @@ def tour(options: Any, kept: str = "") -> str:
         ports=f"{options.port} to {last}" if options.fronts > 1 else options.port,
         first=f"http://{HOST}:{options.port}",
         last=f"http://{HOST}:{last}",
-        kept=kept or ON_DISK.format(folder=options.data or DATA) if is_durable(options) else IN_MEMORY,
+        kept=kept or (ON_DISK.format(folder=options.data or DATA) if is_durable(options) else IN_MEMORY),
     )
 
 

@@ -62,13 +62,13 @@ class Replicated:
         The first NATS server starts alone: servers that start together split their votes, and vote again after seconds.
         """
         settings = [f"--nats={','.join(node.url for node in self.nodes)}", f"--log-max-bytes={LOG_BYTES}"]
-        settings.append(f"--log-level={self._options.log_level}")
         described = f"--config={self._description}"
+        hosts = [host for host in HOSTS if any(each.host == host for each in self.map.addresses)]
         init = [sys.executable, "-m", "broker.tools.replica", "init", described, *settings]
         return [
             _nats_child(self._nats, self.nodes, NAMES[:1], []),
             _nats_child(self._nats, self.nodes, NAMES[1:], init),
-            *(self._host(host, described, settings) for host in HOSTS),
+            *(self._host(host, described, [*settings, f"--log-level={self._options.log_level}"]) for host in hosts),
         ]
 
     def tour(self) -> str:
@@ -76,7 +76,7 @@ class Replicated:
         return second_tour(self._options, self.run_dir, self.map, self.nodes)
 
     def _describe(self) -> ClusterMap:
-        epoch = SystemClock().now().wall // 1_000_000
+        epoch = SystemClock().now().wall // 1000
         write_file(self._description, describe_replicated(self._options.brokers, HOSTS, self.run_dir, epoch))
         return load_cluster(self._description)
 

@@ -37,7 +37,7 @@ The topic "{topic}" is on broker {broker}, which is owned by the candidate on {o
   kill -9 {nats_pid}
 
   # when the loop is done: all numbers are there, in order, each once
-  wait; curl -s '{last}/{topic}/ann?max=1000' | wc -l      # {numbers}
+  wait $!; curl -s '{last}/{topic}/ann?max=1000' | wc -l      # {numbers}
 
   # who owns what now
   bin/replica status --config {description} --nats {nats}

@@ -18,8 +18,9 @@ from httpfront.admin.topics import TopicAdminResource, TopicsResource
 from httpfront.api.health import LiveResource, ReadyResource
 from httpfront.api.parts import AppParts
 from httpfront.budget import UNBOUNDED, Budget
+from httpfront.middleware.exchange import App
 from httpfront.middleware.host_names import HostNames
-from httpfront.middleware.stack import App, new_app
+from httpfront.middleware.stack import new_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.LIVEZ: LiveResource(),
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),
-        routes.FRONT_METRICS: MetricsResource(gateway, parts.polls, front.metrics, front.connections, front.budget),
+        routes.FRONT_METRICS: MetricsResource(
+            gateway, parts.polls, parts.streams, front.metrics, front.connections, front.budget
+        ),
         routes.BROKER_METRICS: BrokerMetricsResource(gateway),
         routes.ALL_TOPICS: TopicsResource(gateway),
         routes.ONE_TOPIC: TopicAdminResource(gateway),

@@ -21,6 +21,7 @@ from httpfront.environ import NO_ROUTE
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
+from httpfront.streams.table import StreamTable
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency buckets, seconds."""
@@ -45,12 +46,14 @@ class FrontMetrics:
 
     def record(self, summary: RequestSummary) -> None:
         """Count an answered request; the hook of `FrontServer`."""
-        method, route, status, duration = summary[:4]
-        answer = (route, method, status)
+        route, duration = summary.route, summary.duration
+        answer = (route, summary.method, summary.status)
         try:
             self._requests[answer] += 1
         except KeyError:
             self._first(answer)
+        if summary.ended:
+            return  # the time of a stream is none that somebody waited
         times = self._times.get(route)
         if times is None:
             times = self._times[route] = Times()
@@ -104,6 +107,16 @@ def port_metrics(connections: int, waiters: int) -> Iterator[Metric]:
     """Return the metrics of the public port: open connections, and long polls that wait."""
     yield _single(metric_table.CONNECTIONS(), connections)
     yield _single(metric_table.WAITERS(), waiters)
+
+
+def stream_metrics(streams: StreamTable) -> Iterator[Metric]:
+    """Return the metrics of the streams."""
+    yield _single(metric_table.STREAMS(), streams.open)
+    yield _single(metric_table.STREAM_EVENTS(), streams.events)
+    ended = metric_table.STREAMS_ENDED()
+    for reason, count in streams.ended.items():
+        ended.add_metric((reason,), count)
+    yield ended
 
 
 def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:

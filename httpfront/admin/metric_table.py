@@ -42,7 +42,7 @@ DURATIONS = _metric(
     _H,
     "fanmail_http_request_duration_seconds",
     ("route",),
-    "From the arrival of the whole request to the answer; long polls with the time they waited.",
+    "From the arrival of the whole request to the answer; long polls with the time they waited, without streams.",
 )
 UNAUTHORIZED = _metric(
     _C,
@@ -53,6 +53,17 @@ UNAUTHORIZED = _metric(
 )
 CONNECTIONS = _metric(_G, "fanmail_http_connections", (), "Open connections of the public port.")
 WAITERS = _metric(_G, "fanmail_http_waiters", (), "Long polls of this front that wait.")
+STREAMS = _metric(_G, "fanmail_http_streams", (), "Open streams of this front.")
+STREAM_EVENTS = _metric(
+    _C, "fanmail_http_stream_events", (), "Messages and other events sent over streams, without comments."
+)
+STREAMS_ENDED = _metric(
+    _C,
+    "fanmail_http_streams_ended",
+    ("reason",),
+    "Streams that have ended: `client` closed; `slow`, it took nothing for `write_timeout`, or gave way to others; "
+    "`end` and `error`, with that event; `draining`, `stopped`, with the front.",
+)
 LOG_LINES_DROPPED = _metric(
     _C, "fanmail_log_lines_dropped", (), "Lines of the front's log, access log included, that nobody read in time."
 )

@@ -23,11 +23,13 @@ from httpfront.admin.front_metrics import (
     candidate_status_metrics,
     port_metrics,
     status_metrics,
+    stream_metrics,
 )
 from httpfront.budget import Budget
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
+from httpfront.streams.table import StreamTable
 
 SCRAPE_TIMEOUT_S = 0.5
 """How long a broker has to answer: well below the timeout of any scrape."""
@@ -45,6 +47,7 @@ class MetricsResource:
         self,
         gateway: Gateway,
         polls: LongPoll,
+        streams: StreamTable,
         metrics: FrontMetrics,
         connections: Callable[[], int],
         budget: Budget,
@@ -53,6 +56,7 @@ class MetricsResource:
         self._budget = budget
         self._gateway = gateway
         self._polls = polls
+        self._streams = streams
         self._metrics = metrics
         self._connections = connections
 
@@ -61,6 +65,7 @@ class MetricsResource:
         text = exposition(
             self._metrics.collect(),
             port_metrics(self._connections(), self._polls.waiting),
+            stream_metrics(self._streams),
             budget_metrics(self._budget, self._gateway.under_way()),
             status_metrics(self._gateway.statuses()),
             candidate_status_metrics(self._gateway.candidates()),

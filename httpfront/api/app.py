@@ -12,8 +12,9 @@ from httpfront.api.router import ShapeRouter
 from httpfront.api.subscriptions import SubscriptionResource
 from httpfront.api.topics import TopicResource
 from httpfront.middleware.cors import Origins
+from httpfront.middleware.exchange import App
 from httpfront.middleware.host_names import HostNames
-from httpfront.middleware.stack import App, new_app
+from httpfront.middleware.stack import new_app
 
 
 def create_app(parts: AppParts, hosts: HostNames | None = None, origins: Origins | None = None) -> App:

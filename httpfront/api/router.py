@@ -22,6 +22,8 @@ from httpfront.middleware.routing import Found, Methods, Route, whole_server
 NAMES = ("topic", "user")
 """The first segments of a path, in order; a third one is ours."""
 RECEIPT = "{receipt}"
+REMEMBERED, REMEMBERED_BYTES = 1024, 256
+"""Paths whose route is remembered, and the longest of them."""
 
 
 class ShapeRouter:
@@ -34,6 +36,8 @@ class ShapeRouter:
         self._by_word: dict[str, Route] = {}
         """Routes of three segments, by the last of them."""
         self._fixed: dict[str, Route] = {}
+        self._known: dict[tuple[str, str], Found] = {}
+        """What was found for a method and a path; the same clients send the same paths again, but not receipts."""
 
     def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
         """Add a resource for a template: `/`, `/word`, or `{topic}`, `{user}` and then `{receipt}` or a word.
@@ -50,9 +54,24 @@ class ShapeRouter:
         else:
             self._fixed[uri_template] = route
 
-    def find(self, uri: str, req: falcon.Request) -> Found | None:
+    def find(self, uri: str, req: falcon.Request) -> Found:
         """Find the route of a request for Falcon; `uri` is the decoded path and not used. Raises `bad-name`."""
-        path = raw_path(req.env["REQUEST_URI"])
+        env = req.env
+        path = env["REQUEST_URI"]
+        if "?" in path:
+            path = path.partition("?")[0]
+        known = self._known.get((req.method, path))
+        if known is not None:
+            env[ROUTE] = known[3]
+            return known
+        found = self._search(req, raw_path(path))
+        if req.method in found[1] and len(path) <= REMEMBERED_BYTES and "receipt" not in found[2]:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[req.method, path] = found
+        return found
+
+    def _search(self, req: falcon.Request, path: str) -> Found:
         if path == SERVER:
             routes = (*self._by_count.values(), *self._by_word.values(), *self._fixed.values())
             return whole_server(req, routes)

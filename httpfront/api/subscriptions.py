@@ -106,7 +106,7 @@ class SubscriptionResource:
         leased = "lease" in values
         form = choose_format(req.env.get("HTTP_ACCEPT", ""), leased) if "max" in values else ""
         ask = self._ask(req, values, form)
-        wait = values.get("wait", self._polls.preferred(req))
+        wait = values["wait"] if "wait" in values else self._polls.preferred(req)
         if is_disconnected(req):
             raise disconnected_error()
         found = reserve_and_call(self._gateway, req.env, ask.op, topic, user, ask.args, ask.usual)
@@ -124,6 +124,8 @@ class SubscriptionResource:
                 present_receipt(found, topic, user, resp)
 
     def _ask(self, req: falcon.Request, values: dict[str, Any], form: str) -> ReadCall:
+        if not values and "HTTP_LAST_EVENT_ID" not in req.env:
+            return ReadCall(Op.TAKE, ops.Take(), self._limits.body)
         after = read_cursor(req, values)
         lease = values.get("lease", 0)
         if lease and after is not None:

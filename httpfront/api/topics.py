@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import falcon
 
@@ -26,12 +26,8 @@ _KNOWN = {
 }
 
 
-class Prepared(NamedTuple):
-    """A publish ready for `Gateway.call`."""
-
-    args: ops.Publish
-    body: bytes | None
-    """The body where it is large enough to be sent beside `args`."""
+Prepared = tuple[ops.Publish, bytes | None]
+"""A publish ready for `Gateway.call`: its arguments, and the body where that is large enough to be sent beside them."""
 
 
 class TopicResource:
@@ -42,12 +38,12 @@ class TopicResource:
         self._limits = limits
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: bytes) -> None:
-        values = read_parameters(req, _KNOWN)
-        prepared = prepare_publish(req, req.stream.read(), values, self._limits)
-        result = self._gateway.call(Op.PUBLISH, topic, b"", prepared.args, prepared.body)
+        values = read_parameters(req, _KNOWN) if req.query_string else {}
+        args, body = prepare_publish(req, req.stream.read(), values, self._limits)
+        result = self._gateway.call(Op.PUBLISH, topic, b"", args, body)
         present_published(result, resp)
         if "batch" in values:
-            resp.set_header("Msg-Count", str(prepared.args.count))
+            resp.set_header("Msg-Count", str(args.count))
 
 
 def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], limits: MessageLimits) -> Prepared:
@@ -73,9 +69,9 @@ def prepare_publish(req: falcon.Request, body: bytes, values: dict[str, Any], li
         args.key = read_key(key)
         args.digest = digest(body, args.headers, form or "", args.ttl, args.delay)
     if len(args.body) < wire.LARGE_BODY:
-        return Prepared(args, None)
+        return args, None
     body, args.body = args.body, b""
-    return Prepared(args, body)
+    return args, body
 
 
 def _of_messages(env: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import falcon
 from msgspec import Struct
@@ -20,7 +20,7 @@ from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.reservation import reserve_and_call
 
 
-class ReadCall(NamedTuple):
+class ReadCall(Struct):
     """The operation that reads, and its arguments."""
 
     op: Op

@@ -6,7 +6,7 @@ of their names. Values are latin-1 text, which gives the bytes back unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -46,11 +46,16 @@ def kept_field(key: str) -> str | None:
     return _EXACT.get(key)
 
 
-def pack_headers(fields: Iterable[tuple[str, str]]) -> bytes:
+def pack_headers(fields: Sequence[tuple[str, str]]) -> bytes:
     """Pack the kept fields of a request, as `kept_field` names them. Raises `headers-too-large` (431).
 
     Of those with a name of their own an empty one says nothing and is left out.
     """
+    return _packed(tuple(fields)) if fields else b""
+
+
+@lru_cache(maxsize=128)
+def _packed(fields: tuple[tuple[str, str], ...]) -> bytes:
     kept = [field for field in fields if field[1] or field[0] not in _EXACT_NAMES]
     if not kept:
         return b""
@@ -75,10 +80,9 @@ def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
 def present_message(message: ops.Message, resp: falcon.Response) -> None:
     """Render one message."""
     resp.data = message.body
-    for name, value in unpack_headers(message.headers):
-        resp.set_header(name, value)
     resp.set_headers(
         (
+            *unpack_headers(message.headers),
             ("Msg-Id", f"{message.epoch}-{message.seq}"),
             ("Msg-Time", rfc3339(message.time)),
             ("Msg-Attempt", str(message.attempt)),

@@ -74,7 +74,8 @@ class BrokerSocket:
         self._pending: dict[int, Call] = {}
         self._lasting: dict[int, Call] = {}
         """The waits of streams: thousands, which end with an answer or with the connection; nothing walks over them."""
-        self._outgoing: list[Call] = []
+        self.outgoing: list[Call] = []
+        """What the next `flush` sends, in as few messages as possible."""
         self.windows = Windows(status)
         self._socket = context.socket(zmq.DEALER)
         for option, value in _OPTIONS:
@@ -88,20 +89,17 @@ class BrokerSocket:
         """The broker's id."""
         return self.status.broker
 
-    def post(self, call: Call) -> None:
-        """Send a call with the next `flush`, together with the others of the turn."""
-        self._outgoing.append(call)
-
     def flush(self) -> None:
         """Send what is outgoing and may leave now.
 
         What cannot be sent ends as `broker-down`: it was provably not executed.
         """
-        calls, self._outgoing = self._outgoing, []
+        calls, self.outgoing = self.outgoing, []
         if not (self.status.up or self.status.standby):
             self._end_all(calls, "broker-down", f"broker {self.name} of this topic is not reachable")
             return
-        self._leave([call for call in calls if self.windows.admit(call)])
+        admit = self.windows.admit
+        self._leave([call for call in calls if (call.body is None and not call.room) or admit(call)])
         self.receive()
 
     def _leave(self, calls: list[Call]) -> None:
@@ -150,15 +148,17 @@ class BrokerSocket:
 
     def end_waits(self) -> None:
         """End all parked waits with "nothing", and those of streams with `broker-down`: they are opened anew."""
-        ended = [call for call in (*self._pending.values(), *self._outgoing) if call.waits]
-        self._outgoing = [call for call in self._outgoing if not call.waits]
+        ended = [call for call in (*self._pending.values(), *self.outgoing) if call.waits]
+        self.outgoing = [call for call in self.outgoing if not call.waits]
         for call in ended:
             self._pending.pop(call.id, None)
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
-        for call in ended:
-            self._hub.resume(call.waiting, Answer(None, nothing))
+        for call in ended:  # later: where the caller is a greenlet, who parks again would not return to it
+            self._hub.resume_later(call.waiting, Answer(None, nothing))
         lasting, self._lasting = self._lasting, {}
-        self._end_all(list(lasting.values()), "broker-down", f"broker {self.name} is not asked any more")
+        gone = Answer(FanmailError("broker-down", f"broker {self.name} is not asked any more"))
+        for call in lasting.values():
+            self._hub.resume_later(call.waiting, gone)
 
     def close(self, why: str) -> None:
         """Disconnect. Calls in flight end as `outcome-unknown`, those not sent as `broker-down`."""
@@ -166,7 +166,7 @@ class BrokerSocket:
         self._hub.unwatch(descriptor(self._socket))
         self._monitor.close()
         self._socket.close(linger=0)
-        outgoing, self._outgoing = [*self._outgoing, *self.windows.give_up()], []
+        outgoing, self.outgoing = [*self.outgoing, *self.windows.give_up()], []
         self._end_all(outgoing, "broker-down", why)
         self._give_up_pending(why)
 
@@ -194,14 +194,17 @@ class BrokerSocket:
         frame = wire.unpack_replies(frames)
         self.status.heard(frame, time.monotonic())
         body = frames[1] if len(frames) == 2 else None
+        pending, answered = self._pending, []
         for reply in frame.replies:
-            call = self._pending.pop(reply.id, None) or self._lasting.pop(reply.id, None)
+            call = pending.pop(reply.id, None) or self._lasting.pop(reply.id, None)
             if call is not None:
-                self.windows.over(call)
+                if call.room or call.body is not None:
+                    self.windows.over(call)
                 error = wire.unpack_error(reply.code, reply.result) if reply.code else None
-                self._hub.resume(call.waiting, Answer(error, reply.result, body))
+                answered.append((call.waiting, Answer(error, reply.result, body)))
             elif reply.id == PING_ID and not reply.code:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
+        self._hub.resume_all(answered)
         if self.windows.waiting:
             self._leave_late()
         if self.status.must_ping:
@@ -230,7 +233,8 @@ class BrokerSocket:
 
     def _give_up_pending(self, why: str) -> None:
         calls = [*self._pending.values(), *self._lasting.values()]
-        self._pending, self._lasting = {}, {}
+        self._pending.clear()
+        self._lasting.clear()
         self._over(calls)
         self._end_all(calls, "outcome-unknown", why)
 

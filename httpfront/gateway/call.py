@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import greenlet
+from msgspec import Struct, field
 
 from common.errors import FanmailError
 from common.protocol import ops
+from common.protocol.ops import Op
 
 
 class Waiting(Protocol):
@@ -16,28 +18,28 @@ class Waiting(Protocol):
     def switch(self, answer: Answer) -> object: ...
 
 
-class Call:
+class Call(Struct, eq=False):
     """One request in flight, and the greenlet that waits for its answer. A call that `waits` can be ended early.
 
     One that `lasts` has no time of its own: it is that of a stream.
     """
 
-    __slots__ = ("body", "expires", "id", "incarnation", "lasts", "packed", "room", "waiting", "waits")
+    id: int
+    packed: bytes
+    body: bytes | None
+    expires: float
+    """Monotonic seconds, after which the outcome is unknown."""
+    incarnation: int = 0
+    """The broker process that it is meant for."""
+    room: int = 0
+    """Bytes that its answer may have."""
+    waiting: Waiting = field(default_factory=greenlet.getcurrent)
+    waits: bool = False
+    lasts: bool = False
 
-    def __init__(
-        self, call_id: int, packed: bytes, body: bytes | None, expires: float, incarnation: int = 0, room: int = 0
-    ) -> None:
-        self.id = call_id
-        self.packed = packed
-        self.body = body
-        self.incarnation = incarnation
-        """The broker process that it is meant for."""
-        self.room = room
-        """Bytes that its answer may have."""
-        self.expires = expires
-        """Monotonic seconds, after which the outcome is unknown."""
-        self.waiting: Waiting = greenlet.getcurrent()
-        self.waits = self.lasts = False
+
+ROOMY = frozenset((Op.TAKE, Op.FETCH, Op.DEAD_LIST, Op.PEEK))
+"""Operations whose answers have content."""
 
 
 def answer_room(args: Any) -> int:
@@ -50,12 +52,9 @@ def answer_room(args: Any) -> int:
     return int(args.max_bytes) if kind is ops.ListDead or kind is ops.Peek else 0
 
 
-class Answer:
+class Answer(Struct, eq=False):
     """The outcome of a call: a result still packed, or an error."""
 
-    __slots__ = ("body", "error", "result")
-
-    def __init__(self, error: FanmailError | None, result: Any = None, body: bytes | None = None) -> None:
-        self.error = error
-        self.result = result
-        self.body = body
+    error: FanmailError | None
+    result: Any = None
+    body: bytes | None = None

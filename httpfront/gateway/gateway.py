@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from common.cluster.slots import ClusterMap
+from common.cluster.slots import ClusterMap, slot_of
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair
 from common.protocol import ops, wire
@@ -25,7 +25,7 @@ from common.protocol.wire import WireError
 from httpfront.environ import OnDisconnect, unwatched
 from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket
 from httpfront.gateway.broker_status import BrokerStatus
-from httpfront.gateway.call import Answer, Call, Waiting, answer_room
+from httpfront.gateway.call import ROOMY, Answer, Call, Waiting, answer_room
 from httpfront.gateway.connections import Connections
 from httpfront.gateway.gather import Gather
 from httpfront.hub import Hub
@@ -211,7 +211,7 @@ class Gateway:
     def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
-        socket = self._in_use[self._map.owner(topic)]
+        socket = self._in_use[self._map.owners[slot_of(topic)]]
         status = socket.status
         if not status.up:
             raise _unreachable(status)
@@ -223,17 +223,18 @@ class Gateway:
     def _post(
         self, socket: BrokerSocket, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
     ) -> Call:
+        status = socket.status
         call_id = next(self._ids)
-        packed = wire.pack_request(call_id, op, topic, user, socket.status.deadline(until), args, request_id.get())
-        call = Call(call_id, packed, body, until + GRACE_S, socket.status.incarnation, answer_room(args))
-        socket.post(call)
+        packed = wire.pack_request(call_id, op, topic, user, status.deadline(until), args, request_id.get())
+        room = answer_room(args) if op in ROOMY else 0
+        call = Call(call_id, packed, body, until + GRACE_S, status.incarnation, room)
+        socket.outgoing.append(call)
         self._touched[socket] = None
         return call
 
     def _outcome(self, op: Op) -> Any:
         """Park the greenlet that has just begun a call."""
-        answer = self._hub.park()
-        assert isinstance(answer, Answer)
+        answer: Any = self._hub.park()
         return self.result_of(op, answer)
 
     def _flush(self) -> None:

@@ -15,7 +15,6 @@ from common.protocol.wire import MAX_REQUEST_ID
 from httpfront import request_context
 from httpfront.environ import REQUEST_ID, TRACE_ID
 
-_USABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_REQUEST_ID}}}").fullmatch
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?"
 ).fullmatch
@@ -33,12 +32,17 @@ class RequestId:
         """Set `REQUEST_ID` and `TRACE_ID` (`environ.py`), and echo the id."""
         env = req.env
         given = env.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if given and _USABLE(given) else f"{self._prefix}-{next(self._numbers):x}"
+        request_id = given if _is_usable(given) else f"{self._prefix}-{next(self._numbers):x}"
         env[REQUEST_ID] = request_id
         resp.set_header("X-Request-Id", request_id)
         request_context.request_id.set(request_id)
         if traceparent := env.get("HTTP_TRACEPARENT"):
             env[TRACE_ID] = trace_id(traceparent)
+
+
+def _is_usable(given: str) -> bool:
+    """Return whether an id is visible ASCII and not too long."""
+    return 0 < len(given) <= MAX_REQUEST_ID and given.isascii() and given.isprintable() and " " not in given
 
 
 def trace_id(traceparent: str) -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import falcon
-
 from httpfront.middleware.auth import Auth
 from httpfront.middleware.cors import Origins
+from httpfront.middleware.exchange import App, Request, Response
 from httpfront.middleware.guards import Guards
 from httpfront.middleware.host_names import ANY, HostNames
 from httpfront.middleware.problems import add_error_handlers
 from httpfront.middleware.request_id import RequestId
-
-App = falcon.App[falcon.Request, falcon.Response]
 
 
 def new_app(router: object, hosts: HostNames | None, auth: Auth | None, origins: Origins | None = None) -> App:
@@ -24,7 +21,7 @@ def new_app(router: object, hosts: HostNames | None, auth: Auth | None, origins:
     """
     guards = Guards(hosts or HostNames((), (ANY,), keys=False), origins or Origins())
     middleware: list[Any] = [RequestId(), guards, *([auth] if auth else [])]
-    app: App = falcon.App(router=cast(Any, router), middleware=middleware)
+    app = App(request_type=Request, response_type=Response, router=cast(Any, router), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no media type
     add_error_handlers(app)
     return app

@@ -45,13 +45,14 @@ def _bad(detail: str) -> _Fault:
 
 
 class Body:
-    """What both kinds have in common, and what waitress needs of a receiver."""
+    """What both kinds have in common."""
 
     error: Refusal | None = None
     completed = False
-
-    def __init__(self) -> None:
-        self._file = BytesIO()
+    _file: BytesIO | None = None
+    """What has arrived in several pieces."""
+    _whole: bytes | None = None
+    """A body that arrived in one piece."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -63,20 +64,28 @@ class Body:
     @property
     def held(self) -> int:
         """Bytes that are in memory."""
+        if self._whole is not None:
+            return len(self._whole)
+        if self._file is None:
+            return 0
         return len(self) if self.completed and type(self._file) is BytesIO else self._file.tell()
 
-    def getfile(self) -> BytesIO:
-        """Return the decoded body, at its start once `completed`. Reading it whole copies nothing."""
-        return self._file
+    def take(self) -> bytes:
+        """Return the decoded body, once `completed`; b"" when it was taken before. Copies nothing."""
+        if self._whole is None:
+            return b"" if self._file is None else self._file.read()
+        whole, self._whole = self._whole, b""
+        return whole
 
     def drop(self) -> None:
         """Free the body, and discard what is still to arrive."""
-        self._file = _Discard()
+        self._file, self._whole = _Discard(), None
 
     def _complete(self) -> None:
         self.completed = True
-        self._file.getvalue()  # frees what was allocated in advance, without a copy
-        self._file.seek(0)
+        if self._file is not None:
+            self._file.getvalue()  # frees what was allocated in advance, without a copy
+            self._file.seek(0)
 
 
 class _Discard(BytesIO):
@@ -90,7 +99,6 @@ class FixedBody(Body):
     """Replaces waitress's FixedStreamReceiver: a body of `length` bytes, at least one."""
 
     def __init__(self, length: int) -> None:
-        super().__init__()
         self._length = self._left = length
 
     def __len__(self) -> int:
@@ -99,14 +107,17 @@ class FixedBody(Body):
     def received(self, data: bytes) -> int:
         """Take what belongs to the body; return how many bytes that was."""
         mine = data if len(data) <= self._left else data[: self._left]
-        if len(mine) == self._length and type(self._file) is BytesIO:
-            self._file = BytesIO(mine)  # the usual case, without a copy
-        else:
-            self._file.write(mine)
-        self._left -= len(mine)
+        size = len(mine)
+        if self._file is None and size == self._length:
+            self._whole, self._left, self.completed = mine, 0, True
+            return size
+        if self._file is None:
+            self._file = BytesIO()
+        self._file.write(mine)
+        self._left -= size
         if not self._left:
             self._complete()
-        return len(mine)
+        return size
 
 
 class ChunkedBody(Body):
@@ -116,7 +127,7 @@ class ChunkedBody(Body):
     """
 
     def __init__(self, max_body: int) -> None:
-        super().__init__()
+        self._file: BytesIO = BytesIO()
         self.max_body = max_body
         self._length = 0
         self._left = 0  # bytes of the current chunk still to come

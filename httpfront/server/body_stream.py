@@ -51,6 +51,7 @@ class BodyStream:
         """Count what has arrived of the body."""
         self._connection = connection
         self._parser = parser
+        self._body = parser.body
         self._parked: object = None
         """The greenlet that waits for the body."""
         self._fault: Fault | None = None
@@ -73,7 +74,7 @@ class BodyStream:
         self._connection.account.stop_waiting()
         if self._fault is not None:
             raise self._fault
-        return self._parser.body.getfile().read()
+        return self._body.take()
 
     def received(self, data: bytes) -> bytes | None:
         """Take more of the body; return what is behind it, None where more is to come."""
@@ -94,7 +95,7 @@ class BodyStream:
     def abandon(self, fault: Fault) -> None:
         """Drop the body; reading it raises `fault`. From any greenlet."""
         self._fault = self._fault or fault
-        self._parser.body.drop()
+        self._body.drop()
         if self._parked is not None:
             parked, self._parked = self._parked, None
             self._connection.hub.resume_later(parked, self._fault)
@@ -105,9 +106,10 @@ class BodyStream:
 
     def _count(self) -> None:
         """Count the body; a complete one `COPIES` times."""
-        body = self._parser.body
+        body = self._body
+        held = body.held
         try:
-            self._connection.account.grow(body.held * COPIES if body.completed else body.held)
+            self._connection.account.grow(held * COPIES if body.completed else held)
         except FanmailError as busy:
             body.drop()
             self._connection.account.hold(0)

@@ -66,8 +66,8 @@ class Connection(ClientSocket):
             self._receive()  # a request that the kernel has already must not be lost
             if self.state == State.IDLE and not self._receiving:
                 self._linger()
-        elif self.state == State.READING:
-            if not self._keeps_up(-self._arrived(), self.server.options.request_timeout):
+        elif self.state == State.READING and self._parser is not None:
+            if not self._keeps_up(-self._parser.body_bytes_received, self.server.options.request_timeout):
                 self._body_over(BodyRefused(TIMED_OUT))
         elif self.state == State.FLUSHING:
             if not self._keeps_up(len(self._out) + unread(self._sock), self.server.options.write_timeout):
@@ -76,10 +76,6 @@ class Connection(ClientSocket):
             self._linger()
         elif self.state == State.LINGERING:
             self.close()
-
-    def _arrived(self) -> int:
-        """Return the bytes of the body that have arrived."""
-        return self._parser.body_bytes_received if self._parser else 0
 
     def limit_idle(self, until: float) -> None:
         """Bring the deadline of a connection without a request forward to `until`."""
@@ -159,7 +155,7 @@ class Connection(ClientSocket):
             if not parser.body_bytes_received and self._send(CONTINUE):
                 return False  # nothing else was being sent: the client reads nothing
         self.state = State.READING
-        self.deadline = self._pace.begin(-self._arrived(), self.server.options.request_timeout)
+        self.deadline = self._pace.begin(-parser.body_bytes_received, self.server.options.request_timeout)
         self._want(INCOMING)
         return True
 
@@ -210,8 +206,21 @@ class Connection(ClientSocket):
         else:
             parser.body.drop()
         self._stream = None
-        self._out = self._send(answer)
-        self._sent(len(answer))
+        self._out = answer
+        self.hub.end_turn_with(self._deliver)
+
+    def _deliver(self) -> None:
+        """Send the answer, at the end of the turn: sent one after the other, answers cost less of the kernel's time."""
+        if self.state != State.BUSY:  # closed in the meantime
+            return
+        size, self._out = len(self._out), self._send(self._out)
+        if not self._out:
+            self._answered()
+            return
+        self.state = State.FLUSHING
+        self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
+        self._want(EPOLLOUT)
+        self.account.settle(size)
 
     def _answer(self, parser: RequestParser) -> bytes | None:
         """Return the answer, None where there is none: the request was refused, or the client is gone."""
@@ -220,7 +229,8 @@ class Connection(ClientSocket):
             task.service()
             # A client that got no 100 (Continue) may or may not send its body.
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
-            self._keep = self._keep and keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
+            if self._keep and (parser.version != "1.1" or "HTTP_CONNECTION" in parser.environ):
+                self._keep = keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
             if STREAM in task.environ and self.state == State.BUSY:
                 hand_over(self, self.account, parser, task)
                 return None
@@ -239,16 +249,6 @@ class Connection(ClientSocket):
             task.release()
         self.server.report(parser.command, task.environ, code, time.monotonic() - self._began, len(answer))
         return answer
-
-    def _sent(self, size: int) -> None:
-        """Continue after the kernel took what it could of an answer of `size` bytes."""
-        if self._out:
-            self.state = State.FLUSHING
-            self.deadline = self._pace.begin(len(self._out) + unread(self._sock), self.server.options.write_timeout)
-            self._want(EPOLLOUT)
-            self.account.settle(size)
-        else:
-            self._answered()
 
     def _flush(self) -> None:
         left = len(self._out)
@@ -275,10 +275,10 @@ class Connection(ClientSocket):
             return
         self.state = State.IDLE
         self.deadline = time.monotonic() + self.server.idle_limit
-        data, self._data = self._data, b""
-        if data:
+        if self._data:
+            data, self._data = self._data, b""
             self._parse(data)
-        if self.state == State.IDLE:
+        if self.state == State.IDLE and self._mask != INCOMING:
             self._want(INCOMING)
 
     def _refuse(self, error: Any) -> None:
@@ -287,8 +287,8 @@ class Connection(ClientSocket):
         answer = refusal_answer(error, method, self.server.options.answer_fields(getattr(self._parser, "environ", {})))
         self.server.report(method, {}, error.code, 0.0, len(answer))
         self._keep, self._parser, self._stream = False, None, None
-        self._out = self._send(answer)
-        self._sent(len(answer))
+        self.state, self._out = State.BUSY, answer
+        self._deliver()
 
 
 _REACTIONS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from httpfront.budget import Budget
@@ -44,8 +44,8 @@ class ServerContext(Protocol):
     kept_alive: Sequence[str]
     """Header lines of an answer after which the connection stays open."""
 
-    def new_parser(self) -> RequestParser:
-        """Return the parser for the next request of a connection."""
+    new_parser: Callable[[], RequestParser]
+    """Returns the parser for the next request of a connection."""
 
     def forget(self, fd: int) -> None:
         """Remove a connection that closes, by its descriptor."""

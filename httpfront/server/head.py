@@ -1,7 +1,7 @@
 """The head of a request, read when it is whole (RFC 9112, sections 3 and 5). No I/O here.
 
 The request line is matched by one pattern, the fields are read by llhttp (`fields.py`). A client sends
-the same block of fields again and again, so what one says is kept.
+the same line, and the same block of fields, again and again, so what one says is kept.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ MAX_LENGTH_DIGITS = 18
 """Digits of a Content-Length."""
 CACHED_BYTES, CACHED_FIELDS = 2048, 32
 """Bytes and fields of the largest block that is kept."""
+CACHED_LINE = 256
+"""Bytes of the longest request line that is kept."""
 
 _REQUEST_LINE = re.compile(
     rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}) (?P<target>[\x21\x22\x24-\x7e]+) HTTP/(?P<version>[0-9]\.[0-9])\r\n"
@@ -57,17 +59,21 @@ class Fields:
 
 
 @dataclass(slots=True)
-class Head:
-    """What a head says."""
+class RequestLine:
+    """What a request line says. Shared and never changed, as `Fields`."""
 
-    environ: dict[str, Any]
-    """The WSGI environment of the request."""
+    environ: dict[str, str]
+    """Its part of the WSGI environment; incomplete where the target is refused."""
     method: str
     version: str
-    """`1.0` or `1.1`."""
-    fields: Fields
     max_body: int
     """Bytes that the decoded body may have."""
+    fault: Refusal | None
+    """Why the target is refused."""
+
+
+Head = tuple[dict[str, Any], RequestLine, Fields]
+"""What a head says; the first is the WSGI environment of the request. A plain tuple: there is one per request."""
 
 
 def origin_of(head: bytes) -> dict[str, Any]:
@@ -101,41 +107,56 @@ class HeadReader:
         """Prepare for requests within these limits.
 
         `template` is what the environments of all requests have in common. `cached` is the number of blocks of fields
-        that are kept: most clients send the same block with each request, whatever its target is.
+        that are kept, and of request lines: most clients send the same block with each request, whatever its target is.
         """
         self.limits = limits
         self._fields = fields
         self._template = template or {}
         self._cached = cached
         self._cache: OrderedDict[bytes, Fields] = OrderedDict()
+        self._lines: dict[bytes, RequestLine] = {}
 
     def read(self, head: bytes) -> Head | Refusal:
         """Read a whole head, which begins with no empty line. Raises nothing."""
-        line = _REQUEST_LINE.match(head)
+        end = head.find(b"\r\n") + 2
+        first, block = head[:end], head[end:]
+        line = self._lines.get(first) or self._read_line(first)
         if line is None:
             return bad_request("invalid request line")
-        block = head[line.end() :]
         fields = self._cache.get(block) or self._read_fields(block)
         if isinstance(fields, Refusal):
             return fields
-        environ = self._template | fields.environ
-        method, target, version = line.group(1, 2, 3)
-        environ["REQUEST_METHOD"] = command = method.decode("latin-1")
-        fault = self._target_fault(target.decode("latin-1"), environ)
-        if fault is None and version != b"1.1":
-            fault = _version_fault(version, fields)
+        fault = line.fault
+        if fault is None and line.version != "1.1":
+            fault = _version_fault(line.version, fields)
         elif fault is None and not fields.has_host:
             fault = bad_request("there is no Host")
         if fault is not None:
             return fault
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if version == b"1.1" else "HTTP/1.0"
+        if fields.length > line.max_body:
+            return Refusal(413, "Content Too Large", f"the body has over {line.max_body} bytes")
+        environ = self._template | fields.environ
+        environ.update(line.environ)
+        return environ, line, fields
+
+    def _read_line(self, first: bytes) -> RequestLine | None:
+        """Read a request line with its line end, and keep what it says. Return None where it is not one."""
+        found = _REQUEST_LINE.match(first)
+        if found is None:
+            return None
+        method, target, version = (each.decode("latin-1") for each in found.groups())
+        environ = {"REQUEST_METHOD": method, "SERVER_PROTOCOL": f"HTTP/{version}", "QUERY_STRING": ""}
+        fault = self._target_fault(target, environ)
         # A batch may be larger; what it really is, the application finds out.
         max_body = self.limits.max_batch if "batch=" in environ["QUERY_STRING"] else self.limits.max_body
-        if fields.length > max_body:
-            return Refusal(413, "Content Too Large", f"the body has over {max_body} bytes")
-        return Head(environ, command, version.decode("latin-1"), fields, max_body)
+        line = RequestLine(environ, method, version, max_body, fault)
+        if fault is None and len(first) <= CACHED_LINE and self._cached:
+            if len(self._lines) >= self._cached:
+                self._lines.clear()
+            self._lines[first] = line
+        return line
 
-    def _target_fault(self, target: str, environ: dict[str, Any]) -> Refusal | None:
+    def _target_fault(self, target: str, environ: dict[str, str]) -> Refusal | None:
         """Put the target into the environment, in origin-form or absolute-form, or `*` (RFC 9112, section 3.2)."""
         if len(target) > self.limits.max_target:
             return target_too_long(self.limits)
@@ -180,9 +201,9 @@ class HeadReader:
         return fields
 
 
-def _version_fault(version: bytes, fields: Fields) -> Refusal | None:
+def _version_fault(version: str, fields: Fields) -> Refusal | None:
     """Look at a version that is not 1.1."""
-    if version != b"1.0":
+    if version != "1.0":
         return Refusal(505, "HTTP Version Not Supported", "only HTTP/1.0 and HTTP/1.1 are spoken here")
     return bad_request("Transfer-Encoding with HTTP/1.0") if fields.chunked else None
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from msgspec import Struct
+
 from httpfront.server.body import Body, ChunkedBody, FixedBody, Refusal
 from httpfront.server.head import HeadReader, bad_request, method_of, origin_of, target_too_long
 
@@ -16,34 +18,29 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
 
 
-class RequestParser:
+class RequestParser(Struct, eq=False):
     """One request on its way in. Feed it until `completed`; then `error` says whether it is refused, and why."""
 
-    __slots__ = (
-        *("_chunked", "_partial", "_reader", "body_bytes_received", "body_rcv", "command", "completed"),
-        *("environ", "error", "expect_continue", "headers_finished", "version"),
-    )
-
-    def __init__(self, reader: HeadReader) -> None:
-        """`reader` is the server's."""
-        self._reader = reader
-        self._partial: bytearray | None = None  # a head whose end has not arrived
-        self._chunked = False
-        self.environ: dict[str, Any] = {}
-        """The WSGI environment, once the head was read; the caller adds what is about the connection."""
-        self.command = ""
-        """The method."""
-        self.version = "1.0"
-        self.completed = False
-        """Whether nothing more belongs to this request."""
-        self.headers_finished = False
-        self.expect_continue = False
-        """Whether the client waits for 100 (Continue) before it sends the body."""
-        self.body_rcv: Body | None = None
-        """The body, where there is one."""
-        self.body_bytes_received = 0
-        """Bytes of the body so far, with their framing."""
-        self.error: Refusal | None = None
+    _reader: HeadReader
+    """The server's."""
+    _partial: bytearray | None = None
+    """A head whose end has not arrived."""
+    _chunked: bool = False
+    environ: dict[str, Any] = {}
+    """The WSGI environment, once the head was read; the caller adds what is about the connection."""
+    command: str = ""
+    """The method."""
+    version: str = "1.0"
+    completed: bool = False
+    """Whether nothing more belongs to this request."""
+    headers_finished: bool = False
+    expect_continue: bool = False
+    """Whether the client waits for 100 (Continue) before it sends the body."""
+    body_rcv: Body | None = None
+    """The body, where there is one."""
+    body_bytes_received: int = 0
+    """Bytes of the body so far, with their framing."""
+    error: Refusal | None = None
 
     @property
     def body(self) -> Body:
@@ -63,8 +60,11 @@ class RequestParser:
         if self._partial is None and not data.startswith(b"\r\n"):
             end = data.find(b"\r\n\r\n") + 4
             if end >= 4:
-                self._read_head(data if end == len(data) else data[:end])
-                return end
+                if end == len(data):
+                    self._read_head(data)
+                    return end
+                self._read_head(data[:end])
+                return end if self.completed else end + self._received_body(data[end:])
         return self._received_piece(data)
 
     def _received_body(self, data: bytes) -> int:
@@ -125,12 +125,13 @@ class RequestParser:
             self.command, self.environ = method_of(data), origin_of(data)
             self._refuse(head)
             return
-        fields = head.fields
-        self.environ, self.command, self.version = head.environ, head.method, head.version
-        self._chunked = fields.chunked
-        self.expect_continue = fields.expects_continue and head.version == "1.1"
+        self.environ, line, fields = head
+        self.command, self.version = line.method, line.version
+        if fields.expects_continue:
+            self.expect_continue = line.version == "1.1"
         if fields.chunked:
-            self.body_rcv = ChunkedBody(head.max_body)
+            self._chunked = True
+            self.body_rcv = ChunkedBody(line.max_body)
         elif fields.length:
             self.body_rcv = FixedBody(fields.length)
         else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 
-class RequestSummary(NamedTuple):
+class RequestSummary(Struct, gc=False):
     """One answered request. Fields that were not known when it was refused are empty."""
 
     method: str

@@ -25,42 +25,44 @@ Fields = Sequence[tuple[str, str]]
 CLOSES = ("Connection: close",)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+MAX_NAMES = 1024
+"""Names of header fields that are remembered."""
+
 _STATUS = re.compile(r"([1-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _OURS = frozenset(("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"))
 
 
 class FrontTask(WSGITask):  # type: ignore[misc]
-    """One run of the application. `service()` leaves the answer in `status`, `response_headers` and `body`."""
+    """One run of the application. `service()` leaves the answer in `status` and `response_headers`."""
 
     def __init__(self, channel: Any, request: Any, stream: Any = None) -> None:
-        """Prepare a run. `stream` is `wsgi.input`; None: the whole body of the request."""
-        super().__init__(channel, request)
+        """Prepare a run. `stream` is `wsgi.input`; None: an empty body."""
+        # waitress's own constructor prepares for an answer that is sent in pieces.
+        self.channel = channel
+        self.request = request
         self.complete = False
         self._written: list[bytes] = []
         self._stream = stream
         self.environ: dict[str, Any] = request.environ
         environ = self.environ
         environ["REMOTE_ADDR"] = channel.addr[0]
-        environ["REMOTE_PORT"] = str(channel.addr[1])
         environ["wsgi.input"] = BytesIO() if stream is None else stream
         environ["waitress.client_disconnected"] = channel.check_client_disconnected
         environ[ON_DISCONNECT] = channel.disconnect.call
         environ[ACCOUNT] = channel.account
 
     def service(self) -> None:
-        """Run the application; what it raises, this raises."""
-        self.execute()
+        """Run the application; what it raises, this raises.
 
-    def release(self) -> None:
-        """Break the cycle of parser, environment and body stream, so that a body does not outlive its request."""
-        self.request.environ = {}
-        if self._stream is not None:
-            self._stream.close()
-
-    def execute(self) -> None:
-        """Run the application. waitress's own method repeats for each answer the checks of `build_answer`."""
+        waitress's own method repeats for each answer the checks of `build_answer`.
+        """
         pieces = self.channel.server.application(self.environ, self._start)
+        if type(pieces) is list:
+            if pieces and not self.complete:
+                raise RuntimeError("start_response was not called before body written")
+            self._written += pieces
+            return
         try:
             for data in pieces:
                 self.write(data)
@@ -68,20 +70,22 @@ class FrontTask(WSGITask):  # type: ignore[misc]
             if hasattr(pieces, "close"):
                 pieces.close()
 
+    def release(self) -> None:
+        """Break the cycle of parser, environment and body stream, so that a body does not outlive its request."""
+        self.request.environ = {}
+        if self._stream is not None:
+            self._stream.close()
+
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Take status and headers: `start_response` of PEP 3333. Nothing is sent yet: a later call may replace them."""
         if self.complete and exc_info is None:
             raise AssertionError("start_response called a second time without providing exc_info")
         self.complete = True
-        self._written.clear()
+        if self._written:
+            self._written.clear()
         self.status = status
         self.response_headers = headers
         return self.write
-
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        return self._written[0] if len(self._written) == 1 else b"".join(self._written)
 
     def write(self, data: bytes) -> None:
         """Collect a piece of the body: the `write` of PEP 3333."""
@@ -94,8 +98,9 @@ class FrontTask(WSGITask):  # type: ignore[misc]
 
         `connection` and `ValueError` are as of `build_answer`.
         """
-        head_only = self.request.command == "HEAD"
-        return build_answer(self.status, self.response_headers, self.body, head_only, connection)
+        written = self._written
+        body = written[0] if len(written) == 1 else b"".join(written)
+        return build_answer(self.status, self.response_headers, body, self.request.command == "HEAD", connection)
 
     def stream_head(self, *, chunked: bool) -> bytes:
         """Return the head of an answer whose body is a stream; the connection closes after it."""
@@ -112,7 +117,6 @@ def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
         **dict.fromkeys(
             (
                 "REMOTE_ADDR",
-                "REMOTE_PORT",
                 "REQUEST_METHOD",
                 "REQUEST_URI",
                 "PATH_INFO",
@@ -155,16 +159,16 @@ def build_answer(
     `head_only`: the request was a HEAD. `connection` are header lines about the connection. Content-Length is the
     body's; a `streamed` answer has none. Raises `ValueError` for a header that would break the head, and for a 1xx.
     """
-    first, code = _status_line(status)
-    lines = [first, _date_line(int(time.time()))]
+    first, code = _first_lines(status, int(time.time()))
+    lines = [first]
     length = len(body)
     for name, value in headers:
-        start = _field_start(name)
+        start = _FIELD_STARTS[name]
         if start:
             lines.append(start + value)
         elif head_only:
             length = int(value)
-    if code in (204, 304) or streamed:
+    if code == 204 or code == 304 or streamed:
         body = b""
     else:
         lines.append(f"Content-Length: {length}")
@@ -173,8 +177,9 @@ def build_answer(
     lines += connection
     lines.append("\r\n")
     head = "\r\n".join(lines)
-    # One CR and one LF per line are ours: any other came in a value (response splitting).
-    if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
+    # One CR and one LF per line are ours, and the first two lines are one here: any other came in a value (response
+    # splitting).
+    if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1 or "\0" in head:
         raise ValueError("control character in a header value")
     return head.encode("latin-1") + body, code
 
@@ -215,28 +220,30 @@ def keeps_alive(version: str, connection: str) -> bool:
     return "close" not in options and (version == "1.1" or "keep-alive" in options)
 
 
-@lru_cache(maxsize=4)
-def _date_line(second: int) -> str:
-    return "Date: " + formatdate(second, usegmt=True)
-
-
-@lru_cache(maxsize=256)
-def _status_line(status: str) -> tuple[str, int]:
+@lru_cache(maxsize=64)
+def _first_lines(status: str, second: int) -> tuple[str, int]:
+    """Return the status line and Date in one, and the status code."""
     found = _STATUS.fullmatch(status)
     if not found or found[1] < "200":
         raise ValueError(f"invalid status {status!r}")
-    return f"HTTP/1.1 {status}", int(found[1])
+    return f"HTTP/1.1 {status}\r\nDate: {formatdate(second, usegmt=True)}", int(found[1])
 
 
-@lru_cache(maxsize=1024)
-def _field_start(name: str) -> str:
-    """Return the start of a header line, in Title-Case for a lower-case name; "" for Content-Length.
+class _FieldStarts(dict[str, str]):
+    """The start of a header line by the name of the field: in Title-Case for a lower-case name; "" for Content-Length.
 
     Raises `ValueError` for what is not a token, and for fields that only a server may set (PEP 3333).
     """
-    lower = name.lower()
-    if not _NAME.fullmatch(name) or lower in _OURS:
-        raise ValueError(f"header {name!r} cannot be set")
-    if lower == "content-length":
-        return ""
-    return (name.title() if name == lower else name) + ": "
+
+    def __missing__(self, name: str) -> str:
+        lower = name.lower()
+        if not _NAME.fullmatch(name) or lower in _OURS:
+            raise ValueError(f"header {name!r} cannot be set")
+        start = "" if lower == "content-length" else (name.title() if name == lower else name) + ": "
+        if len(self) >= MAX_NAMES:
+            self.clear()
+        self[name] = start
+        return start
+
+
+_FIELD_STARTS = _FieldStarts()

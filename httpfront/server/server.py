@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -72,7 +73,9 @@ class FrontServer:
         self.application = app
         self.adj = Adjustments(ident="")
         template = environ_template(self.adj, self._acceptor.port)
-        self._heads = HeadReader(options, FieldReader(options.kept_field), template)
+        heads = HeadReader(options, FieldReader(options.kept_field), template)
+        self.new_parser: Callable[[], RequestParser] = partial(RequestParser, heads)
+        """Returns the parser for the next request of a connection."""
         hub.every(TURN_S, self._close_overdue)
 
     @property
@@ -112,10 +115,6 @@ class FrontServer:
         self._acceptor.hold_back()
         for connection in list(self.connections.values()):
             connection.limit_idle(now + idle)
-
-    def new_parser(self) -> RequestParser:
-        """Return the parser for the next request of a connection."""
-        return RequestParser(self._heads)
 
     @property
     def open(self) -> int:
@@ -157,6 +156,7 @@ class FrontServer:
         if self._on_request is None:
             return
         try:
+            known = environ.get
             known = environ.get
             route, request_id = known(ROUTE, ""), known(REQUEST_ID, "")
             key, trace_id = known(KEY_ID, ""), known(TRACE_ID, "")

@@ -14,6 +14,12 @@ from tests.e2e.cluster import Cluster
 _numbers = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def _no_profile_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    monkeypatch.delenv("FANMAIL_PROFILE", raising=False)
+
+
 @pytest.fixture
 def urls(cluster: Cluster) -> list[str]:
     """Return the base URLs of both fronts."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fanmail.exchange import Exchange
-from fanmail.flow import Emit, Environment, Flow, Handle, Pause, Send
+from fanmail.flow import Emit, Environment, Flow, Handle, Pause, ReadLine, Send
 from fanmail.http_call import NoResponse, Outcome, Response
 from fanmail.message import Message
 from fanmail.retry import BaseUrls, Retries
@@ -56,6 +56,8 @@ class Stage:
         """Ids of messages."""
         self.emitted_items: list[Any] = []
         """All emitted items, including those without an id."""
+        self.lines: list[bytes | NoResponse] = []
+        """What is read of responses that stream; then their connections are reset."""
         self.handled: list[str] = []
         self.raises: list[BaseException | None] = []
         """What the handler raises for each message in turn; then nothing."""
@@ -76,6 +78,13 @@ class Stage:
                 flow.close()
                 return None
 
+    def pause_of(self, flow: Flow[Any]) -> None:
+        """Run a flow up to its next pause, and let it pass."""
+        answer: Any = None
+        while not isinstance(effect := flow.send(answer), Pause):
+            answer = self._do(effect)
+        self._do(effect)
+
     def _do(self, effect: object) -> Any:
         if isinstance(effect, Send):
             self.sent.append(effect)
@@ -85,6 +94,8 @@ class Stage:
         if isinstance(effect, Pause):
             self.pauses.append(effect.seconds)
             self.now += effect.seconds
+        elif isinstance(effect, ReadLine):
+            return self.lines.pop(0) if self.lines else RESET
         elif isinstance(effect, Emit):
             self.emitted_items.append(effect.item)
             self.emitted += [effect.item.id] if isinstance(effect.item, Message) else []

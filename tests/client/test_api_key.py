@@ -198,16 +198,16 @@ def test_the_command_takes_a_file_or_the_environment(locked: Proxy, topic: str, 
     assert run(locked.url, "publish", topic, "x", FANMAIL_API_KEY=KEY).exit_code == 0
     assert run(locked.url, "read", topic, "ann", FANMAIL_API_KEY_FILE=str(key_file)).stdout == "x\n"
     given = ("--api-key-file", str(key_file))
-    assert run(locked.url, "show", topic, "ann", *given, FANMAIL_API_KEY=OTHER).exit_code == 0
-    assert run(locked.url, "show", topic, "ann", FANMAIL_API_KEY=OTHER).exit_code == 5
+    assert run(locked.url, "status", topic, "ann", *given, FANMAIL_API_KEY=OTHER).exit_code == 0
+    assert run(locked.url, "status", topic, "ann", FANMAIL_API_KEY=OTHER).exit_code == 5
 
 
 def test_the_command_says_what_is_wrong_with_a_key_file(locked: Proxy, topic: str, tmp_path: Path) -> None:
-    done = run(locked.url, "show", topic, "ann", "--api-key-file", str(tmp_path / "missing"))
+    done = run(locked.url, "status", topic, "ann", "--api-key-file", str(tmp_path / "missing"))
     assert (done.exit_code, "No such file" in done.stderr) == (2, True)
-    done = run(locked.url, "show", topic, "ann", FANMAIL_API_KEY="bad key")
+    done = run(locked.url, "status", topic, "ann", FANMAIL_API_KEY="bad key")
     assert (done.exit_code, "bad key" in done.output, "FANMAIL_API_KEY" in done.stderr) == (2, False, True)
 
 
 def test_there_is_no_option_for_a_key_itself(locked: Proxy) -> None:
-    assert run(locked.url, "show", "t", "u", "--api-key", KEY).exit_code == 2
+    assert run(locked.url, "status", "t", "u", "--api-key", KEY).exit_code == 2

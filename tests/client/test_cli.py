@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
+import click
 import pytest
 
 from fanmail import Client
+from fanmail.cli.completion import complete_topic
+from fanmail.cli.main import command
 from fanmail.cli.output import print_json
 from tests.client.commands import Run, lines, start
 from tests.client.conftest import urls_of
@@ -140,15 +144,15 @@ def test_read_acknowledges_what_it_has_printed(run: Run, topic: str, client: Cli
 
 
 def test_show_and_stats(run: Run, topic: str, client: Client) -> None:
-    run("show", topic, "ann", code=4)
+    run("status", topic, "ann", code=4)
     client.subscribe(topic, "ann")
     client.subscribe(topic, "bob")
     stored = client.publish(topic, "x")
-    table = run("show", topic, "ann", "bob").stdout.splitlines()
+    table = run("status", topic, "ann", "bob").stdout.splitlines()
     assert table[0].split() == ["topic", "user", "pending", "leased", "dead", "next_id"]
     assert table[2].split() == [topic, "bob", "1", "0", "0", stored.id]
     row = {"topic": topic, "user": "ann", "pending": 1, "leased": 0, "dead": 0, "next_id": stored.id}
-    assert lines(run("show", topic, "ann", "--json", "--within", "inf")) == [row]
+    assert lines(run("status", topic, "ann", "--json", "--within", "inf")) == [row]
     assert lines(run("stats", topic, "ann", "-n", "1", "--every", "0.01", "--json")) == [
         row | {"pending_per_second": 0.0}
     ]
@@ -183,11 +187,11 @@ def test_work_tells_its_command_in_utf_8(urls: list[str], topic: str, client: Cl
     assert out.read_text() == "text/plain;a=日本"
 
 
-def test_work_gives_back_where_there_is_no_such_command(run: Run, topic: str, client: Client) -> None:
+def test_work_leaves_messages_alone_where_there_is_no_such_command(run: Run, topic: str, client: Client) -> None:
     client.subscribe(topic, "crew")
     client.publish(topic, "x")
     assert "no-such-command" in run("work", topic, "crew", "--", "/no-such-command", code=127).stderr
-    assert client.receive(topic, "crew", lease=30).attempt == 2
+    assert client.receive(topic, "crew", lease=30).attempt == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -244,6 +248,46 @@ def test_tail_may_subscribe_and_end(run: Run, topic: str, client: Client) -> Non
     client.publish_many(topic, ["a", "b", "c"])
     assert [each["text"] for each in lines(run("tail", topic, "ann", "-s", "-n", "2", "--json"))] == ["a", "b"]
     assert client.receive(topic, "ann").text == "c"
+
+
+def test_tail_of_several_topics_prints_each_message_once(run: Run, topic: str, client: Client) -> None:
+    topics = [f"{topic}-{n}" for n in range(3)]
+    for each in topics:
+        client.subscribe(each, "ann")
+        client.publish_many(each, [f"{each} {n}" for n in range(2)])
+    shown = run("tail", *topics, topics[0], "ann", "-n", "6", "--format", "{topic}|{body}").stdout.splitlines()
+    assert sorted(shown) == [f"{each}|{each} {n}" for each in topics for n in range(2)]
+    assert [client.status(each, "ann").pending for each in topics] == [0, 0, 0]
+    client.unsubscribe(topics[2], "ann")
+    assert "no-subscription" in run("tail", *topics, "ann", code=4).stderr
+
+
+def test_a_format_prints_what_it_names(run: Run, topic: str, client: Client) -> None:
+    client.subscribe(topic, "ann")
+    sent = client.publish(topic, b"\xff", type="x/y", headers={"Meta-A": "b"})
+    text = r"{id}\t{type} {bytes:>3} {attempt} {headers} {user} {time:%Y} {{{body}}}"
+    year = client.fetch(topic, "ann", after="0").messages[0].time.astimezone().year
+    shown = run("read", topic, "ann", "--keep", "--format", text).stdout_bytes
+    assert shown == f"{sent.id}\tx/y   1 1 meta-a=b ann {year} {{".encode() + b"\xff}\n"
+    assert run("read", topic, "ann").stdout_bytes == b"\xff\n", "without a terminal only the body"
+
+
+def test_publish_can_require_a_subscriber(run: Run, topic: str, client: Client) -> None:
+    assert "nobody is subscribed" in run("publish", topic, "x", "--require-subscribers", code=4).stderr
+    run("publish", topic, "--lines", "--require-subscribers", stdin="a\nb\n", code=4)
+    client.subscribe(topic, "ann")
+    run("pub", topic, "x", "--require-subscribers")
+    run("publish", topic, "--lines", "--require-subscribers", stdin="a\n")
+    run("publish", topic, "x", "--require-subscribers", "--delay", "1", code=2)
+
+
+def test_names_of_topics_are_completed(run: Run, topic: str, client: Client, ops_urls: list[str]) -> None:
+    client.subscribe(f"{topic}-long", "ann")
+    context = click.Context(command)
+    with patch.dict(os.environ, {"FANMAIL_OPS_URL": ops_urls[0]}):
+        assert complete_topic(context, command.params[0], topic) == [f"{topic}-long"]
+    with patch.dict(os.environ, {"FANMAIL_OPS_URL": "http://127.0.0.1:1"}):
+        assert complete_topic(context, command.params[0], topic) == []
 
 
 def test_verify_does_not_hurry_a_server_that_is_full_of_waiters(
@@ -323,12 +367,12 @@ def test_other_errors_are_1(run: Run, topic: str, client: Client) -> None:
 
 def test_help_names_every_command_and_the_exit_codes(run: Run) -> None:
     text = run("--help").stdout
-    both = {"show"}
+    both = {"status"}
     public = {"subscribe", "unsubscribe", "publish", "read", "tail", "work", "dead", "stats", "verify", "bench"}
     for name in public | both:
         assert name in text
         assert "--url" in run(name, "--help").stdout
-    for name in both | {"topics", "peek", "purge", "delayed", "cancel", "end", "top", "brokers", "pause", "resume"}:
+    for name in both | {"topics", "peek", "purge", "delayed", "cancel", "delete", "top", "brokers", "pause", "resume"}:
         assert name in text
         assert "--ops-url" in run(name, "--help").stdout
     assert "Exit codes" in text

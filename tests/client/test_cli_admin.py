@@ -58,13 +58,13 @@ def test_topics_says_whose_are_missing(run: Run, start_cluster: StartCluster) ->
 
 
 def test_show_a_topic_and_who_holds_its_oldest_message(run: Run, three: list[str]) -> None:
-    shown = run("show", three[0]).stdout
+    shown = run("status", three[0]).stdout
     assert [line.split()[0] for line in shown.splitlines()][:2] == ["topic", "messages"]
     assert "overflow=reject" in shown
     assert [line.split()[1:] for line in shown.splitlines() if line.startswith("oldest_held_by")] == [["ann"]]
-    found = lines(run("show", three[0], "--json"))[0]
+    found = lines(run("status", three[0], "--json"))[0]
     assert (found["messages"], found["oldest_held_by"], found["subscriptions"]) == (1, ["ann"], 2)
-    run("show", f"{three[0]}-none", code=4)
+    run("status", f"{three[0]}-none", code=4)
 
 
 def test_peek_takes_nothing_and_tells_the_state(run: Run, client: Client, topic: str) -> None:
@@ -125,10 +125,10 @@ def test_delayed_publishes_are_shown_and_cancelled(run: Run, client: Client, top
 
 
 def test_end_wants_a_yes_too(run: Run, three: list[str]) -> None:
-    run("end", three[0], code=2)
-    assert run("end", three[0], "--yes").stdout == "2\n"
-    run("end", three[0], "--yes", code=4)
-    assert lines(run("end", three[1], "--yes", "--json")) == [{"topic": three[1], "ended": 1}]
+    run("delete", three[0], code=2)
+    assert run("delete", three[0], "--yes").stdout == "2\n"
+    run("delete", three[0], "--yes", code=4)
+    assert lines(run("delete", three[1], "--yes", "--json")) == [{"topic": three[1], "ended": 1}]
 
 
 def test_brokers_are_shown_paused_and_resumed(run: Run, start_cluster: StartCluster) -> None:
@@ -151,10 +151,10 @@ def test_brokers_are_shown_paused_and_resumed(run: Run, start_cluster: StartClus
     "arguments",
     [
         ("topics",),
-        ("show", "t"),
+        ("status", "t"),
         ("peek", "t", "u"),
         ("purge", "t", "u", "--yes"),
-        ("end", "t", "--yes"),
+        ("delete", "t", "--yes"),
         ("brokers",),
         ("pause", "b0"),
         ("resume", "b0"),

@@ -61,5 +61,7 @@ def test_docstrings(url: str) -> None:
 def test_readme_in_python(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(code(README, "python"), README, "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out.splitlines()
-    assert [each.split()[-1] for each in printed[:6]] == ["world", "one", "two", "three", "asyncio", "0.0"]
-    assert printed[6:] == ["news 1 0 0", "('alice',)", "['unread']", "1 ['up', 'up']"]
+    assert [each.split()[-1] for each in printed[:9]] == [
+        *("world", "one", "two", "three", "first", "second", "bye", "asyncio", "0.0")
+    ]
+    assert printed[9:] == ["news 1 0 0", "('alice',)", "['unread']", "1 ['up', 'up']"]

@@ -61,6 +61,8 @@ def test_subcommands(run: Run) -> None:
     assert run("drain", "--help").stdout.splitlines()[1:] == run("pause", "--help").stdout.splitlines()[1:]
     assert run("undrain", "--help").stdout.splitlines()[1:] == run("resume", "--help").stdout.splitlines()[1:]
     assert "drain" not in run("--help").stdout
+    for former, current in (("show", "status"), ("stand", "status"), ("end", "delete")):
+        assert run(former, "--help").stdout.splitlines()[1:] == run(current, "--help").stdout.splitlines()[1:]
 
 
 def test_options_of_the_command(run: Run, client: Client, topic: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from fanmail import (
@@ -50,6 +52,14 @@ def test_pauses_grow_twofold_up_to_a_ceiling_with_full_jitter(chance: float) -> 
     stage = Stage([REFUSED] * 8 + [DONE], chance=chance, retries=Retries(total=None, base=0.1, max_pause=2.0))
     repeated(stage, calls.configure("t", "u"))
     assert stage.pauses == pytest.approx([chance * each for each in (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)])
+
+
+def test_each_pause_is_reported_with_the_error_before_it() -> None:
+    reported: list[FanmailError] = []
+    stage = Stage([DOWN, REFUSED, STORED], retries=Retries(on_retry=reported.append))
+    repeated(stage, calls.publish("t", b"x", key=""))
+    assert [each.code for each in reported] == ["broker-down", ""]
+    assert len(stage.pauses) == 2
 
 
 def test_it_ends_when_the_next_try_would_be_too_late() -> None:
@@ -267,3 +277,26 @@ def test_a_message_is_read_from_headers_and_body() -> None:
     answer = message(7, b"\xff", **{"content-type": "a/b", "meta-x": "1", "server": "s"})
     found = repeated(Stage([answer]), calls.receive("t", "u"))
     assert (found.id, found.seq, found.body, found.type, found.headers) == ("e-7", 7, b"\xff", "a/b", {"meta-x": "1"})
+
+
+@table("gone_s", [3.0, 10.0])
+def test_a_take_over_of_a_replicated_broker_is_a_delay_and_no_error(gone_s: float) -> None:
+    """The owner dies under a publish: 504 for that one, 503 until its standby owns the log, then the stored answer."""
+    began = 1000.0
+
+    def answer() -> Response:
+        return DOWN if stage.now < began + gone_s else STORED
+
+    for urls in (URLS[:1], URLS):
+        stage = Stage(itertools.chain([UNKNOWN], itertools.repeat(answer)), urls=urls)
+        assert repeated(stage, calls.publish("t", b"x")).id == "e-1"
+        assert set(stage.keys()) == {"key-1"}, "a repeat of the first one is known by its key"
+        assert stage.now < began + gone_s + 6.5, "its last pause is at most Retry-After and max_pause"
+        assert len(stage.sent) < 20
+
+
+def test_plain_text_of_an_error_is_one_line_without_the_status_again() -> None:
+    answer = Response(413, {"content-type": "text/plain"}, b"413 Content Too Large\n\nthe body has over\n 9 bytes\n")
+    with pytest.raises(TooLarge) as caught:
+        repeated(Stage([answer]), calls.publish("t", b"x"))
+    assert str(caught.value) == "413: the body has over 9 bytes"

@@ -32,6 +32,7 @@ from common.cluster.slots import ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from tests.e2e.curve import describe, make_keys, options_for, pair_of
+from tests.e2e.fork_server import MAINS, ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -113,12 +114,18 @@ def flags_of(settings: Mapping[str, object]) -> list[str]:
 
 def clean_environ() -> dict[str, str]:
     """Return the environment without settings of the user who runs the tests."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("FANMAIL_")}
+    ours = ("FANMAIL_", "PYTEST_CURRENT_TEST")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
 def die_with_the_tests() -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+@cache
+def _fork_server() -> ForkServer:
+    return ForkServer(clean_environ())
 
 
 class Process:
@@ -128,14 +135,18 @@ class Process:
         self.name = name
         self._log = log
         self._began = log.stat().st_size if log.exists() else 0
+        environ = clean_environ()
         with log.open("ab") as stream:
+            if argv[:2] == [sys.executable, "-m"] and argv[2] in MAINS and environ == _fork_server().environ:
+                self.popen: subprocess.Popen[bytes] = _fork_server().start(argv[2:], stream.fileno(), cwd)
+                return
             self.popen = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
                 cwd=cwd,
-                env=clean_environ(),
+                env=environ,
                 preexec_fn=die_with_the_tests,
             )
 

@@ -33,6 +33,13 @@ UNRUN = {
         "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
         "bin/backup /backups/monday --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
     },
+    "docs/replication.md": {
+        "bin/replica init --config cluster.toml --nats-credentials operator.toml": HOSTS,
+        "bin/replica doctor --config cluster.toml --nats-credentials operator.toml": HOSTS,
+        "bin/start-brokers --config cluster.toml --curve-dir /etc/fanmail/keys --candidate h1": HOSTS,
+        "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
+        "bin/replica status --config cluster.toml": HOSTS,
+    },
 }
 """Exact commands that are not run, by document, and why: they need root, systemd, another host and the like."""
 
@@ -50,6 +57,7 @@ RUNNING = ["bin/quickstart --brokers 2"]
 BEFORE: dict[str, list[str]] = {
     "README.md": [],
     "deploy/README.md": [],
+    "docs/replication.md": [],
     "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
 }
 """What a document's reader has done already; `RUNNING` for those not named here."""
@@ -145,6 +153,23 @@ def test_the_tour_that_quickstart_prints(session: Session) -> None:
     assert statuses == [200, 200, 200, 200, 204, 200, 200, 200, 404]
     session.stop_all()
     assert any("Fanmail is stopped." in path.read_text() for path in session.folder.glob("*.out"))
+
+
+@pytest.mark.timeout(300)
+def test_the_second_tour_kills_an_owner_and_a_server_and_loses_nothing(session: Session) -> None:
+    session.run("bin/quickstart --replicated --brokers 1 --fronts 2")
+    printed = session.servers[-1].log
+    wait_for(lambda: "bin/replica status" in printed.read_text(), "the second tour")
+    text = printed.read_text().partition("Every topic has a second copy.")[2]
+    block = "\n".join(line.removeprefix("  ") for line in text.splitlines() if line.startswith("  "))
+    todo = [each.text.replace("300", "60") for each in commands(Block("tour", 1, "sh", block[block.index("# ann") :]))]
+    subscribe, publish, kill_broker, kill_nats, count, status = todo
+    assert session.run(subscribe).status == 200
+    session.run(publish)
+    assert session.run(kill_broker).code == session.run(kill_nats).code == 0
+    assert session.run(count).output.split() == ["60"]
+    assert session.run(status).code == 0
+    session.stop_all()
 
 
 def test_a_document_that_is_wrong_is_found_out(session: Session) -> None:

@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -28,14 +29,27 @@ class JetStreamEngine:
 
     def __init__(self, cluster: NatsCluster) -> None:
         self.access = nats_access.Access(tuple(node.url for node in cluster.nodes))
-        self.name = StreamName("test", "b0", os.urandom(8))
+        self._names: list[StreamName] = []
         self._logs: list[JetStreamLog] = []
         self.calls = 1000
         """How often time may still pass."""
-        ask(self.access, lambda streams: streams.create(self.name, 2**26, 3))
+        self.name = self._make()
+
+    def _make(self) -> StreamName:
+        self._names.append(StreamName("test", "b0", os.urandom(8)))
+        ask(self.access, lambda streams: streams.create(self._names[-1], 2**26, 3))
+        return self._names[-1]
 
     def open(self) -> Log:
-        log = JetStreamLog(self.access, self.name, f"h{len(self._logs)}", MAX_BATCH)
+        return self._open(self.name)
+
+    def open_other(self) -> Log:
+        name = self._make()
+        ask(self.access, lambda streams: streams.begin(name, b"entry 1"))
+        return self._open(name)
+
+    def _open(self, name: StreamName) -> Log:
+        log = JetStreamLog(self.access, name, f"h{len(self._logs)}", MAX_BATCH)
         self._logs.append(log)
         assert select.select([log.fileno], [], [], PATIENCE)[0], "no connection"
         return log
@@ -60,7 +74,12 @@ class JetStreamEngine:
     def close(self) -> None:
         for log in self._logs:
             log.close()
-        ask(self.access, lambda streams: streams.delete(self.name))
+        for name in self._names:
+            ask(self.access, partial(_delete, name))
+
+
+async def _delete(name: StreamName, streams: Streams) -> None:
+    await streams.delete(name)
 
 
 class TestJetStreamLog(LogContract):
@@ -71,14 +90,15 @@ class TestJetStreamLog(LogContract):
         engine.close()
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[NatsCluster]:
+    cluster = NatsCluster(version=FORMER_VERSION)
+    yield cluster
+    cluster.close()
+
+
 @pytest.mark.slow
 class TestJetStreamLogOfFormerVersion(LogContract):
-    @pytest.fixture(scope="class")
-    def servers(self) -> Iterator[NatsCluster]:
-        cluster = NatsCluster(version=FORMER_VERSION)
-        yield cluster
-        cluster.close()
-
     @pytest.fixture
     def engine(self, servers: NatsCluster) -> Iterator[Engine]:
         engine = JetStreamEngine(servers)

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.checker import violations
 from tests.e2e.cluster import ROOT, clean_environ
 from tests.e2e.history import History
+from tests.e2e.load import SPARING
 from tests.soak import __main__ as soak
 from tests.soak import rounds
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.timeout(240)
 def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:
-    argv = [sys.executable, "-m", "tests.soak", "60", "--durable", "--round", "5", "--seed", "1"]
+    flags = ["--durable", "--round", "5", "--seed", "1", f"--pause={SPARING}"]
+    argv = [sys.executable, "-m", "tests.soak", "60", *flags]
     done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=220, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("no violations\n")

@@ -27,28 +27,32 @@ pytestmark = pytest.mark.slow
 
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ("fanmail-broker@.service", "fanmail-front@.service", "fanmail-brokers.target", "fanmail.target")
+NATS = UNITS / "replicated" / "nats.service"
 MOST_EXPOSURE = 15
 """Of 100, as counted by `systemd-analyze security`; a unit without any hardening has 96."""
 
 
-def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def analyze(folder: Path, *arguments: str, replicated: bool = False) -> subprocess.CompletedProcess[str]:
     """Run `systemd-analyze` with the units as they would be on a host where the server is installed, with keys."""
-    for name in NAMES:
-        (folder / name).write_text((UNITS / name).read_text().replace("/opt/fanmail", str(ROOT)))
-    for each in ("broker", "front"):
+    for path in (*(UNITS / name for name in NAMES), NATS):
+        (folder / path.name).write_text(path.read_text().replace("/opt/fanmail", str(ROOT)))
+    of_brokers = UNITS / "replicated" / "fanmail-broker.conf" if replicated else UNITS / "curve-broker.conf"
+    for each, path in (("broker", of_brokers), ("front", UNITS / "curve-front.conf")):
         extra = folder / f"fanmail-{each}@.service.d"
         extra.mkdir()
-        shutil.copy(UNITS / f"curve-{each}.conf", extra / "curve.conf")
+        shutil.copy(path, extra / "extra.conf")
     argv = [tool("systemd-analyze"), "--no-pager", *arguments]
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
-def test_systemd_finds_nothing_wrong_with_the_units(folder: Path) -> None:
-    done = analyze(folder, "verify", "--man=no", *(f"./{name}" for name in NAMES))
+@pytest.mark.parametrize("replicated", [False, True])
+def test_systemd_finds_nothing_wrong_with_the_units(folder: Path, replicated: bool) -> None:
+    names = [*NAMES, *([NATS.name] if replicated else [])]
+    done = analyze(folder, "verify", "--man=no", *(f"./{name}" for name in names), replicated=replicated)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".service")])
+@pytest.mark.parametrize("name", [NATS.name, *(name for name in NAMES if name.endswith(".service"))])
 def test_a_service_can_do_little_else(folder: Path, name: str) -> None:
     done = analyze(folder, "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", f"./{name}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -24,7 +24,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     seconds = options.hours * 3600 if options.hours else options.seconds
     print(f"soak: {seconds:,.0f} s, {'durable' if options.durable else 'in memory'}, seed {options.seed}", flush=True)
-    soak = Soak(options.durable, options.seed, options.round)
+    soak = Soak(options.durable, options.seed, options.round, options.pause)
     began = time.monotonic()
     found: list[str] = []
     try:
@@ -62,6 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")
     return parser.parse_args(arguments)
 
 

@@ -27,11 +27,12 @@ def checked(history: History, topics: list[str]) -> list[str]:
 class Soak:
     """A cluster of its own. Nothing happens to its last broker and its last front: they are measured."""
 
-    def __init__(self, durable: bool, seed: int, round_seconds: float) -> None:
+    def __init__(self, durable: bool, seed: int, round_seconds: float, pace_s: float = 0.0) -> None:
         """Without `durable` only fronts are killed: a broker that is killed has lost everything, as promised."""
         self.figures = Figures()
         self._rng = random.Random(seed)
         self._round_seconds = round_seconds
+        self._pace_s = pace_s
         settings = {"access_log": "off", "drain_idle": 0.3}
         self.cluster = Cluster(brokers=2, fronts=2, durable=durable, front_settings=settings)
         self._doomed, self._spared = (broker.id for broker in self.cluster.map.brokers)
@@ -60,7 +61,7 @@ class Soak:
         ports = [front.port for front in cluster.fronts]
         targets = [f"/{topic}/{user}?lease=1&wait=5" for topic in topics for user in ("eve", "fay")]
         targets += [f"/{topic}/{user}?after=0&wait=5" for topic in topics for user in ("cat", "dan")]
-        load = Load(ports, topics, tuple(MODES), True, MODES, PUBLISHERS, patience=4 * PATIENCE)
+        load = Load(ports, topics, tuple(MODES), True, MODES, PUBLISHERS, 4 * PATIENCE, pace_s=self._pace_s)
         with load, Vanishers(ports, targets, topics, rng.randrange(2**32)) as vanishers:
             while time.monotonic() < ends:
                 load.await_more(STEP)

@@ -20,12 +20,16 @@ import zmq
 from common import config_sources
 from common.cluster.description import parse_cluster
 from common.cluster.slots import ClusterMap
-from common.config import ROLES, BrokerSettings, FrontSettings, Settings
+from common.config import ROLES, BrokerSettings, FrontSettings, Settings, StartBrokersSettings
 from common.setting_text import variable
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-MODULES: dict[str, type[Settings]] = {"broker": BrokerSettings, "httpfront": FrontSettings}
+MODULES: dict[str, type[Settings]] = {
+    "broker": BrokerSettings,
+    "broker.start": StartBrokersSettings,
+    "httpfront": FrontSettings,
+}
 VARIABLES = {variable(item.name) for role in ROLES for item in fields(role)}
 _PLACEHOLDER = re.compile(r"the public key of [a-z0-9-]+ goes here")
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from common.config import BrokerSettings, FrontSettings
+from common.units import GIB, MIB
+from tests.e2e.proxies import certificate
 from tests.support.deployed import (
     DEPLOY,
     MODULES,
@@ -27,11 +29,16 @@ from tests.support.deployed import (
     read_image,
     run_tool,
 )
+from tests.support.nats_cluster import server
 from tests.support.table import table
 from tests.unit.test_import_rules import MODULES as SOURCES
 from tests.unit.test_import_rules import imported, tree
 
 DOCKER, KUBERNETES = DEPLOY / "docker", DEPLOY / "kubernetes"
+REPLICATED = DEPLOY / "kubernetes-replicated"
+FORMS = {"plain": KUBERNETES, "replicated": REPLICATED}
+BROKERS = {"plain": "broker", "replicated": "host"}
+"""The stateful set of brokers of each form."""
 COMPOSE = DOCKER / "compose.yaml"
 IMAGE = DOCKER / "Dockerfile"
 HAPROXY = DEPLOY / "haproxy" / "haproxy.cfg"
@@ -55,27 +62,28 @@ NEEDED_BY_THEM = {"PyNaCl", "cffi", "pycparser"}
 """Packages that only another one imports."""
 
 
-def manifests() -> list[dict[str, Any]]:
-    names = load_yaml(KUBERNETES / "kustomization.yaml")[0]["resources"]
-    return [document for name in names for document in load_yaml(KUBERNETES / name)]
+def manifests(folder: Path = KUBERNETES) -> list[dict[str, Any]]:
+    names = load_yaml(folder / "kustomization.yaml")[0]["resources"]
+    files = [folder / name for name in names]
+    return [each for path in files for each in (manifests(path) if path.is_dir() else load_yaml(path))]
 
 
-def the(kind: str, name: str) -> dict[str, Any]:
-    (found,) = [each for each in manifests() if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+def the(kind: str, name: str, folder: Path = KUBERNETES) -> dict[str, Any]:
+    (found,) = [each for each in manifests(folder) if (each["kind"], each["metadata"]["name"]) == (kind, name)]
     return found
 
 
-def workloads() -> dict[str, dict[str, Any]]:
+def workloads(folder: Path = KUBERNETES) -> dict[str, dict[str, Any]]:
     """Component -> the pod that is made of it."""
-    found = [each["spec"]["template"] for each in manifests() if "template" in each.get("spec", {})]
+    found = [each["spec"]["template"] for each in manifests(folder) if "template" in each.get("spec", {})]
     return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each["spec"] for each in found}
 
 
-def in_pod(component: str) -> Command:
-    container = workloads()[component]["containers"][0]
+def in_pod(component: str, folder: Path = KUBERNETES) -> Command:
+    container = workloads(folder)[component]["containers"][0]
     module, *flags = container["args"]
     variables = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-    given = {"$(POD_NAME)": "broker-0"}
+    given = {"$(POD_NAME)": "broker-0" if folder == KUBERNETES else "host-0"}
     flags = [re.sub(r"\$\([A-Z_]+\)", lambda match: given[match[0]], flag) for flag in flags]
     return Command(module, flags, read_image(IMAGE).variables | variables)
 
@@ -106,7 +114,7 @@ def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
     assert run_tool("hadolint", "--no-color", IMAGE) == ""
 
 
-@table("path", [*sorted(DOCKER.rglob("*.yaml")), *sorted(KUBERNETES.rglob("*.yaml"))])
+@table("path", [path for folder in (DOCKER, KUBERNETES, REPLICATED) for path in sorted(folder.rglob("*.yaml"))])
 def test_yaml_says_nothing_twice(path: Path) -> None:
     assert run_tool("yamllint", "--strict", "-d", YAMLLINT, path) == ""
 
@@ -115,12 +123,13 @@ def test_compose_follows_its_specification() -> None:
     assert run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE) == ""
 
 
-def test_manifests_follow_the_schemas_of_kubernetes() -> None:
+@table("form", FORMS)
+def test_manifests_follow_the_schemas_of_kubernetes(form: str) -> None:
     try:
         import kubernetes_validate
     except ImportError:
         missing("kubernetes-validate")
-    for each in manifests():
+    for each in manifests(FORMS[form]):
         kubernetes_validate.validate(each, "1.37", strict=True)
 
 
@@ -129,7 +138,8 @@ def test_manifests_follow_the_schemas_of_kubernetes() -> None:
 
 @table("path", SHIPPED)
 def test_every_variable_is_a_setting(path: Path) -> None:
-    assert set(re.findall(r"FANMAIL_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES
+    of_nats = set(re.findall(r"^(FANMAIL_\w+) = ", (DEPLOY / "nats" / "permissions.conf").read_text(), re.MULTILINE))
+    assert set(re.findall(r"FANMAIL_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES | of_nats
 
 
 @table("path", sorted(DEPLOY.rglob("cluster.toml")))
@@ -295,11 +305,73 @@ def test_the_description_has_the_pods_of_the_stateful_set() -> None:
     assert load_yaml(KUBERNETES / "kustomization.yaml")[0]["namespace"] == "fanmail"
 
 
-@table("component", ["broker", "front"])
-def test_every_pod_is_closed_and_bounded(component: str) -> None:
-    pod = workloads()[component]
+def test_the_candidates_of_the_description_are_in_the_pods_of_their_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts, service = the("StatefulSet", "host", REPLICATED), the("Service", "fanmail-brokers", REPLICATED)
+    domain = f"{hosts['spec']['serviceName']}.fanmail.svc.cluster.local"
+    pods = [f"host-{n}" for n in range(hosts["spec"]["replicas"])]
+    cluster = description(REPLICATED / "cluster.toml")
+    assert {each.host for each in cluster.addresses} == set(pods)
+    policy = the("NetworkPolicy", "fanmail-brokers", REPLICATED)["spec"]["ingress"][0]["ports"][0]
+    for each in cluster.addresses:
+        port = 7100 + int(each.id.removeprefix("b"))
+        assert each.endpoint == f"tcp://{each.host}.{domain}:{port}"
+        assert policy["port"] <= port <= policy["endPort"]
+    assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    settings = in_pod("broker", REPLICATED).settings(monkeypatch, REPLICATED / "cluster.toml")
+    assert (settings.candidate, settings.store) == ("host-0", "replicated")
+    nats = the("StatefulSet", "nats", REPLICATED)
+    servers = [f"nats-{n}.{nats['spec']['serviceName']}.fanmail.svc.cluster.local" for n in range(3)]
+    assert settings.nats == tuple(f"tls://{name}:4222" for name in servers)
+    mounts = workloads(REPLICATED)["broker"]["containers"][0]["volumeMounts"]
+    places = {each["mountPath"] for each in mounts}
+    assert {settings.data, settings.curve_dir, str(Path(settings.nats_ca).parent)} <= places
+    limit = workloads(REPLICATED)["broker"]["containers"][0]["resources"]["limits"]["memory"]
+    mine = [each for each in cluster.addresses if each.host == "host-0"]
+    assert int(limit.removesuffix("Gi")) * GIB >= 2 * settings.memory * len(mine)
+
+
+def test_every_candidate_and_front_has_its_secret_key_mounted() -> None:
+    made = load_yaml(REPLICATED / "kustomization.yaml")[0]["secretGenerator"]
+    files = {each["name"]: each["files"] for each in made}
+    names = [each.name for each in description(REPLICATED / "cluster.toml").addresses]
+    assert files["fanmail-brokers-curve"] == [f"secrets/{name}.key" for name in names]
+
+
+NATS_FILES = [DEPLOY / "nats" / "nats-server.conf", REPLICATED / "nats-server.conf"]
+
+
+@table("path", NATS_FILES)
+def test_nats_takes_its_configuration_and_syncs_every_write(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    assert "\n  sync_interval: always\n" in text
+    assert int(re.findall(r"max_payload: (\d+)MB", text)[0]) * MIB >= FrontSettings.max_batch + MIB
+    folder = "/etc/nats" if path.parent != REPLICATED else "/run/secrets/nats"
+    certificate(tmp_path)
+    for name, made in (("server.crt", "fanmail.crt"), ("server.key", "fanmail.key"), ("ca.crt", "fanmail.crt")):
+        text = text.replace(f"{folder}/{name}", str(tmp_path / made))
+    (tmp_path / "nats-server.conf").write_text(text)
+    shutil.copy(DEPLOY / "nats" / "permissions.conf", tmp_path)
+    argv = [str(server()), "-t", "-c", str(tmp_path / "nats-server.conf")]
+    environ = {"PATH": "/usr/bin:/bin", "POD_NAME": "nats-0"}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env=environ)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nats_has_room_for_every_log() -> None:
+    for path, cluster in zip(NATS_FILES, (DEPLOY / "systemd" / "replicated", REPLICATED), strict=True):
+        room = int(re.findall(r"max_file_store: (\d+)GB", path.read_text())[0]) * 10**9
+        brokers = description(cluster / "cluster.toml").brokers
+        assert room >= len(brokers) * BrokerSettings.log_max_bytes
+
+
+@pytest.mark.parametrize(
+    ("form", "component"),
+    [("plain", "broker"), ("plain", "front"), *(("replicated", each) for each in ("broker", "nats", "replica"))],
+)
+def test_every_pod_is_closed_and_bounded(form: str, component: str) -> None:
+    pod = workloads(FORMS[form])[component]
     (container,) = pod["containers"]
-    user = read_image(IMAGE).user
+    user = "10002:10002" if component == "nats" else read_image(IMAGE).user
     security = pod["securityContext"]
     assert security["runAsNonRoot"] is True
     assert f"{security['runAsUser']}:{security['runAsGroup']}" == user
@@ -311,33 +383,39 @@ def test_every_pod_is_closed_and_bounded(component: str) -> None:
     }
     assert pod["automountServiceAccountToken"] is False
     assert "memory" in container["resources"]["limits"]
-    claims = [each["metadata"]["name"] for each in the("StatefulSet", "broker")["spec"]["volumeClaimTemplates"]]
-    volumes = [each["name"] for each in pod["volumes"]] + (claims if component == "broker" else [])
+    volumes = [each["name"] for each in pod["volumes"]]
+    if component not in ("front", "replica"):
+        stateful = the("StatefulSet", BROKERS[form] if component == "broker" else component, FORMS[form])
+        volumes += [each["metadata"]["name"] for each in stateful["spec"]["volumeClaimTemplates"]]
     assert sorted(each["name"] for each in container["volumeMounts"]) == sorted(volumes)
 
 
-def test_what_pods_mount_is_made_of_files_that_are_there_or_are_secrets() -> None:
-    kustomization = load_yaml(KUBERNETES / "kustomization.yaml")[0]
+@table("form", FORMS)
+def test_what_pods_mount_is_made_of_files_that_are_there_or_are_secrets(form: str) -> None:
+    folder = FORMS[form]
+    kustomization = load_yaml(folder / "kustomization.yaml")[0]
     ignored = (ROOT / ".gitignore").read_text().split("\n")
     maps = {each["name"]: each["files"] for each in kustomization["configMapGenerator"]}
     secrets = {each["name"]: each["files"] for each in kustomization["secretGenerator"]}
-    assert all((KUBERNETES / file).exists() for files in maps.values() for file in files)
-    assert "deploy/kubernetes/secrets/" in ignored
+    assert all((folder / file).exists() for files in maps.values() for file in files)
+    assert f"{folder.relative_to(ROOT)}/secrets/" in ignored
     assert all(file.startswith("secrets/") for files in secrets.values() for file in files)
-    volumes = [volume for pod in workloads().values() for volume in pod["volumes"]]
+    volumes = [volume for pod in workloads(folder).values() for volume in pod["volumes"]]
     assert {each["configMap"]["name"] for each in volumes if "configMap" in each} == set(maps)
     assert {each["secret"]["secretName"] for each in volumes if "secret" in each} == set(secrets)
 
 
-def test_selectors_find_pods_and_ports_have_their_names() -> None:
-    ports = {name: {each["name"] for each in pod["containers"][0]["ports"]} for name, pod in workloads().items()}
+@table("form", FORMS)
+def test_selectors_find_pods_and_ports_have_their_names(form: str) -> None:
+    pods = workloads(FORMS[form])
+    ports = {name: {each["name"] for each in pod["containers"][0].get("ports", ())} for name, pod in pods.items()}
     label = "app.kubernetes.io/component"
-    for each in manifests():
+    for each in manifests(FORMS[form]):
         if each["kind"] == "Service":
             assert {port["targetPort"] for port in each["spec"]["ports"]} <= ports[each["spec"]["selector"][label]]
         elif each["kind"] == "PodDisruptionBudget":
             assert each["spec"]["selector"]["matchLabels"][label] in ports
-    for policy in ("fanmail-brokers", "fanmail-fronts"):
+    for policy in ("fanmail-brokers", "fanmail-fronts") if form == "plain" else ("fanmail-fronts",):
         spec = the("NetworkPolicy", policy)["spec"]
         mine = ports[spec["podSelector"]["matchLabels"][label]]
         assert {port["port"] for rule in spec["ingress"] for port in rule["ports"]} == mine

@@ -7,6 +7,8 @@ meant for the former connection, and gives up for ever where a server refuses it
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import NoServersError
 
 from broker.replica.jetstream.access import Access, options_of
 from common.errors import StartError
@@ -126,15 +129,31 @@ async def connect(
     async def end() -> None:
         ended.set()
 
+    said: list[Exception] = []
+
     async def note(error: Exception) -> None:
         # The end of a connection is noticed; what else there is shows in the answers.
+        said[:] = [error]
         if "permissions violation" in str(error):
             refused(describe(error))
 
+    try:
+        await _connect(client, url, name, end, note, options_of(access, lambda: is_private(client)))
+    except NoServersError as error:
+        raise said[0] if said else error from None
+    if access.tls and not is_private(client):
+        raise ConnectionError("the server does not offer TLS")
+
+
+async def _connect(
+    client: Client, url: str, name: str, end: Callable[[], Awaitable[None]], note: Any, options: dict[str, Any]
+) -> None:
     await client.connect(
         [url],
         name=name,
         allow_reconnect=False,
+        max_reconnect_attempts=1,  # of a server that cannot be reached; 0 would be for ever
+        reconnect_time_wait=0,
         connect_timeout=CONNECT_S,  # type: ignore[arg-type]
         ping_interval=10**6,  # `_watch` does it
         pending_size=PENDING_BYTES,
@@ -143,10 +162,8 @@ async def connect(
         closed_cb=end,
         disconnected_cb=end,
         lame_duck_mode_cb=end,
-        **options_of(access, lambda: is_private(client)),
+        **options,
     )
-    if access.tls and not is_private(client):
-        raise ConnectionError("the server does not offer TLS")
 
 
 async def _watch(client: Client, ended: asyncio.Event) -> str:
@@ -184,8 +201,8 @@ def _writer(client: Client) -> Any:
 
 def describe(error: Exception | str) -> str:
     """Return an error in a few words."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
+        return os.strerror(error.errno)
     if isinstance(error, asyncio.TimeoutError) and not isinstance(error, NatsError):
         return "no answer in time"
     return str(error).removeprefix("nats: ") or type(error).__name__

@@ -15,7 +15,7 @@ from broker.replica.jetstream.health import Health
 from broker.replica.jetstream.outbox import Outbox
 from broker.replica.log import Entries, Missing
 
-SHORTEST_S, LONGEST_S = 0.01, 0.16
+SHORTEST_S, LONGEST_S = 0.03, 0.2
 """Interval of polls behind new entries; doubles while there are none."""
 SILENT_S = 1.5
 """After which the leader is asked, and not more often than that."""

@@ -95,7 +95,7 @@ class Streams:
         await self._request(api.STEP_DOWN + name.stream, query, api.Done)
 
     async def _request(self, subject: str, payload: bytes, kind: type[api.Answer]) -> api.Answer:
-        """Return the answer. Asks again in between: who was asked may have lost the lead. Raises what `Failures` has."""
+        """Return the answer. Asks again: who was asked may have lost the lead. Raises what is in `Failures`."""
         sent = 0
         while True:
             try:

@@ -3,9 +3,10 @@
 `Client` is for ordinary code and `AsyncClient` for asyncio; `Admin` and `AsyncAdmin` are for operators.
 
 In reading order: `http_call` and `flow` define requests, calls and flows; `calls` and `admin_calls` have every call,
-`responses` the parsers of their results, `exchange` and `retry` one call with its retries; `consumer`, `worker` and
-`listing` are made of several calls. None of these does I/O. `transport`, `connections`, `fork_safety` and `base_client`
-run flows over httpx; `methods`, `client`, `admin` and `aio` are the public clients. `errors` has the exceptions.
+`responses` the parsers of their results, `exchange` and `retry` one call with its retries; `consumer`, `streaming`,
+`worker` and `listing` are made of several calls. None of these does I/O. `transport`, `connections`, `lines`,
+`fork_safety` and `base_client` run flows over httpx; `methods`, `client`, `admin` and `aio` are the public clients.
+`errors` has the exceptions.
 """
 
 from fanmail.admin import Admin
@@ -56,6 +57,7 @@ from fanmail.message import (
     Worked,
 )
 from fanmail.retry import ONCE, Retries
+from fanmail.streaming import Gap
 from fanmail.version import VERSION as __version__
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "MessageId",
     "Fetched",
     "Frames",
+    "Gap",
     "Published",
     "SubscriptionStatus",
     "Standing",

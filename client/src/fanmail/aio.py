@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Unpack
 
 from fanmail.admin_calls import MAX_PAGE
@@ -11,10 +12,12 @@ from fanmail.base_client import AsyncBaseClient
 from fanmail.cluster import Delayed, DelayedTopic, Subscription, Topic
 from fanmail.consumer import ReadOptions, read_messages
 from fanmail.deprecation import former_names
+from fanmail.flow import Flow
 from fanmail.fork_safety import process_id
 from fanmail.listing import list_delayed, list_delayed_topics, list_subscriptions, list_topics
 from fanmail.message import Message, Worked
 from fanmail.methods import AdminMethods, Methods
+from fanmail.streaming import Progress, StreamOptions, confirm_handled, confirm_regularly, stream_messages
 from fanmail.worker import DEFAULT_LEASE_S, WorkOptions, extend_lease, run_worker
 
 
@@ -29,6 +32,23 @@ class AsyncClient(Methods, AsyncBaseClient):
         """Yield every message of a user, as `Client.messages` does."""
         return self._emitted(read_messages(self._exchange, topic, user, options))
 
+    async def stream(self, topic: str, user: str, **options: Unpack[StreamOptions]) -> AsyncGenerator[Message, None]:
+        """Yield every message of a user as it arrives, as `Client.stream` does.
+
+        A task acknowledges what is handled. A loop that is left with `break` acknowledges the rest when the generator
+        is closed: use `contextlib.aclosing` to close it at once.
+        """
+        progress, owner = Progress(), process_id()
+        emitted = self._emitted(stream_messages(self._exchange, topic, user, options, progress))
+        try:
+            async with self._beside(confirm_regularly(self._exchange, topic, user, progress)):
+                async for message in emitted:
+                    yield message
+        finally:
+            if process_id() == owner:
+                await emitted.aclose()
+                await self._run(confirm_handled(self._exchange, topic, user, progress))
+
     @former_names(most="limit", most_delay="max_delay")
     async def work(
         self, topic: str, user: str, handle: Callable[[Message], Awaitable[object]], **options: Unpack[WorkOptions]
@@ -40,19 +60,26 @@ class AsyncClient(Methods, AsyncBaseClient):
         lease = options.get("lease", DEFAULT_LEASE_S)
 
         async def handled(message: Message) -> BaseException | None:
-            owner = process_id()
-            extension = asyncio.create_task(self._run(extend_lease(self._exchange, message, lease)))
             try:
-                await handle(message)
+                async with self._beside(extend_lease(self._exchange, message, lease)):
+                    await handle(message)
             except BaseException as error:
                 return error
-            finally:
-                if process_id() == owner:  # a child of the handler leaves its parent's loop and tasks alone
-                    extension.cancel()
-                    await asyncio.wait([extension])
             return None
 
         return await self._run(run_worker(self._exchange, topic, user, options), handled)
+
+    @asynccontextmanager
+    async def _beside(self, flow: Flow[None]) -> AsyncIterator[None]:
+        """Run a flow in a task of its own within the context."""
+        owner = process_id()
+        task = asyncio.create_task(self._run(flow))
+        try:
+            yield
+        finally:
+            if process_id() == owner:  # a child leaves its parent's loop and tasks alone
+                task.cancel()
+                await asyncio.wait([task])
 
 
 class AsyncAdmin(AdminMethods, AsyncBaseClient):

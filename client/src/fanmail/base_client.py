@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import wraps
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast
 
@@ -16,9 +16,10 @@ import httpx
 from fanmail import transport
 from fanmail.connections import PerLoop, PerProcess
 from fanmail.exchange import Exchange
-from fanmail.flow import Effect, Emit, Flow, Handle, Pause, Send
+from fanmail.flow import Effect, Emit, Flow, Handle, Pause, ReadLine, Send
 from fanmail.fork_safety import check_process, note_opened, note_opened_async, process_id
 from fanmail.http_call import Call, Outcome
+from fanmail.lines import AsyncLines, Lines
 from fanmail.message import Message
 from fanmail.retry import Retries
 
@@ -98,17 +99,18 @@ class SyncBaseClient(BaseClient):
 
         return method
 
-    def _emitted(self, flow: Flow[None]) -> Iterator[Any]:
+    def _emitted(self, flow: Flow[None]) -> Generator[Any, None, None]:
         """Yield the items that a flow emits."""
         run = FlowRun(flow)
-        effect = run.resume()
-        while effect is not None:
-            if isinstance(effect, Emit):
-                yield effect.item
-                run.check_process()
-                effect = run.resume()
-            else:
-                effect = run.resume(self._do(effect, time.sleep))
+        with Lines() as lines:
+            effect = run.resume()
+            while effect is not None:
+                if isinstance(effect, Emit):
+                    yield effect.item
+                    run.check_process()
+                    effect = run.resume()
+                else:
+                    effect = run.resume(self._do(effect, time.sleep, lines))
 
     def _run(
         self,
@@ -129,14 +131,20 @@ class SyncBaseClient(BaseClient):
                 effect = run.resume(self._do(effect, pause))
         return run.value
 
-    def _do(self, effect: Effect, pause: Callable[[float], object]) -> Outcome | None:
+    def _do(
+        self, effect: Effect, pause: Callable[[float], object], lines: Lines | None = None
+    ) -> Outcome | bytes | None:
         if isinstance(effect, Send):
-            return self._send(effect)
+            return self._send(effect, lines)
+        if isinstance(effect, ReadLine):
+            assert lines is not None
+            return lines.read()
         assert isinstance(effect, Pause), effect
         pause(effect.seconds)
         return None
 
-    def _send(self, send: Send) -> Outcome:
+    def _send(self, send: Send, lines: Lines | None) -> Outcome:
+        """Return the outcome; the body of what `send.streams` and is a 200 is left to `lines`."""
         http = self._connections.get()
         request = transport.build_request(http, send, note_opened)
         try:
@@ -144,9 +152,14 @@ class SyncBaseClient(BaseClient):
             try:
                 if transport.belongs_to_another(request, response):
                     return transport.mismatched(send)
+                if send.streams and response.status_code == 200:
+                    assert lines is not None
+                    lines.open(send, response)
+                    return transport.to_response(response, b"")
                 return transport.to_response(response, b"".join(response.iter_raw()))
             finally:
-                response.close()
+                if lines is None or not lines.reads(response):
+                    response.close()
         except httpx.TransportError as error:
             return transport.to_no_response(send, error)
 
@@ -180,17 +193,18 @@ class AsyncBaseClient(BaseClient):
 
         return method
 
-    async def _emitted(self, flow: Flow[None]) -> AsyncIterator[Any]:
+    async def _emitted(self, flow: Flow[None]) -> AsyncGenerator[Any, None]:
         """Yield the items that a flow emits."""
         run = FlowRun(flow)
-        effect = run.resume()
-        while effect is not None:
-            if isinstance(effect, Emit):
-                yield effect.item
-                run.check_process()
-                effect = run.resume()
-            else:
-                effect = run.resume(await self._do(effect))
+        async with AsyncLines() as lines:
+            effect = run.resume()
+            while effect is not None:
+                if isinstance(effect, Emit):
+                    yield effect.item
+                    run.check_process()
+                    effect = run.resume()
+                else:
+                    effect = run.resume(await self._do(effect, lines))
 
     async def _run(
         self, flow: Flow[T], handle: Callable[[Message], Awaitable[BaseException | None]] | None = None
@@ -208,14 +222,17 @@ class AsyncBaseClient(BaseClient):
                 effect = run.resume(await self._do(effect))
         return run.value
 
-    async def _do(self, effect: Effect) -> Outcome | None:
+    async def _do(self, effect: Effect, lines: AsyncLines | None = None) -> Outcome | bytes | None:
         if isinstance(effect, Send):
-            return await self._send(effect)
+            return await self._send(effect, lines)
+        if isinstance(effect, ReadLine):
+            assert lines is not None
+            return await lines.read()
         assert isinstance(effect, Pause), effect
         await asyncio.sleep(effect.seconds)
         return None
 
-    async def _send(self, send: Send) -> Outcome:
+    async def _send(self, send: Send, lines: AsyncLines | None) -> Outcome:
         http = self._connections.get()
         request = transport.build_request(http, send, note_opened_async)
         try:
@@ -223,8 +240,13 @@ class AsyncBaseClient(BaseClient):
             try:
                 if transport.belongs_to_another(request, response):
                     return transport.mismatched(send)
+                if send.streams and response.status_code == 200:
+                    assert lines is not None
+                    await lines.open(send, response)
+                    return transport.to_response(response, b"")
                 return transport.to_response(response, b"".join([part async for part in response.aiter_raw()]))
             finally:
-                await response.aclose()
+                if lines is None or not lines.reads(response):
+                    await response.aclose()
         except httpx.TransportError as error:
             return transport.to_no_response(send, error)

@@ -203,7 +203,7 @@ def fetch_frames(
 
 def advance(topic: str, user: str, after: str) -> Call[None]:
     """Acknowledge everything up to and including an id. Raises `CursorLost`, `LeasesOut`, `NoSubscription`."""
-    return fetch(topic, user, 1, after=after).then(lambda _: None)
+    return Call(Request("PATCH", encode_path(topic, user) + encode_query({"after": after})), responses.parse_nothing)
 
 
 def acknowledge(message: Message) -> Call[None]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Unpack
 
 from fanmail.base_client import SyncBaseClient
 from fanmail.consumer import ReadOptions, read_messages
 from fanmail.deprecation import former_names
+from fanmail.flow import Flow
 from fanmail.fork_safety import process_id
 from fanmail.message import Message, Worked
 from fanmail.methods import Methods
+from fanmail.streaming import Progress, StreamOptions, confirm_handled, confirm_regularly, stream_messages
 from fanmail.worker import DEFAULT_LEASE_S, WorkOptions, extend_lease, run_worker
 
 
 class _Stopped(Exception):
-    """The handler has ended, and with it the extension of the lease."""
+    """What a flow runs beside has ended."""
 
 
 class Client(Methods, SyncBaseClient):
@@ -71,6 +73,39 @@ class Client(Methods, SyncBaseClient):
         """
         return self._emitted(read_messages(self._exchange, topic, user, options))
 
+    def stream(self, topic: str, user: str, **options: Unpack[StreamOptions]) -> Generator[Message, None, None]:
+        """Yield every message of a user as it arrives, in order and **at least once**, endlessly.
+
+        One open response brings all messages, so there is no request per message, and none waits for a poll. A message
+        is handled when the next one is asked for; what is handled is acknowledged once per second by another thread,
+        and when the generator is closed. To acknowledge the message at which a loop stops, call
+        `advance(topic, user, message.id)`. After a failure, or when the server stops, another stream begins after the
+        last message that was handled. Raises what `messages` raises, and RuntimeError in a child process.
+
+        Args:
+            topic: The topic.
+            user: The user.
+            **options: after: Where to begin; "0" (the default) continues at the position of the user, a message id
+                after that message. on_gap: Called with a `Gap` for messages that are not delivered, because they were
+                acknowledged elsewhere or dropped; by default a warning is logged.
+
+        >>> client.subscribe("alerts", "bea"), client.publish("alerts", "disk full").subscribers
+        (True, 1)
+        >>> for message in client.stream("alerts", "bea"):
+        ...     print(message.text)
+        ...     break
+        disk full
+        """
+        progress, owner = Progress(), process_id()
+        emitted = self._emitted(stream_messages(self._exchange, topic, user, options, progress))
+        try:
+            with self._beside(confirm_regularly(self._exchange, topic, user, progress), "fanmail-confirm"):
+                yield from emitted
+        finally:
+            if process_id() == owner:
+                emitted.close()
+                self._run(confirm_handled(self._exchange, topic, user, progress))
+
     @former_names(most="limit", most_delay="max_delay")
     def work(
         self, topic: str, user: str, handle: Callable[[Message], object], **options: Unpack[WorkOptions]
@@ -112,30 +147,35 @@ class Client(Methods, SyncBaseClient):
     def _handled(self, message: Message, handle: Callable[[Message], object], lease: float) -> BaseException | None:
         """Call the handler while the lease is extended. Return what it raised, else None."""
         try:
-            with self._extended(message, lease):
+            with self._beside(extend_lease(self._exchange, message, lease), "fanmail-lease"):
                 handle(message)
         except BaseException as error:
             return error
         return None
 
     @contextmanager
-    def _extended(self, message: Message, lease: float) -> Iterator[None]:
-        """Extend a lease within the context."""
+    def _beside(self, flow: Flow[None], thread_name: str) -> Iterator[None]:
+        """Run a flow in a thread of its own within the context. It ends at its next pause."""
         ended, owner = threading.Event(), process_id()
 
         def pause(seconds: float) -> None:
             if ended.wait(seconds):
                 raise _Stopped
 
-        def extend() -> None:
-            with suppress(_Stopped):
-                self._run(extend_lease(self._exchange, message, lease), pause=pause)
+        def run() -> None:
+            try:
+                self._run(flow, pause=pause)
+            except _Stopped:
+                pass
+            except RuntimeError:
+                if not self._connections.closed:  # else the loop fails for that reason, too, and says so
+                    raise
 
-        thread = threading.Thread(target=extend, name="fanmail-lease", daemon=True)
+        thread = threading.Thread(target=run, name=thread_name, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            if process_id() == owner:  # a child of the handler lacks the thread, and the event's lock may be taken
+            if process_id() == owner:  # a child lacks the thread, and the event's lock may be taken
                 ended.set()
                 thread.join()

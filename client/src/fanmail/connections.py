@@ -19,11 +19,11 @@ class PerProcess(Generic[T]):
         self._make = make
         self._unused = [make()]
         self._made: dict[Hashable, T] = {}
-        self._closed = False
+        self.closed = False
 
     def get(self) -> T:
         """Return the object of the current owner. Raises RuntimeError after `close`, also of a parent process."""
-        if self._closed:
+        if self.closed:
             raise RuntimeError("the client is closed")
         owner = self._owner()
         found = self._made.get(owner)
@@ -34,7 +34,7 @@ class PerProcess(Generic[T]):
 
     def close(self) -> T | None:
         """Refuse further use. Return the object of the current owner, which the caller closes, if there is one."""
-        self._closed = True
+        self.closed = True
         self._forget_former_owners()
         return self._made.pop(self._owner(), None)
 

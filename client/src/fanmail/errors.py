@@ -35,7 +35,7 @@ class FanmailError(Exception):
         self.code = code
         self.status = status
         self.retry_after = retry_after
-        self.fields = dict(fields or {})
+        self.fields: dict[str, Any] = dict(fields or {})
         self.request_id = request_id
 
     def __str__(self) -> str:
@@ -154,10 +154,16 @@ def error_of(outcome: Outcome, method: str = "GET") -> FanmailError:
 
 
 def _problem(media_type: str, body: bytes) -> dict[str, Any]:
-    """Return the members of a problem document. Plain text of any other response becomes the `detail`."""
+    """Return the members of a problem document. Plain text of any other response becomes the `detail`, in one line.
+
+    A first line that begins with a status, as `413 Content Too Large`, is left out if there are others.
+    """
     if media_type.partition(";")[0].strip() != "application/problem+json":
-        is_text = media_type.startswith("text/plain")
-        return {"detail": body.decode("utf-8", "replace").strip()[:300]} if is_text and body else {}
+        lines = body.decode("utf-8", "replace").split("\n") if media_type.startswith("text/plain") else []
+        lines = [" ".join(line.split()) for line in lines if line.strip()]
+        if len(lines) > 1 and lines[0][:3].isdecimal():
+            del lines[0]
+        return {"detail": " ".join(lines)[:300]} if lines else {}
     try:
         found = json.loads(body)
     except ValueError:

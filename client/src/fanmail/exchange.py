@@ -40,7 +40,8 @@ class Exchange:
         while True:
             base, began = self.base_urls.current, environment.clock()
             left = max(ends - began + extra_s, MIN_TIMEOUT_S) if retries.total else math.inf
-            outcome: Outcome = yield Send(base, call.request, min(self.timeout_s + call.extra_timeout_s, left))
+            timeout_s = min(self.timeout_s + call.extra_timeout_s, left)
+            outcome: Outcome = yield Send(base, call.request, timeout_s, call.streams)
             if isinstance(outcome, Response) and outcome.status < 300:
                 return _parsed(call, outcome)
             error = error_of(outcome, call.request.method)
@@ -60,6 +61,8 @@ class Exchange:
             pause_s = retries.pause(failures, error.retry_after, environment.random())
             if environment.clock() + pause_s >= ends:
                 raise _final_error(error, unknown)
+            if retries.on_retry:
+                retries.on_retry(error)
             yield Pause(pause_s)
 
     def _switch(self, base: str, error: FanmailError) -> None:

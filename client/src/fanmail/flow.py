@@ -24,7 +24,17 @@ class Send:
     """One of the base URLs, without a trailing slash."""
     request: Request
     timeout_s: float
-    """How long to wait for the response."""
+    """How long to wait for the response, and for each part of it."""
+    streams: bool = False
+    """Whether a 200 is read line by line, with `ReadLine`: the result then has no body."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """Effect: read the next line of the response that streams.
+
+    The result is the line without its end, or the `NoResponse` that ended the stream. An incomplete line is lost.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class Handle:
     message: Message
 
 
-Effect = Send | Pause | Emit | Handle
+Effect = Send | ReadLine | Pause | Emit | Handle
 Flow = Generator[Effect, Any, T]
 
 

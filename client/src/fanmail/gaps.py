@@ -18,15 +18,15 @@ class GapDetector:
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         """Distinct messages."""
-        self.repeats = 0
+        self.repeats: int = 0
         """Messages that arrived again, which at-least-once delivery allows."""
-        self.missing = 0
+        self.missing: int = 0
         """Messages that did not arrive."""
         self.gaps: list[str] = []
         """The first `MAX_LISTED_GAPS` gaps."""
-        self.lives = 1
+        self.lives: int = 1
         """Lives of the topic; messages were lost with each new one."""
         self._first: MessageId | None = None
         self._last: MessageId | None = None

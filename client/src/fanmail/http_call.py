@@ -61,6 +61,8 @@ class Call(Generic[T]):
     """Whether 404 in response to a repeat means that an earlier try was executed."""
     extra_timeout_s: float = 0.0
     """How much longer than usual the response may take, for long polls."""
+    streams: bool = False
+    """Whether a 200 is read line by line after `parse`, which sees its headers only."""
 
     def then(self, change: Callable[[T], U]) -> Call[U]:
         """Return the same call with its result passed through `change`."""

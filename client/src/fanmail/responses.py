@@ -122,6 +122,11 @@ def _message_fields(members: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def parse_streamed(members: dict[str, Any], topic: str, user: str) -> Message:
+    """Return a message of a stream."""
+    return Message(**_message_fields(members), topic=topic, user=user)
+
+
 def _body(members: dict[str, Any]) -> bytes:
     return members["text"].encode() if "text" in members else base64.b64decode(members["base64"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fanmail.deprecation import former_fields
@@ -28,6 +28,8 @@ class Retries:
     """Upper limit of the random part of every pause."""
     refused: bool = False
     """Whether to wait for room after 429, too. By default 429 is raised at once."""
+    on_retry: Callable[[FanmailError], object] | None = None
+    """Called before each pause with the error that is about to be retried, for logs. It must not block."""
 
     @property
     def most(self) -> float:

@@ -17,7 +17,7 @@ DEFAULT_LEASE_S = 30.0
 DEFAULT_DELAY_S = 1.0
 DEFAULT_MAX_DELAY_S = 60.0
 
-log = logging.getLogger("fanmail")
+log: logging.Logger = logging.getLogger("fanmail")
 
 Failed = Callable[[Message, Exception], float | None]
 """Called with a message whose handler failed. Returns seconds until redelivery, or None for the usual `delay`."""

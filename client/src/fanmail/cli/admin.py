@@ -1,4 +1,4 @@
-"""`fanmail topics`, `peek`, `purge`, `end`, `brokers`, `pause` and `resume`; the part of `show` that shows a topic."""
+"""`fanmail topics`, `peek`, `purge`, `delete`, `brokers`, `pause`, `resume`; the part of `status` on a topic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fanmail.cli.options import (
     user_argument,
     yes_option,
 )
-from fanmail.cli.output import print_json, print_messages, print_result, print_rows, progress
+from fanmail.cli.output import Formats, print_json, print_messages, print_result, print_rows, progress
 from fanmail.cluster import Broker, Topic
 
 TOPIC_COLUMNS = ("topic", "messages", "bytes", "subscriptions", "oldest_age")
@@ -31,7 +31,7 @@ BROKER_COLUMNS = (
     *("id", "state", "messages", "bytes", "oldest_age", "dead", "topics", "subscriptions", "leases", "waiting"),
     *("memory", "slots", "round_trip_ms"),
 )
-FORMATS = {"oldest_age": format_duration, "bytes": format_number}
+FORMATS: Formats = {"oldest_age": format_duration, "bytes": format_number}
 _SORT_KEYS = {
     "messages": lambda topic: topic.messages,
     "bytes": lambda topic: topic.bytes,
@@ -152,7 +152,7 @@ def purge(topic: str, user: str, yes: bool, as_json: bool, server: Server) -> No
 @yes_option
 @json_option
 @ops_options
-def end(topic: str, yes: bool, as_json: bool, server: Server) -> None:
+def delete(topic: str, yes: bool, as_json: bool, server: Server) -> None:
     """Delete TOPIC with all its subscriptions and messages. Print the number of subscriptions."""
     with server.admin() as admin:
         if not yes:

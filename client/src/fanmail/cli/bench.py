@@ -23,6 +23,10 @@ FETCH_MESSAGES = 1000
 POLL_S = 0.5
 CATCH_UP_S = 10.0
 """How long readers may take to catch up at the end."""
+NOTE = (
+    "fanmail: these rates are those of this client, one Python process, together with the server. They are no measure "
+    "of what the server can do: larger --batch values come closer"
+)
 COLUMNS = ("what", "count", "per_second", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
 
@@ -73,6 +77,7 @@ def bench(
     if run.errors:
         raise run.errors[0]
     print_rows([_row("publish", run.published, took_s), _row("read", run.read, took_s)], as_json, COLUMNS)
+    click.echo(NOTE, err=True)
     missing = _total(run.published) - _total(run.read)
     if missing:
         raise click.ClickException(f"{missing:,} messages were not read within {CATCH_UP_S:g} s")

@@ -12,13 +12,13 @@ from fanmail.cli.admin import confirm
 from fanmail.cli.exit_codes import NOTHING
 from fanmail.cli.formatting import format_body, format_duration, format_number
 from fanmail.cli.options import Server, json_option, limit_option, ops_options, topic_argument, yes_option
-from fanmail.cli.output import content_fields, print_json, print_result, print_rows
+from fanmail.cli.output import Formats, content_fields, print_json, print_result, print_rows
 from fanmail.cluster import Delayed
 from fanmail.errors import Unavailable
 
 TOPIC_COLUMNS = ("topic", "publishes", "memory", "broker")
 PUBLISH_COLUMNS = ("id", "due", "messages", "bytes", "ttl", "type")
-FORMATS = {"memory": format_number, "bytes": format_number, "ttl": format_duration}
+FORMATS: Formats = {"memory": format_number, "bytes": format_number, "ttl": format_duration}
 Row = dict[str, object]
 
 

@@ -10,33 +10,49 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from fanmail.cli.admin import brokers, end, pause, peek, purge, resume, topics
+from fanmail.cli.admin import brokers, delete, pause, peek, purge, resume, topics
 from fanmail.cli.bench import bench
 from fanmail.cli.delayed import cancel, delayed
 from fanmail.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
 from fanmail.cli.formatting import printable
-from fanmail.cli.options import current_name
+from fanmail.cli.options import SHORT_NAMES, current_name
+from fanmail.cli.profile_store import VARIABLE, chosen_profile, defaults_of
+from fanmail.cli.profiles import profile_commands
 from fanmail.cli.publish import publish
-from fanmail.cli.read import read, tail, verify
+from fanmail.cli.read import read, verify
 from fanmail.cli.signals import listen
 from fanmail.cli.subscriptions import dead, show_status, stats, subscribe, unsubscribe
+from fanmail.cli.tail import tail
 from fanmail.cli.top import top
 from fanmail.cli.work import work
 from fanmail.errors import FanmailError
 from fanmail.version import VERSION
 
 NAME = "fanmail"
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Messages": ("publish", "read", "tail", "work", "verify"),
+    "Subscriptions": ("subscribe", "unsubscribe", "status", "stats", "dead"),
+    "Operations": ("top", "topics", "peek", "purge", "delete", "delayed", "cancel", "brokers", "pause", "resume"),
+    "This command": ("profile", "completion", "bench"),
+}
 _COMPLETE = "_FANMAIL_COMPLETE"
+OTHER_PORT = ("no-route", "method-not-allowed")
+"""Codes of errors that this command causes only with the URL of the other port."""
+WRONG_PORT = (
+    ". Is this the other port of a front? --url is for its public port, by default 8100, and --ops-url for its "
+    "operations port, by default 9100"
+)
 
 
 class Commands(click.Group):
     """A group of subcommands that turns the errors of the client into exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand. Raises SystemExit with the code of an error."""
         try:
             return super().invoke(ctx)
         except FanmailError as error:
-            click.echo(f"{NAME}: {printable(str(error))}", err=True)
+            click.echo(f"{NAME}: {printable(str(error))}{WRONG_PORT if error.code in OTHER_PORT else ''}", err=True)
             raise SystemExit(exit_code(error)) from None
         except UnicodeEncodeError:
             click.echo(f"{NAME}: an argument is not UTF-8", err=True)
@@ -47,6 +63,17 @@ class Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(FAILED) from None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands in groups."""
+        room = formatter.width - 8 - max(map(len, self.commands))
+        for title, names in GROUPS.items():
+            rows = [(name, self.commands[name].get_short_help_str(room)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        short = ", ".join(f"{short} for {name}" for short, name in SHORT_NAMES.items())
+        with formatter.section("Short names"):
+            formatter.write_text(short)
+
 
 @click.group(
     cls=Commands,
@@ -54,8 +81,16 @@ class Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": current_name},
 )
 @click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")
-def command() -> None:
+@click.option("--profile", envvar=VARIABLE, show_envvar=True, help="Profile to use for this call; see fanmail profile.")
+@click.pass_context
+def command(ctx: click.Context, profile: str | None) -> None:
     """Publish to and read from Fanmail, an HTTP publish/subscribe server."""
+    if ctx.invoked_subcommand not in ("profile", "completion"):
+        try:
+            defaults = defaults_of(chosen_profile(profile))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        ctx.default_map = dict.fromkeys(command.commands, defaults)
     logging.getLogger("fanmail").addHandler(logging.NullHandler())
 
 
@@ -66,11 +101,11 @@ def completion(shell: str) -> None:
     shell_complete(command, {}, NAME, _COMPLETE, f"{shell}_source")
 
 
-for each in (
+for _each in (
     *(subscribe, unsubscribe, publish, read, tail, work, dead, show_status, stats, verify, bench),
-    *(topics, peek, purge, delayed, cancel, end, top, brokers, pause, resume),
+    *(topics, peek, purge, delayed, cancel, delete, top, brokers, pause, resume, profile_commands),
 ):
-    command.add_command(each)
+    command.add_command(_each)
 
 
 def main() -> None:

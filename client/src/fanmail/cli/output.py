@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fanmail.cli.formatting import format_body, printable
+from fanmail.cli.template import BODY, Template
 from fanmail.cluster import Peeked
 from fanmail.message import Message
 
-Formats = Mapping[str, Callable[[Any], str]]
+Formats = dict[str, Callable[[Any], str]]
 """Formatters of table cells by column."""
 UNLIMITED_WIDTH = 10_000
 """Without a terminal, tables are as wide as their content needs, for programs that read them."""
@@ -125,14 +126,28 @@ def print_messages(messages: Iterable[Message], as_json: bool) -> int:
     return len(rows)
 
 
-def print_message(message: Message, as_json: bool) -> None:
-    """Print a message as its body with a line end, or as a JSON object, flushed at once."""
+Print = Callable[[Message], None]
+
+
+def message_printer(as_json: bool, template: str | None, at_terminal: str) -> Print:
+    """Return a function that prints a message, flushed at once: as JSON, by a template, or as its body.
+
+    At a terminal the template is `at_terminal` by default. Raises UsageError for a template that cannot be used.
+    """
+    if as_json and template is not None:
+        raise click.UsageError("--json and --format cannot be combined")
     if as_json:
-        print_json(message_fields(message))
-        return
-    out = sys.stdout.buffer
-    out.write(message.body if message.body.endswith(b"\n") else message.body + b"\n")
-    out.flush()
+        return lambda message: print_json(message_fields(message))
+    try:
+        chosen = Template(template if template is not None else at_terminal if sys.stdout.isatty() else BODY)
+    except ValueError as error:
+        raise click.UsageError(f"--format {template!r}: {error}") from None
+
+    def print_text(message: Message) -> None:
+        sys.stdout.buffer.write(chosen.render(message))
+        sys.stdout.buffer.flush()
+
+    return print_text
 
 
 def progress(*columns: str, beside_output: bool = False) -> Progress:

@@ -13,6 +13,7 @@ from typing import TypedDict, cast
 import click
 
 from fanmail.batching import batches
+from fanmail.cli.exit_codes import NOT_FOUND
 from fanmail.cli.options import Server, grouped, json_option, server_options, topic_argument
 from fanmail.cli.output import print_json, print_result, progress
 from fanmail.client import Client
@@ -22,6 +23,8 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class _MessageArguments(TypedDict):
+    """Arguments of `publish` and `publish_many`."""
+
     type: str | None
     headers: dict[str, str]
     ttl: float | None
@@ -37,6 +40,7 @@ class MessageOptions:
     ttl: float | None
     delay: float | None
     key: str | None
+    require_subscribers: bool
 
     def arguments(self) -> _MessageArguments:
         """Return the arguments of `publish` and `publish_many`. Raises UsageError for a malformed header."""
@@ -60,6 +64,7 @@ class MessageOptions:
 @click.option("--ttl", type=float, help="Seconds after which the message is no longer delivered.")
 @click.option("--delay", type=float, help="Seconds to wait before publishing.")
 @click.option("--key", help="Idempotency key: the message is stored once, however often this is run. Not with --lines.")
+@click.option("--require-subscribers", is_flag=True, help="Exit code 4 if nobody is subscribed. Not with --delay.")
 @json_option
 @grouped("message", MessageOptions)
 @server_options
@@ -81,11 +86,14 @@ def publish(
         raise click.UsageError("BODY cannot be combined with --file or --lines")
     if message.key and lines:
         raise click.UsageError("--key cannot be combined with --lines: it would identify one of many batches")
+    if message.require_subscribers and message.delay:
+        raise click.UsageError("--require-subscribers cannot be combined with --delay: nobody knows them yet")
     arguments = message.arguments()
     with server.connect() as client:
         try:
             if lines:
-                _publish_lines(client, topic, path, arguments, as_json)
+                reached = _publish_lines(client, topic, path, arguments, as_json)
+                _require(reached, message.require_subscribers)
                 return
             data = os.fsencode(body) if body is not None else _source(path).read()
             published = client.publish(topic, data, key=message.key, **arguments)
@@ -94,10 +102,19 @@ def publish(
     due = published.due.isoformat() if published.due else None
     fields = {"id": published.id, "subscribers": published.subscribers, "due": due, "replayed": published.replayed}
     print_result(fields, as_json, published.id or (f"due {due}" if due else "no subscribers: dropped"))
+    _require(published.subscribers > 0, message.require_subscribers)
 
 
-def _publish_lines(client: Client, topic: str, path: str | None, arguments: _MessageArguments, as_json: bool) -> None:
-    source, count, first_id = _source(path), 0, None
+def _require(reached: bool, required: bool) -> None:
+    """End with exit code 4 if somebody had to be subscribed and nobody was."""
+    if required and not reached:
+        click.echo("fanmail: nobody is subscribed: the message was dropped", err=True)
+        raise SystemExit(NOT_FOUND)
+
+
+def _publish_lines(client: Client, topic: str, path: str | None, arguments: _MessageArguments, as_json: bool) -> bool:
+    """Publish lines. Return whether every batch had subscribers."""
+    source, count, first_id, reached = _source(path), 0, None, True
     total = Path(path).stat().st_size if path and path != "-" else None
     with progress("{task.fields[count]:,} messages") as bar:
         task = bar.add_task("publishing", total=total, count=0)
@@ -105,7 +122,7 @@ def _publish_lines(client: Client, topic: str, path: str | None, arguments: _Mes
             for batch in (batch for lines in _lines(source) for batch in batches(lines, LINES_PER_BATCH)):
                 published = client.publish_many(topic, batch, **arguments)
                 count += len(batch)
-                first_id = first_id or published.id
+                first_id, reached = first_id or published.id, reached and published.subscribers > 0
                 bar.update(task, advance=sum(map(len, batch)) + len(batch), count=count)
         finally:
             if sys.exc_info()[0]:
@@ -114,6 +131,7 @@ def _publish_lines(client: Client, topic: str, path: str | None, arguments: _Mes
         print_json({"count": count, "first_id": first_id})
     else:
         click.echo(f"{count} published, from {first_id}" if first_id else f"{count} published, no subscribers: dropped")
+    return reached
 
 
 def _lines(source: BufferedIOBase) -> Iterator[list[bytes]]:

@@ -1,17 +1,17 @@
-"""`fanmail read`, `tail` and `verify`: reading with a cursor, which loses nothing."""
+"""`fanmail read` and `verify`: reading with a cursor, which loses nothing."""
 
 from __future__ import annotations
 
 import math
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 import click
 
 from fanmail.cli.exit_codes import FAILED, NOTHING
 from fanmail.cli.options import (
+    Decorator,
     Server,
     grouped,
     json_option,
@@ -21,9 +21,9 @@ from fanmail.cli.options import (
     topic_argument,
     user_argument,
 )
-from fanmail.cli.output import print_message, print_result, progress
+from fanmail.cli.output import Print, message_printer, print_result, progress
+from fanmail.cli.template import AT_TERMINAL, FIELDS
 from fanmail.client import Client
-from fanmail.errors import FanmailError
 from fanmail.gaps import GapDetector
 
 BATCH = 100
@@ -32,8 +32,15 @@ MAX_KEPT = 1000
 POLL_S = 1.0
 """The wait of one long poll, short enough to keep to a time limit."""
 
-after_option = click.option(
+after_option: Decorator = click.option(
     "--after", default="0", help="Cursor: everything up to and including this id is acknowledged."
+)
+format_option: Decorator = click.option(
+    "--format",
+    "template",
+    metavar="TEMPLATE",
+    help=f"Text for each message, with the fields {', '.join(f'{{{each}}}' for each in FIELDS)}. "
+    "Default: {body}; at a terminal with time and id.",
 )
 
 
@@ -47,6 +54,8 @@ class ReadMode:
     after: str
     keep: bool
     take: bool
+    template: str | None
+    as_json: bool
 
     def left(self, printed: int) -> float:
         """Return how many messages are left to read."""
@@ -62,22 +71,24 @@ class ReadMode:
 @after_option
 @click.option("--keep", is_flag=True, help="Do not acknowledge the messages, so that they are delivered again.")
 @click.option("--take", is_flag=True, help="At-most-once delivery, as a plain GET; works while others lease.")
+@format_option
 @json_option
 @grouped("mode", ReadMode)
 @server_options
-def read(topic: str, user: str, mode: ReadMode, as_json: bool, server: Server) -> None:
+def read(topic: str, user: str, mode: ReadMode, server: Server) -> None:
     """Print the next messages of USER, and acknowledge what was printed. Exit code 3 if no message waits."""
     if mode.take and (mode.keep or mode.after != "0"):
         raise click.UsageError("--take cannot be combined with --keep or --after")
+    show = message_printer(mode.as_json, mode.template, AT_TERMINAL)
     with server.connect() as client:
-        printed, more = _print_messages(client, topic, user, mode, as_json)
+        printed, more = _print_messages(client, topic, user, mode, show)
     if mode.keep and more and mode.left(printed) > 0:
         click.echo(f"fanmail: {more} more messages wait: --keep prints only those of one fetch", err=True)
     if not printed:
         raise SystemExit(NOTHING)
 
 
-def _print_messages(client: Client, topic: str, user: str, mode: ReadMode, as_json: bool) -> tuple[int, int]:
+def _print_messages(client: Client, topic: str, user: str, mode: ReadMode, show: Print) -> tuple[int, int]:
     """Return how many messages were printed, and how many wait after them."""
     printed, last, fetched = 0, mode.after, None
     with progress("{task.fields[seen]:,} messages", beside_output=True) as bar:
@@ -88,7 +99,7 @@ def _print_messages(client: Client, topic: str, user: str, mode: ReadMode, as_js
                 after, wait = None if mode.take else last, 0 if printed else mode.wait
                 fetched = client.fetch(topic, user, limit, after=after, wait=wait)
                 for message in fetched:
-                    print_message(message, as_json)
+                    show(message)
                     printed, last = printed + 1, message.id
                 bar.update(task, completed=printed, seen=printed)
                 if not fetched.messages or mode.keep:
@@ -97,33 +108,6 @@ def _print_messages(client: Client, topic: str, user: str, mode: ReadMode, as_js
             if printed and not mode.keep and not mode.take:
                 client.advance(topic, user, last)
     return printed, fetched.more if fetched else 0
-
-
-@click.command()
-@topic_argument
-@user_argument
-@click.option("--subscribe", "-s", "first", is_flag=True, help="Subscribe USER first.")
-@limit_option("Stop after this many messages.")
-@after_option
-@json_option
-@server_options
-def tail(topic: str, user: str, first: bool, limit: int | None, after: str, as_json: bool, server: Server) -> None:
-    """Print messages of USER as they arrive, endlessly, and acknowledge what was printed."""
-    printed, last = 0, None
-    with server.connect() as client:
-        if first:
-            client.subscribe(topic, user)
-        try:
-            for message in client.messages(topic, user, after=after, batch=min(limit or BATCH, BATCH)):
-                print_message(message, as_json)
-                printed, last = printed + 1, message.id
-                if printed == limit:
-                    break
-        finally:
-            # Acknowledge what was printed, also after Ctrl-C; an error that ended the loop is reported first.
-            if last is not None:
-                with suppress(FanmailError):
-                    client.advance(topic, user, last)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`fanmail subscribe`, `unsubscribe`, `show`, `stats` and `dead`: subscriptions and their status."""
+"""`fanmail subscribe`, `unsubscribe`, `status`, `stats` and `dead`: subscriptions and their status."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def unsubscribe(topic: str, user: str, server: Server) -> None:
         client.unsubscribe(topic, user)
 
 
-@click.command("show")
+@click.command("status")
 @topic_argument
 @click.argument("users", nargs=-1)
 @json_option

@@ -16,7 +16,7 @@ from fanmail.cli.admin import broker_row
 from fanmail.cli.cluster_watch import ClusterSnapshot, ClusterWatcher, Rates
 from fanmail.cli.formatting import format_duration, format_number, format_rate, printable
 from fanmail.cli.options import Server, json_option, limit_option, seconds_option, watch_options
-from fanmail.cli.output import UNLIMITED_WIDTH, print_json, table
+from fanmail.cli.output import UNLIMITED_WIDTH, Formats, print_json, table
 from fanmail.cluster import TopicDetails
 from fanmail.errors import FanmailError, OutcomeUnknown, ServerFault, Unavailable
 from fanmail.retry import Retries
@@ -36,7 +36,7 @@ BROKER_TABLE_WIDTH = 118
 DEEPEST_COLUMNS = ("deepest topics", "messages", "bytes", "subscriptions", "oldest_age")
 OLDEST_COLUMNS = ("oldest topics", "oldest_age", "messages", "held by")
 SLOWEST_COLUMNS = ("slowest subscribers", "of topic", "oldest_age", "pending", "leased", "dead")
-FORMATS = {
+FORMATS: Formats = {
     "oldest_age": format_duration,
     "bytes": format_number,
     "messages": format_number,

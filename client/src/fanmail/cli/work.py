@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ class Runner:
         self._command = command
         self._busy = False
         self._child: subprocess.Popen[bytes] | None = None
-        self.stopped = 0
+        self.stopped: int = 0
         """The signal that stopped the worker, else 0."""
 
     @contextmanager
@@ -115,6 +116,9 @@ def work(topic: str, user: str, command: tuple[str, ...], options: WorkOptions, 
     _ATTEMPT, _TOPIC and _USER, in UTF-8. SIGTERM and Ctrl-C end COMMAND, and the message is given back unless it
     succeeds. Several workers may share a USER.
     """
+    if shutil.which(command[0]) is None:  # before a message is leased, which would cost it an attempt
+        click.echo(f"fanmail: {command[0]!r} is not a command that can be run", err=True)
+        sys.exit(CANNOT_RUN)
     runner = Runner(command)
     options |= {"failed": _report_failure, "stopped": lambda: bool(runner.stopped)}
     with runner.listening(), server.connect() as client:

@@ -162,6 +162,15 @@ def test_keys_are_made_and_their_tables_printed(tmp_path: Path, capsys: pytest.C
         assert row["key"] not in path.read_text(), "the two cannot be taken for each other"
 
 
+def test_candidates_have_keys_of_their_own_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert keys(str(tmp_path), "b0@h1", "b1@h2", "b0@h2.example", "front") == 0
+    first, second = tomllib.loads(capsys.readouterr().out)["brokers"]
+    assert (first["id"], [each["host"] for each in first["candidates"]]) == ("b0", ["h1", "h2.example"])
+    assert (second["id"], [each["host"] for each in second["candidates"]]) == ("b1", ["h2"])
+    for each in first["candidates"]:
+        assert read_pair(tmp_path / f"b0@{each['host']}.key").public.decode() == each["key"]
+
+
 def test_nothing_secret_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys(str(tmp_path), "b0")
     assert read_pair(tmp_path / "b0.key").secret.decode() not in "".join(capsys.readouterr())
@@ -191,6 +200,9 @@ def test_not_even_over_a_link_to_nowhere(tmp_path: Path) -> None:
         (["../b0"], "is not a name"),
         ([""], "is not a name"),
         (["--front", "a b"], "is not a name"),
+        (["b0@"], "is not a name"),
+        (["b0@../h1"], "is not a name"),
+        (["--front", "web@h1"], "is not a name"),
         (["b0", "b0"], "given twice"),
         (["b0", "--front", "b0"], "given twice"),
     ],

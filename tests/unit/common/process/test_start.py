@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from broker import start as brokers
+from broker.tools import backup, control
 from common import config_sources
 from common.cluster import description
 from common.cluster.description import load_cluster
@@ -564,6 +565,35 @@ def test_ports_that_overlap_are_refused_before_anything_starts(launch: Any) -> N
         with pytest.raises(StartError, match=f"overlap for 3 fronts: both need port {port + 2}"):
             launch(module, count, f"--port={port}", f"--ops-port={port + 2}")
         assert launch(module, count, "--port=0" if module is fronts else f"--port={port}", "--ops-port=0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--store=sqlite"], "--store sqlite needs --data"),
+        (["--data=here"], "--data here is for --store sqlite"),
+        (["--store=sqlite", "--data=/proc/none"], "store directory /proc/none/b0: No such file"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_refused_before_a_broker_starts(
+    launch: Any, flags: list[str], text: str
+) -> None:
+    with pytest.raises(StartError, match=text):
+        launch(brokers, "2", *flags)
+
+
+def test_a_backup_of_brokers_that_do_not_run_is_refused_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "CONNECT_S", 0.01)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(sys, "argv", ["backup", str(tmp_path / "copy"), f"--run-dir={tmp_path / 'run'}"])
+    with pytest.raises(StartError, match="no brokers were started with run directory"):
+        backup.main()
+    brokers.write_description(tmp_path / "run", 1, now=100)
+    with pytest.raises(StartError, match=r"broker b0: nothing answers at ipc://.*b0\.sock: is the broker running\?$"):
+        backup.main()
+    monkeypatch.setattr(sys, "argv", ["backup", str(tmp_path / "copy"), "--memory=1G"])
+    with pytest.raises(StartError, match="unknown argument '--memory=1G'"):
+        backup.main()
 
 
 def test_colours_are_those_of_a_terminal_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

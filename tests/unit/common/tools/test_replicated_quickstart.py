@@ -61,6 +61,12 @@ def test_everything_is_started_in_order_and_each_host_has_files_of_its_own(prepa
         assert f"--data={prepared.data}/{host}" in child.argv
 
 
+def test_a_host_without_candidates_is_not_started(options: Namespace) -> None:
+    options.brokers = 1
+    with Replicated(options) as replicated:
+        assert [each.name for each in replicated.children()][2:] == ["start-brokers-h1", "start-brokers-h2"]
+
+
 def test_a_directory_that_was_not_given_is_removed_at_the_end(options: Namespace) -> None:
     options.data = ""
     with Replicated(options) as replicated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, cast
 
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,11 +25,13 @@ from httpfront.admin.front_metrics import (
     candidate_status_metrics,
     port_metrics,
     status_metrics,
+    stream_metrics,
 )
 from httpfront.admin.metric_table import FRONT_METRICS
 from httpfront.budget import Budget
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.server.request_summary import RequestSummary
+from httpfront.streams.table import StreamTable
 from tests.support.driver import BrokerDriver, batch
 
 
@@ -122,7 +125,8 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
-    front = [*metrics.collect(), *port_metrics(1, 2), *budget_metrics(Budget(1), {"b0": (1, 2)})]
+    streams = stream_metrics(StreamTable(cast(Any, None), 1))
+    front = [*metrics.collect(), *port_metrics(1, 2), *streams, *budget_metrics(Budget(1), {"b0": (1, 2)})]
     front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *candidate_status_metrics([]), *build_info()]
     others = [*broker_metrics(stats), *candidate_metrics({("b0", "h1"): {}})]
     named = [family.name for family in (*front, *others)]

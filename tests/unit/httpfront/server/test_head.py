@@ -11,7 +11,7 @@ from waitress.parser import HTTPRequestParser
 
 from httpfront.server.body import Refusal
 from httpfront.server.fields import FieldReader
-from httpfront.server.head import CACHED_BYTES, CACHED_FIELDS, Fields, Head, HeadReader
+from httpfront.server.head import CACHED_BYTES, CACHED_FIELDS, CACHED_LINE, Fields, HeadReader
 from httpfront.server.parser import RequestParser
 from tests.unit.httpfront.server.test_parser import LIMITS, Limits, feed, head
 
@@ -86,15 +86,15 @@ def test_mutants_that_are_accepted_are_read_as_waitress_reads_them(everything: b
         theirs = {key: value for key, value in oracle.headers.items() if key != "CONTENT_LENGTH" or value}
         ours = {key.removeprefix("HTTP_"): value for key, value in parser.environ.items()}
         assert theirs.items() <= ours.items(), data
-        body = parser.body.getfile().read() if parser.body_rcv is not None else b""
+        body = parser.body.take() if parser.body_rcv is not None else b""
         assert body == oracle.get_body_stream().read(), data
     assert accepted > 100, "the control"
 
 
 def fields_of(reader: HeadReader, head: bytes) -> Fields:
     read = reader.read(head)
-    assert isinstance(read, Head)
-    return read.fields
+    assert not isinstance(read, Refusal)
+    return read[2]
 
 
 def test_fields_that_were_read_before_are_not_read_again_whatever_the_target_is() -> None:
@@ -114,6 +114,27 @@ def test_what_is_refused_or_long_is_not_kept() -> None:
     assert fields_of(reader, long) is not fields_of(reader, long)
     many = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * CACHED_FIELDS + b"\r\n"
     assert fields_of(reader, many) is not fields_of(reader, many)
+
+
+def test_request_lines_that_are_kept_are_few_short_and_right() -> None:
+    """The second reading is that of the first, and no client can fill the memory with lines."""
+    reader = HeadReader(LIMITS, FieldReader(), cached=3)
+    block = b"Host: h\r\n\r\n"
+    for line, path in ((b"GET /a?b=c HTTP/1.1\r\n", "/a"), (b"POST //b HTTP/1.1\r\n", "/b")):
+        first, second = reader.read(line + block), reader.read(line + block)
+        assert not isinstance(first, Refusal)
+        assert not isinstance(second, Refusal)
+        assert first[1] is second[1]
+        assert first[0] == second[0]
+        assert first[0]["PATH_INFO"] == path
+    for number in range(10):
+        reader.read(b"GET /%d HTTP/1.1\r\n" % number + block)
+        reader.read(b"GET /" + b"a" * (CACHED_LINE + number) + b" HTTP/1.1\r\n" + block)
+        reader.read(b"GET ?%d HTTP/1.1 \r\n" % number + block)
+    assert len(reader._lines) <= 3
+    assert max(map(len, reader._lines)) <= CACHED_LINE
+    refused = b"GET / HTTP/3.0\r\n"
+    assert [outcome(read(refused + block, size)[0]) for size in (1, 99)] == [505, 505]
 
 
 def test_a_length_of_thousands_of_digits_is_refused() -> None:

@@ -1,0 +1,142 @@
+"""`bin/replica doctor`: finds settings of NATS, of the logs and of the description with which data can be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from broker.errors import UnusableStoreError
+from broker.replica.jetstream import api
+from broker.replica.jetstream.health import problems_of
+from broker.replica.jetstream.monitor import (
+    Server,
+    ask_monitor,
+    monitor_of,
+    problems_of_server,
+    remarks_of_servers,
+)
+from broker.replica.jetstream.streams import Streams, ask
+from broker.tools.replica_frame import Frame, add_json, load_frame
+from common.command_line import About
+from common.errors import StartError
+
+HELP = "find wrong settings of the servers, the logs and the description"
+ABOUT = About(
+    "Find settings with which acknowledged messages can be lost: of every NATS server (asked at its monitoring port, "
+    "which alone knows whether it syncs before it acknowledges), of each log, and of the description. No broker has to "
+    "run. Exit code 1 where something is wrong.",
+    ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
+)
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    about: str
+    problems: tuple[str, ...]
+    facts: str = ""
+    """What is there, in words."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print what is wrong."""
+    frame = load_frame("doctor", argv, ABOUT, ("log_replicas", "max_body", "max_batch"), _options)
+    servers, findings = look_at_servers(frame)
+    findings += look_at_logs(frame)
+    findings += [finding for each in frame.ids if (finding := look_at_candidates(frame, each)).problems]
+    remarks = remarks_of_servers(servers)
+    problems = [f"{each.about}: {problem}" for each in findings for problem in each.problems]
+    if frame.options.json:
+        found = {"sound": not problems, "problems": problems, "remarks": remarks, "looked_at": findings_json(findings)}
+        print(msgspec.json.encode(found).decode())
+        return int(bool(problems))
+    for each in findings:
+        if not each.problems:
+            print(f"{each.about}: {each.facts}")
+    for text in (*(f"remark: {each}" for each in remarks), *(f"WRONG: {each}" for each in problems)):
+        print(text)
+    return int(bool(problems))
+
+
+def _options(parser: Any) -> None:
+    add_json(parser)
+    parser.add_argument(
+        "--monitor",
+        metavar="URLS",
+        default="",
+        help="monitoring ports of the NATS servers, comma-separated [default: http://HOST:8222 for each of --nats]",
+    )
+
+
+def findings_json(findings: list[Finding]) -> list[dict[str, Any]]:
+    """Return findings as objects."""
+    return [each._asdict() for each in findings]
+
+
+def look_at_servers(frame: Frame) -> tuple[list[Server], list[Finding]]:
+    """Return what the servers say, and what is wrong with each."""
+    monitors = [each.strip() for each in frame.options.monitor.split(",") if each.strip()]
+    servers, findings = [], []
+    for monitor in dict.fromkeys(monitors or map(monitor_of, frame.access.urls)):
+        if not monitor.startswith(("http://", "https://")):
+            raise StartError(f"--monitor {monitor!r} must be http://host:port")
+        try:
+            server = ask_monitor(monitor)
+        except (OSError, ValueError) as error:
+            text = f"cannot be asked: {error}; whether this server syncs before it acknowledges is not known"
+            findings.append(Finding(f"server {monitor}", (text,)))
+            continue
+        servers.append(server)
+        facts = f"version {server.version}, syncs before it acknowledges"
+        findings.append(Finding(f"server {server.server_name}", problems_of_server(server, frame.max_batch), facts))
+    names = [each.server_name for each in servers]
+    if len(set(names)) < len(names):
+        findings.append(Finding("servers", ("--monitor names one server twice",)))
+    if len(monitors or frame.access.urls) < frame.settings.log_replicas:
+        findings.append(Finding("servers", (f"name all of at least {frame.settings.log_replicas}: --nats",)))
+    return servers, findings
+
+
+def look_at_logs(frame: Frame) -> list[Finding]:
+    """Return what is wrong with the log of each broker."""
+    try:
+        return ask(frame.access, partial(_look, frame))
+    except StartError as error:
+        return [Finding("logs", (str(error),))]
+
+
+async def _look(frame: Frame, streams: Streams) -> list[Finding]:
+    findings = []
+    for broker_id in frame.ids:
+        about = f"broker {broker_id}"
+        try:
+            name = await streams.find(frame.cluster.name, broker_id)
+            findings.append(_of_log(frame, f"{about}, {name}", await streams.describe(name)))
+        except UnusableStoreError as error:
+            findings.append(Finding(about, (str(error),)))
+        except api.RequestError as error:
+            findings.append(Finding(about, (f"NATS: {error}",)))
+    return findings
+
+
+def _of_log(frame: Frame, about: str, described: api.Described) -> Finding:
+    problems = list(problems_of(described.config, frame.settings.log_replicas))
+    members = described.cluster
+    if not members.leader and frame.settings.log_replicas > 1:
+        problems.append("has no leader now")
+    for peer in members.replicas:
+        if peer.offline or not peer.current:
+            problems.append(f"the copy on {peer.name} is {'offline' if peer.offline else 'behind'}")
+    names = ", ".join(sorted({members.leader, *(peer.name for peer in members.replicas)}))
+    return Finding(about, tuple(problems), f"{described.config.num_replicas} copies on {names}")
+
+
+def look_at_candidates(frame: Frame, broker_id: str) -> Finding:
+    """Return what is wrong with the candidates of a broker in the description."""
+    hosts = [each.host for each in frame.cluster.candidates(broker_id)]
+    if len(hosts) > 1:
+        return Finding(f"broker {broker_id}", ())
+    return Finding(f"broker {broker_id}", (f"its only candidate is on {hosts[0]}: nobody can take over",))

@@ -1,0 +1,61 @@
+"""`bin/replica init`: makes the log of each broker. Nothing else ever makes one, but `relog` and `import`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from functools import partial
+
+from broker.replica.entry import LOG_ID_BYTES, Clocks, Genesis
+from broker.replica.genesis import genesis_entry
+from broker.replica.jetstream.names import StreamName
+from broker.replica.jetstream.streams import Streams, ask
+from broker.tools.replica_frame import Frame, load_frame, no_options
+from common.clock import SystemClock
+from common.command_line import About
+from common.errors import StartError
+
+HELP = "make the log of each broker, once"
+ABOUT = About(
+    "Make the replicated log of each broker of the description: a stream of NATS JetStream, with an entry that says "
+    "whose it is. A broker that has a log keeps it. Each log reserves --log-max-bytes on --log-replicas servers.",
+    ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
+)
+FLAGS = ("log_max_bytes", "log_replicas")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Make what is missing. Raises `StartError`."""
+    frame = load_frame("init", argv, ABOUT, FLAGS, no_options)
+    return ask(frame.access, partial(_make_all, frame))
+
+
+async def _make_all(frame: Frame, streams: Streams) -> int:
+    for broker_id in frame.ids:
+        found = await streams.names(frame.cluster.name, broker_id)
+        if found:
+            print(f"{broker_id}: has a log: {', '.join(map(str, found))}", flush=True)
+            continue
+        wall_ms = SystemClock().now().wall
+        name, _ = await make_log(frame, streams, broker_id, secrets.token_hex(4), Clocks(1, wall_ms, wall_ms))
+        print(f"{broker_id}: {name}", flush=True)
+    return 0
+
+
+async def make_log(
+    frame: Frame, streams: Streams, broker_id: str, store_id: str, clocks: Clocks
+) -> tuple[StreamName, bytes]:
+    """Make the log of a broker, and return its name and first entry.
+
+    `store_id` is that of the stores that follow it. Raises `StartError`; then there is no log, or a part of one that
+    the error names.
+    """
+    name = StreamName(frame.cluster.name, broker_id, secrets.token_bytes(LOG_ID_BYTES))
+    brokers = ",".join(sorted(broker.id for broker in frame.cluster.brokers))
+    genesis = genesis_entry(name.log_id, Genesis(frame.cluster.name, broker_id, store_id, brokers), clocks)
+    await streams.create(name, frame.settings.log_max_bytes, frame.settings.log_replicas)
+    await streams.begin(name, genesis)
+    if await streams.names(frame.cluster.name, broker_id) != [name]:
+        await streams.delete(name)
+        raise StartError(f"broker {broker_id}: another log of it was made at the same time")
+    return name, genesis
