@@ -25,7 +25,7 @@ from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import wire
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState, WireError
-from tests.simulation.disks import Death, Disk, DyingStore
+from tests.simulation.disks import Death, DyingStore
 from tests.simulation.network import Network
 from tests.simulation.sockets import BrokerContext
 from tests.simulation.world import Task, World
@@ -117,7 +117,7 @@ class BrokerProcess:
         self.store: DyingStore | None = None
         self.context: BrokerContext | None = None
         self.clock: SkewedClock | None = None
-        self.graceful = False
+        self.begun = self.graceful = False
         self.task = Task(broker.world, self._main)
 
     @property
@@ -125,6 +125,7 @@ class BrokerProcess:
         return self.dispatcher is not None and self.dispatcher.state is BrokerState.READY and not self.task.ended
 
     def _main(self) -> None:
+        self.begun = True
         try:
             self._build()
             assert self.server is not None
@@ -235,7 +236,9 @@ class Broker:
 
     process_type: type[BrokerProcess] = BrokerProcess
 
-    def __init__(self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, disk: Any) -> None:
+    def __init__(
+        self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, disk: Any
+    ) -> None:
         rng = world.rng
         self.world = world
         self.network = network
@@ -258,7 +261,8 @@ class Broker:
     def kill(self) -> None:
         """With SIGKILL, between two turns of its loop or in the middle of something that takes time."""
         self.world.note("kill -9", self.name)
-        self.process.task.kill()
+        if self.process.begun:
+            self.process.task.kill()
 
     def kill_at_commit(self, death: Death, of_message: bool) -> None:
         """At the next commit, or at the next in which a message is stored."""

@@ -68,7 +68,9 @@ class Cluster:
             self.groups = {each.id: Group(world, self.network, each.id, self.map) for each in self.map.brokers}
         self.brokers: list[Broker] = [place for group in self.groups.values() for place in group.places]
         if not replicated:
-            self.brokers += [Broker(world, self.network, each, self.map, self._disk(each.id)) for each in self.map.brokers]
+            self.brokers += [
+                Broker(world, self.network, each, self.map, self._disk(each.id)) for each in self.map.brokers
+            ]
         self.fronts = [
             Front(world, self.network, f"f{n}", self.map, self.timeout) for n in range(rng.choice((1, 2, 2, 3)))
         ]

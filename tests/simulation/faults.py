@@ -30,7 +30,14 @@ class Faults:
         if cluster.restarts:
             kinds += [self._kill, *[self._kill_at_commit] * 4, self._kill_at_reply, self._stop]
         if cluster.groups:
-            kinds += [self._log_away, self._log_away, self._log_cut, self._log_behind, self._log_weather, self._log_full]
+            kinds += [
+                self._log_away,
+                self._log_away,
+                self._log_cut,
+                self._log_behind,
+                self._log_weather,
+                self._log_full,
+            ]
             kinds += [self._hand_over, self._hand_over, self._kill_owner, self._kill_owner, self._freeze_owner]
         for _ in range(rng.randint(3, 9)):
             self._world.after(rng.uniform(0.2, FAULTS_END), rng.choice(kinds))

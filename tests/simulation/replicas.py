@@ -112,13 +112,19 @@ class ReplicaProcess(BrokerProcess):
 
     def _open(self) -> DyingReplica:
         broker, rng = self.broker, self.broker.world.rng
-        self.log = MemoryLog(broker.group.shared, self.task.wake)
+        group = broker.group
+        self.log = MemoryLog(group.shared, self.task.wake)
         self.log.fileno = next(descriptors)
-        nonce, wall = lambda: rng.randbytes(8), lambda: broker.machine.wall() // 1_000_000
-        others = tuple(each.name for each in broker.map.candidates(broker.id) if each.name != broker.name)
-        clock = lambda: broker.machine.boottime() / 1e9  # noqa: E731
-        who = Identity(broker.group.genesis, LOG_ID, broker.name, others, nonce, clock, wall)
-        return DyingReplica(self.log, broker.disk.open_file(broker.group.genesis), who, broker.group.limits)
+        who = Identity(
+            genesis=group.genesis,
+            log_id=LOG_ID,
+            name=broker.name,
+            others=tuple(each.name for each in broker.map.candidates(broker.id) if each.name != broker.name),
+            nonce=lambda: rng.randbytes(8),
+            clock=lambda: broker.machine.boottime() / 1e9,
+            wall_ms=lambda: broker.machine.wall() // 1_000_000,
+        )
+        return DyingReplica(self.log, broker.disk.open_file(group.genesis), who, group.limits)
 
     def _new_clock(self, start: Mark) -> SystemClock:
         return SystemClock(start, self.broker.machine)
@@ -130,9 +136,11 @@ class ReplicaProcess(BrokerProcess):
         """It takes over."""
         clock: Any = self.clock
         clock.restart(mark)
-        broker = self.broker
+        broker, now = self.broker, clock.now()
+        if now.mono < mark.mono or now.time < mark.time:
+            broker.world.fail(f"the clocks of {broker.id} go back when {broker.name} takes over")
         broker.world.note("owns", broker.name, self.store.candidate.position.term)
-        ahead = clock.now().time - broker.boottime_ms(broker.world.now)
+        ahead = now.time - broker.boottime_ms(broker.world.now)
         broker.group.lives.append((broker.world.now, broker, ahead))
         return broker.world.rng.getrandbits(62) + 1
 
@@ -149,7 +157,9 @@ class Replica(Broker):
     process_type = ReplicaProcess
     process: ReplicaProcess
 
-    def __init__(self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, group: Group) -> None:
+    def __init__(
+        self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, group: Group
+    ) -> None:
         self.group = group
         start = world.rng.uniform(1.0, 1e5)
 
@@ -202,7 +212,7 @@ class Group:
             log=rng.choice((AS_IT_IS, FAST, FAST)),
         )
         self.shared.timeout = self.limits.log.answer_s
-        self.places = [Replica(world, network, each, cluster_map, self) for each in cluster_map.candidates(broker_id)]
+        self.places = [Replica(self, network, each, cluster_map) for each in cluster_map.candidates(broker_id)]
 
     def owner(self) -> Replica:
         """The candidate that owns the log, or has owned it last."""
@@ -225,13 +235,7 @@ class Group:
     def compare(self) -> None:
         """The state of a standby is that of the owner."""
         states = [each.process.state for each in self.places]
-        assert all(states)
-        first, *others = (comparable(snapshot(each)) for each in states if each is not None)
+        first, *others = (snapshot(each) for each in states if each is not None)
         for each in others:
             if each != first:
                 self.world.fail(f"the candidates of {self.id} differ:\n{first}\n{each}")
-
-
-def comparable(found: dict[str, Any]) -> dict[str, Any]:
-    """A snapshot without what belongs to one process."""
-    return found
