@@ -32,6 +32,8 @@ class StreamInfo(Struct, frozen=True):
     leader: str = ""
     placement: tuple[str, ...] = ()
     """Where the copies are."""
+    unproven: tuple[str, ...] = ()
+    """Those of which nobody has noted at the log that they sync before they acknowledge, as far as that matters."""
 
 
 class Appended(Struct, frozen=True):

@@ -236,12 +236,12 @@ class Server:
         self._dispatcher.context.state.bodies.shrink(self._store.stored_piece)
 
     def _give_up(self) -> bool:
-        """Return whether a broker that was asked to stop has waited long enough for its last burst."""
-        if not self._stopping:
-            return False
-        now = self._clock.now().mono
-        self._drain_ends = self._drain_ends or now + int(self._goodbye_timeout * 1e6)
-        return now >= self._drain_ends
+        """Do the housekeeping while a burst is under way.
+
+        Return whether a broker that was asked to stop has waited long enough for its last burst.
+        """
+        self._housekeeping()
+        return self._dispatcher.state is BrokerState.DRAINING and self._clock.now().mono >= self._drain_ends
 
     def _housekeeping(self) -> None:
         now = self._clock.now()

@@ -120,7 +120,7 @@ class Succession:
             log_stats.LIMIT_BYTES: info.max_bytes if info else 0,
             log_stats.ONE_COPY: int(self.owns and duties.one_copy),
             log_stats.PROBLEMS: len(info.problems) if info else 0,
-            log_stats.UNPROVEN: 1,
+            log_stats.UNPROVEN: int(info is None or bool(info.unproven)),
         }
 
     def _reports(self) -> list[Report]:

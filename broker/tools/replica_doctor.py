@@ -10,7 +10,7 @@ import msgspec
 
 from broker.errors import UnusableStoreError
 from broker.replica.jetstream import api
-from broker.replica.jetstream.health import problems_of
+from broker.replica.jetstream.health import info_of, problems_of
 from broker.replica.jetstream.monitor import (
     Server,
     ask_monitor,
@@ -27,7 +27,8 @@ HELP = "find wrong settings of the servers, the logs and the description"
 ABOUT = About(
     "Find settings with which acknowledged messages can be lost: of every NATS server (asked at its monitoring port, "
     "which alone knows whether it syncs before it acknowledges), of each log, and of the description. No broker has to "
-    "run. Exit code 1 where something is wrong.",
+    "run. What it finds about syncing is noted at the logs, for the candidates; where these ports are on loopback, run "
+    "it on each host, with its own. Exit code 1 where something is wrong.",
     ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
 )
 
@@ -46,8 +47,8 @@ def run(argv: Sequence[str]) -> int:
     frame = load_frame("doctor", argv, ABOUT, ("log_replicas", "max_body", "max_batch"), _options)
     servers, findings = look_at_servers(frame)
     findings += look_at_logs(frame)
+    remarks = (*remarks_of_servers(servers), *_note(frame, servers))
     findings += [finding for each in frame.ids if (finding := look_at_candidates(frame, each)).problems]
-    remarks = remarks_of_servers(servers)
     problems = [f"{each.about}: {problem}" for each in findings for problem in each.problems]
     if frame.options.json:
         found = {"sound": not problems, "problems": problems, "remarks": remarks, "looked_at": findings_json(findings)}
@@ -100,6 +101,26 @@ def look_at_servers(frame: Frame) -> tuple[list[Server], list[Finding]]:
     return servers, findings
 
 
+def _note(frame: Frame, servers: list[Server]) -> list[str]:
+    """Note at each log which servers sync, for the candidates: they cannot ask. Return why that was not possible."""
+    syncing = {each.server_name for each in servers if each.syncs}
+    others = {each.server_name for each in servers} - syncing
+    return list(dict.fromkeys(filter(None, (_note_at(frame, each, syncing, others) for each in frame.ids))))
+
+
+def _note_at(frame: Frame, broker_id: str, syncing: set[str], others: set[str]) -> str:
+    async def note(streams: Streams) -> None:
+        await streams.prove(await streams.find(frame.cluster.name, broker_id), syncing, others)
+
+    try:
+        ask(frame.access, note)
+    except UnusableStoreError:
+        pass  # found, and named, before
+    except StartError as error:
+        return f"the candidates are not told what was found: {error}"
+    return ""
+
+
 def look_at_logs(frame: Frame) -> list[Finding]:
     """Return what is wrong with the log of each broker."""
     try:
@@ -130,7 +151,7 @@ def _of_log(frame: Frame, about: str, described: api.Described) -> Finding:
     for peer in members.replicas:
         if peer.offline or not peer.current:
             problems.append(f"the copy on {peer.name} is {'offline' if peer.offline else 'behind'}")
-    names = ", ".join(sorted({members.leader, *(peer.name for peer in members.replicas)}))
+    names = ", ".join(info_of(described, frame.settings.log_replicas, ()).placement)
     return Finding(about, tuple(problems), f"{described.config.num_replicas} copies on {names}")
 
 

@@ -13,7 +13,7 @@ from common.process.log_queue import queue_standard_error
 from common.program import program
 from common.units import count
 
-AGAIN = 3
+AGAIN = 75
 """Exit code of a service that is to be started again at once: it has ended in order, in another role."""
 INTERRUPTED = 130
 """Exit code of a tool that was interrupted by Ctrl-C, as in a shell."""

@@ -50,6 +50,10 @@ class Node(NamedTuple):
         return f"nats://{HOST}:{self.port}"
 
     @property
+    def monitor(self) -> str:
+        return f"http://{HOST}:{self.port + 1}"
+
+    @property
     def pid_file(self) -> Path:
         return self.folder / "pid"
 
@@ -102,7 +106,7 @@ def find_server() -> str:
 def ask(node: Node, path: str) -> dict[str, Any] | None:
     """Return what the monitoring port of a node says; None where it does not answer."""
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{node.port + 1}{path}", timeout=ASK_S) as answer:
+        with urllib.request.urlopen(f"{node.monitor}{path}", timeout=ASK_S) as answer:
             said: dict[str, Any] = json.load(answer)
             return said
     except (OSError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -64,10 +65,15 @@ class Replicated:
         settings = [f"--nats={','.join(node.url for node in self.nodes)}", f"--log-max-bytes={LOG_BYTES}"]
         described = f"--config={self._description}"
         hosts = [host for host in HOSTS if any(each.host == host for each in self.map.addresses)]
-        init = [sys.executable, "-m", "broker.tools.replica", "init", described, *settings]
+        nats, size = settings
+        monitors = ",".join(node.monitor for node in self.nodes)
+        tool = [sys.executable, "-m", "broker.tools.replica"]
+        init = [*tool, "init", described, nats, size]
+        doctor = [*tool, "doctor", described, nats, f"--monitor={monitors}"]
+        make_logs = ["sh", "-c", f"{shlex.join(init)} && {shlex.join(doctor)}"]
         return [
             _nats_child(self._nats, self.nodes, NAMES[:1], []),
-            _nats_child(self._nats, self.nodes, NAMES[1:], init),
+            _nats_child(self._nats, self.nodes, NAMES[1:], make_logs),
             *(self._host(host, described, [*settings, f"--log-level={self._options.log_level}"]) for host in hosts),
         ]
 

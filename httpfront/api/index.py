@@ -18,10 +18,10 @@ class IndexResource:
         read_parameters(req, {})
         calls = {
             "POST /{topic}/{user}": "subscribe; ?expires_after= and ?max_deliveries= are its settings",
-            "PATCH /{topic}/{user}": "change those settings",
+            "PATCH /{topic}/{user}": "change those settings, or with ?after= acknowledge without reading",
             "DELETE /{topic}/{user}": "unsubscribe",
             "POST /{topic}": "publish the body; ?batch= many, ?ttl=, ?delay=, and Idempotency-Key",
-            "GET /{topic}/{user}": "next message, 204 if there is none; ?after=, ?lease=, ?wait=, ?max=",
+            "GET /{topic}/{user}": "next message, 204 if there is none; ?after=, ?lease=, ?wait=, ?max=, ?stream=",
             "HEAD /{topic}/{user}": "subscription status",
             "DELETE /{topic}/{user}/{receipt}": "acknowledge a leased message",
             "PATCH /{topic}/{user}/{receipt}": "?lease= extends a lease; 0 returns the message",

@@ -19,7 +19,6 @@ from httpfront.formats.params import (
     count,
     cursor,
     duration,
-    names_parameter,
     number,
     read_parameters,
     refused,
@@ -35,7 +34,7 @@ from httpfront.streams.table import StreamTable
 
 _NOTHING = ops.Nothing()
 _SETTINGS = {"expires_after": span(1, YEAR_S, MICROSECOND, zero=True), "max_deliveries": count(MAX_DELIVERIES)}
-_CONFIRMATION = {"after": cursor}
+_CHANGES = {**_SETTINGS, "after": cursor}
 
 
 class SubscriptionResource:
@@ -63,16 +62,17 @@ class SubscriptionResource:
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Set the named settings of an existing subscription, or with `after` confirm without reading."""
-        if names_parameter(req.query_string, "after"):
-            epoch, seq = read_parameters(req, _CONFIRMATION)["after"]
-            self._gateway.call(Op.CONFIRM, topic, user, ops.Confirm(epoch, seq))
-            resp.data = b""
+        values = read_parameters(req, _CHANGES)
+        resp.data = b""
+        after = values.pop("after", None)
+        if after is not None:
+            for setting in values:
+                raise refused(setting, "cannot be combined with after")
+            self._gateway.call(Op.CONFIRM, topic, user, ops.Confirm(*after))
             return
-        values = read_parameters(req, _SETTINGS)
         if not values:
             raise FanmailError("bad-parameter", f"no setting is given; the settings are {', '.join(_SETTINGS)}")
         self._gateway.call(Op.CONFIGURE, topic, user, ops.Settings(**values))
-        resp.data = b""
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Unsubscribe."""

@@ -9,12 +9,13 @@ from httpfront.formats.batch import FRAMES
 from httpfront.formats.coding import ACCEPTED
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import DEFAULT_TYPE, MAX_BYTES, MAX_FIELDS
+from httpfront.formats.sse import EVENT_STREAM
 from httpfront.openapi.answers import PLAIN, Json, answer, lines_of, problems, ref
 from httpfront.openapi.parameters import RECEIPT_LINES
 
 _NAMES = re.compile(r"\{(.+?)\}").findall
 _UNREADABLE = ("unsupported-coding", "unsupported-charset")
-_DELIVERED = "Cache-Control X-Content-Type-Options Content-Security-Policy Msg-Id Msg-Pending"
+_DELIVERED = "Cache-Control X-Content-Type-Options Content-Security-Policy"
 _SAME_USER: Json = {"topic": "$request.path.topic", "user": "$request.path.user"}
 
 
@@ -109,10 +110,11 @@ def _configure() -> Json:
     return call(
         "subscriptions",
         "configure",
-        "Change settings of a subscription",
-        "expires_after max_deliveries",
-        {"200": answer("Changed.")} | problems("bad-name", "no-subscription"),
-        "At least one setting is required.",
+        "Change settings of a subscription, or acknowledge without reading",
+        "expires_after max_deliveries after",
+        {"200": answer("Changed, or acknowledged.")}
+        | problems("bad-name", "no-subscription", "leases-out", "cursor-lost"),
+        "At least one setting is required, or `after` alone, which needs the right `consume` where keys are required.",
     )
 
 
@@ -145,14 +147,17 @@ def _receive(limits: MessageLimits) -> Json:
         "returns the next one without taking it; `lease` leases it, and cannot be combined with `after`. With `max` "
         "the answer is NDJSON, or frames where Accept prefers them (not with `lease`): each message follows its length "
         "in 4 bytes, big-endian; the ids have no gaps, and the kept headers are the same for all. At most "
-        f"{limits.fetch_bytes} bytes; one message always fits."
+        f"{limits.fetch_bytes} bytes; one message always fits. With `stream`, or with Accept: text/event-stream, the "
+        "answer is a stream, which lasts until the client closes it and takes nothing; 429, 503 and 504 are then 200 "
+        "with `event: error` if only Accept asked for it."
     )
     message = answer(
-        "A message with its Content-Type and other kept headers, or with `max` several messages.",
+        "A message with its Content-Type and other kept headers, with `max` several messages, or a stream, without "
+        "`Msg-Id` and `Msg-Pending`.",
         _DELIVERED,
-        "Msg-Time Msg-Attempt Msg-Receipt Link Preference-Applied "
+        "Msg-Id Msg-Pending Msg-Time Msg-Attempt Msg-Receipt Link Preference-Applied "
         "Msg-Count Msg-First-Id Msg-Type Msg-Encoding Msg-Language",
-        {**lines_of("Message"), FRAMES: {}, "*/*": {}},
+        {**lines_of("Message"), FRAMES: {}, EVENT_STREAM: {"schema": {"type": "string"}}, "*/*": {}},
     )
     message["links"] = {
         "next": _link("receive", "Acknowledge this message and read the next one", after="$response.header.Msg-Id"),
@@ -169,7 +174,7 @@ def _receive(limits: MessageLimits) -> Json:
         "messages",
         "receive",
         "Read the next message of a user, or several",
-        "after last_event_id wait prefer max lease",
+        "after last_event_id wait prefer max lease stream confirm data",
         {"200": message, "204": none} | problems(*errors),
         text,
     )

@@ -9,6 +9,7 @@ from httpfront.formats.idempotency import HEADER, KEY
 from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
 from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR_S
 from httpfront.formats.receipts import MAX_LEASE_S, RECEIPT
+from httpfront.formats.stream_parameters import BY_CLIENT, DEFAULT_CONFIRM_S, LINES, MAX_CONFIRM_S, SSE
 from httpfront.openapi.answers import Json, pattern, ref
 
 RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")
@@ -62,6 +63,20 @@ def _of_reading(bounds: Bounds) -> Json:
         "max": _query("max", f"Most messages to return; cut to {bounds.limits.fetch}.", _whole(1)),
         "lease": _query(
             "lease", "Lease the message for this many seconds in place of taking it.", _seconds(1, MAX_LEASE_S)
+        ),
+        "stream": _query(
+            "stream",
+            "A stream; not with `wait`, `max` and `lease`.",
+            {"type": "string", "enum": [SSE, LINES]},
+        ),
+        "confirm": _query(
+            "confirm",
+            f"Of a stream: when a message is done. `client`: when it is acknowledged; seconds after its delivery, at "
+            f"most {MAX_CONFIRM_S:g}, default {DEFAULT_CONFIRM_S:g}; 0: when it is written.",
+            {"anyOf": [{"const": BY_CLIENT}, _seconds(0, round(MAX_CONFIRM_S))]},
+        ),
+        "data": _query(
+            "data", "Of server-sent events: `text` is the body alone.", {"type": "string", "enum": ["json", "text"]}
         ),
         "letters_after": _query("after", "Only letters after this id; 0: from the first.", _CURSOR),
         "letters": _query("max", f"Most letters to return; cut to {bounds.limits.fetch}.", _whole(1)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from fanmail import (
     Unavailable,
     admin_calls,
 )
+from fanmail.cli.admin import broker_row
 from fanmail.http_call import Call, Response
 from fanmail.listing import list_subscriptions, list_topics
 from tests.client.fakes import RESET, Stage, problem
@@ -53,6 +55,24 @@ def page(*names: str, cursor: str | None = None, missing: tuple[str, ...] = ()) 
 
 def target(call: Call[object]) -> str:
     return f"{call.request.method} {call.request.target}"
+
+
+def test_replicated_brokers_have_candidates_and_others_and_former_servers_none() -> None:
+    plain = {"id": "b0", "up": True, "loading": False, "paused": False, "slots": 1024, "round_trip": None, "stats": {}}
+    of_each = {"term": 3, "round_trip": 0.001, "log": {"position": 7}}
+    pair = [{"host": "h1", "state": "owner", "lag": 0}, {"host": "h2", "state": "standby", "lag": 2}]
+    answer = document(brokers=[plain, plain | {"candidates": [each | of_each for each in pair]}])
+    first, second = admin_calls.brokers().parse(answer)
+    assert first.candidates == ()
+    assert [(each.host, each.state, each.term, each.lag) for each in second.candidates] == [
+        ("h1", "owner", 3, 0),
+        ("h2", "standby", 3, 2),
+    ]
+    shown = broker_row(second)
+    assert (shown["owner"], shown["standby"]) == ("h1", "h2, 2 behind")
+    assert "owner" not in broker_row(first)
+    down = replace(second, candidates=tuple(replace(each, state="down", lag=None) for each in second.candidates))
+    assert broker_row(down)["standby"] == "h1 (down), h2 (down)"
 
 
 def test_names_are_encoded_whole() -> None:

@@ -228,6 +228,11 @@ class Client:
             self._connection.close()
             raise
 
+    def open(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a GET. Return its response, whose body the caller reads."""
+        self._connection.request("GET", path, headers=dict(headers))
+        return self._connection.getresponse()
+
     def subscribe(self, topic: str, user: str) -> Answer:
         return self.call("POST", f"/{topic}/{user}")
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.e2e.cluster import PATIENCE, Front
+from tests.e2e.cluster import Front
 
 
 class Stream:
     """One open stream as NDJSON. `next` waits for the next object."""
 
     def __init__(self, front: Front, path: str, query: str = "", **headers: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=PATIENCE)
+        self._client = front.client()
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._connection.request("GET", f"{path}?stream=ndjson{query}", headers=names)
-        self.answer = self._connection.getresponse()
+        self.answer = self._client.open(f"{path}?stream=ndjson{query}", names)
         self.status = self.answer.status
 
     def __enter__(self) -> Stream:
@@ -41,4 +39,4 @@ class Stream:
 
     def close(self) -> None:
         self.answer.close()
-        self._connection.close()
+        self._client.close()

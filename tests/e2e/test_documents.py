@@ -35,7 +35,8 @@ UNRUN = {
     },
     "docs/replication.md": {
         "bin/replica init --config cluster.toml --nats-credentials operator.toml": HOSTS,
-        "bin/replica doctor --config cluster.toml --nats-credentials operator.toml": HOSTS,
+        "bin/replica doctor --config cluster.toml --nats-credentials operator.toml "
+        "--monitor http://127.0.0.1:8222": HOSTS,
         "bin/start-brokers --config cluster.toml --curve-dir /etc/fanmail/keys --candidate h1": HOSTS,
         "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,
         "bin/replica status --config cluster.toml": HOSTS,

@@ -10,11 +10,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e import test_core_calls, test_leases, test_messages, test_names, test_publishing, test_reading
+from tests.e2e import (
+    test_core_calls,
+    test_leases,
+    test_messages,
+    test_names,
+    test_publishing,
+    test_reading,
+    test_streams,
+)
 from tests.e2e.cluster import Cluster, Front
 from tests.e2e.proxies import DOORS, Door, running
 
-MODULES = (test_core_calls, test_names, test_messages, test_reading, test_publishing, test_leases)
+MODULES = (test_core_calls, test_names, test_messages, test_publishing, test_reading, test_leases, test_streams)
 OTHERWISE = {
     # nginx responds to some itself: see test_proxies.py.
     "test_every_other_method_is_405_with_allow",
@@ -63,6 +71,8 @@ LIKELY = {
     "test_a_large_batch_is_cut_at_the_ceilings_of_a_fetch",
     "test_a_publish_repeated_through_another_front_is_stored_once",
     "test_giving_back_and_dead_letters",
+    "test_a_stream_has_what_is_there_and_what_comes",
+    "test_a_client_that_leaves_is_noticed",
 }
 assert TESTS.keys() - OTHERWISE >= LIKELY
 

@@ -13,6 +13,7 @@ from broker.replica.entry import Kind, decode_entry, said
 from broker.replica.jetstream import api
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.fetching import Found
+from broker.replica.jetstream.health import info_of
 from broker.replica.jetstream.streams import Streams, ask
 from broker.tools import replica_doctor, replica_init, replica_status
 from common.errors import StartError
@@ -106,6 +107,22 @@ def test_a_sound_cluster_is_said_to_be_sound(site: Site, capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines[:3]] == ["server n0", "server n1", "server n2"]
     assert lines[3].endswith("3 copies on n0, n1, n2")
+
+
+def test_what_the_doctor_has_seen_is_noted_for_the_candidates(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    init(site)
+    name = site.log_of("b0")
+
+    def unproven() -> tuple[str, ...]:
+        return info_of(ask(site.access, lambda streams: streams.describe(name)), 3, ()).unproven
+
+    assert unproven() == ("n0", "n1", "n2")
+    replica_doctor.run([*site.flags, f"--monitor={site.nats.monitors[0]}"])
+    assert unproven() == ("n1", "n2")
+    assert doctor(site, capsys)[0] == 0
+    assert unproven() == ()
+    ask(site.access, lambda streams: streams.prove(name, set(), {"n1"}))
+    assert unproven() == ("n1",)
 
 
 def test_a_server_that_loses_what_it_acknowledged_is_named(careless: Site, capsys: pytest.CaptureFixture[str]) -> None:

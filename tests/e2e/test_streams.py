@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 
-from tests.e2e.cluster import PATIENCE, Client, Cluster, Front, wait_for
+from tests.e2e.cluster import Client, Cluster, Front, wait_for
 from tests.e2e.streams import Stream
 from tests.support.table import table
 
@@ -20,7 +20,6 @@ def test_a_stream_has_what_is_there_and_what_comes(cluster: Cluster) -> None:
     there.publish("flow", b"1")
     with Stream(here, "/flow/ann", "&confirm=client") as stream:
         assert stream.answer.headers["Content-Type"] == "application/x-ndjson"
-        assert stream.answer.headers["X-Accel-Buffering"] == "no"
         assert stream.texts(1) == ["1"]
         there.publish("flow", b"2")
         assert there.call("POST", "/flow?batch=lines", b"3\n4").status == 200
@@ -116,11 +115,15 @@ def test_a_stream_ends_with_its_subscription_and_by_a_lease(cluster: Cluster) ->
         assert stream.status == 409
 
 
-def events(front: Front, path: str, **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=PATIENCE)
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request("GET", path, headers={"Accept": "text/event-stream", **names})
-    return connection.getresponse()
+def test_a_client_that_leaves_is_noticed(cluster: Cluster) -> None:
+    cluster.fronts[0].web.subscribe("left", "ann")
+    with Stream(cluster.fronts[0], "/left/ann"):
+        wait_for(lambda: cluster.waiters() > 0)
+    wait_for(lambda: cluster.waiters() == 0)
+
+
+def events(front: Front, path: str) -> http.client.HTTPResponse:
+    return front.client().open(path, {"Accept": "text/event-stream"})
 
 
 def test_events_have_an_id_and_the_object_of_ndjson(cluster: Cluster) -> None:

@@ -26,6 +26,8 @@ RUN = {"sh", "python"}
 """Languages whose blocks are run."""
 SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}
 """Languages of blocks that are for the eye only, and must not hold a command of ours."""
+IN_A_BROWSER = {"html", "js"}
+"""Languages whose blocks tests/e2e/test_stream_clients.py runs, the only one of each."""
 PROSE = {"README.md", "docs/architecture.md"}
 """Documents that walk through the files."""
 OURS = re.compile(r"^\s*(?:\$ )?(?:bin/|bench/run|fanmail |pip |python3? |curl\b.*:(?:81|91)\d\d\b)", re.MULTILINE)
@@ -44,9 +46,10 @@ def where(block: object) -> str:
 
 
 def test_every_block_is_of_a_language_that_some_test_looks_at() -> None:
-    known = RUN | SHOWN | set(PARSERS)
+    known = RUN | SHOWN | IN_A_BROWSER | set(PARSERS)
     unknown = [f"{block.where}: {block.language}" for document in DOCUMENTS for block in blocks(document)]
     assert not [each for each in unknown if each.rpartition(": ")[2] not in known], f"known are {sorted(known)}"
+    assert len(cases(*IN_A_BROWSER)) == len(IN_A_BROWSER)
 
 
 def test_commands_stand_in_blocks_that_are_run() -> None:

@@ -10,8 +10,14 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-CREATE, DELETE, INFO, NAMES, PURGE, GET, STEP_DOWN = (
-    *("$JS.API.STREAM.CREATE.", "$JS.API.STREAM.DELETE.", "$JS.API.STREAM.INFO.", "$JS.API.STREAM.NAMES"),
+CREATE, UPDATE, DELETE, INFO, NAMES, PURGE, GET, STEP_DOWN = (
+    *(
+        "$JS.API.STREAM.CREATE.",
+        "$JS.API.STREAM.UPDATE.",
+        "$JS.API.STREAM.DELETE.",
+        "$JS.API.STREAM.INFO.",
+        "$JS.API.STREAM.NAMES",
+    ),
     *("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.GET.", "$JS.API.STREAM.LEADER.STEPDOWN."),
 )
 """Subjects; the name of the stream follows, but for NAMES."""
@@ -99,6 +105,7 @@ class Config(Struct):
     mirror: dict[str, Any] | None = None
     sources: list[dict[str, Any]] | None = None
     placement: Placement | None = None
+    metadata: dict[str, str] | None = None
 
 
 class Positions(Struct):

@@ -130,7 +130,6 @@ class Feed:
         """Deliver entries. Return the position of the next one."""
         last = found[-1][0]
         self._health.on_answer()
-        self._health.seen = max(self._health.seen, last)
         self._outbox.put(Entries(found))
         return last + 1
 

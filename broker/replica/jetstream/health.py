@@ -1,6 +1,7 @@
-"""What the answers about a stream say of it: gone, made anew, fewer entries than it had, or with wrong settings.
+"""What the answers about a stream say of it: gone, made anew, or with wrong settings.
 
-One answer is not believed: a server that is cut off from the others, or has just started, does not know better.
+One answer that it is gone is not believed: a server that has just started does not know better. That it has fewer
+entries than were seen is judged by the candidate.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from broker.replica.log import StreamInfo
 
 GONE_S = 2.0
 """How long the servers must say that there is no such stream."""
-WENT_BACK_S = 15.0
-"""How long it must have fewer entries than were seen: a leader without the others gives up after 10 s."""
+PROVEN = "fanmail_syncs"
+"""Key of the metadata of a stream: names of servers, between commas. `bin/replica doctor` writes it."""
 HEADROOM_BYTES = 2**20
 """What an entry may have beside the greatest batch."""
 
@@ -25,10 +26,8 @@ class Health:
     def __init__(self, name: StreamName, clock: Callable[[], float]) -> None:
         """`clock` counts seconds."""
         self._name, self._clock = name, clock
-        self._gone_since = self._back_since = 0.0
+        self._gone_since = 0.0
         self._created = ""
-        self.seen = 0
-        """The greatest position that this candidate has seen or appended."""
 
     def on_answer(self) -> None:
         """Note that the stream has answered a read."""
@@ -47,19 +46,13 @@ class Health:
         if self._created not in ("", described.created):
             return f"the stream {self._name} was made anew"
         self._created = described.created
-        last = described.state.last_seq
-        if last >= self.seen:
-            self._back_since = 0.0
-            return ""
-        self._back_since = self._back_since or self._clock()
-        if self._clock() - self._back_since < WENT_BACK_S:
-            return ""
-        return f"the stream {self._name} ends at {last} and had entries up to {self.seen}"
+        return ""
 
 
 def info_of(described: api.Described, replicas: int, problems: tuple[str, ...]) -> StreamInfo:
     """Return what a candidate wants to know of a stream."""
     config, state, members = described.config, described.state, described.cluster
+    servers = tuple(sorted(each for each in (members.leader, *(peer.name for peer in members.replicas)) if each))
     return StreamInfo(
         first=state.first_seq,
         last=state.last_seq,
@@ -68,8 +61,14 @@ def info_of(described: api.Described, replicas: int, problems: tuple[str, ...]) 
         replicas=config.num_replicas,
         problems=(*problems_of(config, replicas), *problems),
         leader=members.leader,
-        placement=tuple(sorted(each for each in (members.leader, *(peer.name for peer in members.replicas)) if each)),
+        placement=servers,
+        unproven=tuple(each for each in servers if each not in proven_of(config)),
     )
+
+
+def proven_of(config: api.Config) -> set[str]:
+    """Return the servers of which it is noted at a stream that they sync before they acknowledge."""
+    return set(filter(None, (config.metadata or {}).get(PROVEN, "").split(",")))
 
 
 def problems_of(config: api.Config, replicas: int) -> tuple[str, ...]:

@@ -203,7 +203,6 @@ class _Client:
     def _on_result(self, result: Result) -> None:
         if isinstance(result, Appended):
             self._health.on_answer()
-            self._health.seen = max(self._health.seen, result.position)
         self._outbox.put(result)
 
     def _on_refused(self, reason: str) -> None:

@@ -43,6 +43,11 @@ class Server(Struct):
     max_payload: int = 0
     jetstream: JetStreamState = field(default_factory=JetStreamState)
 
+    @property
+    def syncs(self) -> bool:
+        """Return whether it syncs before it acknowledges."""
+        return self.jetstream.config is not None and self.jetstream.config.sync_always
+
 
 def monitor_of(url: str) -> str:
     """Return where the monitoring port of a server usually is."""
@@ -67,7 +72,7 @@ def problems_of_server(server: Server, max_batch: int) -> tuple[str, ...]:
     if config is None:
         return ("JetStream is off",)
     found = []
-    if not config.sync_always:
+    if not server.syncs:
         seconds = config.sync_interval / 1e9
         found.append(
             f"sync_interval is {seconds:g} s, and must be always: what was acknowledged is lost when the power fails"

@@ -13,6 +13,7 @@ from broker.errors import UnusableStoreError
 from broker.replica.jetstream import api
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.connection import Failures, abandon, connect, describe
+from broker.replica.jetstream.health import PROVEN, proven_of
 from broker.replica.jetstream.names import StreamName, name_of, subjects_of
 from common.errors import StartError
 
@@ -84,6 +85,15 @@ class Streams:
             if ack.error is not None and not (sent > 1 and ack.last() == 1):  # an earlier attempt was late
                 raise StartError(f"{name}: {ack.error.description}")
             return
+
+    async def prove(self, name: StreamName, syncing: set[str], others: set[str]) -> None:
+        """Note at a stream which servers were seen to sync before they acknowledge, and which were seen not to."""
+        config = (await self.describe(name)).config
+        proven = (proven_of(config) | syncing) - others
+        if proven != proven_of(config):
+            kept = {key: value for key, value in (config.metadata or {}).items() if not key.startswith("_")}
+            config.metadata = kept | {PROVEN: ",".join(sorted(proven))}
+            await self._request(api.UPDATE + name.stream, api.encode(config), api.Described)
 
     async def delete(self, name: StreamName) -> None:
         """Remove a stream and all that is in it."""

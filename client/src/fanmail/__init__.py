@@ -15,6 +15,7 @@ from fanmail.batching import batches
 from fanmail.client import Client
 from fanmail.cluster import (
     Broker,
+    Candidate,
     Config,
     Delayed,
     DelayedPage,
@@ -92,6 +93,7 @@ __all__ = [
     "DelayedTopic",
     "DelayedTopicPage",
     "Broker",
+    "Candidate",
     "Config",
     "FanmailError",
     "BadRequest",

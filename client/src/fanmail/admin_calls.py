@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from fanmail.cluster import (
     Broker,
+    Candidate,
     Config,
     Delayed,
     DelayedPage,
@@ -202,10 +203,11 @@ def brokers() -> Call[tuple[Broker, ...]]:
     >>> [broker.state for broker in admin.brokers()]
     ['up', 'up']
     """
-    return Call(
-        Request("GET", _at("brokers")),
-        lambda response: tuple(_value(Broker, each) for each in _document(response)["brokers"]),
-    )
+    return Call(Request("GET", _at("brokers")), lambda response: tuple(map(_broker, _document(response)["brokers"])))
+
+
+def _broker(members: dict[str, Any]) -> Broker:
+    return _value(Broker, members, candidates=tuple(_value(Candidate, each) for each in members.get("candidates", ())))
 
 
 def pause(broker: str) -> Call[None]:

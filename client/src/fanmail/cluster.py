@@ -169,6 +169,23 @@ class DelayedPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the processes of a replicated broker, as seen by the front that was asked."""
+
+    host: str
+    state: str
+    """`owner`, `standby`, `loading` or `down`."""
+    term: int
+    """Term of the log that the process knows; it grows with each take-over."""
+    lag: int | None
+    """Entries of the log that it is behind; None if it does not answer."""
+    round_trip: float | None
+    """The round-trip time of the last ping."""
+    log: Mapping[str, int] = field(default_factory=dict)
+    """What it knows of its log, by name; empty if it does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Broker:
     """A broker, as seen by the front that was asked."""
 
@@ -184,6 +201,8 @@ class Broker:
     """The round-trip time of the last ping."""
     stats: Mapping[str, int] = field(default_factory=dict)
     """Gauges and counters by name; empty if the broker does not answer."""
+    candidates: tuple[Candidate, ...] = ()
+    """The processes of a replicated broker; empty for others."""
 
     @property
     def state(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import click
@@ -23,7 +23,7 @@ from fanmail.cli.options import (
     yes_option,
 )
 from fanmail.cli.output import Formats, print_json, print_messages, print_result, print_rows, progress
-from fanmail.cluster import Broker, Topic
+from fanmail.cluster import Broker, Candidate, Topic
 
 TOPIC_COLUMNS = ("topic", "messages", "bytes", "subscriptions", "oldest_age")
 TOPIC_DETAILS = (*TOPIC_COLUMNS, "broker", "settings", "oldest_held_by")
@@ -177,7 +177,10 @@ def brokers(as_json: bool, server: Server) -> None:
     with server.admin() as admin:
         found = admin.brokers()
     rows = [broker_fields(each) if as_json else broker_row(each) for each in found]
-    print_rows(rows, as_json, BROKER_COLUMNS, FORMATS | {"messages": format_number})
+    columns: Sequence[str] = BROKER_COLUMNS
+    if any(each.candidates for each in found):
+        columns = (*columns[:2], "owner", "standby", *columns[2:])
+    print_rows(rows, as_json, columns, FORMATS | {"messages": format_number})
 
 
 def broker_fields(broker: Broker) -> dict[str, object]:
@@ -188,6 +191,9 @@ def broker_fields(broker: Broker) -> dict[str, object]:
 def broker_row(broker: Broker) -> dict[str, object]:
     """Return a broker as a row of a table, without gauges if it does not answer."""
     row: dict[str, object] = {"id": broker.id, "state": broker.state, "slots": broker.slots}
+    if broker.candidates:
+        row["owner"] = ", ".join(each.host for each in broker.candidates if each.state == "owner") or None
+        row["standby"] = ", ".join(_standby(each) for each in broker.candidates if each.state != "owner")
     if broker.round_trip is not None and broker.up:
         row["round_trip_ms"] = round(broker.round_trip * 1000, 1)
     stats = broker.stats
@@ -198,6 +204,12 @@ def broker_row(broker: Broker) -> dict[str, object]:
     row["oldest_age"] = stats["oldest_age_ms"] / 1000
     row["memory"] = f"{100 * stats['memory_bytes'] / max(stats['memory_limit_bytes'], 1):.1f} %"
     return row
+
+
+def _standby(candidate: Candidate) -> str:
+    if candidate.state != "standby":
+        return f"{candidate.host} ({candidate.state})"
+    return f"{candidate.host}, {candidate.lag} behind" if candidate.lag else candidate.host
 
 
 @click.command()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from broker.errors import ReplicaError, UnusableStoreError
+from broker.records import SubscriptionSet
+from broker.store.base import Owner
+from broker.store.sqlite.clone import clone_store
+from broker.store.sqlite.files import FILE
+from broker.store.sqlite.log_state import LogStateStore
+from broker.store.sqlite.store import SqliteStore
+from common.clock import Machine, SystemClock
+from tests.support.driver import BrokerDriver
 from tests.support.histories import new_folder
 from tests.support.memory_log import SharedLog, Weather
-from tests.support.replicas import NAMES, ReplicaDriver, ReplicaHistory, VirtualTime, new_log
+from tests.support.replicas import LOG_ID, NAMES, ReplicaDriver, ReplicaHistory, VirtualTime, new_log
 from tests.support.snapshot import check_state, snapshot
 
 ROUNDS = 6
@@ -22,11 +32,11 @@ ROUGH = Weather(latency=0.02, lost_request=0.05, lost_answer=0.1, straggling=0.0
 class Pair:
     """The owner and a standby."""
 
-    def __init__(self, rng: Random, root: Path) -> None:
+    def __init__(self, rng: Random, root: Path, weather: Weather | None = None) -> None:
         self.rng = rng
         self.time = VirtualTime(rng)
         self.shared: SharedLog = new_log(self.time)
-        self.shared.weather = rng.choice((Weather(), ROUGH))
+        self.shared.weather = weather or rng.choice((Weather(), ROUGH))
         self.histories = []
         for name in NAMES:
             folder = root / name
@@ -103,3 +113,130 @@ def live_through(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_whoever_takes_over_has_what_was_settled(seed: int) -> None:
     live_through(seed)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """An owner and a standby in calm weather, with some contents."""
+    made = Pair(Random(1), tmp_path, Weather())
+    broker = made.driver(made.owner)
+    broker.subscribe(b"t", b"u")
+    broker.publish(b"t", b"one")
+    broker.commit()
+    yield made
+    made.close()
+
+
+def test_a_standby_whose_state_differs_stops_and_leaves_its_store_as_it_was(pair: Pair) -> None:
+    standby, owner = pair.driver(pair.standby), pair.driver(pair.owner)
+    standby.follow()
+    standby.store.local.flush(standby.store.candidate.position)
+    before = standby.store.local.stored
+    standby.state.apply(SubscriptionSet(b"t", b"nobody", 1))
+    pair.time.run(1.1)
+    owner.publish(b"t", b"two")
+    owner.commit()
+    with pytest.raises(ReplicaError, match="subscriptions 2, not 1"):
+        standby.follow()
+    standby.store.close()
+    pair.standby.broker = pair.standby.open()
+    again = pair.driver(pair.standby)
+    assert again.store.local.stored == before
+    again.follow()
+    assert snapshot(again.state) == snapshot(owner.state)
+
+
+def test_a_copy_of_a_candidates_store_is_restored_as_an_ordinary_one(pair: Pair, tmp_path: Path) -> None:
+    owner = pair.driver(pair.owner)
+    path, copy = owner.store.backup("backup-1.db")
+    while not copy.step():
+        pass
+    folder = tmp_path / "restored"
+    folder.mkdir()
+    clone_store(path, folder / FILE, "0123abcd")
+    with pytest.raises(UnusableStoreError, match="of replicated log"):
+        SqliteStore(path.parent, Owner("fanmail", "b0"), "", -(2**40))
+    store = SqliteStore(folder, Owner("fanmail", "b0"), "", -(2**40))
+    broker = BrokerDriver(store=store)
+    assert broker.bodies(b"t", b"u") == [b"one"]
+    store.close()
+    with pytest.raises(UnusableStoreError, match="without a replicated log"):
+        LogStateStore(folder, Owner("fanmail", "b0"), "", -(2**40), LOG_ID.hex())
+
+
+def test_a_lease_keeps_the_rest_of_its_time_and_no_clock_goes_back(pair: Pair) -> None:
+    owner, standby = pair.driver(pair.owner), pair.driver(pair.standby)
+    owner.lease(b"t", b"u", 30)
+    owner.clock.advance(10)
+    owner.publish(b"t", b"two")
+    owner.commit()
+    last = owner.clock.now()
+    pair.owner.killed()
+    standby.own()
+    mark = standby.store.clock
+    assert (mark.mono, mark.time) == (last.mono, last.time)
+    clock = SystemClock(mark, Machine(lambda: 0, lambda: 0, lambda: (last.wall - 60_000) * 10**6, "another boot"))
+    assert clock.now().mono == last.mono
+    assert clock.now().time > last.time, "although its system clock is a minute behind"
+    standby.elapse(19)
+    assert standby.take(b"t", b"u").result.body == b"two"
+    standby.elapse(2)
+    assert standby.take(b"t", b"u").result.body == b"one"
+    pair.owner.broker = pair.owner.open()
+
+
+def test_a_candidate_whose_clock_is_wrong_leaves_the_take_over_to_others(pair: Pair) -> None:
+    standby = pair.driver(pair.standby)
+    standby.follow()
+    wrong = standby.clock.now().wall + 60_000
+    standby.store._who = standby.store._who._replace(wall_ms=lambda: wrong + int(pair.time.now * 1000))
+    pair.owner.killed()
+    began = pair.time.now
+    standby.own()
+    assert pair.time.now - began >= standby.store._limits.patient_s - 0.1, "as long as there may be others"
+    pair.owner.broker = pair.owner.open()
+
+
+def test_a_burst_that_is_too_large_becomes_several_entries(pair: Pair) -> None:
+    owner, standby = pair.driver(pair.owner), pair.driver(pair.standby)
+    owner.store._limits = owner.store._limits._replace(entry_bytes=300)
+    last = pair.shared.last
+    for number in range(6):
+        owner.publish(b"t", b"%d" % number * 100)
+    owner.commit()
+    assert pair.shared.last == last + 3
+    standby.follow()
+    assert snapshot(standby.state) == snapshot(owner.state)
+
+
+def test_what_all_candidates_have_on_disk_is_forgotten(pair: Pair) -> None:
+    owner, standby = pair.driver(pair.owner), pair.driver(pair.standby)
+    pair.shared.max_bytes = 10_000
+    for number in range(60):
+        owner.publish(b"t", b"%d" % number * 30)
+        owner.take(b"t", b"u")
+        owner.commit()
+        pair.time.run(1.0)
+        owner.store.turn()
+        standby.store.turn()
+    assert pair.shared.first > 20
+    assert pair.shared.first <= min(owner.store.local.stored, standby.store.local.stored)
+    standby.follow()
+    assert snapshot(standby.state) == snapshot(owner.state)
+
+
+def test_a_log_without_room_is_purged_and_goes_on(pair: Pair) -> None:
+    """The standby is away: its part of the log is forgotten in the end, and it needs a seed."""
+    owner = pair.driver(pair.owner)
+    pair.standby.broker.store.close()
+    pair.shared.max_bytes = 4_000
+    for number in range(200):
+        owner.publish(b"t", b"%d" % number * 30)
+        owner.take(b"t", b"u")
+        owner.commit()
+        pair.time.run(0.3)
+        owner.store.turn()
+    assert owner.store.duties.one_copy
+    pair.standby.broker = pair.standby.open()
+    with pytest.raises(ReplicaError, match="seed it"):
+        pair.driver(pair.standby).follow()

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from common.process.supervise import Backoff
+from common.process.start import AGAIN
+from common.process.supervise import FIRST_DELAY_S, Backoff
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -208,6 +209,12 @@ def test_a_child_that_exits_is_started_again_with_growing_delays(run: Start, cod
     for delay in (0.2, 0.4):
         assert tree.until("will be restarted")[-1] == f"exited, will be restarted child=a status={status} delay={delay}"
     tree.until("a runs")
+
+
+def test_a_child_that_asks_for_it_is_started_again_at_once(run: Start) -> None:
+    tree = run(supervisor(child("a", f"import time; time.sleep({FIRST_DELAY_S}); sys.exit({AGAIN})")))
+    for _ in range(2):
+        assert "delay=0.0" in tree.until("will be restarted")[-1]
 
 
 def test_a_program_that_is_not_there_is_tried_again(run: Start) -> None:

@@ -55,7 +55,11 @@ def test_everything_is_started_in_order_and_each_host_has_files_of_its_own(prepa
     names = ["nats-n1", "nats-n2", "start-brokers-h1", "start-brokers-h2", "start-brokers-h3"]
     assert [each.name for each in children] == names
     assert "--nodes=n2,n3" in children[1].argv
-    assert children[1].argv[children[1].argv.index("--") + 2 :][:3] == ["-m", "broker.tools.replica", "init"]
+    shell, flag, made = children[1].argv[children[1].argv.index("--") + 1 :]
+    assert (shell, flag) == ("sh", "-c")
+    init, doctor = made.split(" && ")
+    assert "-m broker.tools.replica init" in init
+    assert f"--monitor={prepared.nodes[0].monitor}," in doctor
     for host, child in zip(("h1", "h2", "h3"), children[2:], strict=True):
         assert {f"--candidate={host}", f"--run-dir={prepared.run_dir}/{host}", "--store=replicated"} <= set(child.argv)
         assert f"--data={prepared.data}/{host}" in child.argv

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker.replica.jetstream import api
-from broker.replica.jetstream.health import GONE_S, WENT_BACK_S, Health, info_of, payload_problems, problems_of
+from broker.replica.jetstream.health import GONE_S, Health, info_of, payload_problems, problems_of
 from broker.replica.jetstream.names import StreamName, name_of
 
 NAME = StreamName("fanmail", "b_0", bytes.fromhex("00112233445566ff"))
@@ -49,18 +49,6 @@ def test_a_server_that_knows_the_stream_is_believed() -> None:
     watched.now += GONE_S
     watched.health.on_answer()
     assert watched.health.on_error(NO_STREAM) == ""
-
-
-def test_a_stream_went_back_when_it_stays_shorter_than_what_was_seen() -> None:
-    watched = Watched()
-    health = watched.health
-    health.seen = 9
-    assert health.on_described(described(9)) == ""
-    assert health.on_described(described(8)) == ""
-    watched.now += WENT_BACK_S
-    assert "ends at 8 and had entries up to 9" in health.on_described(described(8))
-    assert health.on_described(described(9)) == ""
-    assert health.on_described(described(8)) == "", "counted anew"
 
 
 def test_a_stream_that_was_made_anew_is_another_one() -> None:
@@ -112,6 +100,14 @@ def test_a_candidate_is_told_where_the_copies_are() -> None:
     info = info_of(answer, 3, ("another",))
     assert (info.first, info.last, info.bytes, info.max_bytes) == (1, 7, 10, 1000)
     assert (info.leader, info.placement, info.problems) == ("n1", ("n0", "n1", "n2"), ("another",))
+
+
+def test_a_server_counts_as_proven_when_that_is_noted_at_the_stream() -> None:
+    answer = described(7)
+    answer.cluster = api.Members("n1", [api.Peer("n2"), api.Peer("n0")])
+    assert info_of(answer, 3, ()).unproven == ("n0", "n1", "n2")
+    answer.config = replace(GOOD, metadata={"fanmail_syncs": "n2,n0", "_nats.ver": "2.15.1"})
+    assert info_of(answer, 3, ()).unproven == ("n1",)
 
 
 def test_names_of_other_brokers_are_not_taken_for_ours() -> None:

@@ -1,0 +1,170 @@
+"""Streams as real clients read them: EventSource and fetch in Chromium, npm eventsource, httpx-sse, curl."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import httpx_sse
+import pytest
+
+from tests.conftest import StartCluster
+from tests.e2e.browser import Browser
+from tests.e2e.cluster import PATIENCE, ROOT, Cluster, Front, wait_for
+from tests.e2e.keys import bearer, token, write_keys
+from tests.e2e.test_metrics import tool
+
+HOW_TO = (ROOT / "docs" / "streams.md").read_text()
+TEXTS = ["first", "second\nline", "\u2028 \u00e4 data: x\nid: 9", "", "last"]
+NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
+
+
+def example(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", HOW_TO, re.DOTALL)
+    assert found, language
+    return found[1]
+
+
+@contextmanager
+def page_server() -> Iterator[tuple[str, dict[str, str]]]:
+    """Serve pages of another origin. Yield that origin, and the pages by path, which the test fills."""
+    pages: dict[str, str] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in pages else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(pages.get(self.path, "").encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_address[1]}", pages
+        server.shutdown()
+
+
+def unread(front: Front) -> str:
+    return front.web.call("HEAD", "/news/alice").headers["Msg-Pending"]
+
+
+@pytest.mark.slow
+def test_the_page_of_the_how_to_shows_and_confirms_messages_of_a_listed_origin(
+    start_cluster: StartCluster, folder: Path
+) -> None:
+    with page_server() as (origin, pages), Browser(folder) as browser:
+        cluster: Cluster = start_cluster(brokers=1, fronts=1, front_settings={"cors_origins": origin})
+        front = cluster.fronts[0]
+        pages["/"] = example("html").replace("127.0.0.1:8100", f"127.0.0.1:{front.port}")
+        browser.open(f"{origin}/")
+        wait_for(lambda: front.web.call("HEAD", "/news/alice").status == 200, "the page subscribes")
+        for text in TEXTS[:3]:
+            front.web.publish("news", text.encode())
+        shown = "[...document.querySelectorAll('li')].map(each => each.textContent)"
+        browser.until(f"{shown}.length == 3")
+        wait_for(lambda: unread(front) == "0", "what was shown is confirmed")
+        cluster.kill_front(front)
+        web = cluster.fronts[0].client()
+        for text in TEXTS[3:]:
+            web.publish("news", text.encode())
+        browser.until(f"{shown}.length == 5")
+        assert browser.run(shown) == TEXTS
+
+
+@pytest.mark.slow
+def test_a_page_of_an_origin_that_is_not_listed_reads_nothing(start_cluster: StartCluster, folder: Path) -> None:
+    with page_server() as (origin, pages), Browser(folder) as browser:
+        settings = {"cors_origins": "https://app.example"}
+        front: Front = start_cluster(brokers=1, fronts=1, front_settings=settings).fronts[0]
+        front.web.subscribe("news", "alice")
+        front.web.publish("news", b"precious")
+        pages["/"] = "<!doctype html><title>other</title>"
+        browser.open(f"{origin}/")
+        browser.until("document.title == 'other'")
+        mailbox = f"http://127.0.0.1:{front.port}/news/alice"
+        stream = f"new EventSource('{mailbox}?confirm=0')"
+        assert browser.run(f"new Promise(done => {{ {stream}.onerror = each => done(each.target.readyState); }})") == 2
+        assert browser.run(f"fetch('{mailbox}?stream=ndjson').catch(error => error.name)") == "TypeError"
+        assert unread(front) == "1"
+
+
+@pytest.mark.slow
+def test_the_function_of_the_how_to_streams_with_a_key(start_cluster: StartCluster, folder: Path) -> None:
+    rules = '{rights = ["publish"], topic = "news"}, {rights = ["subscribe", "consume"], topic = "news", user = "*"}'
+    keys = write_keys(folder / "keys.toml", {"page": f"allow = [{rules}]"})
+    with page_server() as (origin, pages), Browser(folder) as browser:
+        settings = {"cors_origins": origin, "api_keys_file": str(keys)}
+        front: Front = start_cluster(brokers=1, fronts=1, front_settings=settings).fronts[0]
+        assert front.web.call("POST", "/news/alice", headers=bearer("page")).status == 200
+        for text in TEXTS:
+            front.web.publish("news", text.encode(), bearer("page"))
+        pages["/"] = f"<!doctype html><script>{example('js')}</script>"
+        browser.open(f"{origin}/")
+        browser.until("readStream")
+        browser.run(
+            f"globalThis.seen = []; void readStream('http://127.0.0.1:{front.port}/news/alice', '{token('page')}',"
+            "  each => seen.push(each.text))"
+        )
+        browser.until("seen.length == 5")
+        assert browser.run("seen") == TEXTS
+        refused = f"readStream('http://127.0.0.1:{front.port}/news/alice', 'wrong', () => 0).then(each => each.status)"
+        assert browser.run(refused) == 401
+
+
+@pytest.fixture
+def mailbox(front: Front) -> Iterator[str]:
+    """The URL of a mailbox in which the texts wait."""
+    topic = "clients-of-streams"
+    front.web.subscribe(topic, "ann")
+    for text in TEXTS:
+        front.web.publish(topic, text.encode())
+    yield f"http://127.0.0.1:{front.port}/{topic}/ann"
+    front.web.unsubscribe(topic, "ann")
+
+
+def test_httpx_sse_reads_a_stream(mailbox: str) -> None:
+    with httpx.Client(timeout=PATIENCE) as http, httpx_sse.connect_sse(http, "GET", f"{mailbox}?confirm=client") as it:
+        full = (event for event in it.iter_sse() if event.data)  # it tells of `retry:` as of an event, too
+        events = [event for _, event in zip(TEXTS, full, strict=False)]
+    assert [json.loads(event.data)["text"] for event in events] == TEXTS
+    assert [event.id for event in events] == [json.loads(event.data)["id"] for event in events]
+
+
+def test_curl_prints_each_message_at_once(mailbox: str) -> None:
+    argv = [tool("curl"), "-sN", f"{mailbox}?stream=ndjson"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as curl:
+        assert curl.stdout is not None
+        lines = (line for line in curl.stdout if line != b"\n")
+        assert [json.loads(line)["text"] for _, line in zip(TEXTS, lines, strict=False)] == TEXTS
+        curl.kill()
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """What `tests/js/package.json` names, installed once."""
+    if not NODE_MODULES.is_dir():
+        argv = [tool("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(argv, cwd=NODE_MODULES.parent, check=True)
+    return NODE_MODULES
+
+
+def test_npm_eventsource_reads_a_stream(mailbox: str, node_modules: Path) -> None:
+    script = f"""
+        import {{ EventSource }} from "eventsource";
+        const stream = new EventSource("{mailbox}?confirm=client&data=text"), seen = [];
+        stream.onmessage = event => {{
+          if (seen.push(event.data) == {len(TEXTS)}) {{ console.log(JSON.stringify(seen)); stream.close(); }}
+        }};
+    """
+    argv = [tool("node"), "--input-type=module", "-e", script]
+    done = subprocess.run(argv, cwd=node_modules.parent, capture_output=True, timeout=PATIENCE, check=True)
+    assert json.loads(done.stdout) == TEXTS
