@@ -157,10 +157,8 @@ class Replica(Broker):
     process_type = ReplicaProcess
     process: ReplicaProcess
 
-    def __init__(
-        self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, group: Group
-    ) -> None:
-        self.group = group
+    def __init__(self, group: Group, network: Network, address: BrokerAddress, cluster_map: ClusterMap) -> None:
+        self.group, world = group, group.world
         start = world.rng.uniform(1.0, 1e5)
 
         def boottime() -> int:
