@@ -9,7 +9,7 @@ from pathlib import Path
 from broker.errors import UnusableStoreError
 from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
-from broker.store.sqlite.files import LOCK
+from broker.store.sqlite.files import LEFT_OUT, LOCK
 from broker.store_settings import check_store_settings
 from common.clock import stopwatch
 from common.cluster.slots import ClusterMap
@@ -45,6 +45,11 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
         return (durable or SqliteStore)(folder, owner, new_id, settings.disk_reserve, stopwatch)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
+
+
+def note_left_out(settings: BrokerSettings) -> None:
+    """Have the next process of this candidate begin with the state of the owner."""
+    (Path(settings.data) / settings.id / LEFT_OUT).touch()
 
 
 def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
