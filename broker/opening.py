@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.errors import UnusableStoreError
+from broker.errors import LeftOutError, ReplicaError, UnusableStoreError
 from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
 from broker.store.sqlite.files import LEFT_OUT, LOCK
@@ -47,9 +47,11 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
         raise StartError(str(error)) from None
 
 
-def note_left_out(settings: BrokerSettings) -> None:
-    """Have the next process of this candidate begin with the state of the owner."""
-    (Path(settings.data) / settings.id / LEFT_OUT).touch()
+def was_left_out(settings: BrokerSettings, error: ReplicaError) -> bool:
+    """Return whether the log does not have what this candidate needs; its next process asks the owner for its state."""
+    if isinstance(error, LeftOutError):
+        (Path(settings.data) / settings.id / LEFT_OUT).touch()
+    return isinstance(error, LeftOutError)
 
 
 def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:

@@ -103,6 +103,7 @@ def test_a_broker_is_handed_over_and_its_former_owner_is_seeded(
     site.start_broker(owner)
     await_role(site, owner, "following")
     call(replica_handover.run, site, "b0", f"--to={host(owner)}")
+    wait_for(lambda: site.fronts[0].ready(), "the front to know the owner")
     assert web.drain("news", "alice") == [b"one", b"two", b"three"]
     assert replica_status.run([*flags(site, nats)]) == 0
     assert "owner" in capsys.readouterr().out
@@ -141,6 +142,7 @@ def test_a_lost_log_begins_anew_with_the_store_that_has_read_most(
     call(replica_seed.run, site, "b0", f"--candidate={host(standby)}", f"--data={site.folder}/{host(standby)}")
     site.start_broker(standby)
     send(site, "three")
+    wait_for(lambda: site.fronts[0].ready(), "the front to know the owner")
     assert web.drain("news", "alice") == [b"one", b"two", b"three"]
 
 
@@ -207,7 +209,7 @@ def test_a_new_or_left_out_candidate_gets_the_state_of_the_owner_by_itself(site:
     forget(site)
     site.start_broker(standby)
     assert site.candidates[standby].popen.wait(30) == AGAIN
-    assert "left out" in site.candidates[standby].log()
+    assert "seed it" in site.candidates[standby].log()
     site.start_broker(standby)
     await_role(site, standby, "following")
     site.candidates[standby].kill()
@@ -219,6 +221,7 @@ def test_a_new_or_left_out_candidate_gets_the_state_of_the_owner_by_itself(site:
     assert "seeded" in site.candidates[standby].log()
     wait_for(lambda: len(site.replica(owner).others) == 1, "a report of the standby")
     call(replica_handover.run, site, "b0", f"--to={host(standby)}")
+    wait_for(lambda: site.fronts[0].ready(), "the front to know the owner")
     assert web.drain("news", "alice") == [b"one", b"two", b"three"]
 
 
