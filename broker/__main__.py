@@ -17,7 +17,7 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
 from broker.errors import DeposedError, ReplicaError, StoreError, UnusableStoreError
-from broker.opening import OpenStore, open_store
+from broker.opening import OpenStore, open_store, was_left_out
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
@@ -106,7 +106,7 @@ def run(settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store
         serve(server, locks)
     except ReplicaError as error:
         log.critical("this candidate cannot go on with its log", extra={"reason": str(error)})
-        return 1
+        return AGAIN if was_left_out(settings, error) else 1
     except DeposedError as error:
         log.warning("deposed: this process starts again as a standby", extra={"reason": str(error)})
         return AGAIN
@@ -219,7 +219,7 @@ def build_server(
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
 
     def new_life(mark: Mark) -> int:
-        clock.restart(mark)
+        clock.restart(mark, behind_ms=0)  # what was answered is in the log, with its time
         return _new_incarnation()
 
     process = Process(read_end, partial(reload_map, settings, cluster), locks.look, new_life)
