@@ -10,13 +10,13 @@ import time
 from contextlib import suppress
 
 CLOSE, RESET, SWALLOW = "closes", "resets", "swallows"
-"""Both sides are closed; both are reset; it reads on for a while for a client that is gone, and then closes."""
+"""Both sides are closed; both are reset; it reads on for a client that is gone, and closes later."""
 WAYS = (CLOSE, RESET, SWALLOW)
 _RESET = struct.pack("ii", 1, 0)
 
 
 class CuttingProxy:
-    """Listens at `port` until the connection is cut or ends. `swallow_s`: how long it reads for a client that is gone."""
+    """Listens at `port` until the connection is cut or ends. It reads `swallow_s` seconds for a client that is gone."""
 
     def __init__(self, target: int, swallow_s: float) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))

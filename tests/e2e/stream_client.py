@@ -1,4 +1,4 @@
-"""`python stream_client.py JSON`: a client of one stream, in a process of its own, so that it can be stopped and killed.
+"""`python stream_client.py JSON`: a client of one stream as a process, so that it can be stopped and killed.
 
 It says what happens in JSON lines on standard output, each before it goes on: a message is handled once it is written
 there, so whatever kills this process loses nothing that it has said. SIGTERM resets its connection. Only a few modules

@@ -32,6 +32,8 @@ CONFIRM_S = 0.5
 """Seconds of a timed `confirm`."""
 STOPPED_S = 2 * CONFIRM_S + 2.0
 """Seconds for which a client is stopped before it is killed. What time confirms is noted, and sent, once per second."""
+SILENCE_S = 10.0
+"""Seconds after which nothing more comes in the last stream of a reader with nothing pending."""
 FIRST_S, LEFT_ALONE_S = 0.4, 2.0
 """The longest that a stream lasts before its fault, and before it is killed where it was left to those of its front."""
 LEFT_ALONE = "left alone"
@@ -132,7 +134,7 @@ class StreamReader(Reader):
             self._proxy = CuttingProxy(port, STOPPED_S)
             port = self._proxy.port
         self._fault = fault
-        self._cursor = self._last if self._says_where_it_was() else ""
+        self._cursor = self._last if not fault or self._says_where_it_was() else ""
         asked = {"port": port, "patch_port": patch_port, "path": f"/{self.topic}/{self.user}", "confirm": self.confirm}
         asked["form"] = self._rng.choice(self.forms)
         self._began, self._opened = time.monotonic(), False
@@ -170,8 +172,9 @@ class StreamReader(Reader):
             stored = [each.msg_id for each in self._load.history.publishes if each.topic == self.topic and each.msg_id]
             answer, _ = self.attempt(lambda web: web.call("HEAD", path))
             left = answer is None or answer.status != 200 or answer.headers["Msg-Pending"] != "0"
-            if not left and self._seen >= max(map(seq_of, stored), default=0):
-                now = time.monotonic()
+            now = time.monotonic()
+            everything = self._seen >= max(map(seq_of, stored), default=0)
+            if not left and (everything or now > self._began + SILENCE_S):  # then the checker says what is lost
                 self._load.history.add(Take(self.name, self.topic, now, now, Outcome.OK, self.user, mode=self.mode))
                 return True
         return False
