@@ -31,12 +31,16 @@ def pair(folder: Path) -> Iterator[dict[str, FakeBroker]]:
         fake.close()
 
 
+def describe(folder: Path, hosts: tuple[str, ...] = HOSTS, epoch: int = 1) -> Path:
+    rows = ", ".join(f'{{host = "{host}", endpoint = "ipc://{folder}/{host}.sock"}}' for host in hosts)
+    path = folder / "candidates.toml"
+    path.write_text(f'[cluster]\nepoch = {epoch}\n[[brokers]]\nid = "b0"\ncandidates = [{rows}]\n')
+    return path
+
+
 @pytest.fixture
 def front(folder: Path, start_cluster: StartCluster) -> Front:
-    rows = ", ".join(f'{{host = "{host}", endpoint = "ipc://{folder}/{host}.sock"}}' for host in HOSTS)
-    path = folder / "candidates.toml"
-    path.write_text(f'[[brokers]]\nid = "b0"\ncandidates = [{rows}]\n')
-    return start_cluster(brokers=1, fronts=0).start_front(config=path, broker_timeout=TIMEOUT)
+    return start_cluster(brokers=1, fronts=0).start_front(config=describe(folder), broker_timeout=TIMEOUT)
 
 
 def candidates(front: Front) -> dict[str, dict[str, Any]]:
@@ -87,6 +91,25 @@ def test_requests_go_to_the_owner_of_the_greatest_term(pair: dict[str, FakeBroke
     assert published_to(first) == before
     first.take_over(3)
     wait_for(lambda: front.web.publish("t", b"x").status == 200, "the deposed one to own the log again")
+
+
+def test_a_host_is_replaced_and_the_terms_stay_known(pair: dict[str, FakeBroker], front: Front, folder: Path) -> None:
+    first, second = (pair[host] for host in HOSTS)
+    first.answers = {Op.PUBLISH: PUBLISHED}
+    second.term = 5  # it has seen the term of an owner that is not there any more
+    first.take_over(5)
+    wait_for(front.ready, "the front to find the owner")
+    pair["h3"] = third = FakeBroker(f"ipc://{folder}/h3.sock", BrokerState.STANDBY)
+    third.answers = first.answers
+    describe(folder, ("h1", "h3"), epoch=2)
+    wait_for(lambda: candidates(front).keys() == {"h1", "h3"}, "the front to take the description")
+    assert front.web.publish("t", b"x").status == 200, "the connection to the owner was kept"
+    third.take_over(4)  # a term that is over
+    pings = third.pings
+    wait_for(lambda: third.pings > pings + 1, "the front to hear of it")
+    assert candidates(front)["h3"]["state"] == "standby"
+    third.take_over(6)
+    wait_for(lambda: front.web.publish("t", b"x").status == 200 and published_to(third), "the new host to be used")
 
 
 def test_long_polls_at_a_former_owner_end_at_once_and_calls_at_their_time(

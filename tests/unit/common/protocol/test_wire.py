@@ -48,7 +48,7 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.WAIT: st.builds(ops.Wait, NUMBERS, AMOUNTS, TEXTS, AMOUNTS),
     Op.STREAM: st.builds(ops.OpenStream, st.booleans(), TEXTS, NUMBERS),
     Op.CONFIRM: st.builds(ops.Confirm, TEXTS, NUMBERS, AMOUNTS),
-    Op.CANCEL: st.builds(ops.Cancel, NUMBERS),
+    Op.CANCEL: st.builds(ops.Cancel, NUMBERS, AMOUNTS),
     Op.FINISH: st.builds(ops.Finish, st.lists(RECEIPTS, max_size=5)),
     Op.EXTEND: st.builds(ops.Extend, RECEIPTS, AMOUNTS, AMOUNTS),
     Op.DEAD_LIST: st.builds(ops.ListDead, NUMBERS, NUMBERS, NUMBERS),

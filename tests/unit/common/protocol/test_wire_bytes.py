@@ -120,7 +120,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         [
             request(39, Op.CANCEL, b"t", b"u", 1000, ops.Cancel(23)),
         ],
-        "9401cf00000100000000050791962718c40174c40175cd03e89117",
+        "9401cf00000100000000050791962718c40174c40175cd03e8921700",
     ),
 }
 GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
