@@ -219,7 +219,7 @@ def build_server(
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
 
     def new_life(mark: Mark) -> int:
-        clock.restart(mark)
+        clock.restart(mark, behind_ms=0)  # what was answered is in the log, with its time
         return _new_incarnation()
 
     process = Process(read_end, partial(reload_map, settings, cluster), locks.look, new_life)
