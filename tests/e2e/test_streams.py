@@ -158,5 +158,5 @@ def test_a_silent_stream_stays_open(cluster: Cluster) -> None:
         until = time.monotonic() + 50
         while time.monotonic() < until:
             assert stream.answer.readline() == b"\n"
-        cluster.fronts[0].web.publish("silence", b"1")
+        cluster.fronts[0].client().publish("silence", b"1")  # the other connection was idle for too long
         assert stream.texts(1) == ["1"]
