@@ -44,6 +44,7 @@ from common.process.descriptors import free_descriptors, lower_limit, raise_limi
 from common.process.folders import private_dir
 from common.process.locks import LostLockError
 from common.process.log import setup_logging
+from common.process.orphans import leave_orphans_to_the_kernel
 from common.process.readiness import announce_ready, announce_stopping, die_with_parent, on_hangup
 from common.process.start import AGAIN, run_service
 from common.toml_file import read_toml
@@ -69,6 +70,7 @@ FRAME_MARGIN = 1024 * 1024
 def main(durable: OpenStore | None = None) -> int:
     """Serve until SIGTERM or SIGINT, perhaps with a store from `durable`; return the exit code. Raise `StartError`."""
     die_with_parent()
+    leave_orphans_to_the_kernel()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:], about=ABOUT)
     setup_logging(settings.log_format, settings.log_level, process_name(settings))
     run_dir = private_dir(settings.run_dir)
@@ -217,7 +219,7 @@ def build_server(
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
 
     def new_life(mark: Mark) -> int:
-        clock.restart(mark)
+        clock.restart(mark, behind_ms=0)  # what was answered is in the log, with its time
         return _new_incarnation()
 
     process = Process(read_end, partial(reload_map, settings, cluster), locks.look, new_life)

@@ -15,6 +15,7 @@ from common.process.folders import private_dir
 from common.process.front_ports import check_apart, front_lock
 from common.process.locks import hold_lock
 from common.process.log import setup_logging
+from common.process.orphans import leave_orphans_to_the_kernel
 from common.process.readiness import announce_ready, die_with_parent
 from common.process.start import run_service
 from httpfront.front import Front
@@ -29,6 +30,7 @@ log = logging.getLogger("fanmail.front")
 def main() -> int:
     """Serve until SIGTERM or SIGINT, then drain. Raises `StartError`."""
     die_with_parent()
+    leave_orphans_to_the_kernel()
     settings, _ = config_sources.load(FrontSettings, "front", sys.argv[1:], about=ABOUT)
     check_apart([settings.port], [settings.ops_port])
     name = f"front-{settings.port}"

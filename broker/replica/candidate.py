@@ -82,7 +82,7 @@ class Candidate:
         """Where an own entry was read that is not settled."""
         self.role = Role.FOLLOWING
         self.notices: list[Event] = []
-        """For the caller, who empties it: all but answers to appends and reads that are as expected."""
+        """For the caller, who empties it: all events but `Appended`, `Entries` and `Missing`."""
         log.follow(resume.position + 1)
 
     @property
@@ -201,7 +201,7 @@ class Candidate:
             raise ReplicaError(event.reason)
         if isinstance(event, on.Appended | on.Refused | on.Missing):
             self._watch.answered(now)
-        else:
+        if not isinstance(event, on.Appended | on.Missing):
             self.notices.append(event)
         if isinstance(event, on.Missing):
             self._missing(event, now)

@@ -36,6 +36,12 @@ TICK_MS = 500
 """Milliseconds between two rounds of housekeeping when nothing happens."""
 RECLAIM_TICK_MS = 100
 """Milliseconds, while the store has much space to reclaim."""
+DRAINING_TICK_MS = 50
+"""Milliseconds, while fronts are to say goodbye."""
+HAND_OVER_US = 500_000
+"""Microseconds that a hand-over waits for the goodbyes of fronts: what they have sent later is then 504."""
+RELEASE_US = 2_000_000
+"""Microseconds that a broker which stops waits for the log to take its last entry."""
 BLOCKED_TICK_MS = 5
 """Milliseconds, while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
@@ -105,7 +111,9 @@ class Server:
             self._outbox.retry_blocked()
             self._housekeeping()
         if self._succession is not None and self._succession.leave():
-            self._settling.wait(self._clock.now().mono)
+            now = self._clock.now().mono
+            self._drain_ends = now + RELEASE_US
+            self._settling.wait(now)
 
     @property
     def handed_over(self) -> bool:
@@ -138,6 +146,8 @@ class Server:
         if self._backups is not None and self._backups.busy:
             return 0
         most: float = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
+        if self._dispatcher.state is BrokerState.DRAINING:
+            most = min(most, DRAINING_TICK_MS)
         if self._succession is not None:
             most = math.ceil(min(most, self._succession.wait_ms))
         wait = self._dispatcher.patience(self._clock.now())
@@ -278,7 +288,8 @@ class Server:
     def _start_drain(self, mono: int) -> None:
         """Execute nothing from now on and tell every front, which says goodbye after its last request."""
         self._dispatcher.state = BrokerState.DRAINING
-        self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
+        patience_us = int(self._goodbye_timeout * 1e6)
+        self._drain_ends = mono + (min(patience_us, HAND_OVER_US) if self.handed_over else patience_us)
         self._outbox.announce()
 
     def _finished(self) -> bool:

@@ -30,10 +30,11 @@ class ReplicatedCluster(Cluster):
         fronts: int = 1,
         broker_settings: Mapping[str, object] | None = None,
         front_settings: Mapping[str, object] | None = None,
+        name: str = "",
     ) -> None:
-        """Make the logs, and start all candidates and fronts."""
+        """Make the logs, and start all candidates and fronts. `name` is that of the cluster; "": a new one."""
         self.access = Access(tuple(node.url for node in nats.nodes))
-        self.cluster_name = f"t{os.urandom(4).hex()}"
+        self.cluster_name = name or f"t{os.urandom(4).hex()}"
         self.logs: dict[str, StreamName] = {}
         self.candidates: dict[str, Process] = {}
         common = {"store": "replicated", "nats": nats.urls, "disk_reserve": "1MiB"} | dict(broker_settings or {})

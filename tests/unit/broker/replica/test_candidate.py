@@ -338,6 +338,25 @@ def test_a_released_log_is_taken_at_once_by_whom_it_is_for(to: str, waits: bool)
     assert ("append" in dict(asked)) != waits
 
 
+def test_a_log_whose_release_was_read_before_a_restart_is_taken_at_once() -> None:
+    one = One()
+    one.writer.release("b0@h3")
+    log = ScriptedLog()
+    again = Candidate(log, Me("b0@h1", LOG_ID, lambda: b"n", lambda: 0.0, lambda: True), one.writer.reader.at)
+    assert again.owner_name == ""
+    log.says.append(Missing(5, 1, 4))
+    again.turn()
+    assert ("append", 4) in log.asked
+
+
+def test_the_owner_is_unknown_until_its_fence_is_read() -> None:
+    one = One()
+    assert one.candidate.owner_name == "b0@h2"
+    again = Candidate(one.log, Me("b0@h1", LOG_ID, lambda: b"n", lambda: 0.0, lambda: True), one.candidate.position)
+    again.turn()
+    assert again.owner_name == ""
+
+
 def test_who_has_released_a_log_has_ended() -> None:
     one = One().own()
     one.candidate.release("b0@h2", MARK)
@@ -408,5 +427,6 @@ def test_a_turn_takes_a_bounded_number_of_entries() -> None:
 
 def test_what_concerns_the_caller_is_passed_on() -> None:
     one = One()
-    one.hear(Purged(2), Up(), Down("why"))
-    assert one.candidate.notices == [Purged(2), Up(), Down("why")]
+    one.own().append()
+    one.hear(Purged(2), Up(), Down("why"), Refused(4), Missing(5, 1, 4))
+    assert one.candidate.notices == [Purged(2), Up(), Down("why"), Refused(4)]
