@@ -172,6 +172,10 @@ class ReplicaStore:
         self._parts.extend(parts_of(burst, cuts, self._limits.entry_bytes, digest))
         self.candidate.append(self._parts[0].payload, self._mark)
 
+    def free(self, records: list[Record]) -> None:
+        """Take `PiecesFreed` that belong to no burst. Nothing is under way."""
+        self.local.add(records, 0, self._who.clock())
+
     def settled(self) -> bool:
         """Return whether the burst is in the log, all of it."""
         now = self._who.clock()

@@ -18,7 +18,7 @@ from broker.server.loading import load
 from broker.server.outbox import Outbox
 from broker.server.process import Process
 from broker.server.settling import Settling
-from broker.server.succession import Succession, succession_of
+from broker.server.succession import HAND_OVER_US, RELEASE_US, Succession, succession_of
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -38,10 +38,6 @@ RECLAIM_TICK_MS = 100
 """Milliseconds, while the store has much space to reclaim."""
 DRAINING_TICK_MS = 50
 """Milliseconds, while fronts are to say goodbye."""
-HAND_OVER_US = 500_000
-"""Microseconds that a hand-over waits for the goodbyes of fronts: what they have sent later is then 504."""
-RELEASE_US = 2_000_000
-"""Microseconds that a broker which stops waits for the log to take its last entry."""
 BLOCKED_TICK_MS = 5
 """Milliseconds, while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
@@ -224,7 +220,10 @@ class Server:
         if self._succession is None or self._succession.owns:
             cuts = self._dispatcher.context.take_cuts()
             records = self._dispatcher.context.take_records()
-            if records or (self._store.fenced and self._must_begin()):
+            must = self._store.fenced and self._must_begin()
+            if self._succession is not None and not must:
+                records = self._succession.keep(records)
+            if records or must:
                 self._commit(records, cuts)
             self._dispatcher.executed = 0
         for peer_id, outgoing in replies.items():

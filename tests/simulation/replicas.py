@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from broker.errors import DeposedError, StoreError
@@ -146,6 +147,8 @@ class ReplicaProcess(BrokerProcess):
 
     def _failed(self, error: StoreError) -> None:
         super()._failed(error)
+        with suppress(StoreError):
+            self.store.close()
         if isinstance(error, DeposedError) or "the disk fails" in str(error) or "stopped while" in str(error):
             return
         self.broker.world.fail(f"{self.broker.name} stops: {error}")
