@@ -17,7 +17,7 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
 from broker.errors import DeposedError, ReplicaError, StoreError, UnusableStoreError
-from broker.opening import OpenStore, open_store
+from broker.opening import OpenStore, open_store, was_left_out
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
@@ -106,7 +106,7 @@ def run(settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store
         serve(server, locks)
     except ReplicaError as error:
         log.critical("this candidate cannot go on with its log", extra={"reason": str(error)})
-        return 1
+        return AGAIN if was_left_out(settings, error) else 1
     except DeposedError as error:
         log.warning("deposed: this process starts again as a standby", extra={"reason": str(error)})
         return AGAIN

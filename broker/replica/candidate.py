@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-from broker.errors import BrokenInvariantError, DeposedError, ReplicaError
+from broker.errors import BrokenInvariantError, DeposedError, LeftOutError, ReplicaError
 from broker.replica import log as on
 from broker.replica.appender import Appender, Result
 from broker.replica.entry import NO_CHAIN, Clocks, Entry, Fence, Kind, Release, encode_entry, say
@@ -246,7 +246,7 @@ class Candidate:
         """Take note that a read has found nothing."""
         next_position = self._reader.at.position + 1
         if event.first > next_position:
-            raise ReplicaError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
+            raise LeftOutError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
         if event.first > event.position and self.role is not Role.OWNER:  # what is followed lags behind what was read
             self._log.follow(next_position)
         if not self._appender.is_behind(event.last, now):

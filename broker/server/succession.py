@@ -53,6 +53,12 @@ class Succession:
         return self._replica.owns
 
     @property
+    def unproven(self) -> bool:
+        """Return whether a server of the log is not known to sync before it acknowledges."""
+        info = self._replica.duties.info
+        return info is None or bool(info.unproven)
+
+    @property
     def heartbeat_due(self) -> bool:
         """Return whether the owner is to begin a burst, if only an empty one."""
         return self._replica.heartbeat_due
@@ -133,7 +139,7 @@ class Succession:
             log_stats.LIMIT_BYTES: info.max_bytes if info else 0,
             log_stats.ONE_COPY: int(self.owns and duties.one_copy),
             log_stats.PROBLEMS: len(info.problems) if info else 0,
-            log_stats.UNPROVEN: int(info is None or bool(info.unproven)),
+            log_stats.UNPROVEN: int(self.unproven),
         }
 
     def _reports(self) -> list[Report]:

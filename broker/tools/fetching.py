@@ -23,7 +23,9 @@ POLL_S = 0.05
 """Interval between two requests for the progress of a copy."""
 
 
-def fetch_copy(cluster: ClusterMap, source: BrokerAddress, keys: KeyPair | None, target: Path) -> None:
+def fetch_copy(
+    cluster: ClusterMap, source: BrokerAddress, keys: KeyPair | None, target: Path, *, quiet: bool = False
+) -> None:
     """Have a broker copy its store, and write that copy to a new file, durably.
 
     Raises `FanmailError`, and `OSError`; then there may be a part of the file.
@@ -31,9 +33,9 @@ def fetch_copy(cluster: ClusterMap, source: BrokerAddress, keys: KeyPair | None,
     name = f"backup-{secrets.token_hex(8)}.db"
     with Control(cluster, source.id, keys, source.host) as control:
         control.check()
-        await_copy(control, source.name, name)
+        await_copy(control, source.name, name, quiet=quiet)
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file, _bar(source.name, "B") as bar:
+        with os.fdopen(handle, "wb") as file, _bar(source.name, "B", quiet) as bar:
             while True:
                 part: ops.BackupPart = control.ask(Op.BACKUP_READ, ops.ReadBackup(name, file.tell(), PART_BYTES))
                 file.write(part.data)
@@ -46,9 +48,9 @@ def fetch_copy(cluster: ClusterMap, source: BrokerAddress, keys: KeyPair | None,
     sync(target)
 
 
-def await_copy(control: Control, broker: str, name: str) -> Path:
+def await_copy(control: Control, broker: str, name: str, *, quiet: bool = False) -> Path:
     """Have a broker copy its store under a name. Return the path there when it is complete. Raises `FanmailError`."""
-    with _bar(broker, "page") as bar:
+    with _bar(broker, "page", quiet) as bar:
         while True:
             progress: ops.BackupProgress = control.ask(Op.BACKUP, ops.Backup(name))
             bar.total = progress.pages
@@ -58,6 +60,6 @@ def await_copy(control: Control, broker: str, name: str) -> Path:
             time.sleep(POLL_S)
 
 
-def _bar(broker: str, unit: str) -> Any:
+def _bar(broker: str, unit: str, quiet: bool) -> Any:
     """Return a progress bar, which only a terminal shows."""
-    return tqdm(desc=broker, unit=unit, unit_scale=True, disable=None, leave=False)
+    return tqdm(desc=broker, unit=unit, unit_scale=True, disable=quiet or None, leave=False)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from broker.replica.jetstream.streams import ask
+from broker.replica.jetstream import api
+from broker.replica.jetstream.streams import Streams, ask
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
 from broker.tools import (
@@ -24,6 +25,7 @@ from broker.tools import (
     replica_status,
 )
 from common.errors import StartError
+from common.process.start import AGAIN
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Process, wait_for
 from tests.e2e.replicated import ReplicatedCluster
@@ -101,6 +103,7 @@ def test_a_broker_is_handed_over_and_its_former_owner_is_seeded(
     site.start_broker(owner)
     await_role(site, owner, "following")
     call(replica_handover.run, site, "b0", f"--to={host(owner)}")
+    wait_for(lambda: site.fronts[0].ready(), "the front to know the owner")
     assert web.drain("news", "alice") == [b"one", b"two", b"three"]
     assert replica_status.run([*flags(site, nats)]) == 0
     assert "owner" in capsys.readouterr().out
@@ -139,6 +142,7 @@ def test_a_lost_log_begins_anew_with_the_store_that_has_read_most(
     call(replica_seed.run, site, "b0", f"--candidate={host(standby)}", f"--data={site.folder}/{host(standby)}")
     site.start_broker(standby)
     send(site, "three")
+    wait_for(lambda: site.fronts[0].ready(), "the front to know the owner")
     assert web.drain("news", "alice") == [b"one", b"two", b"three"]
 
 
@@ -192,3 +196,42 @@ def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
         assert (second.status, second.body) == (200, b"two")
     finally:
         site.close()
+
+
+@pytest.mark.slow
+def test_a_new_or_left_out_candidate_gets_the_state_of_the_owner_by_itself(site: Site, nats: NatsCluster) -> None:
+    web = site.fronts[0].web
+    owner, standby = site.owner(), site.standby()
+    wait_for(lambda: site.fronts[0].ready(), "a front")
+    web.subscribe("news", "alice")
+    site.candidates[standby].kill()
+    send(site, "one", "two")
+    forget(site)
+    site.start_broker(standby)
+    assert site.candidates[standby].popen.wait(30) == AGAIN
+    assert "seed it" in site.candidates[standby].log()
+    site.start_broker(standby)
+    await_role(site, standby, "following")
+    site.candidates[standby].kill()
+    shutil.rmtree(site.folder / host(standby))
+    send(site, "three")
+    forget(site)
+    site.start_broker(standby)
+    await_role(site, standby, "following")
+    assert "seeded" in site.candidates[standby].log()
+    wait_for(lambda: len(site.replica(owner).others) == 1, "a report of the standby")
+    call(replica_handover.run, site, "b0", f"--to={host(standby)}")
+    wait_for(lambda: site.fronts[0].ready(), "the front to know the owner")
+    assert web.drain("news", "alice") == [b"one", b"two", b"three"]
+
+
+def forget(site: Site) -> None:
+    """Purge the log up to its last entry, as an owner does when it is half full."""
+    name = site.logs["b0"]
+
+    async def purge(streams: Streams) -> None:
+        last = (await streams.describe(name)).state.last_seq
+        query = api.encode({"filter": name.subject, "seq": last})
+        await streams.client.request(api.PURGE + name.stream, query, timeout=10)
+
+    ask(site.access, purge)

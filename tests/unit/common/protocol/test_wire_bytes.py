@@ -127,7 +127,7 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "no reply, only what every frame carries": ([], "9601cf0000010000000005ce075bcd15010790"),
     "pong": (
         [reply(0, ops.Pong("fanmail", "b0"))],
-        "9601cf0000010000000005ce075bcd150107919300a095a766616e6d61696ca26230000000",
+        "9601cf0000010000000005ce075bcd150107919300a096a766616e6d61696ca26230000000c2",
     ),
     "goodbye and stats": (
         [reply(1, NOTHING), reply(16, ops.Stats({"topics": 3}))],
