@@ -24,10 +24,13 @@ from tests.simulation.disks import Death, Sqlite
 from tests.simulation.network import Network
 from tests.simulation.sockets import descriptors
 from tests.simulation.world import Killed, World
+from tests.support.driver import loaded
 from tests.support.memory_log import MemoryLog, SharedLog
 from tests.support.snapshot import snapshot
 
 LOG_ID = b"log id 1"
+COMPARED = 0.1
+"""Seconds between two looks whether the candidates are in step."""
 ROOMY = 2**30
 """Bytes that a log may have while it is not full."""
 AS_IT_IS = ReplicaThresholds()
@@ -214,6 +217,7 @@ class Group:
         )
         self.shared.timeout = self.limits.log.answer_s
         self.places = [Replica(self, network, each, cluster_map) for each in cluster_map.candidates(broker_id)]
+        world.after(COMPARED, self._look)
 
     def owner(self) -> Replica:
         """The candidate that owns the log, or has owned it last."""
@@ -233,10 +237,27 @@ class Group:
             return False
         return any(each.owns for each in processes) and {each.position for each in processes} == {self.shared.last}
 
+    def _look(self) -> None:
+        """Compare the states in the middle of the run, where something is waiting in them."""
+        self.world.after(COMPARED, self._look)
+        if self.in_step():
+            self._check(self._states())
+
+    def _states(self) -> dict[str, dict[str, Any]]:
+        return {each.name: snapshot(each.process.state) for each in self.places if each.process.state is not None}
+
     def compare(self) -> None:
-        """The state of a standby is that of the owner."""
-        states = [each.process.state for each in self.places]
-        first, *others = (snapshot(each) for each in states if each is not None)
+        """The state of a standby is that of the owner, and both are what their files lead to."""
+        found = self._states()
+        for place in self.places:
+            place.process.store.close()
+            file: Any = place.disk.open_file(self.genesis)
+            found[f"the file of {place.name}"] = snapshot(loaded(file))
+            file.close()
+        self._check(found)
+
+    def _check(self, found: dict[str, dict[str, Any]]) -> None:
+        first, *others = found
         for each in others:
-            if each != first:
-                self.world.fail(f"the candidates of {self.id} differ:\n{first}\n{each}")
+            if found[each] != found[first]:
+                self.world.fail(f"{each} differs from {first}:\n{found[each]}\n{found[first]}")

@@ -107,11 +107,6 @@ class Streams:
         """Remove a stream and all that is in it."""
         await self._request(api.DELETE + name.stream, b"", api.Done)
 
-    async def move_leader(self, name: StreamName, server: str) -> None:
-        """Have a stream led by a server that keeps a copy."""
-        query = api.encode({"placement": {"preferred": server}})
-        await self._request(api.STEP_DOWN + name.stream, query, api.Done)
-
     async def _request(self, subject: str, payload: bytes, kind: type[api.Answer]) -> api.Answer:
         """Return the answer. Asks again: who was asked may have lost the lead. Raises what is in `Failures`."""
         sent = 0
