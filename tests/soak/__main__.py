@@ -14,6 +14,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
 from tests.soak.rounds import Soak
+from tests.soak.streams import cut_many
 
 SHOWN = 20
 """Violations that are printed."""
@@ -22,6 +23,8 @@ SHOWN = 20
 def main() -> int:
     """Runs rounds until the time is over, Ctrl-C, or a violation."""
     options = parse(sys.argv[1:])
+    if options.streams:
+        return cut_many(options.streams)
     seconds = options.hours * 3600 if options.hours else options.seconds
     print(f"soak: {seconds:,.0f} s, {'durable' if options.durable else 'in memory'}, seed {options.seed}", flush=True)
     soak = Soak(options.durable, options.seed, options.round, options.pause)
@@ -60,6 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, metavar="SECONDS", help="how long [60]")
     parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
     parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
+    parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")
