@@ -54,7 +54,7 @@ class Reply(NamedTuple):
 
     def switch(self, answer: Answer) -> None:
         """Give the answer to the stream."""
-        guarded(self.stream.answered, self, answer)
+        guarded(self.stream, self.stream.answered, self, answer)
 
 
 class Stream:
@@ -104,7 +104,7 @@ class Stream:
         try:
             room = account.reserve_exactly(exactly) if exactly else account.reserve(READ_BYTES)
         except FanmailError as error:
-            self._failed(error)
+            self.failed(error)
             return
         args = ops.Fetch(False, origin.opened.epoch, 0, READ_MESSAGES, room, False, room=room, place=self._place)
         if self._ask(READING, Op.FETCH, args):
@@ -123,7 +123,7 @@ class Stream:
         try:
             call = self._table.gateway.start(op, *self._origin.mailbox, args, reply, self._origin.request_id, lasts_s)
         except FanmailError as error:
-            self._failed(error)
+            self.failed(error)
             return False
         self._wait_id = call.id if lasts_s else 0
         return True
@@ -137,7 +137,7 @@ class Stream:
             try:
                 self._go_on(reply.op, self._table.gateway.result_of(reply.op, answer))
             except FanmailError as error:
-                self._failed(error)
+                self.failed(error)
         self._table.start_reads()
 
     def _go_on(self, op: Op, result: Any) -> None:
@@ -162,7 +162,7 @@ class Stream:
         self._number, self._lost = opened.number, False
         self._wait()
 
-    def _failed(self, error: FanmailError) -> None:
+    def failed(self, error: FanmailError) -> None:
         """End, or ask again later where the broker, or this front, may then be able to answer."""
         if self._at == READING:
             self._outlet.account.release()

@@ -44,6 +44,9 @@ class TableEntry(Protocol):
     def end_at(self, when: float) -> None:
         """End at this time, because the front stops."""
 
+    def failed(self, error: FanmailError) -> None:
+        """End, or try again later, as the error allows."""
+
 
 class StreamTable:
     """Belongs to the hub's thread."""
@@ -118,7 +121,7 @@ class StreamTable:
         """Let every stream do what is due."""
         now = time.monotonic()
         for stream in self.wheel.pop_due(now):
-            guarded(stream.timed, now)
+            guarded(stream, stream.timed, now)
 
 
 class _Unread:
@@ -128,9 +131,11 @@ class _Unread:
         """Do nothing."""
 
 
-def guarded(work: Any, *arguments: Any) -> None:
-    """Call what belongs to one stream: its failure is logged and ends no other."""
+def guarded(stream: TableEntry, work: Any, *arguments: Any) -> None:
+    """Call what belongs to one stream. Its failure is logged, and ends it: its client would wait for nothing."""
     try:
         work(*arguments)
     except Exception:
         log.exception("a stream failed")
+        with suppress(Exception):
+            stream.failed(FanmailError("internal", "this stream failed"))

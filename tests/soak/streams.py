@@ -1,4 +1,4 @@
-"""`bin/soak --streams N`: streams that are cut at random moments, and the checker. Fronts and brokers are killed, too."""
+"""`bin/soak --streams N`: streams that are cut at random moments, and the checker. Fronts and brokers die, too."""
 
 from __future__ import annotations
 

@@ -226,6 +226,15 @@ def test_a_lost_broker_is_asked_again_and_the_stream_opened_anew(play: Callable[
     assert scene.client.events == [("end", "no-subscription")], "the topic began again"
 
 
+def test_a_stream_that_fails_ends(play: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = play()
+    monkeypatch.setattr(stream_module, "bodies", lambda frames: 1 // 0)
+    scene.deliver(b"1")
+    assert scene.client.events == [("error", "internal")]
+    assert scene.client.ended == "error"
+    assert (scene.table.open, scene.table.reading) == (0, 0)
+
+
 def test_a_broker_that_stays_away_ends_the_stream(play: Callable[..., Scene]) -> None:
     scene = play()
     asked = scene.broker.take(Op.WAIT)
