@@ -13,7 +13,8 @@ import time
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
-from tests.soak.rounds import Soak
+from tests.soak.replicated import start_replicated
+from tests.soak.rounds import Rounds, Soak
 
 SHOWN = 20
 """Violations that are printed."""
@@ -23,8 +24,9 @@ def main() -> int:
     """Runs rounds until the time is over, Ctrl-C, or a violation."""
     options = parse(sys.argv[1:])
     seconds = options.hours * 3600 if options.hours else options.seconds
-    print(f"soak: {seconds:,.0f} s, {'durable' if options.durable else 'in memory'}, seed {options.seed}", flush=True)
-    soak = Soak(options.durable, options.seed, options.round, options.pause)
+    kind = "replicated" if options.replicated else "durable" if options.durable else "in memory"
+    print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
+    soak = make(options)
     began = time.monotonic()
     found: list[str] = []
     try:
@@ -54,12 +56,24 @@ def main() -> int:
     return 1 if found else 0
 
 
+def make(options: argparse.Namespace) -> Rounds:
+    """Start what the options name."""
+    if not options.replicated:
+        return Soak(options.durable, options.seed, options.round, options.pause)
+    soak = start_replicated(options.seed, options.round, options.pause)
+    if options.faults:
+        soak.choose(options.faults.split(","))
+    return soak
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = Parser("Load and faults against a cluster of its own.", ["600 --durable"], "soak")
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, metavar="SECONDS", help="how long [60]")
     parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
     parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
+    parser.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
+    parser.add_argument("--faults", default="", metavar="NAMES", help="only these, as in the table [all]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")
