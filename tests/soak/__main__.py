@@ -45,8 +45,8 @@ def main() -> int:
                 report()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-    except AssertionError as error:
-        found.append(f"{error}")
+    except Exception as error:
+        found.append(f"{error!r}")
     finally:
         if found:
             print(soak.cluster.about(), file=sys.stderr)

@@ -79,10 +79,11 @@ class Rounds:
 
     def clear(self, load: Load) -> list[str]:
         """All unsubscribe: then nothing is left anywhere."""
-        web = self.cluster.fronts[-1].web
+        web = self.cluster.fronts[-1].client()  # one that is kept is closed between two rounds
         for topic in load.topics:
             for user in load.users:
                 web.unsubscribe(topic, user)
+        web.close()
         wait_for(lambda: self.cluster.waiters() == 0, "the waits of vanished clients to end")
         held = self.cluster.held()
         self.figures.samples.append(self.measured())
