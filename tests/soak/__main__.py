@@ -9,10 +9,13 @@ import argparse
 import random
 import sys
 import time
+from contextlib import closing
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
+from tests.e2e.hosts import FRONTS, Network, need_namespaces
+from tests.soak.partitions import PartitionedSoak
 from tests.soak.replicated import start_replicated
 from tests.soak.rounds import Rounds, Soak
 
@@ -21,12 +24,21 @@ SHOWN = 20
 
 
 def main() -> int:
-    """Runs rounds until the time is over, Ctrl-C, or a violation."""
+    """Run what the command line says."""
     options = parse(sys.argv[1:])
+    if not options.hosts:
+        return run(options, None)
+    need_namespaces()
+    with closing(Network()) as network, network.on(FRONTS):
+        return run(options, network)
+
+
+def run(options: argparse.Namespace, network: Network | None) -> int:
+    """Run rounds until the time is over, Ctrl-C, or a violation."""
     seconds = options.hours * 3600 if options.hours else options.seconds
-    kind = "replicated" if options.replicated else "durable" if options.durable else "in memory"
+    kind = "replicated" if options.replicated or options.hosts else "durable" if options.durable else "in memory"
     print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
-    soak = make(options)
+    soak = make(options, network)
     began = time.monotonic()
     found: list[str] = []
     try:
@@ -56,11 +68,12 @@ def main() -> int:
     return 1 if found else 0
 
 
-def make(options: argparse.Namespace) -> Rounds:
+def make(options: argparse.Namespace, network: Network | None) -> Rounds:
     """Start what the options name."""
-    if not options.replicated:
+    if not options.replicated and network is None:
         return Soak(options.durable, options.seed, options.round, options.pause)
-    soak = start_replicated(options.seed, options.round, options.pause)
+    rest = (options.seed, options.round, options.pause)
+    soak = PartitionedSoak(network, *rest) if network is not None else start_replicated(*rest)
     if options.faults:
         soak.choose(options.faults.split(","))
     return soak
@@ -73,6 +86,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
     parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
     parser.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
+    parser.add_argument(
+        "--hosts", action="store_true", help="the same on hosts that are cut off from each other (root)"
+    )
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, as in the table [all]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")

@@ -47,7 +47,8 @@ class ReplicatedSoak(Rounds):
         super().__init__(seed, round_seconds, pace_s)
         self.nats = nats
         self.cluster: ReplicatedCluster = cluster
-        self._found: list[str] = []
+        self.found: list[str] = []
+        """What is wrong, besides what the histories show."""
         self._longest_s = LONG_S
         self.faults = {
             "owner kill -9": self._kill_owner,
@@ -87,8 +88,8 @@ class ReplicatedSoak(Rounds):
     def after_round(self) -> list[str]:
         """Compare the candidates of every broker, and return what was found during the round, too."""
         self.mend()
-        found = self._found + [each for broker in self._brokers for each in self.differences(broker)]
-        self._found = []
+        found = self.found + [each for broker in self._brokers for each in self.differences(broker)]
+        self.found = []
         return found
 
     def differences(self, broker: str) -> list[str]:
@@ -140,7 +141,7 @@ class ReplicatedSoak(Rounds):
     def _note_end(self, name: str, process: Process) -> None:
         code = process.popen.returncode
         if code not in EXPECTED:
-            self._found.append(f"{name} has ended with exit code {code}: {process.log().splitlines()[-3:]}")
+            self.found.append(f"{name} has ended with exit code {code}: {process.log().splitlines()[-3:]}")
         self.figures.faults["deposed"] += code == AGAIN
 
     def _export(self, name: str) -> Export:
@@ -239,7 +240,7 @@ class ReplicatedSoak(Rounds):
             process.signal(signal.SIGCONT)
             said = answers(peer)
         if deposed and said:
-            self._found.append(f"{name} has answered after {other} owned the log: {said}")
+            self.found.append(f"{name} has answered after {other} owned the log: {said}")
         self.figures.faults["owner SIGSTOP, deposed"] += deposed
         self.figures.faults["owner SIGSTOP, not deposed, answered later"] += not deposed and bool(said)
         self.mend()
@@ -252,9 +253,13 @@ class ReplicatedSoak(Rounds):
 def start_replicated(seed: int, round_seconds: float, pace_s: float) -> ReplicatedSoak:
     """Start three NATS servers, two brokers with two candidates each, and two fronts."""
     nats = NatsCluster()
-    settings = {"access_log": "off", "drain_idle": 0.3, "broker_timeout": TIMEOUT}
-    cluster = ReplicatedCluster(nats, brokers=2, fronts=2, front_settings=settings)
+    cluster = ReplicatedCluster(nats, brokers=2, fronts=2, front_settings=settings_of_fronts())
     return ReplicatedSoak(nats, cluster, seed, round_seconds, pace_s)
+
+
+def settings_of_fronts() -> dict[str, object]:
+    """Return the settings of the fronts of a soak."""
+    return {"access_log": "off", "drain_idle": 0.3, "broker_timeout": TIMEOUT}
 
 
 def _done(progress: ops.BackupProgress) -> str:
