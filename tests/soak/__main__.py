@@ -16,6 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from common.command_line import Parser
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
 from tests.soak.partitions import PartitionedSoak
+from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
 from tests.soak.rounds import Rounds, Soak
 
@@ -36,7 +37,13 @@ def main() -> int:
 def run(options: argparse.Namespace, network: Network | None) -> int:
     """Run rounds until the time is over, Ctrl-C, or a violation."""
     seconds = options.hours * 3600 if options.hours else options.seconds
-    kind = "replicated" if options.replicated or options.hosts else "durable" if options.durable else "in memory"
+    kind = (
+        "replicated"
+        if options.replicated or options.hosts or options.power
+        else "durable"
+        if options.durable
+        else "in memory"
+    )
     print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
     soak = make(options, network)
     began = time.monotonic()
@@ -61,7 +68,7 @@ def run(options: argparse.Namespace, network: Network | None) -> int:
         found.append(f"{error!r}")
     finally:
         if found:
-            print(soak.cluster.about(), file=sys.stderr)
+            print(found, soak.about(), sep="\n", file=sys.stderr)
         soak.close()
     print(soak.figures.table(time.monotonic() - began))
     print("\n".join(["", f"VIOLATIONS: {len(found)}", *found[:SHOWN]]) if found else "\nno violations")
@@ -70,9 +77,11 @@ def run(options: argparse.Namespace, network: Network | None) -> int:
 
 def make(options: argparse.Namespace, network: Network | None) -> Rounds:
     """Start what the options name."""
-    if not options.replicated and network is None:
+    if not (options.replicated or options.power or options.hosts):
         return Soak(options.durable, options.seed, options.round, options.pause)
     rest = (options.seed, options.round, options.pause)
+    if options.power:
+        return PowerSoak(*rest, sync_interval=options.sync_interval)
     soak = PartitionedSoak(network, *rest) if network is not None else start_replicated(*rest)
     if options.faults:
         soak.choose(options.faults.split(","))
@@ -89,6 +98,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--hosts", action="store_true", help="the same on hosts that are cut off from each other (root)"
     )
+    parser.add_argument("--power", action="store_true", help="the same on disks that forget what was not synced (root)")
+    parser.add_argument("--sync-interval", default="always", help="of the NATS nodes of --power [always]")
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, as in the table [all]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")

@@ -52,6 +52,8 @@ class Figures:
     """One a round."""
     outages: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds until a topic was served again, by fault."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for those who look for causes."""
 
     def add(self, history: History) -> None:
         """A round is over."""
@@ -89,7 +91,7 @@ class Figures:
         for name, waits in sorted(self.outages.items()):
             shown = [percentile(waits, 50), percentile(waits, 99), max(waits)]
             lines.append(f"{name:36}{len(waits):>14,}" + "".join(f"{each:>14.2f}" for each in shown))
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def percentile(values: list[float], percent: int) -> float:

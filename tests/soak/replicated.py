@@ -10,7 +10,7 @@ from pathlib import Path
 from broker.replica.thresholds import DEFAULT
 from broker.store.base import Owner
 from common.process.start import AGAIN
-from common.protocol import ops
+from common.protocol import log_stats, ops
 from common.protocol.ops import Op
 from tests.e2e.cluster import PATIENCE, Process, wait_for
 from tests.e2e.load import Load
@@ -30,6 +30,9 @@ ELECTION_S = 60.0
 SILENCE_S = DEFAULT.silence_s
 SHORT_S, LONG_S = 1.0, 30.0
 """Of a pause."""
+SLOW_S = 4.0
+"""Longer outages are noted, with `CAUSES`."""
+CAUSES = {log_stats.REFUSED, log_stats.UNKNOWN, log_stats.TAKEOVERS}
 COMPARED = 20
 """Attempts to find two candidates at the same entry."""
 
@@ -69,8 +72,13 @@ class ReplicatedSoak(Rounds):
 
     def close(self) -> None:
         """Nothing is left behind."""
+        self.cluster.logs.clear()  # they go with their servers, which may not answer
         self.cluster.close()
         self.nats.close()
+
+    def about(self) -> str:
+        """Return the logs of all processes for a report."""
+        return f"{super().about()}\n{self.nats.about()}"
 
     def make_load(self, topics: list[str]) -> Load:
         """Return clients with large batches: what counts is how much was acknowledged."""
@@ -163,7 +171,11 @@ class ReplicatedSoak(Rounds):
         """Wait until a broker serves, and note how long that took, since now or `began`."""
         began = began or time.monotonic()
         await_served(self.cluster.fronts[-1].port, self.cluster.topic(broker, "probe"))
-        self.figures.outages[fault].append(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.figures.outages[fault].append(seconds)
+        if seconds > SLOW_S:
+            counts = {name: count for name, count in self.cluster.stats(broker).items() if name in CAUSES}
+            self.figures.notes.append(f"{fault}: {seconds:.2f} s, {self.cluster.owner(broker)} {counts}")
 
     def _leader(self, broker: str) -> int:
         stream = self.cluster.logs[broker].stream

@@ -44,6 +44,10 @@ class Rounds:
         """Nothing is left behind."""
         self.cluster.close()
 
+    def about(self) -> str:
+        """Return the logs of all processes for a report."""
+        return self.cluster.about()
+
     def make_load(self, topics: list[str]) -> Load:
         """Return the clients of a round."""
         ports = [front.port for front in self.cluster.fronts]
