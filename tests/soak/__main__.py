@@ -84,7 +84,7 @@ def make(options: argparse.Namespace, network: Network | None) -> Rounds:
         return PowerSoak(*rest, sync_interval=options.sync_interval)
     soak = PartitionedSoak(network, *rest) if network is not None else start_replicated(*rest)
     if options.faults:
-        soak.choose(options.faults.split(","))
+        soak.faults = {name: soak.faults[name] for name in options.faults.split(",")}
     return soak
 
 

@@ -39,7 +39,7 @@ class HostedCluster(ReplicatedCluster):
 class PartitionedSoak(ReplicatedSoak):
     """To be made and used `on` the host of the fronts."""
 
-    def __init__(self, network: Network, seed: int, round_seconds: float, pace_s: float) -> None:
+    def __init__(self, network: Network, seed: int, round_seconds: float, pace_s: float, brokers: int = 2) -> None:
         """Start a NATS node on each host, and a cluster."""
 
         def place(node: Node) -> None:
@@ -48,9 +48,9 @@ class PartitionedSoak(ReplicatedSoak):
 
         self.network = network
         nats = NatsCluster(place=place)
-        cluster = HostedCluster(network, nats, brokers=2, fronts=2, front_settings=settings_of_fronts())
+        cluster = HostedCluster(network, nats, brokers=brokers, fronts=1, front_settings=settings_of_fronts())
         super().__init__(nats, cluster, seed, round_seconds, pace_s)
-        self.choose([], LONG_S)
+        self.longest_s = LONG_S
         self.faults = {
             "host of the owner cut off": self._cut_off_owner,
             "host of the leader cut off": self._cut_off_leader,
@@ -85,7 +85,7 @@ class PartitionedSoak(ReplicatedSoak):
 
     def _apart(self, broker: str, ways: list[tuple[int, int]]) -> None:
         """Cut these ways for some time. A former owner must not say anything that an owner may say."""
-        name, seconds = self.cluster.owner(broker), self.rng.uniform(SHORT_S, LONG_S)
+        name, seconds = self.cluster.owner(broker), self.rng.uniform(SHORT_S, self.longest_s)
         other = next(f"{broker}@{host}" for host in HOSTS if f"{broker}@{host}" != name)
         with self.cluster.candidate(name) as peer:
             peer.ping()

@@ -12,7 +12,7 @@ from broker.store.base import Owner
 from common.process.start import AGAIN
 from common.protocol import log_stats, ops
 from common.protocol.ops import Op
-from tests.e2e.cluster import PATIENCE, Process, wait_for
+from tests.e2e.cluster import PATIENCE, Process, Reply, wait_for
 from tests.e2e.load import Load
 from tests.e2e.replicated import HOSTS, ReplicatedCluster
 from tests.soak.figures import Sample, measure
@@ -33,7 +33,7 @@ SHORT_S, LONG_S = 1.0, 30.0
 SLOW_S = 4.0
 """Longer outages are noted, with `CAUSES`."""
 CAUSES = {log_stats.REFUSED, log_stats.UNKNOWN, log_stats.TAKEOVERS}
-COMPARED = 20
+COMPARED = 4
 """Attempts to find two candidates at the same entry."""
 
 
@@ -52,7 +52,8 @@ class ReplicatedSoak(Rounds):
         self.cluster: ReplicatedCluster = cluster
         self.found: list[str] = []
         """What is wrong, besides what the histories show."""
-        self._longest_s = LONG_S
+        self.longest_s = LONG_S
+        """Of a pause."""
         self.faults = {
             "owner kill -9": self._kill_owner,
             "owner SIGTERM": self._stop_owner,
@@ -64,11 +65,6 @@ class ReplicatedSoak(Rounds):
             "owner and leader kill -9": self._kill_owner_and_leader,
             "leader SIGSTOP": self._pause_leader,
         }
-
-    def choose(self, names: list[str], longest_s: float = LONG_S) -> None:
-        """Do only these faults. No pause is longer than `longest_s`."""
-        self.faults = {name: self.faults[name] for name in names}
-        self._longest_s = longest_s
 
     def close(self) -> None:
         """Nothing is left behind."""
@@ -93,18 +89,18 @@ class ReplicatedSoak(Rounds):
         owner = self.cluster.owner(self._brokers[0])
         return measure(self.cluster, self.cluster.candidates[owner], self.cluster.fronts[-1].process)
 
-    def after_round(self) -> list[str]:
-        """Compare the candidates of every broker, and return what was found during the round, too."""
+    def clear(self, load: Load) -> list[str]:
+        """Compare the candidates of every broker before all unsubscribe; return what was found until then, too."""
         self.mend()
-        found = self.found + [each for broker in self._brokers for each in self.differences(broker)]
-        self.found = []
+        self.found += [each for broker in self._brokers for each in self.differences(broker)]
+        found, self.found = self.found + super().clear(load), []
         return found
 
     def differences(self, broker: str) -> list[str]:
         """Return how the standby differs from the owner, by their stores."""
         owner, standby = self.cluster.owner(broker), self.cluster.standby(broker)
         for _ in range(COMPARED):
-            two = [self._export(name) for name in (standby, owner)]
+            two = [self.export(name) for name in (standby, owner)]
             if two[0] == two[1] or two[0].state == two[1].state:
                 return []
         names = [name for name in two[0].state if two[0].state[name] != two[1].state[name]]
@@ -152,10 +148,11 @@ class ReplicatedSoak(Rounds):
             self.found.append(f"{name} has ended with exit code {code}: {process.log().splitlines()[-3:]}")
         self.figures.faults["deposed"] += code == AGAIN
 
-    def _export(self, name: str) -> Export:
+    def export(self, name: str) -> Export:
+        """Return what is in the store of a candidate."""
         args = ops.Backup(f"backup-{time.monotonic_ns()}.db")
         with self.cluster.candidate(name) as peer:
-            path = Path(wait_for(lambda: _done(peer.ask(Op.BACKUP, args=args).result), f"a copy of {name}"))
+            path = Path(wait_for(lambda: _path_of(peer.ask(Op.BACKUP, args=args)), f"a copy of {name}"))
         try:
             ids = ",".join(sorted(self._brokers))
             broker = name.partition("@")[0]
@@ -228,7 +225,7 @@ class ReplicatedSoak(Rounds):
         self.mend()
 
     def _pause_leader(self) -> None:
-        broker, seconds = self._chosen(), self.rng.uniform(SHORT_S, self._longest_s)
+        broker, seconds = self._chosen(), self.rng.uniform(min(SHORT_S, self.longest_s), self.longest_s)
         leader, until = self._leader(broker), time.monotonic() + seconds
         self.nats.stop(leader)
         self._outage(broker, "leader SIGSTOP")
@@ -238,7 +235,7 @@ class ReplicatedSoak(Rounds):
 
     def _pause_owner(self) -> None:
         """Pause an owner. Once another one owns the log, it must not say anything that an owner may say."""
-        broker, seconds = self._chosen(), self.rng.uniform(SHORT_S, self._longest_s)
+        broker, seconds = self._chosen(), self.rng.uniform(min(SHORT_S, self.longest_s), self.longest_s)
         name, until = self.cluster.owner(broker), time.monotonic() + seconds
         other = next(f"{broker}@{host}" for host in HOSTS if f"{broker}@{host}" != name)
         process, topic = self.cluster.candidates[name], self.cluster.topic(broker, "late")
@@ -262,10 +259,10 @@ class ReplicatedSoak(Rounds):
             self._outage(broker, "owner SIGSTOP")
 
 
-def start_replicated(seed: int, round_seconds: float, pace_s: float) -> ReplicatedSoak:
-    """Start three NATS servers, two brokers with two candidates each, and two fronts."""
+def start_replicated(seed: int, round_seconds: float, pace_s: float, brokers: int = 2) -> ReplicatedSoak:
+    """Start three NATS servers, brokers with two candidates each, and a front for each."""
     nats = NatsCluster()
-    cluster = ReplicatedCluster(nats, brokers=2, fronts=2, front_settings=settings_of_fronts())
+    cluster = ReplicatedCluster(nats, brokers, fronts=brokers, front_settings=settings_of_fronts())
     return ReplicatedSoak(nats, cluster, seed, round_seconds, pace_s)
 
 
@@ -274,8 +271,9 @@ def settings_of_fronts() -> dict[str, object]:
     return {"access_log": "off", "drain_idle": 0.3, "broker_timeout": TIMEOUT}
 
 
-def _done(progress: ops.BackupProgress) -> str:
-    return progress.path if progress.done else ""
+def _path_of(reply: Reply) -> str:
+    """Return where a copy is; "": it is not complete, or too many were made lately."""
+    return reply.result.path if not reply.code and reply.result.done else ""
 
 
 def _one_more(number: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from tests.e2e.checker import violations
@@ -60,17 +60,25 @@ class Rounds:
     def round(self, number: int, ends: float, report: Callable[[], None]) -> list[str]:
         """One round, until its time or `ends` (monotonic seconds) has come; what is wrong."""
         ends = min(ends, time.monotonic() + self._round_seconds)
+
+        def chosen() -> Iterator[str]:
+            while time.monotonic() < ends:
+                yield self.rng.choice(sorted(self.faults))
+
+        return self.play(number, chosen(), report)
+
+    def play(self, number: int, faults: Iterable[str], report: Callable[[], None] = lambda: None) -> list[str]:
+        """One round with these faults, one after the other; what is wrong."""
         brokers = self.cluster.map.brokers
         topics = [self.cluster.topic(broker.id, f"r{number}-{broker.id}-{n}") for broker in brokers for n in (0, 1)]
         load = self.make_load(topics)
         with load, self.beside(topics):
-            while time.monotonic() < ends:
-                load.await_more(STEP)
-                name = self.rng.choice(sorted(self.faults))
+            load.await_more(STEP)
+            for name in faults:
                 self.faults[name]()
                 self.figures.faults[name] += 1
+                load.await_more(STEP)
                 report()
-            load.await_more(STEP)
         self.figures.add(load.history)
         found = checked(load.history, topics) + self._wrong_answers(load)
         self.cluster.await_ready()
