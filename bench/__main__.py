@@ -28,6 +28,7 @@ from bench.measures import (
     long_poll,
     memory,
     peers,
+    replicated,
     streams,
     sync,
 )
@@ -54,7 +55,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "sync": sync.measure,
     "loading": loading.measure,
 }
-OPT_IN: dict[str, Measure] = {"backlog": backlog.measure, "ceiling": ceiling.measure}
+OPT_IN: dict[str, Measure] = {"replicated": replicated.measure, "backlog": backlog.measure, "ceiling": ceiling.measure}
 """Run only if named by `--only`: they take long or need much disk space."""
 
 

@@ -17,7 +17,7 @@ from broker.dispatch.identity import Identity
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.traffic import Traffic
 from broker.errors import DeposedError, ReplicaError, StoreError, UnusableStoreError
-from broker.opening import OpenStore, open_store
+from broker.opening import OpenStore, open_store, was_left_out
 from broker.operations.context import Context
 from broker.operations.limits import Limits
 from broker.ownership import count_foreign
@@ -44,6 +44,7 @@ from common.process.descriptors import free_descriptors, lower_limit, raise_limi
 from common.process.folders import private_dir
 from common.process.locks import LostLockError
 from common.process.log import setup_logging
+from common.process.orphans import leave_orphans_to_the_kernel
 from common.process.readiness import announce_ready, announce_stopping, die_with_parent, on_hangup
 from common.process.start import AGAIN, run_service
 from common.toml_file import read_toml
@@ -69,6 +70,7 @@ FRAME_MARGIN = 1024 * 1024
 def main(durable: OpenStore | None = None) -> int:
     """Serve until SIGTERM or SIGINT, perhaps with a store from `durable`; return the exit code. Raise `StartError`."""
     die_with_parent()
+    leave_orphans_to_the_kernel()
     settings, _ = config_sources.load(BrokerSettings, "broker", sys.argv[1:], about=ABOUT)
     setup_logging(settings.log_format, settings.log_level, process_name(settings))
     run_dir = private_dir(settings.run_dir)
@@ -104,7 +106,7 @@ def run(settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store
         serve(server, locks)
     except ReplicaError as error:
         log.critical("this candidate cannot go on with its log", extra={"reason": str(error)})
-        return 1
+        return AGAIN if was_left_out(settings, error) else 1
     except DeposedError as error:
         log.warning("deposed: this process starts again as a standby", extra={"reason": str(error)})
         return AGAIN
@@ -217,7 +219,7 @@ def build_server(
     clock, patience = SystemClock(store.clock), settings.goodbye_timeout
 
     def new_life(mark: Mark) -> int:
-        clock.restart(mark)
+        clock.restart(mark, behind_ms=0)  # what was answered is in the log, with its time
         return _new_incarnation()
 
     process = Process(read_end, partial(reload_map, settings, cluster), locks.look, new_life)

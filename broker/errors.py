@@ -39,6 +39,10 @@ class ReplicaError(StoreError):
     """
 
 
+class LeftOutError(ReplicaError):
+    """The log does not have the entries any more that this candidate needs next: it needs the state of the owner."""
+
+
 class DeposedError(StoreError):
     """Another candidate owns the log, or may. The process ends and starts again as a standby."""
 

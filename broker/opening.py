@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.errors import UnusableStoreError
+from broker.errors import LeftOutError, ReplicaError, UnusableStoreError
 from broker.store.base import Owner, Store
 from broker.store.memory import MemoryStore
-from broker.store.sqlite.files import LOCK
+from broker.store.sqlite.files import LEFT_OUT, LOCK
 from broker.store_settings import check_store_settings
 from common.clock import stopwatch
 from common.cluster.slots import ClusterMap
@@ -45,6 +45,13 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
         return (durable or SqliteStore)(folder, owner, new_id, settings.disk_reserve, stopwatch)
     except UnusableStoreError as error:
         raise StartError(str(error)) from None
+
+
+def was_left_out(settings: BrokerSettings, error: ReplicaError) -> bool:
+    """Return whether the log does not have what this candidate needs; its next process asks the owner for its state."""
+    if isinstance(error, LeftOutError):
+        (Path(settings.data) / settings.id / LEFT_OUT).touch()
+    return isinstance(error, LeftOutError)
 
 
 def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:

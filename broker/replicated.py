@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from broker.errors import ReplicaError, StoreError, UnusableStoreError
+from broker.errors import LeftOutError, ReplicaError, StoreError, UnusableStoreError
 from broker.replica.entry import Genesis, Kind, decode_entry, said
 from broker.replica.jetstream.access import Access, access_of
 from broker.replica.jetstream.log import JetStreamLog
@@ -20,13 +20,16 @@ from broker.replica.log import Entries, Lost, Missing
 from broker.replica.space import SpaceThresholds
 from broker.replica.store import Identity, ReplicaStore
 from broker.store.base import Owner
-from broker.store.sqlite.files import FILE
+from broker.store.sqlite.files import FILE, LEFT_OUT
 from broker.store.sqlite.log_state import LogStateStore
 from broker.store.sqlite.read_only import probe_store
+from broker.tools.candidates import find_owner
+from broker.tools.seeding import seed
 from common.clock import boottime_s, stopwatch
 from common.cluster.slots import ClusterMap
 from common.config import BrokerSettings
-from common.errors import StartError
+from common.errors import FanmailError, StartError
+from common.keys.curve import check_front, front_pair
 from common.units import MIB
 
 log = logging.getLogger("fanmail.broker")
@@ -47,9 +50,33 @@ def open_replica(
 ) -> ReplicaStore:
     """Open the store of this candidate, whose folder is locked, and follow its log.
 
-    An existing store is opened without the log. Raises `StartError`, and `StoreError` where another attempt may
-    succeed.
+    An existing store is opened without the log. One that has been left out, or a new one to a log that is not whole,
+    begins with the state of the owner. Raises `StartError`, and `StoreError` where another attempt may succeed.
     """
+    if not (folder / LEFT_OUT).exists():
+        try:
+            return _open(settings, cluster, access, folder, owner)
+        except LeftOutError:
+            (folder / LEFT_OUT).touch()
+    _seed(settings, cluster, folder)
+    return _open(settings, cluster, access, folder, owner)
+
+
+def _seed(settings: BrokerSettings, cluster: ClusterMap, folder: Path) -> None:
+    """Replace the store of this candidate by that of the owner. Raises `ReplicaError`; then it is as it was."""
+    try:
+        keys = front_pair(settings.curve_dir)
+        check_front(keys, cluster)
+        source = find_owner(cluster, settings.id, keys)
+        position = seed(cluster, keys, source, folder / FILE, replace=True)
+        (folder / LEFT_OUT).unlink()
+    except (FanmailError, StartError) as error:
+        reason = getattr(error, "detail", "") or str(error)
+        raise ReplicaError(f"this candidate needs the state of the owner, and does not get it: {reason}") from None
+    log.info("seeded", extra={"source": source.name, "position": position})
+
+
+def _open(settings: BrokerSettings, cluster: ClusterMap, access: Access, folder: Path, owner: Owner) -> ReplicaStore:
     try:
         found = probe_store(folder / FILE)
         if found is not None and not found.log_id:
@@ -58,7 +85,11 @@ def open_replica(
         stream = JetStreamLog(
             access, name, settings.candidate, max(settings.max_body, settings.max_batch), settings.log_replicas
         )
-        store_id = _genesis(stream, owner).store_id if found is None else ""
+        try:
+            store_id = _genesis(stream, owner).store_id if found is None else ""
+        except StoreError:
+            stream.close()
+            raise
         file = LogStateStore(folder, owner, store_id, settings.disk_reserve, name.log_id.hex(), stopwatch)
         who = identity_of(settings, cluster, owner, name.log_id, file.store_id)
         return ReplicaStore(stream, file, who, limits_of(settings))
@@ -112,7 +143,7 @@ def _genesis(stream: JetStreamLog, owner: Owner) -> Genesis:
             if isinstance(event, Lost):
                 raise ReplicaError(event.reason)
             if isinstance(event, Missing):
-                raise ReplicaError("the log does not have its first entry any more: seed this candidate")
+                raise LeftOutError("the log does not have its first entry any more: seed this candidate")
             if isinstance(event, Entries):
                 return _checked(event.entries[0][1], owner)
     raise ReplicaError("the log has not answered")

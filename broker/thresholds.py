@@ -30,8 +30,10 @@ class Thresholds(NamedTuple):
     """Items of each kind of scheduled work per turn, so that much that is due at once delays no request."""
     due_messages: int = 2048
     """Leases and delays that end per turn, of all users together."""
+    due_dead: int = 64
+    """Of those, messages of one user that may become dead letters: their contents are copied."""
     due_bytes: int = 32 * 1024 * 1024
-    """Content of delayed publishes that enter the logs per turn."""
+    """Content of delayed publishes, and of dead letters, that is stored per turn."""
     due_heads: int = 1024
     """Pieces that are dropped per turn because they are too old, of all logs together."""
     wakes: int = 256

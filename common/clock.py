@@ -90,8 +90,8 @@ class SystemClock:
         self._monotonic, self._boottime, self._wall, self._boot = machine or this_machine()
         self.restart(start)
 
-    def restart(self, start: Mark | None) -> None:
-        """Continue from another mark: that of the broker's last owner, where this process takes its place."""
+    def restart(self, start: Mark | None, behind_ms: int = BEHIND_MS) -> None:
+        """Continue from another mark, which may be `behind_ms` older than the last reading that anybody was told of."""
         boot = self._boot
         self._offset = 0 if start is None else start.mono - self._monotonic() // 1000
         boottime, wall = self._boottime() // 1_000_000, self._wall() // 1_000_000
@@ -100,7 +100,7 @@ class SystemClock:
         elif boot and boot == start.boot and boottime >= start.boottime:
             now = start.time + boottime - start.boottime
         else:  # on another machine, or after a boot: only the date tells how much time has passed
-            now = start.time + max(BEHIND_MS, wall - start.shift - start.time)
+            now = start.time + max(behind_ms, wall - start.shift - start.time)
         self._ahead = now - boottime
         """Milliseconds by which `Now.time` is ahead of the time since boot."""
 

@@ -15,8 +15,10 @@ from common.process.folders import private_dir
 from common.process.front_ports import check_apart, front_lock
 from common.process.locks import hold_lock
 from common.process.log import setup_logging
+from common.process.orphans import leave_orphans_to_the_kernel
 from common.process.readiness import announce_ready, die_with_parent
 from common.process.start import run_service
+from common.process.variables import warn_of_misspelt_variables
 from httpfront.front import Front
 from httpfront.middleware.host_names import is_loopback
 from httpfront.settings import OTHER_FILES, servable
@@ -29,10 +31,12 @@ log = logging.getLogger("fanmail.front")
 def main() -> int:
     """Serve until SIGTERM or SIGINT, then drain. Raises `StartError`."""
     die_with_parent()
+    leave_orphans_to_the_kernel()
     settings, _ = config_sources.load(FrontSettings, "front", sys.argv[1:], about=ABOUT)
     check_apart([settings.port], [settings.ops_port])
     name = f"front-{settings.port}"
     setup_logging(settings.log_format, settings.log_level, name)
+    warn_of_misspelt_variables(log)
     run_dir = private_dir(settings.run_dir)
     if settings.port:
         hold_lock(front_lock(run_dir, settings.host, settings.port), settings.start_timeout)

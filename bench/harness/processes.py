@@ -94,6 +94,11 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._child.kill()
+        self._child.wait()
+
     def stop(self) -> None:
         """Send SIGTERM, then SIGKILL if the process does not end. May be called twice."""
         self._child.terminate()
@@ -185,6 +190,11 @@ class Cluster(Group):
             self.__exit__(None, None, None)
             raise
 
+    @property
+    def watched(self) -> dict[str, Process]:
+        """Return the first front and the first broker."""
+        return {"front": self.fronts[0], "broker": self.brokers[0]}
+
     def restart(self, number: int, seconds: float) -> float:
         """Restart a broker and return the seconds from its start until it is ready; at most `seconds`."""
         stopped = self.brokers[number]
@@ -194,7 +204,7 @@ class Cluster(Group):
         return fresh.ready(seconds)
 
 
-def wait_until(ready: Callable[[], bool], process: Process) -> None:
+def wait_until(ready: Callable[[], object], process: Process) -> None:
     """Poll until `ready()`. Raises `BenchError` after `START_TIMEOUT_S`, or if the process has ended."""
     ends = time.monotonic() + START_TIMEOUT_S
     while not ready():

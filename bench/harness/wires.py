@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 from common.cluster.description import FRONT, describe_local
@@ -31,6 +32,19 @@ def _save(folder: Path, name: str, pair: KeyPair) -> KeyPair:
     with open(os.open(secret_path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f'{SECRET} = "{pair.secret.decode()}"\n')
     return pair
+
+
+def free_ports(count: int) -> int:
+    """Return the first of `count` neighbouring TCP ports that are free at the moment."""
+    while True:
+        first = free_port()
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return first
 
 
 def free_port() -> int:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from bench.harness.measurement import ratio
 from bench.harness.processes import BROKER_FLAGS, Cluster, Process
+from bench.harness.replicated import ReplicatedCluster
 from bench.loads.broker_client import NOTHING, ClusterClient
 from bench.loads.client import Connection, HttpConnection, Script, play
 from common.protocol.ops import Op
@@ -69,14 +70,21 @@ class Figures:
 class Testbed:
     """One front, one broker and persistent connections to the front. A context manager."""
 
-    def __init__(self, connections: int = CONNECTIONS, broker_flags: tuple[str, ...] = BROKER_FLAGS) -> None:
+    def __init__(
+        self,
+        connections: int = CONNECTIONS,
+        broker_flags: tuple[str, ...] = BROKER_FLAGS,
+        cluster: Cluster | ReplicatedCluster | None = None,
+    ) -> None:
+        """Start a cluster with these flags, or use one, which is closed with this."""
         self.figures = Figures()
         with ExitStack() as stack:
-            self._cluster = stack.enter_context(Cluster(1, 1, broker_flags=broker_flags))
+            self._cluster = cluster or Cluster(1, 1, broker_flags=broker_flags)
+            stack.enter_context(self._cluster)
             self.broker = stack.enter_context(ClusterClient(self._cluster.map))
             self.connections: list[Connection] = [self._connect(stack) for _ in range(connections)]
             self._stack = stack.pop_all()
-        self.watched = {"front": self._cluster.fronts[0], "broker": self._cluster.brokers[0]}
+        self.watched = self._cluster.watched
         self.ports = self._cluster.ports
         self.topics = [b"t%d" % n for n in range(connections)]
 

@@ -97,10 +97,10 @@ class Side:
 
 def measure(options: Options) -> Section:
     """Run each load on both sides in every round, with the order alternating."""
-    loads = _loads(options)
+    loads = store_loads(options)
     with data_folder() as data, Testbed(MANY) as memory, Testbed(MANY, (*BROKER_FLAGS, *sqlite_flags(data))) as disk:
         sides = {MEMORY: Side(memory), DURABLE: Side(disk)}
-        for load in _loads(replace(options, seconds=1, quick=True)):  # warm
+        for load in store_loads(replace(options, seconds=1, quick=True)):  # warm
             for side in sides.values():
                 side.turn(load)
         for side in sides.values():
@@ -123,7 +123,8 @@ def measure(options: Options) -> Section:
     return section
 
 
-def _loads(options: Options) -> list[Load]:
+def store_loads(options: Options) -> list[Load]:
+    """Return the loads that compare stores."""
     batches, after = options.amount(BATCHES), options.amount(AFTER_BATCHES)
     aims = {32: SINGLE_AIM}
     return [

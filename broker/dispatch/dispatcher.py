@@ -289,7 +289,8 @@ class Dispatcher:
             me = self.identity
             if (args.cluster, args.broker) != (me.cluster, me.broker):
                 self.counters[stats.REJECTED("wrong-peer")] += 1
-            return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows())
+            unproven = self.context.replica is not None and self.context.replica.unproven
+            return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows(), unproven)
         return _NOTHING
 
     def stats(self, now: Now) -> dict[str, int]:

@@ -49,9 +49,9 @@ class Scheduler:
         state = self._context.state
         self._look_at_the_date(now)
         state.garbage.collect(self._most.collected)
-        self._left = self._most.due_messages
+        self._left, room = self._most.due_messages, self._context.writable_bytes
         for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
-            if self._left > 0:
+            if self._left > 0 and room - self._context.writable_bytes <= self._most.due_bytes:
                 self._on_user(key, now, self._leases_due)
                 self._context.may_cut()
             else:
@@ -105,7 +105,8 @@ class Scheduler:
         delivery = ref.subscription.delivery
         assert delivery is not None
         held, leased = delivery.leases.held, delivery.leases.open
-        due = list(delivery.leases.deadlines.pop_due(now.mono, self._left))
+        most = min(self._left, self._most.due_dead) if delivery.max_deliveries else self._left
+        due = list(delivery.leases.deadlines.pop_due(now.mono, most))
         due.sort(key=lambda seq: (held[seq].until_us or held[seq].due_us, seq))
         self._left -= len(due)
         if due:

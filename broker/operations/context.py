@@ -30,6 +30,11 @@ log = logging.getLogger("fanmail.broker")
 class ReplicaControl(Protocol):
     """What the operator can ask of a candidate of a replicated log."""
 
+    @property
+    def unproven(self) -> bool:
+        """Return whether nobody has checked that the servers of the log sync every write."""
+        ...
+
     def status(self) -> ops.Replica:
         """Return where it stands."""
         ...

@@ -104,6 +104,8 @@ def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wa
 def cancel(context: Context, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
     """Check that the subscription exists: then there may be a parked request."""
     touch(context, request, now)
+    if args.stream:
+        context.streams.ended((request.topic, request.user), args.stream)
     return args
 
 

@@ -56,11 +56,6 @@ class Appender:
         return None if self._under_way is None else self._under_way.kind
 
     @property
-    def sent(self) -> bool:
-        """Return whether the log owes an answer."""
-        return self._under_way is not None and self._under_way.sent
-
-    @property
     def retry_at(self) -> float | None:
         """Return when the entry is sent again; None where it is not known yet."""
         return None if self._under_way is None else self._under_way.retry_at

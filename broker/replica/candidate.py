@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-from broker.errors import BrokenInvariantError, DeposedError, ReplicaError
+from broker.errors import BrokenInvariantError, DeposedError, LeftOutError, ReplicaError
 from broker.replica import log as on
 from broker.replica.appender import Appender, Result
 from broker.replica.entry import NO_CHAIN, Clocks, Entry, Fence, Kind, Release, encode_entry, say
@@ -82,7 +82,7 @@ class Candidate:
         """Where an own entry was read that is not settled."""
         self.role = Role.FOLLOWING
         self.notices: list[Event] = []
-        """For the caller, who empties it: all but answers to appends and reads that are as expected."""
+        """For the caller, who empties it: all events but `Appended`, `Entries` and `Missing`."""
         log.follow(resume.position + 1)
 
     @property
@@ -201,7 +201,7 @@ class Candidate:
             raise ReplicaError(event.reason)
         if isinstance(event, on.Appended | on.Refused | on.Missing):
             self._watch.answered(now)
-        else:
+        if not isinstance(event, on.Appended | on.Missing):
             self.notices.append(event)
         if isinstance(event, on.Missing):
             self._missing(event, now)
@@ -246,7 +246,7 @@ class Candidate:
         """Take note that a read has found nothing."""
         next_position = self._reader.at.position + 1
         if event.first > next_position:
-            raise ReplicaError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
+            raise LeftOutError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
         if event.first > event.position and self.role is not Role.OWNER:  # what is followed lags behind what was read
             self._log.follow(next_position)
         if not self._appender.is_behind(event.last, now):

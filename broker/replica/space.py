@@ -96,6 +96,11 @@ class Space:
         best = max(self.reports(now), key=lambda each: each.position, default=None)
         return best.candidate if best is not None else ""
 
+    @property
+    def known_position(self) -> int:
+        """Return the greatest position that any other candidate has ever reported: the log had it."""
+        return max([0, *(heard.report.position for heard in self._others.values() if heard is not None)])
+
     def sample(self, position: int, now: float) -> None:
         """Note how far the log goes; called several times per second, or less."""
         if not self._samples or now >= self._samples[-1][0] + self._thresholds.sampled_s:

@@ -172,6 +172,10 @@ class ReplicaStore:
         self._parts.extend(parts_of(burst, cuts, self._limits.entry_bytes, digest))
         self.candidate.append(self._parts[0].payload, self._mark)
 
+    def free(self, records: list[Record]) -> None:
+        """Take `PiecesFreed` that belong to no burst. Nothing is under way."""
+        self.local.add(records, 0, self._who.clock())
+
     def settled(self) -> bool:
         """Return whether the burst is in the log, all of it."""
         now = self._who.clock()
@@ -254,9 +258,10 @@ class ReplicaStore:
     def _may_own(self) -> bool:
         """Return whether this candidate may take over; only a matter of who does, if several may."""
         info = self.duties.info
-        if self.leaving or info is None or info.problems:
+        at, silent_s = self.candidate.position, self._who.clock() - self.candidate.heard_at
+        if self.leaving or info is None or info.problems or at.position < self.duties.space.known_position:
             return False
-        clocks, silent_s = self.candidate.position.clocks, self._who.clock() - self.candidate.heard_at
+        clocks = at.clocks
         if not clocks.wall_ms or silent_s >= self._limits.patient_s:
             return True
         off_ms = self._who.wall_ms() - clocks.wall_ms - silent_s * 1000

@@ -18,7 +18,7 @@ from broker.server.loading import load
 from broker.server.outbox import Outbox
 from broker.server.process import Process
 from broker.server.settling import Settling
-from broker.server.succession import Succession, succession_of
+from broker.server.succession import HAND_OVER_US, RELEASE_US, Succession, succession_of
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -36,6 +36,8 @@ TICK_MS = 500
 """Milliseconds between two rounds of housekeeping when nothing happens."""
 RECLAIM_TICK_MS = 100
 """Milliseconds, while the store has much space to reclaim."""
+DRAINING_TICK_MS = 50
+"""Milliseconds, while fronts are to say goodbye."""
 BLOCKED_TICK_MS = 5
 """Milliseconds, while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
@@ -105,7 +107,9 @@ class Server:
             self._outbox.retry_blocked()
             self._housekeeping()
         if self._succession is not None and self._succession.leave():
-            self._settling.wait(self._clock.now().mono)
+            now = self._clock.now().mono
+            self._drain_ends = now + RELEASE_US
+            self._settling.wait(now)
 
     @property
     def handed_over(self) -> bool:
@@ -138,6 +142,8 @@ class Server:
         if self._backups is not None and self._backups.busy:
             return 0
         most: float = BLOCKED_TICK_MS if self._outbox.peers.any_blocked else self._tick_ms
+        if self._dispatcher.state is BrokerState.DRAINING:
+            most = min(most, DRAINING_TICK_MS)
         if self._succession is not None:
             most = math.ceil(min(most, self._succession.wait_ms))
         wait = self._dispatcher.patience(self._clock.now())
@@ -214,7 +220,10 @@ class Server:
         if self._succession is None or self._succession.owns:
             cuts = self._dispatcher.context.take_cuts()
             records = self._dispatcher.context.take_records()
-            if records or (self._store.fenced and self._must_begin()):
+            must = self._store.fenced and self._must_begin()
+            if self._succession is not None and not must:
+                records = self._succession.keep(records)
+            if records or must:
                 self._commit(records, cuts)
             self._dispatcher.executed = 0
         for peer_id, outgoing in replies.items():
@@ -278,7 +287,8 @@ class Server:
     def _start_drain(self, mono: int) -> None:
         """Execute nothing from now on and tell every front, which says goodbye after its last request."""
         self._dispatcher.state = BrokerState.DRAINING
-        self._drain_ends = mono + int(self._goodbye_timeout * 1e6)
+        patience_us = int(self._goodbye_timeout * 1e6)
+        self._drain_ends = mono + (min(patience_us, HAND_OVER_US) if self.handed_over else patience_us)
         self._outbox.announce()
 
     def _finished(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from broker.dispatch.dispatcher import Dispatcher
 from broker.errors import BrokenInvariantError
+from broker.records import PiecesFreed, Record
 from broker.replica.space import Report
 from broker.replica.store import ReplicaStore
 from broker.server.outbox import Outbox
@@ -17,6 +18,11 @@ from common.protocol import log_stats, ops
 from common.protocol.wire import BrokerState
 
 log = logging.getLogger("fanmail.broker")
+
+HAND_OVER_US = 500_000
+"""Microseconds that a hand-over waits for the goodbyes of fronts: what they have sent later is then 504."""
+RELEASE_US = 2_000_000
+"""Microseconds that a broker which stops waits for the log to take its last entry."""
 
 
 class Succession:
@@ -47,6 +53,12 @@ class Succession:
         return self._replica.owns
 
     @property
+    def unproven(self) -> bool:
+        """Return whether a server of the log is not known to sync before it acknowledges."""
+        info = self._replica.duties.info
+        return info is None or bool(info.unproven)
+
+    @property
     def heartbeat_due(self) -> bool:
         """Return whether the owner is to begin a burst, if only an empty one."""
         return self._replica.heartbeat_due
@@ -63,6 +75,13 @@ class Succession:
         if taken_over:
             self._take_over()
         return taken_over
+
+    def keep(self, records: list[Record]) -> list[Record]:
+        """Give records to the local store that concern nobody else; return those that must go to the log."""
+        if any(type(each) is not PiecesFreed for each in records):
+            return records
+        self._replica.free(records)
+        return []
 
     def leave(self) -> bool:
         """Begin to release the log before the process ends; return False where there is nothing to release."""
@@ -120,7 +139,7 @@ class Succession:
             log_stats.LIMIT_BYTES: info.max_bytes if info else 0,
             log_stats.ONE_COPY: int(self.owns and duties.one_copy),
             log_stats.PROBLEMS: len(info.problems) if info else 0,
-            log_stats.UNPROVEN: int(info is None or bool(info.unproven)),
+            log_stats.UNPROVEN: int(self.unproven),
         }
 
     def _reports(self) -> list[Report]:

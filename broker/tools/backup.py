@@ -1,7 +1,8 @@
 """`python -m broker.tools.backup TARGET` (`bin/backup`): make a consistent copy of the stores of running brokers.
 
 Each broker copies its store through its own connection, in steps between the bursts, to a file beside the store. The
-copy is moved to the target when it is complete and synced. The brokers continue to serve meanwhile. A broker removes a
+copy is moved to the target when it is complete and synced; that of a broker on a replicated log is fetched from its
+owner. The brokers continue to serve meanwhile. A broker removes a
 copy that no client asks for, so this may be killed at any time.
 """
 
@@ -11,14 +12,13 @@ import errno
 import secrets
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm  # type: ignore[import-untyped]
-
 from broker.store.sqlite.files import FILE, database_files, remove_database, sync
+from broker.tools.candidates import find_owner
 from broker.tools.control import Control
+from broker.tools.fetching import await_copy, fetch_copy
 from common import config_sources
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
@@ -27,8 +27,6 @@ from common.config import StartBrokersSettings
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair, check_front, front_pair
 from common.process.start import INTERRUPTED, run_main
-from common.protocol import ops
-from common.protocol.ops import Op
 
 PROG = "backup"
 ABOUT = About(
@@ -38,8 +36,6 @@ ABOUT = About(
 )
 FLAGS = ("config", "run_dir", "ids", "curve_dir", "insecure")
 """The settings that matter here."""
-POLL_S = 0.05
-"""Interval between two requests for the progress of a copy."""
 
 
 def positional(parser: Any) -> None:
@@ -63,33 +59,32 @@ def main() -> int:
             raise StartError(f"{there}: a copy, or a part of one, exists already")
     try:
         for broker_id in ids:
-            _move(make_copy(cluster, broker_id, keys), target / broker_id)
+            make_copy(cluster, broker_id, keys, target / broker_id)
             print(f"{broker_id}: {target / broker_id / FILE}", flush=True)
     except FanmailError as error:
         raise StartError(f"broker {broker_id}: {error.detail or error.code}") from None
     return 0
 
 
-def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> Path:
-    """Have the broker make a copy of its store, and return its path.
+def make_copy(cluster: ClusterMap, broker_id: str, keys: KeyPair | None, folder: Path) -> None:
+    """Have a broker make a copy of its store, and put it into a folder, durably. Raises `FanmailError`, `StartError`.
 
-    Raises `FanmailError`, and what `Control` raises.
+    A broker without candidates runs on this host, and its copy is moved.
     """
-    name = f"backup-{secrets.token_hex(8)}.db"
-    with Control(cluster, broker_id, keys) as control, bar_of(broker_id) as bar:
-        control.check()
-        while True:
-            progress: ops.BackupProgress = control.ask(Op.BACKUP, ops.Backup(name))
-            bar.total = progress.pages
-            bar.update(progress.copied - bar.n)
-            if progress.done:
-                return Path(progress.path)
-            time.sleep(POLL_S)
-
-
-def bar_of(broker_id: str) -> Any:
-    """Return a progress bar, which only a terminal shows."""
-    return tqdm(desc=broker_id, unit="page", unit_scale=True, disable=None, leave=False)
+    source = find_owner(cluster, broker_id, keys)
+    if not source.host:
+        name = f"backup-{secrets.token_hex(8)}.db"
+        with Control(cluster, broker_id, keys) as control:
+            control.check()
+            _move(await_copy(control, broker_id, name), folder)
+        return
+    try:
+        partial = _partial(folder)
+        fetch_copy(cluster, source, keys, partial)
+        partial.replace(folder / FILE)
+        sync(folder / FILE)
+    except OSError as error:
+        raise StartError(f"{folder}: {error.strerror}") from None
 
 
 def _move(copy: Path, folder: Path) -> None:
@@ -99,9 +94,7 @@ def _move(copy: Path, folder: Path) -> None:
     long: an open file can be read to its end.
     """
     try:
-        folder.mkdir(0o700, parents=True, exist_ok=True)
-        partial = folder / (FILE + ".part")
-        remove_database(partial)
+        partial = _partial(folder)
         try:
             copy.rename(partial)
         except OSError as error:
@@ -114,6 +107,14 @@ def _move(copy: Path, folder: Path) -> None:
         sync(folder / FILE)
     except OSError as error:
         raise StartError(f"{folder}: {error.strerror}; the copy stays in {copy} until the broker removes it") from None
+
+
+def _partial(folder: Path) -> Path:
+    """Return where a copy is until it is complete. Raises `OSError`."""
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    partial = folder / (FILE + ".part")
+    remove_database(partial)
+    return partial
 
 
 if __name__ == "__main__":

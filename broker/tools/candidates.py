@@ -30,8 +30,10 @@ class Candidate(NamedTuple):
     error: str = ""
 
 
-def ask_candidates(cluster: ClusterMap, broker_id: str, keys: KeyPair | None) -> list[Candidate]:
-    """Return what the candidates of a broker say, in the order of the description."""
+def ask_candidates(cluster: ClusterMap, broker_id: str, keys: KeyPair | None, only: str = "") -> list[Candidate]:
+    """Return what the candidates of a broker say, in the order of the description; or the one on the host `only`."""
+    if only:
+        return [_ask(cluster, cluster.address(broker_id, only), keys)]
     return ask_all(cluster, [broker_id], keys)[broker_id]
 
 

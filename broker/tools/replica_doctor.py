@@ -19,7 +19,7 @@ from broker.replica.jetstream.monitor import (
     remarks_of_servers,
 )
 from broker.replica.jetstream.streams import Streams, ask
-from broker.tools.replica_frame import Frame, add_json, load_frame
+from broker.tools.replica_frame import NATS_FLAGS, Frame, add_json, load_frame
 from common.command_line import About
 from common.errors import StartError
 
@@ -31,6 +31,7 @@ ABOUT = About(
     "it on each host, with its own. Exit code 1 where something is wrong.",
     ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
 )
+FLAGS = ("ids", *NATS_FLAGS, "log_replicas", "max_body", "max_batch")
 
 
 class Finding(NamedTuple):
@@ -44,7 +45,7 @@ class Finding(NamedTuple):
 
 def run(argv: Sequence[str]) -> int:
     """Print what is wrong."""
-    frame = load_frame("doctor", argv, ABOUT, ("log_replicas", "max_body", "max_batch"), _options)
+    frame = load_frame("doctor", argv, ABOUT, FLAGS, _options)
     servers, findings = look_at_servers(frame)
     findings += look_at_logs(frame)
     remarks = (*remarks_of_servers(servers), *_note(frame, servers))

@@ -10,7 +10,7 @@ from broker.replica.entry import LOG_ID_BYTES, Clocks, Genesis
 from broker.replica.genesis import genesis_entry
 from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import Streams, ask
-from broker.tools.replica_frame import Frame, load_frame, no_options
+from broker.tools.replica_frame import NATS_FLAGS, Frame, load_frame, no_options
 from common.clock import SystemClock
 from common.command_line import About
 from common.errors import StartError
@@ -21,7 +21,7 @@ ABOUT = About(
     "whose it is. A broker that has a log keeps it. Each log reserves --log-max-bytes on --log-replicas servers.",
     ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
 )
-FLAGS = ("log_max_bytes", "log_replicas")
+FLAGS = ("ids", *NATS_FLAGS, "log_max_bytes", "log_replicas")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -37,25 +37,24 @@ async def _make_all(frame: Frame, streams: Streams) -> int:
             print(f"{broker_id}: has a log: {', '.join(map(str, found))}", flush=True)
             continue
         wall_ms = SystemClock().now().wall
-        name, _ = await make_log(frame, streams, broker_id, secrets.token_hex(4), Clocks(1, wall_ms, wall_ms))
+        name, genesis = new_log(frame, broker_id, secrets.token_hex(4), Clocks(1, wall_ms, wall_ms))
+        await make_log(frame, streams, name, genesis)
         print(f"{broker_id}: {name}", flush=True)
     return 0
 
 
-async def make_log(
-    frame: Frame, streams: Streams, broker_id: str, store_id: str, clocks: Clocks
-) -> tuple[StreamName, bytes]:
-    """Make the log of a broker, and return its name and first entry.
-
-    `store_id` is that of the stores that follow it. Raises `StartError`; then there is no log, or a part of one that
-    the error names.
-    """
+def new_log(frame: Frame, broker_id: str, store_id: str, clocks: Clocks, term: int = 0) -> tuple[StreamName, bytes]:
+    """Return the name and the first entry of a new log. `store_id` is that of the stores that follow it."""
     name = StreamName(frame.cluster.name, broker_id, secrets.token_bytes(LOG_ID_BYTES))
     brokers = ",".join(sorted(broker.id for broker in frame.cluster.brokers))
-    genesis = genesis_entry(name.log_id, Genesis(frame.cluster.name, broker_id, store_id, brokers), clocks)
+    genesis = Genesis(frame.cluster.name, broker_id, store_id, brokers)
+    return name, genesis_entry(name.log_id, genesis, clocks, term)
+
+
+async def make_log(frame: Frame, streams: Streams, name: StreamName, genesis: bytes) -> None:
+    """Make a log, the only one of its broker. Raises `StartError`."""
     await streams.create(name, frame.settings.log_max_bytes, frame.settings.log_replicas)
     await streams.begin(name, genesis)
-    if await streams.names(frame.cluster.name, broker_id) != [name]:
+    if await streams.names(name.cluster, name.broker) != [name]:
         await streams.delete(name)
-        raise StartError(f"broker {broker_id}: another log of it was made at the same time")
-    return name, genesis
+        raise StartError(f"broker {name.broker}: another log of it was made at the same time")

@@ -15,9 +15,8 @@ from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.log import StreamInfo
 from broker.tools.candidates import Candidate, ask_all, owner_of
-from broker.tools.replica_frame import Frame, add_json, load_frame
+from broker.tools.replica_frame import NATS_FLAGS, Frame, add_json, load_frame
 from common.command_line import About
-from common.errors import StartError
 from common.protocol import log_stats
 from common.protocol.wire import BrokerState
 
@@ -43,7 +42,7 @@ class Row(NamedTuple):
 
 def run(argv: Sequence[str]) -> int:
     """Print what is known."""
-    frame = load_frame("status", argv, ABOUT, ("log_replicas",), add_json)
+    frame = load_frame("status", argv, ABOUT, ("ids", *NATS_FLAGS, "log_replicas"), add_json)
     rows = look(frame)
     if frame.options.json:
         print(msgspec.json.encode({"brokers": [as_json(row) for row in rows]}).decode())
@@ -141,11 +140,3 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def require_owner(row: Row) -> Candidate:
-    """Return the owner of a log. Raises `StartError` where there is none."""
-    owner = owner_of(row.candidates)
-    if owner is None:
-        raise StartError(f"broker {row.broker}: no candidate owns its log now")
-    return owner

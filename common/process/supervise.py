@@ -20,6 +20,7 @@ from functools import partial
 from common.clock import SystemClock
 from common.process.environment import NOTIFY_SOCKET, READY_FD, SUPERVISOR
 from common.process.locks import LostLockError
+from common.process.orphans import reap_orphans
 from common.process.readiness import announce_ready, announce_stopping, on_hangup
 from common.process.start import AGAIN
 
@@ -151,6 +152,7 @@ class Supervisor:
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
                 self._exited(slot, slot.process.returncode)
+        reap_orphans({slot.process.pid for slot in self._slots if slot.process})
 
     def _hang_up(self) -> None:
         for slot in self._slots:

@@ -24,6 +24,8 @@ class Pong(Struct, array_like=True):
     max_body: int = 0
     body_window: int = 0
     answer_window: int = 0
+    unproven: bool = False
+    """Whether nobody has checked yet that the servers of the replicated log sync every write."""
 
 
 class Stats(Struct, array_like=True):

@@ -27,6 +27,9 @@ class Cancel(Struct, array_like=True):
     """End the WAIT with this request id, of the same front: its client has disconnected."""
 
     id: int
+    """0: there is none now."""
+    stream: Amount = 0
+    """Number of the stream that ends with it; 0: none."""
 
 
 class WaitResult(Struct, array_like=True):

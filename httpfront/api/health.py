@@ -25,7 +25,7 @@ class LiveResource:
 class ReadyResource:
     """Answers 200 while any broker answers, or with `strict=1` all; 503 while this front drains.
 
-    Where keys are required, the names of missing brokers are for clients with a key only.
+    Where keys are required, the names of brokers are for clients with a key only.
     """
 
     def __init__(self, gateway: Gateway, draining: Callable[[], bool]) -> None:
@@ -44,6 +44,9 @@ class ReadyResource:
         document: dict[str, object] = {"ready": ready, "draining": self._draining(), "brokers": len(brokers)}
         if ANONYMOUS not in req.env:
             document["missing"] = missing
+            candidates = self._gateway.candidates()
+            if candidates:
+                document["unproven"] = sorted({each.broker for each in candidates if each.unproven})
         render(resp, document)
 
     on_head = on_get

@@ -39,9 +39,7 @@ class BrokerStatus:
 
     def __init__(self, cluster: str, broker: str, host: str = "", changed: Callable[[], object] = lambda: None) -> None:
         """`host` is that of a candidate. `changed` is called after each change of `up`, `standby` or `term`."""
-        self.cluster = cluster
-        self.broker = broker
-        self.host = host
+        self.cluster, self.broker, self.host = cluster, broker, host
         self.up = False
         self.standby = False
         """Whether this is a candidate that follows the log and does not own it."""
@@ -49,6 +47,8 @@ class BrokerStatus:
         """Greatest term of the log that the process has named."""
         self.least_term = 0
         """Term below which the process is deposed."""
+        self.unproven = False
+        """Whether the process says that nobody has checked that the servers of its log sync every write."""
         self.must_ping = False
         """Whether what was heard calls for a PING at once."""
         self.incarnation = 0
@@ -149,6 +149,7 @@ class BrokerStatus:
             self.standby = False
             return
         self.loading = state == BrokerState.LOADING
+        self.unproven = pong.unproven
         if not self.connected:
             return
         if state == BrokerState.READY and self.term >= self.least_term:

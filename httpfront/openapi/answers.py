@@ -173,18 +173,7 @@ def schemas() -> Json:
             },
         ),
         "Problem": _problem(),
-        "Ready": _closed(
-            {
-                "ready": {"type": "boolean"},
-                "draining": {"type": "boolean"},
-                "brokers": _COUNT,
-            },
-            missing={
-                "type": "array",
-                "items": _TEXT,
-                "description": "Ids of brokers that do not answer; left out for anonymous clients.",
-            },
-        ),
+        "Ready": _ready(),
         "Description": {"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."},
         "Live": _closed({"live": {"const": True}}),
         "Index": _closed(
@@ -195,6 +184,26 @@ def schemas() -> Json:
             }
         ),
     }
+
+
+def _ready() -> Json:
+    return _closed(
+        {
+            "ready": {"type": "boolean"},
+            "draining": {"type": "boolean"},
+            "brokers": _COUNT,
+        },
+        missing={
+            "type": "array",
+            "items": _TEXT,
+            "description": "Ids of brokers that do not answer; left out for anonymous clients.",
+        },
+        unproven={
+            "type": "array",
+            "items": _TEXT,
+            "description": "Ids of replicated brokers whose log is not known to be synced; likewise.",
+        },
+    )
 
 
 def _closed(required: Json, **optional: Any) -> Json:

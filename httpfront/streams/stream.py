@@ -293,8 +293,7 @@ class Stream:
         self._over(reason or event)
 
     def _over(self, reason: str) -> None:
-        waits, self._at = self._at == WAITING and self._reply is not None, ENDED
+        wait_id = self._wait_id if self._at == WAITING and self._reply is not None else 0
+        self._at, self._reply = ENDED, None
         self._table.remove(self, reason)
-        if waits:
-            self._table.cancel(self._origin.mailbox, self._wait_id, self._origin.request_id)
-        self._reply = None
+        self._table.cancel(self._origin.mailbox, wait_id, self._number, self._origin.request_id)

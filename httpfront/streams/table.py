@@ -102,10 +102,10 @@ class StreamTable:
         while self._ready and self.reading < READS:
             self._ready.popleft().read()
 
-    def cancel(self, mailbox: tuple[bytes, bytes], wait_id: int, request_id: str) -> None:
-        """Let the broker forget a WAIT; where it cannot be told, that ends at its time."""
+    def cancel(self, mailbox: tuple[bytes, bytes], wait_id: int, number: int, request_id: str) -> None:
+        """Let the broker forget a stream and its WAIT; where it cannot be told, those end at their time."""
         with suppress(FanmailError):
-            self.gateway.start(Op.CANCEL, *mailbox, ops.Cancel(wait_id), _Unread(), request_id)
+            self.gateway.start(Op.CANCEL, *mailbox, ops.Cancel(wait_id, number), _Unread(), request_id)
 
     def drain(self, seconds: float) -> None:
         """End all streams, spread over most of this time, so that their clients do not all come back at once."""

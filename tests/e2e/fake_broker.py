@@ -30,6 +30,7 @@ class FakeBroker:
         self.state = state
         self.term = term
         """Of the replicated log."""
+        self.unproven = False
         self.answers: dict[Op, Any] = {}
         """Results of requests; those of other operations stay unanswered, except PING and STATS."""
         self._announced = threading.Event()
@@ -72,7 +73,7 @@ class FakeBroker:
                 yield self.instead.pop(0)
             elif request.op == Op.PING:
                 self.pings += 1
-                yield self._frame(wire.pack_reply(request.id, ops.Pong("fanmail", "b0")))
+                yield self._frame(wire.pack_reply(request.id, ops.Pong("fanmail", "b0", unproven=self.unproven)))
             else:
                 self.requests.append(Op(request.op))
                 if request.op in self.answers:

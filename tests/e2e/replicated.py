@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import zmq
+
 from broker.replica.entry import NO_CHAIN, Clocks, Entry, Genesis, Kind, encode_entry, say
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.names import StreamName
@@ -30,10 +32,11 @@ class ReplicatedCluster(Cluster):
         fronts: int = 1,
         broker_settings: Mapping[str, object] | None = None,
         front_settings: Mapping[str, object] | None = None,
+        name: str = "",
     ) -> None:
-        """Make the logs, and start all candidates and fronts."""
+        """Make the logs, and start all candidates and fronts. `name` is that of the cluster; "": a new one."""
         self.access = Access(tuple(node.url for node in nats.nodes))
-        self.cluster_name = f"t{os.urandom(4).hex()}"
+        self.cluster_name = name or f"t{os.urandom(4).hex()}"
         self.logs: dict[str, StreamName] = {}
         self.candidates: dict[str, Process] = {}
         common = {"store": "replicated", "nats": nats.urls, "disk_reserve": "1MiB"} | dict(broker_settings or {})
@@ -66,11 +69,18 @@ class ReplicatedCluster(Cluster):
         address: BrokerAddress = self.map.address(broker_id, host)
         return Peer(self._zmq, self.map.name, broker_id, address.endpoint, self.map.epoch, options)
 
+    def says(self, name: str) -> ops.Replica | None:
+        """Return where a candidate stands; None where it does not answer."""
+        try:
+            with self.candidate(name, RCVTIMEO=1000) as peer:
+                found: ops.Replica = peer.ask(Op.REPLICA).result
+                return found
+        except zmq.Again:
+            return None
+
     def replica(self, name: str) -> ops.Replica:
-        """Return where a candidate stands."""
-        with self.candidate(name, RCVTIMEO=1000) as peer:
-            found: ops.Replica = peer.ask(Op.REPLICA).result
-            return found
+        """Return where a candidate stands, as soon as it answers."""
+        return wait_for(lambda: self.says(name), f"{name} to answer")
 
     def owner(self, broker_id: str = "b0") -> str:
         """Wait for a candidate that owns the log; return its name."""
@@ -95,10 +105,8 @@ class ReplicatedCluster(Cluster):
             return peer.stats()
 
     def _role(self, name: str) -> str:
-        try:
-            return self.replica(name).role
-        except Exception:  # it is not there, or loads
-            return ""
+        found = self.says(name)
+        return found.role if found is not None else ""
 
     def close(self) -> None:
         """Kill everything, and remove the directory and the logs."""

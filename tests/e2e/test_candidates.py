@@ -76,6 +76,10 @@ def test_requests_go_to_the_owner_of_the_greatest_term(pair: dict[str, FakeBroke
     assert 'fanmail_candidate_owner{broker="b0",host="h1"} 1.0' in text
     assert 'fanmail_candidate_up{broker="b0",host="h2"} 1.0' in text
 
+    assert json.loads(front.web.call("GET", "/readyz").body)["unproven"] == []
+    second.unproven = True
+    wait_for(lambda: json.loads(front.web.call("GET", "/readyz").body)["unproven"] == ["b0"], "the front to hear it")
+
     second.take_over(2)  # the first one does not know it, and still says that it is ready
     wait_for(lambda: front.web.publish("t", b"x").status == 200 and published_to(second), "the new owner")
     before = published_to(first)

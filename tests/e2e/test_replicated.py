@@ -90,6 +90,7 @@ def test_a_hand_over_loses_nothing_and_takes_no_silence(cluster: ReplicatedClust
     assert cluster.fronts[0].web.drain("t", "u") == bodies
 
 
+@pytest.mark.slow
 def test_an_owner_that_stops_gives_the_log_to_the_standby(cluster: ReplicatedCluster) -> None:
     first = cluster.owner()
     wait_for(lambda: cluster.replica(first).others, "the standby to report")
@@ -99,6 +100,7 @@ def test_an_owner_that_stops_gives_the_log_to_the_standby(cluster: ReplicatedClu
     assert cluster.fronts[0].web.drain("t", "u") == bodies
 
 
+@pytest.mark.slow
 def test_an_owner_that_hangs_is_deposed_and_answers_nothing(cluster: ReplicatedCluster) -> None:
     first = cluster.owner()
     process = cluster.candidates[first]
@@ -109,6 +111,7 @@ def test_an_owner_that_hangs_is_deposed_and_answers_nothing(cluster: ReplicatedC
     assert cluster.fronts[0].web.drain("t", "u") == bodies
 
 
+@pytest.mark.slow
 def test_without_nats_nothing_is_executed_and_it_goes_on_by_itself(
     cluster: ReplicatedCluster, nats: NatsCluster
 ) -> None:

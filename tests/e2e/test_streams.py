@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
+
+import pytest
 
 from tests.e2e.cluster import Client, Cluster, Front, wait_for
 from tests.e2e.streams import Stream
@@ -145,3 +148,15 @@ def test_events_have_an_id_and_the_object_of_ndjson(cluster: Cluster) -> None:
 def test_a_malformed_confirm_is_refused(front: Front, confirm: str) -> None:
     answer = front.web.call("GET", f"/t/u?stream=sse&confirm={confirm}")
     assert (answer.status, answer.code) == (400, "bad-parameter")
+
+
+@pytest.mark.slow
+def test_a_silent_stream_stays_open(cluster: Cluster) -> None:
+    """For longer than the timeouts of the proxies through which this is run too."""
+    cluster.fronts[0].web.subscribe("silence", "ann")
+    with Stream(cluster.fronts[0], "/silence/ann") as stream:
+        until = time.monotonic() + 50
+        while time.monotonic() < until:
+            assert stream.answer.readline() == b"\n"
+        cluster.fronts[0].client().publish("silence", b"1")  # the other connection was idle for too long
+        assert stream.texts(1) == ["1"]

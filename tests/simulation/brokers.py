@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import msgspec
@@ -21,11 +21,11 @@ from broker.state.state import State
 from broker.state.topic_settings import TopicRules
 from broker.thresholds import DEFAULT
 from common.clock import Mark, Now
-from common.cluster.slots import ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import wire
 from common.protocol.ops import Op
 from common.protocol.wire import BrokerState, WireError
-from tests.simulation.disks import Death, Disk, DyingStore
+from tests.simulation.disks import Death, DyingStore
 from tests.simulation.network import Network
 from tests.simulation.sockets import BrokerContext
 from tests.simulation.world import Task, World
@@ -117,7 +117,7 @@ class BrokerProcess:
         self.store: DyingStore | None = None
         self.context: BrokerContext | None = None
         self.clock: SkewedClock | None = None
-        self.graceful = False
+        self.begun = self.graceful = False
         self.task = Task(broker.world, self._main)
 
     @property
@@ -125,43 +125,59 @@ class BrokerProcess:
         return self.dispatcher is not None and self.dispatcher.state is BrokerState.READY and not self.task.ended
 
     def _main(self) -> None:
+        self.begun = True
         try:
             self._build()
             assert self.server is not None
             assert self.listener is not None
             assert self.store is not None
-            self.listener.bind(self.broker.map.endpoint(self.broker.id))
+            self.listener.bind(self.broker.endpoint)
             self.server.load()
-            self.broker.world.note("serving", self.broker.id)
+            self.broker.world.note("serving", self.broker.name)
             self.server.run()
             self.listener.close()
             self.store.close()
             self.graceful = True
         except StoreError as error:
-            self.broker.world.note("store failed", self.broker.id, str(error))
+            self._failed(error)
         except Exception as error:
-            self.broker.world.fail(f"{self.broker.id} ends by a bug: {error!r}")
+            self.broker.world.fail(f"{self.broker.name} ends by a bug: {error!r}")
         finally:
             self.task.ended = True
             self.broker.ended(self)
 
     def _build(self) -> None:
         broker, world = self.broker, self.broker.world
-        self.store = DyingStore(world, self.task, broker.id, broker.disk, broker.slow)
+        self.store = self._open()
         contents = BodyCache(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
         self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable, broker.thresholds)
         identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
-        world.note("starts", broker.id, identity.incarnation)
+        world.note("starts", broker.name, identity.incarnation)
         self.dispatcher = WatchedDispatcher(self, Context(self.state, LIMITS), identity, broker.map)
-        self.clock = SkewedClock(broker, self.store.clock)
+        self.clock = self._new_clock(self.store.clock)
         self.context = BrokerContext(world, broker.network, self.task)
         self.context.idle = self._idle
         context = self.context
         with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
             self.listener = Listener(2**22, None, {})
             self.server = Server(
-                self.listener, self.dispatcher, self.store, self.clock, Process(-1, lambda: None), goodbye_timeout=1.0
+                self.listener, self.dispatcher, self.store, self.clock, self._around(), goodbye_timeout=1.0
             )
+
+    def _open(self) -> Any:
+        """The store of this process."""
+        broker = self.broker
+        return DyingStore(broker.world, self.task, broker.name, broker.disk, broker.slow)
+
+    def _new_clock(self, start: Mark) -> Any:
+        return SkewedClock(self.broker, start)
+
+    def _around(self) -> Process:
+        return Process(-1, lambda: None)
+
+    def _failed(self, error: StoreError) -> None:
+        """The loop has ended with an error of the store."""
+        self.broker.world.note("store failed", self.broker.name, str(error))
 
     def handled(
         self, frames: list[bytes], replies: list[Outgoing], peer_id: bytes, before: set[int], *, last: bool
@@ -187,11 +203,11 @@ class BrokerProcess:
             code = done.get(request.id, "parked")
             if request.op not in (Op.PING, Op.GOODBYE):
                 op, who = Op(request.op).name, f"{front.name}#{request.id}"
-                self.broker.world.note("handled", self.broker.id, op, who, request.topic, request.user, code)
+                self.broker.world.note("handled", self.broker.name, op, who, request.topic, request.user, code)
             if not code and request.op not in CHANGES_NOTHING:
                 front.executed_at(request.id, self.broker)
                 if frame.incarnation != self.dispatcher.identity.incarnation:
-                    self.broker.world.fail(f"{self.broker.id} executed what was meant for its predecessor")
+                    self.broker.world.fail(f"{self.broker.name} executed what was meant for its predecessor")
         return set(done)
 
     def _idle(self) -> None:
@@ -212,17 +228,23 @@ class BrokerProcess:
             try:
                 check_state(self.state)
             except AssertionError as error:
-                self.broker.world.fail(f"the state of {self.broker.id} contradicts itself: {error}")
+                self.broker.world.fail(f"the state of {self.broker.name} contradicts itself: {error}")
 
 
 class Broker:
     """What stays of a broker when its process ends: its disk, and how good its clock is."""
 
-    def __init__(self, world: World, network: Network, broker_id: str, cluster_map: ClusterMap, disk: Disk) -> None:
+    process_type: type[BrokerProcess] = BrokerProcess
+
+    def __init__(
+        self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, disk: Any
+    ) -> None:
         rng = world.rng
         self.world = world
         self.network = network
-        self.id = broker_id
+        self.id = address.id
+        self.name = address.name
+        self.endpoint = address.endpoint
         self.map = cluster_map
         self.disk = disk
         self.rate = 1.0 + rng.choice((0.0, rng.uniform(-3e-4, 3e-4)))
@@ -234,12 +256,13 @@ class Broker:
         self.deaths: list[float] = []
         """When its processes ended: a memory broker loses everything then."""
         self.over = False
-        self.process = BrokerProcess(self)
+        self.process = self.process_type(self)
 
     def kill(self) -> None:
         """With SIGKILL, between two turns of its loop or in the middle of something that takes time."""
-        self.world.note("kill -9", self.id)
-        self.process.task.kill()
+        self.world.note("kill -9", self.name)
+        if self.process.begun:
+            self.process.task.kill()
 
     def kill_at_commit(self, death: Death, of_message: bool) -> None:
         """At the next commit, or at the next in which a message is stored."""
@@ -253,29 +276,29 @@ class Broker:
     def stop(self) -> None:
         """With SIGTERM."""
         if self.process.serving and self.process.server is not None:
-            self.world.note("SIGTERM", self.id)
+            self.world.note("SIGTERM", self.name)
             self.process.server.stop()
             self.process.task.wake()
 
     def set_clock(self, seconds: float) -> None:
         """Somebody sets its machine's clock, by so much."""
-        self.world.note("clock set", self.id, round(seconds, 3))
+        self.world.note("clock set", self.name, round(seconds, 3))
         self.wall += int(seconds * 1000)
 
     def freeze(self, seconds: float) -> None:
         """Its loop is stuck for this time."""
-        self.world.note("freeze", self.id, round(seconds, 3))
+        self.world.note("freeze", self.name, round(seconds, 3))
         self.process.task.frozen_until = self.world.now + seconds
 
     def ended(self, process: BrokerProcess) -> None:
         """A process is gone, and another one takes its place a little later."""
         self.deaths.append(self.world.now)
         if process.context is not None and not process.graceful:
-            self.network.died(self.map.endpoint(self.id), process.context.router)
+            self.network.died(self.endpoint, process.context.router)
         if process.store is not None and not process.graceful:
             self.disk.killed(process.store.store)
         if not self.over:
-            self.world.note("ended", self.id, "by itself" if process.graceful else "at once")
+            self.world.note("ended", self.name, "by itself" if process.graceful else "at once")
             self.world.after(self.world.rng.uniform(0.05, 0.6), self._start)
 
     def late_by(self, front: FrontProcess) -> float:
@@ -284,4 +307,4 @@ class Broker:
 
     def _start(self) -> None:
         if not self.over:
-            self.process = BrokerProcess(self)
+            self.process = self.process_type(self)

@@ -335,7 +335,7 @@ class Candidates:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rng = Random(f"{world.seed}/candidates")
-        self.thresholds = DEFAULT
+        self.thresholds = DEFAULT._replace(turn_entries=self.rng.choice((1000, 3, 1)))
         self.shared = SharedLog(world)
         self.truth = Truth(world, self.shared)
         self.acknowledged: dict[str, int] = {}

@@ -15,6 +15,7 @@ from tests.simulation.fronts import Front
 from tests.simulation.network import Network
 from tests.simulation.publishers import Publisher
 from tests.simulation.readers import READERS, Mailbox, Reader
+from tests.simulation.replicas import Group
 from tests.simulation.world import World
 
 KINDS = (
@@ -30,14 +31,16 @@ KINDS = (
 
 
 @lru_cache
-def map_of(brokers: int) -> ClusterMap:
-    return ClusterMap("simulated", 1, [BrokerAddress(f"b{n}", f"tcp://b{n}:1") for n in range(brokers)])
+def map_of(brokers: int, hosts: tuple[str, ...] = ("",)) -> ClusterMap:
+    addresses = [BrokerAddress(f"b{n}", f"tcp://b{n}{h}:1", "", h) for n in range(brokers) for h in hosts]
+    return ClusterMap("simulated", 1, addresses)
 
 
 class Cluster:
     """Brokers, fronts, clients, and what they did."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, replicated: bool = False) -> None:
+        """`replicated`: every broker has two candidates on a log."""
         self.world = world
         self.history = History()
         self.ttls: dict[tuple[str, bytes], int] = {}
@@ -59,9 +62,15 @@ class Cluster:
         self.kind = rng.choice(("memory", "kept", "sqlite"))
         self.restarts = self.kind != "memory" or rng.random() < 0.5
         """Whether brokers may end; without, a memory broker must lose nothing at all."""
-        self.brokers = [
-            Broker(world, self.network, each.id, self.map, self._disk(each.id)) for each in self.map.brokers
-        ]
+        self.groups: dict[str, Group] = {}
+        if replicated:
+            self.kind, self.restarts, self.map = "replicated", True, map_of(rng.choice((1, 1, 2)), ("h0", "h1"))
+            self.groups = {each.id: Group(world, self.network, each.id, self.map) for each in self.map.brokers}
+        self.brokers: list[Broker] = [place for group in self.groups.values() for place in group.places]
+        if not replicated:
+            self.brokers += [
+                Broker(world, self.network, each, self.map, self._disk(each.id)) for each in self.map.brokers
+            ]
         self.fronts = [
             Front(world, self.network, f"f{n}", self.map, self.timeout) for n in range(rng.choice((1, 2, 2, 3)))
         ]
@@ -73,6 +82,8 @@ class Cluster:
 
     def owner(self, topic: str) -> Broker:
         owner = self.map.owner(topic.encode())
+        if self.groups:
+            return self.groups[owner].owner()
         return next(each for each in self.brokers if each.id == owner)
 
     @property
@@ -84,7 +95,8 @@ class Cluster:
         """All is published, also what was to be published later."""
         if not self.healed or not all(each.task.ended for each in self.publishers):
             return False
-        processes = [each.process for each in self.brokers]
+        owners = [each.owner() for each in self.groups.values()] if self.groups else self.brokers
+        processes = [each.process for each in owners]
         return all(each.serving and each.state and not each.state.delayed.publishes for each in processes)
 
     def awaits_redelivery(self, box: Mailbox) -> bool:
@@ -106,12 +118,19 @@ class Cluster:
         process = self.owner(topic).process
         if ttl is None or process.clock is None or process.state is None or process.state.calendar.steps:
             return  # where the clock was set for good, dates do not say how much time has passed
-        late = process.clock.time_at(at) - time - ttl
+        group = self.groups.get(self.map.owner(topic.encode()))
+        late = (group or process.clock).time_at(at) - time - ttl
         if late > 0:
             self.world.fail(f"{body[:40]!r} of {topic} was delivered {late} ms after its ttl")
 
+    def in_step(self) -> bool:
+        """Every standby has read what its owner has written."""
+        return all(each.in_step() for each in self.groups.values())
+
     def judge(self) -> None:
         """What contradicts the promises, when all is over."""
+        for group in self.groups.values():
+            group.compare()
         for broker in self.brokers:
             broker.process.check()
         for front in self.fronts:

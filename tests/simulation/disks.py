@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from random import Random
@@ -46,6 +46,12 @@ class Death(StrEnum):
     """The disk fails, nothing is stored, and the broker ends by itself."""
     RAISES_LATE = "raises-late"
     """The disk fails, and all is stored."""
+
+
+class Closing(Protocol):
+    """A store, as far as a disk needs it when its process is gone."""
+
+    def close(self) -> None: ...
 
 
 class Disk(Protocol):
@@ -146,8 +152,12 @@ class Sqlite:
         return SqliteStore(self._folder, self._owner, self._id, reserve=-(2**40), thresholds=self._thresholds)
 
     def tear(self, store: Store, records: Sequence[Record], clock: Mark) -> bool:
+        return self.tear_write(lambda: store.begin(records, clock))
+
+    def tear_write(self, write: Callable[[], object]) -> bool:
+        """The power fails in the middle of a write; whether all of it was kept."""
         before = self._files()
-        store.begin(records, clock)
+        write()
         after = self._files()
         if before[FILE] != after[FILE]:
             self._torn = after
@@ -155,7 +165,7 @@ class Sqlite:
         self._torn = {name: self._mixed(before.get(name, b""), content) for name, content in after.items()}
         return self._torn == after
 
-    def killed(self, store: Store) -> None:
+    def killed(self, store: Closing) -> None:
         self._lives += 1
         files, self._torn = self._torn or self._files(), None
         old, self._folder = self._folder, self._root / f"{self._lives}"

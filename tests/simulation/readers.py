@@ -21,6 +21,8 @@ BAD = 0.1
 """How often a reader forgets what it got, gives it back, takes too long, or asks again with an old cursor."""
 LONG_POLLS = 0.5
 """How often a read waits for a message."""
+STREAMS = 0.5
+"""How often a read by a cursor is none of a stream."""
 LEAVES = 0.06
 """How often a reader that comes and goes unsubscribes."""
 
@@ -148,7 +150,7 @@ class Reader(Client):
         wait = self.rng.uniform(0.1, 1.5) if self.rng.random() < long_polls else 0.0
         name, invoked = box.name, self.world.now
         note = {"user": name, "mode": box.mode, "cursor": box.cursor, "most": most}
-        answer = self.ask(Op.TAKE if most == 1 else Op.FETCH, self.topic, self.user, args, wait)
+        answer = self._ask_to_read(args, wait)
         at = invoked if answer.at is None else answer.at  # the order in which the broker served it
         got = messages_of(answer.result)
         outcome = outcome_of(answer.code)
@@ -169,6 +171,9 @@ class Reader(Client):
         if not got:
             self.pause(self.cluster.pace)
         return not got and not answer.code and answer.at is not None and name == box.name
+
+    def _ask_to_read(self, args: ops.Take | ops.Fetch, wait: float) -> Answer:
+        return self.ask(Op.TAKE if isinstance(args, ops.Take) else Op.FETCH, self.topic, self.user, args, wait)
 
     def _forgotten(self, name: str) -> None:
         """A memory broker has lost its memory: all begins anew."""
@@ -191,7 +196,22 @@ class Reader(Client):
 
 
 class AfterReader(Reader):
-    """By a cursor, which it forgets to move on now and then."""
+    """By a cursor, which it forgets to move on now and then; or as a stream, whose place is behind the cursor."""
+
+    def _ask_to_read(self, args: ops.Take | ops.Fetch, wait: float) -> Answer:
+        """As a stream does: open it, which confirms, and then read ahead without confirming."""
+        if wait or self.rng.random() < STREAMS:
+            return super()._ask_to_read(args, wait)
+        opened = self.ask(Op.STREAM, self.topic, self.user, ops.OpenStream(True, args.epoch, args.seq))
+        if opened.code:
+            return opened
+        epoch, place = opened.result.epoch, opened.result.position
+        most = args.max if isinstance(args, ops.Fetch) else 1
+        ahead = ops.Fetch(False, epoch, 0, most, 2**20, isinstance(args, ops.Fetch) and args.one_run, place=place)
+        answer = self.ask(Op.FETCH, self.topic, self.user, ahead)
+        if answer.result is not None and not answer.result.runs:
+            answer = answer._replace(result=None)
+        return answer
 
     def _have(self, got: list[Got], at: float) -> None:
         if not self._behaves_badly():

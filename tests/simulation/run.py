@@ -34,16 +34,18 @@ class Run:
         return [f"{time:11.6f}  {' '.join(map(_plain, what))}" for time, *what in shown]
 
 
-def simulate(seed: int) -> Run:
+def simulate(seed: int, replicated: bool = False) -> Run:
     """The same seed gives the same run, to the last byte of its trace."""
     world = World(seed)
     with virtual_time(), _failures_of(world):
-        cluster = Cluster(world)
+        cluster = Cluster(world, replicated)
         Faults(cluster)
         try:
             if not world.run(lambda: cluster.at_work == 0 or bool(world.found), LIMIT):
                 hanging = [each.name for each in (*cluster.publishers, *cluster.readers) if not each.task.ended]
                 world.fail(f"these do not come to an end: {hanging}")
+            if not world.run(lambda: cluster.in_step() or bool(world.found), LIMIT + 20):
+                world.fail("the candidates of a broker do not come into step")
             if not world.found:
                 cluster.judge()
         finally:

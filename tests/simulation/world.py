@@ -97,7 +97,9 @@ class Task:
 
     def kill(self) -> None:
         """It ends where it is. Must not be called by the task itself."""
-        if not self.ended:
+        if not self._greenlet:  # it has not begun
+            self.ended = True
+        elif not self.ended:
             self._turn += 1
             self._enter(Killed())
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import string
 import subprocess
 import sys
 import tomllib
@@ -86,6 +87,7 @@ class Image(NamedTuple):
     """A Dockerfile, parsed as far as tests need it."""
 
     bases: list[str]
+    labels: dict[str, str]
     copied: list[str]
     """What is copied from the repository, each to a place of the same name."""
     variables: dict[str, str]
@@ -99,9 +101,11 @@ def read_image(path: Path) -> Image:
     told: dict[str, list[str]] = {}
     for name, words in steps:
         told.setdefault(name, []).append(words)
+    arguments = dict(words.partition("=")[::2] for words in told["ARG"] if "=" in words)
     copies = [shlex.split(words) for words in told["COPY"] if not words.startswith("--from=")]
     return Image(
-        bases=[words.split()[0] for words in told["FROM"]],
+        bases=[string.Template(words.split()[0]).substitute(arguments) for words in told["FROM"]],
+        labels=dict(word.split("=", 1) for words in told["LABEL"] for word in shlex.split(words)),
         copied=[source for *sources, _ in copies for source in sources],
         variables=dict(word.split("=", 1) for words in told["ENV"] for word in shlex.split(words)),
         user=told["USER"][-1],

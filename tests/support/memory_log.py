@@ -28,8 +28,6 @@ from broker.replica.log import (
     Up,
 )
 
-TIMEOUT = 1.0
-"""Seconds after which an append is `Unknown`."""
 AGAIN = 0.3
 """Seconds after which an unanswered read is sent again."""
 READ_BYTES, READ_ENTRIES = 1 << 16, 16
@@ -80,6 +78,8 @@ class SharedLog:
     def __init__(self, schedule: Schedule, max_bytes: int = 0) -> None:
         self.schedule = schedule
         self.max_bytes = max_bytes
+        self.timeout = 1.0
+        """Seconds after which an append is `Unknown`."""
         self.weather = Weather()
         self.breach = Breach()
         self.first = 1
@@ -179,7 +179,7 @@ class MemoryLog:
         assert self._append is None or not self._append.open, "one append under way"
         weather, rng = self.shared.weather, self._rng
         append = self._append = _Append()
-        self._schedule.after(TIMEOUT, lambda: self._result(append, Unknown("no answer")))
+        self._schedule.after(self.shared.timeout, lambda: self._result(append, Unknown("no answer")))
         if self.cut:
             self._result(append, Unknown("not connected"))
         elif self.behind is not None:

@@ -16,6 +16,7 @@ import pytest
 
 from common.config import BrokerSettings, FrontSettings
 from common.units import GIB, MIB
+from common.version import VERSION
 from tests.e2e.proxies import certificate
 from tests.support.deployed import (
     DEPLOY,
@@ -114,7 +115,11 @@ def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
     assert run_tool("hadolint", "--no-color", IMAGE) == ""
 
 
-@table("path", [path for folder in (DOCKER, KUBERNETES, REPLICATED) for path in sorted(folder.rglob("*.yaml"))])
+YAML = [path for folder in (DOCKER, KUBERNETES, REPLICATED) for path in sorted(folder.rglob("*.y*ml"))]
+"""Of the chart only what is no template."""
+
+
+@table("path", [*YAML, *sorted((DEPLOY / "helm").glob("*/*.yaml"))])
 def test_yaml_says_nothing_twice(path: Path) -> None:
     assert run_tool("yamllint", "--strict", "-d", YAMLLINT, path) == ""
 
@@ -164,7 +169,18 @@ def test_the_image_is_of_one_python_and_runs_as_nobody_in_particular() -> None:
     assert len(set(image.bases)) == 1
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", image.bases[0]), "pinned to a release"
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.user), "by number: Kubernetes cannot tell that a name is not root"
+    label = "org.opencontainers.image"
+    assert (image.labels[f"{label}.version"], image.labels[f"{label}.licenses"]) == (VERSION, "Apache-2.0")
+    assert image.labels[f"{label}.source"] == "${SOURCE}"
     assert image.entry_point == ["/opt/fanmail/.venv/bin/python", "-m"]
+
+
+def test_the_image_installs_what_is_pinned_by_its_hashes() -> None:
+    text = (ROOT / "requirements-server.lock").read_text()
+    found = re.findall(r"(?m)^([a-z0-9-]+==\S+) \\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n?)+)", text)
+    lines = (ROOT / "requirements-server.txt").read_text().lower().splitlines()
+    assert [name for name, _ in found] == sorted(line for line in lines if line and not line.startswith("#"))
+    assert "--require-hashes" in IMAGE.read_text()
 
 
 def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
@@ -210,7 +226,8 @@ def test_only_fronts_reach_brokers_and_only_the_host_reaches_what_is_published()
     assert on_the_bus == {*named("broker-"), *named("front-")}
     assert all(services()[name]["networks"] == ["bus"] for name in named("broker-"))
     outside = {name for name, each in services().items() if "outside" in each["networks"]}
-    assert outside == {name for name, each in services().items() if "ports" in each} == {"haproxy", "grafana"}
+    published = {name for name, each in services().items() if "ports" in each}
+    assert outside == published == {"haproxy", "grafana", "alertmanager"}
     assert all(port.startswith("127.0.0.1:") for name in outside for port in services()[name]["ports"])
 
 
@@ -253,6 +270,11 @@ def test_prometheus_and_haproxy_ask_every_front(tmp_path: Path, monkeypatch: pyt
     for job in (fronts, brokers):
         assert job["authorization"]["credentials_file"] == "/run/secrets/metrics.token"
     assert "watch" in services()["haproxy"]["networks"]
+    (alertmanager,) = load_yaml(DOCKER / "prometheus.yml")[0]["alerting"]["alertmanagers"]
+    assert alertmanager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    assert set(services()["prometheus"]["networks"]) & set(services()["alertmanager"]["networks"])
+    notified = load_yaml(DOCKER / "alertmanager.yml")[0]
+    assert notified["route"]["receiver"] in {each["name"] for each in notified["receivers"]}
     script = ["sed", "-f", str(DOCKER / "haproxy.sed"), str(HAPROXY)]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     servers = re.findall(r"^ *server \S+ (\S+)", text, re.MULTILINE)
@@ -334,7 +356,7 @@ def test_every_candidate_and_front_has_its_secret_key_mounted() -> None:
     made = load_yaml(REPLICATED / "kustomization.yaml")[0]["secretGenerator"]
     files = {each["name"]: each["files"] for each in made}
     names = [each.name for each in description(REPLICATED / "cluster.toml").addresses]
-    assert files["fanmail-brokers-curve"] == [f"secrets/{name}.key" for name in names]
+    assert files["fanmail-brokers-curve"] == [f"secrets/{name}.key" for name in [*names, "front"]]
 
 
 NATS_FILES = [DEPLOY / "nats" / "nats-server.conf", REPLICATED / "nats-server.conf"]

@@ -56,10 +56,10 @@ RULES = {
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
         " httpfront.delivery httpfront.streams httpfront.api | falcon prometheus_client"
     ),
-    "bench.harness": f"{GROUND} common.keys common.process |",
+    "bench.harness": f"{GROUND} common.keys common.process common.tools |",
     "bench.loads": f"{GROUND} common.keys bench.harness | zmq",
     "bench.rivals": (
-        f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon redis waitress zmq"
+        f"{GROUND} common.process httpfront httpfront.server bench.harness bench.loads | falcon nats redis waitress zmq"
     ),
     "bench.measures": (
         f"{GROUND} common.process broker broker.state broker.store broker.store.sqlite bench.harness bench.loads"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-CREATE, UPDATE, DELETE, INFO, NAMES, PURGE, GET, STEP_DOWN = (
+CREATE, UPDATE, DELETE, INFO, NAMES, PURGE, GET = (
     *(
         "$JS.API.STREAM.CREATE.",
         "$JS.API.STREAM.UPDATE.",
@@ -18,7 +18,7 @@ CREATE, UPDATE, DELETE, INFO, NAMES, PURGE, GET, STEP_DOWN = (
         "$JS.API.STREAM.INFO.",
         "$JS.API.STREAM.NAMES",
     ),
-    *("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.GET.", "$JS.API.STREAM.LEADER.STEPDOWN."),
+    *("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.GET."),
 )
 """Subjects; the name of the stream follows, but for NAMES."""
 DIRECT_GET = "$JS.API.DIRECT.GET."

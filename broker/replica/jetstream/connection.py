@@ -26,7 +26,8 @@ PING_S = 1.0
 """Interval of pings."""
 PONG_S = 2.0
 """How long a server may take to answer one."""
-RETRY_S = 0.1
+RETRY_S, MOST_RETRY_S = 0.1, 1.0
+"""Pause between two attempts; doubles when no server could be reached."""
 CLOSE_S = 0.2
 PENDING_BYTES = 64 * 2**20
 """What may wait to be written."""
@@ -58,6 +59,7 @@ class Connection:
         # Processes with the same list begin with different servers.
         begin, said = sum(self._name.encode()) % len(self._access.urls), ""
         urls = self._access.urls[begin:] + self._access.urls[:begin]
+        pause_s = RETRY_S
         while True:
             for url in urls:
                 reason = await self._connected(url)
@@ -66,7 +68,9 @@ class Connection:
                 if was_up or reason != said:
                     self.on_down(reason)
                 said = reason
-                await asyncio.sleep(RETRY_S)
+                pause_s = RETRY_S if was_up else pause_s
+                await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MOST_RETRY_S)
 
     async def up(self) -> Client:
         """Wait until there is a connection."""

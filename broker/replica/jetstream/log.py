@@ -124,14 +124,17 @@ class _Client:
         self._loop.set_exception_handler(lambda *_: None)
         self._start(self._connection.run())
         reason = self._loop.run_until_complete(self._ended)
+        self._close_loop()
+        if reason:
+            self._outbox.put(Lost(reason))
+
+    def _close_loop(self) -> None:
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
-        if reason:
-            self._outbox.put(Lost(reason))
 
     def stop(self) -> None:
         self._end("")

@@ -54,6 +54,14 @@ class Streams:
         """Return what the leader says of a stream."""
         return await self._request(api.INFO + name.stream, b"", api.Described)
 
+    async def read(self, name: StreamName, position: int) -> bytes | None:
+        """Return an entry, None where there is none."""
+        message = await self.client.request(api.GET + name.stream, api.encode({"seq": position}), timeout=ASK_AGAIN_S)
+        got = api.decode(api.Got, message.data)
+        if got.error is not None and got.error.err_code != api.NO_MESSAGE:
+            raise api.RequestError(got.error)
+        return got.message.data if got.error is None else None
+
     async def create(self, name: StreamName, max_bytes: int, replicas: int, tags: tuple[str, ...] = ()) -> None:
         """Make an empty stream, durable in as many copies. Raises `StartError` where it exists."""
         config = api.Config(
@@ -98,11 +106,6 @@ class Streams:
     async def delete(self, name: StreamName) -> None:
         """Remove a stream and all that is in it."""
         await self._request(api.DELETE + name.stream, b"", api.Done)
-
-    async def move_leader(self, name: StreamName, server: str) -> None:
-        """Have a stream led by a server that keeps a copy."""
-        query = api.encode({"placement": {"preferred": server}})
-        await self._request(api.STEP_DOWN + name.stream, query, api.Done)
 
     async def _request(self, subject: str, payload: bytes, kind: type[api.Answer]) -> api.Answer:
         """Return the answer. Asks again: who was asked may have lost the lead. Raises what is in `Failures`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -19,22 +20,23 @@ PAGES = 1024
 """Pages that are copied at a time."""
 
 
-def clone_store(source: Path, target: Path, new_id: str) -> None:
+def clone_store(source: Path, target: Path, new_id: str, log_facts: Mapping[str, str | int] | None = None) -> None:
     """Copy a store as it is, and give the copy another id, from which the epochs of its topics follow.
 
+    With `log_facts` it is the state of a replicated log, at the position that they say; else of none.
     The store is of any schema, and what is in its log is copied too; it is not changed. The target is durable; a failed
     one is removed. Raises `UnusableStoreError` and `OSError`.
     """
     try:
         with open_read_only(source) as (db, vfs):
-            _copy(db, vfs, target, new_id)
+            _copy(db, vfs, target, {**(log_facts or {}), "store_id": new_id})
         sync(target)
     except (UnusableStoreError, OSError):
         remove_database(target)
         raise
 
 
-def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, new_id: str) -> None:
+def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, facts: Mapping[str, str | int]) -> None:
     layer = StoreVfs(source=vfs)
     checked = source.reserve_bytes() == CHECKSUM_BYTES
     with unusable_on_error(target), closing(apsw.Connection(str(target), vfs=layer.name if checked else None)) as copy:
@@ -42,5 +44,6 @@ def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, new_id: str) -> 
         with damage_allowed(source, vfs), copy.backup("main", source, "main") as backup:
             while not backup.step(PAGES):
                 pass
-        copy.execute(f"UPDATE {META.name} SET value = ? WHERE name = 'store_id'", (new_id,))
-        copy.executemany(META.delete, [(name,) for name in LOG_FACTS])  # it does not follow the log any more
+        with copy:
+            copy.executemany(META.delete, [(name,) for name in LOG_FACTS])  # it does not follow that log any more
+            copy.executemany(META.replace, list(facts.items()))

@@ -10,6 +10,8 @@ from common.process.locks import HOLDER_BYTES
 
 FILE, LOCK, DAMAGE_MARKER = "store.db", "lock", "damaged"
 """In the folder of one broker; the last exists where the store was found damaged when it was written."""
+LEFT_OUT = "left-out"
+"""There where the store is to be replaced by that of the owner of the replicated log: it can follow it no more."""
 WAL, JOURNAL = "-wal", "-journal"
 SUFFIXES = (WAL, "-shm", JOURNAL)
 """Suffixes of the files that SQLite keeps beside a database. It takes such a file for a part of the database, whoever

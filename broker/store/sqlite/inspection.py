@@ -13,10 +13,12 @@ from broker.calendar import Calendar
 from broker.records import Content
 from broker.store.sqlite.contents import Contents
 from broker.store.sqlite.loader import HEADS, Loader
-from broker.store.sqlite.meta import read_calendar, read_meta
+from broker.store.sqlite.meta import read_calendar, read_mark, read_meta
 from broker.store.sqlite.read_only import check_pages, open_read_only
 from broker.store.sqlite.schema import VERSION
+from broker.store.sqlite.tables import DELAYED
 from broker.store.sqlite.vfs import StoreVfs
+from common.clock import Mark
 
 
 class TopicRow(NamedTuple):
@@ -70,6 +72,19 @@ class Inspection:
     def check(self) -> None:
         """Check every page. Raises `UnusableStoreError`."""
         check_pages(self._db, self.path)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the store by name (`meta.py`)."""
+        return read_meta(self._db)
+
+    def mark(self) -> Mark:
+        """Return where the clocks stood. Raises `UnusableStoreError`."""
+        return read_mark(self.path, self.facts())
+
+    def last_delayed(self) -> int:
+        """Return the greatest number of a delayed publish, 0 without any."""
+        ((number,),) = self._db.execute(f"SELECT max(number) FROM {DELAYED.name}")
+        return number or 0
 
     def loader(self) -> Loader | None:
         """Return what a broker would load with; None for an older schema."""

@@ -357,6 +357,9 @@ BOUNDED = {
     Op.GOODBYE: "nothing",
     Op.PAUSE: "a flag",
     Op.BACKUP: "a copy in steps",
+    Op.BACKUP_READ: "a part of a file",
+    Op.REPLICA: "a few numbers",
+    Op.HAND_OVER: "a name",
     Op.DEAD_RETURN: "the ceiling of dead letters",
     Op.DEAD_CLEAR: "the ceiling of dead letters",
 }

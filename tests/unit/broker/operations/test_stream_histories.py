@@ -71,7 +71,7 @@ class History:
             assert opened.code == "leases-out"
             return
         if len(self.streams) >= 5:
-            self.streams.pop(0)  # a client that is gone
+            self.leave(self.rng.choice(self.streams))
         self.streams.append(Played(user, opened.result.number, opened.result.epoch, opened.result.position))
 
     def read(self) -> None:
@@ -108,8 +108,13 @@ class History:
     def ended(self, stream: Played, answer: Answer) -> bool:
         if answer.code:
             assert answer.code == "leases-out"
-            self.streams.remove(stream)
+            self.leave(stream)
         return bool(answer.code)
+
+    def leave(self, stream: Played) -> None:
+        """Its client is gone."""
+        self.streams.remove(stream)
+        self.broker.ask(Op.CANCEL, b"t", stream.user, ops.Cancel(stream.waiting, stream.number))
 
     def confirm(self) -> None:
         seen = [each for each in self.streams if each.seen]

@@ -107,10 +107,22 @@ def test_the_newest_stream_is_remembered_while_it_is_used(broker: StreamDriver) 
         broker.follow(2, newer, seconds=1)
         assert not broker.confirm(1, older).result.done
     numbers = broker.dispatcher.context.streams
-    assert len(numbers._recent) + len(numbers._former) <= 2
+    assert sum(map(len, (*numbers._recent.values(), *numbers._former.values()))) <= 4
     broker.elapse(1000)
     broker.settle()
     assert broker.confirm(1, older).result.done, "nobody else has used the mailbox for a long time"
+
+
+def test_another_stream_is_the_newest_when_that_has_ended(broker: StreamDriver) -> None:
+    broker.publish(b"t", b"1")
+    first, second, third = (broker.open().result.number for _ in range(3))
+    broker.ask(Op.CANCEL, b"t", b"u", ops.Cancel(0, third))
+    assert not broker.confirm(1, first).result.done
+    assert broker.confirm(1, second).result.done
+    for number in (first, second):
+        broker.ask(Op.CANCEL, b"t", b"u", ops.Cancel(0, number))
+    numbers = broker.dispatcher.context.streams
+    assert (numbers._recent, numbers._former) == ({}, {})
 
 
 def test_numbers_of_streams_grow_across_restarts(broker: StreamDriver) -> None:

@@ -148,6 +148,7 @@ def test_a_refused_fence_means_to_wait_again() -> None:
     assert one.candidate.role is Role.FENCING
     one.writer.batch(b"the owner lives")
     assert one.after(0.1, Refused(4)) == [("read", 4)]
+    assert one.after(0.1) == [], "it is not answered yet"
     assert one.hear(one.writer.from_(4)) == [Kind.BATCH]
     one.log.take_asked()
     assert "append" not in dict(one.after(2.9, Missing(5, 1, 4)))
@@ -163,6 +164,18 @@ def test_after_an_outage_the_owner_comes_first() -> None:
     one.after(0.1, Missing(4, 1, 3))
     assert "append" not in dict(one.after(0.9, Missing(4, 1, 3)))
     assert ("append", 3) in one.after(0.1, Missing(4, 1, 3))
+
+
+def test_an_entry_ends_an_outage_too() -> None:
+    one = One()
+    one.after(2.0, Down("connection lost"))
+    one.after(60.0)
+    one.writer.batch(b"second")
+    one.after(0.0, one.writer.from_(4))
+    for _ in range(5):
+        assert "append" not in dict(one.after(0.5, Missing(5, 1, 4)))
+    one.after(0.4, Missing(5, 1, 4))
+    assert "append" in dict(one.after(0.2, Missing(5, 1, 4)))
 
 
 def test_a_lost_connection_is_an_outage() -> None:
@@ -241,6 +254,7 @@ def test_an_append_that_is_not_there_is_sent_behind_what_is() -> None:
     one = One().own()
     data = one.append()
     assert one.after(0.1, Refused(5)) == [("append", 4), ("read", 5)]
+    assert one.after(0.1) == [], "it is not answered yet"
     assert one.after(0.1, Entries([(5, one.writer.entries[3])])) == [("append", 5)]
     assert one.log.data == data
     one.hear(Appended(6))
@@ -338,6 +352,25 @@ def test_a_released_log_is_taken_at_once_by_whom_it_is_for(to: str, waits: bool)
     assert ("append" in dict(asked)) != waits
 
 
+def test_a_log_whose_release_was_read_before_a_restart_is_taken_at_once() -> None:
+    one = One()
+    one.writer.release("b0@h3")
+    log = ScriptedLog()
+    again = Candidate(log, Me("b0@h1", LOG_ID, lambda: b"n", lambda: 0.0, lambda: True), one.writer.reader.at)
+    assert again.owner_name == ""
+    log.says.append(Missing(5, 1, 4))
+    again.turn()
+    assert ("append", 4) in log.asked
+
+
+def test_the_owner_is_unknown_until_its_fence_is_read() -> None:
+    one = One()
+    assert one.candidate.owner_name == "b0@h2"
+    again = Candidate(one.log, Me("b0@h1", LOG_ID, lambda: b"n", lambda: 0.0, lambda: True), one.candidate.position)
+    again.turn()
+    assert again.owner_name == ""
+
+
 def test_who_has_released_a_log_has_ended() -> None:
     one = One().own()
     one.candidate.release("b0@h2", MARK)
@@ -395,6 +428,18 @@ def test_a_server_that_is_behind_is_borne_for_a_while() -> None:
         one.after(15.0, Refused(2))
 
 
+def test_a_server_that_is_behind_now_and_then_is_no_loss() -> None:
+    one = One()
+    for _ in range(10):
+        one.after(4.0, Missing(4, 1, 2))
+        one.after(4.0, Missing(4, 1, 3))
+
+
+def test_an_answer_to_no_append_is_a_broken_engine() -> None:
+    with pytest.raises(BrokenInvariantError):
+        One().hear(Appended(4))
+
+
 def test_a_turn_takes_a_bounded_number_of_entries() -> None:
     one = One()
     for n in range(DEFAULT.turn_entries + 5):
@@ -408,5 +453,6 @@ def test_a_turn_takes_a_bounded_number_of_entries() -> None:
 
 def test_what_concerns_the_caller_is_passed_on() -> None:
     one = One()
-    one.hear(Purged(2), Up(), Down("why"))
-    assert one.candidate.notices == [Purged(2), Up(), Down("why")]
+    one.own().append()
+    one.hear(Purged(2), Up(), Down("why"), Refused(4), Missing(5, 1, 4))
+    assert one.candidate.notices == [Purged(2), Up(), Down("why"), Refused(4)]

@@ -6,7 +6,7 @@ import pytest
 
 from broker.errors import ReplicaError
 from broker.replica.entry import Fence, Kind, Release, say
-from broker.replica.reader import LogReader
+from broker.replica.reader import REMEMBERED, LogReader
 from tests.support.scripted_log import CLOCKS, LOG_ID, Writer
 
 
@@ -49,6 +49,17 @@ def test_a_double_is_skipped(writer: Writer, reader: LogReader) -> None:
     assert reader.take(6, writer.entries[2]) is None
     assert reader.take(7, writer.entries[1]) is None
     assert reader.at == before._replace(position=7)
+
+
+def test_a_double_that_is_long_past_is_skipped_unseen(writer: Writer, reader: LogReader) -> None:
+    for n in range(REMEMBERED):
+        writer.batch(b"%d" % n)
+    assert all(reader.take(*each) for each in writer.from_(5).entries)
+    for n in (1, 2, 3, REMEMBERED + 2):
+        assert reader.take(reader.at.position + 1, writer.entries[n + 1]) is None
+    assert reader.take(reader.at.position + 1, writer.made(Kind.BATCH, b"other", number=2)) is None
+    with pytest.raises(ReplicaError, match="is not what that number was"):
+        reader.take(reader.at.position + 1, writer.made(Kind.BATCH, b"other", number=3))
 
 
 def test_an_entry_that_differs_from_the_one_with_its_number_stops(writer: Writer, reader: LogReader) -> None:

@@ -90,6 +90,13 @@ def test_a_lone_owner_is_told_of_after_a_while() -> None:
     assert (it.one_copy(50.0), it.successor(50.0)) == (True, "")
 
 
+def test_the_greatest_position_that_was_reported_is_remembered() -> None:
+    it = space()
+    assert it.known_position == 0
+    hear(it, 1.0, stored=70)
+    assert it.known_position == 72
+
+
 @pytest.mark.parametrize("data", [b"", b"junk", msgspec.msgpack.encode([1, 2]), msgspec.msgpack.encode({"a": 1})])
 def test_what_is_no_report_is_ignored(data: bytes) -> None:
     it = space()

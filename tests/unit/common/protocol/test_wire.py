@@ -40,6 +40,8 @@ PEEKED = st.builds(ops.Peeked, NUMBERS, NUMBERS, NUMBERS, TEXTS, BYTES, BYTES)
 ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) | {
     Op.PING: st.builds(ops.Ping, TEXTS, TEXTS),
     Op.BACKUP: st.builds(ops.Backup, TEXTS),
+    Op.BACKUP_READ: st.builds(ops.ReadBackup, TEXTS, NUMBERS, NUMBERS),
+    Op.HAND_OVER: st.builds(ops.HandOver, TEXTS),
     Op.SUBSCRIBE: SETTINGS,
     Op.CONFIGURE: SETTINGS,
     Op.PUBLISH: st.builds(ops.Publish, BYTES, BYTES, NUMBERS, BYTES, AMOUNTS, AMOUNTS, BYTES, st.binary(max_size=16)),
@@ -48,7 +50,7 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.WAIT: st.builds(ops.Wait, NUMBERS, AMOUNTS, TEXTS, AMOUNTS),
     Op.STREAM: st.builds(ops.OpenStream, st.booleans(), TEXTS, NUMBERS),
     Op.CONFIRM: st.builds(ops.Confirm, TEXTS, NUMBERS, AMOUNTS),
-    Op.CANCEL: st.builds(ops.Cancel, NUMBERS),
+    Op.CANCEL: st.builds(ops.Cancel, NUMBERS, AMOUNTS),
     Op.FINISH: st.builds(ops.Finish, st.lists(RECEIPTS, max_size=5)),
     Op.EXTEND: st.builds(ops.Extend, RECEIPTS, AMOUNTS, AMOUNTS),
     Op.DEAD_LIST: st.builds(ops.ListDead, NUMBERS, NUMBERS, NUMBERS),
@@ -64,6 +66,7 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.DELAYED_END: st.builds(ops.EndDelayed, NUMBERS, NUMBERS),
     Op.DELAYED_CLEAR: st.builds(ops.ClearDelayed, NUMBERS),
 }
+OTHERS = st.lists(st.tuples(TEXTS, NUMBERS, NUMBERS, NUMBERS), max_size=2)
 RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES, NUMBERS)
 DELAYED_TOPICS = st.builds(ops.DelayedTopicRow, BYTES, NUMBERS, NUMBERS)
 DELAYED = st.builds(ops.DelayedRow, *[NUMBERS] * 5, BYTES, BYTES, st.booleans())
@@ -75,6 +78,8 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.PING: st.builds(ops.Pong, TEXTS, TEXTS, NUMBERS),
     Op.STATS: st.builds(ops.Stats, st.dictionaries(TEXTS, NUMBERS)),
     Op.BACKUP: st.builds(ops.BackupProgress, TEXTS, NUMBERS, NUMBERS, st.booleans()),
+    Op.BACKUP_READ: st.builds(ops.BackupPart, BYTES, NUMBERS),
+    Op.REPLICA: st.builds(ops.Replica, *[TEXTS] * 4, *[NUMBERS] * 7, st.lists(TEXTS, max_size=2), OTHERS),
     Op.SUBSCRIBE: st.builds(ops.Subscribed, st.booleans()),
     Op.PUBLISH: st.builds(ops.Published, NUMBERS, TEXTS, NUMBERS, NUMBERS, st.booleans()),
     Op.LOOK: st.builds(ops.Status, NUMBERS, TEXTS, NUMBERS, NUMBERS, NUMBERS),

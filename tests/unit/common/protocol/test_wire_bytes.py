@@ -120,14 +120,14 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         [
             request(39, Op.CANCEL, b"t", b"u", 1000, ops.Cancel(23)),
         ],
-        "9401cf00000100000000050791962718c40174c40175cd03e89117",
+        "9401cf00000100000000050791962718c40174c40175cd03e8921700",
     ),
 }
 GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "no reply, only what every frame carries": ([], "9601cf0000010000000005ce075bcd15010790"),
     "pong": (
         [reply(0, ops.Pong("fanmail", "b0"))],
-        "9601cf0000010000000005ce075bcd150107919300a095a766616e6d61696ca26230000000",
+        "9601cf0000010000000005ce075bcd150107919300a096a766616e6d61696ca26230000000c2",
     ),
     "goodbye and stats": (
         [reply(1, NOTHING), reply(16, ops.Stats({"topics": 3}))],
@@ -240,6 +240,9 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "GOODBYE": 2,
         "STATS": 3,
         "BACKUP": 4,
+        "BACKUP_READ": 5,
+        "REPLICA": 6,
+        "HAND_OVER": 7,
         "SUBSCRIBE": 10,
         "UNSUBSCRIBE": 11,
         "PUBLISH": 12,

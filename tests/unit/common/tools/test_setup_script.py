@@ -36,12 +36,14 @@ def setup(checkout: Path, *arguments: str) -> list[str]:
 
 
 SERVER, TESTS, LINTERS = "requirements-server.txt", "requirements.txt", "requirements-dev.txt"
+NATS = "requirements-nats.txt"
 
 
 def test_the_server_gets_what_it_needs_and_the_rest_comes_when_it_is_asked_for(checkout: Path) -> None:
     assert setup(checkout) == setup(checkout) == [SERVER]
-    assert setup(checkout, "--test") == setup(checkout) == [SERVER, TESTS]
-    assert setup(checkout, "--dev") == setup(checkout, "--test") == [SERVER, TESTS, LINTERS]
+    assert setup(checkout, "--nats") == setup(checkout) == [SERVER, NATS]
+    assert setup(checkout, "--test") == setup(checkout) == [SERVER, NATS, TESTS]
+    assert setup(checkout, "--dev") == setup(checkout, "--test") == [SERVER, NATS, TESTS, LINTERS]
 
 
 def test_a_change_is_installed_in_a_file_that_is_included_too(checkout: Path) -> None:

@@ -209,7 +209,7 @@ def test_what_lasts_ends_the_stream(play: Callable[..., Scene], code: str, event
     scene.answer(Op.WAIT, error=FanmailError(code, "why"))
     assert scene.client.events == [event]
     assert (scene.client.ended, scene.table.open, scene.table.ended[event[0]]) == (event[0], 0, 1)
-    assert scene.broker.calls == []
+    assert scene.broker.take(Op.CANCEL).args == ops.Cancel(0, 7)
 
 
 @table("code", ["broker-down", "outcome-unknown", "draining", "wrong-incarnation"])
@@ -352,6 +352,7 @@ def test_a_client_that_is_gone_leaves_nothing(play: Callable[..., Scene]) -> Non
     scene.stream.gone("client")
     assert (scene.table.open, scene.table.ended["client"], scene.table.reading) == (0, 1, 0)
     assert [each.op for each in scene.broker.calls] == [Op.WAIT, Op.CANCEL]
+    assert scene.broker.calls[1].args == ops.Cancel(1, 7)
     late = scene.broker.calls[0]
     late.waiting.switch(Answer(None, Raw(wire.pack_result(ops.WaitResult(True, 0)))))
     scene.elapse(60)
@@ -363,6 +364,7 @@ def test_an_answer_for_a_client_that_is_gone_gives_its_turn_to_others(play: Call
     scene.answer(Op.WAIT, ops.WaitResult(True, 0))
     assert scene.table.reading == 1
     scene.stream.gone("client")
+    assert scene.broker.calls.pop().args == ops.Cancel(0, 7)
     scene.give(b"1")
     assert (scene.client.texts, scene.table.reading) == ([], 0)
 
