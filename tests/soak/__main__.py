@@ -37,13 +37,8 @@ def main() -> int:
 def run(options: argparse.Namespace, network: Network | None) -> int:
     """Run rounds until the time is over, Ctrl-C, or a violation."""
     seconds = options.hours * 3600 if options.hours else options.seconds
-    kind = (
-        "replicated"
-        if options.replicated or options.hosts or options.power
-        else "durable"
-        if options.durable
-        else "in memory"
-    )
+    kinds = [name for name in ("durable", "replicated", "hosts", "power") if getattr(options, name)]
+    kind = kinds[0] if kinds else "in memory"
     print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
     soak = make(options, network)
     began = time.monotonic()
@@ -77,12 +72,16 @@ def run(options: argparse.Namespace, network: Network | None) -> int:
 
 def make(options: argparse.Namespace, network: Network | None) -> Rounds:
     """Start what the options name."""
-    if not (options.replicated or options.power or options.hosts):
-        return Soak(options.durable, options.seed, options.round, options.pause)
     rest = (options.seed, options.round, options.pause)
+    soak: Rounds
     if options.power:
-        return PowerSoak(*rest, sync_interval=options.sync_interval)
-    soak = PartitionedSoak(network, *rest) if network is not None else start_replicated(*rest)
+        soak = PowerSoak(*rest, sync_interval=options.sync_interval)
+    elif network is not None:
+        soak = PartitionedSoak(network, *rest)
+    elif options.replicated:
+        soak = start_replicated(*rest)
+    else:
+        soak = Soak(options.durable, *rest)
     if options.faults:
         soak.faults = {name: soak.faults[name] for name in options.faults.split(",")}
     return soak
@@ -90,17 +89,18 @@ def make(options: argparse.Namespace, network: Network | None) -> Rounds:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = Parser("Load and faults against a cluster of its own.", ["600 --durable"], "soak")
+    parser = Parser("Load and faults against a cluster of its own.", ["600 --durable", "600 --replicated"], "soak")
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, metavar="SECONDS", help="how long [60]")
     parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
-    parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
-    parser.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
-    parser.add_argument(
-        "--hosts", action="store_true", help="the same on hosts that are cut off from each other (root)"
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
+    kinds.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
+    kinds.add_argument("--hosts", action="store_true", help="replicated; hosts are cut off from each other (root)")
+    kinds.add_argument(
+        "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"
     )
-    parser.add_argument("--power", action="store_true", help="the same on disks that forget what was not synced (root)")
-    parser.add_argument("--sync-interval", default="always", help="of the NATS nodes of --power [always]")
-    parser.add_argument("--faults", default="", metavar="NAMES", help="only these, as in the table [all]")
+    parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
+    parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")
