@@ -356,7 +356,7 @@ def test_every_candidate_and_front_has_its_secret_key_mounted() -> None:
     made = load_yaml(REPLICATED / "kustomization.yaml")[0]["secretGenerator"]
     files = {each["name"]: each["files"] for each in made}
     names = [each.name for each in description(REPLICATED / "cluster.toml").addresses]
-    assert files["fanmail-brokers-curve"] == [f"secrets/{name}.key" for name in names]
+    assert files["fanmail-brokers-curve"] == [f"secrets/{name}.key" for name in [*names, "front"]]
 
 
 NATS_FILES = [DEPLOY / "nats" / "nats-server.conf", REPLICATED / "nats-server.conf"]
