@@ -35,6 +35,7 @@ from common.process.readiness import die_with_parent
 from common.process.run_dir import Keeper
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
+from common.process.variables import warn_of_misspelt_variables
 
 PROG = "start-brokers"
 ABOUT = About(
@@ -66,6 +67,7 @@ def main() -> int:
     die_with_parent()
     settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional, ABOUT)
     setup_logging(settings.log_format, settings.log_level, PROG)
+    warn_of_misspelt_variables(log)
     if settings.id != BrokerSettings.id:
         raise StartError("--id names a single broker: give --ids, with a --config that has [[brokers]]")
     check_store_settings(settings)

@@ -18,6 +18,7 @@ from common.version import VERSION
 WIDTH, INDENT = 80, 26
 """Columns of help texts, which are the same on every terminal because `bin/_help` has copies."""
 _NUMBER = re.compile(r"-\d")
+_UNREAD = re.compile(r"Unable to open config file: (.*)\. Error: \[Errno \d+\] (.*?): .*")
 
 
 class About(NamedTuple):
@@ -71,6 +72,9 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         return f"{super().format_help().rstrip()}\n"
 
     def error(self, message: str) -> NoReturn:
+        unread = _UNREAD.fullmatch(message)
+        if unread:  # the parser says it twice
+            message = f"{unread[1]}: {unread[2]}"
         raise StartError(message, self.called)
 
 

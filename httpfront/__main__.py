@@ -18,6 +18,7 @@ from common.process.log import setup_logging
 from common.process.orphans import leave_orphans_to_the_kernel
 from common.process.readiness import announce_ready, die_with_parent
 from common.process.start import run_service
+from common.process.variables import warn_of_misspelt_variables
 from httpfront.front import Front
 from httpfront.middleware.host_names import is_loopback
 from httpfront.settings import OTHER_FILES, servable
@@ -35,6 +36,7 @@ def main() -> int:
     check_apart([settings.port], [settings.ops_port])
     name = f"front-{settings.port}"
     setup_logging(settings.log_format, settings.log_level, name)
+    warn_of_misspelt_variables(log)
     run_dir = private_dir(settings.run_dir)
     if settings.port:
         hold_lock(front_lock(run_dir, settings.host, settings.port), settings.start_timeout)

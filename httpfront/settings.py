@@ -13,7 +13,7 @@ from common.errors import StartError
 from common.keys.curve import KeyPair, check_front
 from common.process.descriptors import raise_limit
 from common.process.log_queue import queue_standard_error
-from common.units import KIB
+from common.units import KIB, size_text
 from httpfront.budget import Budget
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import kept_field
@@ -58,14 +58,19 @@ def host_names(settings: FrontSettings, listens: Sequence[str]) -> HostNames:
     return HostNames(listens, settings.allowed_hosts, keys=bool(settings.api_keys_file))
 
 
-def new_budget(settings: FrontSettings) -> Budget:
-    """Return the budget of bodies and answers. Raises `StartError` where one request could exceed its share."""
+def check_memory(settings: FrontSettings) -> None:
+    """Raise `StartError` where one request could exceed its share of the memory for bodies and answers."""
     largest = max(settings.max_body, settings.max_batch, settings.max_fetch_bytes)
     if settings.buffer_memory < 4 * largest:
         raise StartError(
-            f"--buffer-memory {settings.buffer_memory} must be at least {4 * largest}, four times the largest of "
-            "--max-body, --max-batch and --max-fetch-bytes"
+            f"--buffer-memory {size_text(settings.buffer_memory)} must be at least {size_text(4 * largest)}, "
+            "four times the largest of --max-body, --max-batch and --max-fetch-bytes"
         )
+
+
+def new_budget(settings: FrontSettings) -> Budget:
+    """Return the budget of bodies and answers. Raises what `check_memory` does."""
+    check_memory(settings)
     return Budget(settings.buffer_memory)
 
 

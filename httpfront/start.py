@@ -19,6 +19,8 @@ from common.process.log import setup_logging
 from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
+from common.process.variables import warn_of_misspelt_variables
+from httpfront.settings import check_memory
 
 PROG = "start-fronts"
 ABOUT = About(
@@ -49,6 +51,8 @@ def main() -> int:
     die_with_parent()
     settings, arguments = config_sources.load(FrontSettings, PROG, sys.argv[1:], positional, ABOUT)
     setup_logging(settings.log_format, settings.log_level, PROG)
+    warn_of_misspelt_variables(log)
+    check_memory(settings)
     settings = replace(settings, run_dir=str(private_dir(settings.run_dir)))
     if has_brokers(settings):
         check_front(front_pair(settings.curve_dir), load_cluster(settings.config, insecure=settings.insecure))

@@ -76,5 +76,5 @@ class Outbox:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._log.dropped(each.request_id for each in replies)
-            self._dispatcher.counters[stats.REPLIES_DROPPED] += self.peers.forget(peer_id) or 1
+            self._dispatcher.counters[stats.REPLIES_DROPPED] += self.peers.forget(peer_id) or int(bool(replies))
         return True

@@ -27,8 +27,9 @@ def check_apart(ports: Sequence[int], ops_ports: Sequence[int]) -> None:
     """Raise `StartError` where a public port would be an operations port too."""
     both = sorted({*ports} & {*ops_ports} - {0})
     if both:
+        fronts = "front" if len(ports) == 1 else "fronts"
         flags = f"--port {ports[0]} and --ops-port {ops_ports[0]}"
-        raise StartError(f"{flags} overlap for {len(ports)} fronts: both need port {both[0]}")
+        raise StartError(f"{flags} overlap: port {both[0]} would be both, with {len(ports)} {fronts}")
 
 
 def front_lock(run_dir: str | Path, hosts: Sequence[str], port: int) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from common.command_line import Parser
 from common.config import DEFAULT_BROKERS, DEFAULT_FRONTS, FrontSettings, Settings
 from common.errors import StartError
+from common.keys.api_keys import read_keys
 from common.process.front_ports import await_fronts, check_apart, check_ports, ports_of
 from common.process.log import setup_logging
 from common.process.log_queue import LogQueue
@@ -20,6 +21,7 @@ from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 from common.process.terminal import coloured, has_colours
+from common.process.variables import warn_of_misspelt_variables
 from common.program import launcher
 from common.tools.replicated_quickstart import PORTS, Replicated
 
@@ -71,10 +73,13 @@ def main() -> int:
     ports = ports_of(options.port, options.fronts)
     ops_ports = ports_of(options.ops_port, options.fronts, "--ops-port")
     check_apart(ports, ops_ports)
+    if options.api_keys_file:
+        read_keys(options.api_keys_file)
     await_fronts(options.run_dir, [HOST], ports, Settings.start_timeout)
     check_ports([HOST], ports)
     check_ports([HOST], ops_ports)
     setup_logging("auto", options.log_level, PROG)
+    warn_of_misspelt_variables(log)
     out = LogQueue(sys.stdout.fileno())
     with ExitStack() as stack:
         replicated = stack.enter_context(Replicated(options)) if options.replicated else None

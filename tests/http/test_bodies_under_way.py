@@ -154,7 +154,7 @@ def test_further_requests_for_which_there_is_no_room_are_left_to_be_sent_again()
 
 def test_a_front_that_could_not_take_one_request_does_not_start() -> None:
     assert new_budget(FrontSettings()).limit == 2**28
-    with pytest.raises(StartError, match="--buffer-memory 33554431 must be at least 33554432"):
+    with pytest.raises(StartError, match="--buffer-memory 33554431 must be at least 32MiB"):
         new_budget(FrontSettings(buffer_memory=2**25 - 1))
 
 

@@ -13,9 +13,9 @@ from click.shell_completion import shell_complete
 from fanmail.cli.admin import brokers, delete, pause, peek, purge, resume, topics
 from fanmail.cli.bench import bench
 from fanmail.cli.delayed import cancel, delayed
-from fanmail.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code
+from fanmail.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, NOTHING, USAGE, exit_code
 from fanmail.cli.formatting import printable
-from fanmail.cli.options import SHORT_NAMES, current_name
+from fanmail.cli.options import SHORT_NAMES, current_name, is_terminal
 from fanmail.cli.profile_store import VARIABLE, chosen_profile, defaults_of
 from fanmail.cli.profiles import profile_commands
 from fanmail.cli.publish import publish
@@ -51,6 +51,10 @@ class Commands(click.Group):
         """Run a subcommand. Raises SystemExit with the code of an error."""
         try:
             return super().invoke(ctx)
+        except SystemExit as end:
+            if end.code == NOTHING and is_terminal():  # silence would look like success
+                click.echo(f"{NAME}: nothing found", err=True)
+            raise
         except FanmailError as error:
             click.echo(f"{NAME}: {printable(str(error))}{WRONG_PORT if error.code in OTHER_PORT else ''}", err=True)
             raise SystemExit(exit_code(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings, Settings
 from common.config_sources import S
 from common.errors import StartError
-from common.process import folders, front_ports, locks, readiness, start, terminal
+from common.process import folders, front_ports, locks, readiness, start, terminal, variables
 from common.process.supervise import Child
 from common.program import launcher, program
 from common.tools import quickstart
@@ -562,7 +563,7 @@ def test_the_quickstart_logs_what_needs_attention_only(launch: Any) -> None:
 def test_ports_that_overlap_are_refused_before_anything_starts(launch: Any) -> None:
     port = free_ports(5)
     for module, count in ((quickstart, "--fronts=3"), (fronts, "3")):
-        with pytest.raises(StartError, match=f"overlap for 3 fronts: both need port {port + 2}"):
+        with pytest.raises(StartError, match=f"overlap: port {port + 2} would be both, with 3 fronts"):
             launch(module, count, f"--port={port}", f"--ops-port={port + 2}")
         assert launch(module, count, "--port=0" if module is fronts else f"--port={port}", "--ops-port=0")
 
@@ -594,6 +595,27 @@ def test_a_backup_of_brokers_that_do_not_run_is_refused_soon(tmp_path: Path, mon
     monkeypatch.setattr(sys, "argv", ["backup", str(tmp_path / "copy"), "--memory=1G"])
     with pytest.raises(StartError, match="unknown argument '--memory=1G'"):
         backup.main()
+
+
+def test_a_variable_that_is_nearly_a_setting_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("FANMAIL_PORTT", "FANMAIL_SERVICE_HOST", "FANMAIL_URL", "FANMAIL_PORT"):
+        monkeypatch.setenv(name, "1")
+    variables.warn_of_misspelt_variables(logging.getLogger("test"))
+    monkeypatch.setenv("FANMAIL_SUPERVISOR", "1")
+    variables.warn_of_misspelt_variables(logging.getLogger("test"))
+    (record,) = caplog.records
+    assert (vars(record)["variable"], vars(record)["did_you_mean"]) == ("FANMAIL_PORTT", "FANMAIL_PORT")
+
+
+def test_memory_that_is_too_small_and_missing_keys_are_refused_before_a_front_starts(launch: Any) -> None:
+    with pytest.raises(StartError, match="--buffer-memory 1MiB must be at least 32MiB, four times"):
+        launch(fronts, "1", "--port=0", "--ops-port=0", "--buffer-memory=1M")
+    with pytest.raises(StartError, match="/nonexistent: No such file"):
+        launch(quickstart, f"--port={free_ports(2)}", "--fronts=1", "--ops-port=0", "--api-keys-file=/nonexistent")
+    with pytest.raises(StartError, match=r"^/nonexistent: No such file or directory$"):
+        launch(fronts, "--config=/nonexistent")
 
 
 def test_colours_are_those_of_a_terminal_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
