@@ -13,6 +13,7 @@ from tests.e2e.cluster import PATIENCE, wait_for
 from tests.e2e.history import History
 from tests.e2e.publishers import PUBLISHERS, Publisher
 from tests.e2e.readers import READERS, Reader
+from tests.e2e.stream_readers import STREAM_READERS
 
 BACKLOG = 200
 """How many messages a publisher may be ahead of the readers of its topic."""
@@ -54,7 +55,7 @@ class Load:
                 name = f"publisher of {topic}" if len(self.publishers) == 1 else f"{kind} of {topic}"
                 self._publishers.append(PUBLISHERS[kind](self, name, topic, n + k, self._publishing))
             for m, user in enumerate(self.users):
-                kind = READERS[self.modes.get(user, "plain")]
+                kind = (READERS | STREAM_READERS)[self.modes.get(user, "plain")]
                 self._readers.append(kind(self, f"{user} of {topic}", topic, n + m, self._reading, user))
         self._clients: list[LoadClient] = [*self._publishers, *self._readers]
         self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in self._clients]

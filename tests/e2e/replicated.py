@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import zmq
+
 from broker.replica.entry import NO_CHAIN, Clocks, Entry, Genesis, Kind, encode_entry, say
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.names import StreamName
@@ -67,11 +69,18 @@ class ReplicatedCluster(Cluster):
         address: BrokerAddress = self.map.address(broker_id, host)
         return Peer(self._zmq, self.map.name, broker_id, address.endpoint, self.map.epoch, options)
 
+    def says(self, name: str) -> ops.Replica | None:
+        """Return where a candidate stands; None where it does not answer."""
+        try:
+            with self.candidate(name, RCVTIMEO=1000) as peer:
+                found: ops.Replica = peer.ask(Op.REPLICA).result
+                return found
+        except zmq.Again:
+            return None
+
     def replica(self, name: str) -> ops.Replica:
-        """Return where a candidate stands."""
-        with self.candidate(name, RCVTIMEO=1000) as peer:
-            found: ops.Replica = peer.ask(Op.REPLICA).result
-            return found
+        """Return where a candidate stands, as soon as it answers."""
+        return wait_for(lambda: self.says(name), f"{name} to answer")
 
     def owner(self, broker_id: str = "b0") -> str:
         """Wait for a candidate that owns the log; return its name."""
@@ -91,10 +100,8 @@ class ReplicatedCluster(Cluster):
         return next(f"{broker_id}@{host}" for host in HOSTS if f"{broker_id}@{host}" != owner)
 
     def _role(self, name: str) -> str:
-        try:
-            return self.replica(name).role
-        except Exception:  # it is not there, or loads
-            return ""
+        found = self.says(name)
+        return found.role if found is not None else ""
 
     def close(self) -> None:
         """Kill everything, and remove the directory and the logs."""
