@@ -58,6 +58,10 @@ RUNNING = ["bin/quickstart --brokers 2"]
 BEFORE: dict[str, list[str]] = {
     "README.md": [],
     "deploy/README.md": [],
+    "docs/commands.md": [],
+    "docs/howto-browser.md": [],
+    "docs/security.md": [],
+    "docs/tutorial.md": [],
     "docs/replication.md": [],
     "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
 }
