@@ -291,7 +291,7 @@ def _rules(settings: BrokerSettings, limits: Limits) -> TopicRules:
     path = settings.topics or settings.config
     tables = read_toml(path).get("topics", []) if path else []
     try:
-        return TopicRules(limits.topic_settings, parse_rules(tables))
+        return TopicRules(limits.topic_settings, parse_rules(tables), tables)
     except ValueError as error:
         raise StartError(f"{path}: {error}") from None
 

@@ -22,11 +22,11 @@ def check_no_leases(ref: SubscriptionRef, now: Now) -> None:
 
 
 def confirm_up_to(ref: SubscriptionRef, epoch: str, seq: int) -> None:
-    """Confirm everything up to the cursor; an older one, and `seq` 0, change nothing. Raise `cursor-lost`."""
+    """Confirm everything up to the cursor; an older one, and "" with 0, change nothing. Raise `cursor-lost`."""
     topic, subscription = ref.topic, ref.subscription
-    if seq == 0:
+    if not epoch and seq == 0:
         return
-    if epoch != topic.epoch or not 0 < seq < topic.next_seq:
+    if epoch != topic.epoch or not 0 <= seq < topic.next_seq:
         position = max(subscription.position, topic.head_seq)
         oldest = {"oldest": f"{topic.epoch}-{position}"} if position < topic.next_seq else {}
         raise FanmailError("cursor-lost", "this id is not of the topic's present life; continue with after=0", **oldest)

@@ -249,9 +249,8 @@ class Candidate:
             raise LeftOutError(f"the log begins at {event.first}, and this candidate needs {next_position}: seed it")
         if event.first > event.position and self.role is not Role.OWNER:  # what is followed lags behind what was read
             self._log.follow(next_position)
-        if not self._appender.is_behind(event.last, now):
-            self._end_seen = event.position == next_position
-            self._appender.nothing_there(now)
+        self._end_seen = not self._appender.is_behind(event.last, now) and event.position == next_position
+        self._appender.nothing_there(now)
 
     @property
     def _is_mine(self) -> bool:

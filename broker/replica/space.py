@@ -58,6 +58,8 @@ class Space:
         self._since = now
         self._samples: deque[tuple[float, int]] = deque()
         """Positions that the log had at some times, the oldest first."""
+        self.known_position = 0
+        """The greatest position that another candidate has ever reported: the log had it."""
         self.used = 0
         """Percent of the maximum size of the log."""
 
@@ -78,6 +80,7 @@ class Space:
         if before is not None and before.report.process == report.process:
             report.stored = max(report.stored, before.report.stored)
         self._others[report.candidate] = _Heard(report, now)
+        self.known_position = max(self.known_position, report.position)
 
     def reports(self, now: float) -> list[Report]:
         """Return the last reports of the candidates that are not away."""
@@ -95,11 +98,6 @@ class Space:
         """Return the candidate that has read most and is not away; "" without one."""
         best = max(self.reports(now), key=lambda each: each.position, default=None)
         return best.candidate if best is not None else ""
-
-    @property
-    def known_position(self) -> int:
-        """Return the greatest position that any other candidate has ever reported: the log had it."""
-        return max([0, *(heard.report.position for heard in self._others.values() if heard is not None)])
 
     def sample(self, position: int, now: float) -> None:
         """Note how far the log goes; called several times per second, or less."""

@@ -128,6 +128,7 @@ class Succession:
         replica, candidate, duties = self._replica, self._replica.candidate, self._replica.duties
         info = duties.info
         return {
+            log_stats.TOPICS: self._dispatcher.context.state.rules.digest,
             log_stats.TERM: candidate.position.term,
             log_stats.POSITION: candidate.position.position,
             log_stats.APPLIED: replica.local.stored,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from broker.records import TopicChanged
@@ -45,9 +46,18 @@ class TopicRule(NamedTuple):
 class TopicRules:
     """The settings of every topic. The first rule that matches a name counts."""
 
-    def __init__(self, default: TopicSettings = TopicSettings(), rules: Sequence[TopicRule] = ()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        default: TopicSettings = TopicSettings(),  # noqa: B008
+        rules: Sequence[TopicRule] = (),
+        source: object = (),
+    ) -> None:
+        """`source` is what the rules were made from."""
         self.default = default
         self._rules = tuple(rules)
+        digest = blake2b(repr((tuple(default), source)).encode(), digest_size=6).digest()
+        self.digest = int.from_bytes(digest, "big")
+        """Differs where the settings do, for a comparison of processes."""
 
     def of(self, name: bytes) -> TopicSettings:
         """Return the settings of the topic with this name."""

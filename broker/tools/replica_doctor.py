@@ -1,4 +1,4 @@
-"""`bin/replica doctor`: finds settings of NATS, of the logs and of the description with which data can be lost."""
+"""`bin/replica doctor`: finds settings of NATS, of the logs and of the candidates with which data can be lost."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from broker.replica.jetstream.monitor import (
     remarks_of_servers,
 )
 from broker.replica.jetstream.streams import Streams, ask
+from broker.tools.candidates import Candidate, ask_all
 from broker.tools.replica_frame import NATS_FLAGS, Frame, add_json, load_frame
 from common.command_line import About
 from common.errors import StartError
+from common.protocol import log_stats
 
-HELP = "find wrong settings of the servers, the logs and the description"
+HELP = "find wrong settings of the servers, the logs and the candidates"
 ABOUT = About(
     "Find settings with which acknowledged messages can be lost: of every NATS server (asked at its monitoring port, "
-    "which alone knows whether it syncs before it acknowledges), of each log, and of the description. No broker has to "
+    "which alone knows whether it syncs before it acknowledges), of each log, and of the candidates; those need not "
     "run. What it finds about syncing is noted at the logs, for the candidates; where these ports are on loopback, run "
     "it on each host, with its own. Exit code 1 where something is wrong.",
     ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
@@ -49,7 +51,8 @@ def run(argv: Sequence[str]) -> int:
     servers, findings = look_at_servers(frame)
     findings += look_at_logs(frame)
     remarks = (*remarks_of_servers(servers), *_note(frame, servers))
-    findings += [finding for each in frame.ids if (finding := look_at_candidates(frame, each)).problems]
+    said = ask_all(frame.cluster, frame.ids, frame.keys)
+    findings += [finding for each in frame.ids if (finding := look_at_candidates(each, said[each])).problems]
     problems = [f"{each.about}: {problem}" for each in findings for problem in each.problems]
     if frame.options.json:
         found = {"sound": not problems, "problems": problems, "remarks": remarks, "looked_at": findings_json(findings)}
@@ -156,9 +159,9 @@ def _of_log(frame: Frame, about: str, described: api.Described) -> Finding:
     return Finding(about, tuple(problems), f"{described.config.num_replicas} copies on {names}")
 
 
-def look_at_candidates(frame: Frame, broker_id: str) -> Finding:
-    """Return what is wrong with the candidates of a broker in the description."""
-    hosts = [each.host for each in frame.cluster.candidates(broker_id)]
-    if len(hosts) > 1:
-        return Finding(f"broker {broker_id}", ())
-    return Finding(f"broker {broker_id}", (f"its only candidate is on {hosts[0]}: nobody can take over",))
+def look_at_candidates(broker_id: str, candidates: list[Candidate]) -> Finding:
+    """Return what is wrong with the candidates of a broker, as far as they run and can be reached."""
+    settings = {each.stats.get(log_stats.TOPICS) for each in candidates if each.state is not None}
+    hosts = " and ".join(each.address.host for each in candidates)
+    differ = f"the candidates on {hosts} have different settings of topics (--topics, --max-messages, --max-bytes)"
+    return Finding(f"broker {broker_id}", (differ,) if len(settings) > 1 else ())

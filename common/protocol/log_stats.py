@@ -47,6 +47,9 @@ TAKEOVERS = _counter("log.takeovers", "fanmail_log_takeovers", "Times that this 
 REFUSED = _counter("log.refused", "fanmail_log_appends_refused", "Appends refused because the log had another end.")
 UNKNOWN = _counter("log.unknown", "fanmail_log_appends_unknown", "Appends without an answer within a second.")
 
+TOPICS = "log.topics"
+"""Digest of the settings of topics, for `bin/replica doctor`: all candidates should have the same. Not a metric."""
+
 LOG_STATS = tuple(_rows)
 """All single numbers, gauges first."""
 APPENDS = StatHistogram(

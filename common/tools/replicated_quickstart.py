@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -65,6 +66,8 @@ class Replicated:
         settings = [f"--nats={','.join(node.url for node in self.nodes)}", f"--log-max-bytes={LOG_BYTES}"]
         described = f"--config={self._description}"
         hosts = [host for host in HOSTS if any(each.host == host for each in self.map.addresses)]
+        flags = [*settings, f"--log-level={self._options.log_level}"]
+        started = {f"start-brokers-{host}": self._host(host, described, flags) for host in hosts}
         nats, size = settings
         monitors = ",".join(node.monitor for node in self.nodes)
         tool = [sys.executable, "-m", "broker.tools.replica"]
@@ -74,7 +77,7 @@ class Replicated:
         return [
             _nats_child(self._nats, self.nodes, NAMES[:1], []),
             _nats_child(self._nats, self.nodes, NAMES[1:], make_logs),
-            *(self._host(host, described, [*settings, f"--log-level={self._options.log_level}"]) for host in hosts),
+            Child("hosts", [sys.executable, "-m", "common.tools.hosts", json.dumps(started)]),
         ]
 
     def tour(self) -> str:
@@ -86,11 +89,10 @@ class Replicated:
         write_file(self._description, describe_replicated(self._options.brokers, HOSTS, self.run_dir, epoch))
         return load_cluster(self._description)
 
-    def _host(self, host: str, described: str, settings: list[str]) -> Child:
+    def _host(self, host: str, described: str, settings: list[str]) -> list[str]:
         run_dir = private_dir(self.run_dir / host)
         flags = [f"--candidate={host}", f"--run-dir={run_dir}", f"--data={self.data / host}", "--store=replicated"]
-        argv = [sys.executable, "-m", "broker.start", described, *flags, *settings]
-        return Child(f"start-brokers-{host}", argv)
+        return [sys.executable, "-m", "broker.start", described, *flags, *settings]
 
 
 def _nats_child(folder: Path, nodes: list[Node], names: tuple[str, ...], command: list[str]) -> Child:

@@ -18,7 +18,9 @@ MESSAGE_ID = r"([0-9a-f]{1,64})-([1-9][0-9]{0,17})"
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?").fullmatch
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 _COUNT = re.compile(r"0|[1-9][0-9]{0,17}").fullmatch
-_CURSOR = re.compile(MESSAGE_ID).fullmatch
+CURSOR = r"([0-9a-f]{1,64})-(0|[1-9][0-9]{0,17})"
+"""A message id, or the place before the first message of a life of the topic."""
+_cursor = re.compile(CURSOR).fullmatch
 YEAR_S = 365 * 86_400
 """Seconds."""
 MICROSECOND, MILLISECOND = 1, 1000
@@ -130,10 +132,10 @@ def span(least: int, most: int, unit: int, *, zero: bool = False) -> Callable[[s
 
 
 def cursor(text: str) -> tuple[str, int]:
-    """Parse `0`, or a message id, into epoch ("" for 0) and sequence number."""
+    """Parse `0`, `<epoch>-0` or a message id into epoch ("" for 0) and sequence number."""
     if text == "0":
         return "", 0
-    found = _CURSOR(text)
+    found = _cursor(text)
     if not found:
         raise ValueError("must be 0 or a Msg-Id")
     return found[1], int(found[2])

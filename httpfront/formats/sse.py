@@ -32,6 +32,10 @@ class ServerSentEvents:
         """Return the field that says how long a client waits until it connects again."""
         return b"retry: %d\n\n" % milliseconds
 
+    def place(self, cursor: str) -> bytes:
+        """Return the id with which a client connects again before it has read a message; no event has it."""
+        return b"id: %b\n\n" % cursor.encode()
+
     def message(self, message_id: str, members: dict[str, Any], body: bytes) -> bytes:
         """Return one message. `members` are those of `message_members`."""
         start = b"id: %b\n" % message_id.encode()

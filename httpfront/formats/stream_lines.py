@@ -22,6 +22,10 @@ class StreamLines:
         """Return nothing: there is no such line."""
         return b""
 
+    def place(self, cursor: str) -> bytes:
+        """Return nothing: a line with an `id` is a message."""
+        return b""
+
     def message(self, message_id: str, members: dict[str, Any], body: bytes) -> bytes:
         """Return one message. `members` are those of `message_members`."""
         return _encode({"id": message_id} | members | body_member(body)) + b"\n"

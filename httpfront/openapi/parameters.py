@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from httpfront.formats.batch import FORMATS
 from httpfront.formats.idempotency import HEADER, KEY
 from httpfront.formats.limits import MAX_DELIVERIES, MessageLimits
-from httpfront.formats.params import MAX_DIGITS, MESSAGE_ID, YEAR_S
+from httpfront.formats.params import CURSOR, MAX_DIGITS, YEAR_S
 from httpfront.formats.receipts import MAX_LEASE_S, RECEIPT
 from httpfront.formats.stream_parameters import BY_CLIENT, DEFAULT_CONFIRM_S, LINES, MAX_CONFIRM_S, SSE
 from httpfront.openapi.answers import Json, pattern, ref
 
 RECEIPT_LINES = pattern(f"({RECEIPT}\\r?\\n)*{RECEIPT}(\\r?\\n)?")
 """Receipts, one per line; the end of the last line is optional."""
-_CURSOR = pattern(f"0|{MESSAGE_ID}") | {"examples": ["0"]}
+_CURSOR = pattern(f"0|{CURSOR}") | {"examples": ["0"]}
 
 
 class Bounds(NamedTuple):

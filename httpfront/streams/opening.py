@@ -65,7 +65,8 @@ class StreamOpening:
             mailbox, form, asked.confirm_s, opened, place, req.env.get(REQUEST_ID, ""), _refusal(req.env, mailbox)
         )
         resp.data = b""
-        req.env[STREAM] = self._beginning(origin, _retry(form) + form.silence + first)
+        start = _retry(form) + form.place(f"{opened.epoch}-{place - 1}") + form.silence
+        req.env[STREAM] = self._beginning(origin, start + first)
 
     def _open(
         self, mailbox: tuple[bytes, bytes], form: ServerSentEvents | StreamLines, after: Any, by_header: bool
@@ -86,7 +87,7 @@ class StreamOpening:
         finally:
             self._table.end_opening()
         # A place before the position: the first answer to a read says which messages are missing.
-        return b"", opened, min(after[1] + 1, opened.position) if after[1] else opened.position
+        return b"", opened, min(after[1] + 1, opened.position) if after[0] else opened.position
 
     def _ask(self, mailbox: tuple[bytes, bytes], args: ops.OpenStream) -> ops.StreamOpened:
         opened: ops.StreamOpened = self._table.gateway.call(Op.STREAM, *mailbox, args)

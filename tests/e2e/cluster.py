@@ -416,10 +416,10 @@ class Cluster:
         front.process.kill()
         front.process = self.start_front(front.port).process
 
-    def start_front(self, port: int = 0, **settings: object) -> Front:
-        """Start a front without waiting until it is ready."""
+    def start_front(self, port: int = 0, module: str = "httpfront", **settings: object) -> Front:
+        """Start a front without waiting until it is ready. `module` may replace it."""
         settings = {"run_dir": self.run_dir, "port": port, "ops_port": 0, **self._front_settings, **settings}
-        process = self.spawn("front", "httpfront", *flags_of(settings))
+        process = self.spawn("front", module, *flags_of(settings))
         serving = wait_for(lambda: process.event("serving"), "the front to listen")
         return Front(process, int(serving["port"]), int(serving["ops_port"]))
 

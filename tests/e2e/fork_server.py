@@ -25,7 +25,7 @@ from typing import Any
 
 PRELOADED = ("broker.__main__", "httpfront.__main__", "broker.store.sqlite.store", "tests.support.faulty_store")
 """What is imported before the forks; mains are run anew."""
-MAINS = ("broker", "httpfront", "tests.support.faulty_broker")
+MAINS = ("broker", "httpfront", "tests.support.faulty_broker", "tests.support.hasty_front")
 """Modules that may be run."""
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 65536

@@ -31,6 +31,10 @@ class Mode(Enum):
     """`?after=`: at least once; what was not acknowledged is delivered again."""
     LEASE = "lease"
     """`?lease=`: at least once; what was not acknowledged is redelivered, with `Msg-Attempt` over 1."""
+    TIMED = "timed"
+    """A stream whose messages are done by time. It may lose what it announces as a gap, and nothing else. A stream
+    with `confirm=client` is `AFTER`.
+    """
 
 
 @dataclass
@@ -89,6 +93,8 @@ class Take(Call):
     """The `after` of the request: what it acknowledged."""
     most: int = 1
     """How many messages the request asked for."""
+    gap: range | None = None
+    """Sequence numbers of messages that were announced as missed, in place of a message."""
 
 
 @dataclass

@@ -23,6 +23,8 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 FRONTS = 3
 """The host of the fronts and of the tests. Brokers are on the previous ones."""
+NOBODY = "02:00:00:00:00:01"
+"""A hardware address that no host has."""
 
 
 def need_namespaces() -> None:
@@ -96,6 +98,14 @@ class Network:
         """Make the switch silently drop all packets of and for a host."""
         _ip("-n", self._switch, "link", "set", f"port{number}", "nomaster")
 
+    def cut(self, sender: int, receiver: int) -> None:
+        """Lose all packets of one host for another, silently and in this direction only."""
+        _ip("-n", self._hosts[sender], *_neighbour("replace", receiver), "lladdr", NOBODY, "nud", "permanent")
+
+    def join(self, sender: int, receiver: int) -> None:
+        """Undo `cut`."""
+        _ip("-n", self._hosts[sender], *_neighbour("del", receiver))
+
     def mend(self, number: int) -> None:
         """Undo `unplug` or `isolate`."""
         _ip("-n", self._switch, "link", "set", f"port{number}", "up", "master", "bridge")
@@ -134,6 +144,10 @@ def address(number: int) -> str:
 def host_of(broker_id: str) -> int:
     """Return the host that a broker runs on."""
     return int(broker_id.removeprefix("b")) % (FRONTS - 1) + 1
+
+
+def _neighbour(what: str, number: int) -> list[str]:
+    return ["neigh", what, address(number), "dev", "eth0"]
 
 
 def _enter(namespace: int) -> None:

@@ -13,9 +13,12 @@ from tests.e2e.cluster import PATIENCE, wait_for
 from tests.e2e.history import History
 from tests.e2e.publishers import PUBLISHERS, Publisher
 from tests.e2e.readers import READERS, Reader
+from tests.e2e.stream_readers import STREAM_READERS
 
 BACKLOG = 200
 """How many messages a publisher may be ahead of the readers of its topic."""
+BATCH, MANY = 5, 20
+"""Messages of a publisher's batch, and the number that a reader of many asks for."""
 
 SPARING = 0.05
 """Seconds: leaves the processor to those who are started again."""
@@ -39,6 +42,9 @@ class Load:
     """Seconds that the readers may take to read what is left."""
     pace_s: float = 0.0
     """Seconds that a publisher pauses after each publish: `SPARING` where faults count, and not calls."""
+    batch: int = BATCH
+    many: int = MANY
+    backlog: int = BACKLOG
     history: History = field(default_factory=History)
     seen: list[Seen] = field(default_factory=list)
     abandoned: threading.Event = field(default_factory=threading.Event)
@@ -54,7 +60,7 @@ class Load:
                 name = f"publisher of {topic}" if len(self.publishers) == 1 else f"{kind} of {topic}"
                 self._publishers.append(PUBLISHERS[kind](self, name, topic, n + k, self._publishing))
             for m, user in enumerate(self.users):
-                kind = READERS[self.modes.get(user, "plain")]
+                kind = (READERS | STREAM_READERS)[self.modes.get(user, "plain")]
                 self._readers.append(kind(self, f"{user} of {topic}", topic, n + m, self._reading, user))
         self._clients: list[LoadClient] = [*self._publishers, *self._readers]
         self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in self._clients]
@@ -98,7 +104,7 @@ class Load:
     def behind(self, topic: str) -> bool:
         """Return whether the readers of a topic are so far behind that its publishers should wait for them."""
         got = [each.got for each in self._readers if each.topic == topic]
-        return bool(got) and self.sent(topic) - min(got) > BACKLOG
+        return bool(got) and self.sent(topic) - min(got) > self.backlog
 
     def sent(self, topic: str) -> int:
         """Return how many messages were published to a topic."""

@@ -13,7 +13,6 @@ from tests.e2e.history import Outcome, Publish
 if TYPE_CHECKING:
     from tests.e2e.load import Load
 
-BATCH = 5
 RETRIED = (503, 504)
 """Outcomes after which a client with a key repeats the publish."""
 
@@ -21,11 +20,11 @@ RETRIED = (503, 504)
 class Publisher(LoadClient):
     """A publisher that never repeats what was refused or is unknown."""
 
-    count = 1
-    keyed = False
+    batches = keyed = False
 
     def __init__(self, load: Load, name: str, topic: str, number: int, going: threading.Event) -> None:
         super().__init__(load, name, topic, number, going)
+        self.count = load.batch if self.batches else 1
         self.sent = 0
         """The number of stored messages."""
 
@@ -79,13 +78,13 @@ class KeyedPublisher(Publisher):
 class BatchPublisher(Publisher):
     """A `Publisher` of batches."""
 
-    count = BATCH
+    batches = True
 
 
 class KeyedBatchPublisher(KeyedPublisher):
     """A `KeyedPublisher` of batches."""
 
-    count = BATCH
+    batches = True
 
 
 class ForgetfulPublisher(KeyedPublisher):

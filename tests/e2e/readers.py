@@ -22,8 +22,6 @@ from tests.e2e.history import Ack, Mode, Outcome, Subscribe, Take
 if TYPE_CHECKING:
     from tests.e2e.load import Load
 
-MANY = 20
-"""The number of messages that a reader of many asks for."""
 LEASE = 1
 """The shortest lease in seconds, so that forgotten messages return soon."""
 BAD = 0.05
@@ -38,10 +36,12 @@ class Reader(LoadClient):
 
     mode = Mode.PLAIN
     many = 1
+    """The number of messages that it asks for; 0 in a class: that of its load."""
 
     def __init__(self, load: Load, name: str, topic: str, number: int, going: threading.Event, user: str) -> None:
         super().__init__(load, name, topic, number, going)
         self.user = user
+        self.many = self.many or load.many
         self.got = 0
         """How many messages this reader has read, each counted about once."""
         self._rng = random.Random(name)
@@ -112,7 +112,7 @@ class Reader(LoadClient):
 class ManyReader(Reader):
     """A `Reader` of many messages at a time."""
 
-    many = MANY
+    many = 0
 
 
 class AfterReader(Reader):
@@ -135,7 +135,7 @@ class AfterReader(Reader):
 class ManyAfterReader(AfterReader):
     """An `AfterReader` of many messages at a time."""
 
-    many = MANY
+    many = 0
 
 
 class LeaseReader(Reader):
@@ -187,7 +187,7 @@ class LeaseReader(Reader):
 class ManyLeaseReader(LeaseReader):
     """A `LeaseReader` of many messages at a time."""
 
-    many = MANY
+    many = 0
 
 
 READERS: dict[str, type[Reader]] = {

@@ -99,6 +99,11 @@ class ReplicatedCluster(Cluster):
         owner = self.owner(broker_id)
         return next(f"{broker_id}@{host}" for host in HOSTS if f"{broker_id}@{host}" != owner)
 
+    def stats(self, broker_id: str) -> dict[str, int]:
+        """Return the gauges and counters of the owner of a log."""
+        with self.candidate(self.owner(broker_id)) as peer:
+            return peer.stats()
+
     def _role(self, name: str) -> str:
         found = self.says(name)
         return found.role if found is not None else ""

@@ -74,7 +74,7 @@ class AfterRule:
 
     def judge(self, take: Take) -> list[str]:
         cursor = _seq(take.cursor) if "-" in take.cursor else 0
-        found = []
+        found = [] if take.gap is None else self._missed(take.gap)
         if _got(take):
             if (take.invoked, take.cursor) != self._read:
                 self._read, self._before = (take.invoked, take.cursor), 0
@@ -92,6 +92,36 @@ class AfterRule:
 
     def at_the_end(self, excused: Collection[str]) -> list[str]:
         return []
+
+    def _missed(self, gap: range) -> list[str]:
+        return [f"{self._who} was told of a gap of {len(gap)}, and confirms by itself"]
+
+
+class TimedRule(AfterRule):
+    """As `AfterRule`, except that a gap which is announced may lose what was not delivered before."""
+
+    def __init__(self, who: str, acks: list[Ack]) -> None:
+        super().__init__(who, acks)
+        self._seen: set[int] = set()
+        self._missing: set[int] = set()
+
+    def judge(self, take: Take) -> list[str]:
+        found = super().judge(take)
+        if _got(take):
+            seq = _seq(take.msg_id)
+            if seq in self._missing:
+                found.append(f"{self._who} got {take.body!r} ({seq}), which was announced as missed")
+            self._seen.add(seq)
+        return found
+
+    def _missed(self, gap: range) -> list[str]:
+        found = []
+        if not gap or gap.start > self._last + 1:
+            found.append(f"{self._who} was told of a gap of {gap} after {self._last}")
+        self._missing.update(set(gap) - self._seen)
+        self.may_be_lost = len(self._missing)
+        self._last = max(self._last, gap.stop - 1)
+        return found
 
 
 class LeaseRule:
@@ -147,5 +177,6 @@ class LeaseRule:
 RULES: dict[Mode, type[PlainRule | AfterRule | LeaseRule]] = {
     Mode.PLAIN: PlainRule,
     Mode.AFTER: AfterRule,
+    Mode.TIMED: TimedRule,
     Mode.LEASE: LeaseRule,
 }

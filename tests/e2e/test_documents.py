@@ -49,6 +49,7 @@ INSTEAD = {
         "bin/test": "bin/test -q --collect-only tests/unit/common/test_names.py",
         "bin/test --all": "bin/test --all -q --collect-only tests/unit/common/test_names.py",
         "bin/soak 600 --durable": "bin/soak 2 --durable",
+        "bin/soak 600 --replicated": "bin/soak --help",
         "fanmail top": "fanmail top -n 1",
     },
 }

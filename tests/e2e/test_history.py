@@ -83,6 +83,27 @@ def test_an_unknown_read_of_many_may_cost_as_many() -> None:
     assert violations(history, {"t"}) == []
 
 
+def timed_history() -> History:
+    """Return a history in which cat reads by streams with timed `confirm`, and was told that m3 was missed."""
+    history = good_history()
+    history.takes[:] = [replace(each, mode=Mode.TIMED) if each.user == "cat" else each for each in history.takes]
+    change(history, "cat", 3, body=None, msg_id="", gap=range(3, 4))
+    return history
+
+
+def test_what_a_stream_announces_may_be_lost_and_nothing_else() -> None:
+    history = timed_history()
+    assert violations(history, {"t"}) == []
+    del history.takes[place(history, "cat", 4)]
+    assert "passed over" in "\n".join(violations(history, {"t"}))
+    history = timed_history()
+    history.takes.insert(place(history, "cat", 4), take("cat", 3, 13.5, Mode.TIMED, cursor="e1-2"))
+    assert "which was announced as missed" in "\n".join(violations(history, {"t"}))
+    history = timed_history()
+    history.takes[:] = [replace(each, mode=Mode.AFTER) if each.user == "cat" else each for each in history.takes]
+    assert "told of a gap of 1, and confirms by itself" in "\n".join(violations(history, {"t"}))
+
+
 def test_what_was_dropped_with_a_reason_and_what_is_queued_is_not_lost() -> None:
     history = good_history()
     del history.takes[place(history, "ann", 3)]

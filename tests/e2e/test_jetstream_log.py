@@ -179,3 +179,15 @@ def _server_of(nats: NatsCluster, client: str) -> int:
         if any(each["name"] == client for each in (node.ask("/connz") or {})["connections"]):
             return number
     raise AssertionError(f"{client} is not connected")
+
+
+def test_a_log_is_closed_while_answers_come(engine: JetStreamEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that comes with an answer gets lost."""
+    monkeypatch.setattr("broker.replica.jetstream.connection.PING_S", 0.001)
+    for _ in range(4):
+        logs = [engine.open() for _ in range(12)]
+        for log in logs:
+            log.follow(1)
+        engine.pass_time()
+        for log in logs:
+            log.close()

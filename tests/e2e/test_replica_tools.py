@@ -16,7 +16,11 @@ from broker.replica.jetstream.fetching import Found
 from broker.replica.jetstream.health import info_of
 from broker.replica.jetstream.streams import Streams, ask
 from broker.tools import replica_doctor, replica_init, replica_status
+from broker.tools.candidates import Candidate
+from common.cluster.slots import BrokerAddress
 from common.errors import StartError
+from common.protocol import log_stats
+from common.protocol.wire import BrokerState
 from tests.support.nats_cluster import NatsCluster
 
 DESCRIPTION = """
@@ -53,6 +57,12 @@ class Site:
                     await streams.delete(name)
 
         ask(self.access, delete)
+
+
+@pytest.fixture(autouse=True)
+def _not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No candidate runs here."""
+    monkeypatch.setattr("broker.tools.candidates.ANSWER_S", 0.05)
 
 
 @pytest.fixture
@@ -172,10 +182,17 @@ def test_a_log_that_is_missing_or_there_twice_is_named(site: Site, capsys: pytes
     assert "broker b1 has several logs in NATS: " in twice
 
 
-def test_status_says_which_candidates_do_not_answer(
-    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("broker.tools.candidates.ANSWER_S", 0.05)
+def test_candidates_with_other_settings_of_topics_are_named() -> None:
+    def candidate(host: str, digest: int, state: BrokerState | None = BrokerState.READY) -> Candidate:
+        return Candidate(BrokerAddress("b0", "", host=host), state, stats={log_stats.TOPICS: digest})
+
+    (problem,) = replica_doctor.look_at_candidates("b0", [candidate("h1", 1), candidate("h2", 2)]).problems
+    assert problem.startswith("the candidates on h1 and h2 have different settings of topics")
+    for others in ([candidate("h2", 1)], [candidate("h2", 2, None)]):
+        assert replica_doctor.look_at_candidates("b0", [candidate("h1", 1), *others]).problems == ()
+
+
+def test_status_says_which_candidates_do_not_answer(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     init(site)
     capsys.readouterr()
     assert replica_status.run([*site.flags, "--ids=b0", "--json"]) == 1

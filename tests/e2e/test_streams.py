@@ -137,11 +137,24 @@ def test_events_have_an_id_and_the_object_of_ndjson(cluster: Cluster) -> None:
         assert answer.headers["Content-Type"] == "text/event-stream"
         retry = answer.readline()
         assert 1000 <= int(retry.removeprefix(b"retry: ")) <= 5000
-        assert [answer.readline() for _ in range(4)] == [b"\n", b":\n", b"\n", b"id: %b\n" % sent.encode()]
+        before = b"id: %b0\n" % sent.removesuffix("1").encode()
+        start = [b"\n", before, b"\n", b":\n", b"\n", b"id: %b\n" % sent.encode()]
+        assert [answer.readline() for _ in start] == start
         shown = json.loads(answer.readline().removeprefix(b"data: "))
         assert (shown["id"], shown["text"], shown["meta"]) == (sent, "a\nb", {"meta-kind": "x\xff"})
     with events(cluster.fronts[0], "/sse/ann?data=text") as answer:
-        assert [answer.readline() for _ in range(7)][4:] == [b"id: %b\n" % sent.encode(), b"data: a\n", b"data: b\n"]
+        assert [answer.readline() for _ in range(9)][6:] == [b"id: %b\n" % sent.encode(), b"data: a\n", b"data: b\n"]
+
+
+def test_a_client_that_has_read_nothing_is_told_of_a_loss_too(cluster: Cluster) -> None:
+    web = cluster.fronts[0].web
+    web.subscribe("unread", "ann")
+    with events(cluster.fronts[0], "/unread/ann") as answer:
+        (start,) = (line for line in (answer.readline() for _ in range(3)) if line.startswith(b"id: "))
+    sent = web.publish("unread", b"1").headers["Msg-Id"]
+    assert web.call("PATCH", f"/unread/ann?after={sent}").status == 200
+    with Stream(cluster.fronts[0], "/unread/ann", Last_Event_ID=start[4:-1].decode()) as stream:
+        assert stream.next() == {"event": "gap", "from": sent, "position": sent[:-1] + "2"}
 
 
 @table("confirm", ["-1", "1e3", "3601", "never", ""])

@@ -257,7 +257,7 @@ def test_who_wants_no_wait_does_not_wait(
 
 
 @pytest.mark.parametrize(
-    "query", ["wait=", "wait=x", "wait=-1", "wait=nan", "wait=1e3", "wait=1&wait=1", "wiat=1", "after=x", "after=a-0"]
+    "query", ["wait=", "wait=x", "wait=-1", "wait=nan", "wait=1e3", "wait=1&wait=1", "wiat=1", "after=x", "after=a-00"]
 )
 def test_a_bad_parameter_takes_nothing(gateway: PlayedGateway, query: str) -> None:
     gateway.messages.append(message(5))

@@ -9,22 +9,38 @@ import argparse
 import random
 import sys
 import time
+from contextlib import closing
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
-from tests.soak.rounds import Soak
+from tests.e2e.hosts import FRONTS, Network, need_namespaces
+from tests.soak.partitions import PartitionedSoak
+from tests.soak.power import PowerSoak
+from tests.soak.replicated import start_replicated
+from tests.soak.rounds import Rounds, Soak
 
 SHOWN = 20
 """Violations that are printed."""
 
 
 def main() -> int:
-    """Runs rounds until the time is over, Ctrl-C, or a violation."""
+    """Run what the command line says."""
     options = parse(sys.argv[1:])
+    if not options.hosts:
+        return run(options, None)
+    need_namespaces()
+    with closing(Network()) as network, network.on(FRONTS):
+        return run(options, network)
+
+
+def run(options: argparse.Namespace, network: Network | None) -> int:
+    """Run rounds until the time is over, Ctrl-C, or a violation."""
     seconds = options.hours * 3600 if options.hours else options.seconds
-    print(f"soak: {seconds:,.0f} s, {'durable' if options.durable else 'in memory'}, seed {options.seed}", flush=True)
-    soak = Soak(options.durable, options.seed, options.round, options.pause)
+    kinds = [name for name in ("durable", "replicated", "hosts", "power") if getattr(options, name)]
+    kind = kinds[0] if kinds else "in memory"
+    print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
+    soak = make(options, network)
     began = time.monotonic()
     found: list[str] = []
     try:
@@ -43,23 +59,48 @@ def main() -> int:
                 report()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-    except AssertionError as error:
-        found.append(f"{error}")
+    except Exception as error:
+        found.append(f"{error!r}")
     finally:
         if found:
-            print(soak.cluster.about(), file=sys.stderr)
+            print(found, soak.about(), sep="\n", file=sys.stderr)
         soak.close()
     print(soak.figures.table(time.monotonic() - began))
     print("\n".join(["", f"VIOLATIONS: {len(found)}", *found[:SHOWN]]) if found else "\nno violations")
     return 1 if found else 0
 
 
+def make(options: argparse.Namespace, network: Network | None) -> Rounds:
+    """Start what the options name."""
+    rest = (options.seed, options.round, options.pause)
+    soak: Rounds
+    if options.power:
+        soak = PowerSoak(*rest, sync_interval=options.sync_interval)
+    elif network is not None:
+        soak = PartitionedSoak(network, *rest)
+    elif options.replicated:
+        soak = start_replicated(*rest)
+    else:
+        soak = Soak(options.durable, *rest)
+    if options.faults:
+        soak.faults = {name: soak.faults[name] for name in options.faults.split(",")}
+    return soak
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = Parser("Load and faults against a cluster of its own.", ["600 --durable"], "soak")
+    parser = Parser("Load and faults against a cluster of its own.", ["600 --durable", "600 --replicated"], "soak")
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, metavar="SECONDS", help="how long [60]")
     parser.add_argument("--hours", type=float, default=0.0, help="how long, instead of SECONDS")
-    parser.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
+    kinds.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
+    kinds.add_argument("--hosts", action="store_true", help="replicated; hosts are cut off from each other (root)")
+    kinds.add_argument(
+        "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"
+    )
+    parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
+    parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def measure(cluster: Cluster, broker: Process, front: Process) -> Sample:
     """As things stand."""
     rss = [int(Path(f"/proc/{each.pid}/statm").read_text().split()[1]) for each in (broker, front)]
     files = [len(list(Path(f"/proc/{each.pid}/fd").iterdir())) for each in (broker, front)]
-    stored = sum(path.stat().st_blocks * 512 for path in cluster.data.glob("*/store.db*"))
+    stored = sum(path.stat().st_blocks * 512 for path in cluster.folder.glob("*/*/store.db*"))
     page = os.sysconf("SC_PAGE_SIZE")
     return Sample(rss[0] * page, rss[1] * page, files[0], files[1], stored)
 
@@ -50,6 +50,10 @@ class Figures:
     faults: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
     """One a round."""
+    outages: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds until a topic was served again, by fault."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for those who look for causes."""
 
     def add(self, history: History) -> None:
         """A round is over."""
@@ -82,4 +86,14 @@ class Figures:
                 values = [getattr(each, name) / (MIB if unit else 1) for each in (begin, middle, end)]
                 shown = [f"{value:,.1f}" if unit else f"{value:,.0f}" for value in (*values, values[2] - values[0])]
                 lines.append(f"{f'{label}, {unit}' if unit else label:36}" + "".join(f"{each:>14}" for each in shown))
-        return "\n".join(lines)
+        if self.outages:
+            lines += ["", f"{'seconds until served again':36}{'times':>14}{'p50':>14}{'p99':>14}{'most':>14}"]
+        for name, waits in sorted(self.outages.items()):
+            shown = [percentile(waits, 50), percentile(waits, 99), max(waits)]
+            lines.append(f"{name:36}{len(waits):>14,}" + "".join(f"{each:>14.2f}" for each in shown))
+        return "\n".join([*lines, *self.notes])
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the smallest value that so many percent of all do not exceed."""
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ VERSION, FORMER_VERSION = "2.15.1", "2.14.6"
 """Of `requirements-nats.txt`, and an older one for the contract of the log."""
 MAX_PAYLOAD = 9 * 2**20
 """Bytes: the greatest batch and 1 MiB."""
+LOOPBACK = "127.0.0.1"
 FIRST_ALONE_S = 0.4
 """How long the first node runs alone: nodes that start together split their votes, and vote again after 4 s to 9 s."""
 
@@ -72,8 +74,11 @@ class Node:
     """One server of a cluster. `number` is its index in the cluster."""
 
     def __init__(self, folder: Path, number: int, port: int, version: str) -> None:
-        """Use the ports `port` (clients) and `port` + 1 (monitoring)."""
+        """Use the ports `port` (clients), `port` + 1 (monitoring) and `port` + 2 (other nodes)."""
         self.name = f"n{number}"
+        self.address = LOOPBACK
+        self.prefix: list[str] = []
+        """Comes before its command line."""
         self.port = port
         self.folder = folder / self.name
         self.folder.mkdir()
@@ -84,15 +89,15 @@ class Node:
     @property
     def url(self) -> str:
         """The address for clients."""
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{self.address}:{self.port}"
 
     @property
     def monitor(self) -> str:
         """The address of its monitoring port."""
-        return f"http://127.0.0.1:{self.port + 1}"
+        return f"http://{self.address}:{self.port + 1}"
 
     def launch(self) -> None:
-        argv = [str(server(self.version)), "-c", str(self.folder / "node.conf")]
+        argv = [*self.prefix, str(server(self.version)), "-c", str(self.folder / "node.conf")]
         self.process = Process(f"nats {self.name}", argv, self.folder / "log")
 
     def ask(self, path: str) -> dict[str, Any] | None:
@@ -111,20 +116,29 @@ class NatsCluster:
     def __init__(
         self,
         nodes: int = 3,
-        version: str = VERSION,
+        version: str | Sequence[str] = VERSION,
         sync_interval: str = "always",
         max_payload: int = MAX_PAYLOAD,
         extra: str = "",
+        place: Callable[[Node], None] = lambda _: None,
     ) -> None:
-        """Start a cluster, and wait until it has a leader. `extra` is added to the configuration of every node."""
+        """Start a cluster, and wait until it has a leader.
+
+        `version` is one, or that of each node. `extra` is added to the configuration of every node. `place` may give a
+        node the address of another host, and the prefix of its command line.
+        """
         self.folder = short_folder()
         ports = free_ports(3 * nodes)
-        self.nodes = [Node(self.folder, number, ports + 3 * number, version) for number in range(nodes)]
-        routes = ", ".join(f'"nats://127.0.0.1:{node.port + 2}"' for node in self.nodes)
+        versions = [version] * nodes if isinstance(version, str) else version
+        self.nodes = [Node(self.folder, number, ports + 3 * number, versions[number]) for number in range(nodes)]
         for node in self.nodes:
-            cluster = f'cluster {{ name: fm, listen: "127.0.0.1:{node.port + 2}", routes: [{routes}], pool_size: 1 }}'
+            place(node)
+        routes = ", ".join(f'"nats://{node.address}:{node.port + 2}"' for node in self.nodes)
+        for node in self.nodes:
+            at = node.address
+            cluster = f'cluster {{ name: fm, listen: "{at}:{node.port + 2}", routes: [{routes}], pool_size: 1 }}'
             (node.folder / "node.conf").write_text(
-                f'server_name: {node.name}\nlisten: "127.0.0.1:{node.port}"\nhttp: "127.0.0.1:{node.port + 1}"\n'
+                f'server_name: {node.name}\nlisten: "{at}:{node.port}"\nhttp: "{at}:{node.port + 1}"\n'
                 f"max_payload: {max_payload}\n"
                 f'jetstream {{ store_dir: "{node.folder}/js", max_file: 8G, max_mem: 64M, '
                 f"sync_interval: {sync_interval} }}\n{cluster if nodes > 1 else ''}\n{extra}\n"
@@ -153,6 +167,15 @@ class NatsCluster:
     def ready(self) -> None:
         """Wait until the running nodes serve clients and have a leader."""
         wait_for(lambda: all(self._serves(node) for node in self.nodes if self._runs(node)), "a leader of NATS")
+
+    def whole(self, stream: str) -> bool:
+        """Return whether all nodes run, and have all that a stream has."""
+        leader = self.leader_of(stream)
+        said = self._said_of(self.nodes[leader], stream) if leader is not None else {}
+        others = said.get("cluster", {}).get("replicas", ())
+        return len(others) == len(self.nodes) - 1 and all(
+            each.get("current") and not each.get("offline") for each in others
+        )
 
     def leader_of(self, stream: str) -> int | None:
         """Return the node that leads a stream, as a majority of the running nodes says; None: there is none now."""
@@ -227,10 +250,10 @@ class NatsCluster:
         return len(current) >= sum(map(self._runs, self.nodes)) - 1
 
     def _leader_said(self, node: Node, stream: str) -> str | None:
+        leader: str | None = self._said_of(node, stream).get("cluster", {}).get("leader")
+        return leader
+
+    def _said_of(self, node: Node, stream: str) -> dict[str, Any]:
         said = node.ask("/jsz?streams=1") or {}
-        for account in said.get("account_details", []):
-            for each in account.get("stream_detail", []):
-                if each["name"] == stream:
-                    leader: str | None = each.get("cluster", {}).get("leader")
-                    return leader
-        return None
+        details = (each for account in said.get("account_details", []) for each in account.get("stream_detail", []))
+        return next((each for each in details if each["name"] == stream), {})

@@ -16,9 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.e2e.cluster import clean_environ, die_with_the_tests, free_ports, is_ready, wait_for
+from tests.e2e.cluster import PATIENCE, clean_environ, die_with_the_tests, free_ports, is_ready, wait_for
 from tests.support.documents import ROOT
 
+REPLICATED_PATIENCE = 90.0
+"""Seconds: a replicated cluster is some twenty processes, which are started in four steps."""
 COMMAND_PATIENCE = 60.0
 """Seconds; a command that takes longer has failed."""
 LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "fanmail-data", "out", "*.egg-info")
@@ -196,7 +198,11 @@ class Session:
         known = {each.pid for each in self.servers}
         new = [int(pid) for pid in pids.read_text().split() if int(pid) not in known]
         self.servers += [Server(pid, text, foreground and pid == new[-1], group, log) for pid in new]
-        wait_for(lambda: len(ready.read_text().split()) == len(new) or not all(map(_runs, new)), f"{text} to be ready")
+        wait_for(
+            lambda: len(ready.read_text().split()) == len(new) or not all(map(_runs, new)),
+            f"{text} to be ready",
+            REPLICATED_PATIENCE if "--replicated" in text else PATIENCE,
+        )
         assert all(map(_runs, new)), f"{text} has ended:\n{log.read_text()}"
         if "fronts" in text or "quickstart" in text:
             self._pending |= {int(port) for port in re.findall(r"--port[ =](\d+)", text)} or {self.port}

@@ -35,15 +35,22 @@ class Feed:
     def __init__(self, fetcher: Fetcher, health: Health, outbox: Outbox, clock: Callable[[], float]) -> None:
         self._fetcher, self._health, self._outbox, self._clock = fetcher, health, outbox, clock
         self._room = asyncio.Event()
+        self._followed = 0
+        """Counts what was followed, so that a former one ends: a cancellation may get lost (Python before 3.12)."""
 
     def taken(self) -> None:
         """Go on: the reader has taken what there was."""
         self._room.set()
 
+    def unfollow(self) -> None:
+        """Deliver nothing more of what is followed."""
+        self._followed += 1
+
     async def follow(self, first: int) -> None:
         """Deliver all entries from `first` on, until cancelled or `Missing` was delivered. Raises `LostError`."""
         wait_s, asked, behind = SHORTEST_S, self._clock(), False
-        while True:
+        mine = self._followed
+        while mine == self._followed:
             await self._wait_for_room()
             is_silent = self._clock() - asked >= SILENT_S
             try:
@@ -58,7 +65,7 @@ class Feed:
                 self._judge(error)
                 await asyncio.sleep(AGAIN_S)
                 continue
-            if found is None:
+            if found is None or mine != self._followed:
                 return
             if found:
                 first, asked, wait_s = self._deliver(found), self._clock(), SHORTEST_S

@@ -21,6 +21,8 @@ from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.outbox import Outbox
 from broker.replica.log import Appended, Down, Event, Inspected, Lost, Purged, Reported, Up
 
+CANCEL_S = 0.1
+"""After which what has not ended is cancelled again."""
 MOST_REPORT_BYTES = 65536
 """Of one report; others are not this program's."""
 
@@ -129,10 +131,11 @@ class _Client:
             self._outbox.put(Lost(reason))
 
     def _close_loop(self) -> None:
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        # Again and again: `asyncio.wait_for`, before Python 3.12, swallows a cancellation that comes with its result.
+        while tasks := asyncio.all_tasks(self._loop):
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_S))
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
@@ -146,6 +149,7 @@ class _Client:
         self._start(self._appending.append(data, expected))
 
     def follow(self, first: int) -> None:
+        self.feed.unfollow()
         self._replace("follow", self.feed.follow(first) if first else None)
 
     def read(self, position: int) -> None:

@@ -101,6 +101,11 @@ def test_a_cursor_that_cannot_be_is_lost_and_says_what_is_next(full: BrokerDrive
     assert full.after(b"t", b"u").code == "", "after=0 always continues"
 
 
+def test_the_place_before_the_first_message_is_of_one_life(full: BrokerDriver) -> None:
+    assert full.ask(Op.TAKE, b"t", b"u", ops.Take(True, EPOCH, 0)).result.seq == 1
+    assert lost(full.ask(Op.TAKE, b"t", b"u", ops.Take(True, "beef", 0))) == f"{EPOCH}-1"
+
+
 def test_a_negative_cursor_of_a_broken_front_moves_nothing(full: BrokerDriver) -> None:
     assert lost(full.ask(Op.TAKE, b"t", b"u", ops.Take(True, EPOCH, -1))) == f"{EPOCH}-1"
 

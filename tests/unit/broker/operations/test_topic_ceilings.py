@@ -187,6 +187,16 @@ def rules(text: str) -> TopicRules:
     return TopicRules(DEFAULT, parse_rules(tomllib.loads(text)["topics"]))
 
 
+def test_the_digest_of_settings_differs_where_they_do() -> None:
+    digests = {
+        TopicRules(default, source=tables).digest
+        for default in (DEFAULT, DEFAULT._replace(max_messages=7))
+        for tables in ([], [{"pattern": "a"}], [{"pattern": "b"}])
+    }
+    assert len(digests) == 6
+    assert TopicRules(DEFAULT, source=[{"pattern": "a"}]).digest in digests
+
+
 def test_the_first_pattern_that_fits_counts_and_the_rest_is_as_the_settings_say() -> None:
     found = rules(
         '[[topics]]\npattern = "logs.*"\nmax_messages = 3\noverflow = "drop-oldest"\n'

@@ -428,6 +428,15 @@ def test_a_server_that_is_behind_is_borne_for_a_while() -> None:
         one.after(15.0, Refused(2))
 
 
+def test_a_server_that_is_behind_is_not_asked_again_and_again() -> None:
+    one = One().own()
+    one.append()
+    assert one.after(0.1, Refused(7)) == [("append", 4), ("read", 5)]
+    assert one.after(0.0, Missing(5, 1, 2)) == []
+    assert one.after(0.05) == []
+    assert one.after(0.05) == [("append", 4)]
+
+
 def test_a_server_that_is_behind_now_and_then_is_no_loss() -> None:
     one = One()
     for _ in range(10):

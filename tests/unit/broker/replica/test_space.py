@@ -95,6 +95,8 @@ def test_the_greatest_position_that_was_reported_is_remembered() -> None:
     assert it.known_position == 0
     hear(it, 1.0, stored=70)
     assert it.known_position == 72
+    hear(it, 2.0, stored=50, process=b"after a restart")
+    assert it.known_position == 72
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", msgspec.msgpack.encode([1, 2]), msgspec.msgpack.encode({"a": 1})])

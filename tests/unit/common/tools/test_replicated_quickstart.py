@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -52,23 +53,25 @@ def test_the_servers_sync_every_write_and_know_each_other(prepared: Replicated) 
 
 def test_everything_is_started_in_order_and_each_host_has_files_of_its_own(prepared: Replicated) -> None:
     children = prepared.children()
-    names = ["nats-n1", "nats-n2", "start-brokers-h1", "start-brokers-h2", "start-brokers-h3"]
-    assert [each.name for each in children] == names
+    assert [each.name for each in children] == ["nats-n1", "nats-n2", "hosts"]
     assert "--nodes=n2,n3" in children[1].argv
     shell, flag, made = children[1].argv[children[1].argv.index("--") + 1 :]
     assert (shell, flag) == ("sh", "-c")
     init, doctor = made.split(" && ")
     assert "-m broker.tools.replica init" in init
     assert f"--monitor={prepared.nodes[0].monitor}," in doctor
-    for host, child in zip(("h1", "h2", "h3"), children[2:], strict=True):
-        assert {f"--candidate={host}", f"--run-dir={prepared.run_dir}/{host}", "--store=replicated"} <= set(child.argv)
-        assert f"--data={prepared.data}/{host}" in child.argv
+    started = json.loads(children[2].argv[-1])
+    assert list(started) == ["start-brokers-h1", "start-brokers-h2", "start-brokers-h3"]
+    for host, argv in zip(("h1", "h2", "h3"), started.values(), strict=True):
+        assert {f"--candidate={host}", f"--run-dir={prepared.run_dir}/{host}", "--store=replicated"} <= set(argv)
+        assert f"--data={prepared.data}/{host}" in argv
 
 
 def test_a_host_without_candidates_is_not_started(options: Namespace) -> None:
     options.brokers = 1
     with Replicated(options) as replicated:
-        assert [each.name for each in replicated.children()][2:] == ["start-brokers-h1", "start-brokers-h2"]
+        started = json.loads(replicated.children()[2].argv[-1])
+        assert list(started) == ["start-brokers-h1", "start-brokers-h2"]
 
 
 def test_a_directory_that_was_not_given_is_removed_at_the_end(options: Namespace) -> None:

@@ -150,3 +150,19 @@ def test_no_more_is_fetched_than_the_reader_takes(outbox: Outbox, monkeypatch: p
         return entries(before)[-1][0], entries(outbox.take())[-1][0]
 
     assert asyncio.run(run()) == (8, 9)
+
+
+def test_what_was_followed_before_ends_though_its_cancellation_is_lost(outbox: Outbox) -> None:
+    servers = Servers(STORED)
+
+    async def run() -> None:
+        clock = asyncio.get_running_loop().time
+        source = Feed(servers, Health(NAME, clock), outbox, clock)  # type: ignore[arg-type]
+        task = asyncio.create_task(source.follow(1))
+        while not outbox.held_bytes:
+            await asyncio.sleep(0.001)
+        source.unfollow()
+        async with asyncio.timeout(20):
+            await task
+
+    asyncio.run(run())
