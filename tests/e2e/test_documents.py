@@ -49,6 +49,7 @@ INSTEAD = {
         "bin/test": "bin/test -q --collect-only tests/unit/common/test_names.py",
         "bin/test --all": "bin/test --all -q --collect-only tests/unit/common/test_names.py",
         "bin/soak 600 --durable": "bin/soak 2 --durable",
+        "bin/soak 600 --replicated": "bin/soak --help",
         "fanmail top": "fanmail top -n 1",
     },
 }
@@ -58,6 +59,10 @@ RUNNING = ["bin/quickstart --brokers 2"]
 BEFORE: dict[str, list[str]] = {
     "README.md": [],
     "deploy/README.md": [],
+    "docs/commands.md": [],
+    "docs/howto-browser.md": [],
+    "docs/security.md": [],
+    "docs/tutorial.md": [],
     "docs/replication.md": [],
     "docs/operations.md": [*RUNNING, "curl -X POST http://127.0.0.1:8100/orders/billing"],
 }

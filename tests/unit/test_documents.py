@@ -18,6 +18,7 @@ from broker.state.topic_settings import parse_rules
 from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings
 from common.config_sources import load
+from fanmail.cli.main import command
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 from tests.support.table import table
 
@@ -28,9 +29,10 @@ SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}
 """Languages of blocks that are for the eye only, and must not hold a command of ours."""
 IN_A_BROWSER = {"html", "js"}
 """Languages whose blocks tests/e2e/test_stream_clients.py runs, the only one of each."""
-PROSE = {"README.md", "docs/architecture.md"}
+PROSE = {"docs/architecture.md", "docs/files.md"}
 """Documents that walk through the files."""
 OURS = re.compile(r"^\s*(?:\$ )?(?:bin/|bench/run|fanmail |pip |python3? |curl\b.*:(?:81|91)\d\d\b)", re.MULTILINE)
+_PINNED = re.compile(r"^([\w-]+)(?:\[[\w,]*\])?==", re.MULTILINE)
 _FILE = re.compile(r"(?<![\w./*-])[\w*./]*(?:\w\.py|\w/)(?![\w/*])")
 
 
@@ -155,3 +157,33 @@ def test_every_document_is_reached_from_the_readme() -> None:
     linked = {os.path.normpath(link.partition("#")[0]) for link in links("README.md")}
     there = set(documents("*.md", "docs/*.md", "client/README.md", "bench/README.md")) - {"README.md"}
     assert there - linked == set()
+
+
+def test_every_command_is_in_the_table_of_commands() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    ours = {f"bin/{path.name}" for path in (ROOT / "bin").iterdir() if not path.name.startswith("_")}
+    assert not [each for each in ours | set(command.commands) if not re.search(rf"`{each}[` ]", page)]
+
+
+def test_every_dependency_has_its_reason() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    pinned = {name for file in ROOT.glob("requirements*.txt") for name in _PINNED.findall(file.read_text())}
+    assert len(pinned) > 20
+    assert not [each for each in sorted(pinned) if not re.search(rf"^\|.*\b{each}\b.*\|", page, re.MULTILINE)]
+
+
+def test_badges_say_what_the_package_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pictures = ROOT / "docs" / "pictures"
+    assert f"version: {project['version']}" in (pictures / "version.svg").read_text()
+    assert f"licence: {project['license']}" in (pictures / "licence.svg").read_text()
+    oldest = project["requires-python"].removeprefix(">=")
+    assert f"Python: {oldest} or newer" in (pictures / "python.svg").read_text()
+
+
+def test_every_alert_has_a_section_of_the_runbook() -> None:
+    text = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    alerts = re.findall(r"- alert: (\w+)\n(?:(?!- alert:)[^\n]*\n)*? +runbook_url: \S+/runbook/#(\w+)", text)
+    assert len(alerts) == text.count("- alert:") > 20
+    assert {anchor for _, anchor in alerts} <= anchors("docs/runbook.md")
+    assert [anchor for name, anchor in alerts if anchor != name.lower()] == []
