@@ -109,7 +109,7 @@ class Context:
     def check_storage(self, size: int) -> None:
         """Raise `storage-full` (503) where content of this size would leave less than the disk's reserve."""
         if on_disk(size) > self.writable_bytes:
-            raise FanmailError("storage-full", "the broker's disk is nearly full; reading messages frees space")
+            raise FanmailError("storage-full", "the broker's disk or log is nearly full; reading messages frees space")
 
     def reserve(self, size: int) -> None:
         """Subtract content of this size from what may be written in this turn."""

@@ -12,7 +12,7 @@ from httpfront.gateway.call import Answer
 from httpfront.outlet import Outlet
 from httpfront.streams.confirmations import Confirmations
 from httpfront.streams.origin import StreamOrigin
-from httpfront.streams.table import StreamTable, guarded
+from httpfront.streams.table import StreamTable
 
 EVERY_S = 1.0
 """Time between two confirmations of one stream."""
@@ -27,7 +27,7 @@ class _Reply(NamedTuple):
     seq: int
 
     def switch(self, answer: Answer) -> None:
-        guarded(self.confirming.answered, self.seq, answer)
+        self.confirming.answered(self.seq, answer)
 
 
 class Confirming:

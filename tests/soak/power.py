@@ -58,19 +58,19 @@ class PowerSoak(ReplicatedSoak):
         super().close()
 
     def _one_node(self) -> None:
-        self._lose_power([self.rng.randrange(len(self.nats.nodes))], [])
+        self._lose_power("a NATS node", [self.rng.randrange(len(self.nats.nodes))], [])
 
     def _all_nodes(self) -> None:
-        self._lose_power(list(range(len(self.nats.nodes))), [])
+        self._lose_power("all NATS nodes", list(range(len(self.nats.nodes))), [])
 
     def _owners_host(self) -> None:
         host = self.cluster.owner(self._chosen()).partition("@")[2]
-        self._lose_power([HOSTS.index(host)], [host])
+        self._lose_power("the owner's host", [HOSTS.index(host)], [host])
 
     def _everything(self) -> None:
-        self._lose_power(list(range(len(self.nats.nodes))), list(HOSTS))
+        self._lose_power("everything", list(range(len(self.nats.nodes))), list(HOSTS))
 
-    def _lose_power(self, nodes: list[int], hosts: list[str]) -> None:
+    def _lose_power(self, what: str, nodes: list[int], hosts: list[str]) -> None:
         """Kill nodes, and the candidates of hosts; forget what was not synced; start the nodes, and the rest."""
         for name, process in self.cluster.candidates.items():
             if name.partition("@")[2] in hosts:
@@ -84,5 +84,5 @@ class PowerSoak(ReplicatedSoak):
         for name, process in list(self.cluster.candidates.items()):
             if not process.running:
                 self.cluster.start_broker(name)
-        self._outage(self._chosen(), "since power is back", began)
+        self._outage(self._chosen(), f"{what}, since power is back", began)
         self.mend()

@@ -1,0 +1,58 @@
+"""`bin/soak --streams N`: streams that are cut at random moments, and the checker. Fronts and brokers die, too."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from tests.e2e.checker import violations
+from tests.e2e.cluster import Cluster
+from tests.e2e.history import History, Mode
+from tests.e2e.stream_cuts import STREAM_ENDS, STREAM_MODES, cut, cut_streams, ends, stream_load, stream_readers
+
+CUTS_PER_KILL = 30
+"""Streams that are cut for each front, and for each broker, that is killed."""
+SHOWN = 20
+
+
+def cut_many(cuts: int) -> int:
+    """Cut so many streams, durable; print the figures. Return 1 where a promise was broken."""
+    kills = max(1, cuts // CUTS_PER_KILL)
+    began = time.monotonic()
+    cluster = Cluster(brokers=2, fronts=3, durable=True, front_settings={"access_log": "off"})
+    try:
+        load = stream_load(cluster, "cut", STREAM_MODES)
+        with load, tqdm(total=cuts, unit="cut", mininterval=2) as bar:
+            cut(cluster, load, cuts, kills, lambda: bar.update(min(cuts, cut_streams(load)) - bar.n))
+        found = violations(load.history, load.topics)
+        found += [f"a stream saw: {name}" for name in ends(load).keys() - STREAM_ENDS]
+        if found:
+            print(cluster.about(), file=sys.stderr)
+    finally:
+        cluster.close()
+    counts = _counts(load.history)
+    counts["fronts killed"] = counts["brokers killed"] = kills
+    counts["messages announced as missed"] = sum(each.gaps for each in stream_readers(load))
+    counts |= Counter({f"streams: {name}": count for name, count in ends(load).items()})
+    print(f"seconds {time.monotonic() - began:,.0f}")
+    print("\n".join(f"{name:40}{count:>10,}" for name, count in sorted(counts.items())))
+    print("\n".join([f"VIOLATIONS: {len(found)}", *found[:SHOWN]]) if found else "\nno violations")
+    return 1 if found else 0
+
+
+def _counts(history: History) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, str, str]] = set()
+    for publish in history.publishes:
+        counts[f"publishes {publish.outcome.value}"] += 1
+    for take in history.takes:
+        who = "client confirms" if take.mode is Mode.AFTER else "timed"
+        if take.body is not None:
+            key = (take.topic, take.user, take.msg_id)
+            counts[f"deliveries, {who}"] += 1
+            counts[f"deliveries again, {who}"] += key in seen
+            seen.add(key)
+    return counts
