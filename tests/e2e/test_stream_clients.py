@@ -73,6 +73,7 @@ def test_the_page_of_the_how_to_shows_and_confirms_messages_of_a_listed_origin(
         browser.until(f"{shown}.length == 3")
         wait_for(lambda: unread(front) == "0", "what was shown is confirmed")
         cluster.kill_front(front)
+        cluster.await_ready()
         web = cluster.fronts[0].client()
         for text in TEXTS[3:]:
             web.publish("news", text.encode())
