@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import time
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -27,7 +27,7 @@ from httpfront.gateway.call import Answer
 from httpfront.outlet import Outlet
 from httpfront.streams.confirming import Confirming
 from httpfront.streams.origin import StreamOrigin
-from httpfront.streams.table import StreamTable, guarded
+from httpfront.streams.table import Reply, StreamTable
 
 SILENCE_S = 15.0
 """Seconds of silence after which something is sent, and the key is looked at again."""
@@ -46,22 +46,22 @@ _BUSY = ("broker-busy", "front-busy", "expired")
 """Errors after which it asks again."""
 
 
-class Reply(NamedTuple):
-    """Stands in for the greenlet of a call: `Hub.resume` switches to it."""
-
-    stream: Stream
-    op: Op
-
-    def switch(self, answer: Answer) -> None:
-        """Give the answer to the stream."""
-        guarded(self.stream, self.stream.answered, self, answer)
-
-
 class Stream:
     """A `StreamHandler` and a `TableEntry`. Belongs to the hub's thread; never parks."""
 
     __slots__ = (
-        *("_at", "_beat_at", "_broken_since", "_confirming", "_end_at", "_left", "_lost", "_number", "_origin"),
+        *(
+            "_at",
+            "_beat_at",
+            "_broken_since",
+            "_confirming",
+            "_end_at",
+            "_left",
+            "_lost",
+            "_number",
+            "_origin",
+            "_size",
+        ),
         *("_outlet", "_place", "_reply", "_retry_at", "_table", "_wait_id", "_wait_over", "due", "slot"),
     )
 
@@ -80,6 +80,8 @@ class Stream:
         """The WAIT under way, and when its broker must have answered."""
         self._lost = False
         """Whether it must be opened anew, because its broker may be another process."""
+        self._size = 0
+        """The size of the next message where that needs a read of its own."""
         self._left = False
         """Whether there are more messages than were written."""
         self._beat_at = self._retry_at = self._end_at = inf
@@ -96,19 +98,18 @@ class Stream:
 
     def read(self) -> None:
         """Ask the broker for messages, as it is this stream's turn."""
-        if self._at == QUEUED and self._allowed():
-            self._fetch()
-
-    def _fetch(self, exactly: int = 0) -> None:
+        if self._at != QUEUED or not self._allowed():
+            return
         account, origin = self._outlet.account, self._origin
+        size, self._size = self._size, 0
         try:
-            room = account.reserve_exactly(exactly) if exactly else account.reserve(READ_BYTES)
+            room = account.reserve_exactly(size) if size else account.reserve(READ_BYTES)
         except FanmailError as error:
             self.failed(error)
             return
         args = ops.Fetch(False, origin.opened.epoch, 0, READ_MESSAGES, room, False, room=room, place=self._place)
-        if self._ask(READING, Op.FETCH, args):
-            self._table.reading += 1
+        if self._ask(READING, Op.FETCH, args, size=size):
+            self._table.read_began(size)
 
     def _wait(self) -> None:
         args = ops.Wait(0, self._place, self._origin.opened.epoch, self._number)
@@ -116,10 +117,10 @@ class Stream:
         self._wait_over = time.monotonic() + lasts_s + SILENCE_S
         self._ask(WAITING, Op.WAIT, args, lasts_s)
 
-    def _ask(self, state: int, op: Op, args: Struct, lasts_s: float = 0) -> bool:
+    def _ask(self, state: int, op: Op, args: Struct, lasts_s: float = 0, size: int = 0) -> bool:
         """Begin a call, and wait for its answer; return False where it cannot be sent."""
         self._at = state
-        self._reply = reply = Reply(self, op)
+        self._reply = reply = Reply(self, op, size)
         try:
             call = self._table.gateway.start(op, *self._origin.mailbox, args, reply, self._origin.request_id, lasts_s)
         except FanmailError as error:
@@ -131,7 +132,7 @@ class Stream:
     def answered(self, reply: Reply, answer: Answer) -> None:
         """Take the answer of a broker."""
         if reply.op is Op.FETCH:
-            self._table.reading -= 1
+            self._table.read_ended(reply.size)
         if self._reply is reply:
             self._reply = None
             try:
@@ -153,7 +154,7 @@ class Stream:
 
     def _want_read(self) -> None:
         self._at = QUEUED
-        self._table.want_read(self)
+        self._table.want_read(self, large=self._size > 0)
 
     def _opened_anew(self, opened: ops.StreamOpened) -> None:
         if opened.epoch != self._origin.opened.epoch:
@@ -167,9 +168,9 @@ class Stream:
         if self._at == READING:
             self._outlet.account.release()
         if error.code == "answer-too-large" and self._at == READING:
-            self._fetch(int(str(error.fields.get("size", 0))))
-            return
-        if error.code == "no-subscription":
+            self._size = int(str(error.fields.get("size", 0)))
+            self._want_read()
+        elif error.code == "no-subscription":
             self._end("end", error)
         elif error.code in _LOST or error.code in _BUSY or error.code == "answer-too-large":
             self._rest(error)

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter, deque
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from common.errors import FanmailError
 from common.protocol import ops
@@ -21,6 +21,10 @@ from httpfront.streams.wheel import Wheel
 
 READS = 128
 """Streams that read from brokers at a time."""
+LARGE_READS = 4
+"""Of these, streams that read one large message: other work goes on between their answers, which take time to render
+(8 MiB up to a third of a second).
+"""
 DRAIN_PART = 0.8
 """Part of the time of a drain over which the ends of streams are spread."""
 REASONS = ("client", "slow", "stopped", "end", "error", "draining")
@@ -44,8 +48,24 @@ class TableEntry(Protocol):
     def end_at(self, when: float) -> None:
         """End at this time, because the front stops."""
 
+    def answered(self, reply: Reply, answer: Answer) -> None:
+        """Take the answer of a broker."""
+
     def failed(self, error: FanmailError) -> None:
         """End, or try again later, as the error allows."""
+
+
+class Reply(NamedTuple):
+    """Stands in for the greenlet of a call: `Hub.resume` switches to it."""
+
+    stream: TableEntry
+    op: Op
+    size: int = 0
+    """Of a read: the size of the only message that was asked for; 0: as many as there is room for."""
+
+    def switch(self, answer: Answer) -> None:
+        """Give the answer to the stream."""
+        guarded(self.stream, self.stream.answered, self, answer)
 
 
 class StreamTable:
@@ -58,7 +78,8 @@ class StreamTable:
         self._streams: set[TableEntry] = set()
         self._opening = 0
         self._ready: deque[TableEntry] = deque()
-        self.reading = 0
+        self._large: deque[TableEntry] = deque()
+        self.reading = self._reading_large = 0
         """Streams that have asked a broker for messages."""
         self._draining = False
         self.wheel: Wheel[TableEntry] = Wheel(time.monotonic())
@@ -95,15 +116,27 @@ class StreamTable:
             self.ended[reason] += 1
         self.wheel.drop(stream)
 
-    def want_read(self, stream: TableEntry) -> None:
+    def want_read(self, stream: TableEntry, large: bool = False) -> None:
         """Let a stream read when it is its turn; now where there is room."""
-        self._ready.append(stream)
+        (self._large if large else self._ready).append(stream)
         self.start_reads()
 
     def start_reads(self) -> None:
         """Let as many streams read as there is room for."""
+        while self._large and self._reading_large < LARGE_READS:
+            self._large.popleft().read()
         while self._ready and self.reading < READS:
             self._ready.popleft().read()
+
+    def read_began(self, size: int) -> None:
+        """Count a read; of one large message where `size` is not 0."""
+        self.reading += 1
+        self._reading_large += size > 0
+
+    def read_ended(self, size: int) -> None:
+        """Count the end of a read."""
+        self.reading -= 1
+        self._reading_large -= size > 0
 
     def cancel(self, mailbox: tuple[bytes, bytes], wait_id: int, number: int, request_id: str) -> None:
         """Let the broker forget a stream and its WAIT; where it cannot be told, those end at their time."""

@@ -27,6 +27,7 @@ PACE_S = 0.5
 @pytest.fixture(scope="module")
 def soak() -> Iterator[ReplicatedSoak]:
     soak = start_replicated(seed=1, round_seconds=0, pace_s=PACE_S, brokers=1)
+    soak.topics = 1
     yield soak
     soak.close()
 
@@ -72,7 +73,7 @@ def test_an_owner_that_pauses_for_a_moment_is_heard_and_a_difference_is_found(
 def test_hosts_are_cut_off_also_in_one_direction() -> None:
     need_namespaces()
     with closing(Network()) as network, network.on(FRONTS), closing(PartitionedSoak(network, 1, 0, PACE_S, 1)) as soak:
-        soak.longest_s = 7.0
+        soak.longest_s, soak.topics = 7.0, 1
         ways = ("host of the owner cut off", "one way, from the owner's host", "one way, to the owner's host")
         play(soak, 1, *ways)
 

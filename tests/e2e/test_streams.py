@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, Front, wait_for
+from tests.e2e.keys import bearer, write_keys
 from tests.e2e.streams import Stream
 from tests.support.table import table
 
@@ -116,6 +120,42 @@ def test_a_stream_ends_with_its_subscription_and_by_a_lease(cluster: Cluster) ->
         assert (end["event"], end["code"]) == ("error", "leases-out")
     with Stream(cluster.fronts[0], "/ends/ann") as stream:
         assert stream.status == 409
+
+
+def test_a_topic_that_ends_and_begins_again_is_another_one(cluster: Cluster) -> None:
+    web = cluster.fronts[0].web
+    web.subscribe("again", "ann")
+    first = web.publish("again", b"1").headers["Msg-Id"]
+    with Stream(cluster.fronts[1], "/again/ann", "&confirm=client") as stream:
+        assert stream.texts(1) == ["1"]
+        web.unsubscribe("again", "ann")
+        web.subscribe("again", "ann")
+        second = web.publish("again", b"2").headers["Msg-Id"]
+        (end,) = stream
+        assert (end["event"], end["code"]) == ("end", "no-subscription")
+    assert first.split("-")[0] != second.split("-")[0]
+    for last in (first, first[:-1] + "0"):
+        with Stream(cluster.fronts[1], "/again/ann", "&confirm=client", Last_Event_ID=last) as stream:
+            assert stream.next() == {"event": "reset", "code": "cursor-lost", "oldest": second}
+            assert stream.texts(1) == ["2"]
+
+
+def test_a_key_that_is_removed_ends_its_stream_before_the_next_message(
+    start_cluster: StartCluster, tmp_path: Path
+) -> None:
+    pair = '{rights = ["publish"], topic = "*"}, {rights = ["subscribe", "consume"], topic = "*", user = "*"}'
+    rule = f"allow = [{pair}]"
+    keys = write_keys(tmp_path / "keys.toml", {"stays": rule, "goes": rule})
+    cluster = start_cluster(brokers=1, fronts=1, front_settings={"api_keys_file": keys})
+    front, web = cluster.fronts[0], cluster.fronts[0].web
+    assert web.call("POST", "/t/ann", headers=bearer("stays")).status == 200
+    with Stream(front, "/t/ann", **bearer("goes")) as ended, Stream(front, "/t/ann", **bearer("stays")) as other:
+        write_keys(keys, {"stays": rule})
+        front.process.signal(signal.SIGHUP)
+        wait_for(lambda: web.call("GET", "/", headers=bearer("goes")).status == 401, "the key to be gone")
+        assert web.publish("t", b"1", bearer("stays")).status == 200
+        assert [(each["event"], each["code"]) for each in ended] == [("end", "unauthorized")]
+        assert other.texts(1) == ["1"]
 
 
 def test_a_client_that_leaves_is_noticed(cluster: Cluster) -> None:

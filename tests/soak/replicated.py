@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from broker.replica.thresholds import DEFAULT
@@ -171,8 +172,15 @@ class ReplicatedSoak(Rounds):
         seconds = time.monotonic() - began
         self.figures.outages[fault].append(seconds)
         if seconds > SLOW_S:
-            counts = {name: count for name, count in self.cluster.stats(broker).items() if name in CAUSES}
-            self.figures.notes.append(f"{fault}: {seconds:.2f} s, {self.cluster.owner(broker)} {counts}")
+            self._explain(broker, fault, seconds)
+
+    def _explain(self, broker: str, fault: str, seconds: float) -> None:
+        """Note what may have caused an outage that has just ended, and when the log got its owner."""
+        owner, began = self.cluster.owner(broker), time.time() - seconds
+        counts = {name: count for name, count in self.cluster.stats(broker).items() if name in CAUSES}
+        taken = [each["time"] for each in self.cluster.candidates[owner].events() if each["event"] == "owns the log"]
+        since = [f"{datetime.fromisoformat(each).timestamp() - began:.2f} s" for each in taken[-1:]]
+        self.figures.notes.append(f"{fault}: {seconds:.2f} s, {owner} owned the log after {since} {counts}")
 
     def _leader(self, broker: str) -> int:
         stream = self.cluster.logs[broker].stream

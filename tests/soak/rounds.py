@@ -35,6 +35,8 @@ class Rounds:
     def __init__(self, seed: int, round_seconds: float, pace_s: float) -> None:
         """`pace_s`: seconds that a publisher pauses after each publish."""
         self.figures = Figures()
+        self.topics = 2
+        """Of each broker in a round."""
         self.rng = random.Random(seed)
         self._round_seconds = round_seconds
         self._pace_s = pace_s
@@ -70,7 +72,8 @@ class Rounds:
     def play(self, number: int, faults: Iterable[str], report: Callable[[], None] = lambda: None) -> list[str]:
         """One round with these faults, one after the other; what is wrong."""
         brokers = self.cluster.map.brokers
-        topics = [self.cluster.topic(broker.id, f"r{number}-{broker.id}-{n}") for broker in brokers for n in (0, 1)]
+        numbers = range(self.topics)
+        topics = [self.cluster.topic(broker.id, f"r{number}-{broker.id}-{n}") for broker in brokers for n in numbers]
         load = self.make_load(topics)
         with load, self.beside(topics):
             load.await_more(STEP)

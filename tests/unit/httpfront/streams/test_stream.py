@@ -22,7 +22,7 @@ from httpfront.streams import stream as stream_module
 from httpfront.streams import table as table_module
 from httpfront.streams.origin import StreamOrigin
 from httpfront.streams.stream import PATIENCE_S, SILENCE_S, UNSENT_BYTES, Stream
-from httpfront.streams.table import StreamTable
+from httpfront.streams.table import LARGE_READS, StreamTable
 from tests.support.table import table
 
 EPOCH = "0badcafe1"
@@ -253,6 +253,27 @@ def test_a_message_too_large_for_the_room_is_asked_for_with_its_size(play: Calla
     assert scene.client.account.bytes == 500_000
     assert scene.give(b"x" * 500_000).room == 500_000
     assert (scene.client.account.bytes, len(scene.client.texts), scene.table.reading) == (0, 1, 0)
+
+
+def test_few_large_messages_are_read_at_a_time_and_small_ones_go_on() -> None:
+    table = StreamTable(cast(Gateway, Broker()), 10)
+    began: list[int] = []
+
+    class Reading:
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+        def read(self) -> None:
+            table.read_began(self.size)
+            began.append(self.size)
+
+    for _ in range(LARGE_READS + 1):
+        table.want_read(cast(Stream, Reading(2**20)), large=True)
+    table.want_read(cast(Stream, Reading(0)))
+    assert began == [2**20] * LARGE_READS + [0]
+    table.read_ended(2**20)
+    table.start_reads()
+    assert began[-1] == 2**20
 
 
 def test_a_full_front_makes_streams_wait_for_their_turn(play: Callable[..., Scene]) -> None:
