@@ -92,5 +92,8 @@ class Publisher(Client):
         return success or answer
 
     def _check_replay(self, first: ops.Published, again: ops.Published) -> None:
+        state = self.cluster.owner(self.topic).process.state
+        if state is None or state.calendar.steps:
+            again = replace(again, due_ms=first.due_ms)  # the clock was set since: another date for the same moment
         if replace(again, replayed=first.replayed) != first or not again.replayed:
             self.world.fail(f"{self.name} was answered {first}, and {again} to the same under the same key")

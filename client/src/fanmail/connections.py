@@ -19,7 +19,7 @@ class PerProcess(Generic[T]):
         self._make = make
         self._unused = [make()]
         self._made: dict[Hashable, T] = {}
-        self.closed = False
+        self.closed: bool = False
 
     def get(self) -> T:
         """Return the object of the current owner. Raises RuntimeError after `close`, also of a parent process."""

@@ -27,7 +27,7 @@ PROBLEM = "application/problem+json"
 SILENCE_S = 30.0
 """How much longer than any other response a stream may be silent; the server sends something every 15 s."""
 
-log = logging.getLogger("fanmail")
+_log = logging.getLogger("fanmail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _parse_line(members: dict[str, Any], topic: str, user: str) -> Message | Gap
 
 
 def _log_gap(gap: Gap) -> None:
-    log.warning("messages from %s on were acknowledged elsewhere or dropped; continuing at %s", gap.first, gap.position)
+    _log.warning("messages from %s on were acknowledged elsewhere or dropped; continuing at %s", gap.first, gap.position)
 
 
 def confirm_regularly(exchange: Exchange, topic: str, user: str, progress: Progress) -> Flow[None]:
@@ -137,6 +137,6 @@ def confirm_handled(exchange: Exchange, topic: str, user: str, progress: Progres
     try:
         yield from exchange.call(calls.advance(topic, user, handled))
     except FanmailError as error:
-        log.warning("could not acknowledge %s: %s", handled, error)
+        _log.warning("could not acknowledge %s: %s", handled, error)
     else:
         progress.confirmed = handled

@@ -22,8 +22,13 @@ def orphan():
                 time.sleep(0.001)
         os._exit(0)
 def states():
-    pids = [each for each in os.listdir("/proc") if each.isdecimal()]
-    return [open(f"/proc/{each}/stat").read().split()[2] for each in pids]
+    found = []
+    for each in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            found.append(open(f"/proc/{each}/stat").read().split()[2])
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # reaped in between
+    return found
 """
 IGNORED = f"{ORPHAN}\nleave_orphans_to_the_kernel()\norphan()\nwhile len(states()) > 1: time.sleep(0.005)\n"
 REAPED = f"{ORPHAN}\norphan()\nown = subprocess.Popen(['true'])\nwhile states().count('Z') < 3: time.sleep(0.005)\n"
