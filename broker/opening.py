@@ -35,9 +35,9 @@ def open_store(settings: BrokerSettings, cluster: ClusterMap, durable: OpenStore
     if settings.store == "replicated":
         from broker.replicated import open_replica, prepare
 
-        access = prepare(settings)
+        engine = prepare(settings)
         hold_lock(private_dir(folder, "store directory") / LOCK, settings.start_timeout)
-        return open_replica(settings, cluster, access, folder, owner)
+        return open_replica(settings, cluster, engine, folder, owner)
     hold_lock(private_dir(folder, "store directory") / LOCK, settings.start_timeout)
     from broker.store.sqlite.store import SqliteStore
 

@@ -10,19 +10,18 @@ from functools import partial
 from pathlib import Path
 
 from broker.errors import LeftOutError, ReplicaError, StoreError, UnusableStoreError
+from broker.replica.engine.base import Engine
+from broker.replica.engine.names import StreamName
 from broker.replica.entry import Genesis, Kind, decode_entry, said
-from broker.replica.jetstream.access import Access, access_of
-from broker.replica.jetstream.log import JetStreamLog
-from broker.replica.jetstream.names import StreamName
-from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.limits import ReplicaLimits
-from broker.replica.log import Entries, Lost, Missing
+from broker.replica.log import Entries, Log, Lost, Missing
 from broker.replica.space import SpaceThresholds
 from broker.replica.store import Identity, ReplicaStore
 from broker.store.base import Owner
 from broker.store.sqlite.files import FILE, LEFT_OUT
 from broker.store.sqlite.log_state import LogStateStore
 from broker.store.sqlite.read_only import probe_store
+from broker.store_settings import uses_postgres
 from broker.tools.candidates import find_owner
 from broker.tools.seeding import seed
 from common.clock import boottime_s, stopwatch
@@ -40,13 +39,21 @@ GENESIS_S = 30.0
 """How long a new candidate waits for the first entry of its log."""
 
 
-def prepare(settings: BrokerSettings) -> Access:
-    """Return how NATS is reached, checked as far as that is possible without it. Raises `StartError`."""
-    return access_of(settings)
+def prepare(settings: BrokerSettings) -> Engine:
+    """Return how the logs are reached, checked as far as that is possible without a server. Raises `StartError`."""
+    if uses_postgres(settings):  # nobody needs the modules of the other engine
+        from broker.replica.postgres.access import access_of as postgres_access
+        from broker.replica.postgres.engine import Postgres
+
+        return Postgres(postgres_access(settings))
+    from broker.replica.jetstream.access import access_of
+    from broker.replica.jetstream.engine import JetStream
+
+    return JetStream(access_of(settings))
 
 
 def open_replica(
-    settings: BrokerSettings, cluster: ClusterMap, access: Access, folder: Path, owner: Owner
+    settings: BrokerSettings, cluster: ClusterMap, engine: Engine, folder: Path, owner: Owner
 ) -> ReplicaStore:
     """Open the store of this candidate, whose folder is locked, and follow its log.
 
@@ -55,11 +62,11 @@ def open_replica(
     """
     if not (folder / LEFT_OUT).exists():
         try:
-            return _open(settings, cluster, access, folder, owner)
+            return _open(settings, cluster, engine, folder, owner)
         except LeftOutError:
             (folder / LEFT_OUT).touch()
     _seed(settings, cluster, folder)
-    return _open(settings, cluster, access, folder, owner)
+    return _open(settings, cluster, engine, folder, owner)
 
 
 def _seed(settings: BrokerSettings, cluster: ClusterMap, folder: Path) -> None:
@@ -76,15 +83,14 @@ def _seed(settings: BrokerSettings, cluster: ClusterMap, folder: Path) -> None:
     log.info("seeded", extra={"source": source.name, "position": position})
 
 
-def _open(settings: BrokerSettings, cluster: ClusterMap, access: Access, folder: Path, owner: Owner) -> ReplicaStore:
+def _open(settings: BrokerSettings, cluster: ClusterMap, engine: Engine, folder: Path, owner: Owner) -> ReplicaStore:
     try:
         found = probe_store(folder / FILE)
         if found is not None and not found.log_id:
             raise StartError(f"{folder / FILE}: not the store of a candidate: bin/replica import makes logs of stores")
-        name = _find(settings, cluster, access) if found is None else _name_of(cluster, settings, found.log_id)
-        stream = JetStreamLog(
-            access, name, settings.candidate, max(settings.max_body, settings.max_batch), settings.log_replicas
-        )
+        name = _find(settings, cluster, engine) if found is None else _name_of(cluster, settings, found.log_id)
+        max_batch = max(settings.max_body, settings.max_batch)
+        stream = engine.open(name, settings.candidate, max_batch, settings.log_replicas)
         try:
             store_id = _genesis(stream, owner).store_id if found is None else ""
         except StoreError:
@@ -121,19 +127,15 @@ def _name_of(cluster: ClusterMap, settings: BrokerSettings, log_id: str) -> Stre
     return StreamName(cluster.name, settings.id, bytes.fromhex(log_id))
 
 
-def _find(settings: BrokerSettings, cluster: ClusterMap, access: Access) -> StreamName:
-    """Return the log of this broker. Raises `StoreError`: the log may be made, or NATS started, a little later."""
-
-    async def find(streams: Streams) -> StreamName:
-        return await streams.find(cluster.name, settings.id)
-
+def _find(settings: BrokerSettings, cluster: ClusterMap, engine: Engine) -> StreamName:
+    """Return the log of this broker. Raises `StoreError`: the log may be made, or a server started, a little later."""
     try:
-        return ask(access, find)
+        return engine.find(cluster.name, settings.id)
     except (StartError, UnusableStoreError) as error:
         raise ReplicaError(str(error)) from None
 
 
-def _genesis(stream: JetStreamLog, owner: Owner) -> Genesis:
+def _genesis(stream: Log, owner: Owner) -> Genesis:
     """Return what the log says of itself. Raises `StoreError`."""
     stream.read(1)
     until = boottime_s() + GENESIS_S

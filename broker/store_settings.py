@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from common.config import BrokerSettings
 from common.errors import StartError
 
@@ -20,3 +22,12 @@ def check_candidate(settings: BrokerSettings) -> None:
         raise StartError(f"--candidate {settings.candidate} needs --store replicated: candidates share a log")
     if settings.store == "replicated" and not settings.candidate:
         raise StartError("--store replicated needs --candidate, and a --config whose brokers have candidates")
+
+
+def uses_postgres(settings: BrokerSettings) -> bool:
+    """Return whether the replicated logs are in PostgreSQL, not in NATS. Raises `StartError` where it is unclear."""
+    if settings.postgres and settings.nats:
+        raise StartError("--nats and --postgres are both given: a log is in one of them")
+    if settings.postgres and find_spec("psycopg") is None:
+        raise StartError("--postgres needs psycopg: .venv/bin/pip install -r requirements-postgres.txt")
+    return bool(settings.postgres)

@@ -96,7 +96,8 @@ class BrokerSettings(Settings):
     memory: int = setting(size(MIB, 2**50), GIB, "bytes", "maximum memory that a broker uses for its content (503)")
     store: str = setting(
         choice("memory", "sqlite", "replicated"), "memory", "", "where messages are stored; memory: lost when the "
-        "broker stops; replicated: in a log on NATS JetStream and on two hosts, for a description with candidates",
+        "broker stops; replicated: in a log on NATS JetStream or PostgreSQL and on two hosts, for a description with "
+        "candidates",
     )  # fmt: skip
     data: str = setting(str, "", "path", "directory of the stores on disk, with a subdirectory per broker")
     candidate: str = setting(
@@ -114,11 +115,15 @@ class BrokerSettings(Settings):
     )
     nats_cert: str = setting(str, "", "path", "certificate of this process for NATS servers that ask for one")
     nats_key: str = setting(str, "", "path", "private key of nats_cert")
+    postgres: str = setting(
+        str, "", "url", "PostgreSQL server of the replicated log, instead of NATS: postgresql://user@h1,h2/database, "
+        "with ?passfile=... for the password",
+    )  # fmt: skip
     log_max_bytes: int = setting(
         size(MIB, 2**50), 8 * GIB, "bytes", "maximum size of the replicated log of a broker, for bin/replica init"
     )
     log_replicas: int = setting(
-        count(1, 5), 3, "servers", "NATS servers that keep each replicated log; with 1, the loss of a server loses it"
+        count(1, 5), 3, "servers", "servers that keep each replicated log; with 1, the loss of a server loses it"
     )
     log_keep: float = setting(
         seconds(0, 604800), 900.0, "seconds", "time that entries stay in a replicated log when all candidates have them"

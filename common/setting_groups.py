@@ -12,7 +12,7 @@ _NAMED = {
     "network": (
         *("host", "port", "ops_host", "ops_port", "allowed_hosts", "cors_origins", "api_keys_file", "connections"),
         *("config", "ids", "id", "candidate", "run_dir", "curve_dir", "insecure"),
-        *("nats", "nats_credentials", "nats_ca", "nats_cert", "nats_key"),
+        *("nats", "nats_credentials", "nats_ca", "nats_cert", "nats_key", "postgres"),
     ),
     "storage": ("store", "data", "disk_reserve", "topics", "log_max_bytes", "log_replicas", "log_keep"),
     "logs": ("log_format", "log_level", "access_log"),

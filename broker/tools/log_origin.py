@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from broker.errors import ReplicaError, UnusableStoreError
 from broker.replica.batch import decode_batch
+from broker.replica.engine.names import StreamName
 from broker.replica.entry import Clocks, Kind, decode_entry
 from broker.replica.genesis import after_genesis
 from broker.replica.jetstream import api
-from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.reader import LogReader, Position
 from broker.replica.state_file import facts_of, position_of

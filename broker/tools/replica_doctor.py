@@ -20,7 +20,7 @@ from broker.replica.jetstream.monitor import (
 )
 from broker.replica.jetstream.streams import Streams, ask
 from broker.tools.candidates import Candidate, ask_all
-from broker.tools.replica_frame import NATS_FLAGS, Frame, add_json, load_frame
+from broker.tools.replica_frame import LOG_FLAGS, Frame, add_json, load_frame
 from common.command_line import About
 from common.errors import StartError
 from common.protocol import log_stats
@@ -33,7 +33,7 @@ ABOUT = About(
     "it on each host, with its own. Exit code 1 where something is wrong.",
     ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
 )
-FLAGS = ("ids", *NATS_FLAGS, "log_replicas", "max_body", "max_batch")
+FLAGS = ("ids", *LOG_FLAGS, "log_replicas", "max_body", "max_batch")
 
 
 class Finding(NamedTuple):
@@ -48,9 +48,7 @@ class Finding(NamedTuple):
 def run(argv: Sequence[str]) -> int:
     """Print what is wrong."""
     frame = load_frame("doctor", argv, ABOUT, FLAGS, _options)
-    servers, findings = look_at_servers(frame)
-    findings += look_at_logs(frame)
-    remarks = (*remarks_of_servers(servers), *_note(frame, servers))
+    remarks, findings = _look_at_postgres(frame) if frame.reach is None else _look_at_nats(frame)
     said = ask_all(frame.cluster, frame.ids, frame.keys)
     findings += [finding for each in frame.ids if (finding := look_at_candidates(each, said[each])).problems]
     problems = [f"{each.about}: {problem}" for each in findings for problem in each.problems]
@@ -64,6 +62,25 @@ def run(argv: Sequence[str]) -> int:
     for text in (*(f"remark: {each}" for each in remarks), *(f"WRONG: {each}" for each in problems)):
         print(text)
     return int(bool(problems))
+
+
+def _look_at_nats(frame: Frame) -> tuple[tuple[str, ...], list[Finding]]:
+    servers, findings = look_at_servers(frame)
+    findings += look_at_logs(frame)
+    return (*remarks_of_servers(servers), *_note(frame, servers)), findings
+
+
+def _look_at_postgres(frame: Frame) -> tuple[tuple[str, ...], list[Finding]]:
+    from broker.tools.replica_postgres import look_at_logs as look  # needs psycopg
+
+    findings = []
+    for broker_id, (name, info, problem) in look(frame).items():
+        if info is None:
+            findings.append(Finding(f"broker {broker_id}", (problem,)))
+            continue
+        facts = f"{info.replicas} copies of what is acknowledged, asked at {info.leader}"
+        findings.append(Finding(f"broker {broker_id}, {name}", info.problems, facts))
+    return ("whether the standbys of PostgreSQL run with fsync is not known here: SHOW fsync on each",), findings
 
 
 def _options(parser: Any) -> None:

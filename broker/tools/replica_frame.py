@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from broker.replica.jetstream.access import Access, access_of
 from broker.store.sqlite.files import FILE, LOCK
+from broker.store_settings import uses_postgres
 from common import config_sources
 from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
@@ -21,6 +22,7 @@ from common.process.folders import private_dir
 from common.process.locks import lock_file
 
 NATS_FLAGS = ("nats", "nats_credentials", "nats_ca", "nats_cert", "nats_key")
+LOG_FLAGS = (*NATS_FLAGS, "postgres")
 FLAGS = ("config", "run_dir", "curve_dir", "insecure")
 """The settings of every command."""
 
@@ -32,7 +34,7 @@ class Frame(NamedTuple):
     options: Any
     cluster: ClusterMap
     reach: Access | None
-    """None: the command does not need NATS."""
+    """None: the command does not need NATS, or the logs are in PostgreSQL."""
     keys: KeyPair | None
     """Of tools, where brokers have keys."""
     ids: list[str]
@@ -57,7 +59,8 @@ def load_frame(
     settings, options = config_sources.load(
         StartBrokersSettings, f"replica {name}", argv, add_options, about, (*FLAGS, *flags)
     )
-    access = access_of(settings) if "nats" in flags else None
+    in_postgres = "postgres" in flags and uses_postgres(settings)
+    access = access_of(settings) if "nats" in flags and not in_postgres else None
     cluster = load_cluster(description_path(settings), insecure=settings.insecure)
     keys = front_pair(settings.curve_dir)
     check_front(keys, cluster)

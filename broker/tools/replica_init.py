@@ -6,27 +6,32 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
+from broker.replica.engine.names import StreamName
 from broker.replica.entry import LOG_ID_BYTES, Clocks, Genesis
 from broker.replica.genesis import genesis_entry
-from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import Streams, ask
-from broker.tools.replica_frame import NATS_FLAGS, Frame, load_frame, no_options
+from broker.tools.replica_frame import LOG_FLAGS, Frame, load_frame, no_options
 from common.clock import SystemClock
 from common.command_line import About
 from common.errors import StartError
 
 HELP = "make the log of each broker, once"
 ABOUT = About(
-    "Make the replicated log of each broker of the description: a stream of NATS JetStream, with an entry that says "
-    "whose it is. A broker that has a log keeps it. Each log reserves --log-max-bytes on --log-replicas servers.",
+    "Make the replicated log of each broker of the description: a stream of NATS JetStream, or rows in "
+    "PostgreSQL, with an entry that says whose it is. A broker that has a log keeps it. "
+    "Each log reserves --log-max-bytes on --log-replicas servers.",
     ("--config cluster.toml --nats nats://h1:4222,nats://h2:4222,nats://h3:4222",),
 )
-FLAGS = ("ids", *NATS_FLAGS, "log_max_bytes", "log_replicas")
+FLAGS = ("ids", *LOG_FLAGS, "log_max_bytes", "log_replicas")
 
 
 def run(argv: Sequence[str]) -> int:
     """Make what is missing. Raises `StartError`."""
     frame = load_frame("init", argv, ABOUT, FLAGS, no_options)
+    if frame.reach is None:
+        from broker.tools.replica_postgres import make_all  # needs psycopg
+
+        return make_all(frame, new_log)
     return ask(frame.access, partial(_make_all, frame))
 
 

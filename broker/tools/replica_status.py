@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from broker.errors import UnusableStoreError
+from broker.replica.engine.names import StreamName
 from broker.replica.jetstream import api
 from broker.replica.jetstream.health import info_of
-from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.log import StreamInfo
 from broker.tools.candidates import Candidate, ask_all, owner_of
-from broker.tools.replica_frame import NATS_FLAGS, Frame, add_json, load_frame
+from broker.tools.replica_frame import LOG_FLAGS, Frame, add_json, load_frame
 from common.command_line import About
 from common.protocol import log_stats
 from common.protocol.wire import BrokerState
@@ -23,7 +23,8 @@ from common.protocol.wire import BrokerState
 HELP = "show owner, term, positions, lag and size of each log"
 ABOUT = About(
     "Show who owns the log of each broker, how far its candidates have read and stored it, and how large it is. Asks "
-    "NATS and the candidates, as far as they can be reached from this host. Exit code 1 where a broker has no owner.",
+    "NATS, or PostgreSQL, and the candidates, as far as they can be reached from this host. Exit code 1 "
+    "where a broker has no owner.",
     ("--config cluster.toml --nats nats://h1:4222", "--config cluster.toml --nats nats://h1:4222 --ids b0 --json"),
 )
 HEAD = ("broker", "candidate", "state", "term", "seen", "lag", "stored", "log", "leader")
@@ -42,7 +43,7 @@ class Row(NamedTuple):
 
 def run(argv: Sequence[str]) -> int:
     """Print what is known."""
-    frame = load_frame("status", argv, ABOUT, ("ids", *NATS_FLAGS, "log_replicas"), add_json)
+    frame = load_frame("status", argv, ABOUT, ("ids", *LOG_FLAGS, "log_replicas"), add_json)
     rows = look(frame)
     if frame.options.json:
         print(msgspec.json.encode({"brokers": [as_json(row) for row in rows]}).decode())
@@ -56,8 +57,13 @@ def run(argv: Sequence[str]) -> int:
 
 
 def look(frame: Frame) -> list[Row]:
-    """Return what NATS and the candidates say. Raises `StartError` where no server of NATS answers."""
-    logs = ask(frame.access, partial(_look_at_logs, frame))
+    """Return what NATS and the candidates say. Raises `StartError` where no server of the logs answers."""
+    if frame.reach is None:
+        from broker.tools.replica_postgres import look_at_logs  # needs psycopg
+
+        logs = look_at_logs(frame)
+    else:
+        logs = ask(frame.access, partial(_look_at_logs, frame))
     said = ask_all(frame.cluster, frame.ids, frame.keys)
     return [Row(each, *logs[each], said[each]) for each in frame.ids]
 

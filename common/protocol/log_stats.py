@@ -32,7 +32,7 @@ SILENCE_MS = _gauge(
 UNDER_WAY_MS = _gauge(
     "log.under_way_ms", "fanmail_log_append_age_seconds", "Age of the append that is under way; 0 if none is.", 1000
 )
-CONNECTED = _gauge("log.connected", "fanmail_log_connected", "1 while the candidate is connected to NATS.")
+CONNECTED = _gauge("log.connected", "fanmail_log_connected", "1 while the candidate is connected to the log.")
 BYTES = _gauge("log.bytes", "fanmail_log_bytes", "Size of the log.")
 LIMIT_BYTES = _gauge("log.limit_bytes", "fanmail_log_limit_bytes", "Maximum size of the log.")
 ONE_COPY = _gauge(

@@ -8,9 +8,9 @@ from typing import Any
 
 import zmq
 
+from broker.replica.engine.names import StreamName
 from broker.replica.entry import NO_CHAIN, Clocks, Entry, Genesis, Kind, encode_entry, say
 from broker.replica.jetstream.access import Access
-from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import ask
 from common.cluster.slots import BrokerAddress
 from common.protocol import ops
@@ -50,7 +50,10 @@ class ReplicatedCluster(Cluster):
             rows.append(f'[[brokers]]\nid = "{broker_id}"\ncandidates = [{", ".join(each)}]')
         self.description.write_text("\n".join(rows) + "\n")
         for broker_id in ids:
-            self.logs[broker_id] = make_log(self.access, self.cluster_name, broker_id, ",".join(ids))
+            self.logs[broker_id] = self._make_log(broker_id, ",".join(ids))
+
+    def _make_log(self, broker_id: str, brokers: str) -> StreamName:
+        return make_log(self.access, self.cluster_name, broker_id, brokers)
 
     def start_broker(self, broker_id: str, *module: str, **settings: object) -> Process:
         """Start all candidates of a broker, or one, as `b0@h1`; return the last."""
@@ -117,9 +120,14 @@ class ReplicatedCluster(Cluster):
 
 def make_log(access: Access, cluster: str, broker: str, brokers: str) -> StreamName:
     """Make the log of a broker."""
-    name = StreamName(cluster, broker, os.urandom(8))
-    genesis = say(Genesis(cluster, broker, os.urandom(4).hex(), brokers))
-    entry = encode_entry(Entry(1, Kind.GENESIS, name.log_id, 0, 0, Clocks(), NO_CHAIN, genesis), NO_CHAIN)
+    name, entry = new_log(cluster, broker, brokers)
     ask(access, lambda streams: streams.create(name, LOG_BYTES, 3))
     ask(access, lambda streams: streams.begin(name, entry))
     return name
+
+
+def new_log(cluster: str, broker: str, brokers: str) -> tuple[StreamName, bytes]:
+    """Return the name and the first entry of a new log."""
+    name = StreamName(cluster, broker, os.urandom(8))
+    genesis = say(Genesis(cluster, broker, os.urandom(4).hex(), brokers))
+    return name, encode_entry(Entry(1, Kind.GENESIS, name.log_id, 0, 0, Clocks(), NO_CHAIN, genesis), NO_CHAIN)

@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 
+from broker.replica.engine.names import StreamName
 from broker.replica.jetstream import access as nats_access
 from broker.replica.jetstream import api
 from broker.replica.jetstream.log import JetStreamLog
-from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.log import Appended, Log, Lost, Refused, Unknown
 from tests.e2e.cluster import PATIENCE

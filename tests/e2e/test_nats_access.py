@@ -12,9 +12,9 @@ from pathlib import Path
 import nkeys
 import pytest
 
+from broker.replica.engine.names import StreamName
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.log import JetStreamLog
-from broker.replica.jetstream.names import StreamName
 from broker.replica.jetstream.streams import ask
 from broker.replica.log import Appended, Down, Entries, Event, Purged, Reported, Up
 from common.errors import StartError

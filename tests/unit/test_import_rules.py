@@ -30,7 +30,9 @@ RULES = {
     "broker.store": f"{GROUND} broker | ",
     "broker.store.sqlite": f"{GROUND} common.process broker broker.store | apsw xxhash",
     "broker.replica": f"{GROUND} broker broker.state broker.store | ",
-    "broker.replica.jetstream": f"{GROUND} broker broker.replica | nats nkeys",
+    "broker.replica.engine": "broker.replica |",
+    "broker.replica.jetstream": f"{GROUND} broker broker.replica broker.replica.engine | nats nkeys",
+    "broker.replica.postgres": f"{GROUND} broker broker.replica broker.replica.engine | psycopg",
     "broker.operations": f"{GROUND} broker broker.state | ",
     "broker.dispatch": f"{GROUND} broker broker.state broker.operations | ",
     "broker.server": (
@@ -38,7 +40,7 @@ RULES = {
     ),
     "broker.tools": (
         f"{GROUND} common.keys common.process broker broker.state broker.store broker.store.sqlite broker.replica"
-        " broker.replica.jetstream | tqdm zmq"
+        " broker.replica.engine broker.replica.jetstream broker.replica.postgres | tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
     "httpfront.server": "common common.process httpfront | greenlet httptools waitress",

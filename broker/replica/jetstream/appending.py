@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from nats.aio.msg import Msg
 
+from broker.replica.engine.names import StreamName
 from broker.replica.jetstream import api
 from broker.replica.jetstream.connection import NO_CONNECTION, Connection, Failures, describe
-from broker.replica.jetstream.names import StreamName
 from broker.replica.log import Appended, Full, Refused, Unknown
 
 APPEND_S = 1.0

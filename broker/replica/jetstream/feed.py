@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from broker.replica.engine.outbox import Outbox
 from broker.replica.jetstream import api
 from broker.replica.jetstream.fetching import BATCH_ENTRIES, Fetcher, Found, Unanswered
 from broker.replica.jetstream.health import Health
-from broker.replica.jetstream.outbox import Outbox
 from broker.replica.log import Entries, Missing
 
 SHORTEST_S, LONGEST_S = 0.03, 0.2

@@ -12,9 +12,9 @@ from collections import deque
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from broker.replica.engine.names import StreamName
 from broker.replica.jetstream import api
 from broker.replica.jetstream.connection import NO_CONNECTION, Connection, Failures
-from broker.replica.jetstream.names import StreamName
 
 BATCH_ENTRIES = 256
 BATCH_BYTES = 2**20

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broker.replica.engine.names import StreamName
 from broker.replica.jetstream import api
-from broker.replica.jetstream.names import StreamName
 from broker.replica.log import StreamInfo
 
 GONE_S = 2.0

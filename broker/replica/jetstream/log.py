@@ -11,14 +11,14 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
+from broker.replica.engine.names import StreamName
+from broker.replica.engine.outbox import Outbox
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.appending import Appending, Result
 from broker.replica.jetstream.connection import Connection, Failures
 from broker.replica.jetstream.feed import AHEAD_BYTES, Feed, LostError
 from broker.replica.jetstream.fetching import Fetcher, Unanswered
 from broker.replica.jetstream.health import Health, info_of, payload_problems
-from broker.replica.jetstream.names import StreamName
-from broker.replica.jetstream.outbox import Outbox
 from broker.replica.log import Appended, Down, Event, Inspected, Lost, Purged, Reported, Up
 
 CANCEL_S = 0.1

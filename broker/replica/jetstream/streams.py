@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from nats.aio.client import Client
 
 from broker.errors import UnusableStoreError
+from broker.replica.engine.names import StreamName, name_of, subjects_of
 from broker.replica.jetstream import api
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.connection import Failures, abandon, connect, describe
 from broker.replica.jetstream.health import PROVEN, proven_of
-from broker.replica.jetstream.names import StreamName, name_of, subjects_of
 from common.errors import StartError
 
 REQUEST_S, ASK_AGAIN_S = 20.0, 4.0

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from broker.replica.engine.names import StreamName
+from broker.replica.engine.outbox import Outbox
 from broker.replica.jetstream import api, feed
 from broker.replica.jetstream.feed import Feed, LostError
 from broker.replica.jetstream.fetching import Found
 from broker.replica.jetstream.health import Health
-from broker.replica.jetstream.names import StreamName
-from broker.replica.jetstream.outbox import Outbox
 from broker.replica.log import Entries, Event, Missing
 
 NAME = StreamName("fanmail", "b0", bytes(8))

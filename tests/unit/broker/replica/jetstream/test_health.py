@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from broker.replica.engine.names import StreamName, name_of
 from broker.replica.jetstream import api
 from broker.replica.jetstream.health import GONE_S, Health, info_of, payload_problems, problems_of
-from broker.replica.jetstream.names import StreamName, name_of
 
 NAME = StreamName("fanmail", "b_0", bytes.fromhex("00112233445566ff"))
 GOOD = api.Config(

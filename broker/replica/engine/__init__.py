@@ -1,0 +1,1 @@
+"""What the engines of logs have in common."""

@@ -1,0 +1,1 @@
+"""The log as rows of a table of PostgreSQL: `docs/replication.md`."""
