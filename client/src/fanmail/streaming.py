@@ -119,7 +119,7 @@ def _parse_line(members: dict[str, Any], topic: str, user: str) -> Message | Gap
 
 
 def _log_gap(gap: Gap) -> None:
-    _log.warning("messages from %s on were acknowledged elsewhere or dropped; continuing at %s", gap.first, gap.position)
+    _log.warning("messages from %s on were acknowledged elsewhere or dropped; going on at %s", gap.first, gap.position)
 
 
 def confirm_regularly(exchange: Exchange, topic: str, user: str, progress: Progress) -> Flow[None]:
