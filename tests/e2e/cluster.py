@@ -32,7 +32,7 @@ from common.cluster.slots import ClusterMap
 from common.protocol import ops, wire
 from common.protocol.ops import Op
 from tests.e2e.curve import describe, make_keys, options_for, pair_of
-from tests.e2e.fork_server import MAINS, ForkServer
+from tests.e2e.fork_server import MAINS, ForkServer, network
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -137,7 +137,8 @@ class Process:
         self._began = log.stat().st_size if log.exists() else 0
         environ = clean_environ()
         with log.open("ab") as stream:
-            if argv[:2] == [sys.executable, "-m"] and argv[2] in MAINS and environ == _fork_server().environ:
+            forkable = argv[:2] == [sys.executable, "-m"] and argv[2] in MAINS
+            if forkable and (environ, network()) == (_fork_server().environ, _fork_server().network):
                 self.popen: subprocess.Popen[bytes] = _fork_server().start(argv[2:], stream.fileno(), cwd)
                 return
             self.popen = subprocess.Popen(

@@ -34,6 +34,11 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _prctl = CDLL(None).prctl
 
 
+def network() -> str:
+    """Return the network namespace of this thread."""
+    return os.readlink("/proc/thread-self/ns/net")
+
+
 class Forked(subprocess.Popen[bytes]):
     """A child process that exists already."""
 
@@ -50,6 +55,8 @@ class ForkServer:
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.environ = environ
+        self.network = network()
+        """The network namespace of what it forks."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             argv = [sys.executable, "-m", "tests.e2e.fork_server", str(theirs.fileno())]

@@ -34,6 +34,7 @@ OTHERWISE = {
     "test_a_large_body_is_refused_before_it_is_sent",
     "test_http_1_0",
     # These start clusters of their own.
+    "test_a_key_that_is_removed_ends_its_stream_before_the_next_message",
     "test_clients_that_vanish_while_waiting_take_nothing",
     "test_a_front_that_is_full_of_waiters_answers_at_once",
     "test_ceilings_of_topics_go_by_their_names",

@@ -131,7 +131,7 @@ def assert_unusable(done: subprocess.CompletedProcess[str], *words: str) -> None
     ("script", "arguments", "words"),
     [
         ("start-brokers", ["--max-topics=none"], ["--max-topics", "none"]),
-        ("start-brokers", ["--memory=1TB"], ["--memory", "1TB"]),
+        ("start-brokers", ["--memory=1XB"], ["--memory", "1XB"]),
         ("start-brokers", ["--no-such-setting=1"], ["--no-such-setting"]),
         ("start-brokers", ["0"], ["0"]),
         ("start-brokers", ["--config=/nowhere/fanmail.toml"], ["/nowhere/fanmail.toml"]),

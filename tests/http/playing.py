@@ -40,6 +40,9 @@ class AnsweringGateway:
     answers: dict[Op, Any] = field(default_factory=dict)
     calls: list[Called] = field(default_factory=list)
 
+    def candidates(self) -> list[Any]:
+        return []
+
     def call(self, op: Op, topic: bytes, user: bytes, args: Any, body: bytes | None = None) -> Any:
         self.calls.append(Called(op, topic, user, args, body))
         answer = self.answers.get(op)
