@@ -36,7 +36,7 @@ _prctl = CDLL(None).prctl
 
 def network() -> str:
     """Return the network namespace of this thread."""
-    return os.readlink("/proc/thread-self/ns/net")
+    return str(Path("/proc/thread-self/ns/net").readlink())
 
 
 class Forked(subprocess.Popen[bytes]):
