@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from fanmail.admin import Admin
+from fanmail.aio import AsyncClient
 from fanmail.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE, read_api_key
 from fanmail.cli.completion import complete_topic
 from fanmail.cli.formatting import printable
@@ -97,6 +98,10 @@ class Server:
         """Return a client of the public ports."""
         return self._client(Client, self.url, self._retries())
 
+    def connect_async(self, retries: Retries) -> AsyncClient:
+        """Return a client of the public ports for asyncio."""
+        return self._client(AsyncClient, self.url, retries)
+
     def admin(self, retries: Retries | None = None) -> Admin:
         """Return a client of the operations ports, with `retries` instead of `--within` if they are given."""
         return self._client(Admin, self.ops_url, retries or self._retries())
@@ -160,6 +165,11 @@ def ops_options(command: Command) -> Command:
 def watch_options(command: Command) -> Command:
     """Add the options of `ops_options` without `--within`, for a command that retries by itself."""
     return _ops_url_option(_key_option(_server_argument(command)))
+
+
+def daemon_options(command: Command) -> Command:
+    """Add the options of `server_options` without `--within`, for a command that retries without end."""
+    return _public_url_option(_key_option(_server_argument(command)))
 
 
 def both_options(command: Command) -> Command:
