@@ -20,6 +20,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.wire import BrokerState, ReplyFrame
 
@@ -191,3 +192,10 @@ class BrokerStatus:
             log.log(level, "broker up" if up else "broker down", extra={"broker": self.name, "why": why})
             self.up = up
             self._changed()
+
+
+def unreachable(status: BrokerStatus) -> FanmailError:
+    """Return the error for a request that cannot be sent to its broker now."""
+    if status.loading:
+        return FanmailError("loading", f"broker {status.broker} of this topic is reading its store")
+    return FanmailError("broker-down", f"broker {status.broker} of this topic is not reachable")
