@@ -57,7 +57,7 @@ class Space:
         self._others: dict[str, _Heard | None] = dict.fromkeys(others)
         self._since = now
         self._samples: deque[tuple[float, int]] = deque()
-        """Positions that the log had at some times, the oldest first."""
+        """Positions that the log had at some times, the oldest first; only the first may be older than `keep_s`."""
         self.known_position = 0
         """The greatest position that another candidate has ever reported: the log had it."""
         self.used = 0
@@ -100,9 +100,12 @@ class Space:
         return best.candidate if best is not None else ""
 
     def sample(self, position: int, now: float) -> None:
-        """Note how far the log goes; called several times per second, or less."""
-        if not self._samples or now >= self._samples[-1][0] + self._thresholds.sampled_s:
-            self._samples.append((now, position))
+        """Note how far the log goes; forgets what is older than needed. Called several times per second, or less."""
+        if self._samples and now < self._samples[-1][0] + self._thresholds.sampled_s:
+            return
+        self._samples.append((now, position))
+        while len(self._samples) > 1 and self._samples[1][0] <= now - self._thresholds.keep_s:
+            self._samples.popleft()
 
     def floor(self, stored: int, now: float) -> int:
         """Return the position below which entries may be forgotten, where this candidate has `stored` on disk."""
@@ -112,8 +115,6 @@ class Space:
             if not (self.used >= limits.left_out and self._is_away(heard, now)):
                 waited_for.append(heard.report.stored if heard is not None else 0)
         old = 0
-        while len(self._samples) > 1 and self._samples[1][0] <= now - limits.keep_s:
-            self._samples.popleft()
         if self._samples and self._samples[0][0] <= now - limits.keep_s:
             old = self._samples[0][1]
         return min(waited_for) if self.used >= limits.prompt else min(*waited_for, old)

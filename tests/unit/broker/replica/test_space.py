@@ -30,6 +30,15 @@ def test_what_every_candidate_has_is_forgotten_when_it_is_old() -> None:
     assert it.floor(40, KEPT) == 40
 
 
+def test_the_history_of_positions_does_not_grow_at_a_candidate_that_never_purges() -> None:
+    it = space()
+    for second in range(0, int(3 * DEFAULT.keep_s), int(DEFAULT.sampled_s)):
+        it.sample(second, float(second))
+    assert len(it._samples) <= DEFAULT.keep_s / DEFAULT.sampled_s + 2
+    hear(it, 3 * DEFAULT.keep_s, stored=10_000)
+    assert it.floor(10_000, 3 * DEFAULT.keep_s) == pytest.approx(2 * DEFAULT.keep_s, abs=2 * DEFAULT.sampled_s)
+
+
 def test_from_thirty_percent_on_it_is_forgotten_at_once() -> None:
     it = space()
     hear(it, 1.0, stored=70)
