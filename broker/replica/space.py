@@ -13,7 +13,7 @@ class SpaceThresholds(NamedTuple):
     """Shares are percent of the maximum size of the log; seconds are of the caller's clock."""
 
     keep_s: float = 900.0
-    """Entries stay for so long, as long as there is much space."""
+    """How long entries stay while there is plenty of space."""
     prompt: int = 30
     """From this share on they are forgotten as soon as all candidates have them."""
     left_out: int = 50
@@ -79,6 +79,8 @@ class Space:
         before = self._others[report.candidate]
         if before is not None and before.report.process == report.process:
             report.stored = max(report.stored, before.report.stored)
+        elif before is not None and report.stored <= before.report.stored:
+            now = before.at  # one that dies at each start is as good as away
         self._others[report.candidate] = _Heard(report, now)
         self.known_position = max(self.known_position, report.position)
 
@@ -107,8 +109,17 @@ class Space:
         while len(self._samples) > 1 and self._samples[1][0] <= now - self._thresholds.keep_s:
             self._samples.popleft()
 
-    def floor(self, stored: int, now: float) -> int:
-        """Return the position below which entries may be forgotten, where this candidate has `stored` on disk."""
+    def slept(self, seconds: float) -> None:
+        """Note that this process did not run for a while, in which it could not hear the others."""
+        self._since += seconds
+        for name, heard in self._others.items():
+            self._others[name] = heard and heard._replace(at=heard.at + seconds)
+
+    def floor(self, stored: int, now: float, *, prompt: bool = False) -> int:
+        """Return the position below which entries may be forgotten, where this candidate has `stored` on disk.
+
+        `prompt`: also those that are not old.
+        """
         limits = self._thresholds
         waited_for = [stored]
         for heard in self._others.values():
@@ -117,7 +128,7 @@ class Space:
         old = 0
         if self._samples and self._samples[0][0] <= now - limits.keep_s:
             old = self._samples[0][1]
-        return min(waited_for) if self.used >= limits.prompt else min(*waited_for, old)
+        return min(waited_for) if prompt or self.used >= limits.prompt else min(*waited_for, old)
 
     def _is_away(self, heard: _Heard | None, now: float) -> bool:
         return now > (self._since if heard is None else heard.at) + self._thresholds.away_s

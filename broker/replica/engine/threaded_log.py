@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from broker.replica.engine.outbox import Outbox
-from broker.replica.log import Event, Lost
+from broker.replica.log import Entries, Event, Lost
 
 AHEAD_BYTES = 8 * 2**20
 """Bytes of entries that may wait for the broker; a client reads no further meanwhile."""
@@ -144,9 +144,8 @@ class ThreadedLog:
 
     def events(self) -> list[Event]:
         """Return what has happened since."""
-        was_full = self._outbox.held_bytes >= AHEAD_BYTES
         events = self._outbox.take()
-        if was_full:
+        if any(isinstance(each, Entries) for each in events):
             self._do(self._client.taken)
         return events
 

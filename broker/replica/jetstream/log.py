@@ -23,7 +23,7 @@ from broker.replica.log import Appended, Down, Inspected, Purged, Reported, Up
 
 CANCEL_S = 0.1
 """After which what has not ended is cancelled again."""
-MOST_REPORT_BYTES = 65536
+MOST_REPORT_BYTES = 4096
 """Of one report; others are not this program's."""
 
 
