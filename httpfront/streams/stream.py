@@ -139,7 +139,10 @@ class Stream:
                 self._go_on(reply.op, self._table.gateway.result_of(reply.op, answer))
             except FanmailError as error:
                 self.failed(error)
-        self._table.start_reads()
+            finally:
+                self._table.start_reads()
+        else:
+            self._table.start_reads()
 
     def _go_on(self, op: Op, result: Any) -> None:
         self._broken_since = 0.0
@@ -160,7 +163,8 @@ class Stream:
         if opened.epoch != self._origin.opened.epoch:
             self._end("end", FanmailError("no-subscription", "the topic that this stream read has ended"))
             return
-        self._number, self._lost = opened.number, False
+        former, self._number, self._lost = self._number, opened.number, False
+        self._table.cancel(self._origin.mailbox, 0, former, self._origin.request_id)
         self._wait()
 
     def failed(self, error: FanmailError) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Unpack
 
 from fanmail.base_client import SyncBaseClient
@@ -80,9 +80,10 @@ class Client(Methods, SyncBaseClient):
 
         One open response brings all messages, so there is no request per message, and none waits for a poll. A message
         is handled when the next one is asked for; what is handled is acknowledged once per second by another thread,
-        and once more when the generator is closed, which should be before the client is closed. To acknowledge the message at which a loop stops, call
-        `advance(topic, user, message.id)`. After a failure, or when the server stops, another stream begins after the
-        last message that was handled. Raises what `messages` raises, and RuntimeError in a child process.
+        and once more when the generator is closed, which should be before the client is closed. To acknowledge the
+        message at which a loop stops, call `advance(topic, user, message.id)`. After a failure, or when the server
+        stops, another stream begins after the last message that was handled. Raises what `messages` raises, and
+        RuntimeError in a child process.
 
         Args:
             topic: The topic.

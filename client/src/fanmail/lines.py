@@ -15,7 +15,6 @@ from fanmail.flow import Send
 from fanmail.fork_safety import process_id
 from fanmail.http_call import NoResponse
 
-
 MAX_LINE = 512 * 2**20
 """Bytes: more than the largest body that a server takes, 64 MiB, has in JSON."""
 
