@@ -133,15 +133,13 @@ class Stream:
         """Take the answer of a broker."""
         if reply.op is Op.FETCH:
             self._table.read_ended(reply.size)
-        if self._reply is reply:
-            self._reply = None
-            try:
+        try:
+            if self._reply is reply:
+                self._reply = None
                 self._go_on(reply.op, self._table.gateway.result_of(reply.op, answer))
-            except FanmailError as error:
-                self.failed(error)
-            finally:
-                self._table.start_reads()
-        else:
+        except FanmailError as error:
+            self.failed(error)
+        finally:
             self._table.start_reads()
 
     def _go_on(self, op: Op, result: Any) -> None:
@@ -245,11 +243,9 @@ class Stream:
 
     def _allowed(self) -> bool:
         """Return whether the key may still read this; else the stream has ended."""
-        error = self._origin.refusal()
-        if error is None:
-            return True
-        self._end("end", error)
-        return False
+        if (error := self._origin.refusal()) is not None:
+            self._end("end", error)
+        return error is None
 
     # --- time
 
