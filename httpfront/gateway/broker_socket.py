@@ -147,7 +147,7 @@ class BrokerSocket:
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
-        """End all parked waits with "nothing", and those of streams with `broker-down`: they are opened anew."""
+        """End all parked waits with "nothing", except those of streams."""
         ended = [call for call in (*self._pending.values(), *self.outgoing) if call.waits]
         self.outgoing = [call for call in self.outgoing if not call.waits]
         for call in ended:
@@ -155,6 +155,10 @@ class BrokerSocket:
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
         for call in ended:  # later: where the caller is a greenlet, who parks again would not return to it
             self._hub.resume_later(call.waiting, Answer(None, nothing))
+
+    def end_all_waits(self) -> None:
+        """End all parked waits, those of streams with `broker-down`: they are opened anew at another candidate."""
+        self.end_waits()
         lasting, self._lasting = self._lasting, {}
         gone = Answer(FanmailError("broker-down", f"broker {self.name} is not asked any more"))
         for call in lasting.values():
