@@ -50,6 +50,8 @@ class BrokerStatus:
         """Term below which the process is deposed."""
         self.unproven = False
         """Whether the process says that nobody has checked that the servers of its log sync every write."""
+        self.slots_version = 0
+        """Changes when the slots of the broker change; 0 where it does not say."""
         self.must_ping = False
         """Whether what was heard calls for a PING at once."""
         self.incarnation = 0
@@ -150,7 +152,7 @@ class BrokerStatus:
             self.standby = False
             return
         self.loading = state == BrokerState.LOADING
-        self.unproven = pong.unproven
+        self.unproven, self.slots_version = pong.unproven, pong.slots_version
         if not self.connected:
             return
         if state == BrokerState.READY and self.term >= self.least_term:

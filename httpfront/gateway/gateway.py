@@ -29,6 +29,7 @@ from httpfront.gateway.broker_status import BrokerStatus, unreachable
 from httpfront.gateway.call import GRACE_S, ROOMY, Answer, Call, Waiting, answer_room
 from httpfront.gateway.connections import Connections
 from httpfront.gateway.resending import RESENT, Resending, unknown
+from httpfront.gateway.slot_survey import SlotSurvey
 from httpfront.gateway.slot_table import SlotTable
 from httpfront.hub import Hub
 from httpfront.request_context import request_id
@@ -59,7 +60,8 @@ class Gateway:
         self._owners = self._table.owners
         self._connections = Connections(hub, keys, self._refused)
         self._in_use = self._connections.in_use
-        self.resending = Resending(hub, self._table, self._in_use, self._send, self._survey)
+        self._survey = SlotSurvey(self._table, self._in_use, self._post, lambda: self.resending.look_again())
+        self.resending = Resending(hub, self._table, self._in_use, self._send, self._survey.ask_all)
         self._queues = self.resending.queues
         self._asking = Asking(hub, self._post)
         self._touched: dict[BrokerSocket, None] = {}
@@ -243,9 +245,6 @@ class Gateway:
     def _refused(self, call: Call, error: FanmailError) -> FanmailError | None:
         return self.resending.refused(call, error) if error.code in RESENT else error
 
-    def _survey(self) -> None:
-        """Ask all brokers which slots they own."""
-
     def _outcome(self, op: Op) -> Any:
         """Park the greenlet that has just begun a call."""
         answer: Any = self._hub.park()
@@ -260,6 +259,7 @@ class Gateway:
         now = time.monotonic()
         for socket in self._connections:
             socket.tick(now, self._timeout)
+        self._survey.look(now)
         self.resending.tick(now)
 
     def _take_map(self) -> None:

@@ -69,16 +69,23 @@ class Resending:
         queue = self.queues.get(slot)
         if queue is None:
             queue = self.queues[slot] = SlotQueue(slot, now)
+            queue.asked = self._table.owners[slot]
         queue.code = error.code
         if queue.probe is call:
             queue.probe, call.waiting = None, call.waiting.waiting  # type: ignore[attr-defined]
         if not queue.add(call):
             return _full(slot)
-        if newer:
+        if newer or self._has_moved_on(slot, call):
             self._try(slot)
         else:
             self._try_later(queue, now)
         return None
+
+    def look_again(self) -> None:
+        """Ask at once for every slot whose owner is another one now than the one that was asked."""
+        for slot, queue in list(self.queues.items()):
+            if queue.probe is None and self._table.owners[slot] != queue.asked:
+                self._try(slot)
 
     def tick(self, now: float) -> None:
         """End the calls whose time is over."""
@@ -91,6 +98,11 @@ class Resending:
         self.queues.clear()
         for queue in queues:
             self._end(queue.take_all(), "broker-down", "the front is stopping")
+
+    def _has_moved_on(self, slot: int, call: Call) -> bool:
+        """Return whether the owner is another process by now than the one that has refused the call."""
+        socket = self._in_use.get(self._table.owners[slot])
+        return socket is not None and socket.status.up and socket.status.incarnation != call.incarnation
 
     def _learn(self, slot: int, error: FanmailError) -> bool:
         to, epoch = error.fields.get("owner"), error.fields.get("slot_epoch")
@@ -115,6 +127,7 @@ class Resending:
         socket = self._in_use.get(self._table.owners[slot])
         if socket is not None and socket.status.up:
             queue.absent_since = 0.0
+            queue.asked = socket.status.broker
             call = queue.probe = queue.take_first()
             call.waiting = Probe(call.waiting, partial(self._open, queue))
             self._send(call, socket)

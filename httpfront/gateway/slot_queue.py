@@ -28,6 +28,8 @@ class SlotQueue:
         """The call that was sent and has no answer yet."""
         self.timed = False
         """Whether the probe will be sent at a certain time."""
+        self.asked = ""
+        """The broker that was asked last."""
         self.code = "moving"
         """Why the calls wait: the code of the last refusal."""
         self.absent_since = 0.0

@@ -7,7 +7,7 @@ Of two statements about a slot the one with the greater epoch holds. A descripti
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.cluster.slots import SlotOwner
 
@@ -36,6 +36,21 @@ class SlotTable:
             return False
         self.owners[slot], self.epochs[slot] = broker, epoch
         return True
+
+    def hear(self, broker: str, owned: Mapping[int, int], left: Iterable[tuple[int, str, int]]) -> None:
+        """Take what a broker says: the slots that it owns with their epochs, and slot, owner, epoch of what has left.
+
+        What was thought to be its own and is not gives way to whatever another broker says.
+        """
+        if not self.owners:
+            return
+        for slot, owner in enumerate(self.owners):
+            if owner == broker and slot not in owned:
+                self.epochs[slot] = 0
+        for slot, epoch in owned.items():
+            self.learn(slot, broker, epoch)
+        for slot, to, epoch in left:
+            self.learn(slot, to, epoch)
 
     def counts(self) -> dict[str, int]:
         """Return the number of slots of each broker that has any."""

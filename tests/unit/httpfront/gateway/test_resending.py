@@ -54,7 +54,7 @@ class World:
     def call(self, number: int, op: Op = Op.LOOK, body: bytes | None = None, until: float = 105.0) -> Call:
         """Return a call that was sent to b0."""
         packed = wire.pack_request(number, op, TOPIC, b"ann", 1, ops.Nothing(), "id")
-        call = Call(number, packed, body, until + GRACE_S, 1, 0)
+        call = Call(number, packed, body, until + GRACE_S, hash("b0"), 0)
         call.waiting = SimpleNamespace(switch=lambda answer: self._ended(number, answer))
         return call
 
@@ -129,6 +129,7 @@ def test_a_pointer_is_followed_at_once(world: World) -> None:
 
 def test_a_smaller_epoch_is_not_followed(world: World) -> None:
     call = world.call(20)
+    call.incarnation = hash("b1")
     world.table.learn(SLOT, "b1", 5)
     world.refuse(call, left("b0", 4))
     assert world.take_sent() == []
@@ -224,6 +225,20 @@ def test_a_front_that_stops_ends_what_waits(world: World) -> None:
     world.refuse(world.call(20))
     world.resending.give_up()
     assert world.ended == {20: "broker-down"}
+
+
+def test_what_its_former_owner_refuses_goes_to_the_owner_at_once(world: World) -> None:
+    world.table.learn(SLOT, "b1", 2)
+    world.refuse(world.call(20))
+    assert world.take_sent() == [("b1", 20)]
+
+
+def test_what_brokers_say_of_their_slots_lets_those_that_wait_ask_again(world: World) -> None:
+    world.refuse(world.call(20), FanmailError("not-owner", "", slot=SLOT))
+    world.table.hear("b0", {}, [])
+    world.table.hear("b1", {SLOT: 1}, [])
+    world.resending.look_again()
+    assert world.take_sent() == [("b1", 20)]
 
 
 # --- the table of slots
