@@ -64,7 +64,8 @@ class SlotMover:
     def _follow(self, planned: PlannedMove) -> move_ops.MoveRow:
         """Begin a move and wait for its end; return its last row, which is `left` or `refused`."""
         until = time.monotonic() + PATIENCE_S
-        row, pause_s = None, FIRST_POLL_S
+        row: move_ops.MoveRow | None = None
+        pause_s = FIRST_POLL_S
         while row is None or row.state in UNDER_WAY:
             try:
                 if row is None:

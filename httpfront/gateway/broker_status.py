@@ -66,15 +66,13 @@ class BrokerStatus:
         """Bytes of bodies and of answers that may be in flight; 0 where the broker does not say."""
         self.owes_goodbye = False
         """Whether the broker drains and has not been told yet that nothing more will be sent."""
-        self._said_goodbye = False
+        self._said_goodbye, self._heard_at, self._next_ping = False, 0.0, 0.0
         self._offsets: deque[int] = deque(maxlen=CLOCK_SAMPLES)
         self._offset = 0
         self._asked_at: float | None = None
         """When the oldest PING was sent after which nothing was heard."""
-        self._next_ping = 0.0
         self._pinged_at: float | None = None
         """When the oldest PING was sent that no PONG has answered."""
-        self._heard_at = 0.0
         self._state = -1
         """The state in the last frame."""
         self._changed = changed
