@@ -21,7 +21,7 @@ RULES = {
     # Each package's own files (`broker/*.py`) are a folder by its name, but for its mains.
     "common": "| configargparse",
     "common.cluster": "common |",
-    "common.protocol": "common | ",
+    "common.protocol": "common common.cluster | ",
     "common.keys": "common common.cluster | zmq",
     "common.process": "common common.cluster | ",
     "common.tools": "common common.cluster common.keys common.process | tomlkit",
