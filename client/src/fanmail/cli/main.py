@@ -92,7 +92,8 @@ def command(ctx: click.Context, profile: str | None) -> None:
     """Publish to and read from Fanmail, an HTTP publish/subscribe server."""
     if ctx.invoked_subcommand not in ("profile", "completion"):
         try:
-            defaults = defaults_of(chosen_profile(profile))
+            ctx.obj = chosen_profile(profile)
+            defaults = defaults_of(ctx.obj)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         ctx.default_map = dict.fromkeys(command.commands, defaults)
