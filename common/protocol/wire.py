@@ -192,12 +192,18 @@ class Packed(Protocol):
 P = TypeVar("P", bound=Packed)
 
 
-def group_messages(items: Iterable[P]) -> Iterator[list[P]]:
-    """Divides what goes to one peer into messages: small ones together, in order, one with a body of its own alone."""
+def group_messages(items: Iterable[P], *, in_order: bool = False) -> Iterator[list[P]]:
+    """Divides what goes to one peer into messages: small ones together, in order, one with a body of its own alone.
+
+    That may go before smaller ones, unless all must be `in_order`.
+    """
     group: list[P] = []
     size = 0
     for each in items:
         if each.body is not None:
+            if in_order and group:
+                yield group
+                group, size = [], 0
             yield [each]
             continue
         if group and (len(group) == MAX_REQUESTS or size + len(each.packed) > MAX_PACKED):

@@ -103,8 +103,8 @@ class BrokerSocket:
         self.receive()
 
     def _leave(self, calls: list[Call]) -> None:
-        """Send calls in as few messages as they fit in."""
-        for group in wire.group_messages(calls):
+        """Send calls in as few messages as they fit in; none overtakes another, as publishes of a session must not."""
+        for group in wire.group_messages(calls, in_order=True):
             self._send_calls(group)
 
     def _leave_late(self) -> None:

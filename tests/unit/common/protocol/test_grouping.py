@@ -21,6 +21,12 @@ def test_small_replies_travel_together_and_a_large_body_alone() -> None:
     assert groups.count([large]) == 2
 
 
+def test_a_large_body_overtakes_nothing_where_the_order_counts() -> None:
+    large = Outgoing(b"large", b"body")
+    given = [small(1), small(2), large, large, small(3)]
+    assert list(group_messages(given, in_order=True)) == [given[:2], [large], [large], given[4:]]
+
+
 def test_no_replies_make_no_message() -> None:
     assert list(group_messages([])) == []
 
