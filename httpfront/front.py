@@ -30,6 +30,7 @@ from httpfront.settings import (
     host_names,
     map_loader,
     message_limits,
+    most_streams,
     new_access_log,
     new_budget,
     public_options,
@@ -49,7 +50,7 @@ class Front:
         load_map = map_loader(settings, keys)
         self._hub, self._budget = Hub(), new_budget(settings)
         self._gateway = Gateway(self._hub, load_map, settings.broker_timeout, keys)
-        self._streams = StreamTable(self._gateway, settings.max_streams or settings.connections // 2)
+        self._streams = StreamTable(self._gateway, most_streams(settings))
         self._sessions = SessionTable(self._streams, SessionLimits(settings.max_body, settings.max_name))
         self._hub.every(TURN_S, self._streams.tick)
         self._hub.every(TURN_S, self._sessions.tick)

@@ -64,6 +64,9 @@ class SessionOutlet(Protocol):
     def ping(self) -> bool:
         """Send a ping; return False where nothing at all has arrived since the one before the last."""
 
+    def settle(self) -> None:
+        """Count anew what the connection holds, `held` of the handler too."""
+
     def proceed(self) -> None:
         """Read on, where the handler is not busy any more."""
 
@@ -80,6 +83,13 @@ class SessionHandler(Protocol):
     @property
     def busy(self) -> bool:
         """Whether nothing more is to be read now."""
+
+    @property
+    def held(self) -> int:
+        """Return the bytes of messages that were received and are under way."""
+
+    def started(self) -> None:
+        """Begin: the connection calls this once, before anything else."""
 
     def received(self, text: bytes) -> None:
         """Take a message, which may not be UTF-8."""
@@ -98,4 +108,4 @@ class SessionHandler(Protocol):
 
 
 BeginSession = Callable[[SessionOutlet], SessionHandler]
-"""Starts a session whose handshake is answered already; in the greenlet of the request, and must not park."""
+"""Returns the session of a handshake that is answered already; in the greenlet of the request, and must not park."""

@@ -17,6 +17,7 @@ from common.cluster.slots import BrokerAddress
 from common.errors import FanmailError
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
+from common.protocol.grouping import group_messages
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
@@ -104,7 +105,7 @@ class BrokerSocket:
 
     def _leave(self, calls: list[Call]) -> None:
         """Send calls in as few messages as they fit in; none overtakes another, as publishes of a session must not."""
-        for group in wire.group_messages(calls, in_order=True):
+        for group in group_messages(calls, in_order=True):
             self._send_calls(group)
 
     def _leave_late(self) -> None:
@@ -147,7 +148,7 @@ class BrokerSocket:
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
-        """End all parked waits with "nothing", and those of streams with `broker-down`: they are opened anew."""
+        """End all parked waits with "nothing", except those of streams."""
         ended = [call for call in (*self._pending.values(), *self.outgoing) if call.waits]
         self.outgoing = [call for call in self.outgoing if not call.waits]
         for call in ended:
@@ -155,6 +156,10 @@ class BrokerSocket:
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
         for call in ended:  # later: where the caller is a greenlet, who parks again would not return to it
             self._hub.resume_later(call.waiting, Answer(None, nothing))
+
+    def end_all_waits(self) -> None:
+        """End all parked waits, those of streams with `broker-down`: they are opened anew at another candidate."""
+        self.end_waits()
         lasting, self._lasting = self._lasting, {}
         gone = Answer(FanmailError("broker-down", f"broker {self.name} is not asked any more"))
         for call in lasting.values():

@@ -14,17 +14,16 @@ import logging
 import socket
 import time
 from errno import ETIMEDOUT
-from math import inf
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from common.errors import FanmailError
 from httpfront.budget import Account
 from httpfront.outlet import BeginSession, SessionHandler
-from httpfront.server.client_socket import INCOMING, ClientSocket, State
+from httpfront.server.batched_socket import BatchedSocket
+from httpfront.server.client_socket import INCOMING, State
 from httpfront.server.context import ServerContext
-from httpfront.server.pace import unread
-from httpfront.server.stream_connection import AT_ONCE, CLIENT, NOT_SENT, SLOW, STOPPED
+from httpfront.server.stream_connection import CLIENT, SLOW
 from httpfront.server.websocket_frames import (
     INTERNAL,
     PING,
@@ -51,34 +50,21 @@ ERROR = "error"
 log = logging.getLogger("fanmail.http")
 
 
-class SessionConnection(ClientSocket):
+class SessionConnection(BatchedSocket):
     """Belongs to the hub's thread; implements `SessionOutlet`."""
 
     def __init__(
         self, server: ServerContext, sock: socket.socket, addr: tuple[Any, ...], account: Account, reader: FrameReader
     ) -> None:
         """Take over the socket of a connection and what is counted for it."""
-        super().__init__(server, sock, addr)
-        self.state = State.STREAMING
-        self.account = account
-        self.account.evict = self._too_slow
+        super().__init__(server, sock, addr, account)
         self._reader = reader
-        self._pieces: list[bytes] = []
-        self._pending = 0
-        """What this turn sends, and its bytes."""
-        self._out: bytes | memoryview = b""
-        """What the kernel has not taken."""
-        self._delivering = self._working = self._ending = False
-        """Whether `_deliver` or `_work` will be called; whether the last frame is written."""
+        self._working = self._stalled = False
+        """Whether `_work` will be called; whether it waits until the handler is less busy, or less is unsent."""
         self._silent = 0
-        self._reason = STOPPED
-        self._written = self._delivered = 0
-        """Bytes written; how many the client had taken when the present `write_timeout` began."""
         self._began = time.monotonic()
         self._about: dict[str, Any] = {}
         self._handler: SessionHandler | None = None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(server.options.write_timeout * 1000))
 
     def begin(self, head: bytes, about: dict[str, Any], begin: BeginSession, data: bytes) -> None:
         """Answer the handshake and start the session. `data` came behind the handshake."""
@@ -87,16 +73,12 @@ class SessionConnection(ClientSocket):
         if data:
             self._reader.feed(data)
         self._handler = begin(self)
+        self._handler.started()
         self._watch()
         if data:
             self._work_later()
 
     # --- what the session calls
-
-    @property
-    def unsent(self) -> int:
-        """Return the bytes that the kernel has not taken yet."""
-        return self._pending + len(self._out)
 
     def send(self, text: bytes) -> None:
         """Send a message at the end of this turn."""
@@ -160,7 +142,7 @@ class SessionConnection(ClientSocket):
 
     def _work(self) -> None:
         """Handle some of what has arrived."""
-        self._working = False
+        self._working = self._stalled = False
         handler = self._handler
         if handler is None:
             return
@@ -168,6 +150,8 @@ class SessionConnection(ClientSocket):
             if not self._handle_some(handler) and self._handler is handler:
                 self._work_later()
             handler.turn_over()
+            self.account.grow(self._held() + self.unsent)
+            self.settle()
         except FrameError as error:
             self._end(handler, error.code, error.reason)
         except FanmailError as error:
@@ -182,10 +166,10 @@ class SessionConnection(ClientSocket):
         read, received = self._reader.next, handler.received
         for _ in range(MESSAGES):
             if handler.busy or self._pending + len(self._out) >= MOST_UNSENT:
+                self._stalled = True
                 return True
             frame = read()
             if frame is None:
-                self._hold()
                 return True
             if frame.opcode == TEXT:
                 received(frame.payload)
@@ -210,14 +194,19 @@ class SessionConnection(ClientSocket):
         self.close(code, reason, ended)
         handler.gone(ended)
 
-    def _hold(self) -> None:
-        """Count what waits for more. Raises `front-busy` where there is no room for it."""
-        size = self._reader.held + self.unsent
-        self.account.grow(size)
-        if size:
-            self.account.progress()
-        else:
-            self.account.stop_waiting()
+    def _held(self) -> int:
+        return self._reader.held + (self._handler.held if self._handler is not None else 0)
+
+    def waits_for_client(self) -> bool:
+        """Return whether there is something that only the client can end."""
+        return bool(self._out or self._reader.held)
+
+    def _emptied(self) -> None:
+        handler = self._handler
+        if handler is not None:
+            handler.flushed()
+            if self._stalled and not handler.busy:
+                self._work_later()
 
     def _watch(self) -> None:
         """Ask for the events that matter now."""
@@ -232,95 +221,13 @@ class SessionConnection(ClientSocket):
     def _ended(self) -> None:
         self._close(CLIENT)
 
-    # --- to the client
-
-    def _append(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._pending += len(data)
-        if not self._delivering:
-            self._delivering = True
-            self.hub.end_turn_with(self._deliver)
-
-    def _deliver(self) -> None:
-        """Send what was written in this turn."""
-        self._delivering = False
-        if self.state != State.STREAMING:
-            return
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._pending = 0
-        self._written += len(data)
-        if self._out:
-            self._out = bytes(self._out) + data
-        else:
-            self._out = self._send(data)
-            if self._out:
-                self._next_window()
-        self._sent()
-
-    def _flush(self) -> None:
-        """Send what the kernel had no room for."""
-        out = memoryview(self._out)
-        rest = self._send(out[:AT_ONCE])
-        sent = min(len(out), AT_ONCE) - len(rest)
-        self._out = out[sent:] if sent < len(out) else b""
-        if self.broken:
-            self._close(CLIENT)
-            return
-        if self._out:
-            return
-        self.deadline = inf
-        self.server.forget_deadline(self)
-        self._sent()
-        if self._handler is not None and not self._out:
-            self._handler.flushed()
-            self._work_later()
-
-    def _sent(self) -> None:
-        """Continue after sending."""
-        if self.broken:
-            self._close(CLIENT)
-            return
-        size = self._reader.held + self.unsent
-        self.account.hold(size)
-        if size:
-            self.account.progress()
-        else:
-            self.account.stop_waiting()
-        if self._ending and not self._out:
-            self._linger()
-            if self.state == State.LINGERING:
-                self.server.watch_deadline(self)
-        else:
-            self._watch()
-
-    def _next_window(self) -> None:
-        self._delivered = self._written - len(self._out) - unread(self._sock)
-        self.deadline = time.monotonic() + self.server.options.write_timeout
-        self.server.watch_deadline(self)
-
     # --- the end
-
-    def expire(self) -> None:
-        """Handle a deadline that has passed."""
-        if self.state != State.STREAMING:
-            self._close(self._reason)
-        elif self._written - len(self._out) - unread(self._sock) <= self._delivered:
-            self._too_slow()
-        else:
-            self._next_window()
 
     def limit_idle(self, until: float) -> None:
         """Do nothing: the application ends its sessions itself."""
 
     def _fault(self) -> str:
         return SLOW if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ETIMEDOUT else ""
-
-    def _too_slow(self) -> None:
-        """End the session of a client that reads nothing. From any greenlet."""
-        if self.state != State.CLOSED:
-            self._reason = SLOW
-            self._reset()
 
     def _close(self, reason: str) -> None:
         if self.state == State.CLOSED:
@@ -336,10 +243,3 @@ class SessionConnection(ClientSocket):
         """Report the session, once, at its end."""
         about, self._about = self._about, {}
         self.server.report("GET", about, 101, time.monotonic() - self._began, self._written + self._pending, reason)
-
-    def _drop(self) -> None:
-        self._out = b""
-        self._pieces.clear()
-        self._pending = 0
-        self.account.clear()
-        self.account.evict = lambda: None  # it would keep this connection

@@ -62,18 +62,16 @@ class SessionOpening:
             read_request(Mailbox(*mailbox, topic, user), first)
         key = _checked(req, resp)
         self._table.take_place()
-        origin = Origin(req.env.get(REQUEST_ID, ""), access_of(req.env))
+        origin = Origin(req.env.get(REQUEST_ID, ""), access_of(req.env), first)
         resp.data = b""
         resp.set_header("Sec-WebSocket-Accept", accept_key(key))
         resp.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
-        req.env[SESSION] = self._beginning(origin, first), self._table.limits.message
+        req.env[SESSION] = self._beginning(origin), self._table.limits.message
 
-    def _beginning(self, origin: Origin, first: wanted.Read | None) -> Callable[[SessionOutlet], Session]:
+    def _beginning(self, origin: Origin) -> Callable[[SessionOutlet], Session]:
         def begin(outlet: SessionOutlet) -> Session:
             session = Session(self._table, origin, outlet)
             self._table.add(session)
-            if first is not None:
-                session.execute(first)
             return session
 
         return begin

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
-
-from common.errors import FanmailError
 
 MAX_REF = 64
 """Characters of a `ref`."""
@@ -76,23 +73,4 @@ class Stop(OnMailbox):
 
 AnyOperation = Subscribe | Unsubscribe | Publish | Read | Ack | Nack | Extend | Stop
 decode = msgspec.json.Decoder(AnyOperation).decode
-"""Returns the operation in a message. Raises what `refusal` understands."""
-
-
-class _OnlyRef(Struct):
-    ref: Ref = None
-
-
-_decode_ref = msgspec.json.Decoder(_OnlyRef).decode
-
-
-def refusal(text: bytes, error: Exception) -> tuple[FanmailError | None, Ref]:
-    """Return `bad-op` for what `decode` raised, and the `ref` where one can be read; None where it is not UTF-8."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return None, None
-    ref: Any = None
-    with suppress(msgspec.MsgspecError, RecursionError):
-        ref = _decode_ref(text).ref
-    return FanmailError("bad-op", str(error)), ref
+"""Returns the operation in a message. Raises what `refusals.malformed` understands."""

@@ -8,8 +8,8 @@
     any --the broker cannot be asked now--> RESTING --later--> OPENING or NEXT
     any --`stop`, its end, or that of the session--> ENDED
 
-NEXT is no state that lasts. With `after` it reads ahead of what is confirmed, as a stream does; with `lease` and `take`
-it is one of the readers of its mailbox, and waits in their line.
+With `after` it reads ahead of what is confirmed, as a stream does; with `lease` and `take` it is one of the readers of
+its mailbox, and waits in their line.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import random
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
 from common.errors import FanmailError
 from common.protocol import ops
-from common.protocol.ops import Op, Receipt
+from common.protocol.ops import Op
 from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
-from httpfront.sessions.answers import Mailbox, MessageForm
+from httpfront.sessions.delivery import Delivery, ReadRequest
 from httpfront.sessions.ports import Owner
-from httpfront.sessions.values import AFTER, LEASE
+from httpfront.sessions.values import AFTER
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 from httpfront.streams.table import Reply
 
@@ -39,30 +39,17 @@ WAIT_S = 120.0
 """Duration of one WAIT."""
 LATE_S = 15.0
 """Time after its end after which the answer to a WAIT is lost."""
-PATIENCE_S = 30.0
-"""Time without its broker after which a read ends with that error."""
-EXPIRY_S = 1.0
-"""Time between two looks for leases that are over, while they fill the window."""
+PATIENCE_S, EXPIRY_S = 30.0, 1.0
+"""Time without its broker after which a read ends; time between two looks for leases that are over in a full window."""
 OPENING, QUEUED, READING, WAITING, FULL, HELD, RESTING, ENDED = range(8)
-
-
-class ReadRequest(NamedTuple):
-    """What the client asked for."""
-
-    mailbox: Mailbox
-    mode: str
-    window: int
-    lease_us: int
-    after: tuple[str, int] | None
-    ref: Any
 
 
 class Reading:
     """A `TableEntry` of the streams' table, which gives it its turns. Belongs to the hub's thread; never parks."""
 
     __slots__ = (
-        *("_at", "_broken_since", "_epoch", "_form", "_left", "_lost", "_number", "_opened", "_over", "_owner"),
-        *("_place", "_reply", "_retry_at", "_room", "_size", "_stopped", "_ticket", "_wait_id", "_wait_over"),
+        *("_at", "_broken_since", "_delivery", "_left", "_lost", "_number", "_opened", "_over", "_owner"),
+        *("_reply", "_retry_at", "_room", "_size", "_stopped", "_ticket", "_wait_id", "_wait_over"),
         *("due", "mailbox", "request", "slot", "window"),
     )
 
@@ -80,12 +67,12 @@ class Reading:
         self.window = window
         self._owner = owner
         self._over = over
-        self._form = MessageForm(request.mailbox, leased=request.mode == LEASE)
+        self._delivery = Delivery(owner, request, window)
         self._at = OPENING
         self._opened = False
         """Whether the client was told that the read is open."""
-        self._epoch, self._place, self._number = "", 0, 0
-        """With `after`: life of the topic, next message to send, number of the stream."""
+        self._number = 0
+        """With `after`: the number of the stream."""
         self._ticket = 0
         """Otherwise: the place in the line of readers."""
         self._reply: Reply | None = None
@@ -108,13 +95,10 @@ class Reading:
     def open(self) -> None:
         """Ask the broker for the mailbox."""
         if self.request.mode == AFTER:
-            self._ask(OPENING, Op.STREAM, ops.OpenStream() if self._opened else self._first())
+            after = None if self._opened else self.request.after
+            self._ask(OPENING, Op.STREAM, ops.OpenStream() if after is None else ops.OpenStream(True, *after))
         else:
             self._ask(OPENING, Op.LOOK, ops.Nothing())
-
-    def _first(self) -> ops.OpenStream:
-        after = self.request.after
-        return ops.OpenStream() if after is None else ops.OpenStream(True, *after)
 
     def read(self) -> None:
         """Ask the broker for messages, as it is this read's turn."""
@@ -129,17 +113,12 @@ class Reading:
             self.failed(error)
             return
         self._room = room
-        most = max(messages, 1)
-        if self.request.mode == AFTER:
-            args = ops.Fetch(False, self._epoch, 0, most, room, False, room=room, place=self._place)
-        else:
-            args = ops.Fetch(False, "", 0, most, room, False, self.request.lease_us, room)
         self._owner.fetches += 1
-        if self._ask(READING, Op.FETCH, args, size=exactly):
+        if self._ask(READING, Op.FETCH, self._delivery.fetch(max(messages, 1), room), size=exactly):
             self._owner.table.streams.read_began(exactly)
 
     def _wait(self) -> None:
-        args = ops.Wait(self._ticket, self._place, self._epoch, self._number)
+        args = ops.Wait(self._ticket, self._delivery.place, self._delivery.epoch, self._number)
         lasts_s = WAIT_S * random.uniform(0.75, 1.25)
         self._wait_over = time.monotonic() + lasts_s + LATE_S
         self._ask(WAITING, Op.WAIT, args, lasts_s)
@@ -166,16 +145,17 @@ class Reading:
         if reply.op is Op.FETCH:
             streams.read_ended(reply.size)
             self._fetched()
-        if self._reply is reply:
-            self._reply = None
-            try:
+        try:
+            if self._reply is reply:
+                self._reply = None
                 self._go_on(reply.op, self._owner.gateway.result_of(reply.op, answer))
-            except FanmailError as error:
-                self.failed(error)
-        else:
-            self._late(reply.op, answer)
-        streams.start_reads()
-        self._owner.fetch_over()
+            else:
+                self._delivery.undo(reply.op, answer)
+        except FanmailError as error:
+            self.failed(error)
+        finally:
+            streams.start_reads()
+            self._owner.fetch_over()
 
     def _fetched(self) -> None:
         owner = self._owner
@@ -186,7 +166,7 @@ class Reading:
     def _go_on(self, op: Op, result: Any) -> None:
         self._broken_since = 0.0
         if op is Op.FETCH:
-            self._arrived(result)
+            self._left, self._ticket = self._delivery.deliver(result), 0
         elif op is Op.WAIT:
             self._ticket = result.ticket
             self._left = result.now
@@ -197,14 +177,17 @@ class Reading:
     def _begin(self, op: Op, result: Any) -> None:
         """Take what the broker says of the mailbox."""
         members: dict[str, Any] = {}
+        delivery = self._delivery
         if op is Op.STREAM:
-            if self._opened and result.epoch != self._epoch:
+            if self._opened and result.epoch != delivery.epoch:
                 raise FanmailError("no-subscription", "the topic that was read has ended")
             if not self._opened:
                 after = self.request.after
-                self._place = min(after[1] + 1, result.position) if after and after[0] else result.position
-            self._epoch, self._number = result.epoch, result.number
-            members["position"] = f"{self._epoch}-{self._place - 1}"
+                delivery.place = min(after[1] + 1, result.position) if after and after[0] else result.position
+            elif self._number:
+                self._owner.table.streams.cancel(self.mailbox.names, 0, self._number, self._owner.request_id)
+            delivery.epoch, self._number = result.epoch, result.number
+            members["position"] = f"{delivery.epoch}-{delivery.place - 1}"
         self._lost = False
         if not self._opened:
             self._opened = True
@@ -232,43 +215,6 @@ class Reading:
     def _queue(self) -> None:
         self._at = QUEUED
         self._owner.table.streams.want_read(self, large=self._size > 0)
-
-    def _arrived(self, batch: ops.Batch | None) -> None:
-        """Send what was read."""
-        if batch is None:
-            self._left = False
-            return
-        owner, window = self._owner, self.window
-        epoch, leased_until = batch.epoch, time.monotonic() + self.request.lease_us / 1e6
-        if self._epoch and batch.position > self._place:
-            owner.send(answers.gap(self.mailbox, epoch, self._place, batch.position))
-            self._place = batch.position
-        for run in batch.runs:
-            rendered = self._form.of_run(epoch, run)
-            for seq, size, text in rendered:
-                owner.send(text)
-                if isinstance(window, LeaseWindow):
-                    window.add(Receipt(epoch, seq, run.attempt), size, leased_until)
-                elif self._epoch:
-                    window.add(seq, size)
-            owner.table.messages += len(rendered)
-            self._place = run.first + run.count if self._epoch else 0
-        self._left, self._ticket = batch.pending > 0, 0
-
-    def _late(self, op: Op, answer: Answer) -> None:
-        """Undo what a broker did for a read that has ended: others read this mailbox too."""
-        if self.request.mode == AFTER or answer.error is not None:
-            return
-        result = self._owner.gateway.result_of(op, answer)
-        if op is Op.WAIT and result.now:
-            self._owner.forward(self.mailbox, Op.SKIP, ops.Nothing())
-        elif op is Op.FETCH and result is not None and self.request.mode == LEASE:
-            receipts = [
-                Receipt(result.epoch, seq, run.attempt)
-                for run in result.runs
-                for seq in range(run.first, run.first + run.count)
-            ]
-            self._owner.return_leases(self.mailbox, receipts)
 
     def failed(self, error: FanmailError) -> None:
         """End, or ask again later where the broker, or this front, may then be able to answer."""
@@ -322,7 +268,7 @@ class Reading:
     def stop(self, then: Callable[[], None]) -> None:
         """End, and call `then` once no message of this read is sent any more."""
         self._stopped = then
-        if self._at != READING:
+        if self._at not in (READING, OPENING):
             self._end_stopped()
 
     def _end_stopped(self) -> None:
@@ -337,13 +283,13 @@ class Reading:
         then, opened = self._stopped, self._opened
         self.close()
         self._over(self)
-        if then is not None:
-            then()
-        elif opened:
-            self._owner.send(answers.ended(self.mailbox, error))
-        else:
+        if not opened:
             ref = self.request.ref
             self._owner.send(answers.failed(ref, {} if ref is not None else self.mailbox.members(), error))
+        elif then is None:
+            self._owner.send(answers.ended(self.mailbox, error))
+        if then is not None:
+            then()
 
     def close(self) -> None:
         """End without a word."""

@@ -6,11 +6,9 @@ streams. The session is not read while too much is under way.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import msgspec
@@ -19,7 +17,6 @@ from common.errors import FanmailError
 from common.keys.access_rules import CONSUME, PUBLISH, SUBSCRIBE
 from common.protocol.ops import Op, Receipt
 from httpfront.outlet import SessionOutlet
-from httpfront.sessions import answers
 from httpfront.sessions import operations as wanted
 from httpfront.sessions.access import Access
 from httpfront.sessions.acknowledging import Acknowledging
@@ -27,15 +24,14 @@ from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.mailbox_calls import MailboxCalls
 from httpfront.sessions.publishing import Publishing
 from httpfront.sessions.readings import Readings
+from httpfront.sessions.refusals import malformed, refused
 from httpfront.sessions.table import SessionTable
+from httpfront.sessions.timer import SessionTimer
 from httpfront.sessions.values import name_of
 
-BEAT_S = 15.0
-"""Time between two looks at the key."""
-PING_S = 20.0
 FULL_BYTES = 256 * 1024
 """Bytes unsent after which no more messages are asked for."""
-GOING_AWAY, INVALID, POLICY, INTERNAL, TRY_LATER = 1001, 1007, 1008, 1011, 1013
+GOING_AWAY, INVALID, POLICY, INTERNAL = 1001, 1007, 1008, 1011
 """Close codes of RFC 6455."""
 
 
@@ -46,42 +42,47 @@ class Origin:
     request_id: str
     access: Access | None
     """What the key of the client may do; None: no key is needed."""
+    first: wanted.Read | None
+    """What it reads from the start on."""
 
 
 class Session:
-    """A `SessionHandler`, an entry of the timing wheel, and the `Owner` of its parts. Belongs to the hub's thread."""
+    """A `SessionHandler`, and the `Owner` of its parts. Belongs to the hub's thread."""
 
     __slots__ = (
-        *("_access", "_acks", "_beat_at", "_calls", "_closing", "_end_at", "_held", "_ping_at", "_publishing"),
-        *("_readings", "_under_way", "_under_way_bytes", "_wake_at", "busy", "due", "fetches", "gateway", "limits"),
-        *("outlet", "over", "request_id", "slot", "table"),
+        *("_access", "_acks", "_calls", "_closing", "_first", "_held", "_publishing", "_readings", "_timer"),
+        *("_under_way", "busy", "fetches", "gateway", "held", "limits", "outlet", "over", "request_id", "table"),
     )
 
     def __init__(self, table: SessionTable, origin: Origin, outlet: SessionOutlet) -> None:
         """Create the session of an open connection."""
-        now = time.monotonic()
-        self.due, self.slot = inf, -1
         self.table, self.limits, self.gateway = table, table.limits, table.gateway
         self.outlet = outlet
         self.request_id = origin.request_id
-        self._access = origin.access
+        self._access, self._first = origin.access, origin.first
         self._publishing = Publishing(self)
         self._readings = Readings(self)
         self._acks = Acknowledging(self, self._readings.confirmed)
         self._calls = MailboxCalls(self, self._readings)
         self.busy = self.over = False
         self.fetches = 0
-        self._under_way = self._under_way_bytes = 0
-        """Operations that are not answered."""
+        self._under_way = self.held = 0
+        """Operations that are not answered, and the bytes of their messages."""
         self._held: deque[Any] = deque()
         """Reads that wait until there is room for more messages."""
         self._closing: tuple[int, str, str] | None = None
         """How to close once nothing is under way."""
-        self._beat_at, self._ping_at = now + BEAT_S, now + PING_S
-        self._wake_at = self._end_at = inf
-        self._schedule()
+        self._timer = SessionTimer(self, table.streams.wheel)
 
     # --- from the client
+
+    def started(self) -> None:
+        """Begin with a read, where the handshake asked for one."""
+        if self._first is not None:
+            try:
+                self._read(self._first, 0)
+            except FanmailError as error:
+                self._refuse(self._first, error)
 
     def received(self, text: bytes) -> None:
         """Take a message, which may not be UTF-8."""
@@ -100,21 +101,18 @@ class Session:
 
     def _malformed(self, text: bytes, error: Exception) -> None:
         self.table.invalid += 1
-        refusal, ref = wanted.refusal(text, error)
-        if refusal is None:
+        answer = malformed(text, error)
+        if answer is None:
             self.finish(INVALID, "a message is not UTF-8", "error")
         else:
-            self.send(answers.failed(ref, {}, refusal))
+            self.send(answer)
 
     def _refuse(self, op: Any, error: FanmailError) -> None:
         """Answer an operation that was not begun."""
         if error.code == "unauthorized":
             self.finish(POLICY, str(error), "unauthorized")
-        elif op.ref is not None:
-            self.send(answers.failed(op.ref, {}, error))
-        elif not isinstance(op, wanted.Ack | wanted.Nack | wanted.Extend):
-            about = {"topic": op.topic} | ({} if isinstance(op, wanted.Publish) else {"user": op.user})
-            self.send(answers.failed(None, about, error))
+        elif (answer := refused(op, error)) is not None:
+            self.send(answer)
 
     def _publish(self, op: wanted.Publish, size: int) -> None:
         if self._access is not None:
@@ -150,13 +148,6 @@ class Session:
         """Send what was put off while several messages were received."""
         self._acks.flush()
 
-    def execute(self, op: Any) -> None:
-        """Execute an operation that did not come as a message."""
-        try:
-            _HANDLERS[type(op)](self, op, 0)
-        except FanmailError as error:
-            self._refuse(op, error)
-
     # --- what the parts use
 
     def send(self, text: bytes) -> None:
@@ -167,21 +158,23 @@ class Session:
     def began(self, size: int) -> None:
         """Count an operation whose message had `size` bytes as under way."""
         self._under_way += 1
-        self._under_way_bytes += size
-        if self._under_way >= self.limits.operations or self._under_way_bytes >= self.limits.operation_bytes:
+        self.held += size
+        if self._under_way >= self.limits.operations or self.held >= self.limits.operation_bytes:
             self.busy = True
 
     def done(self, size: int) -> None:
         """Count it as answered."""
         self._under_way -= 1
-        self._under_way_bytes -= size
+        self.held -= size
         if self.busy:
             self._less_busy()
+        if not self._under_way and not self.over:
+            self.outlet.settle()
 
     def _less_busy(self) -> None:
         if self._closing is not None:
             self._close_idle()
-        elif self._under_way < self.limits.operations and self._under_way_bytes < self.limits.operation_bytes:
+        elif self._under_way < self.limits.operations and self.held < self.limits.operation_bytes:
             self.busy = False
             self.outlet.proceed()
 
@@ -230,34 +223,23 @@ class Session:
 
     def wake_at(self, when: float) -> None:
         """Call `timed` of every read at this time, or before."""
-        if when < self._wake_at:
-            self._wake_at = when
-            self._schedule()
+        self._timer.wake_at(when)
 
     def end_at(self, when: float) -> None:
         """End at this time, because the front stops."""
-        self._end_at = when
-        self._schedule()
+        self._timer.end_at(when)
 
     def timed(self, now: float) -> None:
-        """Do what is due."""
-        if now >= self._end_at:
-            self._end_at = inf
-            self._closing, self.busy = (GOING_AWAY, "draining: this front is stopping", "draining"), True
-            self._close_idle()
-        if now >= self._beat_at:
-            self._beat_at = now + BEAT_S
-            self._check_key()
-        if not self.over and now >= self._ping_at:
-            self._ping_at = now + PING_S
-            if not self.outlet.ping():
-                self.finish(TRY_LATER, "two pings were not answered", "slow")
-        if not self.over:
-            self._wake_at = inf
-            self._readings.timed(now)
-            self._schedule()
+        """Let every read do what is due."""
+        self._readings.timed(now)
 
-    def _check_key(self) -> None:
+    def drain(self) -> None:
+        """Close once nothing is under way."""
+        self._closing, self.busy = (GOING_AWAY, "draining: this front is stopping", "draining"), True
+        self._close_idle()
+
+    def check_key(self) -> None:
+        """End where the key is not in force any more, or may not read any more what is read."""
         try:
             if self._access is not None:
                 self._access.check()
@@ -267,10 +249,6 @@ class Session:
             for mailbox in self._readings.mailboxes():
                 if not self.allowed(mailbox):
                     return
-
-    def _schedule(self) -> None:
-        if not self.over:
-            self.table.streams.wheel.set(self, min(self._beat_at, self._ping_at, self._wake_at, self._end_at))
 
     def _close_idle(self) -> None:
         """Close where nothing is under way."""
@@ -297,7 +275,7 @@ class Session:
         self._acks.flush()
         self._readings.close()
         self._held.clear()
-        self.table.streams.wheel.drop(self)
+        self._timer.stop()
         self.table.remove(self, reason)
 
 

@@ -62,6 +62,7 @@ class SessionTable:
         self.gateway: Gateway = streams.gateway
         self.limits = limits
         self._sessions: set[Ending] = set()
+        self._draining = False
         self.operations: dict[type, int] = {}
         """Operations of clients so far, by kind."""
         self.invalid = 0
@@ -76,6 +77,10 @@ class SessionTable:
         """Return the number of sessions."""
         return len(self._sessions)
 
+    def counts(self) -> dict[str, int]:
+        """Return the operations of clients so far by name; `invalid`: messages that were none."""
+        return {kind.__name__.lower(): count for kind, count in self.operations.items()} | {"invalid": self.invalid}
+
     def take_place(self) -> None:
         """Take the place of a stream. Raises `draining`, and `front-busy` where there is none."""
         self.streams.begin_opening()
@@ -85,8 +90,10 @@ class SessionTable:
         self.streams.end_opening()
 
     def add(self, session: Ending) -> None:
-        """Count an open session, which has a place."""
+        """Count an open session, which has a place; it ends soon if a drain began meanwhile."""
         self._sessions.add(session)
+        if self._draining:
+            session.end_at(time.monotonic())
 
     def remove(self, session: Ending, reason: str) -> None:
         """Forget a session that has ended, and free its place."""
@@ -113,6 +120,7 @@ class SessionTable:
 
     def drain(self, seconds: float) -> None:
         """End all sessions, spread over most of this time, so that their clients do not all come back at once."""
+        self._draining = True
         sessions, now = list(self._sessions), time.monotonic()
         for number, session in enumerate(sessions):
             session.end_at(now + DRAIN_PART * seconds * number / len(sessions))

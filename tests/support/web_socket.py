@@ -108,14 +108,14 @@ class WebSocket:
         while True:
             opcode, payload = self.frame()
             if opcode == CLOSE:
-                assert self.sock.recv(1) == b"" and not self.rest, "nothing follows the close frame"
+                assert self.rest + self.sock.recv(1) == b"", "nothing follows the close frame"
                 return (int.from_bytes(payload[:2]), payload[2:].decode()) if payload else (0, "")
 
     def _whole(self) -> tuple[int, bytes] | None:
         data = self.rest
         if len(data) < 2:
             return None
-        assert data[0] & 0xF0 == 0x80 and not data[1] & 0x80, "final, no extension, not masked"
+        assert (data[0] & 0xF0, data[1] & 0x80) == (0x80, 0), "final, no extension, not masked"
         size, at = data[1], 2
         if size == 126:
             size, at = int.from_bytes(data[2:4]), 4

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.dispatch.reply import Outgoing
-from common.protocol.wire import MAX_PACKED, MAX_REQUESTS, group_messages
+from common.protocol.grouping import group_messages
+from common.protocol.wire import MAX_PACKED, MAX_REQUESTS
 
 
 def small(number: int, size: int = 10) -> Outgoing:

@@ -17,8 +17,10 @@ from tests.support.table import table
 LIMITS = MessageLimits(body=1001, batch=2002, batch_messages=303, fetch=404, fetch_bytes=5005)
 DOCUMENT = json.loads(json.dumps(secured(describe(Bounds(LIMITS, max_name=66, max_wait=7.5)))))
 WITHOUT_KEYS = describe(Bounds(LIMITS, max_name=66, max_wait=7.5))
-ON_NO_CALL = {"no-route", "method-not-allowed", "no-topic", "no-broker", "no-delayed"}
+ON_NO_CALL = {"no-route", "method-not-allowed", "no-topic", "no-broker", "no-delayed", "move-refused"}
 """What is answered to requests that are none of the calls, and to those of the operator."""
+IN_SESSIONS = {"bad-op", "already-reading", "too-many-reads"}
+"""What is answered over WebSocket only."""
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -92,7 +94,7 @@ def test_every_error_of_the_table_is_an_answer_to_some_call() -> None:
         for each in operation["responses"].values()
         for code in codes(resolved(each))
     }
-    assert given == set(ERRORS) - ON_NO_CALL
+    assert given == set(ERRORS) - ON_NO_CALL - IN_SESSIONS
 
 
 def test_errors_that_say_when_to_come_again_have_the_header() -> None:
