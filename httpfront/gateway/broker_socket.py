@@ -21,7 +21,7 @@ from common.protocol.grouping import group_messages
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
-from httpfront.gateway.call import Answer, Call
+from httpfront.gateway.call import Answer, Call, Refused, pass_on
 from httpfront.gateway.connection_monitor import ConnectionMonitor, descriptor
 from httpfront.gateway.windows import Windows
 from httpfront.hub import Hub
@@ -65,13 +65,15 @@ class BrokerSocket:
         status: BrokerStatus,
         address: BrokerAddress,
         keys: KeyPair | None,
+        refused: Refused = pass_on,
     ) -> None:
-        """Start to connect. `keys` are required where the broker has one."""
+        """Start to connect. `keys` are required where the broker has one. `refused` is asked what an error means."""
         self.status = status
         self.address = address
         self.map_epoch = 0
         """Epoch of the front's cluster map, named in every frame."""
         self._hub = hub
+        self._refused = refused
         self._pending: dict[int, Call] = {}
         self._lasting: dict[int, Call] = {}
         """The waits of streams: thousands, which end with an answer or with the connection; nothing walks over them."""
@@ -205,7 +207,11 @@ class BrokerSocket:
             if call is not None:
                 if call.room or call.body is not None:
                     self.windows.over(call)
-                error = wire.unpack_error(reply.code, reply.result) if reply.code else None
+                error = None
+                if reply.code:
+                    error = self._refused(call, wire.unpack_error(reply.code, reply.result))
+                    if error is None:
+                        continue
                 answered.append((call.waiting, Answer(error, reply.result, body)))
             elif reply.id == PING_ID and not reply.code:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)
