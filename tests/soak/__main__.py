@@ -15,6 +15,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
+from tests.soak.forwarding import forward_to_many
 from tests.soak.partitions import PartitionedSoak
 from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
@@ -30,6 +31,8 @@ def main() -> int:
     options = parse(sys.argv[1:])
     if options.streams:
         return cut_many(options.streams)
+    if options.forward:
+        return forward_to_many(options.forward)
     if not options.hosts:
         return run(options, None)
     need_namespaces()
@@ -105,6 +108,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")
+    parser.add_argument("--forward", type=int, default=0, metavar="N", help="webhooks to N targets instead [0]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")
