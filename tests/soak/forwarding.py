@@ -24,7 +24,7 @@ KILLS = 3
 EACH_DEAD, EACH_HANGING = 10, 50
 """Every tenth target does not exist, and every fiftieth hangs at its first request."""
 IDLE_S = 30.0
-PATIENCE_S = 170.0
+PATIENCE_S = 600.0
 CPU, MEMORY = ("process_cpu_seconds_total",), ("process_resident_memory_bytes",)
 """The names of metrics."""
 
@@ -38,7 +38,7 @@ class Webhooks:
         self.receiver = receiver
         self.metrics_port, nobody = free_ports(1), free_ports(1)
         self._config = folder / "forwards.toml"
-        tables = ["[forward]\nlease = 5\ntimeout = 3\n"]
+        tables = ["[forward]\nlease = 10\ntimeout = 8\n"]
         for n in range(count):
             port = receiver.port if self.is_alive(n) else nobody
             tables.append(f'[[targets]]\ntopic = "t{n}"\nuser = "crew"\nurl = "http://127.0.0.1:{port}/{n}"\n')
