@@ -40,7 +40,7 @@ class ReplicaError(StoreError):
 
 
 class LeftOutError(ReplicaError):
-    """The log does not have the entries any more that this candidate needs next: it needs the state of the owner."""
+    """A candidate needs the state of the owner: the log lacks what it needs next, or its store is damaged."""
 
 
 class DeposedError(StoreError):

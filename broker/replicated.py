@@ -144,6 +144,8 @@ def _genesis(stream: Log, owner: Owner) -> Genesis:
         for event in stream.events():
             if isinstance(event, Lost):
                 raise ReplicaError(event.reason)
+            if isinstance(event, Missing) and event.first <= 1:
+                raise ReplicaError("the log is empty: it is being made, or was lost")
             if isinstance(event, Missing):
                 raise LeftOutError("the log does not have its first entry any more: seed this candidate")
             if isinstance(event, Entries):

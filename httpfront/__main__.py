@@ -21,7 +21,7 @@ from common.process.start import run_service
 from common.process.variables import warn_of_misspelt_variables
 from httpfront.front import Front
 from httpfront.middleware.host_names import is_loopback
-from httpfront.settings import OTHER_FILES, servable
+from httpfront.settings import OTHER_FILES, check_streams, servable
 
 ABOUT = About("Run one HTTP front, unsupervised.", ("--port 8100 --config /etc/fanmail/cluster.toml",))
 
@@ -40,6 +40,7 @@ def main() -> int:
     run_dir = private_dir(settings.run_dir)
     if settings.port:
         hold_lock(front_lock(run_dir, settings.host, settings.port), settings.start_timeout)
+    check_streams(settings)
     wanted, settings = settings.connections, replace(settings, connections=servable(settings.connections))
     front = Front(settings, name)
     front.take_signals()

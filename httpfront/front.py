@@ -29,6 +29,7 @@ from httpfront.settings import (
     host_names,
     map_loader,
     message_limits,
+    most_streams,
     new_access_log,
     new_budget,
     public_options,
@@ -48,7 +49,7 @@ class Front:
         load_map = map_loader(settings, keys)
         self._hub, self._budget = Hub(), new_budget(settings)
         self._gateway = Gateway(self._hub, load_map, settings.broker_timeout, keys)
-        self._streams = StreamTable(self._gateway, settings.max_streams or settings.connections // 2)
+        self._streams = StreamTable(self._gateway, most_streams(settings))
         self._hub.every(TURN_S, self._streams.tick)
         self._metrics = FrontMetrics()
         self._ring = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None

@@ -68,6 +68,17 @@ def check_memory(settings: FrontSettings) -> None:
         )
 
 
+def check_streams(settings: FrontSettings) -> None:
+    """Raise `StartError` where there may be more streams than connections."""
+    if settings.max_streams > settings.connections:
+        raise StartError(f"--max-streams {settings.max_streams} is above --connections {settings.connections}")
+
+
+def most_streams(settings: FrontSettings) -> int:
+    """Return how many streams there may be; fewer than the setting where there are not enough descriptors."""
+    return min(settings.max_streams or max(1, settings.connections // 2), settings.connections)
+
+
 def new_budget(settings: FrontSettings) -> Budget:
     """Return the budget of bodies and answers. Raises what `check_memory` does."""
     check_memory(settings)

@@ -20,7 +20,7 @@ from common.process.readiness import die_with_parent
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 from common.process.variables import warn_of_misspelt_variables
-from httpfront.settings import check_memory
+from httpfront.settings import check_memory, check_streams
 
 PROG = "start-fronts"
 ABOUT = About(
@@ -53,6 +53,7 @@ def main() -> int:
     setup_logging(settings.log_format, settings.log_level, PROG)
     warn_of_misspelt_variables(log)
     check_memory(settings)
+    check_streams(settings)
     settings = replace(settings, run_dir=str(private_dir(settings.run_dir)))
     if has_brokers(settings):
         check_front(front_pair(settings.curve_dir), load_cluster(settings.config, insecure=settings.insecure))

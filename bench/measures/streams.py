@@ -91,7 +91,6 @@ def _fanned_out(cluster: Cluster, broker: ClusterClient, options: Options) -> Ro
             last.append(max(times))
         cost = (front.cpu() - began) / len(waited) * 1e6
     shown = f"{median(waited):.1f}/{_p99(waited):.1f} ms"
-    shown = f"{median(waited):.1f}/{_p99(waited):.1f} ms"
     name = f"a message to {count} streams of its topic: p50/p99"
     return Row(name, shown, f"last {median(last):.1f} ms", remark=f"front {cost:.0f}")
 

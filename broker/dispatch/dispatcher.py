@@ -291,6 +291,8 @@ class Dispatcher:
                 self.counters[stats.REJECTED("wrong-peer")] += 1
             unproven = self.context.replica is not None and self.context.replica.unproven
             return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows(), unproven)
+        if op is not Op.GOODBYE:
+            raise WireError(f"operation {op} is not known here")
         return _NOTHING
 
     def stats(self, now: Now) -> dict[str, int]:

@@ -103,9 +103,9 @@ def wait(context: Context, request: Request, args: ops.Wait, now: Now) -> ops.Wa
 
 def cancel(context: Context, request: Request, args: ops.Cancel, now: Now) -> ops.Cancel:
     """Check that the subscription exists: then there may be a parked request."""
-    touch(context, request, now)
-    if args.stream:
+    if args.stream:  # also of a subscription that has ended
         context.streams.ended((request.topic, request.user), args.stream)
+    touch(context, request, now)
     return args
 
 

@@ -31,7 +31,7 @@ class Duties:
         self.connected = True
         self._appended = 0
         """Bytes since then."""
-        self._inspect_at = self._report_at = now
+        self._inspect_at = self._report_at = self._ran_at = now
         self._purge_at, self._urgent_at = now + limits.purge_s, now
         self.one_copy = False
         """Only this candidate has everything, as far as it knows."""
@@ -62,6 +62,9 @@ class Duties:
 
     def do_due(self, report: Report, now: float) -> None:
         """Report, and look at the log, where it is time."""
+        if now > self._ran_at + self._limits.report_s:
+            self.space.slept(now - self._ran_at)
+        self._ran_at = now
         self.space.sample(report.position, now)
         if now >= self._report_at:
             self._report_at = now + self._limits.report_s
@@ -76,8 +79,8 @@ class Duties:
             return
         self._purge_at, self._urgent_at = now + self._limits.purge_s, now + self._limits.urgent_s
         if at_once:
-            self.space.used = 100
-        floor = self.space.floor(stored, now)
+            self._inspect_at = now
+        floor = self.space.floor(stored, now, prompt=at_once)
         if floor > (self.info.first if self.info is not None else 1):
             self._log.purge(floor)
 

@@ -33,6 +33,6 @@ class ReplicaLimits(NamedTuple):
     wall_ms: int = 5000
     """A candidate whose system clock is off by more takes over only when no other does."""
     patient_s: float = 10.0
-    """For so long it leaves that to the others."""
+    """How long it leaves that to the others."""
     space: space.SpaceThresholds = space.DEFAULT
     log: thresholds.ReplicaThresholds = thresholds.DEFAULT

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.errors import StoreError
-from broker.records import PieceDamaged, PiecesFreed, Record
+from broker.records import PiecesFreed, Record
 from broker.replica.batch import encode_batch
-
-LOCAL = (PiecesFreed, PieceDamaged)
-"""Records that concern one candidate only: each frees pieces by itself, and has a file of its own."""
 
 
 class Part(NamedTuple):
@@ -52,5 +49,5 @@ _DIGEST_BYTES = 512
 
 
 def _part(records: Sequence[Record], digest: dict[str, int] | None) -> Part:
-    kept = [each for each in records if type(each) not in LOCAL]
-    return Part([each for each in records if type(each) is not PieceDamaged], encode_batch(kept, digest))
+    kept = [each for each in records if type(each) is not PiecesFreed]  # each candidate frees pieces by itself
+    return Part(records, encode_batch(kept, digest))

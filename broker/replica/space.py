@@ -13,7 +13,7 @@ class SpaceThresholds(NamedTuple):
     """Shares are percent of the maximum size of the log; seconds are of the caller's clock."""
 
     keep_s: float = 900.0
-    """Entries stay for so long, as long as there is much space."""
+    """How long entries stay while there is plenty of space."""
     prompt: int = 30
     """From this share on they are forgotten as soon as all candidates have them."""
     left_out: int = 50
@@ -57,7 +57,7 @@ class Space:
         self._others: dict[str, _Heard | None] = dict.fromkeys(others)
         self._since = now
         self._samples: deque[tuple[float, int]] = deque()
-        """Positions that the log had at some times, the oldest first."""
+        """Positions that the log had at some times, the oldest first; only the first may be older than `keep_s`."""
         self.known_position = 0
         """The greatest position that another candidate has ever reported: the log had it."""
         self.used = 0
@@ -79,6 +79,8 @@ class Space:
         before = self._others[report.candidate]
         if before is not None and before.report.process == report.process:
             report.stored = max(report.stored, before.report.stored)
+        elif before is not None and report.stored <= before.report.stored:
+            now = before.at  # one that dies at each start is as good as away
         self._others[report.candidate] = _Heard(report, now)
         self.known_position = max(self.known_position, report.position)
 
@@ -100,23 +102,33 @@ class Space:
         return best.candidate if best is not None else ""
 
     def sample(self, position: int, now: float) -> None:
-        """Note how far the log goes; called several times per second, or less."""
-        if not self._samples or now >= self._samples[-1][0] + self._thresholds.sampled_s:
-            self._samples.append((now, position))
+        """Note how far the log goes; forgets what is older than needed. Called several times per second, or less."""
+        if self._samples and now < self._samples[-1][0] + self._thresholds.sampled_s:
+            return
+        self._samples.append((now, position))
+        while len(self._samples) > 1 and self._samples[1][0] <= now - self._thresholds.keep_s:
+            self._samples.popleft()
 
-    def floor(self, stored: int, now: float) -> int:
-        """Return the position below which entries may be forgotten, where this candidate has `stored` on disk."""
+    def slept(self, seconds: float) -> None:
+        """Note that this process did not run for a while, in which it could not hear the others."""
+        self._since += seconds
+        for name, heard in self._others.items():
+            self._others[name] = heard and heard._replace(at=heard.at + seconds)
+
+    def floor(self, stored: int, now: float, *, prompt: bool = False) -> int:
+        """Return the position below which entries may be forgotten, where this candidate has `stored` on disk.
+
+        `prompt`: also those that are not old.
+        """
         limits = self._thresholds
         waited_for = [stored]
         for heard in self._others.values():
             if not (self.used >= limits.left_out and self._is_away(heard, now)):
                 waited_for.append(heard.report.stored if heard is not None else 0)
         old = 0
-        while len(self._samples) > 1 and self._samples[1][0] <= now - limits.keep_s:
-            self._samples.popleft()
         if self._samples and self._samples[0][0] <= now - limits.keep_s:
             old = self._samples[0][1]
-        return min(waited_for) if self.used >= limits.prompt else min(*waited_for, old)
+        return min(waited_for) if prompt or self.used >= limits.prompt else min(*waited_for, old)
 
     def _is_away(self, heard: _Heard | None, now: float) -> bool:
         return now > (self._since if heard is None else heard.at) + self._thresholds.away_s

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from broker.errors import BrokenInvariantError, ReplicaError
+from broker.errors import BrokenInvariantError, DamagedError, LeftOutError
 from broker.records import Content, Record
 from broker.replica.candidate import Candidate, Me, Role
 from broker.replica.digest import digest_of
@@ -127,9 +127,9 @@ class ReplicaStore:
         yield from self.local.file.load()
         lost = self.local.file.lost
         if lost:
-            raise ReplicaError(
+            raise LeftOutError(
                 f"{len(lost)} messages of this candidate's store are damaged ({lost[0].id}: {lost[0].reason}): "
-                "seed it anew from the other candidate"
+                "it begins anew from the other candidate"
             )
 
     def turn(self) -> bool:
@@ -182,8 +182,10 @@ class ReplicaStore:
         self._look(now)
         while self._parts and self.candidate.settled:
             part = self._parts.popleft()
+            self.local.failed = True  # until what was added and its position fit
             self.local.add(list(part.records), len(part.payload), now)
             self._at = self.candidate.position
+            self.local.failed = False
             self.duties.appended(len(part.payload))
             if self._parts:
                 self.candidate.append(self._parts[0].payload, self._mark)
@@ -202,8 +204,14 @@ class ReplicaStore:
         self.candidate.release(to or self.duties.space.successor(self._who.clock()), mark)
 
     def read(self, piece: int) -> Content:
-        """Read the content of a piece from the local store."""
-        return self.local.file.read(piece)
+        """Read the content of a piece from the local store.
+
+        Raises `LeftOutError` for one that is damaged: the other candidate has it, and nobody must pass it here.
+        """
+        try:
+            return self.local.file.read(piece)
+        except DamagedError as error:
+            raise LeftOutError(f"the store of this candidate is damaged ({error}): it begins anew") from error
 
     def writable_bytes(self) -> int:
         """Return what may be written to the disks of all candidates that follow; 0 while the log is nearly full."""
@@ -239,7 +247,7 @@ class ReplicaStore:
         for entry in self.candidate.turn():
             try:
                 self.local.apply(entry, self._who.genesis, now)
-            except ReplicaError:
+            except BaseException:
                 self.local.failed = True  # the file may have been given half of it
                 raise
         if not self._parts:

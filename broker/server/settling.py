@@ -18,6 +18,8 @@ STALLED_US = 1_000_000
 """Microseconds that a burst is waited for before requests are refused: G9, an answer within a second or two."""
 TICK_MS = 20
 """Milliseconds between two rounds while fronts are answered."""
+REPAIR_MS = 100
+"""Milliseconds between two looks at a store that may have something to do by itself, as sending an entry again."""
 BLIND_MS = 1
 """Milliseconds between two looks at a store that has no descriptor."""
 
@@ -57,7 +59,7 @@ class Settling:
         try:
             while not self._store.settled():
                 left_us = began + STALLED_US - self._clock.now().mono
-                self._poll(TICK_MS if left_us <= 0 else math.ceil(left_us / 1000))
+                self._poll(TICK_MS if left_us <= 0 else min(REPAIR_MS, math.ceil(left_us / 1000)))
                 if left_us <= 0:
                     self._dispatcher.stalled = True
                     self._refuse()

@@ -95,6 +95,8 @@ class BackupJobs:
                 return ops.BackupPart(file.read(max(0, min(length, MOST_READ))), file.seek(0, 2))
         except OSError as error:
             raise FanmailError("backup-failed", f"{copy.path}: {error.strerror}") from None
+        except OverflowError:
+            raise FanmailError("backup-failed", f"{copy.path}: no file has {offset} bytes") from None
 
     def step(self) -> None:
         """Copy some more."""

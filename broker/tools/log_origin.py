@@ -71,7 +71,7 @@ def read_origin(path: Path, frame: Frame, broker_id: str) -> Origin:
                 raise StartError(f"{path}: of an older schema: start a broker with --store sqlite on it once")
             damage = check(inspection)
             if damage:
-                print(f"{path}: {damage}; a broker serves the rest", file=sys.stderr)
+                raise StartError(f"{path}: {damage}: no candidate starts with it")
             at = position_of(facts)
             numbers = (_clocks(inspection, at), int(facts.get("last_delayed") or inspection.last_delayed()))
             return Origin(path, str(facts["store_id"]), str(facts.get("log", "")), at, *numbers)
@@ -165,7 +165,10 @@ async def _former_logs(
 
 async def _term_at(streams: Streams, name: StreamName, position: int) -> int:
     data = await streams.read(name, position)
-    return decode_entry(position, data).term if data else 0
+    try:
+        return decode_entry(position, data).term if data else 0
+    except ReplicaError:
+        return 0  # not of this program; its term is no term of an owner
 
 
 async def _has_more(streams: Streams, name: StreamName, origin: Origin, state: api.Positions) -> bool:
@@ -178,9 +181,12 @@ async def _has_more(streams: Streams, name: StreamName, origin: Origin, state: a
         data = await streams.read(name, position)
         if data is None:
             return True
-        entry = reader.take(position, data)
-        if entry is not None and entry.kind is Kind.BATCH and decode_batch(entry.payload).records:
-            return True
+        try:
+            entry = reader.take(position, data)
+            if entry is not None and entry.kind is Kind.BATCH and decode_batch(entry.payload).records:
+                return True
+        except ReplicaError:
+            return True  # it goes on otherwise than the origin
     return False
 
 

@@ -26,6 +26,8 @@ class Pong(Struct, array_like=True):
     answer_window: int = 0
     unproven: bool = False
     """Whether nobody has checked yet that the servers of the replicated log sync every write."""
+    slots_version: int = 0
+    """Changes when the slots of this broker change; 0: it owns what the description gives it."""
 
 
 class Stats(Struct, array_like=True):

@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
+from common.protocol import move_ops as moves
 from common.protocol.admin_ops import ChangeTopic as ChangeTopic
 from common.protocol.admin_ops import DescribeTopic as DescribeTopic
 from common.protocol.admin_ops import Ended as Ended
@@ -57,6 +58,9 @@ from common.protocol.stream_ops import Confirm as Confirm
 from common.protocol.stream_ops import Confirmed as Confirmed
 from common.protocol.stream_ops import OpenStream as OpenStream
 from common.protocol.stream_ops import StreamOpened as StreamOpened
+from common.protocol.subscription_ops import Settings as Settings
+from common.protocol.subscription_ops import Status as Status
+from common.protocol.subscription_ops import Subscribed as Subscribed
 from common.protocol.waiting_ops import Cancel as Cancel
 from common.protocol.waiting_ops import Wait as Wait
 from common.protocol.waiting_ops import WaitResult as WaitResult
@@ -102,25 +106,18 @@ class Op(IntEnum):
     DELAYED = 40
     DELAYED_END = 41
     DELAYED_CLEAR = 42
+    MOVE = 50
+    MOVE_ABORT = 51
+    SLOTS = 52
+    CLAIM = 53
+    OFFER = 54
+    ADOPT = 55
+    MOVE_ASK = 56
+    MOVES_PAUSE = 57
 
 
 class Nothing(Struct, array_like=True):
     """No arguments, or no result."""
-
-
-class Settings(Struct, array_like=True):
-    """Settings of a subscription; None leaves a setting unchanged."""
-
-    expires_after: Amount | None = None
-    """Microseconds without a request after which the subscription ends; 0: never."""
-    max_deliveries: Amount | None = None
-    """How often a message is delivered under a lease before it becomes a dead letter; 0: unlimited."""
-
-
-class Subscribed(Struct, array_like=True):
-    """`created` is false if the subscription existed."""
-
-    created: bool
 
 
 class Publish(Struct, array_like=True):
@@ -230,16 +227,6 @@ class Batch(Struct, array_like=True):
     """Of a stream: the first message that is neither done nor dropped; where it is above `place`, some were missed."""
 
 
-class Status(Struct, array_like=True):
-    """The status of a subscription. `seq` is that of the next message, 0 if none waits."""
-
-    pending: int
-    epoch: str
-    seq: int
-    leased: int = 0
-    dead: int = 0
-
-
 class OpSpec(NamedTuple):
     """One row of the table."""
 
@@ -289,4 +276,12 @@ OPS: dict[Op, OpSpec] = {
     Op.DELAYED: OpSpec(ListDelayed, DelayedPage),
     Op.DELAYED_END: OpSpec(EndDelayed, Counted),
     Op.DELAYED_CLEAR: OpSpec(ClearDelayed, Ended),
+    Op.MOVE: OpSpec(moves.MoveSlot, moves.MoveRow, on_topic=False),
+    Op.MOVE_ABORT: OpSpec(moves.AbortMove, moves.MoveRow, on_topic=False),
+    Op.SLOTS: OpSpec(moves.ListSlots, moves.SlotTable, on_topic=False),
+    Op.CLAIM: OpSpec(moves.ClaimSlots, moves.SlotTable, on_topic=False),
+    Op.OFFER: OpSpec(moves.OfferSlot, Nothing, on_topic=False),
+    Op.ADOPT: OpSpec(moves.Adopt, moves.Adopted, on_topic=False),
+    Op.MOVE_ASK: OpSpec(moves.AskMove, moves.MoveOutcome, on_topic=False),
+    Op.MOVES_PAUSE: OpSpec(moves.PauseMoves, Nothing, on_topic=False),
 }

@@ -35,6 +35,8 @@ _EXACT = {
 }
 _EXACT_NAMES = frozenset(_EXACT.values())
 _PREFIXES = ("HTTP_META_", "HTTP_CE_")
+CACHED_BYTES = 512
+"""Bytes of kept headers of one message that are remembered in another form: what most messages have."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
 
@@ -51,10 +53,11 @@ def pack_headers(fields: Sequence[tuple[str, str]]) -> bytes:
 
     Of those with a name of their own an empty one says nothing and is left out.
     """
-    return _packed(tuple(fields)) if fields else b""
+    kept = tuple(fields)
+    few = sum(len(name) + len(value) for name, value in kept) <= CACHED_BYTES
+    return _cached_pack(kept) if few else _packed(kept)
 
 
-@lru_cache(maxsize=128)
 def _packed(fields: tuple[tuple[str, str], ...]) -> bytes:
     kept = [field for field in fields if field[1] or field[0] not in _EXACT_NAMES]
     if not kept:
@@ -68,13 +71,22 @@ def _packed(fields: tuple[tuple[str, str], ...]) -> bytes:
     return _encode(sorted(kept))
 
 
-@lru_cache(maxsize=1024)
+_cached_pack = lru_cache(maxsize=128)(_packed)
+
+
 def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
     """Unpack what `pack_headers` packed; `content-type` is always among them."""
+    return _cached_unpack(headers) if len(headers) <= CACHED_BYTES else _unpacked(headers)
+
+
+def _unpacked(headers: bytes) -> tuple[tuple[str, str], ...]:
     kept = tuple(_decode(headers)) if headers else ()
     if any(name == "content-type" for name, _ in kept):
         return kept
     return (("content-type", DEFAULT_TYPE), *kept)
+
+
+_cached_unpack = lru_cache(maxsize=1024)(_unpacked)
 
 
 def present_message(message: ops.Message, resp: falcon.Response) -> None:

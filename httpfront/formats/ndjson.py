@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 
-from httpfront.formats.metadata import rfc3339, unpack_headers
+from httpfront.formats.metadata import CACHED_BYTES, rfc3339, unpack_headers
 from httpfront.hub import yield_turn
 
 NDJSON = "application/x-ndjson"
 
 BYTES_PER_TURN = 1024 * 1024
 """Bytes rendered before others get their turn. One byte of a body may become six of JSON."""
+LARGE_BODY = 64 * 1024
+"""Bytes above which a body whose JSON would be longer than base64 is base64: one byte of text may become six."""
+_BECOME_SIX = bytes(each for each in range(32) if each not in b"\b\t\n\f\r")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,10 +42,10 @@ def message_members(time: int, attempt: int, headers: bytes) -> dict[str, Any]:
 
     `meta` has the other kept headers, `headers_base64` those whose values are not UTF-8.
     """
-    return {"time": rfc3339(time), "attempt": attempt} | _of_headers(headers)
+    members = _cached_members(headers) if len(headers) <= CACHED_BYTES else _of_headers(headers)
+    return {"time": rfc3339(time), "attempt": attempt} | members
 
 
-@lru_cache(maxsize=1024)
 def _of_headers(headers: bytes) -> dict[str, Any]:
     """Return `type`, `meta` and `headers_base64`; not to be changed.
 
@@ -66,9 +69,14 @@ def _of_headers(headers: bytes) -> dict[str, Any]:
     return members
 
 
-def body_member(body: bytes) -> dict[str, str]:
-    """Return the member with a body: `text`, or `base64` where it is not UTF-8."""
-    try:
-        return {"text": body.decode()}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}
+_cached_members = lru_cache(maxsize=1024)(_of_headers)
+
+
+def body_member(body: bytes, large: int = LARGE_BODY) -> dict[str, str]:
+    """Return the member with a body: `text`, or `base64` where it is not UTF-8, or large and shorter so."""
+    if len(body) <= large or 15 * (len(body) - len(body.translate(None, _BECOME_SIX))) <= len(body):
+        try:
+            return {"text": body.decode()}
+        except UnicodeDecodeError:
+            pass
+    return {"base64": base64.b64encode(body).decode()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from httpfront.formats.ndjson import body_member
+from httpfront.formats.ndjson import LARGE_BODY, body_member
 
 EVENT_STREAM = "text/event-stream"
 
@@ -48,17 +48,18 @@ class ServerSentEvents:
         return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(members))
 
 
-def text_fields(body: bytes) -> bytes:
+def text_fields(body: bytes, large: int = LARGE_BODY) -> bytes:
     """Return a body as one field per line; as `event: base64` where a client would not get it back unchanged.
 
-    That is where it is not UTF-8, or has a CR, which is a line end too, or a NUL.
+    That is where it is not UTF-8, or has a CR, which is a line end too, or a NUL; and where it is large and shorter so.
     """
     try:
         body.decode()
     except UnicodeDecodeError:
         plain = False
     else:
-        plain = b"\r" not in body and b"\0" not in body
+        short = len(body) <= large or 18 * body.count(b"\n") <= len(body)  # a line end becomes seven bytes
+        plain = short and b"\r" not in body and b"\0" not in body
     if not plain:
         return b"event: base64\ndata: %b\n\n" % base64.b64encode(body)
     return b"data: %b\n\n" % body.replace(b"\n", b"\ndata: ")

@@ -20,7 +20,7 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
-from httpfront.gateway.call import Answer, Call
+from httpfront.gateway.call import Answer, Call, Refused, pass_on
 from httpfront.gateway.connection_monitor import ConnectionMonitor, descriptor
 from httpfront.gateway.windows import Windows
 from httpfront.hub import Hub
@@ -64,13 +64,15 @@ class BrokerSocket:
         status: BrokerStatus,
         address: BrokerAddress,
         keys: KeyPair | None,
+        refused: Refused = pass_on,
     ) -> None:
-        """Start to connect. `keys` are required where the broker has one."""
+        """Start to connect. `keys` are required where the broker has one. `refused` is asked what an error means."""
         self.status = status
         self.address = address
         self.map_epoch = 0
         """Epoch of the front's cluster map, named in every frame."""
         self._hub = hub
+        self._refused = refused
         self._pending: dict[int, Call] = {}
         self._lasting: dict[int, Call] = {}
         """The waits of streams: thousands, which end with an answer or with the connection; nothing walks over them."""
@@ -147,7 +149,7 @@ class BrokerSocket:
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
     def end_waits(self) -> None:
-        """End all parked waits with "nothing", and those of streams with `broker-down`: they are opened anew."""
+        """End all parked waits with "nothing", except those of streams."""
         ended = [call for call in (*self._pending.values(), *self.outgoing) if call.waits]
         self.outgoing = [call for call in self.outgoing if not call.waits]
         for call in ended:
@@ -155,6 +157,10 @@ class BrokerSocket:
         nothing = Raw(wire.pack_result(ops.WaitResult(False, 0)))
         for call in ended:  # later: where the caller is a greenlet, who parks again would not return to it
             self._hub.resume_later(call.waiting, Answer(None, nothing))
+
+    def end_all_waits(self) -> None:
+        """End all parked waits, those of streams with `broker-down`: they are opened anew at another candidate."""
+        self.end_waits()
         lasting, self._lasting = self._lasting, {}
         gone = Answer(FanmailError("broker-down", f"broker {self.name} is not asked any more"))
         for call in lasting.values():
@@ -200,7 +206,11 @@ class BrokerSocket:
             if call is not None:
                 if call.room or call.body is not None:
                     self.windows.over(call)
-                error = wire.unpack_error(reply.code, reply.result) if reply.code else None
+                error = None
+                if reply.code:
+                    error = self._refused(call, wire.unpack_error(reply.code, reply.result))
+                    if error is None:
+                        continue
                 answered.append((call.waiting, Answer(error, reply.result, body)))
             elif reply.id == PING_ID and not reply.code:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)

@@ -88,8 +88,6 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         before, beside, _ = self._middleware
         search: Any = self._router_search
         try:
-            if req.method in self._META_METHODS:
-                raise falcon.HTTPBadRequest
             process_request: Any
             for process_request in before:
                 process_request(req, resp)
@@ -106,7 +104,12 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         except Exception as error:
             if not self._handle_exception(req, resp, error, params):
                 raise
-        return self._render(req, resp, start_response)
+        try:
+            return self._render(req, resp, start_response)
+        except Exception as error:
+            if not self._handle_exception(req, resp, error, params):
+                raise
+            return self._render(req, resp, start_response)
 
     def _render(self, req: Request, resp: Response, start_response: Any) -> Any:
         """Pass status and headers on, and return the body."""

@@ -21,6 +21,7 @@ def new_app(router: object, hosts: HostNames | None, auth: Auth | None, origins:
     """
     guards = Guards(hosts or HostNames((), (ANY,), keys=False), origins or Origins())
     middleware: list[Any] = [RequestId(), guards, *([auth] if auth else [])]
+    assert not any(hasattr(each, "process_response") for each in middleware), "App calls none"
     app = App(request_type=Request, response_type=Response, router=cast(Any, router), middleware=middleware)
     app.resp_options.default_media_type = cast(Any, None)  # an empty answer has no media type
     add_error_handlers(app)

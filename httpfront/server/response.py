@@ -27,6 +27,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 MAX_NAMES = 1024
 """Names of header fields that are remembered."""
+MAX_KEPT_NAME = 128
+"""Bytes of a name that is remembered."""
 
 _STATUS = re.compile(r"([1-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -242,7 +244,8 @@ class _FieldStarts(dict[str, str]):
         start = "" if lower == "content-length" else (name.title() if name == lower else name) + ": "
         if len(self) >= MAX_NAMES:
             self.clear()
-        self[name] = start
+        if len(name) <= MAX_KEPT_NAME:
+            self[name] = start
         return start
 
 

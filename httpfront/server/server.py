@@ -157,7 +157,6 @@ class FrontServer:
             return
         try:
             known = environ.get
-            known = environ.get
             route, request_id = known(ROUTE, ""), known(REQUEST_ID, "")
             key, trace_id = known(KEY_ID, ""), known(TRACE_ID, "")
             self._on_request(RequestSummary(method, route, status, duration, request_id, sent, key, trace_id, ended))

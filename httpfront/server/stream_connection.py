@@ -64,7 +64,9 @@ class StreamConnection(ClientSocket):
         """Send the head and start the stream. `about` is what is reported of the request."""
         self._about = about
         self._put(head)
-        self._handler = begin(self)
+        handler = begin(self)
+        if self.state == State.STREAMING:
+            self._handler = handler
 
     @property
     def unsent(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import inf
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from httpfront.streams.table import StreamTable
 
 EVERY_S = 1.0
 """Time between two confirmations of one stream."""
+REFUSED_S = 30.0
+"""Time after which one is sent again that did not count because there is a newer stream."""
 AGAIN_S = 5.0
 """Time after which a confirmation is sent again that was not answered."""
 
@@ -69,10 +72,14 @@ class Confirming:
 
     def answered(self, seq: int, answer: Answer) -> None:
         """Take the answer of the broker. An error changes nothing: the stream itself meets it too."""
-        if answer.error is None:
-            self._confirmed = max(self._confirmed, seq)
-            if self._confirmed == self._seq and self._confirmations.due is None:
-                self.due = inf
+        if answer.error is not None:
+            return
+        if not self._table.gateway.result_of(Op.CONFIRM, answer).done:  # a newer stream counts, until it ends
+            self.due = max(self.due, time.monotonic() + REFUSED_S)
+            return
+        self._confirmed = max(self._confirmed, seq)
+        if self._confirmed == self._seq and self._confirmations.due is None:
+            self.due = inf
 
     def _plan(self, now: float) -> None:
         oldest = self._confirmations.due

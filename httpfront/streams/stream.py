@@ -40,7 +40,7 @@ UNSENT_BYTES = 256 * 1024
 PATIENCE_S = 30.0
 """Time without its broker after which a stream ends with that error."""
 WAITING, QUEUED, READING, FLUSHING, RESTING, OPENING, ENDED = range(7)
-_LOST = ("broker-down", "loading", "draining", "wrong-incarnation", "not-owner", "outcome-unknown")
+_LOST = ("broker-down", "loading", "draining", "wrong-incarnation", "moving", "not-owner", "outcome-unknown")
 """Errors after which a stream is opened anew at the broker."""
 _BUSY = ("broker-busy", "front-busy", "expired")
 """Errors after which it asks again."""
@@ -133,13 +133,14 @@ class Stream:
         """Take the answer of a broker."""
         if reply.op is Op.FETCH:
             self._table.read_ended(reply.size)
-        if self._reply is reply:
-            self._reply = None
-            try:
+        try:
+            if self._reply is reply:
+                self._reply = None
                 self._go_on(reply.op, self._table.gateway.result_of(reply.op, answer))
-            except FanmailError as error:
-                self.failed(error)
-        self._table.start_reads()
+        except FanmailError as error:
+            self.failed(error)
+        finally:
+            self._table.start_reads()
 
     def _go_on(self, op: Op, result: Any) -> None:
         self._broken_since = 0.0
@@ -160,7 +161,8 @@ class Stream:
         if opened.epoch != self._origin.opened.epoch:
             self._end("end", FanmailError("no-subscription", "the topic that this stream read has ended"))
             return
-        self._number, self._lost = opened.number, False
+        former, self._number, self._lost = self._number, opened.number, False
+        self._table.cancel(self._origin.mailbox, 0, former, self._origin.request_id)
         self._wait()
 
     def failed(self, error: FanmailError) -> None:
@@ -241,11 +243,9 @@ class Stream:
 
     def _allowed(self) -> bool:
         """Return whether the key may still read this; else the stream has ended."""
-        error = self._origin.refusal()
-        if error is None:
-            return True
-        self._end("end", error)
-        return False
+        if (error := self._origin.refusal()) is not None:
+            self._end("end", error)
+        return error is None
 
     # --- time
 

@@ -106,8 +106,10 @@ class StreamTable:
         self._opening -= 1
 
     def add(self, stream: TableEntry) -> None:
-        """Count an open stream."""
+        """Count an open stream; it ends soon if a drain began while it was opened."""
         self._streams.add(stream)
+        if self._draining:
+            stream.end_at(time.monotonic())
 
     def remove(self, stream: TableEntry, reason: str) -> None:
         """Forget a stream that has ended."""

@@ -47,7 +47,7 @@ BEYOND_SCHEMAS = (
 )
 """Parts of the details of refusals whose reason a schema cannot express."""
 _CONFIG = {"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}}
-_EXPONENT = re.compile(r"(?<==)[0-9.]+e-[0-9]+(?=&|$)")
+_EXPONENT = re.compile(r"(?<==)(?<!\bafter=)[0-9.]+e-[0-9]+(?=&|$)")  # "1e-2" is a Msg-Id too
 
 
 def no_server_error(ctx: CheckContext, response: Response, case: Case) -> bool | None:

@@ -20,8 +20,8 @@ RULES = {
     # Folder: the folders that it may import beside itself | what else but the standard library and `ANYWHERE`.
     # Each package's own files (`broker/*.py`) are a folder by its name, but for its mains.
     "common": "| configargparse",
-    "common.cluster": "common |",
-    "common.protocol": "common | ",
+    "common.cluster": "common | tomlkit",
+    "common.protocol": "common common.cluster | ",
     "common.keys": "common common.cluster | zmq",
     "common.process": "common common.cluster | ",
     "common.tools": "common common.cluster common.keys common.process | tomlkit",

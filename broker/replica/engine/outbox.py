@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from broker.replica.log import Entries, Event, Reported
 
-MOST_REPORTS = 1000
+MOST_REPORTS = 100
 """Reports that wait; more are dropped, as any may be."""
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from broker.replica.engine.outbox import Outbox
+from broker.replica.engine.threaded_log import AHEAD_BYTES, LostError
 from broker.replica.jetstream import api
 from broker.replica.jetstream.fetching import BATCH_ENTRIES, Fetcher, Found, Unanswered
 from broker.replica.jetstream.health import Health
@@ -21,12 +22,6 @@ SILENT_S = 1.5
 """After which the leader is asked, and not more often than that."""
 AGAIN_S = 0.1
 """Interval of attempts where nothing answers."""
-AHEAD_BYTES = 8 * 2**20
-"""Entries that wait for the reader; no more are fetched."""
-
-
-class LostError(Exception):
-    """The log is lost."""
 
 
 class Feed:

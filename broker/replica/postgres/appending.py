@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import psycopg
 
+from broker.replica.engine.threaded_log import LostError
 from broker.replica.log import Appended, Full, Refused, Unknown
 from broker.replica.postgres import tables
-from broker.replica.postgres.reading import LostError
 from broker.replica.postgres.session import Failures, Session, describe
 
 APPEND_S = 1.0

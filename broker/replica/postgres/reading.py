@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from broker.replica.engine.outbox import Outbox
+from broker.replica.engine.threaded_log import AHEAD_BYTES, LostError
 from broker.replica.log import Entries, Missing
 from broker.replica.postgres import tables
 from broker.replica.postgres.session import Failures, Session
@@ -19,14 +20,8 @@ POLL_S = 0.25
 """Interval of polls; a notification makes one at once."""
 AGAIN_S = 0.1
 """Interval of attempts where the server does not answer."""
-AHEAD_BYTES = 8 * 2**20
-"""Entries that wait for the reader; no more are fetched."""
 BATCH_BYTES = 4 * 2**20
 """Of one answer, unless one entry is larger."""
-
-
-class LostError(Exception):
-    """The log is lost."""
 
 
 class Found(NamedTuple):

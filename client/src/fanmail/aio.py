@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Unpack
 
 from fanmail.admin_calls import MAX_PAGE
@@ -17,6 +18,7 @@ from fanmail.fork_safety import process_id
 from fanmail.listing import list_delayed, list_delayed_topics, list_subscriptions, list_topics
 from fanmail.message import Message, Worked
 from fanmail.methods import AdminMethods, Methods
+from fanmail.retry import ONCE
 from fanmail.session.aio import AsyncSession
 from fanmail.session.room import DEFAULT_IN_FLIGHT
 from fanmail.streaming import Progress, StreamOptions, confirm_handled, confirm_regularly, stream_messages
@@ -38,7 +40,7 @@ class AsyncClient(Methods, AsyncBaseClient):
         """Yield every message of a user as it arrives, as `Client.stream` does.
 
         A task acknowledges what is handled. A loop that is left with `break` acknowledges the rest when the generator
-        is closed: use `contextlib.aclosing` to close it at once.
+        is closed: close it with `contextlib.aclosing` before the client is closed, else the rest is delivered again.
         """
         progress, owner = Progress(), process_id()
         emitted = self._emitted(stream_messages(self._exchange, topic, user, options, progress))
@@ -49,7 +51,9 @@ class AsyncClient(Methods, AsyncBaseClient):
         finally:
             if process_id() == owner:
                 await emitted.aclose()
-                await self._run(confirm_handled(self._exchange, topic, user, progress))
+                if not self._connections.closed:
+                    once = replace(self._exchange, retries=ONCE)
+                    await self._run(confirm_handled(once, topic, user, progress))
 
     @former_names(most="limit", most_delay="max_delay")
     async def work(
@@ -88,6 +92,8 @@ class AsyncClient(Methods, AsyncBaseClient):
             if process_id() == owner:  # a child leaves its parent's loop and tasks alone
                 task.cancel()
                 await asyncio.wait([task])
+                if not task.cancelled() and (error := task.exception()) and not self._connections.closed:
+                    raise error
 
 
 class AsyncAdmin(AdminMethods, AsyncBaseClient):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Unpack
 
 from fanmail.base_client import SyncBaseClient
@@ -14,6 +15,7 @@ from fanmail.flow import Flow
 from fanmail.fork_safety import process_id
 from fanmail.message import Message, Worked
 from fanmail.methods import Methods
+from fanmail.retry import ONCE
 from fanmail.session.room import DEFAULT_IN_FLIGHT
 from fanmail.session.sync import Session
 from fanmail.streaming import Progress, StreamOptions, confirm_handled, confirm_regularly, stream_messages
@@ -80,9 +82,10 @@ class Client(Methods, SyncBaseClient):
 
         One open response brings all messages, so there is no request per message, and none waits for a poll. A message
         is handled when the next one is asked for; what is handled is acknowledged once per second by another thread,
-        and when the generator is closed. To acknowledge the message at which a loop stops, call
-        `advance(topic, user, message.id)`. After a failure, or when the server stops, another stream begins after the
-        last message that was handled. Raises what `messages` raises, and RuntimeError in a child process.
+        and once more when the generator is closed, which should be before the client is closed. To acknowledge the
+        message at which a loop stops, call `advance(topic, user, message.id)`. After a failure, or when the server
+        stops, another stream begins after the last message that was handled. Raises what `messages` raises, and
+        RuntimeError in a child process.
 
         Args:
             topic: The topic.
@@ -106,7 +109,9 @@ class Client(Methods, SyncBaseClient):
         finally:
             if process_id() == owner:
                 emitted.close()
-                self._run(confirm_handled(self._exchange, topic, user, progress))
+                if not self._connections.closed:
+                    once = replace(self._exchange, retries=ONCE)  # whoever leaves a loop does not wait for long
+                    self._run(confirm_handled(once, topic, user, progress))
 
     @former_names(most="limit", most_delay="max_delay")
     def work(

@@ -10,19 +10,27 @@ import httpx
 
 from fanmail import transport
 from fanmail.encoding import redacted
+from fanmail.errors import ServerFault
 from fanmail.flow import Send
+from fanmail.fork_safety import process_id
 from fanmail.http_call import NoResponse
+
+MAX_LINE = 512 * 2**20
+"""Bytes: more than the largest body that a server takes, 64 MiB, has in JSON."""
 
 
 class _Lines:
     """The response that is open, and the lines of it that have arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self._owner = process_id()
+        self._max_line = max_line
         self._response: httpx.Response | None = None
         self._send: Send | None = None
         self._complete: deque[bytes] = deque()
         self._begun: list[bytes] = []
         """The parts of a line whose end has not arrived."""
+        self._begun_bytes = 0
 
     def reads(self, response: httpx.Response) -> bool:
         """Return whether this is the response that is open."""
@@ -31,16 +39,19 @@ class _Lines:
     def _begin(self, send: Send, response: httpx.Response) -> None:
         self._send, self._response = send, response
         self._complete.clear()
-        self._begun.clear()
+        self._begun, self._begun_bytes = [], 0
 
     def _add(self, part: bytes) -> None:
         first, *rest = part.split(b"\n")  # and at no other line end, which JSON may contain
         self._begun.append(first)
+        self._begun_bytes += len(first)
         if rest:
             self._complete.append(b"".join(self._begun))
             *complete, last = rest
             self._complete.extend(complete)
-            self._begun = [last]
+            self._begun, self._begun_bytes = [last], len(last)
+        if self._begun_bytes > self._max_line:
+            raise ServerFault("a line of the stream is too long: it is not from Fanmail")
 
     def _ended(self, error: httpx.TransportError | None) -> NoResponse:
         assert self._send is not None
@@ -79,7 +90,7 @@ class Lines(_Lines):
 
     def close(self) -> None:
         """Close the response, if one is open."""
-        if self._response is not None:
+        if self._response is not None and process_id() == self._owner:  # a child leaves the locks of the pool alone
             self._response.close()
             self._response = None
 
@@ -114,6 +125,6 @@ class AsyncLines(_Lines):
 
     async def close(self) -> None:
         """Close the response, if one is open."""
-        if self._response is not None:
+        if self._response is not None and process_id() == self._owner:  # a child leaves the locks of the pool alone
             await self._response.aclose()
             self._response = None

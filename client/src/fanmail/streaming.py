@@ -20,7 +20,7 @@ from fanmail.exchange import Exchange
 from fanmail.flow import Emit, Flow, Pause, ReadLine
 from fanmail.http_call import Call, NoResponse, Request, Response
 from fanmail.message import Message
-from fanmail.responses import parse_nothing, parse_streamed
+from fanmail.responses import parse_streamed
 
 CONFIRM_EVERY_S = 1.0
 PROBLEM = "application/problem+json"
@@ -80,7 +80,12 @@ def stream_messages(
 def _open_stream(topic: str, user: str, after: str) -> Call[None]:
     query = {"stream": "ndjson", "confirm": "client", "after": after}
     request = Request("GET", encode_path(topic, user) + encode_query(query))
-    return Call(request, parse_nothing, extra_timeout_s=SILENCE_S, streams=True)
+    return Call(request, _check_stream, extra_timeout_s=SILENCE_S, streams=True)
+
+
+def _check_stream(response: Response) -> None:
+    if response.status != 200:
+        raise ValueError(f"a stream was answered with {response.status}")
 
 
 def _read_stream(topic: str, user: str, on_gap: Callable[[Gap], object], progress: Progress) -> Flow[FanmailError]:

@@ -360,6 +360,13 @@ BOUNDED = {
     Op.BACKUP_READ: "a part of a file",
     Op.REPLICA: "a few numbers",
     Op.HAND_OVER: "a name",
+    Op.MOVE: "a number of slots",
+    Op.MOVE_ABORT: "a number of slots",
+    Op.CLAIM: "a number of slots",
+    Op.SLOTS: "a number of slots, and the scan budget",
+    Op.OFFER: "a few numbers",
+    Op.ADOPT: "the size of a part",
+    Op.MOVE_ASK: "a few numbers",
     Op.DEAD_RETURN: "the ceiling of dead letters",
     Op.DEAD_CLEAR: "the ceiling of dead letters",
 }

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from broker.errors import StoreError
-from broker.records import PieceDamaged, PiecesFreed, Record, SubscriptionSet
+from broker.records import PiecesFreed, Record, SubscriptionSet
 from broker.replica.batch import decode_batch
 from broker.replica.parts import parts_of
 
@@ -39,7 +39,7 @@ def test_what_may_not_be_cut_is_refused() -> None:
 
 
 def test_what_concerns_one_candidate_only_stays_out_of_the_log() -> None:
-    (part,) = parts_of([BURST[0], PieceDamaged(b"t", 1), FREED], (), 10_000, None)
+    (part,) = parts_of([BURST[0], FREED], (), 10_000, None)
     assert decode_batch(part.payload).records == [BURST[0]]
     assert part.records == [BURST[0], FREED]
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from broker.errors import ReplicaError, UnusableStoreError
-from broker.records import SubscriptionSet
+from broker.errors import DamagedError, LeftOutError, ReplicaError, UnusableStoreError
+from broker.records import Content, SubscriptionSet
 from broker.replica.space import Report
 from broker.store.base import Owner
 from broker.store.sqlite.clone import clone_store
@@ -152,6 +152,16 @@ def test_a_standby_whose_state_differs_stops_and_leaves_its_store_as_it_was(pair
     assert again.store.local.stored == before
     again.follow()
     assert snapshot(again.state) == snapshot(owner.state)
+
+
+def test_an_owner_that_meets_damage_ends_and_passes_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(piece: int) -> Content:
+        raise DamagedError("it is not what was written")
+
+    store = pair.driver(pair.owner).store
+    monkeypatch.setattr(store.local.file, "read", damaged)
+    with pytest.raises(LeftOutError, match="not what was written"):
+        store.read(1)
 
 
 def test_a_copy_of_a_candidates_store_is_restored_as_an_ordinary_one(pair: Pair, tmp_path: Path) -> None:

@@ -30,6 +30,15 @@ def test_what_every_candidate_has_is_forgotten_when_it_is_old() -> None:
     assert it.floor(40, KEPT) == 40
 
 
+def test_the_history_of_positions_does_not_grow_at_a_candidate_that_never_purges() -> None:
+    it = space()
+    for second in range(0, int(3 * DEFAULT.keep_s), int(DEFAULT.sampled_s)):
+        it.sample(second, float(second))
+    assert len(it._samples) <= DEFAULT.keep_s / DEFAULT.sampled_s + 2
+    hear(it, 3 * DEFAULT.keep_s, stored=10_000)
+    assert it.floor(10_000, 3 * DEFAULT.keep_s) == pytest.approx(2 * DEFAULT.keep_s, abs=2 * DEFAULT.sampled_s)
+
+
 def test_from_thirty_percent_on_it_is_forgotten_at_once() -> None:
     it = space()
     hear(it, 1.0, stored=70)
@@ -113,3 +122,30 @@ def test_nothing_is_published_from_eighty_percent_on() -> None:
     assert not it.refuses
     it.used = 80
     assert it.refuses
+
+
+def test_a_candidate_that_dies_at_each_start_is_away() -> None:
+    it, later = space(), DEFAULT.away_s + 2
+    hear(it, 1.0, stored=70)
+    for number, now in enumerate((5.0, 10.0, later)):
+        hear(it, now, stored=70, process=b"%d" % number)
+    assert it.one_copy(later)
+    hear(it, later, stored=71, process=b"4")
+    assert not it.one_copy(later), "one that gets on is there"
+
+
+def test_what_a_process_could_not_hear_while_it_was_stopped_is_not_held_against_the_others() -> None:
+    it, later = space(), 1.0 + 10 * DEFAULT.away_s
+    hear(it, 1.0, stored=70)
+    it.used = 99
+    assert it.floor(90, later) == 90
+    it.slept(later - 1.0)
+    assert it.floor(90, later) == 70
+
+
+def test_a_full_log_is_forgotten_as_far_as_all_have_it_whatever_its_share_of_the_maximum() -> None:
+    it = space()
+    hear(it, 1.0, stored=70)
+    assert it.floor(90, 1.0) == 0
+    assert it.floor(90, 1.0, prompt=True) == 70
+    assert it.floor(90, 1.0 + 2 * DEFAULT.away_s, prompt=True) == 70, "one that is away is waited for up to half"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, Struct
 from msgspec.structs import astuple
 
+from common.protocol import move_ops as moves
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
 from common.protocol.wire import BrokerState, WireError
@@ -37,6 +38,18 @@ TOPIC_SETTINGS = st.builds(ops.TopicSettings, *[st.none() | AMOUNTS] * 3, st.non
 TOPIC_ROWS = st.builds(ops.TopicRow, BYTES, TEXTS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 USER_ROWS = st.builds(ops.UserRow, BYTES, *[NUMBERS] * 7)
 PEEKED = st.builds(ops.Peeked, NUMBERS, NUMBERS, NUMBERS, TEXTS, BYTES, BYTES)
+SLOT, BROKER = st.integers(0, 1023), st.text(min_size=1, max_size=63)
+MOVE_ROWS = st.builds(moves.MoveRow, NUMBERS, TEXTS, TEXTS, NUMBERS, TEXTS, NUMBERS, NUMBERS, TEXTS)
+SLOT_TABLES = st.builds(
+    moves.SlotTable,
+    *(TEXTS, TEXTS, NUMBERS, TEXTS, NUMBERS),
+    st.lists(st.builds(moves.SlotRun, *[NUMBERS] * 3), max_size=2),
+    st.lists(st.builds(moves.SlotPointer, NUMBERS, TEXTS, NUMBERS), max_size=2),
+    st.lists(MOVE_ROWS, max_size=2),
+    st.lists(st.builds(moves.SlotSize, *[NUMBERS] * 4), max_size=2),
+    NUMBERS,
+    st.booleans(),
+)
 ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) | {
     Op.PING: st.builds(ops.Ping, TEXTS, TEXTS),
     Op.BACKUP: st.builds(ops.Backup, TEXTS),
@@ -65,6 +78,16 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.DELAYED: st.builds(ops.ListDelayed, NUMBERS, NUMBERS, NUMBERS),
     Op.DELAYED_END: st.builds(ops.EndDelayed, NUMBERS, NUMBERS),
     Op.DELAYED_CLEAR: st.builds(ops.ClearDelayed, NUMBERS),
+    Op.MOVE: st.builds(moves.MoveSlot, SLOT, BROKER),
+    Op.MOVE_ABORT: st.builds(moves.AbortMove, SLOT),
+    Op.SLOTS: st.builds(moves.ListSlots, st.integers(-1, 1024)),
+    Op.CLAIM: st.builds(moves.ClaimSlots, st.lists(SLOT, min_size=1, max_size=3), st.integers(1, 2**60)),
+    Op.OFFER: st.builds(moves.OfferSlot, BROKER, SLOT, *[AMOUNTS] * 7),
+    Op.ADOPT: st.builds(
+        moves.Adopt, BROKER, SLOT, AMOUNTS, AMOUNTS, st.integers(1, 9), st.booleans(), AMOUNTS, AMOUNTS, BYTES, TEXTS
+    ),
+    Op.MOVE_ASK: st.builds(moves.AskMove, BROKER, SLOT, AMOUNTS, AMOUNTS),
+    Op.MOVES_PAUSE: st.builds(moves.PauseMoves, st.booleans()),
 }
 OTHERS = st.lists(st.tuples(TEXTS, NUMBERS, NUMBERS, NUMBERS), max_size=2)
 RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES, NUMBERS)
@@ -113,6 +136,12 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.DELAYED: st.builds(ops.DelayedPage, st.lists(DELAYED, max_size=3), NUMBERS, st.booleans()),
     Op.DELAYED_END: st.builds(ops.Counted, NUMBERS),
     Op.DELAYED_CLEAR: st.builds(ops.Ended, NUMBERS, NUMBERS),
+    Op.MOVE: MOVE_ROWS,
+    Op.MOVE_ABORT: MOVE_ROWS,
+    Op.SLOTS: SLOT_TABLES,
+    Op.CLAIM: SLOT_TABLES,
+    Op.ADOPT: st.builds(moves.Adopted, NUMBERS, NUMBERS),
+    Op.MOVE_ASK: st.builds(moves.MoveOutcome, st.booleans(), NUMBERS, TEXTS),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.protocol import ops, wire
+from common.protocol import move_ops, ops, wire
 from common.protocol.ops import Op
 from tests.support.driver import NOTHING
 from tests.support.table import table
@@ -12,6 +12,10 @@ INCARNATION = 2**40 + 5
 request, reply, error = wire.pack_request, wire.pack_reply, wire.pack_error
 MESSAGE = ops.Message("0badcafe1", 9, 1_700_000_000_000, 1, 2, b"\x91", b"body")
 RECEIPT = ops.Receipt("0badcafe1", 9, 2)
+SLOTS = move_ops.SlotTable(
+    *("b0", "serving", 1, "d1", 2, [move_ops.SlotRun(0, 9, 1)], [move_ops.SlotPointer(17, "b1", 2)], []),
+    sizes=[move_ops.SlotSize(3, 1, 2, 300)],
+)
 
 GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
     "ping": (
@@ -122,12 +126,35 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         ],
         "9401cf00000100000000050791962718c40174c40175cd03e8921700",
     ),
+    "move, end a move, list slots, claim": (
+        [
+            request(40, Op.MOVE, b"", b"", 0, move_ops.MoveSlot(17, "b1")),
+            request(41, Op.MOVE_ABORT, b"", b"", 0, move_ops.AbortMove(17)),
+            request(42, Op.SLOTS, b"", b"", 0, move_ops.ListSlots()),
+            request(43, Op.CLAIM, b"", b"", 0, move_ops.ClaimSlots([17, 1023], 3)),
+        ],
+        "9401cf00000100000000050794962832c400c400009211a26231962933c400c400009111962a34c400c4000091ff962b35c4"
+        "00c40000929211cd03ff03",
+    ),
+    "pause moves": (
+        [request(47, Op.MOVES_PAUSE, b"", b"", 0, move_ops.PauseMoves(True))],
+        "9401cf00000100000000050791962f39c400c4000091c3",
+    ),
+    "offer, hand over, ask": (
+        [
+            request(44, Op.OFFER, b"", b"", 0, move_ops.OfferSlot("b0", 17, 1, 2, 3, 4, 500, 600, 70)),
+            request(45, Op.ADOPT, b"", b"", 0, move_ops.Adopt("b0", 17, 1, 9, 1, True, 1000, 2000, b"\x90", "0bad")),
+            request(46, Op.MOVE_ASK, b"", b"", 0, move_ops.AskMove("b0", 17, 1, 9)),
+        ],
+        "9401cf00000100000000050793962c36c400c4000099a262301101020304cd01f4cd025846962d37c400c400009aa2623011"
+        "010901c3cd03e8cd07d0c40190a430626164962e38c400c4000094a26230110109",
+    ),
 }
 GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     "no reply, only what every frame carries": ([], "9601cf0000010000000005ce075bcd15010790"),
     "pong": (
         [reply(0, ops.Pong("fanmail", "b0"))],
-        "9601cf0000010000000005ce075bcd150107919300a096a766616e6d61696ca26230000000c2",
+        "9601cf0000010000000005ce075bcd150107919300a097a766616e6d61696ca26230000000c200",
     ),
     "goodbye and stats": (
         [reply(1, NOTHING), reply(16, ops.Stats({"topics": 3}))],
@@ -205,6 +232,17 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
         "9601cf0000010000000005ce075bcd150107919324a093a930626164636166653101919609cf0000018bcfe5680005c4"
         "0191c404626f6479c2",
     ),
+    "a slot on the move, slots, a part, an outcome": (
+        [
+            reply(40, move_ops.MoveRow(17, "b1", "b0", 9, "leaving", 5, 600)),
+            reply(42, SLOTS),
+            reply(45, move_ops.Adopted(1, 2)),
+            reply(46, move_ops.MoveOutcome(True, 2, "b1")),
+        ],
+        "9601cf0000010000000005ce075bcd150107949328a09811a26231a2623009a76c656176696e6705cd0258a0932aa09ba262"
+        "30a773657276696e6701a26431029193000901919311a2623102909194030102cd012ccd0400c2932da0920102932ea093c3"
+        "02a26231",
+    ),
 }
 
 
@@ -273,6 +311,14 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "DELAYED": 40,
         "DELAYED_END": 41,
         "DELAYED_CLEAR": 42,
+        "MOVE": 50,
+        "MOVE_ABORT": 51,
+        "SLOTS": 52,
+        "CLAIM": 53,
+        "OFFER": 54,
+        "ADOPT": 55,
+        "MOVE_ASK": 56,
+        "MOVES_PAUSE": 57,
     }
     assert [(state.name, int(state)) for state in wire.BrokerState] == [
         ("LOADING", 0),

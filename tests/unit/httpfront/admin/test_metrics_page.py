@@ -18,6 +18,8 @@ _OF_HISTOGRAMS = re.compile(r"_(bucket|sum|count)$")
 FRONT, BROKER = set(_ROW.findall(front_table())), set(_ROW.findall(broker_table()))
 CANDIDATE = set(_ROW.findall(candidate_table()))
 ALL = FRONT | BROKER | CANDIDATE
+TABLES = {"fanmail_log", "fanmail_logs"}
+"""Of a database, which the page about replication names beside the metrics."""
 
 
 def named_in(text: str) -> set[str]:
@@ -61,7 +63,7 @@ def test_the_page_about_operations_has_the_tables_as_they_are_printed() -> None:
 def test_the_page_about_replication_has_the_table_of_candidates() -> None:
     page = (ROOT / "docs/replication.md").read_text()
     assert candidate_table() in page
-    assert named_in(page) <= ALL
+    assert named_in(page) - TABLES <= ALL
 
 
 def test_rules_and_panels_name_metrics_that_there_are() -> None:

@@ -9,7 +9,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from httpfront.formats.ndjson import message_members
+from httpfront.formats.ndjson import body_member, message_members
 from httpfront.formats.sse import ServerSentEvents, text_fields
 from httpfront.formats.stream_lines import StreamLines
 from tests.support.table import table
@@ -71,6 +71,19 @@ def test_text_comes_back_unchanged(body: bytes) -> None:
 )
 def test_what_a_client_would_change_goes_as_base64(body: bytes, base64: bool) -> None:
     assert text_fields(body).startswith(b"event: base64\n") == base64
+
+
+@given(st.binary(max_size=40), st.integers(0, 3))
+@example(b"\n" * 20, 3)
+@example(b"\0" * 20, 3)
+def test_a_large_body_that_would_grow_goes_as_base64_and_comes_back(body: bytes, large: int) -> None:
+    fields, member = text_fields(body, large), body_member(body, large)
+    if len(body) > large:
+        assert len(fields) <= 4 * len(body) / 3 + 32
+        assert len(json.dumps(member, ensure_ascii=False).encode()) <= 7 * len(body) / 3 + 16, "a quote becomes two"
+    ((event, data, _),) = parsed(b"id: 1-1\n" + fields)
+    assert (data.encode() if event == "message" else base64.b64decode(data)) == body
+    assert (member["text"].encode() if "text" in member else base64.b64decode(member["base64"])) == body
 
 
 @given(BODIES, st.text(max_size=10))

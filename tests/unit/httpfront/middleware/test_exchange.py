@@ -103,7 +103,7 @@ def answer_of(
 
 
 TARGETS = ("/usual", "/other?a=b&a=c", "/", "/usual?at-once", "/none?at-once", "/usual?beside")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW", "WEBSOCKET")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW")
 
 
 @table(("target", "method"), [(target, method) for target in TARGETS for method in METHODS])

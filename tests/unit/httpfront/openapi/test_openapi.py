@@ -17,7 +17,7 @@ from tests.support.table import table
 LIMITS = MessageLimits(body=1001, batch=2002, batch_messages=303, fetch=404, fetch_bytes=5005)
 DOCUMENT = json.loads(json.dumps(secured(describe(Bounds(LIMITS, max_name=66, max_wait=7.5)))))
 WITHOUT_KEYS = describe(Bounds(LIMITS, max_name=66, max_wait=7.5))
-ON_NO_CALL = {"no-route", "method-not-allowed", "no-topic", "no-broker", "no-delayed"}
+ON_NO_CALL = {"no-route", "method-not-allowed", "no-topic", "no-broker", "no-delayed", "move-refused"}
 """What is answered to requests that are none of the calls, and to those of the operator."""
 
 

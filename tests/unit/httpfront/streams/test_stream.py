@@ -219,6 +219,7 @@ def test_a_lost_broker_is_asked_again_and_the_stream_opened_anew(play: Callable[
     scene.answer(Op.WAIT, error=FanmailError(code, "why"))
     scene.elapse(2)
     scene.answer(Op.STREAM, ops.StreamOpened(8, EPOCH, 1))
+    assert scene.broker.calls.pop(0).args == ops.Cancel(0, 7), "a broker that was there all the time forgets the former"
     assert (scene.client.events, scene.waits) == ([], 2)
     scene.answer(Op.WAIT, error=FanmailError(code, "why"))
     scene.elapse(2)

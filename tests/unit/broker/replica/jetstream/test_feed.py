@@ -9,8 +9,9 @@ import pytest
 
 from broker.replica.engine.names import StreamName
 from broker.replica.engine.outbox import Outbox
+from broker.replica.engine.threaded_log import LostError
 from broker.replica.jetstream import api, feed
-from broker.replica.jetstream.feed import Feed, LostError
+from broker.replica.jetstream.feed import Feed
 from broker.replica.jetstream.fetching import Found
 from broker.replica.jetstream.health import Health
 from broker.replica.log import Entries, Event, Missing
