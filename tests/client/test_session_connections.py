@@ -117,7 +117,7 @@ def test_many_mailboxes_share_one_connection() -> None:
 def test_a_loop_ends_after_a_silence_or_when_the_session_is_closed() -> None:
     with FakeSessions(read=messages(1)) as server, Client(server.url) as client:
         with client.session() as session:
-            assert [each.id for each in session.read("t", "u", wait=0.05)] == ["e-1"]
+            assert [each.id for each in session.read("t", "u", wait=0.2)] == ["e-1"]
         session = client.session()
         seen: list[str] = []
         thread = threading.Thread(target=lambda: seen.extend(each.id for each in session.read("t", "u")))
@@ -276,7 +276,7 @@ def test_asyncio_has_the_same() -> None:
                         await asyncio.to_thread(server.drop)
                     if len(found) == 5:
                         break
-            found += [each.id async for each in session.read("t", "u", wait=0.05)]
+            found += [each.id async for each in session.read("t", "u", wait=0.2)]
             return found
 
     with FakeSessions(read=messages(1, 2, 3)) as server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import suppress
 from typing import Any, Self, TypeVar, Unpack
 
 from fanmail.errors import FanmailError
@@ -112,7 +111,7 @@ class AsyncSession(SessionMethods, AsyncBaseSession):
         engine.state.open_read(read)
         engine.wake()
         try:
-            while (item := await _next(items, read.wait)) is not None:
+            while (item := await _next(items, read)) is not None:
                 message = loop.open(item)
                 if message is not None:
                     yield message
@@ -163,11 +162,14 @@ class AsyncSession(SessionMethods, AsyncBaseSession):
             failed.result()
 
 
-async def _next(items: asyncio.Queue[Item], wait: float | None) -> Item:
+async def _next(items: asyncio.Queue[Item], read: Read) -> Item:
     """Return the next item, or None at the end."""
-    if not items.empty():
-        return items.get_nowait()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(wait):
-            return await items.get()
-    return None
+    while items.empty():
+        begun = read.is_begun
+        try:
+            async with asyncio.timeout(read.wait):
+                return await items.get()
+        except TimeoutError:
+            if begun:  # otherwise there was no connection, and not a silence
+                return None
+    return items.get_nowait()

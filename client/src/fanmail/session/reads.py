@@ -35,7 +35,7 @@ class SessionReadOptions(TypedDict, total=False):
     window: int
     """The greatest number of messages that are delivered and not acknowledged, by default 100."""
     wait: float | None
-    """End the loop after this many seconds without a message; None, the default: never."""
+    """End the loop after this many seconds without a message while it is connected; None, the default: never."""
     on_gap: Callable[[Gap], object]
     """Called for a gap; by default it is logged as a warning."""
 

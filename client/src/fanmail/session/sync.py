@@ -159,7 +159,7 @@ class Session(SessionMethods, SyncBaseSession):
         loop, state = Loop(read), self._engine.state
         self._post(state.open_read, read)
         try:
-            while (item := _next(items, read.wait)) is not None:
+            while (item := _next(items, read)) is not None:
                 message = loop.open(item)
                 if message is not None:
                     yield message
@@ -238,9 +238,12 @@ class Session(SessionMethods, SyncBaseSession):
             self._thread.join()
 
 
-def _next(items: SimpleQueue[Item], wait: float | None) -> Item:
+def _next(items: SimpleQueue[Item], read: Read) -> Item:
     """Return the next item, or None at the end."""
-    try:
-        return items.get(timeout=wait)
-    except Empty:
-        return None
+    while True:
+        begun = read.is_begun
+        try:
+            return items.get(timeout=read.wait)
+        except Empty:
+            if begun:  # otherwise there was no connection, and not a silence
+                return None
