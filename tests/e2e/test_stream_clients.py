@@ -26,8 +26,8 @@ TEXTS = ["first", "second\nline", "\u2028 \u00e4 data: x\nid: 9", "", "last"]
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 
-def example(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", HOW_TO, re.DOTALL)
+def example(language: str, document: str = HOW_TO) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", document, re.DOTALL)
     assert found, language
     return found[1]
 
@@ -152,7 +152,8 @@ def test_curl_prints_each_message_at_once(mailbox: str) -> None:
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """What `tests/js/package.json` names, installed once."""
-    if not NODE_MODULES.is_dir():
+    names = json.loads((NODE_MODULES.parent / "package.json").read_text())["dependencies"]
+    if not all((NODE_MODULES / name).is_dir() for name in names):
         argv = [tool("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
         subprocess.run(argv, cwd=NODE_MODULES.parent, check=True)
     return NODE_MODULES
