@@ -66,8 +66,8 @@ def test_the_page_of_the_how_to_of_a_listed_origin_publishes_and_reads(
 
 @pytest.mark.slow
 def test_a_page_needs_a_listed_origin_and_its_key(start_cluster: StartCluster, folder: Path) -> None:
-    rule = '{rights = ["publish", "subscribe", "consume"], topic = "news", user = "*"}'
-    keys = write_keys(folder / "keys.toml", {"page": f"allow = [{rule}]"})
+    rules = '{rights = ["publish"], topic = "news"}, {rights = ["subscribe", "consume"], topic = "news", user = "*"}'
+    keys = write_keys(folder / "keys.toml", {"page": f"allow = [{rules}]"})
     opened = """new Promise(done => {
         const socket = new WebSocket(%r, ["fanmail.v1.json", %r]);
         socket.onopen = () => socket.send(JSON.stringify({op: "read", topic: "news", user: "alice", mode: "take"}));
