@@ -19,9 +19,8 @@ from tests.e2e.cluster import PATIENCE, ROOT, Front, wait_for
 from tests.e2e.keys import bearer, token, write_keys
 from tests.e2e.proxies import Door
 from tests.e2e.test_metrics import tool
-from tests.e2e.test_stream_clients import TEXTS, example, node_modules, page_server, unread
-
-__all__ = ["node_modules"]
+from tests.e2e.test_stream_clients import TEXTS, example, page_server, unread
+from tests.support.npm import node_modules
 
 HOW_TO = (ROOT / "docs" / "sessions.md").read_text()
 PROTOCOL = Subprotocol("fanmail.v1.json")
@@ -90,7 +89,8 @@ def test_a_page_needs_a_listed_origin_and_its_key(start_cluster: StartCluster, f
         assert browser.run(opened % (url, mine)) == "precious"
 
 
-def test_npm_ws_publishes_and_reads(front: Front, node_modules: Path) -> None:
+def test_npm_ws_publishes_and_reads(front: Front) -> None:
+    tool("npm")
     script = f"""
         import WebSocket from "ws";
         const socket = new WebSocket("ws://127.0.0.1:{front.port}/", "fanmail.v1.json"), seen = [];
@@ -111,7 +111,7 @@ def test_npm_ws_publishes_and_reads(front: Front, node_modules: Path) -> None:
         socket.on("close", code => console.log(JSON.stringify([seen, code])));
     """
     argv = [tool("node"), "--input-type=module", "-e", script]
-    done = subprocess.run(argv, cwd=node_modules.parent, capture_output=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(argv, cwd=node_modules().parent, capture_output=True, timeout=PATIENCE, check=True)
     assert json.loads(done.stdout) == [TEXTS, 1000]
     assert front.web.call("HEAD", "/npm-ws/ann").headers["Msg-Pending"] == "0"
 

@@ -22,9 +22,9 @@ from fanmail.cli.main import command
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 from tests.support.table import table
 
-DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "deploy/**/*.md", "bench/*.md")
-RUN = {"sh", "python"}
-"""Languages whose blocks are run."""
+DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "client-js/*.md", "deploy/**/*.md", "bench/*.md")
+RUN = {"sh", "python", "javascript"}
+"""Languages whose blocks are run; those of JavaScript in Node.js and Chromium, by tests/e2e/test_client_js.py."""
 SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}
 """Languages of blocks that are for the eye only, and must not hold a command of ours."""
 IN_A_BROWSER = {"html", "js"}
@@ -156,7 +156,9 @@ def test_the_architecture_stays_short() -> None:
 
 def test_every_document_is_reached_from_the_readme() -> None:
     linked = {os.path.normpath(link.partition("#")[0]) for link in links("README.md")}
-    there = set(documents("*.md", "docs/*.md", "client/README.md", "bench/README.md")) - {"README.md"}
+    there = set(documents("*.md", "docs/*.md", "client/README.md", "client-js/README.md", "bench/README.md")) - {
+        "README.md"
+    }
     assert there - linked == set()
 
 
