@@ -161,8 +161,8 @@ class Client(Methods, SyncBaseClient):
             in_flight: How many operations may be without an answer before `publish_soon` waits.
 
         >>> with client.session() as example:
-        ...     example.publish_soon("news", "one").result().subscribers
-        1
+        ...     example.publish_soon("nobody-listens", "one").result().subscribers
+        0
         """
         if self._connections.closed:
             raise RuntimeError("the client is closed")
