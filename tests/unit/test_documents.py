@@ -19,6 +19,7 @@ from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings
 from common.config_sources import load
 from fanmail.cli.main import command
+from fanmail.forward.config_file import parse_targets
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 from tests.support.table import table
 
@@ -28,7 +29,9 @@ RUN = {"sh", "python", "javascript"}
 SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}
 """Languages of blocks that are for the eye only, and must not hold a command of ours."""
 IN_A_BROWSER = {"html", "js"}
-"""Languages whose blocks tests/e2e/test_stream_clients.py runs, the only one of each."""
+"""Languages whose blocks tests/e2e/test_stream_clients.py and test_session_clients.py run."""
+IN_OTHER_LANGUAGES = {"go", "java", "javascript", "php"}
+"""Languages whose blocks tests/client/forward/test_verification.py and tests/client/test_languages.py run."""
 PROSE = {"docs/architecture.md", "docs/files.md"}
 """Documents that walk through the files."""
 OURS = re.compile(r"^\s*(?:\$ )?(?:bin/|bench/run|fanmail |pip |python3? |curl\b.*:(?:81|91)\d\d\b)", re.MULTILINE)
@@ -48,10 +51,11 @@ def where(block: object) -> str:
 
 
 def test_every_block_is_of_a_language_that_some_test_looks_at() -> None:
-    known = RUN | SHOWN | IN_A_BROWSER | set(PARSERS)
+    known = RUN | SHOWN | IN_A_BROWSER | IN_OTHER_LANGUAGES | set(PARSERS)
     unknown = [f"{block.where}: {block.language}" for document in DOCUMENTS for block in blocks(document)]
     assert not [each for each in unknown if each.rpartition(": ")[2] not in known], f"known are {sorted(known)}"
-    assert len(cases(*IN_A_BROWSER)) == len(IN_A_BROWSER)
+    pages = [(block.document, block.language) for block in cases(*IN_A_BROWSER)]
+    assert pages == [("docs/sessions.md", "html"), ("docs/streams.md", "html"), ("docs/streams.md", "js")]
 
 
 def test_commands_stand_in_blocks_that_are_run() -> None:
@@ -82,7 +86,7 @@ def test_a_block_of_sh_falls_into_commands() -> None:
 def toml(block: Block, folder: Path) -> None:
     """A file of ours is read by what reads it in earnest."""
     tables = tomllib.loads(block.text)
-    strange = set(tables) - {"cluster", "brokers", "fronts", "fanmail", "topics", "keys"}
+    strange = set(tables) - {"cluster", "brokers", "fronts", "fanmail", "topics", "keys", "forward", "targets"}
     assert not strange, f"{strange} is in no file of ours"
     file = folder / "file.toml"
     file.write_text(block.text)
@@ -92,6 +96,11 @@ def toml(block: Block, folder: Path) -> None:
     if "brokers" in tables:
         load_cluster(file, insecure=tables.get("fanmail", {}).get("insecure", False))
     parse_rules(tables.get("topics", []))
+    if "targets" in tables:
+        secrets = folder / "secrets"
+        secrets.write_text(f"whsec_{'A' * 32}\n")
+        secrets.chmod(0o600)
+        assert parse_targets(tables | {"forward": {**tables["forward"], "secrets_file": str(secrets)}}, {})
 
 
 def yaml(block: Block, folder: Path) -> None:
