@@ -120,7 +120,7 @@ def check(document: str, printed: list[str]) -> None:
 
 
 def test_the_documents_with_examples_are_known() -> None:
-    found = {each for each in DOCUMENTS for block in blocks(each) if block.language == "javascript"}
+    found = {each for each in DOCUMENTS for block in blocks(each) if ' from "fanmail"' in block.text}
     assert found == set(PRINTED)
 
 
@@ -142,7 +142,7 @@ def test_the_examples_agree_with_the_types_that_are_shipped(packed: Path, folder
     tsc = str(CLIENT / "node_modules" / ".bin" / "tsc")
     run(tsc, "--project", str(folder), cwd=folder)
     (folder / "wrong.mjs").write_text('import { Client } from "fanmail";\nnew Client().publish("news", 7);\n')
-    with pytest.raises(AssertionError, match=r"wrong\.mjs.*'number' is not assignable"):
+    with pytest.raises(AssertionError, match=r"wrong\.mjs.*is not assignable"):
         run(tsc, "--project", str(folder), cwd=folder)
 
 
