@@ -14,6 +14,7 @@ from bench.harness.processes import BenchError
 TIMEOUT_S = 60.0
 _MASK = b"\0\0\0\0"
 """A mask that changes nothing: the front does the same work with it."""
+_CLOSE = b"\x88\x80" + _MASK
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -55,7 +56,10 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close it."""
+        """Close it, and wait until the front has."""
+        self.send(_CLOSE)
+        while self._sock.recv(262144):
+            pass
         self._sock.close()
 
     def send(self, *frames: bytes) -> None:
@@ -101,7 +105,7 @@ class Session:
             read += len(messages)
             if messages and (answer := acknowledge(messages)):
                 self.send(answer)
-        self.send(frame({"op": "ack", "topic": "-", "user": "-", "id": "0", "ref": 0}))
+        self.send(frame({"op": "publish", "topic": "nobody", "text": "", "ref": 0}))
         while not any(b'"ref":0' in each for each in self.texts()):
             pass  # what was acknowledged before is done by then
 

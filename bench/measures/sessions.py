@@ -1,11 +1,11 @@
-"""WebSocket sessions on one front: publishes beside HTTP, deliveries, idle sessions, and quiet ones beside a greedy one."""
+"""WebSocket sessions on one front: publishes beside HTTP, deliveries, idle ones, and quiet ones beside a greedy one."""
 
 from __future__ import annotations
 
 import resource
-import threading
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from statistics import median, quantiles
 
 from bench.harness.measurement import Options, Row, Section, at_most, progress
@@ -14,7 +14,7 @@ from bench.loads.broker_client import NOTHING, ClusterClient
 from bench.loads.client import play
 from bench.loads.scripts import publish_each
 from bench.loads.sessions import Session, each_receipt, frame, no_acknowledgement, up_to_the_last
-from bench.loads.testbed import USER, Testbed, subscription_path
+from bench.loads.testbed import USER, Testbed
 from common.process.descriptors import raise_limit
 from common.protocol.ops import Op
 
@@ -26,6 +26,8 @@ IDLE = 10_000
 """Idle sessions; fewer where the limit of open files allows no more."""
 OTHER_FILES = 200
 QUIET, QUIET_OPERATIONS = 10, 200
+IDLE_S = 45
+"""Two pings."""
 KIB = 1024
 TOPIC = b"t0"
 READS = {
@@ -81,27 +83,24 @@ def _publishes(testbed: Testbed, in_flight: int, options: Options) -> Row:
 
 
 def _deliveries(testbed: Testbed, mode: str, options: Options) -> Row:
-    """Messages that wait already, to one reader, beside one HTTP connection that reads each with `after`."""
+    """Messages that wait already, to one reader that acknowledges them."""
     count = options.amount(DELIVERED)
     query, acknowledge = READS[mode]
-    ours, figures = f"deliver {mode}", testbed.figures
-    kept = dict(figures.rates), dict(figures.cpu)
-    for _ in range(options.rounds + 1):
+    kind, figures = f"deliver {mode}", testbed.figures
+    target = f"/{TOPIC.decode()}/{USER.decode()}?{query}"
+
+    def load() -> float:
+        with Session(testbed.ports[0], target) as session:
+            return _timed(lambda: session.read(count, acknowledge))
+
+    for _ in range(options.rounds):
         testbed.subscribe([TOPIC])
         with Session(testbed.ports[0]) as session:
             session.exchange(_PUBLISH, count, 1000)
-        target = f"{subscription_path(TOPIC).decode()}?{query}"
-
-        def load(target: str = target) -> float:
-            with Session(testbed.ports[0], target) as session:
-                return _timed(lambda: session.read(count, acknowledge))
-
-        figures.timed(ours, count, testbed.watched, load)
-    figures.rates |= kept[0]
-    figures.cpu |= kept[1]
-    cost = median(figures.cpu[ours]["front"][1:])
+        figures.timed(kind, count, testbed.watched, load)
+    cost = median(figures.cpu[kind]["front"])
     name = f"deliveries of {SIZE} bytes, mode {mode}"
-    return Row(name, f"{figures.rate(ours):,.0f}/s", "", None, *at_most(cost, 10), figures.cost(ours))
+    return Row(name, f"{figures.rate(kind):,.0f}/s", "", None, *at_most(cost, 10), figures.cost(kind))
 
 
 def _beside_a_greedy_one(testbed: Testbed, options: Options) -> Row:
@@ -109,20 +108,13 @@ def _beside_a_greedy_one(testbed: Testbed, options: Options) -> Row:
     testbed.subscribe([TOPIC])
     times = options.amount(QUIET_OPERATIONS)
     alone = _p99(_waited(testbed.ports[0], times))
-    stop = threading.Event()
-
-    def greedy() -> None:
-        with Session(testbed.ports[0]) as session:
-            while not stop.is_set():
-                session.exchange(_PUBLISH, 5000, 1000)
-
-    thread = threading.Thread(target=greedy)
-    thread.start()
+    greedy = get_context("fork").Process(target=_publish_without_end, args=(testbed.ports[0],), daemon=True)
+    greedy.start()
     try:
         beside = _p99(_waited(testbed.ports[0], times))
     finally:
-        stop.set()
-        thread.join()
+        greedy.kill()
+        greedy.join()
     shown = f"{beside:.2f} ms"
     return Row(
         "p99 of quiet sessions beside a greedy one",
@@ -133,55 +125,53 @@ def _beside_a_greedy_one(testbed: Testbed, options: Options) -> Row:
     )
 
 
+def _publish_without_end(port: int) -> None:
+    with Session(port) as session:
+        while True:
+            session.exchange(_PUBLISH, 5000, 1000)
+
+
 def _waited(port: int, times: int) -> list[float]:
     sessions = [Session(port) for _ in range(QUIET)]
     operation = frame({"op": "publish", "topic": "quiet", "text": "x", "ref": 1})
     waited = []
-    for _ in range(times):
-        for session in sessions:
-            waited.append(_timed(lambda session=session: session.exchange(operation, 1, 1)) * 1000)
+    for session in sessions * times:
+        began = time.perf_counter()
+        session.exchange(operation, 1, 1)
+        waited.append((time.perf_counter() - began) * 1000)
     for session in sessions:
         session.close()
     return waited
 
 
 def _idle(options: Options) -> list[Row]:
-    """Memory of sessions that read one mailbox each, and of those that read none."""
+    """Sessions that read nothing, and sessions that read one mailbox each."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limit = raise_limit(2 * IDLE + 2000 if hard == resource.RLIM_INFINITY else hard)
     count = min(options.amount(IDLE), limit // 2 - OTHER_FILES)
+    return [
+        _idle_row("without a read", ["/"] * count, options),
+        _idle_row("with a read", [f"/t{number}/{USER.decode()}" for number in range(count)], options),
+    ]
+
+
+def _idle_row(what: str, targets: list[str], options: Options) -> Row:
+    count = len(targets)
     flags = (f"--connections={count + 50}", f"--max-streams={count}")
-    rows = []
-    for what in ("without a read", "with a read"):
-        with (
-            Cluster(1, 1, broker_flags=BROKER_FLAGS, front_flags=flags) as cluster,
-            ClusterClient(cluster.map) as broker,
-        ):
-            reads = what == "with a read"
-            if reads:
-                broker.run((Op.SUBSCRIBE, b"t%d" % number, USER, NOTHING) for number in range(count))
-            front = cluster.fronts[0]
-            before = front.rss()
-            sessions = [Session(cluster.ports[0], f"/t{n}/u" if reads else "/") for n in range(count)]
-            time.sleep(1)
-            each = (front.rss() - before) / count / KIB
-            began, seconds = front.cpu(), 5 if options.quick else 45
-            time.sleep(seconds)
-            used = (front.cpu() - began) / seconds * 100
-            progress(f"sessions: {count} idle {what}, {each:.1f} KiB each, {used:.1f} % of a core")
-            rows.append(
-                Row(
-                    f"memory of one of {count} idle sessions {what}",
-                    f"{each:.1f} KiB",
-                    "",
-                    None,
-                    *at_most(each, 8),
-                    f"front {used:.1f} % of a core",
-                )
-            )
-            for session in sessions:
-                session.close()
-    return rows
+    with Cluster(1, 1, broker_flags=BROKER_FLAGS, front_flags=flags) as cluster, ClusterClient(cluster.map) as broker:
+        broker.run((Op.SUBSCRIBE, b"t%d" % number, USER, NOTHING) for number in range(count))
+        front = cluster.fronts[0]
+        before = front.rss()
+        sessions = [Session(cluster.ports[0], target) for target in targets]
+        each = (front.rss() - before) / count / KIB
+        began, seconds = front.cpu(), 10 if options.quick else IDLE_S
+        time.sleep(seconds)
+        used = (front.cpu() - began) / seconds * 100
+        for session in sessions:
+            session.close()
+    progress(f"sessions: {count} idle {what}, {each:.1f} KiB each, {used:.1f} % of a core")
+    name = f"memory of one of {count} idle sessions {what}"
+    return Row(name, f"{each:.1f} KiB", "", None, *at_most(each, 8), f"front {used:.1f} % of a core")
 
 
 def _timed(load: Callable[[], object]) -> float:
