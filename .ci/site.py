@@ -1,4 +1,4 @@
-"""The documents outside of docs/ as pages of the site, and links between all of them as links between its pages.
+"""The documents outside of docs/ as pages of the site, pages made of what the programs say of themselves, and links.
 
 MkDocs calls the functions named `on_...`. A link that leads nowhere is left as it is, so that `--strict` reports it.
 """
@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "client/src")]
+
+from fanmail.cli.main import command  # noqa: E402 - found by the line above
+from httpfront.admin.metrics_page import broker_table, candidate_table, front_table  # noqa: E402
+
 ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "reporting.md",
     "client/README.md": "client.md",
+    "client-js/README.md": "client-js.md",
     "deploy/README.md": "deploy.md",
     "bench/README.md": "bench.md",
 }
@@ -28,9 +37,41 @@ _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 
 
+def help_page() -> str:
+    """Return what `--help` prints, of every command."""
+    served = [(f"bin/{each.stem}", each.read_text()) for each in sorted((ROOT / "bin/_help").glob("*.txt"))]
+    parts = ["# Every option", "What `--help` prints. In the package, `bin/NAME` is `fanmail-server NAME`."]
+    for name, text in (*served, *_helps(click.Context(command, info_name="fanmail"))):
+        parts.append(f"## {name}\n\n```text\n{text.strip()}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _helps(context: click.Context) -> Iterator[tuple[str, str]]:
+    yield context.command_path, context.get_help()
+    if isinstance(context.command, click.Group):
+        for name, each in sorted(context.command.commands.items()):
+            yield from _helps(click.Context(each, info_name=name, parent=context))
+
+
+def metrics_page() -> str:
+    """Return the tables of all metrics."""
+    return (
+        "# Metrics\n\nAt `/metrics` of a front's operations port, in the text format of Prometheus; what to watch and "
+        f"which alerts there are: [operations.md](operations.md).\n\n## Fronts\n\n{front_table()}\n## Brokers\n\n"
+        f"With the label `broker`.\n\n{broker_table()}\n## Candidates of replicated brokers\n\nWith the labels "
+        f"`broker` and `host`.\n\n{candidate_table()}"
+    )
+
+
+MADE: dict[str, Callable[[], str]] = {"options.md": help_page, "metrics.md": metrics_page}
+"""Pages without a document."""
+
+
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for document, page in ELSEWHERE.items():
         files.append(File.generated(config, page, content=(ROOT / document).read_text(encoding="utf-8")))
+    for page, make in MADE.items():
+        files.append(File.generated(config, page, content=make()))
     return files
 
 

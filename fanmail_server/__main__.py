@@ -36,6 +36,7 @@ COMMANDS = {
     "backup": Command("broker.tools.backup", "copy the stores of running brokers"),
     "restore": Command("broker.tools.restore", "put copies where brokers find them"),
     "inspect": Command("broker.tools.inspect", "show what is in stores and whether they are whole"),
+    "rebalance": Command("broker.tools.rebalance", "move slots between running brokers"),
     "replica": Command("broker.tools.replica", "make, look at and repair the replicated logs of brokers"),
 }
 HELP = f"""\

@@ -7,6 +7,8 @@ requests per second against 10,100 (docs/architecture.md). Whatever blocks here 
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import os
 import select
@@ -57,6 +59,9 @@ class Hub:
         self._endings: list[Callable[[], None]] = []
         """What `end_turn_with` was given in this turn."""
         self._periodic: list[_Periodic] = []
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
+        """Heap of what `after` was given, with its times."""
+        self._numbers = itertools.count()
         self._greenlet: greenlet | None = None
         self._idle: list[greenlet] = []
         """Greenlets without work."""
@@ -130,6 +135,10 @@ class Hub:
         """Call `work` about every `seconds`, with a precision of `TURN_S`."""
         self._periodic.append(_Periodic(seconds, work))
 
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        """Call `work` once, `seconds` from now, with a precision of about a millisecond."""
+        heapq.heappush(self._alarms, (time.monotonic() + seconds, next(self._numbers), work))
+
     def take_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
         """Call a handler soon after its signal, from the loop."""
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -179,9 +188,12 @@ class Hub:
     def _wait(self) -> list[tuple[int, int]]:
         try:
             busy = self._spawned or self._waiting or self._resumed or self._endings
-            return self._epoll.poll(0 if busy else TURN_S)
+            return self._epoll.poll(0 if busy else self._longest_wait())
         except InterruptedError:
             return []
+
+    def _longest_wait(self) -> float:
+        return max(0.0, min(TURN_S, self._alarms[0][0] - time.monotonic())) if self._alarms else TURN_S
 
     def _run_spawned(self) -> None:
         # What these spawn runs in the next turn. One that parks switches to the next, if there is an idle greenlet.
@@ -222,6 +234,8 @@ class Hub:
             if periodic.due <= now:
                 periodic.due = now + periodic.seconds
                 _guarded(periodic.work)
+        while self._alarms and self._alarms[0][0] <= now:
+            _guarded(heapq.heappop(self._alarms)[2])
 
 
 class _Periodic:

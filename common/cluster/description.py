@@ -8,6 +8,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from common.cluster.slot_table import parse_table
 from common.cluster.slots import SLOTS, BrokerAddress, ClusterMap
 from common.config import Settings
 from common.errors import StartError
@@ -59,7 +60,12 @@ def parse_cluster(tables: Mapping[str, Any], *, insecure: bool = False) -> Clust
         raise ValueError("cluster.name must be 1 to 63 letters, digits, '-' or '_'")
     if type(epoch) is not int or not 1 <= epoch < 2**62:
         raise ValueError("cluster.epoch must be a whole number from 1")
-    return ClusterMap(name, epoch, brokers, _pins(cluster.get("pins", {}), ids), fronts)
+    pins, slots = _pins(cluster.get("pins", {}), ids), cluster.get("slots")
+    if slots is None:
+        return ClusterMap(name, epoch, brokers, pins, fronts)
+    if pins or not isinstance(slots, dict):
+        raise ValueError("cluster.slots must be a table, without cluster.pins")
+    return ClusterMap(name, epoch, brokers, {}, fronts, parse_table(slots, ids))
 
 
 def _rows(tables: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

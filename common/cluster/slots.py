@@ -1,8 +1,8 @@
 """Topic -> slot -> broker. Pure: no sockets, no files, no environment.
 
-The slot of a topic never changes. The map from slots to brokers is filled once by rendezvous hashing over the broker
-ids (Thaler and Ravishankar 1998), so that hosts with the same description agree without communication, and a new broker
-takes only its own share. From then on the map is data with an epoch that only grows, and slots can be pinned.
+The slot of a topic never changes. When a cluster is made, its slots are spread by rendezvous hashing over the broker
+ids (Thaler and Ravishankar 1998), so that hosts with the same description agree without communication. From then on the
+stores say what their brokers own, and the description has a table of slots, which says where to ask first.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ class BrokerAddress(NamedTuple):
         return f"{self.id}@{self.host}" if self.host else self.id
 
 
+class SlotOwner(NamedTuple):
+    """The owner of one slot."""
+
+    broker: str
+    epoch: int
+    """Grows by one with each move of the slot; 0 is a guess, below whatever a broker says."""
+
+
 @lru_cache(maxsize=65536)
 def slot_of(topic: bytes) -> int:
     """Return the slot of a topic: the first 8 bytes of BLAKE2b (RFC 7693), big-endian, modulo `SLOTS`."""
@@ -56,10 +64,12 @@ class ClusterMap:
         brokers: Sequence[BrokerAddress],
         pins: Mapping[int, str] | None = None,
         fronts: Mapping[str, str] | None = None,
+        table: Sequence[SlotOwner] = (),
     ) -> None:
         """`brokers` has every process; several with the same id are the candidates of one broker.
 
-        `fronts` has the public keys, by name, of those that may connect to brokers with keys.
+        `fronts` has the public keys, by name, of those that may connect to brokers with keys. `table` has the owner of
+        every slot; without it the slots are those of a cluster that is made now.
         """
         self.name = name
         self.epoch = epoch
@@ -70,7 +80,13 @@ class ClusterMap:
         """Every broker, as its first candidate where it has several."""
         self.fronts = dict(fronts or {})
         ids = [broker.id for broker in self.brokers]
-        self.owners = tuple((pins or {}).get(slot) or rendezvous(slot, ids) for slot in range(SLOTS))
+        self.explicit = bool(table)
+        """Whether the description has a table of slots."""
+        self.table = tuple(table) or tuple(
+            SlotOwner((pins or {}).get(slot) or rendezvous(slot, ids), 0) for slot in range(SLOTS)
+        )
+        """The owner of every slot with its epoch."""
+        self.owners = tuple(owner.broker for owner in self.table)
 
     def owner(self, topic: bytes) -> str:
         """Return the id of the broker that owns a topic."""

@@ -105,6 +105,8 @@ class SlotTable(Struct, array_like=True):
     """Ascending, without empty ones."""
     sizes_next: int = SLOTS
     """Where to go on asking for sizes; `SLOTS`: they are complete."""
+    paused: bool = False
+    """The operator has paused moves: none begins here."""
 
 
 class ClaimSlots(Struct, array_like=True):
@@ -176,3 +178,9 @@ class MoveOutcome(Struct, array_like=True):
     arrived: bool
     epoch: int = 0
     owner: str = ""
+
+
+class PauseMoves(Struct, array_like=True):
+    """Let no more moves begin at this broker, or let them; a restart of the broker lets them."""
+
+    on: bool

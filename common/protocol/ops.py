@@ -113,6 +113,7 @@ class Op(IntEnum):
     OFFER = 54
     ADOPT = 55
     MOVE_ASK = 56
+    MOVES_PAUSE = 57
 
 
 class Nothing(Struct, array_like=True):
@@ -282,4 +283,5 @@ OPS: dict[Op, OpSpec] = {
     Op.OFFER: OpSpec(moves.OfferSlot, Nothing, on_topic=False),
     Op.ADOPT: OpSpec(moves.Adopt, moves.Adopted, on_topic=False),
     Op.MOVE_ASK: OpSpec(moves.AskMove, moves.MoveOutcome, on_topic=False),
+    Op.MOVES_PAUSE: OpSpec(moves.PauseMoves, Nothing, on_topic=False),
 }

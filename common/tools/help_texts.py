@@ -11,7 +11,11 @@ import sys
 from pathlib import Path
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
-SUBCOMMANDS = {"keys": ("api", "curve"), "replica": ("init", "status", "doctor", "handover", "seed", "relog", "import")}
+SUBCOMMANDS = {
+    "keys": ("api", "curve"),
+    "rebalance": ("plan", "run", "status", "pause", "resume", "abort", "abandon"),
+    "replica": ("init", "status", "doctor", "handover", "seed", "relog", "import"),
+}
 OWN = ("test",)
 """Launchers whose text is not that of the program: it takes the arguments of pytest."""
 

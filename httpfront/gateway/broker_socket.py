@@ -17,10 +17,11 @@ from common.cluster.slots import BrokerAddress
 from common.errors import FanmailError
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
+from common.protocol.grouping import group_messages
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
-from httpfront.gateway.call import Answer, Call
+from httpfront.gateway.call import Answer, Call, Refused, pass_on
 from httpfront.gateway.connection_monitor import ConnectionMonitor, descriptor
 from httpfront.gateway.windows import Windows
 from httpfront.hub import Hub
@@ -64,13 +65,15 @@ class BrokerSocket:
         status: BrokerStatus,
         address: BrokerAddress,
         keys: KeyPair | None,
+        refused: Refused = pass_on,
     ) -> None:
-        """Start to connect. `keys` are required where the broker has one."""
+        """Start to connect. `keys` are required where the broker has one. `refused` is asked what an error means."""
         self.status = status
         self.address = address
         self.map_epoch = 0
         """Epoch of the front's cluster map, named in every frame."""
         self._hub = hub
+        self._refused = refused
         self._pending: dict[int, Call] = {}
         self._lasting: dict[int, Call] = {}
         """The waits of streams: thousands, which end with an answer or with the connection; nothing walks over them."""
@@ -103,8 +106,8 @@ class BrokerSocket:
         self.receive()
 
     def _leave(self, calls: list[Call]) -> None:
-        """Send calls in as few messages as they fit in."""
-        for group in wire.group_messages(calls):
+        """Send calls in as few messages as they fit in; none overtakes another, as publishes of a session must not."""
+        for group in group_messages(calls, in_order=True):
             self._send_calls(group)
 
     def _leave_late(self) -> None:
@@ -204,7 +207,11 @@ class BrokerSocket:
             if call is not None:
                 if call.room or call.body is not None:
                     self.windows.over(call)
-                error = wire.unpack_error(reply.code, reply.result) if reply.code else None
+                error = None
+                if reply.code:
+                    error = self._refused(call, wire.unpack_error(reply.code, reply.result))
+                    if error is None:
+                        continue
                 answered.append((call.waiting, Answer(error, reply.result, body)))
             elif reply.id == PING_ID and not reply.code:
                 self.status.pong(wire.unpack_result(Op.PING, reply.result), frame.state)

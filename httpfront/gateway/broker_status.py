@@ -20,6 +20,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.wire import BrokerState, ReplyFrame
 
@@ -49,6 +50,8 @@ class BrokerStatus:
         """Term below which the process is deposed."""
         self.unproven = False
         """Whether the process says that nobody has checked that the servers of its log sync every write."""
+        self.slots_version = 0
+        """Changes when the slots of the broker change; 0 where it does not say."""
         self.must_ping = False
         """Whether what was heard calls for a PING at once."""
         self.incarnation = 0
@@ -63,15 +66,13 @@ class BrokerStatus:
         """Bytes of bodies and of answers that may be in flight; 0 where the broker does not say."""
         self.owes_goodbye = False
         """Whether the broker drains and has not been told yet that nothing more will be sent."""
-        self._said_goodbye = False
+        self._said_goodbye, self._heard_at, self._next_ping = False, 0.0, 0.0
         self._offsets: deque[int] = deque(maxlen=CLOCK_SAMPLES)
         self._offset = 0
         self._asked_at: float | None = None
         """When the oldest PING was sent after which nothing was heard."""
-        self._next_ping = 0.0
         self._pinged_at: float | None = None
         """When the oldest PING was sent that no PONG has answered."""
-        self._heard_at = 0.0
         self._state = -1
         """The state in the last frame."""
         self._changed = changed
@@ -149,7 +150,7 @@ class BrokerStatus:
             self.standby = False
             return
         self.loading = state == BrokerState.LOADING
-        self.unproven = pong.unproven
+        self.unproven, self.slots_version = pong.unproven, pong.slots_version
         if not self.connected:
             return
         if state == BrokerState.READY and self.term >= self.least_term:
@@ -191,3 +192,10 @@ class BrokerStatus:
             log.log(level, "broker up" if up else "broker down", extra={"broker": self.name, "why": why})
             self.up = up
             self._changed()
+
+
+def unreachable(status: BrokerStatus) -> FanmailError:
+    """Return the error for a request that cannot be sent to its broker now."""
+    if status.loading:
+        return FanmailError("loading", f"broker {status.broker} of this topic is reading its store")
+    return FanmailError("broker-down", f"broker {status.broker} of this topic is not reachable")

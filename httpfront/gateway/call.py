@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import greenlet
+import msgspec
 from msgspec import Struct, field
 
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op
+from common.protocol.wire import Request
+
+GRACE_S = 0.25
+"""Time that an answer may arrive after its deadline: what a broker began in time is worth waiting for."""
 
 
 class Waiting(Protocol):
@@ -37,6 +43,27 @@ class Call(Struct, eq=False):
     waits: bool = False
     lasts: bool = False
 
+    @property
+    def until(self) -> float:
+        """Return its deadline, monotonic seconds."""
+        return self.expires - GRACE_S
+
+
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_encode_request = msgspec.msgpack.Encoder().encode
+
+
+def opened(packed: bytes) -> Request:
+    """Return the request of a call, with its arguments still packed."""
+    return _decode_request(packed)
+
+
+def redirected(packed: bytes, deadline: int) -> bytes:
+    """Return the same request with another deadline, as it is sent to another process."""
+    request = _decode_request(packed)
+    request.deadline = deadline
+    return _encode_request(request)
+
 
 ROOMY = frozenset((Op.TAKE, Op.FETCH, Op.DEAD_LIST, Op.PEEK))
 """Operations whose answers have content."""
@@ -50,6 +77,15 @@ def answer_room(args: Any) -> int:
     if kind is ops.Fetch:
         return int(max(args.room, args.max_bytes))
     return int(args.max_bytes) if kind is ops.ListDead or kind is ops.Peek else 0
+
+
+Refused = Callable[[Call, FanmailError], FanmailError | None]
+"""Returns the error that ends a call, None where it is sent again."""
+
+
+def pass_on(call: Call, error: FanmailError) -> FanmailError:
+    """Return the error as it is."""
+    return error
 
 
 class Answer(Struct, eq=False):

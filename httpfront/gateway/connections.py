@@ -11,6 +11,7 @@ from common.cluster.slots import BrokerAddress, ClusterMap
 from common.keys.curve import KeyPair
 from httpfront.gateway.broker_socket import BrokerSocket, new_context
 from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.gateway.call import Refused
 from httpfront.gateway.owner import Owner
 from httpfront.hub import Hub
 
@@ -22,9 +23,13 @@ LEFT = "the broker has left the cluster description"
 class Connections:
     """A socket to each process of each broker. Belongs to the hub's thread."""
 
-    def __init__(self, hub: Hub, keys: KeyPair | None) -> None:
-        """Connect to nothing until `take`. `keys` are required for a map in which brokers have keys."""
+    def __init__(self, hub: Hub, keys: KeyPair | None, refused: Refused) -> None:
+        """Connect to nothing until `take`. `keys` are required for a map in which brokers have keys.
+
+        `refused` is asked what the error of a broker means for its call.
+        """
         self._hub = hub
+        self._refused = refused
         self._keys = keys
         self._context = new_context()
         self._sockets: dict[BrokerAddress, BrokerSocket] = {}
@@ -76,7 +81,9 @@ class Connections:
     def _connect(self, cluster: str, address: BrokerAddress) -> BrokerSocket:
         told: dict[str, Any] = {"changed": partial(self._choose, address.id)} if address.host else {}
         status = BrokerStatus(cluster, address.id, address.host, **told)
-        socket = self._sockets[address] = BrokerSocket(self._hub, self._context, status, address, self._keys)
+        socket = self._sockets[address] = BrokerSocket(
+            self._hub, self._context, status, address, self._keys, self._refused
+        )
         return socket
 
     def _choose(self, broker_id: str) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
 
+from common.cluster.replacement import why_refused
 from common.cluster.slots import ClusterMap, slot_of
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair
@@ -23,18 +23,19 @@ from common.protocol import ops, wire
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.environ import OnDisconnect, unwatched
+from httpfront.gateway.asking import Asking
 from httpfront.gateway.broker_socket import FIRST_CALL, BrokerSocket
-from httpfront.gateway.broker_status import BrokerStatus
-from httpfront.gateway.call import ROOMY, Answer, Call, Waiting, answer_room
+from httpfront.gateway.broker_status import BrokerStatus, unreachable
+from httpfront.gateway.call import GRACE_S, ROOMY, Answer, Call, Waiting, answer_room
 from httpfront.gateway.connections import Connections
-from httpfront.gateway.gather import Gather
+from httpfront.gateway.resending import RESENT, Resending, unknown
+from httpfront.gateway.slot_survey import SlotSurvey
+from httpfront.gateway.slot_table import SlotTable
 from httpfront.hub import Hub
 from httpfront.request_context import request_id
 
 log = logging.getLogger("fanmail.front")
 
-GRACE_S = 0.25
-"""Time that an answer may arrive after its deadline: what a broker began in time is worth waiting for."""
 TICK_S = 0.1
 """Time between two checks of the description, pings, silent brokers and overdue calls."""
 
@@ -55,8 +56,14 @@ class Gateway:
         self._load_map = load_map
         self._timeout = timeout
         self._map: ClusterMap | None = None
-        self._connections = Connections(hub, keys)
+        self._table = SlotTable()
+        self._owners = self._table.owners
+        self._connections = Connections(hub, keys, self._refused)
         self._in_use = self._connections.in_use
+        self._survey = SlotSurvey(self._table, self._in_use, self._post, lambda: self.resending.look_again())
+        self.resending = Resending(hub, self._table, self._in_use, self._send, self._survey.ask_all)
+        self._queues = self.resending.queues
+        self._asking = Asking(hub, self._post)
         self._touched: dict[BrokerSocket, None] = {}
         """Sockets on which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
@@ -66,6 +73,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close all sockets. Calls in flight end as `outcome-unknown`."""
+        self.resending.give_up()
         self._connections.close()
 
     def brokers(self) -> dict[str, bool]:
@@ -100,6 +108,17 @@ class Gateway:
         call.waiting, call.lasts = waiting, lasts_s > 0
         return call
 
+    def start_publish(
+        self, topic: bytes, args: ops.Publish, body: bytes | None, waiting: Waiting, of_request: str
+    ) -> None:
+        """Begin a publish as `start` does; `body` is as of `call`."""
+        outside = request_id.set(of_request)
+        try:
+            call = self._begin(Op.PUBLISH, topic, b"", args, time.monotonic() + self._timeout, body)
+        finally:
+            request_id.reset(outside)
+        call.waiting = waiting
+
     def result_of(self, op: Op, answer: Answer) -> Any:
         """Return the result of a call, None where the broker had no message. Raises as `call`."""
         if answer.error is not None:
@@ -127,11 +146,11 @@ class Gateway:
 
     def owner(self, topic: bytes) -> str:
         """Return the id of a topic's broker; "" while there is no description."""
-        return self._map.owner(topic) if self._map else ""
+        return self._owners[slot_of(topic)] if self._owners else ""
 
     def slots(self) -> dict[str, int]:
         """Return the number of slots of each broker that has any."""
-        return dict(Counter(self._map.owners)) if self._map else {}
+        return self._table.counts()
 
     def ask_all(self, op: Op, args: Struct, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
         """Call an operation without topic on these brokers, or on every one, at the same time.
@@ -140,35 +159,13 @@ class Gateway:
         little more.
         """
         asked = {broker: self._in_use[broker] for broker in brokers or self._in_use}
-        return self._ask(asked, [each for each in asked if asked[each].status.up], op, args, timeout)
+        return self._asking.ask(asked, [each for each in asked if asked[each].status.up], op, args, timeout)
 
     def ask_candidates(self, op: Op, args: Struct, timeout: float) -> dict[str, Any]:
         """Do the same on all candidates of all brokers, standbys too; the results are by names such as `b0@h1`."""
         asked = {each.status.name: each for each in self._connections.candidates()}
         answering = [each for each in asked if asked[each].status.up or asked[each].status.standby]
-        return self._ask(asked, answering, op, args, timeout)
-
-    def _ask(
-        self, sockets: Mapping[str, BrokerSocket], answering: Collection[str], op: Op, args: Struct, timeout: float
-    ) -> dict[str, Any]:
-        gather = Gather()
-        until = time.monotonic() + timeout
-        for name, socket in sockets.items():
-            if name in answering:
-                self._post(socket, op, b"", b"", args, until, None).waiting = gather.place(name)
-            else:
-                gather.results[name] = _unreachable(socket.status)
-        if gather.wanted:
-            self._hub.park()
-        return {name: self._opened(op, each) for name, each in gather.results.items()}
-
-    def _opened(self, op: Op, outcome: Answer | FanmailError) -> Any:
-        if isinstance(outcome, FanmailError) or outcome.error is not None:
-            return outcome if isinstance(outcome, FanmailError) else outcome.error
-        try:
-            return wire.unpack_result(op, outcome.result)
-        except WireError as error:
-            return FanmailError("internal", str(error))
+        return self._asking.ask(asked, answering, op, args, timeout)
 
     def wait(
         self, topic: bytes, user: bytes, until: float, ticket: int, on_disconnect: OnDisconnect = unwatched
@@ -191,6 +188,8 @@ class Gateway:
                 raise FanmailError("broker-down", error.detail) from None
             if error.code == "expired":
                 return ops.WaitResult(False, ticket)
+            if error.code in RESENT:  # whoever takes the message that may be there queues
+                return ops.WaitResult(True, 0)
             raise
         finally:
             on_disconnect(None)
@@ -211,14 +210,31 @@ class Gateway:
     def _begin(self, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None = None) -> Call:
         if self._map is None:
             raise FanmailError("broker-down", "this front has found no cluster description yet")
-        socket = self._in_use[self._map.owners[slot_of(topic)]]
+        slot = slot_of(topic)
+        if slot in self._queues:
+            return self._queue(slot, op, topic, user, args, until, body)
+        socket = self._in_use.get(self._owners[slot])
+        if socket is None:
+            raise unknown(self._owners[slot])
         status = socket.status
         if not status.up:
-            raise _unreachable(status)
+            raise unreachable(status)
         if body is not None and 0 < status.max_body < len(body):
             most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
         return self._post(socket, op, topic, user, args, until, body)
+
+    def _queue(
+        self, slot: int, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
+    ) -> Call:
+        """Begin a call of a slot whose earlier ones wait to be sent again. Raises `moving` for a WAIT: look again."""
+        if op is Op.WAIT:
+            raise FanmailError("moving", "the slot of this topic is moving to another broker")
+        call_id = next(self._ids)
+        packed = wire.pack_request(call_id, op, topic, user, 0, args, request_id.get())
+        call = Call(call_id, packed, body, until + GRACE_S, room=answer_room(args) if op in ROOMY else 0)
+        self.resending.put(slot, call)
+        return call
 
     def _post(
         self, socket: BrokerSocket, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
@@ -231,6 +247,14 @@ class Gateway:
         socket.outgoing.append(call)
         self._touched[socket] = None
         return call
+
+    def _send(self, socket: BrokerSocket, call: Call) -> None:
+        """Send a call at the end of this turn."""
+        socket.outgoing.append(call)
+        self._touched[socket] = None
+
+    def _refused(self, call: Call, error: FanmailError) -> FanmailError | None:
+        return self.resending.refused(call, error) if error.code in RESENT else error
 
     def _outcome(self, op: Op) -> Any:
         """Park the greenlet that has just begun a call."""
@@ -246,6 +270,8 @@ class Gateway:
         now = time.monotonic()
         for socket in self._connections:
             socket.tick(now, self._timeout)
+        self._survey.look(now)
+        self.resending.tick(now)
 
     def _take_map(self) -> None:
         """Connect and disconnect as the description says, where it is newer than the map in use."""
@@ -256,16 +282,13 @@ class Gateway:
             return
         if newer is None:
             return
-        if self._map is not None and newer.epoch <= self._map.epoch:
-            if (newer.epoch, newer.addresses, newer.owners) != (self._map.epoch, self._map.addresses, self._map.owners):
-                log.error("the cluster description changed but its epoch did not grow", extra={"epoch": newer.epoch})
-            return
+        if self._map is not None:
+            reason = why_refused(self._map, newer, self._table.orphaned_by(each.id for each in newer.brokers))
+            if reason:
+                log.error("the cluster description is refused", extra={"reason": reason})
+            if reason or newer.epoch == self._map.epoch:
+                return
         self._connections.take(newer)
+        self._table.take(newer.table)
         self._map = newer
         log.info("cluster description taken", extra={"epoch": newer.epoch, "brokers": len(newer.brokers)})
-
-
-def _unreachable(status: BrokerStatus) -> FanmailError:
-    if status.loading:
-        return FanmailError("loading", f"broker {status.broker} of this topic is reading its store")
-    return FanmailError("broker-down", f"broker {status.broker} of this topic is not reachable")

@@ -40,7 +40,7 @@ UNSENT_BYTES = 256 * 1024
 PATIENCE_S = 30.0
 """Time without its broker after which a stream ends with that error."""
 WAITING, QUEUED, READING, FLUSHING, RESTING, OPENING, ENDED = range(7)
-_LOST = ("broker-down", "loading", "draining", "wrong-incarnation", "not-owner", "outcome-unknown")
+_LOST = ("broker-down", "loading", "draining", "wrong-incarnation", "moving", "not-owner", "outcome-unknown")
 """Errors after which a stream is opened anew at the broker."""
 _BUSY = ("broker-busy", "front-busy", "expired")
 """Errors after which it asks again."""

@@ -29,6 +29,8 @@ MAINS = ("broker", "httpfront", "tests.support.faulty_broker", "tests.support.ha
 """Modules that may be run."""
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 65536
+MOST_CHECKS = 20_000
+"""Ten seconds, in which an orphan gets its parent."""
 LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _prctl = CDLL(None).prctl
@@ -88,8 +90,12 @@ def next_fork(connection: socket.socket) -> dict[str, Any]:
         if not between:
             if os.fork():
                 os._exit(0)  # this makes the other one an orphan
-            while os.getppid() != wanted["parent"]:
+            for _ in range(MOST_CHECKS):
+                if os.getppid() == wanted["parent"]:
+                    break
                 time.sleep(0.0005)
+            else:
+                os._exit(1)  # the test run has ended
             _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
             os.dup2(descriptors[0], 1)
             os.dup2(descriptors[0], 2)

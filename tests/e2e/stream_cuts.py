@@ -37,7 +37,7 @@ def ends(load: Load) -> Counter[str]:
 
 
 def cut(cluster: Cluster, load: Load, cuts: int, kills: int, report: Callable[[], None] = lambda: None) -> None:
-    """Wait until so many streams were cut, and kill as many brokers, and fronts, in between."""
+    """Wait until this number of streams was cut; meanwhile kill as many brokers and fronts."""
     for n in range(2 * kills + 1):
         due = cuts * (n + 1) // (2 * kills + 1)
         wait_for(lambda due=due: cut_streams(load) >= due, f"{due} cuts", CUTS_PATIENCE_S)  # type: ignore[misc]

@@ -58,7 +58,7 @@ class StreamProcess:
         self._selector.register(self._pipe, selectors.EVENT_READ)
 
     def listen(self, seconds: float) -> bool:
-        """Hear what it says for so long; return whether it is there still."""
+        """Read what it sends for this time; return whether it is still open."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._selector.select(left):
@@ -166,7 +166,7 @@ class StreamReader(Reader):
         self.cut += 1
 
     def _read_out(self, process: StreamProcess) -> bool:
-        """Read until nothing is left; return whether the stream lasted so long."""
+        """Read until nothing is left; return whether the stream lasted until then."""
         path = f"/{self.topic}/{self.user}"
         while process.listen(0.1) and not self.abandoned:
             stored = [each.msg_id for each in self._load.history.publishes if each.topic == self.topic and each.msg_id]

@@ -75,7 +75,7 @@ def test_a_killed_owner_is_replaced_and_comes_back_as_a_standby(cluster: Replica
     assert cluster.fronts[0].web.drain("t", "u") == bodies
 
 
-def test_a_hand_over_loses_nothing_and_takes_no_silence(cluster: ReplicatedCluster) -> None:
+def test_a_hand_over_loses_nothing(cluster: ReplicatedCluster) -> None:
     first, second = cluster.owner(), cluster.standby()
 
     def hand_over() -> None:

@@ -128,7 +128,7 @@ class Process:
         return self.world.now * self.host.rate + self.host.ahead
 
     def wake(self, seconds: float = 0.0) -> None:
-        """Go on after so long, or sooner."""
+        """Continue after this time, or sooner."""
         at = max(self.world.now + seconds, self.frozen_until)
         if at < self._wakes_at and not self.ended:
             self._wakes_at = at

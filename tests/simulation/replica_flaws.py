@@ -18,7 +18,7 @@ from tests.simulation.flaws import reply_before_commit
 
 def purge_what_one_has() -> AbstractContextManager[Any]:
     """The owner purges what its own store has."""
-    return patch.object(Space, "floor", lambda self, stored, now: stored)
+    return patch.object(Space, "floor", lambda self, stored, now, prompt=False: stored)
 
 
 def continue_no_clock() -> AbstractContextManager[Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
 
 from tests.e2e.history import Outcome
 from tests.simulation.cluster import Cluster
@@ -32,6 +36,26 @@ class Run:
         """The trace, or the end of it, to be read."""
         shown = self.trace if last is None else self.trace[-last:]
         return [f"{time:11.6f}  {' '.join(map(_plain, what))}" for time, *what in shown]
+
+
+class Found(Protocol):
+    """A run of any simulation."""
+
+    @property
+    def found(self) -> list[str]: ...
+
+
+def breaks_a_promise(run: Found) -> bool:
+    """Whether a run found what a negative control is for; a control that only crashes shows nothing."""
+    crashed = [each for each in run.found if re.search(r"\b(Type|Attribute|Name|Import)Error\b", each)]
+    assert not crashed, "\n".join(crashed)
+    return bool(run.found)
+
+
+def some_slow(names: Iterable[str], quick: str) -> list[Any]:
+    """Parameters of a test that only `quick` has in the ordinary run."""
+    assert quick in names
+    return [each if each == quick else pytest.param(each, marks=pytest.mark.slow) for each in names]
 
 
 def simulate(seed: int, replicated: bool = False) -> Run:

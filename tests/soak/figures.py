@@ -95,5 +95,5 @@ class Figures:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """Return the smallest value that so many percent of all do not exceed."""
+    """Return the smallest value that this percentage of all does not exceed."""
     return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]

@@ -19,7 +19,7 @@ SHOWN = 20
 
 
 def cut_many(cuts: int) -> int:
-    """Cut so many streams, durable; print the figures. Return 1 where a promise was broken."""
+    """Cut this number of streams, durable; print the figures. Return 1 where a promise was broken."""
     kills = max(1, cuts // CUTS_PER_KILL)
     began = time.monotonic()
     cluster = Cluster(brokers=2, fronts=3, durable=True, front_settings={"access_log": "off"})

@@ -36,7 +36,7 @@ class Engine(Protocol):
         ...
 
     def limit(self, most_bytes: int) -> None:
-        """Let the log take so many bytes and no more; called before anything is appended."""
+        """Limit the log to this number of bytes; called before anything is appended."""
         ...
 
     def pass_time(self) -> bool:

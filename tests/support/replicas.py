@@ -121,7 +121,7 @@ class ReplicaHistory(History):
         return broker
 
     def killed(self) -> None:
-        """Leave the folder as it is at this moment, and let go of everything."""
+        """Leave the folder as it is at this moment, and release everything."""
         self.lives += 1
         old, self.folder = self.folder, self.root / f"{self.lives}"
         shutil.copytree(old, self.folder)

@@ -107,3 +107,17 @@ def test_what_ends_a_turn_comes_after_the_work_of_each_turn_and_needs_no_event(h
     hub.spawn(spawns)
     turns(hub, 1)
     assert seen == ["first", "each"], "what a spawned one spawns is for the next turn"
+
+
+def test_what_is_due_later_runs_once_and_ends_the_wait(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seen, epoll = [100.0], list[str](), Epoll()
+    monkeypatch.setattr("httpfront.hub.time.monotonic", lambda: now[0])
+    hub._epoll.close()
+    hub._epoll = epoll  # type: ignore[assignment]
+    hub.after(0.02, lambda: seen.append("second"))
+    hub.after(0.01, lambda: seen.append("first"))
+    turns(hub, 1)
+    assert (seen, [round(wait, 3) for wait in epoll.waits]) == ([], [0.01])
+    now[0] += 0.03
+    turns(hub, 2)
+    assert (seen, epoll.waits[1:]) == (["first", "second"], [TURN_S, TURN_S])

@@ -48,6 +48,7 @@ SLOT_TABLES = st.builds(
     st.lists(MOVE_ROWS, max_size=2),
     st.lists(st.builds(moves.SlotSize, *[NUMBERS] * 4), max_size=2),
     NUMBERS,
+    st.booleans(),
 )
 ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) | {
     Op.PING: st.builds(ops.Ping, TEXTS, TEXTS),
@@ -86,6 +87,7 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
         moves.Adopt, BROKER, SLOT, AMOUNTS, AMOUNTS, st.integers(1, 9), st.booleans(), AMOUNTS, AMOUNTS, BYTES, TEXTS
     ),
     Op.MOVE_ASK: st.builds(moves.AskMove, BROKER, SLOT, AMOUNTS, AMOUNTS),
+    Op.MOVES_PAUSE: st.builds(moves.PauseMoves, st.booleans()),
 }
 OTHERS = st.lists(st.tuples(TEXTS, NUMBERS, NUMBERS, NUMBERS), max_size=2)
 RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES, NUMBERS)

@@ -136,6 +136,10 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         "9401cf00000100000000050794962832c400c400009211a26231962933c400c400009111962a34c400c4000091ff962b35c4"
         "00c40000929211cd03ff03",
     ),
+    "pause moves": (
+        [request(47, Op.MOVES_PAUSE, b"", b"", 0, move_ops.PauseMoves(True))],
+        "9401cf00000100000000050791962f39c400c4000091c3",
+    ),
     "offer, hand over, ask": (
         [
             request(44, Op.OFFER, b"", b"", 0, move_ops.OfferSlot("b0", 17, 1, 2, 3, 4, 500, 600, 70)),
@@ -235,9 +239,9 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
             reply(45, move_ops.Adopted(1, 2)),
             reply(46, move_ops.MoveOutcome(True, 2, "b1")),
         ],
-        "9601cf0000010000000005ce075bcd150107949328a09811a26231a2623009a76c656176696e6705cd0258a0932aa09aa262"
-        "30a773657276696e6701a26431029193000901919311a2623102909194030102cd012ccd0400932da0920102932ea093c302"
-        "a26231",
+        "9601cf0000010000000005ce075bcd150107949328a09811a26231a2623009a76c656176696e6705cd0258a0932aa09ba262"
+        "30a773657276696e6701a26431029193000901919311a2623102909194030102cd012ccd0400c2932da0920102932ea093c3"
+        "02a26231",
     ),
 }
 
@@ -314,6 +318,7 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "OFFER": 54,
         "ADOPT": 55,
         "MOVE_ASK": 56,
+        "MOVES_PAUSE": 57,
     }
     assert [(state.name, int(state)) for state in wire.BrokerState] == [
         ("LOADING", 0),

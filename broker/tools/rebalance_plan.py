@@ -1,0 +1,64 @@
+"""`bin/rebalance plan`: which slots `run` would move, and what is in them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from broker.tools.rebalance_frame import add_choice, choose, load_frame, print_table
+from broker.tools.slot_links import size_of
+from common.cluster.slot_plan import PlannedMove
+from common.cluster.slot_table import format_slots
+from common.command_line import About
+from common.protocol import move_ops
+
+HELP = "show what would move"
+ABOUT = About(
+    "Show which slots would move, with the topics, messages and bytes in them: those that rendezvous hashing gives to "
+    "another broker. Without --add, --drain and --slots, all brokers of the description share the slots.",
+    ("--add b4", "--drain b2 --json", "--slots 0-99 --to b4"),
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the plan."""
+    with load_frame("plan", argv, ABOUT, add_choice) as frame:
+        view = frame.links.view(sizes=True)
+        moves = choose(frame, view)
+        sizes = view.sizes()
+    rows = grouped(moves, sizes)
+    if frame.options.json:
+        print(msgspec.json.encode({"moves": rows, "slots": len(moves)}).decode())
+        return 0
+    if not moves:
+        print("nothing to move")
+        return 0
+    columns = ("from", "to", "slots", "topics", "messages", "bytes")
+    shown = [(row["from"], row["to"], *(f"{row[name]:,}" for name in ("count", *columns[3:]))) for row in rows]
+    print_table([columns, *shown])
+    return 0
+
+
+def grouped(moves: Sequence[PlannedMove], sizes: Mapping[int, move_ops.SlotSize]) -> list[dict[str, Any]]:
+    """Return one object for each pair of brokers."""
+    slots: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for move in moves:
+        slots[move.source, move.to].append(move.slot)
+    rows = []
+    for (source, to), mine in sorted(slots.items()):
+        topics, messages, size = size_of(sizes, mine)
+        rows.append(
+            {
+                "from": source,
+                "to": to,
+                "slots": format_slots(dict.fromkeys(mine, 1)),
+                "count": len(mine),
+                "topics": topics,
+                "messages": messages,
+                "bytes": size,
+            }
+        )
+    return rows

@@ -1,0 +1,83 @@
+"""Which slots must move, so that rendezvous hashing over the wanted brokers would find them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from common.cluster.slots import SLOTS, rendezvous
+
+
+class PlannedMove(NamedTuple):
+    """One slot that is to move."""
+
+    slot: int
+    source: str
+    to: str
+
+
+def wanted_brokers(
+    owners: Sequence[str], described: Collection[str], add: Iterable[str] = (), drain: Iterable[str] = ()
+) -> list[str]:
+    """Return the brokers that are to share the slots, in the order of the description.
+
+    `owners` has the id of the owner of each slot, "" where it is not known. With `add` and `drain`: those that own
+    slots now, with some more, and without others; without them: all of the description. Raises `ValueError`.
+    """
+    add, drain = list(add), list(drain)
+    for broker in (*add, *drain):
+        if broker not in described:
+            raise ValueError(f"broker {broker} is not in the cluster description: add it there, and start it")
+    both = set(add) & set(drain)
+    if both:
+        raise ValueError(f"broker {min(both)} cannot be added and drained")
+    wanted = ({*owners} | {*add}) - {*drain} if add or drain else {*described}
+    found = [broker for broker in described if broker in wanted]
+    if not found:
+        raise ValueError("no broker would be left")
+    return found
+
+
+def plan_moves(owners: Sequence[str], wanted: Sequence[str]) -> list[PlannedMove]:
+    """Return the moves that spread the slots over the wanted brokers, sources and targets by turns.
+
+    Slots whose owner is not known are left out.
+    """
+    moves = [
+        PlannedMove(slot, owner, to)
+        for slot, owner in enumerate(owners)
+        if owner and (to := rendezvous(slot, wanted)) != owner
+    ]
+    turns: dict[str, int] = {}
+    order = []
+    for move in moves:
+        turns[move.source] = turns.get(move.source, 0) + 1
+        order.append((turns[move.source], move))
+    return [move for _, move in sorted(order)]
+
+
+def plan_slots(owners: Sequence[str], slots: Iterable[int], to: str) -> list[PlannedMove]:
+    """Return the moves of these slots to one broker."""
+    return [PlannedMove(slot, owners[slot], to) for slot in sorted(set(slots)) if owners[slot] not in ("", to)]
+
+
+def spread(slots: Iterable[int], wanted: Sequence[str]) -> dict[str, list[int]]:
+    """Return for each broker the slots that it would have of these."""
+    shares: dict[str, list[int]] = {}
+    for slot in sorted(slots):
+        shares.setdefault(rendezvous(slot, wanted), []).append(slot)
+    return shares
+
+
+def owners_of(tables: Iterable[tuple[str, Iterable[tuple[int, int, int]]]]) -> tuple[list[str], list[int]]:
+    """Return owner and epoch of each slot, by what brokers say: id, and (first, last, epoch) of what it owns.
+
+    The greater epoch wins. Slots that nobody has named have the owner "" and the epoch 0.
+    """
+    owners, epochs = [""] * SLOTS, [0] * SLOTS
+    for broker, runs in tables:
+        for first, last, epoch in runs:
+            for slot in range(first, last + 1):
+                if epoch > epochs[slot]:
+                    owners[slot], epochs[slot] = broker, epoch
+    return owners, epochs
