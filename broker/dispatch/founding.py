@@ -86,8 +86,10 @@ class Founding:
         self._report_us = now.mono + REPORT_US
         if state.garbage.freed is None:
             self.status = MEMORY
-        elif not state.slots.known and (state.topics_begun or state.spread_over is not None or len(state.delayed)):
-            self._own(recorded_share(self._broker, state.spread_over or "", state.names, cluster))
+        elif not state.slots.known and (
+            state.topics_begun or state.slots.spread_over is not None or len(state.delayed)
+        ):
+            self._own(recorded_share(self._broker, state.slots.spread_over or "", state.names, cluster))
         elif not state.slots.known:
             self.status = FOUNDING
         elif state.slots.unproven:

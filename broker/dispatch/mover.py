@@ -13,13 +13,14 @@ from enum import Enum
 from broker.dispatch.links import Link, Links, Question
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Context
-from broker.operations.export import PART_BYTES, PART_RECORDS, Part, parts_of, size_of
+from broker.operations.export import Part, parts_of, size_of
 from broker.operations.taking import refused
 from broker.slot_records import SlotLeaving, SlotLeft, SlotStays
 from broker.state.piece import MESSAGE_COST
 from broker.state.slots import OWN
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from common.clock import Now
+from common.program import launcher
 from common.protocol import stats
 from common.protocol.move_ops import Adopt, Adopted, AskMove, MoveOutcome, MoveRow, OfferSlot
 from common.protocol.ops import Op
@@ -76,21 +77,11 @@ class Job:
 class Mover:
     """All moves from one broker."""
 
-    def __init__(
-        self,
-        broker: str,
-        context: Context,
-        waiters: Waiters,
-        links: Links,
-        part_bytes: int = PART_BYTES,
-        part_records: int = PART_RECORDS,
-    ) -> None:
-        """`part_bytes` and `part_records` end a part of a slot."""
+    def __init__(self, broker: str, context: Context, waiters: Waiters, links: Links) -> None:
         self._broker = broker
         self._context = context
         self._waiters = waiters
         self._links = links
-        self._part = (part_bytes, part_records)
         self._jobs: dict[int, Job] = {}
         """By slot; those that are over stay until the slot's next move."""
         self._steps: dict[Phase, Callable[[Job, Link, Now], None]] = {
@@ -110,14 +101,16 @@ class Mover:
             self._jobs[slot] = Job(slot, it.to, Phase.ASKING, now, it.move)
             self._jobs[slot].reason = "the source was restarted"
 
-    def move(self, slot: int, to: str, now: Now) -> MoveRow:
-        """Begin to move a slot, or say how its move stands. Raise `move-refused`."""
+    def move(self, slot: int, to: str, now: Now, paused: bool = False) -> MoveRow:
+        """Begin to move a slot, unless `paused`, or say how its move stands. Raise `move-refused`."""
         slots, job = self._context.state.slots, self._jobs.get(slot)
         if job is not None and not job.over and job.to == to:
             return self._row(job)
         pointer = slots.left.get(slot)
         if pointer is not None and pointer.to == to and slot not in slots.epochs:
             return MoveRow(slot, to, self._broker, pointer.move, Phase.LEFT.value)
+        if paused:
+            raise refused(f"moves are paused ({launcher('rebalance')} resume)")
         if slot not in slots.epochs:
             raise refused(f"this broker does not own slot {slot}")
         if to == self._broker or self._links.to(to) is None:
@@ -206,7 +199,7 @@ class Mover:
 
     def _next_part(self, job: Job) -> Part:
         if job.source is None:
-            job.source = parts_of(self._context, job.slot, *self._part)
+            job.source = parts_of(self._context, job.slot)
         return next(job.source)
 
     def _doubt(self, job: Job, reason: str) -> None:

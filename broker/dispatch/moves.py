@@ -7,7 +7,6 @@ from broker.dispatch.founding import Founding, described
 from broker.dispatch.links import Links
 from broker.dispatch.mover import Mover
 from broker.dispatch.residue import end_residue, find_residue
-from broker.operations.export import PART_BYTES, PART_RECORDS
 from broker.operations.taking import drop
 from broker.ownership import digest_of
 from common.clock import Now
@@ -24,14 +23,12 @@ TICK_MS = 20
 class Moves:
     """Of one broker. Implements `MoveControl`; used by the loop."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, links: Links, part_bytes: int = PART_BYTES, part_records: int = PART_RECORDS
-    ) -> None:
-        """`part_bytes` and `part_records` end a part of a slot."""
+    def __init__(self, dispatcher: Dispatcher, links: Links) -> None:
         context, self.broker = dispatcher.context, dispatcher.identity.broker
+        self.paused = False
         self._dispatcher = dispatcher
         self._context = context
-        self._mover = Mover(self.broker, context, dispatcher.waiters, links, part_bytes, part_records)
+        self._mover = Mover(self.broker, context, dispatcher.waiters, links)
         self._founding = Founding(self.broker, context, links)
         self._digest: tuple[ClusterMap, str] | None = None
         context.max_body = dispatcher.identity.max_body
@@ -88,7 +85,7 @@ class Moves:
 
     def move(self, slot: int, to: str, now: Now) -> MoveRow:
         """Begin to move a slot, or say how its move stands. Raise `move-refused`."""
-        return self._mover.move(slot, to, now)
+        return self._mover.move(slot, to, now, self.paused)
 
     def abort(self, slot: int, now: Now) -> MoveRow:
         """End the move of a slot, unless it has arrived. Raise `move-refused`."""

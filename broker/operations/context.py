@@ -54,6 +54,8 @@ class MoveControl(Protocol):
     """What the operator can ask of a broker about its slots."""
 
     broker: str
+    paused: bool
+    """No further move begins: the operator's word, lost at a restart."""
 
     @property
     def status(self) -> str:

@@ -56,6 +56,7 @@ def hand_over(context: Context, args: ops.HandOver, now: Now) -> ops.Nothing:
 ON_SLOTS: dict[Op, Callable[..., Struct]] = {
     Op.MOVE: moving.move_slot,
     Op.MOVE_ABORT: moving.abort_move,
+    Op.MOVES_PAUSE: moving.pause_moves,
     Op.CLAIM: moving.claim_slots,
     Op.OFFER: taking.offer,
     Op.ADOPT: taking.adopt,

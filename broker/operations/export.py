@@ -19,11 +19,6 @@ from broker.state.delivery_state import DeliveryState
 from broker.state.piece import DAMAGED, Piece
 from broker.state.topic import Topic
 
-PART_BYTES = 4 * 1024 * 1024
-"""Bytes of records after which a part ends. It has at least one record, however large."""
-PART_RECORDS = 4096
-"""The same of records, so that neither broker is busy with a part for long."""
-
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -58,8 +53,9 @@ def size_of(context: Context, slot: int) -> Size:
     )
 
 
-def parts_of(context: Context, slot: int, most_bytes: int = PART_BYTES, most: int = PART_RECORDS) -> Iterator[Part]:
+def parts_of(context: Context, slot: int) -> Iterator[Part]:
     """Yield what is in a slot in parts; at least one, which may be empty."""
+    most_bytes, most = context.thresholds.part_bytes, context.thresholds.part_records
     packed: list[Raw] = []
     size = 0
     for record in records_of(context, slot):

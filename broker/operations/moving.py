@@ -12,6 +12,7 @@ from broker.operations.taking import check_durable, refused
 from broker.slot_records import Owns, bitmap_of
 from common.clock import Now
 from common.cluster.slots import SLOTS
+from common.protocol import ops
 from common.protocol.move_ops import (
     NO_SIZES,
     AbortMove,
@@ -19,6 +20,7 @@ from common.protocol.move_ops import (
     ListSlots,
     MoveRow,
     MoveSlot,
+    PauseMoves,
     SlotPointer,
     SlotRun,
     SlotSize,
@@ -38,6 +40,13 @@ def abort_move(context: Context, args: AbortMove, now: Now) -> MoveRow:
     """End the move of a slot, unless it has arrived. Raise `move-refused` where there is none."""
     check_durable(context)
     return _control(context).abort(args.slot, now)
+
+
+def pause_moves(context: Context, args: PauseMoves, now: Now) -> ops.Nothing:
+    """Refuse to begin further moves from now on, or begin them again. Those under way go on."""
+    _control(context).paused = args.on
+    log.warning("moves paused by the operator" if args.on else "moves resumed by the operator")
+    return ops.Nothing()
 
 
 def claim_slots(context: Context, args: ClaimSlots, now: Now) -> SlotTable:
@@ -71,6 +80,7 @@ def list_slots(context: Context, args: ListSlots, now: Now) -> SlotTable:
         moves=[*control.rows(), *_coming(context)],
         sizes=sizes,
         sizes_next=sizes_next,
+        paused=control.paused,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.moves import Moves
-from broker.operations.export import PART_BYTES, PART_RECORDS
 from broker.server.links import BrokerLinks
 from common.clock import Now
 
@@ -12,16 +11,9 @@ from common.clock import Now
 class Moving:
     """Of one broker. Belongs to the loop's thread."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        links: BrokerLinks,
-        part_bytes: int = PART_BYTES,
-        part_records: int = PART_RECORDS,
-    ) -> None:
-        """`part_bytes` and `part_records` end a part of a slot."""
+    def __init__(self, dispatcher: Dispatcher, links: BrokerLinks) -> None:
         self.links = links
-        self._moves = Moves(dispatcher, links, part_bytes, part_records)
+        self._moves = Moves(dispatcher, links)
         self._begun = False
 
     def begin(self, now: Now) -> None:

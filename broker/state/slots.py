@@ -46,6 +46,8 @@ class Slots:
     def __init__(self) -> None:
         self.known = False
         """The store says what it owns."""
+        self.spread_over: str | None = None
+        """As in `StoreOpened`."""
         self.unproven = False
         """The store was restored, and another broker may own its slots by now."""
         self.epochs: dict[int, int] = {}

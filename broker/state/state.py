@@ -51,8 +51,6 @@ class State:
         self.bodies = bodies or BodyCache()
         """Where bodies are. Not a part of the state: results do not depend on it."""
         self.store_id = ""
-        self.spread_over: str | None = None
-        """As in `StoreOpened`."""
         self.topics_begun = 0
         self.topics: dict[bytes, Topic] = {}
         self.index: NameIndex[bytes] | None = None
@@ -136,7 +134,7 @@ class State:
     def _store_opened(self, record: records.StoreOpened) -> None:
         must(not self.store_id, "a store is opened once")
         self.store_id = record.store_id
-        self.spread_over = record.spread_over
+        self.slots.spread_over = record.spread_over
         self.topics_begun = record.topics_begun
         self.last_piece = record.last_piece
         self.delayed.last_number = record.last_delayed

@@ -15,7 +15,6 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import Answer, BrokerDriver
 
-PER_PART = 3
 ALL = bitmap_of(range(SLOTS))
 NONE = bitmap_of(())
 
@@ -26,10 +25,10 @@ def own(broker: BrokerDriver, slots: bytes) -> None:
     broker.commit()
 
 
-def parts(source: BrokerDriver, slot: int, move: int = 1, most: int = PER_PART) -> list[mv.Adopt]:
+def parts(source: BrokerDriver, slot: int, move: int = 1) -> list[mv.Adopt]:
     """Return all parts of a slot."""
     now, made = source.clock.now(), []
-    for n, part in enumerate(parts_of(source.dispatcher.context, slot, most=most), 1):
+    for n, part in enumerate(parts_of(source.dispatcher.context, slot), 1):
         made.append(mv.Adopt("b0", slot, 1, move, n, part.last, now.mono, now.time, part.body))
     return made
 
