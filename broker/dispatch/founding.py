@@ -86,15 +86,19 @@ class Founding:
         self._report_us = now.mono + REPORT_US
         if state.garbage.freed is None:
             self.status = MEMORY
-        elif not state.slots.known and (
-            state.topics_begun or state.slots.spread_over is not None or len(state.delayed)
-        ):
-            self._own(recorded_share(self._broker, state.slots.spread_over or "", state.names, cluster))
-        elif not state.slots.known:
+        elif not state.slots.known and not self._is_old:
             self.status = FOUNDING
-        elif state.slots.unproven:
-            self.status = UNPROVEN
+        else:
+            if not state.slots.known:
+                self._own(recorded_share(self._broker, state.slots.spread_over or "", state.names, cluster))
+            self.status = UNPROVEN if state.slots.unproven else SERVING
         self.turn(cluster, now)
+
+    @property
+    def _is_old(self) -> bool:
+        """Whether an older version has served with this store."""
+        state = self._context.state
+        return state.slots.spread_over is not None or state.topics_begun > 0 or len(state.delayed) > 0
 
     def turn(self, cluster: ClusterMap, now: Now) -> None:
         """Ask those who have not answered, and decide once all have."""
@@ -141,9 +145,9 @@ class Founding:
         if not share:
             log.warning("this broker begins with no slots: the cluster has been made already")
         self._own(share)
+        self.status = SERVING
 
     def _own(self, share: set[int]) -> None:
-        self.status = SERVING
         self._context.emit(Owns(bitmap_of(share), FIRST_EPOCH))
         self._context.thawed += share
         log.info("the store says from now on which slots it owns", extra={"slots": len(share)})
