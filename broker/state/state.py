@@ -50,8 +50,7 @@ class State:
         """Settings of topics from the configuration, not stored."""
         self.bodies = bodies or BodyCache()
         """Where bodies are. Not a part of the state: results do not depend on it."""
-        self.store_id = ""
-        self.topics_begun = 0
+        self.store_id, self.topics_begun = "", 0
         self.topics: dict[bytes, Topic] = {}
         self.index: NameIndex[bytes] | None = None
         """The names in order, where there are many topics."""

@@ -97,7 +97,8 @@ def _arguments() -> argparse.Namespace:
         help="let brokers serve at once all slots that the copies name, although some may have moved since; without it "
         "they ask all brokers of the cluster first, and do not serve slots that are elsewhere by now",
     )
-    return parser.parse_args(sys.argv[1:])
+    arguments: argparse.Namespace = parser.parse_args(sys.argv[1:])
+    return arguments
 
 
 def check(copy: Path, path: Path) -> None:

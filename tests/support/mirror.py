@@ -105,7 +105,7 @@ class MirrorStore:
         return sum(topic.rows for topic in self.topics.values()) + len(self.keys) + len(self.delayed)
 
     def load(self) -> Iterator[Record]:
-        yield rec.StoreOpened(self._store_id, self._topics_begun)
+        yield rec.StoreOpened(self._store_id, self._topics_begun, max(self._pieces, default=0))
         if self.calendar is not None:
             yield self.calendar
         yield from slot_records_of(self.slots)
