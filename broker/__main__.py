@@ -158,7 +158,7 @@ def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair 
         lower_limit(MOST_STRANGERS)
     else:
         raise_limit(MOST_FILES)
-    return Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, admitted(cluster))
+    return Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, admitted(cluster, settings.id))
 
 
 def load(server: Server, state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:

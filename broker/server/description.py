@@ -31,7 +31,7 @@ class Description:
         newer = self._process.reload_map()
         if newer is None:
             return
-        self._listener.admit(admitted(newer))
+        self._listener.admit(admitted(newer, self._dispatcher.identity.broker))
         if self.links is not None:
             self.links.take(newer)
         ownership, topics = self._dispatcher.ownership, self._dispatcher.context.state.names

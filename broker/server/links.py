@@ -254,9 +254,9 @@ class BrokerLinks:
             process.close()
 
 
-def admitted(cluster: ClusterMap) -> Mapping[str, str]:
-    """Return the keys that may connect to a broker, by name: of all fronts, and of all brokers."""
-    brokers = {f"broker {each.name}": each.key for each in cluster.addresses if each.key}
+def admitted(cluster: ClusterMap, broker: str) -> Mapping[str, str]:
+    """Return the keys that may connect to a broker, by name: of all fronts, and of all other brokers."""
+    brokers = {f"broker {each.name}": each.key for each in cluster.addresses if each.key and each.id != broker}
     return {**cluster.fronts, **brokers}
 
 

@@ -50,6 +50,7 @@ class Node:
         self.store = MirrorStore(f"0badcaf{broker[-1]}", lazy=True)
         self.clock = ManualClock(world.rng.randrange(10**6, 10**9))
         self.life = 0
+        self.thresholds = TINY._replace(part_bytes=2**20, part_records=world.rng.choice((1, 3, 1000)))
         self.down = 0
         """Steps until its next process starts."""
         self.start()
@@ -57,7 +58,7 @@ class Node:
     def start(self) -> None:
         self.life += 1
         identity = IDENTITY._replace(broker=self.id)
-        self.driver = BrokerDriver(ROOMY, self.store, self.clock, MAP, identity, thresholds=TINY)
+        self.driver = BrokerDriver(ROOMY, self.store, self.clock, MAP, identity, thresholds=self.thresholds)
         self.moves = Moves(self.driver.dispatcher, Links(self.world, self))  # type: ignore[arg-type]
         self.moves.begin(self.clock.now())
         self.commit()
