@@ -12,9 +12,8 @@ import msgspec
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from broker.tools.rebalance_frame import Frame, add_choice, choose, load_frame, write_description
-from broker.tools.slot_links import size_of
 from broker.tools.slot_mover import PAUSED_POLL_S, Moved, MoveFailedError, SlotMover
-from common.cluster.slot_plan import PlannedMove
+from common.cluster.slot_plan import PlannedMove, size_of
 from common.command_line import About
 from common.units import size
 

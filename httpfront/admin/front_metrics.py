@@ -131,6 +131,17 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     yield under_way
 
 
+def slot_metrics(resent: Mapping[str, int], waiting: int, slots: Mapping[str, int]) -> Iterator[Metric]:
+    """Return the metrics of slots: refusals that led to another try, by reason, and the slots of each broker."""
+    again = metric_table.RESENT()
+    for reason, count in resent.items():
+        again.add_metric((reason,), count)
+    owned = metric_table.SLOTS_OWNED()
+    for broker, count in slots.items():
+        owned.add_metric((broker,), count)
+    yield from (again, _single(metric_table.QUEUED(), waiting), owned)
+
+
 def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:
     """Return what this front knows of its connections to brokers. No broker is asked."""
     up, round_trip = metric_table.BROKER_UP(), metric_table.ROUND_TRIP()

@@ -22,6 +22,7 @@ from httpfront.admin.front_metrics import (
     build_info,
     candidate_status_metrics,
     port_metrics,
+    slot_metrics,
     status_metrics,
     stream_metrics,
 )
@@ -67,6 +68,7 @@ class MetricsResource:
             port_metrics(self._connections(), self._polls.waiting),
             stream_metrics(self._streams),
             budget_metrics(self._budget, self._gateway.under_way()),
+            slot_metrics(*self._gateway.slot_figures()),
             status_metrics(self._gateway.statuses()),
             candidate_status_metrics(self._gateway.candidates()),
             build_info(),

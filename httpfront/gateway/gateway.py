@@ -135,11 +135,20 @@ class Gateway:
 
     def owner(self, topic: bytes) -> str:
         """Return the id of a topic's broker; "" while there is no description."""
-        return self._owners[slot_of(topic)] if self._owners else ""
+        return self.owner_of_slot(slot_of(topic))
+
+    def owner_of_slot(self, slot: int) -> str:
+        """Return the id of a slot's broker; "" while there is no description."""
+        return self._owners[slot] if self._owners else ""
 
     def slots(self) -> dict[str, int]:
         """Return the number of slots of each broker that has any."""
         return self._table.counts()
+
+    def slot_figures(self) -> tuple[dict[str, int], int, dict[str, int]]:
+        """Return how many calls were refused and sent again, by code; how many wait; slots of each broker, 0 too."""
+        slots = dict.fromkeys(self._in_use, 0) | self.slots()
+        return dict(self.resending.counts), self.resending.waiting, slots
 
     def ask_all(self, op: Op, args: Struct, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
         """Call an operation without topic on these brokers, or on every one, at the same time.

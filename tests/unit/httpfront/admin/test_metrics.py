@@ -24,6 +24,7 @@ from httpfront.admin.front_metrics import (
     build_info,
     candidate_status_metrics,
     port_metrics,
+    slot_metrics,
     status_metrics,
     stream_metrics,
 )
@@ -127,6 +128,7 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     stats = {"b0": broker.ask(Op.STATS).result.values}
     streams = stream_metrics(StreamTable(cast(Any, None), 1))
     front = [*metrics.collect(), *port_metrics(1, 2), *streams, *budget_metrics(Budget(1), {"b0": (1, 2)})]
+    front += slot_metrics({"moving": 1}, 2, {"b0": 1024})
     front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *candidate_status_metrics([]), *build_info()]
     others = [*broker_metrics(stats), *candidate_metrics({("b0", "h1"): {}})]
     named = [family.name for family in (*front, *others)]
