@@ -19,7 +19,18 @@ from tests.unit.test_import_rules import (
 SOURCES = sorted((ROOT / "client" / "src").rglob("*.py"))
 CORE = (
     *("http_call", "flow", "errors", "message", "cluster", "responses", "encoding", "calls", "admin_calls", "retry"),
-    *("exchange", "consumer", "worker", "streaming", "listing", "gaps", "batching", "deprecation"),
+    *(
+        "exchange",
+        "consumer",
+        "worker",
+        "streaming",
+        "listing",
+        "gaps",
+        "batching",
+        "deprecation",
+        "slots",
+        "slot_calls",
+    ),
 )
 OURS = {"broker", "httpfront", "common", "bench", "tests"}
 OTHERS = {"httpx", "click", "rich"}
