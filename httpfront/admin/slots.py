@@ -23,7 +23,7 @@ from common.protocol import move_ops
 from common.protocol.ops import Op
 from common.units import names
 from httpfront.formats.documents import render
-from httpfront.formats.params import count, read_parameters, refused
+from httpfront.formats.params import count, flag, read_parameters, refused
 from httpfront.gateway.gateway import Gateway
 
 TIMEOUT_S = 2.0
@@ -68,8 +68,8 @@ class SlotsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return the slots of each broker, the moves under way, and the slots that no broker owns."""
-        read_parameters(req, {})
-        slots = ask_slots(self._gateway)
+        values = read_parameters(req, {"sizes": flag})
+        slots = ask_slots(self._gateway, sizes=values.get("sizes", True))
         unowned = [slot for slot, owner in enumerate(slots.owners) if not owner]
         moves = [
             move_members(row) for broker, table in slots.tables.items() for row in table.moves if row.source == broker
@@ -88,8 +88,8 @@ class SlotPlanResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return the moves for brokers to add and to drain, for certain slots, or for all brokers."""
-        values = read_parameters(req, {"add": names, "drain": names, "slots": str, "to": str})
-        slots = ask_slots(self._gateway)
+        values = read_parameters(req, {"add": names, "drain": names, "slots": str, "to": str, "sizes": flag})
+        slots = ask_slots(self._gateway, sizes=values.get("sizes", True))
         moves = self._plan(values, slots.owners)
         render(
             resp,

@@ -49,9 +49,7 @@ def _choice(work: Callable[..., Any]) -> Callable[..., Any]:
 @_choice
 @json_option
 @ops_options
-def plan(
-    add: tuple[str, ...], drain: tuple[str, ...], slots: str, to: str | None, as_json: bool, server: Server
-) -> None:
+def plan(as_json: bool, server: Server, **choice: Any) -> None:
     """Show what run would move; without options, what spreads the slots over all brokers."""
     with server.admin() as admin:
         found = admin.slot_plan(**choice)
@@ -62,9 +60,7 @@ def plan(
 @_choice
 @json_option
 @ops_options
-def run(
-    add: tuple[str, ...], drain: tuple[str, ...], slots: str, to: str | None, as_json: bool, server: Server
-) -> None:
+def run(as_json: bool, server: Server, **choice: Any) -> None:
     """Move slots, one after the other. It can be interrupted at any moment, and run again. Exit code 1 if some stay."""
     moved, failed = 0, list[tuple[PlannedMove, str]]()
     with server.admin() as admin, progress("{task.completed} of {task.total} slots") as bar:

@@ -76,6 +76,9 @@ def test_the_slots_of_every_broker_and_what_is_in_them(brokers: Brokers) -> None
         {"slot": 7, "from": "b0", "to": "b1", "move": 9, "state": "leaving", "records": 3, "bytes": 400, "reason": ""}
     ]
     assert found["unowned"] == ""
+    assert [args.sizes_from for op, args, _ in brokers.asked] == [0, 6]
+    ask(brokers, "GET", "/-/v1/slots?sizes=0")
+    assert brokers.asked[-1][1].sizes_from == -1
 
 
 def test_a_plan_names_every_move_and_their_sums(brokers: Brokers) -> None:
