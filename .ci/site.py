@@ -28,6 +28,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "reporting.md",
     "client/README.md": "client.md",
+    "client-js/README.md": "client-js.md",
     "deploy/README.md": "deploy.md",
     "bench/README.md": "bench.md",
 }

@@ -181,6 +181,11 @@ class Account:
             self._count(-self._reserved)
             self._reserved = 0
 
+    def give_back(self, size: int) -> None:
+        """Give back a part of what is reserved: that of one answer of several."""
+        self._count(-size)
+        self._reserved -= size
+
     def settle(self, size: int) -> None:
         """Hold an answer of this size in place of what is reserved, and evict others where that is too much."""
         self.release()

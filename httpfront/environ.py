@@ -25,6 +25,9 @@ ON_DISCONNECT = "fanmail.on_disconnect"
 """A `OnDisconnect`."""
 STREAM = "fanmail.stream"
 """Set by the application: a `BeginStream` (`outlet.py`), in place of a body."""
+SESSION = "fanmail.session"
+"""Set by the application that accepts a WebSocket handshake: a `BeginSession` (`outlet.py`), and the bytes that a
+message of the client may have."""
 KEY_IN_FORCE = "fanmail.key_in_force"
 """Returns what an `ApiKey` has become: the key as it is now, None where it is not in force any more."""
 

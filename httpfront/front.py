@@ -24,6 +24,7 @@ from httpfront.routes import Routes
 from httpfront.server.access_log import AccessLog
 from httpfront.server.request_summary import OnRequest, RequestSummary
 from httpfront.server.server import FrontServer
+from httpfront.sessions.table import SessionLimits, SessionTable
 from httpfront.settings import (
     admin_options,
     host_names,
@@ -50,13 +51,16 @@ class Front:
         self._hub, self._budget = Hub(), new_budget(settings)
         self._gateway = Gateway(self._hub, load_map, settings.broker_timeout, keys)
         self._streams = StreamTable(self._gateway, most_streams(settings))
+        self._sessions = SessionTable(self._streams, SessionLimits(settings.max_body, settings.max_name))
         self._hub.every(TURN_S, self._streams.tick)
+        self._hub.every(TURN_S, self._sessions.tick)
         self._metrics = FrontMetrics()
         self._ring = KeyRing(settings.api_keys_file, SystemClock()) if settings.api_keys_file else None
         parts = AppParts(
             self._gateway,
             LongPoll(self._gateway, settings.max_wait, settings.max_waiters, settings.waiter_share),
             self._streams,
+            self._sessions,
             message_limits(settings),
             settings.max_name,
             lambda: self.public.draining,
@@ -85,6 +89,7 @@ class Front:
         self.public.drain(self._settings.drain_timeout, self._settings.drain_idle)
         self._gateway.end_waits()
         self._streams.drain(self._settings.drain_timeout)
+        self._sessions.drain(self._settings.drain_timeout)
         announce_stopping()
 
     def _public_server(self, parts: AppParts, access_log: AccessLog | None) -> FrontServer:

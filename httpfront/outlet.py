@@ -1,10 +1,14 @@
-"""What a stream and the connection that it is sent over know of each other. The server implements `Outlet`."""
+"""What a stream, or a WebSocket session, and its connection know of each other.
+
+The server implements `Outlet` and `SessionOutlet`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
+from common.errors import FanmailError
 from httpfront.budget import Account
 
 
@@ -42,3 +46,66 @@ class StreamHandler(Protocol):
 
 BeginStream = Callable[[Outlet], StreamHandler]
 """Starts a stream whose head is sent already; in the greenlet of the request, and must not park."""
+
+
+class SessionOutlet(Protocol):
+    """The connection of one WebSocket session."""
+
+    account: Account
+    """What the connection holds; what is received and not handled, and what is unsent, it counts by itself."""
+
+    @property
+    def unsent(self) -> int:
+        """Return the bytes that the kernel has not taken yet."""
+
+    def send(self, text: bytes) -> None:
+        """Send a message at the end of this turn."""
+
+    def ping(self) -> bool:
+        """Send a ping; return False where nothing at all has arrived since the one before the last."""
+
+    def settle(self) -> None:
+        """Count anew what the connection holds, `held` of the handler too."""
+
+    def proceed(self) -> None:
+        """Read on, where the handler is not busy any more."""
+
+    def close(self, code: int, reason: str, ended: str) -> None:
+        """Send a close frame behind what is sent, and close. The handler is not called any more.
+
+        `code` is that of RFC 6455, `ended` is for the log.
+        """
+
+
+class SessionHandler(Protocol):
+    """The session itself. Called by the hub's loop."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether nothing more is to be read now."""
+
+    @property
+    def held(self) -> int:
+        """Return the bytes of messages that were received and are under way."""
+
+    def started(self) -> None:
+        """Begin: the connection calls this once, before anything else."""
+
+    def received(self, text: bytes) -> None:
+        """Take a message, which may not be UTF-8."""
+
+    def turn_over(self) -> None:
+        """Do what was put off while several messages were received."""
+
+    def flushed(self) -> None:
+        """Continue: everything that was sent has been taken."""
+
+    def gone(self, reason: str) -> None:
+        """End: the connection is closed. `reason` is as of a stream."""
+
+    def failed(self, error: FanmailError) -> None:
+        """End after an unexpected error."""
+
+
+BeginSession = Callable[[SessionOutlet], SessionHandler]
+"""Returns the session of a handshake that is answered already; in the greenlet of the request, and must not park."""

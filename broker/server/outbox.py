@@ -11,6 +11,7 @@ from broker.dispatch.reply import Outgoing
 from broker.server.peers import Peers
 from common.clock import Clock
 from common.protocol import stats, wire
+from common.protocol.grouping import group_messages
 
 
 class Outbox:
@@ -28,7 +29,7 @@ class Outbox:
 
     def reply(self, peer_id: bytes, outgoing: Sequence[Outgoing]) -> None:
         """Send replies to one peer in as few messages as possible."""
-        for group in wire.group_messages(outgoing):
+        for group in group_messages(outgoing):
             packed, body = [each.packed for each in group], group[0].body
             head = self._head(packed, self._traffic.sent(peer_id, sum(map(len, packed)) + len(body or b"")))
             self._send(peer_id, [head] if body is None else [head, body], group)

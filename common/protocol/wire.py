@@ -18,10 +18,10 @@ hostile bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import IntEnum
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -177,36 +177,6 @@ def pack_replies(
     if not sent:
         return _encode((VERSION, incarnation, clock, state, map_epoch, replies))
     return _encode((VERSION, incarnation, clock, state, map_epoch, replies, sent))
-
-
-class Packed(Protocol):
-    """A packed request or reply, with its body where that travels as a frame of its own."""
-
-    @property
-    def packed(self) -> bytes: ...
-
-    @property
-    def body(self) -> bytes | None: ...
-
-
-P = TypeVar("P", bound=Packed)
-
-
-def group_messages(items: Iterable[P]) -> Iterator[list[P]]:
-    """Divides what goes to one peer into messages: small ones together, in order, one with a body of its own alone."""
-    group: list[P] = []
-    size = 0
-    for each in items:
-        if each.body is not None:
-            yield [each]
-            continue
-        if group and (len(group) == MAX_REQUESTS or size + len(each.packed) > MAX_PACKED):
-            yield group
-            group, size = [], 0
-        group.append(each)
-        size += len(each.packed)
-    if group:
-        yield group
 
 
 def unpack_requests(frames: Sequence[bytes]) -> RequestFrame:

@@ -24,6 +24,7 @@ from common.process.terminal import coloured, has_colours
 from common.process.variables import warn_of_misspelt_variables
 from common.program import launcher
 from common.tools.replicated_quickstart import PORTS, Replicated
+from common.tools.tour_key import with_key
 
 PROG = "quickstart"
 HOST = "127.0.0.1"
@@ -123,8 +124,7 @@ def tour(options: Any, kept: str = "") -> str:
     `kept` says where messages are, if the options do not.
     """
     last = options.port + options.fronts - 1
-    text = TOUR.replace("curl ", 'curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') if options.api_keys_file else TOUR
-    return text.format(
+    return with_key(TOUR, options.api_keys_file).format(
         brokers=_plural(options.brokers, "broker"),
         fronts=_plural(options.fronts, "front"),
         host=HOST,

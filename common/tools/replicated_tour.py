@@ -11,7 +11,9 @@ from common.clock import SystemClock, pause
 from common.cluster.slots import ClusterMap
 from common.process.front_ports import front_lock, ports_of
 from common.process.locks import HOLDER_BYTES
+from common.program import launcher
 from common.tools.nats_nodes import HOST, Node
+from common.tools.tour_key import with_key
 
 TOPIC = "audit"
 NUMBERS = 300
@@ -40,7 +42,7 @@ The topic "{topic}" is on broker {broker}, which is owned by the candidate on {o
   wait $!; curl -s '{last}/{topic}/ann?max=1000' | wc -l      # {numbers}
 
   # who owns what now
-  bin/replica status --config {description} --nats {nats}
+  {replica} status --config {description} --nats {nats}
 """
 
 
@@ -56,7 +58,7 @@ def second_tour(options: Any, run_dir: Path, cluster: ClusterMap, nodes: list[No
     lines += [("front", f"port {port}", holder(front_lock(run_dir, [HOST], port))) for port in ports]
     broker = cluster.owner(TOPIC.encode())
     owner = owners.get(broker) or cluster.candidates(broker)[0].name
-    return TOUR.format(
+    return with_key(TOUR, options.api_keys_file).format(
         processes="\n".join(f"  {what:<16}{detail:<12}{pid:>8}" for what, detail, pid in lines),
         topic=TOPIC,
         numbers=NUMBERS,
@@ -66,6 +68,7 @@ def second_tour(options: Any, run_dir: Path, cluster: ClusterMap, nodes: list[No
         nats_pid=_content(nodes[0].pid_file),
         first=f"http://{HOST}:{ports[0]}",
         last=f"http://{HOST}:{ports[-1]}",
+        replica=launcher("replica"),
         description=run_dir / "cluster.toml",
         nats=",".join(node.url for node in nodes),
     )

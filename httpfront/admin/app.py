@@ -50,7 +50,7 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),
         routes.FRONT_METRICS: MetricsResource(
-            gateway, parts.polls, parts.streams, front.metrics, front.connections, front.budget
+            gateway, parts.polls, parts.streams, parts.sessions, front.metrics, front.connections, front.budget
         ),
         routes.BROKER_METRICS: BrokerMetricsResource(gateway),
         routes.ALL_TOPICS: TopicsResource(gateway),

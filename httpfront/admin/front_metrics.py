@@ -21,6 +21,7 @@ from httpfront.environ import NO_ROUTE
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
+from httpfront.sessions.table import SessionTable
 from httpfront.streams.table import StreamTable
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -117,6 +118,19 @@ def stream_metrics(streams: StreamTable) -> Iterator[Metric]:
     for reason, count in streams.ended.items():
         ended.add_metric((reason,), count)
     yield ended
+
+
+def session_metrics(sessions: SessionTable) -> Iterator[Metric]:
+    """Return the metrics of the WebSocket sessions."""
+    yield _single(metric_table.SESSIONS(), sessions.open)
+    yield _single(metric_table.SESSION_MESSAGES(), sessions.messages)
+    operations = metric_table.SESSION_OPERATIONS()
+    for name, count in sessions.counts().items():
+        operations.add_metric((name,), count)
+    ended = metric_table.SESSIONS_ENDED()
+    for reason, count in sessions.ended.items():
+        ended.add_metric((reason,), count)
+    yield from (operations, ended)
 
 
 def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:

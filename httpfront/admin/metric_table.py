@@ -64,6 +64,22 @@ STREAMS_ENDED = _metric(
     "Streams that have ended: `client` closed; `slow`, it took nothing for `write_timeout`, or gave way to others; "
     "`end` and `error`, with that event; `draining`, `stopped`, with the front.",
 )
+SESSIONS = _metric(_G, "fanmail_http_sessions", (), "Open WebSocket sessions of this front.")
+SESSION_OPERATIONS = _metric(
+    _C,
+    "fanmail_http_session_operations",
+    ("operation",),
+    "Operations of WebSocket clients; `invalid`: text that is none.",
+)
+SESSION_MESSAGES = _metric(_C, "fanmail_http_session_messages", (), "Messages sent over WebSocket sessions.")
+SESSIONS_ENDED = _metric(
+    _C,
+    "fanmail_http_sessions_ended",
+    ("reason",),
+    "WebSocket sessions that have ended: `client` closed; `slow`, it took nothing for `write_timeout`, answered no "
+    "ping, or gave way to others; `error`, it broke the protocol or a limit; `unauthorized`, its key; `draining`, "
+    "`stopped`, with the front.",
+)
 LOG_LINES_DROPPED = _metric(
     _C, "fanmail_log_lines_dropped", (), "Lines of the front's log, access log included, that nobody read in time."
 )

@@ -22,6 +22,7 @@ from httpfront.admin.front_metrics import (
     build_info,
     candidate_status_metrics,
     port_metrics,
+    session_metrics,
     slot_metrics,
     status_metrics,
     stream_metrics,
@@ -30,6 +31,7 @@ from httpfront.budget import Budget
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.params import read_parameters
 from httpfront.gateway.gateway import Gateway
+from httpfront.sessions.table import SessionTable
 from httpfront.streams.table import StreamTable
 
 SCRAPE_TIMEOUT_S = 0.5
@@ -49,6 +51,7 @@ class MetricsResource:
         gateway: Gateway,
         polls: LongPoll,
         streams: StreamTable,
+        sessions: SessionTable,
         metrics: FrontMetrics,
         connections: Callable[[], int],
         budget: Budget,
@@ -58,6 +61,7 @@ class MetricsResource:
         self._gateway = gateway
         self._polls = polls
         self._streams = streams
+        self._sessions = sessions
         self._metrics = metrics
         self._connections = connections
 
@@ -67,6 +71,7 @@ class MetricsResource:
             self._metrics.collect(),
             port_metrics(self._connections(), self._polls.waiting),
             stream_metrics(self._streams),
+            session_metrics(self._sessions),
             budget_metrics(self._budget, self._gateway.under_way()),
             slot_metrics(*self._gateway.slot_figures()),
             status_metrics(self._gateway.statuses()),

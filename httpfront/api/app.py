@@ -15,6 +15,7 @@ from httpfront.middleware.cors import Origins
 from httpfront.middleware.exchange import App
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.stack import new_app
+from httpfront.sessions.handshake import SessionOpening
 
 
 def create_app(parts: AppParts, hosts: HostNames | None = None, origins: Origins | None = None) -> App:
@@ -24,13 +25,14 @@ def create_app(parts: AppParts, hosts: HostNames | None = None, origins: Origins
     """
     app = new_app(ShapeRouter(parts.max_name), hosts, parts.auth_for(routes.PUBLIC_PORT), origins)
     gateway, limits = parts.gateway, parts.limits
+    sessions = SessionOpening(parts.sessions)
     resources = {
         routes.TOPIC: TopicResource(gateway, limits),
-        routes.SUBSCRIPTION: SubscriptionResource(gateway, parts.polls, limits, parts.streams),
+        routes.SUBSCRIPTION: SubscriptionResource(gateway, parts.polls, limits, parts.streams, sessions),
         routes.RECEIPT: ReceiptResource(gateway),
         routes.ACKS: AcksResource(gateway, limits),
         routes.DEAD: DeadResource(gateway, limits),
-        routes.INDEX: IndexResource(),
+        routes.INDEX: IndexResource(sessions),
         routes.LIVEZ: LiveResource(),
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),

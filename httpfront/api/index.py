@@ -7,13 +7,22 @@ import falcon
 from common.version import VERSION
 from httpfront.formats.documents import render
 from httpfront.formats.params import read_parameters
-from httpfront.middleware.guards import refuse_streams
+from httpfront.middleware.guards import refuse_streams, wants_websocket
+from httpfront.sessions.handshake import SessionOpening
 
 
 class IndexResource:
     """The name of this server and its calls."""
 
+    def __init__(self, sessions: SessionOpening) -> None:
+        self._sessions = sessions
+
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Name the calls, or open a WebSocket session."""
+        if wants_websocket(req.env):
+            read_parameters(req, {})
+            self._sessions.open(req, resp, None, {})
+            return
         refuse_streams(req.env)
         read_parameters(req, {})
         calls = {

@@ -12,6 +12,7 @@ from httpfront.middleware.auth import Auth
 from httpfront.openapi.description import OpenApiResource
 from httpfront.openapi.parameters import Bounds
 from httpfront.routes import Routes
+from httpfront.sessions.table import SessionTable
 from httpfront.streams.table import StreamTable
 
 
@@ -26,6 +27,7 @@ class AppParts:
     gateway: Gateway
     polls: LongPoll
     streams: StreamTable
+    sessions: SessionTable
     limits: MessageLimits
     max_name: int
     """Bytes of a topic's or user's name."""

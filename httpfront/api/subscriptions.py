@@ -28,7 +28,8 @@ from httpfront.formats.receipts import parse_lease, present_receipt
 from httpfront.formats.stream_parameters import STREAM_PARAMETERS, read_stream_request
 from httpfront.gateway.gateway import Gateway
 from httpfront.gateway.reservation import reserve_and_call
-from httpfront.middleware.guards import refuse_websocket
+from httpfront.middleware.guards import wants_websocket
+from httpfront.sessions.handshake import SESSION_PARAMETERS, SessionOpening
 from httpfront.streams.opening import StreamOpening
 from httpfront.streams.table import StreamTable
 
@@ -40,8 +41,11 @@ _CHANGES = {**_SETTINGS, "after": cursor}
 class SubscriptionResource:
     """One user's subscription to one topic."""
 
-    def __init__(self, gateway: Gateway, polls: LongPoll, limits: MessageLimits, streams: StreamTable) -> None:
+    def __init__(
+        self, gateway: Gateway, polls: LongPoll, limits: MessageLimits, streams: StreamTable, sessions: SessionOpening
+    ) -> None:
         self._gateway = gateway
+        self._sessions = sessions
         self._streams = StreamOpening(streams)
         self._polls = polls
         self._limits = limits
@@ -95,7 +99,9 @@ class SubscriptionResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: bytes, user: bytes) -> None:
         """Return the next message, with `max` several, or a stream. Takes nothing for a client known to be gone."""
         resp.set_header("Cache-Control", "no-store")
-        refuse_websocket(req.env)
+        if wants_websocket(req.env):
+            self._sessions.open(req, resp, (topic, user), read_parameters(req, SESSION_PARAMETERS))
+            return
         values = read_parameters(req, self._known)
         asked = read_stream_request(values, req.env)
         if asked is not None:

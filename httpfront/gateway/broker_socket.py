@@ -17,6 +17,7 @@ from common.cluster.slots import BrokerAddress
 from common.errors import FanmailError
 from common.keys.curve import KeyPair, prepare
 from common.protocol import ops, wire
+from common.protocol.grouping import group_messages
 from common.protocol.ops import Op
 from common.protocol.wire import WireError
 from httpfront.gateway.broker_status import HUNG_UP, BrokerStatus
@@ -105,8 +106,8 @@ class BrokerSocket:
         self.receive()
 
     def _leave(self, calls: list[Call]) -> None:
-        """Send calls in as few messages as they fit in."""
-        for group in wire.group_messages(calls):
+        """Send calls in as few messages as they fit in; none overtakes another, as publishes of a session must not."""
+        for group in group_messages(calls, in_order=True):
             self._send_calls(group)
 
     def _leave_late(self) -> None:

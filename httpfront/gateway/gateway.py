@@ -108,6 +108,17 @@ class Gateway:
         call.waiting, call.lasts = waiting, lasts_s > 0
         return call
 
+    def start_publish(
+        self, topic: bytes, args: ops.Publish, body: bytes | None, waiting: Waiting, of_request: str
+    ) -> None:
+        """Begin a publish as `start` does; `body` is as of `call`."""
+        outside = request_id.set(of_request)
+        try:
+            call = self._begin(Op.PUBLISH, topic, b"", args, time.monotonic() + self._timeout, body)
+        finally:
+            request_id.reset(outside)
+        call.waiting = waiting
+
     def result_of(self, op: Op, answer: Answer) -> Any:
         """Return the result of a call, None where the broker had no message. Raises as `call`."""
         if answer.error is not None:

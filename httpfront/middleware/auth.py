@@ -33,6 +33,7 @@ NO_KEY, OTHER_SCHEME, MALFORMED, UNKNOWN, WRONG, EXPIRED = REASONS = (
     "expired",
 )
 """Why a client is anonymous. For the operator: the client is only told whether a key was sent."""
+BEARER_SUBPROTOCOL = "bearer."
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr]( +(.*))?", re.DOTALL).fullmatch
 _CHALLENGE = 'Bearer realm="fanmail"'
 
@@ -108,6 +109,15 @@ def find_token(authorization: str | None) -> re.Match[str]:
     return token
 
 
+def _of_subprotocols(listed: str) -> str | None:
+    """Return the key among the subprotocols of a WebSocket handshake: browsers set no Authorization there."""
+    for each in listed.split(","):
+        name = each.strip(" \t")
+        if name.startswith(BEARER_SUBPROTOCOL):
+            return f"Bearer {name.removeprefix(BEARER_SUBPROTOCOL)}"
+    return None
+
+
 class Auth:
     """Falcon middleware. Sets `KEY_ID` and `API_KEY`, or `ANONYMOUS` at a path that needs no key (`environ.py`)."""
 
@@ -125,7 +135,11 @@ class Auth:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Identify the client. Raises `unauthorized`."""
         try:
-            key = self._ring.find(req.env.get("HTTP_AUTHORIZATION"))
+            env = req.env
+            given = env.get("HTTP_AUTHORIZATION")
+            if given is None and "HTTP_SEC_WEBSOCKET_PROTOCOL" in env:
+                given = _of_subprotocols(env["HTTP_SEC_WEBSOCKET_PROTOCOL"])
+            key = self._ring.find(given)
         except UnauthenticatedError as error:
             if not self._is_open(req):
                 raise self._unauthorized(req, resp, error.reason) from None

@@ -107,16 +107,16 @@ def refuse_streams(env: Mapping[str, Any]) -> None:
     accept = env.get("HTTP_ACCEPT")
     if accept is not None and accept != "*/*" and _names_events(accept.lower()):
         raise FanmailError("not-acceptable", f"{_EVENTS} is not available here")
-    refuse_websocket(env)
+    if wants_websocket(env):
+        raise FanmailError("not-acceptable", "WebSocket is not available here")
 
 
-def refuse_websocket(env: Mapping[str, Any]) -> None:
-    """Refuse a handshake for WebSocket: a message would be lost on its client. Raises `not-acceptable`.
+def wants_websocket(env: Mapping[str, Any]) -> bool:
+    """Return whether this is a handshake for WebSocket, complete or not: a message would be lost on its client.
 
     A proxy may have removed `Upgrade`, but not the key of the handshake.
     """
-    if "HTTP_SEC_WEBSOCKET_KEY" in env or ("HTTP_UPGRADE" in env and _names_websocket(env["HTTP_UPGRADE"].lower())):
-        raise FanmailError("not-acceptable", "WebSocket is not available")
+    return "HTTP_SEC_WEBSOCKET_KEY" in env or ("HTTP_UPGRADE" in env and _names_websocket(env["HTTP_UPGRADE"].lower()))
 
 
 def _names_events(accept: str) -> bool:

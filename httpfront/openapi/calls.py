@@ -149,7 +149,7 @@ def _receive(limits: MessageLimits) -> Json:
         "in 4 bytes, big-endian; the ids have no gaps, and the kept headers are the same for all. At most "
         f"{limits.fetch_bytes} bytes; one message always fits. With `stream`, or with Accept: text/event-stream, the "
         "answer is a stream, which lasts until the client closes it and takes nothing; 429, 503 and 504 are then 200 "
-        "with `event: error` if only Accept asked for it."
+        "with `event: error` if only Accept asked for it. A handshake for WebSocket opens a session: `/asyncapi.json`."
     )
     message = answer(
         "A message with its Content-Type and other kept headers, with `max` several messages, or a stream, without "
@@ -169,7 +169,10 @@ def _receive(limits: MessageLimits) -> Json:
         "Cache-Control",
         "Preference-Applied Retry-After",
     )
-    errors = ("bad-name", "no-subscription", "not-acceptable", "leases-out", "cursor-lost", "too-many-leases")
+    errors = (
+        *("bad-name", "bad-handshake", "no-subscription", "not-acceptable", "leases-out", "cursor-lost"),
+        *("upgrade-required", "too-many-leases"),
+    )
     return call(
         "messages",
         "receive",

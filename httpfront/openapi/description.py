@@ -30,6 +30,8 @@ Every request of a web page of another origin is 403 `foreign-origin`.
 
 503: not executed, retry freely. 504: unknown; it may be executed until `broker_timeout` is over.
 """
+_OF_HANDSHAKES = ("bad-handshake", "not-acceptable", "upgrade-required")
+"""Of a path at which a WebSocket session can be opened (`/asyncapi.json`)."""
 _TAGS = {
     "messages": "Publish and receive.",
     "subscriptions": "Subscriptions and their settings.",
@@ -57,7 +59,7 @@ def _service() -> Json:
     unready["description"] = f"Not ready, or {unready['description']}"
     unready["content"] |= body(JSON, "Ready")
     found = {
-        routes.INDEX: _read("index", "The calls of this server", "Index", refusals=("not-acceptable",)),
+        routes.INDEX: _read("index", "The calls of this server", "Index", refusals=_OF_HANDSHAKES),
         routes.LIVEZ: _read("live", "Whether this process answers", "Live"),
         routes.READYZ: _read("ready", "Whether any broker answers, or all", "Ready", "strict", {"503": unready}),
         routes.OPENAPI: _read("describe", "This description", "Description"),

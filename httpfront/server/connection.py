@@ -22,15 +22,14 @@ from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from httpfront.budget import Account
-from httpfront.environ import STREAM
 from httpfront.server.body import Refusal
 from httpfront.server.body_stream import BodyRefused, BodyStream, Fault, evicted_error
 from httpfront.server.client_socket import INCOMING, LINGER_S, ClientSocket, State
 from httpfront.server.context import ServerContext
+from httpfront.server.hand_over import hand_over
 from httpfront.server.pace import unread
 from httpfront.server.parser import RequestParser
 from httpfront.server.response import CLOSES, CONTINUE, FrontTask, failure_answer, keeps_alive, refusal_answer
-from httpfront.server.stream_connection import hand_over
 
 TIMED_OUT = Refusal(408, "Request Timeout", "the request took too long to arrive")
 OVERLOADED = Refusal(503, "Service Unavailable", "too many connections")
@@ -231,8 +230,7 @@ class Connection(ClientSocket):
             self._keep = not (self._last or self.server.draining or parser.expect_continue)
             if self._keep and (parser.version != "1.1" or "HTTP_CONNECTION" in parser.environ):
                 self._keep = keeps_alive(parser.version, parser.environ.get("HTTP_CONNECTION", ""))
-            if STREAM in task.environ and self.state == State.BUSY:
-                hand_over(self, self.account, parser, task)
+            if self.state == State.BUSY and hand_over(self, self.account, parser, task, self._data):
                 return None
             answer, code = task.answer(self.server.kept_alive if self._keep else CLOSES)
         except BodyRefused as end:

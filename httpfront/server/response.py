@@ -109,6 +109,13 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         connection = ("Transfer-Encoding: chunked", *CLOSES) if chunked else CLOSES
         return build_answer(self.status, self.response_headers, b"", False, connection, streamed=True)[0]
 
+    def switching_head(self) -> bytes:
+        """Return the answer to a WebSocket handshake, behind which the connection speaks that protocol."""
+        fields = [each for each in self.response_headers if each[0].lower() not in ("content-length", "content-type")]
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket")
+        answer = build_answer("200 OK", fields, b"", False, upgrade, streamed=True)[0]
+        return answer.replace(b" 200 OK", b" 101 Switching Protocols", 1)
+
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:
     """Return what is the same in the WSGI environment (PEP 3333) of every request to this port.

@@ -17,18 +17,13 @@ from select import EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
 from httpfront.budget import Account
-from httpfront.environ import KEY_ID, REQUEST_ID, ROUTE, STREAM, TRACE_ID
 from httpfront.outlet import BeginStream, StreamHandler
 from httpfront.server.client_socket import ClientSocket, State
 from httpfront.server.context import ServerContext
 from httpfront.server.pace import unread
-from httpfront.server.parser import RequestParser
-from httpfront.server.response import FrontTask
 
 NOT_SENT = 128 * 1024
 """Bytes that the kernel may keep before they are on their way: what waits for a slow client waits here, and counts."""
-REPORTED = (ROUTE, REQUEST_ID, KEY_ID, TRACE_ID)
-"""What is kept of the environment of a request, for its report."""
 AT_ONCE = 256 * 1024
 """Bytes offered to the kernel at once."""
 CLIENT, SLOW, STOPPED = "client", "slow", "stopped"
@@ -194,14 +189,3 @@ class StreamConnection(ClientSocket):
 
     def _ended(self) -> None:
         self.close()
-
-
-def hand_over(connection: ClientSocket, account: Account, parser: RequestParser, task: FrontTask) -> None:
-    """Let a stream have the connection on which the application answered a request with one."""
-    server, version = connection.server, parser.version
-    about = {name: task.environ.get(name, "") for name in REPORTED}
-    head, begin = task.stream_head(chunked=version != "1.0"), task.environ[STREAM]
-    sock = connection.give_away()
-    stream = StreamConnection(server, sock, connection.addr, account, chunked=version != "1.0")
-    server.take_stream(stream)
-    stream.begin(head, about, begin)

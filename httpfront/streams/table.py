@@ -33,26 +33,30 @@ REASONS = ("client", "slow", "stopped", "end", "error", "draining")
 log = logging.getLogger("fanmail.front")
 
 
-class TableEntry(Protocol):
-    """A stream as the table sees it."""
+class TimedEntry(Protocol):
+    """What the wheel wakes: a stream, or a session."""
 
     due: float
     slot: int
 
-    def read(self) -> None:
-        """Ask the broker for messages, unless the stream has ended meanwhile."""
-
     def timed(self, now: float) -> None:
         """Do what is due at `now`, monotonic seconds."""
+
+    def failed(self, error: FanmailError) -> None:
+        """End, or try again later, as the error allows."""
+
+
+class TableEntry(TimedEntry, Protocol):
+    """A stream as the table sees it."""
+
+    def read(self) -> None:
+        """Ask the broker for messages, unless the stream has ended meanwhile."""
 
     def end_at(self, when: float) -> None:
         """End at this time, because the front stops."""
 
     def answered(self, reply: Reply, answer: Answer) -> None:
         """Take the answer of a broker."""
-
-    def failed(self, error: FanmailError) -> None:
-        """End, or try again later, as the error allows."""
 
 
 class Reply(NamedTuple):
@@ -82,7 +86,7 @@ class StreamTable:
         self.reading = self._reading_large = 0
         """Streams that have asked a broker for messages."""
         self._draining = False
-        self.wheel: Wheel[TableEntry] = Wheel(time.monotonic())
+        self.wheel: Wheel[TimedEntry] = Wheel(time.monotonic())
         self.events = 0
         """Messages and other events sent so far."""
         self.ended: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
@@ -166,7 +170,7 @@ class _Unread:
         """Do nothing."""
 
 
-def guarded(stream: TableEntry, work: Any, *arguments: Any) -> None:
+def guarded(stream: TimedEntry, work: Any, *arguments: Any) -> None:
     """Call what belongs to one stream. Its failure is logged, and ends it: its client would wait for nothing."""
     try:
         work(*arguments)

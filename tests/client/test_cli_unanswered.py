@@ -77,14 +77,14 @@ def test_a_profile_gives_options_their_defaults(monkeypatch: pytest.MonkeyPatch,
 
     def asked(*arguments: str) -> str:
         bare = runner([], [])  # no variables: empty ones do not count
-        return bare(*arguments, "--within", "0", code=6).stderr.removeprefix("fanmail: ").split(": ")[0]
+        return (
+            bare(*arguments, "--within", "0", code=6).stderr.splitlines()[-1].removeprefix("fanmail: ").split(": ")[0]
+        )
 
     assert asked("pub", "news", "x") == f"{NOWHERE}7"
     assert asked("--profile", "near", "topics") == f"{NOWHERE}8"
     assert asked("pub", "news", "x", "--url", NOWHERE) == NOWHERE, "an option comes first"
-    assert run("pub", "news", "x", "--within", "0", code=6).stderr.startswith(f"fanmail: {NOWHERE}: "), (
-        "a variable, too"
-    )
+    assert f"\nfanmail: {NOWHERE}: " in run("pub", "news", "x", "--within", "0", code=6).stderr, "a variable, too"
     run("profile", "use", "near")
     assert asked("topics") == f"{NOWHERE}8"
     run("profile", "remove", "near")
@@ -92,3 +92,30 @@ def test_a_profile_gives_options_their_defaults(monkeypatch: pytest.MonkeyPatch,
     assert "no profile 'near'" in run("profile", "use", "near", code=4).stderr
     file.write_text("{")
     assert "profiles.json: is not a file of profiles" in run("topics", code=2).stderr
+
+
+def test_the_key_of_a_profile_is_sent_to_its_own_urls_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    key = tmp_path / "key"
+    key.write_text("fm_secret\n")
+    sent: list[str | None] = []
+
+    class Echo(Quiet):
+        def do_GET(self) -> None:
+            sent.append(self.headers["Authorization"])
+            self.send_response(204)
+            self.end_headers()
+
+    def asked(*arguments: str, url: str = "") -> str | None:
+        result = runner([], [])("read", "news", "ann", *arguments, code=3, url=url)
+        assert ("the key of the profile is not sent to" in result.stderr) == (sent[-1] is None)
+        return sent[-1]
+
+    with Listening(Echo) as own, Listening(Echo) as other:
+        run("profile", "add", "own", "--url", f"{own.url},{NOWHERE}", "--api-key-file", str(key))
+        assert asked() == "Bearer fm_secret"
+        assert asked("--url", f"{own.url}/") == "Bearer fm_secret", "one of its URLs"
+        assert asked("--url", other.url) is None
+        assert asked("--url", f"{other.url},{own.url}") is None
+        assert asked("--url", other.url, "--api-key-file", str(key)) == "Bearer fm_secret"
+        assert asked(url=other.url) is None, "a variable"

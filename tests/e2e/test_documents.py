@@ -26,8 +26,13 @@ PYTHON_ELSEWHERE = {"client/README.md"}
 """Documents whose Python blocks continue each other: see tests/client/test_examples.py."""
 
 HOSTS = "it needs several hosts; tests/e2e/test_hosts.py has them"
+ENDLESS = "it runs until it is stopped; tests/client/forward does it"
 UNRUN = {
     "client/README.md": {"pip install ./client": "it needs a package index; tests/client/test_package.py does it"},
+    "docs/howto-webhooks.md": {
+        "fanmail forward events shop https://shop.example/hooks --secrets-file shop.secrets": ENDLESS,
+        "fanmail forward --config /etc/fanmail/forwards.toml --metrics-port 9300": ENDLESS,
+    },
     "docs/operations.md": {
         "bin/start-brokers --config cluster.toml --curve-dir /etc/fanmail/keys --ids b0": HOSTS,
         "bin/start-fronts 4 --config cluster.toml --curve-dir /etc/fanmail/keys": HOSTS,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,37 +17,17 @@ from tests.e2e.browser import Browser
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, Front, wait_for
 from tests.e2e.keys import bearer, token, write_keys
 from tests.e2e.test_metrics import tool
+from tests.e2e.web_pages import serving_pages
+from tests.support.npm import node_modules
 
 HOW_TO = (ROOT / "docs" / "streams.md").read_text()
 TEXTS = ["first", "second\nline", "\u2028 \u00e4 data: x\nid: 9", "", "last"]
-NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 
 def example(language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", HOW_TO, re.DOTALL)
     assert found, language
     return found[1]
-
-
-@contextmanager
-def page_server() -> Iterator[tuple[str, dict[str, str]]]:
-    """Serve pages of another origin. Yield that origin, and the pages by path, which the test fills."""
-    pages: dict[str, str] = {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path in pages else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(pages.get(self.path, "").encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_address[1]}", pages
-        server.shutdown()
 
 
 def unread(front: Front) -> str:
@@ -61,7 +38,7 @@ def unread(front: Front) -> str:
 def test_the_page_of_the_how_to_shows_and_confirms_messages_of_a_listed_origin(
     start_cluster: StartCluster, folder: Path
 ) -> None:
-    with page_server() as (origin, pages), Browser(folder) as browser:
+    with serving_pages() as (origin, pages), Browser(folder) as browser:
         cluster: Cluster = start_cluster(brokers=1, fronts=1, front_settings={"cors_origins": origin})
         front = cluster.fronts[0]
         pages["/"] = example("html").replace("127.0.0.1:8100", f"127.0.0.1:{front.port}")
@@ -83,7 +60,7 @@ def test_the_page_of_the_how_to_shows_and_confirms_messages_of_a_listed_origin(
 
 @pytest.mark.slow
 def test_a_page_of_an_origin_that_is_not_listed_reads_nothing(start_cluster: StartCluster, folder: Path) -> None:
-    with page_server() as (origin, pages), Browser(folder) as browser:
+    with serving_pages() as (origin, pages), Browser(folder) as browser:
         settings = {"cors_origins": "https://app.example"}
         front: Front = start_cluster(brokers=1, fronts=1, front_settings=settings).fronts[0]
         front.web.subscribe("news", "alice")
@@ -102,7 +79,7 @@ def test_a_page_of_an_origin_that_is_not_listed_reads_nothing(start_cluster: Sta
 def test_the_function_of_the_how_to_streams_with_a_key(start_cluster: StartCluster, folder: Path) -> None:
     rules = '{rights = ["publish"], topic = "news"}, {rights = ["subscribe", "consume"], topic = "news", user = "*"}'
     keys = write_keys(folder / "keys.toml", {"page": f"allow = [{rules}]"})
-    with page_server() as (origin, pages), Browser(folder) as browser:
+    with serving_pages() as (origin, pages), Browser(folder) as browser:
         settings = {"cors_origins": origin, "api_keys_file": str(keys)}
         front: Front = start_cluster(brokers=1, fronts=1, front_settings=settings).fronts[0]
         assert front.web.call("POST", "/news/alice", headers=bearer("page")).status == 200
@@ -149,16 +126,8 @@ def test_curl_prints_each_message_at_once(mailbox: str) -> None:
         curl.kill()
 
 
-@pytest.fixture(scope="session")
-def node_modules() -> Path:
-    """What `tests/js/package.json` names, installed once."""
-    if not NODE_MODULES.is_dir():
-        argv = [tool("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(argv, cwd=NODE_MODULES.parent, check=True)
-    return NODE_MODULES
-
-
-def test_npm_eventsource_reads_a_stream(mailbox: str, node_modules: Path) -> None:
+def test_npm_eventsource_reads_a_stream(mailbox: str) -> None:
+    tool("npm")
     script = f"""
         import {{ EventSource }} from "eventsource";
         const stream = new EventSource("{mailbox}?confirm=client&data=text"), seen = [];
@@ -167,5 +136,5 @@ def test_npm_eventsource_reads_a_stream(mailbox: str, node_modules: Path) -> Non
         }};
     """
     argv = [tool("node"), "--input-type=module", "-e", script]
-    done = subprocess.run(argv, cwd=node_modules.parent, capture_output=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(argv, cwd=node_modules().parent, capture_output=True, timeout=PATIENCE, check=True)
     assert json.loads(done.stdout) == TEXTS

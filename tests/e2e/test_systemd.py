@@ -26,7 +26,8 @@ from tests.support.units import environment, read_unit, system_calls
 pytestmark = pytest.mark.slow
 
 UNITS = ROOT / "deploy" / "systemd"
-NAMES = ("fanmail-broker@.service", "fanmail-front@.service", "fanmail-brokers.target", "fanmail.target")
+FORWARD = "fanmail-forward.service"
+NAMES = ("fanmail-broker@.service", "fanmail-front@.service", "fanmail-brokers.target", "fanmail.target", FORWARD)
 NATS = UNITS / "replicated" / "nats.service"
 MOST_EXPOSURE = 15
 """Of 100, as counted by `systemd-analyze security`; a unit without any hardening has 96."""
@@ -75,6 +76,10 @@ class Host:
         for path, place in self._paths.items():
             text = text.replace(path, place)
         return text
+
+    def replace(self, text: str, by: str) -> None:
+        """Replace a text of the units, as a port."""
+        self._paths[text] = by
 
     def install(self, example: str, name: str, **changed: object) -> None:
         """Install an example as a file of /etc/fanmail, with the values of some variables changed."""
@@ -179,3 +184,19 @@ def test_a_unit_is_not_started_again_where_that_mends_nothing(host: Host) -> Non
     unit = read_unit((UNITS / "fanmail-broker@.service").read_text())
     assert [str(code)] == unit["RestartPreventExitStatus"], process.about()
     assert process.log().count("\n") == 1
+
+
+def test_the_unit_of_webhooks_starts_in_its_sandbox_and_stops(host: Host) -> None:
+    port = free_ports(1)
+    host.replace("--metrics-port=9300", f"--metrics-port={port}")
+    host.install("forwards.toml", "forwards.toml")
+    host.install("forward.env", "forward.env")
+    (host.etc / "webhooks.secrets").write_text(f"whsec_{'A' * 32}\n")
+    (host.etc / "webhooks.secrets").chmod(0o640)
+    process, heard = host.start(FORWARD, "forward")
+    with heard:
+        wait_for(lambda: process.event("forwarding"), process.about())
+        metrics = Client(port).call("GET", "/metrics").body
+        assert b'fanmail_forward_failures_in_a_row{target="events/shop"} 0.0' in metrics
+        assert b"process_start_time_seconds" in metrics
+        assert process.terminate() == 0, process.about()

@@ -17,10 +17,16 @@ from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.formats.metadata import kept_field
 from httpfront.gateway.gateway import Gateway
+from httpfront.sessions.table import SessionLimits, SessionTable
 from httpfront.streams.table import StreamTable
 from tests.http.rawhttp import Answer, Client, running
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=5, fetch=100, fetch_bytes=5000)
+
+
+def sessions_of(streams: StreamTable, **bounds: int) -> SessionTable:
+    """The table of sessions of a front; `bounds` are of `SessionLimits`."""
+    return SessionTable(streams, SessionLimits(LIMITS.body, 255, **bounds))
 
 
 class Called(NamedTuple):
@@ -99,7 +105,8 @@ def playing(**settings: Any) -> Iterator[Front]:
     """A front that runs until the end; `settings` are of `create_app`."""
     gateway = AnsweringGateway()
     as_gateway = cast(Gateway, gateway)
-    parts = AppParts(as_gateway, LongPoll(as_gateway, 30, 100), StreamTable(as_gateway, 100), LIMITS, max_name=255)
+    streams = StreamTable(as_gateway, 100)
+    parts = AppParts(as_gateway, LongPoll(as_gateway, 30, 100), streams, sessions_of(streams), LIMITS, max_name=255)
     app = create_app(parts, **settings)
     with running(app, kept_field=kept_field) as server:
         yield Front(gateway, server.port)

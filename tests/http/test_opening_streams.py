@@ -21,7 +21,7 @@ from httpfront.gateway.gateway import Gateway
 from httpfront.server.request_summary import RequestSummary
 from httpfront.server.server import FrontServer
 from httpfront.streams.table import StreamTable
-from tests.http.playing import LIMITS, AnsweringGateway, problem
+from tests.http.playing import LIMITS, AnsweringGateway, problem, sessions_of
 from tests.http.rawhttp import Client, get, running, wait_for
 from tests.support.table import table
 
@@ -67,7 +67,7 @@ def playing(max_streams: int = 5, **options: Any) -> Iterator[Playing]:
     gateway.answers[Op.STREAM] = OPENED
     as_gateway = cast(Gateway, gateway)
     streams = StreamTable(as_gateway, max_streams)
-    app = create_app(AppParts(as_gateway, LongPoll(as_gateway, 30, 9), streams, LIMITS, 255))
+    app = create_app(AppParts(as_gateway, LongPoll(as_gateway, 30, 9), streams, sessions_of(streams), LIMITS, 255))
     reported: list[RequestSummary] = []
     with running(app, reported.append, **options) as server:
         gateway.server = server

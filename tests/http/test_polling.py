@@ -23,6 +23,7 @@ from httpfront.formats.limits import MessageLimits
 from httpfront.gateway.gateway import Gateway
 from httpfront.server.server import FrontServer
 from httpfront.streams.table import StreamTable
+from tests.http.playing import sessions_of
 from tests.http.rawhttp import Client, drain, get, running, wait_for
 
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=100, fetch=100, fetch_bytes=10**6)
@@ -109,7 +110,8 @@ class PlayedGateway:
 def front(max_waiters: int = 100, share: int = 100) -> Iterator[PlayedGateway]:
     gateway = PlayedGateway()
     polls = LongPoll(cast(Gateway, gateway), MAX_WAIT, max_waiters, share)
-    app = create_app(AppParts(cast(Gateway, gateway), polls, StreamTable(cast(Gateway, gateway), 9), LIMITS, 255))
+    streams = StreamTable(cast(Gateway, gateway), 9)
+    app = create_app(AppParts(cast(Gateway, gateway), polls, streams, sessions_of(streams), LIMITS, 255))
     with running(app) as server:
         gateway.server = server
         server.hub.each_turn(gateway.look)

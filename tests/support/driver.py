@@ -23,6 +23,7 @@ from broker.thresholds import DEFAULT, Thresholds
 from common.clock import ManualClock
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.protocol import ops, wire
+from common.protocol.grouping import group_messages
 from common.protocol.ops import Op
 
 STORE_ID = "0badcafe"
@@ -276,7 +277,7 @@ def bodies_of(found: ops.Batch | None) -> list[bytes]:
 def unpacked(broker: BrokerDriver, arrived: Arrived, ops_by_id: dict[int, Op]) -> list[Answer]:
     """Return the replies in the messages that the loop would send."""
     answers = []
-    for group in wire.group_messages(arrived.replies):
+    for group in group_messages(arrived.replies):
         head = wire.pack_replies(
             broker.identity.incarnation, broker.clock.now().mono, 1, 1, [each.packed for each in group]
         )

@@ -17,6 +17,8 @@ import pytest
 from common.config import BrokerSettings, FrontSettings
 from common.units import GIB, MIB
 from common.version import VERSION
+from fanmail.api_key import KEY_FILE_VARIABLE
+from fanmail.transport import URL
 from tests.e2e.proxies import certificate
 from tests.support.deployed import (
     DEPLOY,
@@ -113,8 +115,9 @@ def seconds(text: str) -> float:
 # --- by the schemas and linters
 
 
-def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
-    assert run_tool("hadolint", "--no-color", IMAGE) == ""
+@table("path", sorted(DOCKER.glob("*Dockerfile")))
+def test_dockerfiles_are_as_hadolint_wants_them(path: Path) -> None:
+    assert run_tool("hadolint", "--no-color", path) == ""
 
 
 YAML = [path for folder in (DOCKER, KUBERNETES, REPLICATED) for path in sorted(folder.rglob("*.y*ml"))]
@@ -146,7 +149,8 @@ def test_manifests_follow_the_schemas_of_kubernetes(form: str) -> None:
 @table("path", SHIPPED)
 def test_every_variable_is_a_setting(path: Path) -> None:
     of_nats = set(re.findall(r"^(FANMAIL_\w+) = ", (DEPLOY / "nats" / "permissions.conf").read_text(), re.MULTILINE))
-    assert set(re.findall(r"FANMAIL_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES | of_nats
+    of_clients = {URL, KEY_FILE_VARIABLE}
+    assert set(re.findall(r"FANMAIL_[A-Z_]*[A-Z]", path.read_text())) <= VARIABLES | of_nats | of_clients
 
 
 @table("path", sorted(DEPLOY.rglob("cluster.toml")))
@@ -229,8 +233,9 @@ def test_only_fronts_reach_brokers_and_only_the_host_reaches_what_is_published()
     assert all(services()[name]["networks"] == ["bus"] for name in named("broker-"))
     outside = {name for name, each in services().items() if "outside" in each["networks"]}
     published = {name for name, each in services().items() if "ports" in each}
-    assert outside == published == {"haproxy", "grafana", "alertmanager"}
-    assert all(port.startswith("127.0.0.1:") for name in outside for port in services()[name]["ports"])
+    assert published == {"haproxy", "grafana", "alertmanager"}
+    assert outside == published | {"forward"}, "which calls what is outside"
+    assert all(port.startswith("127.0.0.1:") for name in published for port in services()[name]["ports"])
 
 
 def test_every_container_is_closed_and_bounded() -> None:
@@ -264,7 +269,8 @@ def test_prometheus_and_haproxy_ask_every_front(tmp_path: Path, monkeypatch: pyt
     settings = {
         name: in_compose(name).settings(monkeypatch, DOCKER / "etc" / "cluster.toml") for name in named("front-")
     }
-    fronts, brokers = load_yaml(DOCKER / "prometheus.yml")[0]["scrape_configs"]
+    fronts, brokers, forwarders = load_yaml(DOCKER / "prometheus.yml")[0]["scrape_configs"]
+    assert forwarders["dns_sd_configs"] == [{"names": ["forward"], "type": "A", "port": 9300}]
     operations = [f"{name}:{each.ops_port}" for name, each in settings.items()]
     assert fronts["static_configs"] == [{"targets": operations}]
     assert brokers["static_configs"] == [{"targets": ["haproxy:9200"]}]

@@ -19,16 +19,19 @@ from common.cluster.description import load_cluster
 from common.config import BrokerSettings, FrontSettings
 from common.config_sources import load
 from fanmail.cli.main import command
+from fanmail.forward.config_file import parse_targets
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 from tests.support.table import table
 
-DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "deploy/**/*.md", "bench/*.md")
-RUN = {"sh", "python"}
-"""Languages whose blocks are run."""
+DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "client-js/*.md", "deploy/**/*.md", "bench/*.md")
+RUN = {"sh", "python", "javascript"}
+"""Languages whose blocks are run; those of JavaScript in Node.js and Chromium, by tests/e2e/test_client_js.py."""
 SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}
 """Languages of blocks that are for the eye only, and must not hold a command of ours."""
 IN_A_BROWSER = {"html", "js"}
 """Languages whose blocks tests/e2e/test_stream_clients.py runs, the only one of each."""
+IN_OTHER_LANGUAGES = {"go", "java", "javascript", "php"}
+"""Languages whose blocks tests/client/forward/test_verification.py and tests/client/test_languages.py run."""
 PROSE = {"docs/architecture.md", "docs/files.md"}
 """Documents that walk through the files."""
 OURS = re.compile(r"^\s*(?:\$ )?(?:bin/|bench/run|fanmail |pip |python3? |curl\b.*:(?:81|91)\d\d\b)", re.MULTILINE)
@@ -48,7 +51,7 @@ def where(block: object) -> str:
 
 
 def test_every_block_is_of_a_language_that_some_test_looks_at() -> None:
-    known = RUN | SHOWN | IN_A_BROWSER | set(PARSERS)
+    known = RUN | SHOWN | IN_A_BROWSER | IN_OTHER_LANGUAGES | set(PARSERS)
     unknown = [f"{block.where}: {block.language}" for document in DOCUMENTS for block in blocks(document)]
     assert not [each for each in unknown if each.rpartition(": ")[2] not in known], f"known are {sorted(known)}"
     assert len(cases(*IN_A_BROWSER)) == len(IN_A_BROWSER)
@@ -82,7 +85,7 @@ def test_a_block_of_sh_falls_into_commands() -> None:
 def toml(block: Block, folder: Path) -> None:
     """A file of ours is read by what reads it in earnest."""
     tables = tomllib.loads(block.text)
-    strange = set(tables) - {"cluster", "brokers", "fronts", "fanmail", "topics", "keys"}
+    strange = set(tables) - {"cluster", "brokers", "fronts", "fanmail", "topics", "keys", "forward", "targets"}
     assert not strange, f"{strange} is in no file of ours"
     file = folder / "file.toml"
     file.write_text(block.text)
@@ -92,6 +95,11 @@ def toml(block: Block, folder: Path) -> None:
     if "brokers" in tables:
         load_cluster(file, insecure=tables.get("fanmail", {}).get("insecure", False))
     parse_rules(tables.get("topics", []))
+    if "targets" in tables:
+        secrets = folder / "secrets"
+        secrets.write_text(f"whsec_{'A' * 32}\n")
+        secrets.chmod(0o600)
+        assert parse_targets(tables | {"forward": {**tables["forward"], "secrets_file": str(secrets)}}, {})
 
 
 def yaml(block: Block, folder: Path) -> None:
@@ -155,7 +163,9 @@ def test_the_architecture_stays_short() -> None:
 
 def test_every_document_is_reached_from_the_readme() -> None:
     linked = {os.path.normpath(link.partition("#")[0]) for link in links("README.md")}
-    there = set(documents("*.md", "docs/*.md", "client/README.md", "bench/README.md")) - {"README.md"}
+    there = set(documents("*.md", "docs/*.md", "client/README.md", "client-js/README.md", "bench/README.md")) - {
+        "README.md"
+    }
     assert there - linked == set()
 
 

@@ -43,20 +43,23 @@ RULES = {
         " broker.replica.engine broker.replica.jetstream broker.replica.postgres | tqdm zmq"
     ),
     "httpfront": "common common.keys | falcon greenlet",
-    "httpfront.server": "common common.process httpfront | greenlet httptools waitress",
+    "httpfront.server": "common common.process httpfront | greenlet httptools waitress websockets",
     "httpfront.gateway": f"{GROUND} common.keys httpfront | zmq greenlet",
     "httpfront.formats": f"{GROUND} httpfront | falcon",
     "httpfront.middleware": f"{GROUND} common.keys httpfront httpfront.formats | falcon",
     "httpfront.delivery": f"{GROUND} httpfront httpfront.gateway httpfront.formats | falcon",
     "httpfront.streams": (f"{GROUND} common.keys httpfront httpfront.gateway httpfront.formats | falcon"),
+    "httpfront.sessions": (
+        f"{GROUND} common.keys httpfront httpfront.gateway httpfront.formats httpfront.streams | falcon websockets"
+    ),
     "httpfront.openapi": "common httpfront httpfront.formats httpfront.middleware | falcon",
     "httpfront.api": (
         f"{GROUND} httpfront httpfront.gateway httpfront.formats httpfront.middleware httpfront.delivery"
-        " httpfront.streams httpfront.openapi | falcon"
+        " httpfront.streams httpfront.sessions httpfront.openapi | falcon"
     ),
     "httpfront.admin": (
         f"{GROUND} common.process httpfront httpfront.server httpfront.gateway httpfront.formats httpfront.middleware"
-        " httpfront.delivery httpfront.streams httpfront.api | falcon prometheus_client"
+        " httpfront.delivery httpfront.streams httpfront.sessions httpfront.api | falcon prometheus_client"
     ),
     "bench.harness": f"{GROUND} common.keys common.process common.tools |",
     "bench.loads": f"{GROUND} common.keys bench.harness | zmq",

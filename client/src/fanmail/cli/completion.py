@@ -6,7 +6,7 @@ import click
 
 from fanmail.admin import Admin
 from fanmail.api_key import read_api_key
-from fanmail.cli.profile_store import chosen_profile, defaults_of, ops_url_of
+from fanmail.cli.profile_store import chosen_profile, defaults_of, is_key_for, ops_url_of
 from fanmail.errors import FanmailError
 from fanmail.retry import ONCE
 from fanmail.transport import DEFAULT_OPS_URL
@@ -20,9 +20,9 @@ def complete_topic(ctx: click.Context, _: click.Parameter, beginning: str) -> li
     try:
         root = ctx.find_root().params.get("profile")
         profile = chosen_profile(root)
-        path = defaults_of(profile).get("api_key_file")
-        key = read_api_key(path, "api_key_file") if path else None
         urls = ctx.params.get("ops_url") or ops_url_of(profile, DEFAULT_OPS_URL)
+        path = defaults_of(profile).get("api_key_file") if is_key_for(profile, "ops_url", urls) else None
+        key = read_api_key(path, "api_key_file") if path else None
         with Admin(urls, key, retries=ONCE, timeout=TIMEOUT_S) as admin:
             return [each.topic for each in admin.topic_page(beginning, limit=MAX_NAMES).topics]
     except (FanmailError, ValueError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fanmail import errors
 
 OK, FAILED, USAGE, NOTHING, NOT_FOUND, REFUSED, UNAVAILABLE = 0, 1, 2, 3, 4, 5, 6
+GONE = 3
+"""`fanmail forward`: the target answered 410."""
 CANNOT_RUN = 127
 """`fanmail work`: there is no such command, as in shells."""
 INTERRUPTED = 130

@@ -15,6 +15,7 @@ from fanmail.cli.bench import bench
 from fanmail.cli.delayed import cancel, delayed
 from fanmail.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, NOTHING, USAGE, exit_code
 from fanmail.cli.formatting import printable
+from fanmail.cli.forward import forward
 from fanmail.cli.options import SHORT_NAMES, current_name, is_terminal
 from fanmail.cli.profile_store import VARIABLE, chosen_profile, defaults_of
 from fanmail.cli.profiles import profile_commands
@@ -31,7 +32,7 @@ from fanmail.version import VERSION
 
 NAME = "fanmail"
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Messages": ("publish", "read", "tail", "work", "verify"),
+    "Messages": ("publish", "read", "tail", "work", "forward", "verify"),
     "Subscriptions": ("subscribe", "unsubscribe", "status", "stats", "dead"),
     "Operations": (
         *("top", "topics", "peek", "purge", "delete", "delayed", "cancel", "brokers", "pause", "resume"),
@@ -95,7 +96,8 @@ def command(ctx: click.Context, profile: str | None) -> None:
     """Publish to and read from Fanmail, an HTTP publish/subscribe server."""
     if ctx.invoked_subcommand not in ("profile", "completion"):
         try:
-            defaults = defaults_of(chosen_profile(profile))
+            ctx.obj = chosen_profile(profile)
+            defaults = defaults_of(ctx.obj)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         ctx.default_map = {
@@ -113,7 +115,7 @@ def completion(shell: str) -> None:
 
 
 for _each in (
-    *(subscribe, unsubscribe, publish, read, tail, work, dead, show_status, stats, verify, bench),
+    *(subscribe, unsubscribe, publish, read, tail, work, forward, dead, show_status, stats, verify, bench),
     *(topics, peek, purge, delayed, cancel, delete, top, brokers, pause, resume, rebalance, profile_commands),
 ):
     command.add_command(_each)

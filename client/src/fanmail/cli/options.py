@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 import click
 
 from fanmail.admin import Admin
+from fanmail.aio import AsyncClient
 from fanmail.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE, read_api_key
 from fanmail.cli.completion import complete_topic
 from fanmail.cli.formatting import printable
+from fanmail.cli.profile_store import is_key_for
 from fanmail.client import Client
+from fanmail.encoding import redacted
 from fanmail.errors import FanmailError
 from fanmail.retry import Retries
 from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, URL
@@ -95,11 +98,15 @@ class Server:
 
     def connect(self) -> Client:
         """Return a client of the public ports."""
-        return self._client(Client, self.url, self._retries())
+        return self._client(Client, "url", self._retries())
+
+    def connect_async(self, retries: Retries) -> AsyncClient:
+        """Return a client of the public ports for asyncio."""
+        return self._client(AsyncClient, "url", retries)
 
     def admin(self, retries: Retries | None = None) -> Admin:
         """Return a client of the operations ports, with `retries` instead of `--within` if they are given."""
-        return self._client(Admin, self.ops_url, retries or self._retries())
+        return self._client(Admin, "ops_url", retries or self._retries())
 
     def _retries(self) -> Retries:
         """Return retries that are reported, once for an outage: without a word the command would seem to hang."""
@@ -116,12 +123,25 @@ class Server:
 
         return Retries(total=within, on_retry=report)
 
-    def _client(self, kind: Callable[..., C], urls: str, retries: Retries) -> C:
+    def _client(self, kind: Callable[..., C], option: str, retries: Retries) -> C:
+        """Return a client of the URLs of this option."""
+        urls = self.url if option == "url" else self.ops_url
         try:
-            key = read_api_key(self.api_key_file, "--api-key-file") if self.api_key_file else None
+            path = self._key_file_for(option, urls)
+            key = read_api_key(path, "--api-key-file") if path else None
             return kind(urls, key, retries=retries)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+
+    def _key_file_for(self, option: str, urls: str) -> str | None:
+        """Return the key file, if its key may be sent to these URLs: that of a profile is for its own URLs only."""
+        ctx = click.get_current_context()
+        is_of_profile = ctx.get_parameter_source("api_key_file") == click.core.ParameterSource.DEFAULT_MAP
+        if self.api_key_file and is_of_profile and not is_key_for(ctx.find_root().obj, option, urls):
+            text = f"the key of the profile is not sent to {redacted(urls)}, which is not in the profile"
+            click.echo(f"fanmail: {text}: --api-key-file sends it", err=True)
+            return None
+        return self.api_key_file
 
 
 def is_terminal() -> bool:
@@ -160,6 +180,11 @@ def ops_options(command: Command) -> Command:
 def watch_options(command: Command) -> Command:
     """Add the options of `ops_options` without `--within`, for a command that retries by itself."""
     return _ops_url_option(_key_option(_server_argument(command)))
+
+
+def daemon_options(command: Command) -> Command:
+    """Add the options of `server_options` without `--within`, for a command that retries without end."""
+    return _public_url_option(_key_option(_server_argument(command)))
 
 
 def both_options(command: Command) -> Command:

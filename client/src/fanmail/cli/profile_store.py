@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fanmail.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE
-from fanmail.transport import OPS_URL
+from fanmail.transport import DEFAULT_OPS_URL, DEFAULT_URL, OPS_URL, base_urls
 
 VARIABLE = "FANMAIL_PROFILE"
 Profile = dict[str, str]
@@ -72,6 +72,16 @@ def defaults_of(profile: Profile) -> Profile:
     """Return the defaults of options. Variables take precedence, also that of the key over the file of the profile."""
     has_key = os.environ.get(KEY_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)
     return {name: value for name, value in profile.items() if not (name == "api_key_file" and has_key)}
+
+
+def is_key_for(profile: Profile, option: str, urls: str) -> bool:
+    """Return whether the key of a profile may be sent to the URLs of this option: they are those of the profile."""
+    own = profile.get(option) or {"url": DEFAULT_URL, "ops_url": DEFAULT_OPS_URL}[option]
+    return _listed(urls) <= _listed(own)
+
+
+def _listed(urls: str) -> set[str]:
+    return {each.rstrip("/") for each in base_urls(urls)}
 
 
 def ops_url_of(profile: Profile, default: str) -> str:

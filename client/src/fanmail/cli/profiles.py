@@ -19,7 +19,7 @@ def profile_commands() -> None:
     """Keep URLs and a key file under a name, so that commands need no options.
 
     Options and variables take precedence over the profile in use. FANMAIL_PROFILE or --profile choose another one for
-    one call. The key itself is not kept, only the path of its file.
+    one call. The key itself is not kept, only the path of its file. It is sent to the URLs of the profile only.
     """
 
 

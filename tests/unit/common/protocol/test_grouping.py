@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.dispatch.reply import Outgoing
-from common.protocol.wire import MAX_PACKED, MAX_REQUESTS, group_messages
+from common.protocol.grouping import group_messages
+from common.protocol.wire import MAX_PACKED, MAX_REQUESTS
 
 
 def small(number: int, size: int = 10) -> Outgoing:
@@ -19,6 +20,12 @@ def test_small_replies_travel_together_and_a_large_body_alone() -> None:
     assert sorted(map(len, groups)) == [1, 1, 2]
     assert [small(1), small(2)] in groups
     assert groups.count([large]) == 2
+
+
+def test_a_large_body_overtakes_nothing_where_the_order_counts() -> None:
+    large = Outgoing(b"large", b"body")
+    given = [small(1), small(2), large, large, small(3)]
+    assert list(group_messages(given, in_order=True)) == [given[:2], [large], [large], given[4:]]
 
 
 def test_no_replies_make_no_message() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from common.errors import StartError
 from common.process.locks import lock_file
+from common.program import launcher
 from common.tools import nats_nodes, replicated_quickstart, replicated_tour
 from common.tools.quickstart import parse
 from common.tools.replicated_quickstart import PORTS, Replicated
@@ -24,7 +25,7 @@ from common.tools.replicated_quickstart import PORTS, Replicated
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Namespace:
     monkeypatch.setattr(replicated_quickstart, "find_server", lambda: "nats-server")
     return Namespace(run_dir=tmp_path / "run", data=str(tmp_path / "data"), brokers=4, fronts=2, port=8100, ops_port=0,
-                     nats_port=0, log_level="warning")  # fmt: skip
+                     nats_port=0, log_level="warning", api_keys_file="")  # fmt: skip
 
 
 @pytest.fixture
@@ -102,6 +103,24 @@ def test_the_tour_names_the_processes_that_run(prepared: Replicated, monkeypatch
     assert re.search(r"NATS server n1 +port \d+ +4711\n", text)
     assert f"kill -9 {os.getpid()}\n  kill -9 4711" in text
     assert text.count("standby") == 4
+
+
+def test_every_call_of_the_tour_sends_the_key_where_fronts_require_one(
+    options: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicated_tour, "_owners", lambda port: {})
+    options.api_keys_file = "api-keys.toml"
+    with Replicated(options) as replicated:
+        text = replicated.tour()
+    assert text.count("curl ") == text.count('curl -H "Authorization: Bearer $FANMAIL_API_KEY" ') == 3
+
+
+def test_the_tour_names_commands_as_their_user_calls_them(
+    prepared: Replicated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicated_tour, "_owners", lambda port: {})
+    monkeypatch.setattr(replicated_tour, "launcher", lambda name: launcher(name, installed=True))
+    assert "  fanmail-server replica status --config " in prepared.tour()
 
 
 def test_durable_and_replicated_are_not_given_together() -> None:

@@ -24,6 +24,7 @@ from httpfront.admin.front_metrics import (
     build_info,
     candidate_status_metrics,
     port_metrics,
+    session_metrics,
     slot_metrics,
     status_metrics,
     stream_metrics,
@@ -32,6 +33,7 @@ from httpfront.admin.metric_table import FRONT_METRICS
 from httpfront.budget import Budget
 from httpfront.gateway.broker_status import BrokerStatus
 from httpfront.server.request_summary import RequestSummary
+from httpfront.sessions.table import SessionLimits, SessionTable
 from httpfront.streams.table import StreamTable
 from tests.support.driver import BrokerDriver, batch
 
@@ -126,7 +128,8 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     broker = BrokerDriver()
     broker.subscribe(b"t", b"u")
     stats = {"b0": broker.ask(Op.STATS).result.values}
-    streams = stream_metrics(StreamTable(cast(Any, None), 1))
+    table = StreamTable(cast(Any, None), 1)
+    streams = [*stream_metrics(table), *session_metrics(SessionTable(table, SessionLimits(1, 1)))]
     front = [*metrics.collect(), *port_metrics(1, 2), *streams, *budget_metrics(Budget(1), {"b0": (1, 2)})]
     front += slot_metrics({"moving": 1}, 2, {"b0": 1024})
     front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *candidate_status_metrics([]), *build_info()]

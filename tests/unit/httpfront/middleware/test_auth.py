@@ -25,6 +25,7 @@ from httpfront.middleware.auth import REASONS, KeyRing, UnauthenticatedError
 from httpfront.middleware.stack import new_app
 from httpfront.routes import ANY_KEY, OPEN, OPERATIONS_PORT, PUBLIC_PORT, Routes, add_routes
 from httpfront.streams.table import StreamTable
+from tests.http.playing import sessions_of
 
 TOKEN = f"fm_a_{'s' * 43}"
 LIMITS = MessageLimits(body=1000, batch=2000, batch_messages=10, fetch=10, fetch_bytes=5000)
@@ -154,7 +155,8 @@ def test_the_file_is_read_again_as_a_whole_or_not_at_all(
 
 def apps() -> tuple[Any, Any]:
     gateway: Any = object()
-    parts = AppParts(gateway, LongPoll(gateway, 30, 10), StreamTable(gateway, 100), LIMITS, max_name=255)
+    streams = StreamTable(gateway, 100)
+    parts = AppParts(gateway, LongPoll(gateway, 30, 10), streams, sessions_of(streams), LIMITS, max_name=255)
     return create_app(parts), create_admin_app(parts, Observed(FrontMetrics()))
 
 

@@ -1,0 +1,1 @@
+"""Webhooks: forwards the messages of users to URLs, for `fanmail forward`."""

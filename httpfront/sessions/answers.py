@@ -1,0 +1,108 @@
+"""What is sent to the client of a session, as JSON (`docs/sessions.md`). No I/O here."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, NamedTuple
+
+import msgspec
+
+from common.errors import FanmailError
+from common.protocol import ops
+from httpfront.formats.batch import bodies
+from httpfront.formats.metadata import rfc3339
+from httpfront.formats.ndjson import message_members
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Mailbox(NamedTuple):
+    """Topic and user as names, and as the client wrote them."""
+
+    topic: bytes
+    user: bytes
+    topic_text: str
+    user_text: str
+
+    @property
+    def names(self) -> tuple[bytes, bytes]:
+        """Return topic and user."""
+        return self.topic, self.user
+
+    def members(self) -> dict[str, Any]:
+        """Return the members that name it."""
+        return {"topic": self.topic_text, "user": self.user_text}
+
+
+def ok(ref: object, members: dict[str, Any] | None = None) -> bytes:
+    """Return the answer to an operation that succeeded."""
+    return _encode({"op": "ok", "ref": ref, **(members or {})})
+
+
+def published(ref: object, result: ops.Published) -> bytes:
+    """Return the answer to a publish."""
+    members: dict[str, Any] = {"op": "ok", "ref": ref}
+    if result.due_ms:
+        members["due"] = rfc3339(result.due_ms)
+    else:
+        members["subscribers"] = result.subscribers
+        if result.subscribers:
+            members["id"] = f"{result.epoch}-{result.seq}"
+    if result.replayed:
+        members["replayed"] = True
+    return _encode(members)
+
+
+def error_members(error: FanmailError) -> dict[str, Any]:
+    """Return what is said of an error."""
+    members: dict[str, Any] = {"code": error.code, "status": error.spec.status, "detail": error.detail}
+    if error.spec.retry_after is not None:
+        members["retry_after"] = error.spec.retry_after
+    return error.fields | members
+
+
+def failed(ref: object, about: dict[str, Any], error: FanmailError) -> bytes:
+    """Return the answer to an operation that failed; `about` names its topic and user, as far as they are known."""
+    start: dict[str, Any] = {"op": "error"}
+    if ref is not None:
+        start["ref"] = ref
+    return _encode(start | about | error_members(error))
+
+
+def ended(mailbox: Mailbox, error: FanmailError) -> bytes:
+    """Return the end of a read."""
+    return _encode({"op": "end"} | mailbox.members() | error_members(error))
+
+
+def gap(mailbox: Mailbox, epoch: str, place: int, position: int) -> bytes:
+    """Return what says that messages from `place` on were missed before `position`."""
+    members = {"from": f"{epoch}-{place}", "position": f"{epoch}-{position}"}
+    return _encode({"op": "gap"} | mailbox.members() | members)
+
+
+class MessageForm:
+    """Renders the messages of one mailbox."""
+
+    __slots__ = ("_leased", "_start")
+
+    def __init__(self, mailbox: Mailbox, *, leased: bool) -> None:
+        self._start = _encode({"op": "message"} | mailbox.members())[:-1]
+        self._leased = leased
+
+    def of_run(self, epoch: str, run: ops.Run) -> list[tuple[int, int, bytes]]:
+        """Return sequence number, bytes of the body, and JSON of each message."""
+        about = _encode(message_members(run.time, run.attempt, run.headers))[1:-1]
+        start = b'%b,"id":"%b-' % (self._start, epoch.encode())
+        receipt = b'","receipt":"%b-' % epoch.encode()
+        end = (b".%d" % run.attempt if self._leased else b"") + b'",' + about
+        rendered = []
+        for seq, body in enumerate(bodies(run.body), run.first):
+            try:
+                content = b',"text":%b}' % _encode(body.decode())
+            except UnicodeDecodeError:
+                content = b',"base64":"%b"}' % base64.b64encode(body)
+            number = b"%d" % seq
+            if self._leased:
+                number += receipt + number
+            rendered.append((seq, len(body), b"".join((start, number, end, content))))
+        return rendered

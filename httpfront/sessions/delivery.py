@@ -1,0 +1,80 @@
+"""Messages of one read on their way to the client. No clock but for leases."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from common.protocol import ops
+from common.protocol.ops import Op, Receipt
+from httpfront.gateway.call import Answer
+from httpfront.sessions import answers
+from httpfront.sessions.answers import Mailbox, MessageForm
+from httpfront.sessions.ports import Owner
+from httpfront.sessions.values import AFTER, LEASE
+from httpfront.sessions.window import CursorWindow, LeaseWindow
+
+
+class ReadRequest(NamedTuple):
+    """What the client asked for."""
+
+    mailbox: Mailbox
+    mode: str
+    window: int
+    lease_us: int
+    after: tuple[str, int] | None
+    ref: Any
+
+
+class Delivery:
+    """What one read has sent."""
+
+    __slots__ = ("_form", "_owner", "_request", "_window", "epoch", "place")
+
+    def __init__(self, owner: Owner, request: ReadRequest, window: CursorWindow | LeaseWindow) -> None:
+        self._owner = owner
+        self._request = request
+        self._window = window
+        self._form = MessageForm(request.mailbox, leased=request.mode == LEASE)
+        self.epoch, self.place = "", 0
+        """With `after`: life of the topic, and sequence number of the next message; otherwise unset."""
+
+    def fetch(self, most: int, room: int) -> ops.Fetch:
+        """Return the arguments that ask for at most so many messages, and bytes."""
+        if self._request.mode == AFTER:
+            return ops.Fetch(False, self.epoch, 0, most, room, False, room=room, place=self.place)
+        return ops.Fetch(False, "", 0, most, room, False, self._request.lease_us, room)
+
+    def deliver(self, batch: ops.Batch | None) -> bool:
+        """Send what was read; return whether there are more messages."""
+        if batch is None:
+            return False
+        owner, window, ordered = self._owner, self._window, self._request.mode == AFTER
+        if ordered and batch.position > self.place:
+            owner.send(answers.gap(self._request.mailbox, batch.epoch, self.place, batch.position))
+            self.place = batch.position
+        until = time.monotonic() + self._request.lease_us / 1e6
+        for run in batch.runs:
+            rendered = self._form.of_run(batch.epoch, run)
+            for seq, size, text in rendered:
+                owner.send(text)
+                if isinstance(window, LeaseWindow):
+                    window.add(Receipt(batch.epoch, seq, run.attempt), size, until)
+                elif ordered:
+                    window.add(seq, size)
+            owner.table.messages += len(rendered)
+            if ordered:
+                self.place = run.first + run.count
+        return batch.pending > 0
+
+    def undo(self, op: Op, answer: Answer) -> None:
+        """Undo what a broker did for a read that has ended: others read this mailbox too."""
+        owner, mailbox, mode = self._owner, self._request.mailbox, self._request.mode
+        if mode == AFTER or answer.error is not None:
+            return
+        result = owner.gateway.result_of(op, answer)
+        if op is Op.WAIT and result.now:
+            owner.forward(mailbox, Op.SKIP, ops.Nothing())
+        elif op is Op.FETCH and result is not None and mode == LEASE:
+            seqs = [(seq, run) for run in result.runs for seq in range(run.first, run.first + run.count)]
+            owner.return_leases(mailbox, [Receipt(result.epoch, seq, run.attempt) for seq, run in seqs])

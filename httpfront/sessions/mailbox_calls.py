@@ -1,0 +1,89 @@
+"""The operations of a session on one mailbox that are one call to its broker each."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from msgspec import Struct
+
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.gateway.call import Answer
+from httpfront.sessions import answers
+from httpfront.sessions import operations as wanted
+from httpfront.sessions.acknowledging import Acknowledging
+from httpfront.sessions.answers import Mailbox
+from httpfront.sessions.pending import Pending
+from httpfront.sessions.ports import Owner
+from httpfront.sessions.readings import Readings
+from httpfront.sessions.values import cursor_of, delay_of, lease_of, receipt_of, settings_of
+
+
+class MailboxCalls:
+    """Of one session."""
+
+    __slots__ = ("_owner", "_readings")
+
+    def __init__(self, owner: Owner, readings: Readings) -> None:
+        self._owner = owner
+        self._readings = readings
+
+    def subscribe(self, mailbox: Mailbox, op: wanted.Subscribe | wanted.Unsubscribe, size: int) -> None:
+        """Subscribe or unsubscribe. Raises `FanmailError` where it cannot be begun, as all do here."""
+        if isinstance(op, wanted.Subscribe):
+            self._start(mailbox, Op.SUBSCRIBE, settings_of(op), op, size)
+        else:
+            self._start(mailbox, Op.UNSUBSCRIBE, ops.Nothing(), op, size)
+
+    def acknowledge(self, acks: Acknowledging, mailbox: Mailbox, op: wanted.Ack, size: int) -> None:
+        """Acknowledge up to an id, or one leased message."""
+        if op.receipt is not None and op.id is None:
+            acks.receipt(mailbox, receipt_of(op.receipt), (op.ref, size))
+        elif op.id is not None and op.receipt is None:
+            acks.cursor(mailbox, cursor_of("id", op.id), (op.ref, size))
+        else:
+            raise FanmailError("bad-op", "an ack has one of id and receipt")
+
+    def change_lease(self, mailbox: Mailbox, op: wanted.Nack | wanted.Extend, size: int) -> None:
+        """Give a leased message back, or extend its lease."""
+        receipt = receipt_of(op.receipt)
+        if isinstance(op, wanted.Nack):
+            args = ops.Extend(receipt, 0, delay_of(op.delay))
+        else:
+            args = ops.Extend(receipt, lease_of(op.lease))
+        self._start(mailbox, Op.EXTEND, args, op, size, args)
+
+    def _start(
+        self, mailbox: Mailbox, kind: Op, args: Struct, op: wanted.OnMailbox, size: int, about: Any = None
+    ) -> None:
+        silent = kind is Op.EXTEND and op.ref is None
+        pending = Pending(self, kind, op.ref, size, (mailbox, about, silent))
+        self._owner.gateway.start(kind, *mailbox.names, args, pending, self._owner.request_id)
+        self._owner.began(size)
+
+    def answered(self, pending: Pending, answer: Answer) -> None:
+        """Take the answer of a broker."""
+        owner, ref = self._owner, pending.ref
+        mailbox, about, silent = pending.about
+        try:
+            result = owner.gateway.result_of(pending.op, answer)
+        except FanmailError as error:
+            if error.code == "lease-lost":
+                self._readings.confirmed(mailbox, about.receipt)
+            if not silent:
+                owner.send(answers.failed(ref, {} if ref is not None else mailbox.members(), error))
+        else:
+            if about is not None and about.lease:
+                self._readings.extended(mailbox, about.receipt, time.monotonic() + about.lease / 1e6)
+            elif about is not None:
+                self._readings.confirmed(mailbox, about.receipt)
+            if ref is not None:
+                created = {"created": result.created} if pending.op is Op.SUBSCRIBE else None
+                owner.send(answers.ok(ref, created))
+        owner.done(pending.size)
+
+    def failed(self, error: FanmailError) -> None:
+        """End after an unexpected error."""
+        self._owner.failed(error)

@@ -1,0 +1,133 @@
+"""The sessions of a front: their limits, what they count, and their end together."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from typing import Protocol
+
+from msgspec import Struct
+
+from common.errors import FanmailError
+from common.protocol.ops import Extend, Op, Receipt
+from httpfront.gateway.call import Answer
+from httpfront.gateway.gateway import Gateway
+from httpfront.streams.table import DRAIN_PART, StreamTable
+
+RETURNS = 1000
+"""Leased messages that are given back at a time."""
+ENDS = ("client", "slow", "stopped", "error", "draining", "unauthorized")
+"""Why sessions end."""
+
+
+class SessionLimits:
+    """Bounds of one session; tests use small ones."""
+
+    def __init__(
+        self,
+        max_body: int,
+        max_name: int,
+        *,
+        operations: int = 1024,
+        operation_bytes: int = 4 * 1024 * 1024,
+        readings: int = 256,
+        fetches: int = 8,
+    ) -> None:
+        """Set the bytes of a message's body and of a name.
+
+        `operations` and `operation_bytes` are how much may be under way before nothing more is read from the client;
+        `readings` the mailboxes that may be read, `fetches` those of them that are asked for messages at a time.
+        """
+        self.max_body, self.max_name = max_body, max_name
+        self.operations, self.operation_bytes = operations, operation_bytes
+        self.readings, self.fetches = readings, fetches
+        self.message = -(-max_body * 4 // 3) + 32 * 1024
+        """Bytes of one message of a client."""
+
+
+class Ending(Protocol):
+    """A session, as its table sees it."""
+
+    def end_at(self, when: float) -> None:
+        """End at this time, because the front stops."""
+
+
+class SessionTable:
+    """Belongs to the hub's thread."""
+
+    def __init__(self, streams: StreamTable, limits: SessionLimits) -> None:
+        """Share places, turns to read and the timing wheel with `streams`."""
+        self.streams = streams
+        self.gateway: Gateway = streams.gateway
+        self.limits = limits
+        self._sessions: set[Ending] = set()
+        self._draining = False
+        self.operations: dict[type, int] = {}
+        """Operations of clients so far, by kind."""
+        self.invalid = 0
+        """Messages of clients that were no operation."""
+        self.messages = 0
+        """Messages sent to clients so far."""
+        self._returns: deque[tuple[tuple[bytes, bytes], Receipt, str]] = deque()
+        self.ended: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
+
+    @property
+    def open(self) -> int:
+        """Return the number of sessions."""
+        return len(self._sessions)
+
+    def counts(self) -> dict[str, int]:
+        """Return the operations of clients so far by name; `invalid`: messages that were none."""
+        return {kind.__name__.lower(): count for kind, count in self.operations.items()} | {"invalid": self.invalid}
+
+    def take_place(self) -> None:
+        """Take the place of a stream. Raises `draining`, and `front-busy` where there is none."""
+        self.streams.begin_opening()
+
+    def free_place(self) -> None:
+        """Give a place back."""
+        self.streams.end_opening()
+
+    def add(self, session: Ending) -> None:
+        """Count an open session, which has a place; it ends soon if a drain began meanwhile."""
+        self._sessions.add(session)
+        if self._draining:
+            session.end_at(time.monotonic())
+
+    def remove(self, session: Ending, reason: str) -> None:
+        """Forget a session that has ended, and free its place."""
+        if session in self._sessions:
+            self._sessions.discard(session)
+            self.ended[reason if reason in self.ended else "error"] += 1
+            self.free_place()
+
+    def forward(self, mailbox: tuple[bytes, bytes], op: Op, args: Struct, request_id: str) -> None:
+        """Ask a broker for something whose answer nobody waits for."""
+        with suppress(FanmailError):
+            self.gateway.start(op, *mailbox, args, _Unread(), request_id)
+
+    def return_leases(self, mailbox: tuple[bytes, bytes], receipts: list[Receipt], request_id: str) -> None:
+        """Give leased messages back: some at once, the others with the next ticks."""
+        self._returns.extend((mailbox, receipt, request_id) for receipt in receipts)
+        self.tick()
+
+    def tick(self) -> None:
+        """Give back some of the leased messages that sessions left. To be called several times per second."""
+        for _ in range(min(RETURNS, len(self._returns))):
+            mailbox, receipt, request_id = self._returns.popleft()
+            self.forward(mailbox, Op.EXTEND, Extend(receipt, 0), request_id)
+
+    def drain(self, seconds: float) -> None:
+        """End all sessions, spread over most of this time, so that their clients do not all come back at once."""
+        self._draining = True
+        sessions, now = list(self._sessions), time.monotonic()
+        for number, session in enumerate(sessions):
+            session.end_at(now + DRAIN_PART * seconds * number / len(sessions))
+
+
+class _Unread:
+    """In place of who waits for an answer: nobody does."""
+
+    def switch(self, answer: Answer) -> None:
+        """Do nothing."""

@@ -1,0 +1,140 @@
+"""The JavaScript client as its users get it: the package, its tests, and its examples in Node.js and Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from common.version import VERSION
+from tests.conftest import StartCluster
+from tests.e2e.browser import Browser
+from tests.e2e.cluster import ROOT, Cluster, clean_environ
+from tests.e2e.test_metrics import tool
+from tests.e2e.web_pages import serving_pages
+from tests.support.documents import blocks, documents
+from tests.support.npm import CLIENT, node_18, packed_client, run
+
+DOCUMENTS = documents("*.md", "docs/*.md", "client-js/*.md")
+FRONT = "http://127.0.0.1:8100"
+"""The base URL of the examples."""
+PRINTED = {
+    "client-js/README.md": [
+        *("hello, world", "one", "two", "three", "first", "second", "bye"),
+        *('{"dig":"deeper"} false', '{"done":1,"failed":0,"lost":0}', "404 no-subscription", "TimeoutError"),
+    ],
+    "README.md": ["disk full"],
+}
+"""What each line must contain that the examples of a document log, in this order."""
+IMPORTS = '<script type="importmap">{"imports": {"fanmail": "/node_modules/fanmail/dist/index.js"}}</script>'
+
+
+class Page(NamedTuple):
+    """A browser, the origin whose pages it shows, these pages by path, and a cluster that lists the origin."""
+
+    browser: Browser
+    origin: str
+    pages: dict[str, str]
+    cluster: Cluster
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.cluster.fronts[0].port}"
+
+
+@pytest.fixture(scope="module")
+def packed() -> Path:
+    tool("npm")
+    return packed_client()
+
+
+@pytest.fixture(params=["18", "newer"])
+def node(request: pytest.FixtureRequest) -> str:
+    return tool("node") if request.param == "newer" else node_18()
+
+
+@pytest.fixture
+def page(packed: Path, start_cluster: StartCluster, folder: Path) -> Iterator[Page]:
+    with serving_pages(packed, CLIENT, ROOT / "examples" / "chat") as (origin, pages), Browser(folder) as browser:
+        yield Page(browser, origin, pages, start_cluster(brokers=1, fronts=1, front_settings={"cors_origins": origin}))
+
+
+def environ(url: str) -> dict[str, str]:
+    return clean_environ() | {"FANMAIL_URL": url}
+
+
+def test_the_package_holds_the_built_client_and_nothing_else(packed: Path) -> None:
+    with tarfile.open(packed / f"fanmail-{VERSION}.tgz") as archive:
+        names = {name.removeprefix("package/") for name in archive.getnames()}
+    built = {f"dist/{path.stem}{end}" for path in (CLIENT / "src").glob("*.ts") for end in (".js", ".d.ts")}
+    assert names == built | {"LICENSE", "README.md", "package.json"}
+    assert (CLIENT / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    described = json.loads((packed / "node_modules" / "fanmail" / "package.json").read_text())
+    assert described["version"] == json.loads((CLIENT / "package-lock.json").read_text())["version"] == VERSION
+    assert "dependencies" not in described
+
+
+def test_its_own_tests(packed: Path, node: str) -> None:
+    tests = sorted(str(path) for path in (CLIENT / "test").glob("*.test.js"))
+    assert len(tests) >= 2
+    run(node, "--test", *tests, cwd=CLIENT)
+
+
+def test_the_main_transcripts_of_the_api(packed: Path, node: str, cluster: Cluster) -> None:
+    urls = ",".join(f"http://127.0.0.1:{front.port}" for front in cluster.fronts)
+    run(
+        node, "test/run-transcripts.js", f"js-{'18' if 'linux' in node else 'newer'}", cwd=CLIENT, environ=environ(urls)
+    )
+
+
+def test_the_main_transcripts_of_the_api_in_a_browser(page: Page) -> None:
+    page.pages["/"] = f"<!doctype html>{IMPORTS}"
+    page.browser.open(f"{page.origin}/")
+    page.browser.until("document.querySelector('script')")
+    failures = page.browser.run(
+        "Promise.all([import('fanmail'), import('/test/transcripts.js')]).then(([fanmail, {runAll}]) =>"
+        f" runAll(new fanmail.Client('{page.url}', {{warn: () => undefined}}), fanmail, 'browser'))"
+    )
+    assert failures == {}
+
+
+def examples(document: str, url: str) -> str:
+    """Return the examples of a document as one module, which calls `print` with lines of text."""
+    texts = [block.text for block in blocks(document) if block.language == "javascript"]
+    log = "const text = each => typeof each === 'object' ? JSON.stringify(each) : String(each);\n"
+    log += "const log = (...values) => print(values.map(text).join(' '));\n"
+    return log + "\n".join(texts).replace("console.log(", "log(").replace(FRONT, url)
+
+
+def check(document: str, printed: list[str]) -> None:
+    expected = PRINTED[document]
+    assert [part for line, part in zip(printed, expected, strict=True) if part in line] == expected, printed
+
+
+def test_the_documents_with_examples_are_known() -> None:
+    found = {each for each in DOCUMENTS for block in blocks(each) if block.language == "javascript"}
+    assert found == set(PRINTED)
+
+
+def test_the_examples(packed: Path, node: str, start_cluster: StartCluster, folder: Path) -> None:
+    url = f"http://127.0.0.1:{start_cluster(brokers=1, fronts=1).fronts[0].port}"
+    shutil.copytree(packed / "node_modules", folder / "node_modules")
+    for document in PRINTED:
+        script = folder / "examples.mjs"
+        script.write_text("const print = line => console.log(line);\n" + examples(document, url))
+        check(document, run(node, str(script), cwd=folder).splitlines())
+
+
+def test_the_examples_in_a_browser(page: Page) -> None:
+    begin = "globalThis.printed = []; const print = line => printed.push(line);\n"
+    for document in PRINTED:
+        script = begin + examples(document, page.url) + f"\nglobalThis.done = '{document}';"
+        page.pages["/"] = f'<!doctype html>{IMPORTS}<script type="module">{script}</script>'
+        page.browser.open(f"{page.origin}/")
+        page.browser.until(f"done == '{document}'")
+        check(document, page.browser.run("printed"))
