@@ -19,6 +19,7 @@ from httpfront.admin.exposition import cumulative
 from httpfront.budget import Budget
 from httpfront.environ import NO_ROUTE
 from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.gateway.resending import Resending
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
 from httpfront.sessions.table import SessionTable
@@ -145,15 +146,15 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     yield under_way
 
 
-def slot_metrics(resent: Mapping[str, int], waiting: int, slots: Mapping[str, int]) -> Iterator[Metric]:
-    """Return the metrics of slots: refusals that led to another try, by reason, and the slots of each broker."""
+def slot_metrics(resending: Resending, slots: Mapping[str, int]) -> Iterator[Metric]:
+    """Return the metrics of slots: requests that are sent again, and the slots of each broker."""
     again = metric_table.RESENT()
-    for reason, count in resent.items():
+    for reason, count in resending.counts.items():
         again.add_metric((reason,), count)
     owned = metric_table.SLOTS_OWNED()
     for broker, count in slots.items():
         owned.add_metric((broker,), count)
-    yield from (again, _single(metric_table.QUEUED(), waiting), owned)
+    yield from (again, _single(metric_table.QUEUED(), resending.waiting), owned)
 
 
 def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:

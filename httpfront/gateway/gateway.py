@@ -153,13 +153,8 @@ class Gateway:
         return self._owners[slot] if self._owners else ""
 
     def slots(self) -> dict[str, int]:
-        """Return the number of slots of each broker that has any."""
-        return self._table.counts()
-
-    def slot_figures(self) -> tuple[dict[str, int], int, dict[str, int]]:
-        """Return how many calls were refused and sent again, by code; how many wait; slots of each broker, 0 too."""
-        slots = dict.fromkeys(self._in_use, 0) | self.slots()
-        return dict(self.resending.counts), self.resending.waiting, slots
+        """Return the number of slots of each broker."""
+        return dict.fromkeys(self._in_use, 0) | self._table.counts()
 
     def ask_all(self, op: Op, args: Struct, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
         """Call an operation without topic on these brokers, or on every one, at the same time.
@@ -223,11 +218,9 @@ class Gateway:
         if slot in self._queues:
             return self._queue(slot, op, topic, user, args, until, body)
         socket = self._in_use.get(self._owners[slot])
-        if socket is None:
-            raise unknown(self._owners[slot])
+        if socket is None or not socket.status.up:
+            raise unreachable(socket.status) if socket else unknown(self._owners[slot])
         status = socket.status
-        if not status.up:
-            raise unreachable(status)
         if body is not None and 0 < status.max_body < len(body):
             most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")

@@ -19,6 +19,7 @@ from httpfront.api.parts import AppParts
 from httpfront.delivery.long_poll import LongPoll
 from httpfront.formats.limits import MessageLimits
 from httpfront.streams.table import StreamTable
+from tests.http.playing import sessions_of
 
 LIMITS = MessageLimits(1000, 1000, 10, 10, 1000)
 DOWN = FanmailError("broker-down", "broker b2 of this topic is not reachable")
@@ -59,7 +60,8 @@ def brokers() -> Brokers:
 
 def ask(brokers: Brokers, method: str, target: str) -> tuple[int, Any]:
     gateway: Any = brokers
-    parts = AppParts(gateway, LongPoll(gateway, 30, 10), StreamTable(gateway, 100), LIMITS, max_name=255)
+    streams = StreamTable(gateway, 100)
+    parts = AppParts(gateway, LongPoll(gateway, 30, 10), streams, sessions_of(streams), LIMITS, max_name=255)
     path, _, query = target.partition("?")
     client = TestClient(create_admin_app(parts, Observed(FrontMetrics())))
     answer = client.simulate_request(method, path, query_string=query, extras={"REQUEST_URI": target})
