@@ -71,16 +71,16 @@ class Readings:
         else:
             reading.stop(answer)
 
-    def confirmed(self, mailbox: Mailbox, done: Receipt | tuple[str, int]) -> None:
+    def confirmed(self, mailbox: Mailbox, done: list[Receipt] | tuple[str, int]) -> None:
         """Make room in the window for what is done."""
-        if isinstance(done, Receipt):
-            leases = self._leases.get(mailbox)
-            if leases is not None:
-                leases.remove(done)
+        leases = self._leases.get(mailbox)
+        if isinstance(done, list) and leases is not None:
+            for receipt in done:
+                leases.remove(receipt)
         reading = self._reads.get(mailbox)
         if reading is None:
             return
-        if isinstance(reading.window, CursorWindow) and not isinstance(done, Receipt):
+        if isinstance(reading.window, CursorWindow) and not isinstance(done, list):
             reading.window.confirm(done[1])
         reading.proceed()
 

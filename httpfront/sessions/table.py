@@ -29,7 +29,7 @@ class SessionLimits:
         max_body: int,
         max_name: int,
         *,
-        operations: int = 1024,
+        operations: int = 128,
         operation_bytes: int = 4 * 1024 * 1024,
         readings: int = 256,
         fetches: int = 8,

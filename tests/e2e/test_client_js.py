@@ -26,7 +26,7 @@ FRONT = "http://127.0.0.1:8100"
 PRINTED = {
     "client-js/README.md": [
         *("hello, world", "one", "two", "three", "first", "second", "bye"),
-        *('{"dig":"deeper"} false', '{"done":1,"failed":0,"lost":0}', "404 no-subscription", "TimeoutError"),
+        *('{"dig":"deeper"} false', '{"done":1,"failed":0,"lost":0}', "dig", "404 no-subscription", "TimeoutError"),
     ],
     "README.md": ["disk full"],
 }
@@ -71,7 +71,8 @@ def environ(url: str) -> dict[str, str]:
 def test_the_package_holds_the_built_client_and_nothing_else(packed: Path) -> None:
     with tarfile.open(packed / f"fanmail-{VERSION}.tgz") as archive:
         names = {name.removeprefix("package/") for name in archive.getnames()}
-    built = {f"dist/{path.stem}{end}" for path in (CLIENT / "src").glob("*.ts") for end in (".js", ".d.ts")}
+    sources = [path.relative_to(CLIENT / "src").with_suffix("") for path in (CLIENT / "src").rglob("*.ts")]
+    built = {f"dist/{path}{end}" for path in sources for end in (".js", ".d.ts")}
     assert names == built | {"LICENSE", "README.md", "package.json"}
     assert (CLIENT / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     described = json.loads((packed / "node_modules" / "fanmail" / "package.json").read_text())
@@ -97,8 +98,10 @@ def test_the_main_transcripts_of_the_api_in_a_browser(page: Page) -> None:
     page.browser.open(f"{page.origin}/")
     page.browser.until("document.querySelector('script')")
     failures = page.browser.run(
-        "Promise.all([import('fanmail'), import('/test/transcripts.js')]).then(([fanmail, {runAll}]) =>"
-        f" runAll(new fanmail.Client('{page.url}', {{warn: () => undefined}}), fanmail, 'browser'))"
+        "Promise.all([import('fanmail'), import('/test/transcripts.js')]).then(async ([fanmail, all]) => {"
+        f"  const client = new fanmail.Client('{page.url}', {{warn: () => undefined}});"
+        "  const failures = await all.runAll(client, fanmail, 'browser');"
+        "  return {...failures, ...await all.runSessions(client, fanmail, 'browser')}; })"
     )
     assert failures == {}
 
@@ -117,13 +120,35 @@ def check(document: str, printed: list[str]) -> None:
 
 
 def test_the_documents_with_examples_are_known() -> None:
-    found = {each for each in DOCUMENTS for block in blocks(each) if block.language == "javascript"}
+    found = {each for each in DOCUMENTS for block in blocks(each) if ' from "fanmail"' in block.text}
     assert found == set(PRINTED)
+
+
+def install(packed: Path, folder: Path) -> None:
+    """Install the package, and what its examples use beside it."""
+    shutil.copytree(packed / "node_modules", folder / "node_modules")
+    shutil.copytree(CLIENT / "node_modules" / "ws", folder / "node_modules" / "ws")
+
+
+def test_the_examples_agree_with_the_types_that_are_shipped(packed: Path, folder: Path) -> None:
+    install(packed, folder)
+    for number, document in enumerate(PRINTED):
+        print_text = "/** @param {string} line */ const print = line => console.info(line);\n"
+        (folder / f"example-{number}.mjs").write_text(print_text + examples(document, FRONT))
+    (folder / "ws.d.ts").write_text('declare module "ws" { export const WebSocket: typeof globalThis.WebSocket; }')
+    options = {"module": "NodeNext", "lib": ["ES2022", "DOM"], "types": [], "allowJs": True, "checkJs": True}
+    options |= {"noEmit": True, "strict": True, "useUnknownInCatchVariables": False, "noImplicitAny": False}
+    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "include": ["*.mjs", "*.ts"]}))
+    tsc = str(CLIENT / "node_modules" / ".bin" / "tsc")
+    run(tsc, "--project", str(folder), cwd=folder)
+    (folder / "wrong.mjs").write_text('import { Client } from "fanmail";\nnew Client().publish("news", 7);\n')
+    with pytest.raises(AssertionError, match=r"wrong\.mjs.*is not assignable"):
+        run(tsc, "--project", str(folder), cwd=folder)
 
 
 def test_the_examples(packed: Path, node: str, start_cluster: StartCluster, folder: Path) -> None:
     url = f"http://127.0.0.1:{start_cluster(brokers=1, fronts=1).fronts[0].port}"
-    shutil.copytree(packed / "node_modules", folder / "node_modules")
+    install(packed, folder)
     for document in PRINTED:
         script = folder / "examples.mjs"
         script.write_text("const print = line => console.log(line);\n" + examples(document, url))
