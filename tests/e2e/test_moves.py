@@ -16,7 +16,7 @@ from tests.e2e.cluster import Client, Cluster, wait_for
 from tests.e2e.load import Load
 from tests.e2e.moves import add_broker, as_json, rebalance, slots_of, view_of
 
-MODES = {"ann": "plain", "bob": "many", "cat": "after", "eve": "lease", "gus": "stream"}
+MODES = {"ann": "plain", "bob": "many", "cat": "after", "eve": "lease"}
 FINE = {"200", "204"}
 
 

@@ -17,7 +17,7 @@ from common.protocol.ops import Op
 from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ, wait_for
 from tests.e2e.load import Load
 from tests.soak.figures import Sample, measure
-from tests.soak.rounds import MODES, Rounds
+from tests.soak.rounds import Rounds
 from tests.support.faulty_store import Point
 
 SOON_S = 0.06
@@ -28,8 +28,6 @@ COMMITS = 12
 
 class MovingSoak(Rounds):
     """Three brokers and two fronts. Each fault moves the slot of a topic that is in use."""
-
-    modes = MODES | {"gus": "stream"}
 
     def __init__(self, seed: int, round_seconds: float, pace_s: float = 0.0) -> None:
         super().__init__(seed, round_seconds, pace_s)
