@@ -15,6 +15,7 @@ from tests.e2e.checker import violations
 from tests.e2e.cluster import Client, Cluster, wait_for
 from tests.e2e.load import Load
 from tests.e2e.moves import add_broker, as_json, rebalance, slots_of, view_of
+from tests.e2e.streams import Stream
 
 MODES = {"ann": "plain", "bob": "many", "cat": "after", "eve": "lease"}
 FINE = {"200", "204"}
@@ -61,17 +62,20 @@ def test_ids_and_cursors_are_those_of_before(two: Cluster) -> None:
     assert web.call("GET", f"/{topic}/ann?after={second}").body == b"3"
 
 
-def test_a_long_poll_outlives_a_move(two: Cluster) -> None:
+def test_a_long_poll_and_a_stream_outlive_a_move(two: Cluster) -> None:
     front, topic = two.fronts[0], two.topic("b0", "poll")
-    front.web.subscribe(topic, "ann")
+    for user in ("ann", "bob"):
+        front.web.subscribe(topic, user)
     answers: list[bytes] = []
     poll = threading.Thread(target=lambda: answers.append(front.client().call("GET", f"/{topic}/ann?wait=25").body))
-    poll.start()
-    wait_for(lambda: two.stats("b0")["waiters"] == 1, "the poll to wait")
-    rebalance(two, "run", "--slots", slots_of(topic), "--to", "b1")
-    wait_for(lambda: two.stats("b1")["waiters"] == 1, "the poll to wait at the new owner")
-    front.web.publish(topic, b"there")
-    poll.join(20)
+    with Stream(front, f"/{topic}/bob", "&confirm=client") as stream:
+        poll.start()
+        wait_for(lambda: two.stats("b0")["waiters"] == 2, "both to wait")
+        rebalance(two, "run", "--slots", slots_of(topic), "--to", "b1")
+        wait_for(lambda: two.stats("b1")["waiters"] == 2, "both to wait at the new owner")
+        front.web.publish(topic, b"there")
+        assert stream.texts(1) == ["there"]
+        poll.join(20)
     assert answers == [b"there"]
 
 
