@@ -146,15 +146,12 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
     yield under_way
 
 
-def slot_metrics(resending: Resending, slots: Mapping[str, int]) -> Iterator[Metric]:
-    """Return the metrics of slots: requests that are sent again, and the slots of each broker."""
+def slot_metrics(resending: Resending) -> Iterator[Metric]:
+    """Return the metrics of requests that wait for their slots, or were sent again."""
     again = metric_table.RESENT()
     for reason, count in resending.counts.items():
         again.add_metric((reason,), count)
-    owned = metric_table.SLOTS_OWNED()
-    for broker, count in slots.items():
-        owned.add_metric((broker,), count)
-    yield from (again, _single(metric_table.QUEUED(), resending.waiting), owned)
+    yield from (again, _single(metric_table.QUEUED(), resending.waiting))
 
 
 def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:

@@ -104,9 +104,6 @@ RESENT = _metric(
     "`not-owner`, it has moved.",
 )
 QUEUED = _metric(_G, "fanmail_front_requests_queued", (), "Requests that wait until the slot of their topic has moved.")
-SLOTS_OWNED = _metric(
-    _G, "fanmail_broker_slots", ("broker",), "Slots that the broker owns, of 1,024, as this front knows it."
-)
 BROKER_UP = _metric(
     _G, "fanmail_broker_up", ("broker",), "1 while this front can send requests to the broker, 0 also while it loads."
 )

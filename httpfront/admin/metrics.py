@@ -73,7 +73,7 @@ class MetricsResource:
             stream_metrics(self._streams),
             session_metrics(self._sessions),
             budget_metrics(self._budget, self._gateway.under_way()),
-            slot_metrics(self._gateway.resending, self._gateway.slots()),
+            slot_metrics(self._gateway.resending),
             status_metrics(self._gateway.statuses()),
             candidate_status_metrics(self._gateway.candidates()),
             build_info(),

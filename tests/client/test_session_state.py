@@ -407,6 +407,11 @@ def test_gaps_and_ends_are_told() -> None:
     box.say(5)
     assert box.take().id == "e-5"
     assert told == [Gap("e-1", "e-5")]
+    for position in ("e-6", "e-9"):
+        play.say(op="gap", topic="t", user="u", **{"from": "e-4", "position": position})
+    box.say(9)
+    box.take()
+    assert told[1:] == [Gap("e-6", "e-9")], "what came over another connection is not missed"
     play.say(op="end", topic="t", user="u", status=503, code="unavailable", detail="gone")
     assert [each["op"] for each in play.sent()] == ["read"], "a broker that is away is no end"
     play.say(op="end", topic="t", user="u", status=404, code="no-subscription", detail="gone")

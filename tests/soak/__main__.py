@@ -21,6 +21,7 @@ from tests.soak.partitions import PartitionedSoak
 from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
 from tests.soak.rounds import Rounds, Soak
+from tests.soak.sessions import cut_many_sessions
 from tests.soak.streams import cut_many
 
 SHOWN = 20
@@ -35,6 +36,8 @@ def main() -> int:
     if options.growth:
         print(*measure_pauses(), *measure_growth(), sep="\n")
         return 0
+    if options.sessions:
+        return cut_many_sessions(options.sessions)
     if not options.hosts:
         return run(options, None)
     need_namespaces()
@@ -114,6 +117,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")
+    parser.add_argument("--sessions", type=int, default=0, metavar="N", help="cut N sessions instead, durable [0]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.frames import Opcode
 from websockets.http11 import Response as HandshakeResponse
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from fanmail.encoding import redacted
@@ -60,6 +61,11 @@ class SessionConnection(ClientConnection):
             self.on_text(data)
         except FanmailError as error:
             self.give_up(error)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether output may be written now."""
+        return not self.paused and self.protocol.state is State.OPEN
 
     def write(self, texts: list[bytes]) -> None:
         """Send texts as one frame each, all at once."""

@@ -162,7 +162,7 @@ class Engine:
         if connection is None:
             return
         self.state.release_due()
-        while not connection.paused:
+        while connection.has_room:
             texts = self.state.take_output()
             if not texts:
                 break

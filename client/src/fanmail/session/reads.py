@@ -107,6 +107,14 @@ class Read:
         self.put(delivery)
         return None
 
+    def tell_gap(self, first: str, position: str) -> None:
+        """Tell of messages that are not delivered, but for those that came over another connection."""
+        begin, end, seen = MessageId.parse(first), MessageId.parse(position), self._seen
+        if seen is not None and seen.epoch == begin.epoch:
+            begin = MessageId(begin.epoch, max(begin.seq, seen.seq + 1))
+        if begin.epoch != end.epoch or begin.seq < end.seq:
+            self.put(Gap(str(begin), position))
+
     def void(self) -> list[Message]:
         """Withdraw the leased messages that the caller does not have. Return them."""
         waiting = [each for each in self.leased.values() if not each.is_taken]

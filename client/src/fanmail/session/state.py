@@ -20,7 +20,7 @@ from fanmail.session.lanes import Lanes
 from fanmail.session.ops import Members, Op
 from fanmail.session.pending import Pending, Settle
 from fanmail.session.reads import Read, log
-from fanmail.streaming import Gap, problem_of
+from fanmail.streaming import problem_of
 
 
 class SessionState:
@@ -190,7 +190,7 @@ class SessionState:
         if read is None:
             return
         if kind == "gap":
-            read.put(Gap(members["from"], members["position"]))
+            read.tell_gap(members["from"], members["position"])
             return
         error = problem_of(members)
         if isinstance(error, Unavailable | OutcomeUnknown) and not read.is_stopping:

@@ -132,7 +132,7 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     table = StreamTable(cast(Any, None), 1)
     streams = [*stream_metrics(table), *session_metrics(SessionTable(table, SessionLimits(1, 1)))]
     front = [*metrics.collect(), *port_metrics(1, 2), *streams, *budget_metrics(Budget(1), {"b0": (1, 2)})]
-    front += slot_metrics(Resending(*[cast(Any, None)] * 5), {"b0": 1024})
+    front += slot_metrics(Resending(*[cast(Any, None)] * 5))
     front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *candidate_status_metrics([]), *build_info()]
     others = [*broker_metrics(stats), *candidate_metrics({("b0", "h1"): {}})]
     named = [family.name for family in (*front, *others)]
