@@ -24,7 +24,8 @@ def _read(right: str) -> dict[str, str]:
     return {"GET": right, "HEAD": right}
 
 
-INDEX, OPENAPI, LIVEZ, READYZ = "/", "/openapi.json", "/livez", "/readyz"
+INDEX, OPENAPI, ASYNCAPI = "/", "/openapi.json", "/asyncapi.json"
+LIVEZ, READYZ = "/livez", "/readyz"
 FRONT_METRICS, BROKER_METRICS = "/metrics", "/metrics/brokers"
 PROBES = (LIVEZ, READYZ)
 
@@ -39,6 +40,7 @@ PUBLIC_PORT: Routes = {
     DEAD: {"POST": CONSUME, "DELETE": CONSUME, **_read(CONSUME)},
     INDEX: _read(ANY_KEY),
     OPENAPI: _read(ANY_KEY),
+    ASYNCAPI: _read(ANY_KEY),
     LIVEZ: _read(OPEN),
     READYZ: _read(OPEN),
 }
