@@ -313,8 +313,9 @@ def test_leases_are_given_back_when_their_broker_is_there_again(
     front.gateway.answers[Op.FETCH] = batch(1, b"a")
     with WebSocket(front.port, "/t/u?mode=lease&window=1") as client:
         client.next()
-    wait_for(lambda: not away)
+    wait_for(lambda: len(front.gateway.asked(Op.EXTEND)) == 3)
     assert front.gateway.asked(Op.EXTEND) == [ops.Extend(Receipt(EPOCH, 1, 1), 0)] * 3
+    assert away == []
 
 
 def test_what_a_broker_leases_to_a_session_that_has_ended_is_given_back(front: Playing) -> None:
