@@ -29,6 +29,7 @@ from bench.measures import (
     memory,
     peers,
     replicated,
+    sessions,
     streams,
     sync,
 )
@@ -46,6 +47,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "leases": leases.measure,
     "longpoll": long_poll.measure,
     "streams": streams.measure,
+    "sessions": sessions.measure,
     "memory": memory.measure,
     "listing": listing.measure,
     "large": large.measure,

@@ -16,6 +16,7 @@ import type {
 } from "./message.js";
 import type * as options from "./options.js";
 import { BaseUrls, Retries } from "./retry.js";
+import { Session, type SessionOptions } from "./session/session.js";
 import { streamMessages } from "./streaming.js";
 import { runWorker } from "./worker.js";
 
@@ -34,6 +35,7 @@ const API_KEY = /^[!-~]{1,4096}$/;
  */
 export class Client {
   readonly #exchange: Exchange;
+  readonly #key: string;
 
   /**
    * @param urls - One or several base URLs of fronts or proxies; the first one that works is used until it fails. By
@@ -42,9 +44,10 @@ export class Client {
    */
   constructor(urls?: string | readonly string[], options: options.ClientOptions = {}) {
     const given = urls ?? variable("FANMAIL_URL") ?? DEFAULT_URL;
+    this.#key = apiKey(options);
     const transport = {
       fetch: options.fetch ?? globalThis.fetch,
-      headers: clientHeaders(options),
+      headers: clientHeaders(options, this.#key),
       maxResponseBytes: options.maxResponseBytes ?? MAX_RESPONSE_BYTES,
     };
     this.#exchange = new Exchange(
@@ -215,22 +218,32 @@ export class Client {
     return runWorker(this.#exchange, topic, user, handle, options);
   }
 
+  /** Return a new session: one WebSocket for many mailboxes and many publishes in flight. Close it. */
+  session(options: SessionOptions = {}): Session {
+    return new Session(this.#exchange, this.#key, options);
+  }
+
   /** Make a call. What its arguments make it throw rejects the promise, too. */
   async #call<T>(build: () => Call<T>, { signal }: options.CallOptions): Promise<T> {
     return this.#exchange.call(build(), signal);
   }
 }
 
-/** Return the headers of every request. Throws TypeError, with a text that does not contain the key. */
-function clientHeaders(options: options.ClientOptions): Field[] {
-  const headers = Object.entries(options.headers ?? {}).map(([name, value]) => checkedHeader(name, value));
-  const hasCredentials = headers.some(([name]) => name.toLowerCase() === "authorization");
-  if (hasCredentials && options.apiKey) throw new TypeError("an API key beside an Authorization header");
-  const key = hasCredentials ? "" : (options.apiKey ?? variable("FANMAIL_API_KEY") ?? "");
+/** Return the API key, "" for none. Throws TypeError, with a text that does not contain it. */
+function apiKey({ apiKey, headers = {} }: options.ClientOptions): string {
+  const hasCredentials = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+  if (hasCredentials && apiKey) throw new TypeError("an API key beside an Authorization header");
+  const key = hasCredentials ? "" : (apiKey ?? variable("FANMAIL_API_KEY") ?? "");
   if (key && !API_KEY.test(key)) {
     throw new TypeError("the API key has a blank, a control character or a non-ASCII character, or is too long");
   }
-  return key ? [...headers, ["Authorization", `Bearer ${key}`]] : headers;
+  return key;
+}
+
+/** Return the headers of every request. */
+function clientHeaders({ headers = {} }: options.ClientOptions, key: string): Field[] {
+  const fields = Object.entries(headers).map(([name, value]) => checkedHeader(name, value));
+  return key ? [...fields, ["Authorization", `Bearer ${key}`]] : fields;
 }
 
 /** Return an environment variable. Browsers have none. */

@@ -117,7 +117,8 @@ function parsed<T>(call: Call<T>, answer: Answer): T {
   }
 }
 
-function finalError(error: FanmailError, unknown: boolean): FanmailError {
+/** Return what to throw when retries end: a try whose outcome is unknown outweighs the last one's. */
+export function finalError(error: FanmailError, unknown: boolean): FanmailError {
   if (!unknown || error instanceof OutcomeUnknown) return error;
   return new OutcomeUnknown(`an earlier try may have been executed; the last try failed with: ${error.message}`, error);
 }
@@ -129,7 +130,7 @@ function withKey<T>(call: Call<T>): Call<T> {
 }
 
 /** Return a new idempotency key. It must be unique, and is no secret: Node.js 18 has no global `crypto`. */
-function newKey(): string {
+export function newKey(): string {
   const values = new Uint32Array(4);
   const source = globalThis.crypto as Crypto | undefined;
   if (source) source.getRandomValues(values);

@@ -44,3 +44,6 @@ export type {
   WorkOptions,
 } from "./options.js";
 export type { RetryOptions } from "./retry.js";
+export type { WebSocketClass, WebSocketLike } from "./session/connection.js";
+export type { SessionReadOptions } from "./session/reads.js";
+export { Session, type SessionOptions } from "./session/session.js";

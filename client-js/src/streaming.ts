@@ -97,8 +97,8 @@ async function* oneStream(
   }
 }
 
-/** A line that is not of this API, or too long, would come again. */
-function isFinal(error: FanmailError): boolean {
+/** Return whether another try would fail in the same way, as a line that is not of this API would come again. */
+export function isFinal(error: FanmailError): boolean {
   return FATAL.has(error.status) || (error instanceof ServerFault && error.status === 0);
 }
 

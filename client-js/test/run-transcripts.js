@@ -1,9 +1,15 @@
 /** Run the transcripts against the cluster at FANMAIL_URL; the stem of names of topics is the only argument. */
 
 import * as fanmail from "fanmail";
+import { WebSocket } from "ws";
 
-import { runAll } from "./transcripts.js";
+import { runAll, runSessions } from "./transcripts.js";
 
-const failures = await runAll(new fanmail.Client(undefined, { warn: () => undefined }), fanmail, process.argv[2]);
+const client = new fanmail.Client(undefined, { warn: () => undefined });
+const stem = process.argv[2];
+const failures = {
+  ...(await runAll(client, fanmail, stem)),
+  ...(await runSessions(client, fanmail, stem, { WebSocket })),
+};
 for (const [name, failure] of Object.entries(failures)) console.error(`${name}: ${failure}`);
 process.exitCode = Object.keys(failures).length ? 1 : 0;

@@ -114,7 +114,7 @@ class FrontTask(WSGITask):  # type: ignore[misc]
         fields = [each for each in self.response_headers if each[0].lower() not in ("content-length", "content-type")]
         upgrade = ("Connection: Upgrade", "Upgrade: websocket")
         answer = build_answer("200 OK", fields, b"", False, upgrade, streamed=True)[0]
-        return answer.replace(b" 200 OK", b" 101 Switching Protocols", 1)
+        return answer.replace(b" 200 OK", b" 101 Switching Protocols", 1).replace(b"-Websocket-", b"-WebSocket-")
 
 
 def environ_template(adj: Adjustments, port: int) -> dict[str, Any]:

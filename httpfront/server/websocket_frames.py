@@ -29,6 +29,7 @@ NORMAL, GOING_AWAY, PROTOCOL, UNSUPPORTED, INVALID, POLICY, TOO_BIG, INTERNAL, T
 _FINAL, _MASKED = 0x80, 0x80
 _MOST_CONTROL = 125
 """Bytes of a control frame."""
+_SHORT_HEADS = tuple(bytes((_FINAL | TEXT, size)) for size in range(126))
 _u16, _u64 = Layout("!H"), Layout("!Q")
 
 
@@ -161,7 +162,7 @@ class FrameReader:
 def text_head(size: int) -> bytes:
     """Return what is sent before a text message of this size."""
     if size < 126:
-        return bytes((_FINAL | TEXT, size))
+        return _SHORT_HEADS[size]
     if size < 65536:
         return b"\x81\x7e" + _u16.pack(size)
     return b"\x81\x7f" + _u64.pack(size)

@@ -19,11 +19,11 @@ Entry = tuple[Any, int]
 
 
 class Acknowledging:
-    """What one session acknowledges. `done` is called with a mailbox and the cursor, or the receipt, that is done."""
+    """What one session acknowledges. `done` is called with a mailbox and the cursor, or the receipts, that are done."""
 
     __slots__ = ("_cursors", "_done", "_owner", "_receipts")
 
-    def __init__(self, owner: Owner, done: Callable[[Mailbox, Receipt | tuple[str, int]], None]) -> None:
+    def __init__(self, owner: Owner, done: Callable[[Mailbox, list[Receipt] | tuple[str, int]], None]) -> None:
         self._owner = owner
         self._done = done
         self._receipts: dict[Mailbox, list[tuple[Receipt, Entry]]] = {}
@@ -81,8 +81,8 @@ class Acknowledging:
             for entry in entries:
                 self._settle(mailbox, entry, None)
             return
-        for (receipt, entry), code in zip(what, result.codes, strict=True):
-            self._done(mailbox, receipt)
+        self._done(mailbox, [receipt for receipt, _ in what])
+        for (_, entry), code in zip(what, result.codes, strict=True):
             self._settle(mailbox, entry, FanmailError(code, "the message was not acknowledged") if code else None)
 
     def failed(self, error: FanmailError) -> None:

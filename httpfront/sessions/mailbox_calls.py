@@ -71,14 +71,14 @@ class MailboxCalls:
             result = owner.gateway.result_of(pending.op, answer)
         except FanmailError as error:
             if error.code == "lease-lost":
-                self._readings.confirmed(mailbox, about.receipt)
+                self._readings.confirmed(mailbox, [about.receipt])
             if not silent:
                 owner.send(answers.failed(ref, {} if ref is not None else mailbox.members(), error))
         else:
             if about is not None and about.lease:
                 self._readings.extended(mailbox, about.receipt, time.monotonic() + about.lease / 1e6)
             elif about is not None:
-                self._readings.confirmed(mailbox, about.receipt)
+                self._readings.confirmed(mailbox, [about.receipt])
             if ref is not None:
                 created = {"created": result.created} if pending.op is Op.SUBSCRIBE else None
                 owner.send(answers.ok(ref, created))

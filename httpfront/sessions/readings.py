@@ -12,9 +12,10 @@ from httpfront.sessions import answers
 from httpfront.sessions import operations as wanted
 from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.delivery import ReadRequest
+from httpfront.sessions.operations import AFTER, DEFAULT_LEASE_S, LEASE, MAX_WINDOW, MODES, WINDOW
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.reading import Reading
-from httpfront.sessions.values import AFTER, DEFAULT_LEASE_S, LEASE, MAX_WINDOW, MODES, WINDOW, cursor_of, lease_of
+from httpfront.sessions.values import cursor_of, lease_of
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 
 
@@ -71,16 +72,16 @@ class Readings:
         else:
             reading.stop(answer)
 
-    def confirmed(self, mailbox: Mailbox, done: Receipt | tuple[str, int]) -> None:
+    def confirmed(self, mailbox: Mailbox, done: list[Receipt] | tuple[str, int]) -> None:
         """Make room in the window for what is done."""
-        if isinstance(done, Receipt):
-            leases = self._leases.get(mailbox)
-            if leases is not None:
-                leases.remove(done)
+        leases = self._leases.get(mailbox)
+        if isinstance(done, list) and leases is not None:
+            for receipt in done:
+                leases.remove(receipt)
         reading = self._reads.get(mailbox)
         if reading is None:
             return
-        if isinstance(reading.window, CursorWindow) and not isinstance(done, Receipt):
+        if isinstance(reading.window, CursorWindow) and not isinstance(done, list):
             reading.window.confirm(done[1])
         reading.proceed()
 

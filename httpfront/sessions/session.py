@@ -174,7 +174,7 @@ class Session:
     def _less_busy(self) -> None:
         if self._closing is not None:
             self._close_idle()
-        elif self._under_way < self.limits.operations and self.held < self.limits.operation_bytes:
+        elif self._under_way <= self.limits.operations // 2 and self.held <= self.limits.operation_bytes // 2:
             self.busy = False
             self.outlet.proceed()
 

@@ -15,6 +15,7 @@ import pytest
 
 from fanmail import Admin, Client, admin, admin_calls, batching, calls, client, encoding, gaps, message, transport
 from fanmail.cli import formatting
+from fanmail.session import ops, sync
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster
 from tests.support.documents import code
@@ -54,6 +55,11 @@ def test_docstrings(url: str) -> None:
         for example in examples(admin, admin_calls):
             example.globs |= {"admin": admins}
             tried += runner.run(example).attempted
+        mine.subscribe("news", "alice")
+        with mine.session() as session:
+            for example in examples(ops, sync):
+                example.globs |= {"client": mine, "session": session}
+                tried += runner.run(example).attempted
     assert runner.failures == 0
     assert tried > 20
 

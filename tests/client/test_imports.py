@@ -13,6 +13,7 @@ from tests.unit.test_import_rules import (
     MOST_LINES,
     SOCKETS_AND_DISK,
     functions,
+    imported,
     packages,
 )
 
@@ -20,9 +21,11 @@ SOURCES = sorted((ROOT / "client" / "src").rglob("*.py"))
 CORE = (
     *("http_call", "flow", "errors", "message", "cluster", "responses", "encoding", "calls", "admin_calls", "retry"),
     *("exchange", "consumer", "worker", "streaming", "listing", "gaps", "batching", "deprecation"),
+    *(f"session/{name}" for name in ("ops", "pending", "lanes", "reads", "state")),
+    *("slots", "slot_calls"),
 )
 OURS = {"broker", "httpfront", "common", "bench", "tests"}
-OTHERS = {"httpx", "click", "rich"}
+OTHERS = {"httpx", "click", "rich", "websockets"}
 
 
 def tree(path: Path) -> ast.Module:
@@ -48,6 +51,13 @@ def test_the_core_knows_no_sockets_no_clock_and_no_chance(module: str) -> None:
 def test_only_the_command_needs_click_and_rich() -> None:
     users = {path.parent.name for path in SOURCES if packages(tree(path)) & {"click", "rich"}}
     assert users == {"cli"}
+
+
+def test_only_the_connection_of_sessions_needs_websockets() -> None:
+    users = {path.name for path in SOURCES if "websockets" in packages(tree(path))}
+    assert users == {"connection.py"}
+    importers = {path.name for path in SOURCES if "fanmail.session.connection" in imported(tree(path))}
+    assert importers == {"engine.py"}, "which imports it when a session is made"
 
 
 @table("path", SOURCES)

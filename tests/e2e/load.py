@@ -13,6 +13,7 @@ from tests.e2e.cluster import PATIENCE, wait_for
 from tests.e2e.history import History
 from tests.e2e.publishers import PUBLISHERS, Publisher
 from tests.e2e.readers import READERS, Reader
+from tests.e2e.session_readers import SESSION_PUBLISHERS, SESSION_READERS
 from tests.e2e.stream_readers import STREAM_READERS
 
 BACKLOG = 200
@@ -22,6 +23,9 @@ BATCH, MANY = 5, 20
 
 SPARING = 0.05
 """Seconds: leaves the processor to those who are started again."""
+
+ALL_PUBLISHERS = PUBLISHERS | SESSION_PUBLISHERS
+ALL_READERS = READERS | STREAM_READERS | SESSION_READERS
 
 
 @dataclass
@@ -58,9 +62,11 @@ class Load:
         for n, topic in enumerate(self.topics):
             for k, kind in enumerate(self.publishers):
                 name = f"publisher of {topic}" if len(self.publishers) == 1 else f"{kind} of {topic}"
-                self._publishers.append(PUBLISHERS[kind](self, name, topic, n + k, self._publishing))
+                self._publishers.append(
+                    (PUBLISHERS | SESSION_PUBLISHERS)[kind](self, name, topic, n + k, self._publishing)
+                )
             for m, user in enumerate(self.users):
-                kind = (READERS | STREAM_READERS)[self.modes.get(user, "plain")]
+                kind = ALL_READERS[self.modes.get(user, "plain")]
                 self._readers.append(kind(self, f"{user} of {topic}", topic, n + m, self._reading, user))
         self._clients: list[LoadClient] = [*self._publishers, *self._readers]
         self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in self._clients]

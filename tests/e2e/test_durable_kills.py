@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 MODES = {"ann": "plain", "bob": "after-many", "cat": "lease", "dan": "lease-many"}
 PUBLISHERS = ("single", "keyed-batch")
 BROKER_GONE = {"503 broker-down", "503 wrong-incarnation", "503 loading", "503 draining"}
-KILLS, STOPS = 20, 10
+KILLS, STOPS = 10, 6
 STEP = 3
 """Calls of every client between two faults."""
 

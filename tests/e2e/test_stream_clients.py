@@ -24,8 +24,8 @@ HOW_TO = (ROOT / "docs" / "streams.md").read_text()
 TEXTS = ["first", "second\nline", "\u2028 \u00e4 data: x\nid: 9", "", "last"]
 
 
-def example(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", HOW_TO, re.DOTALL)
+def example(language: str, document: str = HOW_TO) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", document, re.DOTALL)
     assert found, language
     return found[1]
 

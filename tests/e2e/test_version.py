@@ -112,12 +112,11 @@ def test_the_package_of_the_server_has_the_same() -> None:
 
 def test_the_changelog_begins_with_upgrading_to_it() -> None:
     headings = re.findall(r"(?m)^#{2,3} (.*)$", (ROOT / "CHANGELOG.md").read_text())
-    newest = next(index for index, each in enumerate(headings) if each != "Unreleased")
-    found = re.fullmatch(r"(\S+) \((\S+)\)", headings[newest])
-    assert found, headings
-    assert found[1] == VERSION
-    assert date.fromisoformat(found[2])
-    assert headings[newest + 1] == "Upgrading"
+    releases = [each for each in headings if re.fullmatch(r"(\S+) \((\S+)\)|Unreleased", each)]
+    assert all(headings[headings.index(each) + 1] == "Upgrading" for each in releases)
+    version, day = next(each for each in releases if each != "Unreleased").split()
+    assert version == VERSION
+    assert date.fromisoformat(day.strip("()"))
 
 
 @pytest.mark.parametrize("path", ["pyproject.toml", "client/pyproject.toml"])

@@ -16,10 +16,13 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from common.command_line import Parser
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
 from tests.soak.forwarding import forward_to_many
+from tests.soak.growing import measure_growth, measure_pauses
+from tests.soak.moving import MovingSoak
 from tests.soak.partitions import PartitionedSoak
 from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
 from tests.soak.rounds import Rounds, Soak
+from tests.soak.sessions import cut_many_sessions
 from tests.soak.streams import cut_many
 
 SHOWN = 20
@@ -33,6 +36,11 @@ def main() -> int:
         return cut_many(options.streams)
     if options.forward:
         return forward_to_many(options.forward)
+    if options.growth:
+        print(*measure_pauses(), *measure_growth(), sep="\n")
+        return 0
+    if options.sessions:
+        return cut_many_sessions(options.sessions)
     if not options.hosts:
         return run(options, None)
     need_namespaces()
@@ -43,7 +51,7 @@ def main() -> int:
 def run(options: argparse.Namespace, network: Network | None) -> int:
     """Run rounds until the time is over, Ctrl-C, or a violation."""
     seconds = options.hours * 3600 if options.hours else options.seconds
-    kinds = [name for name in ("durable", "replicated", "hosts", "power") if getattr(options, name)]
+    kinds = [name for name in ("durable", "replicated", "hosts", "power", "moves") if getattr(options, name)]
     kind = kinds[0] if kinds else "in memory"
     print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
     soak = make(options, network)
@@ -84,6 +92,8 @@ def make(options: argparse.Namespace, network: Network | None) -> Rounds:
         soak = PowerSoak(*rest, sync_interval=options.sync_interval)
     elif network is not None:
         soak = PartitionedSoak(network, *rest)
+    elif options.moves:
+        soak = MovingSoak(*rest)
     elif options.replicated:
         soak = start_replicated(*rest)
     else:
@@ -101,6 +111,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
     kinds.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
+    kinds.add_argument("--moves", action="store_true", help="with stores; slots move, and all processes are killed")
+    kinds.add_argument("--growth", action="store_true", help="figures instead: pauses of moves, 4 to 5 to 4 brokers")
     kinds.add_argument("--hosts", action="store_true", help="replicated; hosts are cut off from each other (root)")
     kinds.add_argument(
         "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"
@@ -109,6 +121,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")
     parser.add_argument("--forward", type=int, default=0, metavar="N", help="webhooks to N targets instead [0]")
+    parser.add_argument("--sessions", type=int, default=0, metavar="N", help="cut N sessions instead, durable [0]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")
     parser.add_argument("--pause", type=float, default=0.0, metavar="S", help="of a publisher after each publish [0]")

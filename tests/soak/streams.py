@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -33,23 +34,29 @@ def cut_many(cuts: int) -> int:
             print(cluster.about(), file=sys.stderr)
     finally:
         cluster.close()
-    counts = _counts(load.history)
+    counts = count(load.history, {Mode.AFTER: "client confirms", Mode.TIMED: "timed"})
     counts["fronts killed"] = counts["brokers killed"] = kills
     counts["messages announced as missed"] = sum(each.gaps for each in stream_readers(load))
     counts |= Counter({f"streams: {name}": count for name, count in ends(load).items()})
-    print(f"seconds {time.monotonic() - began:,.0f}")
-    print("\n".join(f"{name:40}{count:>10,}" for name, count in sorted(counts.items())))
+    return conclude(counts, found, time.monotonic() - began)
+
+
+def conclude(counts: Counter[str], found: list[str], seconds: float) -> int:
+    """Print the figures and what was found. Return the exit code."""
+    print(f"seconds {seconds:,.0f}")
+    print("\n".join(f"{name:40}{number:>10,}" for name, number in sorted(counts.items())))
     print("\n".join([f"VIOLATIONS: {len(found)}", *found[:SHOWN]]) if found else "\nno violations")
     return 1 if found else 0
 
 
-def _counts(history: History) -> Counter[str]:
+def count(history: History, modes: Mapping[Mode, str]) -> Counter[str]:
+    """Return how much was published and delivered, by the names of modes."""
     counts: Counter[str] = Counter()
     seen: set[tuple[str, str, str]] = set()
     for publish in history.publishes:
         counts[f"publishes {publish.outcome.value}"] += 1
     for take in history.takes:
-        who = "client confirms" if take.mode is Mode.AFTER else "timed"
+        who = modes[take.mode]
         if take.body is not None:
             key = (take.topic, take.user, take.msg_id)
             counts[f"deliveries, {who}"] += 1

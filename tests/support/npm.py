@@ -15,7 +15,7 @@ from tests.support.documents import ROOT
 CLIENT = ROOT / "client-js"
 PACKED = ROOT / "out" / "client-js"
 """The package as a tar file, and beside it `node_modules` in which it is installed."""
-_SOURCES = ("src/*.ts", "package*.json", "tsconfig.json", "README.md", "LICENSE")
+_SOURCES = ("src/**/*.ts", "package*.json", "tsconfig.json", "README.md", "LICENSE")
 
 
 def run(*argv: str, cwd: Path, environ: dict[str, str] | None = None, seconds: float = 110) -> str:

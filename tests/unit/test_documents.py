@@ -23,13 +23,15 @@ from fanmail.forward.config_file import parse_targets
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 from tests.support.table import table
 
-DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "client-js/*.md", "deploy/**/*.md", "bench/*.md")
+DOCUMENTS = documents(
+    "*.md", "docs/*.md", "client/*.md", "client-js/*.md", "examples/**/*.md", "deploy/**/*.md", "bench/*.md"
+)
 RUN = {"sh", "python", "javascript"}
 """Languages whose blocks are run; those of JavaScript in Node.js and Chromium, by tests/e2e/test_client_js.py."""
 SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}
 """Languages of blocks that are for the eye only, and must not hold a command of ours."""
 IN_A_BROWSER = {"html", "js"}
-"""Languages whose blocks tests/e2e/test_stream_clients.py runs, the only one of each."""
+"""Languages whose blocks tests/e2e/test_stream_clients.py and test_session_clients.py run."""
 IN_OTHER_LANGUAGES = {"go", "java", "javascript", "php"}
 """Languages whose blocks tests/client/forward/test_verification.py and tests/client/test_languages.py run."""
 PROSE = {"docs/architecture.md", "docs/files.md"}
@@ -54,7 +56,8 @@ def test_every_block_is_of_a_language_that_some_test_looks_at() -> None:
     known = RUN | SHOWN | IN_A_BROWSER | IN_OTHER_LANGUAGES | set(PARSERS)
     unknown = [f"{block.where}: {block.language}" for document in DOCUMENTS for block in blocks(document)]
     assert not [each for each in unknown if each.rpartition(": ")[2] not in known], f"known are {sorted(known)}"
-    assert len(cases(*IN_A_BROWSER)) == len(IN_A_BROWSER)
+    pages = [(block.document, block.language) for block in cases(*IN_A_BROWSER)]
+    assert pages == [("docs/sessions.md", "html"), ("docs/streams.md", "html"), ("docs/streams.md", "js")]
 
 
 def test_commands_stand_in_blocks_that_are_run() -> None:

@@ -6,6 +6,7 @@ In reading order: `http_call` and `flow` define requests, calls and flows; `call
 `responses` the parsers of their results, `exchange` and `retry` one call with its retries; `consumer`, `streaming`,
 `worker` and `listing` are made of several calls. None of these does I/O. `transport`, `connections`, `lines`,
 `fork_safety` and `base_client` run flows over httpx; `methods`, `client`, `admin` and `aio` are the public clients.
+`session` has its own loop over a WebSocket.
 `errors` has the exceptions.
 """
 
@@ -58,6 +59,8 @@ from fanmail.message import (
     Worked,
 )
 from fanmail.retry import ONCE, Retries
+from fanmail.session.aio import AsyncSession
+from fanmail.session.sync import Session
 from fanmail.streaming import Gap
 from fanmail.version import VERSION as __version__
 
@@ -65,6 +68,8 @@ __all__ = [
     "__version__",
     "Client",
     "AsyncClient",
+    "Session",
+    "AsyncSession",
     "Admin",
     "AsyncAdmin",
     "Retries",

@@ -19,6 +19,8 @@ from fanmail.listing import list_delayed, list_delayed_topics, list_subscription
 from fanmail.message import Message, Worked
 from fanmail.methods import AdminMethods, Methods
 from fanmail.retry import ONCE
+from fanmail.session.aio import AsyncSession
+from fanmail.session.room import DEFAULT_IN_FLIGHT
 from fanmail.streaming import Progress, StreamOptions, confirm_handled, confirm_regularly, stream_messages
 from fanmail.worker import DEFAULT_LEASE_S, WorkOptions, extend_lease, run_worker
 
@@ -72,6 +74,12 @@ class AsyncClient(Methods, AsyncBaseClient):
             return None
 
         return await self._run(run_worker(self._exchange, topic, user, options), handled)
+
+    def session(self, *, in_flight: int = DEFAULT_IN_FLIGHT) -> AsyncSession:
+        """Return a session of the running event loop, as `Client.session` does."""
+        if self._connections.closed:
+            raise RuntimeError("the client is closed")
+        return AsyncSession(self._exchange, self._text_headers(), in_flight)
 
     @asynccontextmanager
     async def _beside(self, flow: Flow[None]) -> AsyncIterator[None]:

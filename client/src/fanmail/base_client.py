@@ -61,7 +61,13 @@ class BaseClient:
         self, urls: list[str], api_key: str | None, retries: Retries, timeout: float, headers: Mapping[str, str] | None
     ) -> None:
         self._exchange = transport.new_exchange(urls, retries, timeout)
-        self._open(transport.httpx_settings(headers, api_key, urls))
+        settings = transport.httpx_settings(headers, api_key, urls)
+        self._headers: list[tuple[bytes, bytes]] = settings["headers"]
+        self._open(settings)
+
+    def _text_headers(self) -> list[tuple[str, str]]:
+        """Return the headers of every request, for a session."""
+        return [(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in self._headers]
 
     def _open(self, settings: dict[str, Any]) -> None:
         """Prepare connections with these arguments of httpx's clients."""

@@ -16,6 +16,8 @@ from fanmail.fork_safety import process_id
 from fanmail.message import Message, Worked
 from fanmail.methods import Methods
 from fanmail.retry import ONCE
+from fanmail.session.room import DEFAULT_IN_FLIGHT
+from fanmail.session.sync import Session
 from fanmail.streaming import Progress, StreamOptions, confirm_handled, confirm_regularly, stream_messages
 from fanmail.worker import DEFAULT_LEASE_S, WorkOptions, extend_lease, run_worker
 
@@ -148,6 +150,23 @@ class Client(Methods, SyncBaseClient):
         lease = options.get("lease", DEFAULT_LEASE_S)
         flow = run_worker(self._exchange, topic, user, options)
         return self._run(flow, lambda message: self._handled(message, handle, lease))
+
+    def session(self, *, in_flight: int = DEFAULT_IN_FLIGHT) -> Session:
+        """Return a session: one WebSocket for many mailboxes and many publishes in flight.
+
+        It connects when it is first used, with the base URLs, key and retries of this client, and is closed on its own.
+        Raises ImportError without the package `websockets`, which `pip install 'fanmail[session]'` installs.
+
+        Args:
+            in_flight: How many operations may be without an answer before `publish_soon` waits.
+
+        >>> with client.session() as example:
+        ...     example.publish_soon("nobody-listens", "one").result().subscribers
+        0
+        """
+        if self._connections.closed:
+            raise RuntimeError("the client is closed")
+        return Session(self._exchange, self._text_headers(), in_flight)
 
     def _handled(self, message: Message, handle: Callable[[Message], object], lease: float) -> BaseException | None:
         """Call the handler while the lease is extended. Return what it raised, else None."""

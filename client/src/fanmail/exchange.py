@@ -60,7 +60,7 @@ class Exchange:
             failures, untried = failures + 1, len(self.base_urls) - 1
             pause_s = retries.pause(failures, error.retry_after, environment.random())
             if environment.clock() + pause_s >= ends:
-                raise _final_error(error, unknown)
+                raise final_error(error, unknown)
             if retries.on_retry:
                 retries.on_retry(error)
             yield Pause(pause_s)
@@ -84,7 +84,8 @@ def _parsed(call: Call[T], response: Response) -> T:
         raise ServerFault(f"the response is not from Fanmail: {error!r}", status=response.status) from error
 
 
-def _final_error(error: FanmailError, unknown: bool) -> FanmailError:
+def final_error(error: FanmailError, unknown: bool) -> FanmailError:
+    """Return the error of a call whose last try ended with `error`; `unknown` says whether any may be executed."""
     if not unknown or isinstance(error, OutcomeUnknown):
         return error
     detail = f"an earlier try may have been executed; the last try failed with: {error}"

@@ -37,9 +37,15 @@ def process_id() -> ProcessId:
 def note_opened(event: str, info: Mapping[str, Any]) -> None:
     """Remember the connections that are opened for a request. This is its `trace` extension."""
     if event.endswith(_OPENED):
-        with suppress(OSError, AttributeError):  # a stream of httpcore without a socket
-            number = info["return_value"].get_extra_info("socket").fileno()
-            _opened[info["return_value"]] = (number, os.fstat(number).st_ino)
+        with suppress(AttributeError):  # a stream of httpcore without a socket
+            note_socket(info["return_value"], info["return_value"].get_extra_info("socket"))
+
+
+def note_socket(owner: object, opened: socket.socket) -> None:
+    """Remember the socket of a connection as long as its owner lives."""
+    with suppress(OSError):
+        number = opened.fileno()
+        _opened[owner] = (number, os.fstat(number).st_ino)
 
 
 async def note_opened_async(event: str, info: Mapping[str, Any]) -> None:

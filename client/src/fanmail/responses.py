@@ -123,8 +123,8 @@ def _message_fields(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_streamed(members: dict[str, Any], topic: str, user: str) -> Message:
-    """Return a message of a stream."""
-    return Message(**_message_fields(members), topic=topic, user=user)
+    """Return a message of a stream, or of a session."""
+    return Message(**_message_fields(members), receipt=members.get("receipt", ""), topic=topic, user=user)
 
 
 def _body(members: dict[str, Any]) -> bytes:

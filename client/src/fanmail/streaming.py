@@ -61,7 +61,7 @@ def stream_messages(
     exchange: Exchange, topic: str, user: str, options: StreamOptions, progress: Progress
 ) -> Flow[None]:
     """Emit messages as they come, endlessly; each is handled when the flow is resumed after it."""
-    on_gap = options.get("on_gap", _log_gap)
+    on_gap = options.get("on_gap", log_gap)
     progress.handled = progress.confirmed = options.get("after", "0")
     fruitless = 0
     try:
@@ -120,10 +120,17 @@ def _parse_line(members: dict[str, Any], topic: str, user: str) -> Message | Gap
         return Gap(members["from"], members["position"])
     if kind not in ("end", "error"):
         return None
-    return error_of(Response(int(members["status"]), {"content-type": PROBLEM}, json.dumps(members).encode()))
+    return problem_of(members)
 
 
-def _log_gap(gap: Gap) -> None:
+def problem_of(members: dict[str, Any]) -> FanmailError:
+    """Return the exception for the members of a problem document that came in a stream or a session."""
+    headers = {"content-type": PROBLEM, "retry-after": str(members.get("retry_after", ""))}
+    return error_of(Response(int(members["status"]), headers, json.dumps(members).encode()))
+
+
+def log_gap(gap: Gap) -> None:
+    """Tell of a gap in the log, as a warning."""
     _log.warning("messages from %s on were acknowledged elsewhere or dropped; going on at %s", gap.first, gap.position)
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import click
 
-from fanmail.cli.options import Server, json_option, seconds_option, server_options
+from fanmail.cli.options import Server, grouped, json_option, seconds_option, server_options
 from fanmail.cli.output import print_rows, progress
 from fanmail.cli.read import wait_out
 from fanmail.client import Client
 from fanmail.errors import FanmailError, NoSubscription
+from fanmail.session.room import DEFAULT_IN_FLIGHT
 
 _STAMP = struct.Struct(">d")
 """The beginning of each body: seconds of this host's monotonic clock."""
@@ -38,6 +39,30 @@ class Tally:
     latencies_s: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class BenchLoad:
+    """What a publisher does."""
+
+    size: int
+    batch: int
+    ws: bool
+    in_flight: int
+
+    def start(self, client: Client) -> BenchRun:
+        """Return a run. Raises UsageError for what cannot be combined, and where sessions are not installed."""
+        if not self.ws:
+            return BenchRun(client, self.size, self.batch)
+        from fanmail.cli.bench_sessions import SessionBenchRun
+
+        if self.batch > 1:
+            raise click.UsageError("--batch cannot be combined with --ws: a session publishes single messages")
+        try:
+            client.session().close()
+        except ImportError as error:
+            raise click.UsageError(str(error)) from None
+        return SessionBenchRun(client, self.size, self.in_flight)
+
+
 @click.command()
 @seconds_option("--seconds", "How long to publish.", 5.0, least=0.1)
 @click.option("--size", type=click.IntRange(min=_STAMP.size), default=100, show_default=True, help="Bytes per message.")
@@ -49,21 +74,29 @@ class Tally:
     show_default=True,
     help="Publisher threads, each with its own topic.",
 )
+@click.option("--ws", is_flag=True, help="Over WebSocket sessions, with --in-flight messages per publisher at once.")
+@click.option(
+    "--in-flight",
+    type=click.IntRange(min=1),
+    default=DEFAULT_IN_FLIGHT,
+    show_default=True,
+    help="With --ws: messages of a publisher without an answer.",
+)
 @click.option("--topic", default=None, help="Beginning of the names of the topics. Default: a new name.")
 @json_option
+@grouped("load", BenchLoad)
 @server_options
-def bench(
-    seconds: float, size: int, batch: int, publishers: int, topic: str | None, as_json: bool, server: Server
-) -> None:
+def bench(seconds: float, load: BenchLoad, publishers: int, topic: str | None, as_json: bool, server: Server) -> None:
     """Publish and read for some seconds, and print rates and latencies.
 
     Each publisher has its own topic and reader, which are removed at the end. This client, which is one Python process,
-    usually limits the rates: with --batch 1 they say more about it than about the server.
+    usually limits the rates: with --batch 1 they say more about it than about the server. With --ws, publishers do not
+    wait for each answer, which is what a session is for.
     """
     stem = topic or f"fanmail-bench-{secrets.token_hex(4)}"
     topics = [f"{stem}-{number}" for number in range(publishers)]
     with server.connect() as client:
-        run = BenchRun(client, size, batch)
+        run = load.start(client)
         try:
             for each in topics:
                 client.subscribe(each, "bench", expires_after=600)
@@ -135,10 +168,13 @@ class BenchRun:
         thread.start()
         return thread
 
+    def _body(self, began: float) -> bytes:
+        return _STAMP.pack(began) + self._padding
+
     def _publish(self, topic: str, tally: Tally) -> None:
         while self._publishing.is_set() and not self.errors:
             began = time.monotonic()
-            body = _STAMP.pack(began) + self._padding
+            body = self._body(began)
             if self._batch == 1:
                 self._client.publish(topic, body)
             else:
@@ -158,9 +194,15 @@ class BenchRun:
                     return
                 wait_out(asked, POLL_S)
                 continue
-            tally.latencies_s.extend([now - _STAMP.unpack_from(body)[0] for body in found.bodies])
+            tally.latencies_s.extend([now - sent_at_s(body) for body in found.bodies])
             tally.messages += len(found)
             after = found.last
+
+
+def sent_at_s(body: bytes) -> float:
+    """Return when a message was published, in seconds of the monotonic clock."""
+    found: float = _STAMP.unpack_from(body)[0]
+    return found
 
 
 def _total(tallies: list[Tally]) -> int:

@@ -1,0 +1,96 @@
+/** The operations of a session: JSON objects with the answers that belong to them, without I/O. */
+
+import { checkedHeader, messageHeaders, toBase64 } from "../encoding.js";
+import { newKey } from "../exchange.js";
+import type { Message, Published } from "../message.js";
+import type { PublishOptions, SubscriptionSettings } from "../options.js";
+import { parseTime } from "../responses.js";
+
+/** The members of a JSON object. */
+export type Members = Record<string, unknown>;
+
+/** One operation. */
+export interface Op<T> {
+  /** What is sent, beside `ref`. Members that are undefined are left out. */
+  readonly members: Members;
+  /** Operations of one lane are sent in order, also after failures. */
+  readonly lane: string;
+  /** Whether it may be sent again when its outcome is unknown. */
+  readonly repeatable: boolean;
+  /** Return the result that `ok` carries. */
+  readonly parse: (answer: Members) => T;
+}
+
+/** Return what names a mailbox. No name has a line end. */
+export function mailbox(topic: string, user: string): string {
+  return `${topic}\n${user}`;
+}
+
+export function publish(topic: string, body: Uint8Array | string, options: PublishOptions): Op<Published> {
+  const { type, ttl, delay, key = newKey() } = options;
+  if (key) checkedHeader("Idempotency-Key", key);
+  const headers = messageHeaders(undefined, options.headers).map(([name, value]) => [name.toLowerCase(), value]);
+  const members = {
+    op: "publish",
+    topic,
+    ...(typeof body === "string" ? { text: body } : { base64: toBase64(body) }),
+    type,
+    meta: headers.length ? Object.fromEntries(headers) : undefined,
+    ttl,
+    delay,
+    key: key || undefined,
+  };
+  return { members, lane: topic, repeatable: key !== "", parse: parsePublished };
+}
+
+function parsePublished({ id, subscribers, replayed, due }: Members): Published {
+  return {
+    subscribers: Number(subscribers ?? 0),
+    id: typeof id === "string" ? id : undefined,
+    count: 1,
+    due: typeof due === "string" ? parseTime(due) : undefined,
+    replayed: replayed === true,
+  };
+}
+
+export function subscribe(topic: string, user: string, settings: SubscriptionSettings): Op<boolean> {
+  const { expiresAfter, maxDeliveries } = settings;
+  const members = { op: "subscribe", expires_after: expiresAfter, max_deliveries: maxDeliveries };
+  return onMailbox(topic, user, members, (answer) => answer["created"] === true);
+}
+
+export function unsubscribe(topic: string, user: string): Op<void> {
+  return onMailbox(topic, user, { op: "unsubscribe" }, nothing);
+}
+
+/** Acknowledge everything up to an id. */
+export function advance(topic: string, user: string, id: string): Op<void> {
+  return onMailbox(topic, user, { op: "ack", id }, nothing);
+}
+
+export function acknowledge(message: Message): Op<void> {
+  return onMailbox(message.topic, message.user, { op: "ack", receipt: receiptOf(message) }, nothing);
+}
+
+export function giveBack(message: Message, delay: number): Op<void> {
+  return onMailbox(message.topic, message.user, { op: "nack", receipt: receiptOf(message), delay }, nothing);
+}
+
+export function extend(message: Message, lease: number): Op<void> {
+  return onMailbox(message.topic, message.user, { op: "extend", receipt: receiptOf(message), lease }, nothing);
+}
+
+export function stop(topic: string, user: string): Op<void> {
+  return onMailbox(topic, user, { op: "stop" }, nothing);
+}
+
+function onMailbox<T>(topic: string, user: string, members: Members, parse: (answer: Members) => T): Op<T> {
+  return { members: { ...members, topic, user }, lane: mailbox(topic, user), repeatable: true, parse };
+}
+
+function receiptOf(message: Message): string {
+  if (!message.receipt) throw new TypeError(`message ${message.id} was not leased`);
+  return message.receipt;
+}
+
+function nothing(): void {}

@@ -1,0 +1,252 @@
+"""What a client of a session can make a front hold or do is bounded; thresholds are small here."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from common.errors import FanmailError
+from common.protocol import ops
+from common.protocol.ops import Op
+from httpfront.budget import Budget
+from httpfront.server import session_connection
+from tests.http.rawhttp import PATIENCE, wait_for
+from tests.http.sessions import EPOCH, Playing, playing
+from tests.support.web_socket import CONTINUATION, PING, PONG, TEXT, WebSocket, frame, message
+
+
+@pytest.fixture
+def front() -> Iterator[Playing]:
+    with playing(bounds={"operations": 3, "operation_bytes": 3000, "readings": 3, "fetches": 3}) as front:
+        yield front
+
+
+def publish(ref: int, text: str = "x", topic: str = "t") -> bytes:
+    return message(op="publish", topic=topic, text=text, ref=ref)
+
+
+def batch(first: int, *bodies: bytes, pending: int = 0) -> ops.Batch:
+    frames = b"".join(len(each).to_bytes(4) + each for each in bodies)
+    return ops.Batch(EPOCH, pending, [ops.Run(first, len(bodies), 1_700_000_000_000, b"", frames)], 0)
+
+
+def test_a_message_above_the_limit_closes_the_session(front: Playing) -> None:
+    limit = front.table.limits.message
+    fitting = b'{"op":"stop","topic":"t","user":"u","ref":1' + b" " * limit
+    with WebSocket(front.port) as client:
+        client.send(frame(fitting[: limit - 1] + b"}"))
+        assert client.next() == {"op": "ok", "ref": 1}
+        client.send(frame(b" " * (limit + 1))[:14])  # it is known before it has arrived
+        assert client.closed() == (1009, f"a message has over {limit} bytes")
+    with WebSocket(front.port) as client:
+        client.send(frame(b" " * limit, final=False), frame(b" ", CONTINUATION, final=False))
+        assert client.closed()[0] == 1009
+    assert front.budget.used == 0
+
+
+def test_a_message_in_too_many_fragments_closes_the_session(front: Playing) -> None:
+    stop = b'{"op":"stop","topic":"t","user":"u","ref":1}'
+    begin, more = frame(stop, final=False), frame(b" ", CONTINUATION, final=False)
+    with WebSocket(front.port) as client:
+        client.send(begin + more * 1022 + frame(b" ", CONTINUATION))
+        assert client.next() == {"op": "ok", "ref": 1}
+        client.send(begin + more * 1023)
+        assert client.closed() == (1009, "a message has over 1024 fragments")
+
+
+def test_no_more_operations_are_read_than_may_be_under_way(front: Playing) -> None:
+    front.gateway.held.add(Op.PUBLISH)
+    with WebSocket(front.port) as client:
+        client.send(b"".join(publish(n) for n in range(10)))
+        wait_for(lambda: len(front.gateway.waiting) == 3)
+        front.gateway.let_go(2)
+        assert [client.next()["ref"] for _ in range(2)] == [0, 1]
+        wait_for(lambda: len(front.gateway.waiting) == 3)
+        assert len(front.gateway.asked(Op.PUBLISH)) == 5
+        front.gateway.held.clear()
+        front.gateway.let_go(3)
+        assert [client.next()["ref"] for _ in range(8)] == list(range(2, 10))
+
+
+def test_no_more_bytes_are_read_than_may_be_under_way(front: Playing) -> None:
+    front.gateway.held.add(Op.PUBLISH)
+    with WebSocket(front.port) as client:
+        client.send(publish(0, "x" * 3000), publish(1), publish(2))
+        wait_for(lambda: len(front.gateway.waiting) == 1)
+        assert front.budget.used >= 3000, "what is under way counts"
+        front.gateway.held.clear()
+        front.gateway.let_go()
+        assert [client.next()["ref"] for _ in range(3)] == [0, 1, 2]
+        wait_for(lambda: front.budget.used == 0)
+
+
+def test_a_turn_handles_some_of_what_has_arrived(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_connection, "MESSAGES", 3)
+    turns: list[int] = []
+    front.server.hub.each_turn(lambda: turns.append(front.table.invalid))
+    with WebSocket(front.port) as client:
+        client.send(frame(b"{}") * 30)
+        assert [client.next()["code"] for _ in range(30)] == ["bad-op"] * 30
+    steps = {later - earlier for earlier, later in pairwise(turns)}
+    assert max(steps) <= 6, "three of what is read, and three of what was left"
+
+
+def test_a_client_that_reads_nothing_is_not_read(front: Playing) -> None:
+    """Answers that it does not take are bounded, and so are pongs."""
+    for flood in (frame(b"x" * 120, PING), frame(b"{}")):
+        with WebSocket(front.port, tiny=True) as client:
+            client.sock.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                _send_without_end(client, flood)
+            assert front.budget.used < 2_000_000
+            assert front.table.open == 1
+
+
+def test_a_client_that_takes_nothing_for_too_long_is_closed() -> None:
+    with playing(write_timeout=0.5) as front, WebSocket(front.port, tiny=True) as client:
+        client.sock.settimeout(PATIENCE)
+        with pytest.raises((ConnectionError, TimeoutError)):
+            _send_without_end(client, frame(b"{}"))
+        wait_for(lambda: front.table.open == 0)
+        assert front.table.ended["slow"] == 1
+        assert front.reported[-1].ended == "slow"
+        wait_for(lambda: front.budget.used == 0)
+
+
+def test_the_memory_for_messages_that_are_not_whole_is_bounded() -> None:
+    budget = Budget(3_000_000)
+    with playing(budget=budget, max_streams=50) as front:
+        clients = [WebSocket(front.port) for _ in range(8)]
+        for client in clients:
+            client.send(frame(b" " * 1_200_000)[:-1])
+        wait_for(lambda: front.table.ended["slow"] + front.table.ended["error"] >= 5)
+        assert budget.used <= budget.limit
+        for client in clients:
+            client.sock.close()
+
+
+def test_reads_and_sessions_have_places(front: Playing) -> None:
+    with WebSocket(front.port) as client:
+        for user in ("a", "b", "c"):
+            assert client.ask("read", topic="t", user=user)["op"] == "ok"
+        refused = client.ask("read", topic="t", user="d")
+        assert (refused["code"], refused["status"]) == ("too-many-reads", 429)
+        assert client.ask("read", topic="t", user="a")["code"] == "already-reading"
+        with WebSocket(front.port) as second:
+            second.ask("read", topic="t", user="a")
+            refused = second.ask("read", topic="t", user="b")
+            assert refused["op"] == "ok", "three reads, a session, and its second read"
+            assert second.ask("read", topic="t", user="c")["code"] == "front-busy"
+            with WebSocket(front.port) as third:
+                assert third.head.startswith(b"HTTP/1.1 503 ")
+        wait_for(lambda: front.table.open == 1)
+        assert client.ask("stop", topic="t", user="b")["op"] == "ok"
+        assert client.ask("read", topic="t", user="d")["op"] == "ok"
+    wait_for(lambda: front.table.open == 0)
+    assert front.table.streams._opening == 0
+
+
+def test_no_more_is_sent_than_the_window_allows(front: Playing) -> None:
+    sent: list[int] = []
+
+    def fetch(topic: bytes, user: bytes, args: ops.Fetch) -> ops.Batch:
+        sent.append(args.max)
+        return batch(args.place, *[b"x"] * args.max, pending=5)
+
+    front.gateway.answers[Op.FETCH] = fetch
+    with WebSocket(front.port, "/t/u?window=3") as client:
+        assert [client.next()["id"] for _ in range(3)] == [f"{EPOCH}-{n}" for n in (1, 2, 3)]
+        client.op("ack", topic="t", user="u", id=f"{EPOCH}-2")
+        assert [client.next()["id"] for _ in range(2)] == [f"{EPOCH}-{n}" for n in (4, 5)]
+        assert sent == [3, 2]
+        assert client.ask("stop", topic="t", user="u") == {"op": "ok", "ref": "asked"}
+
+
+def test_the_window_has_bytes_too(front: Playing) -> None:
+    def fetch(topic: bytes, user: bytes, args: ops.Fetch) -> ops.Batch:
+        return batch(args.place, b"x" * 150_000, pending=5)
+
+    front.gateway.answers[Op.FETCH] = fetch
+    with WebSocket(front.port, "/t/u?window=1000") as client:
+        assert [client.next()["id"][-1] for _ in range(2)] == ["1", "2"]
+        assert client.ask("stop", topic="t", user="-")["ref"] == "asked", "no third message comes before"
+        client.op("ack", topic="t", user="u", id=f"{EPOCH}-1")
+        assert client.next()["id"][-1] == "3"
+
+
+def test_a_read_waits_until_the_client_has_taken_what_was_sent(front: Playing) -> None:
+    def fetch(topic: bytes, user: bytes, args: ops.Fetch) -> ops.Batch:
+        return batch(1, b"x" * 60_000, pending=5)
+
+    front.gateway.answers[Op.FETCH] = fetch
+    with WebSocket(front.port, "/t/u?mode=take", tiny=True) as client:
+        wait_for(lambda: len(front.gateway.asked(Op.FETCH)) > 3)
+        before = -1
+        while before != (before := len(front.gateway.asked(Op.FETCH))):
+            client.sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                _await_nothing(client)
+        assert front.budget.used < 1_500_000
+        client.sock.settimeout(PATIENCE)
+        for _ in range(before + 5):
+            assert client.next()["op"] == "message"
+
+
+def _send_without_end(client: WebSocket, flood: bytes) -> None:
+    while True:
+        client.sock.sendall(flood * 1000)
+
+
+def _await_nothing(client: WebSocket) -> None:
+    """Wait for what never comes: time passes while the client reads nothing."""
+    left, right = socket.socketpair()
+    with left, right:
+        left.settimeout(client.sock.gettimeout())
+        left.recv(1)
+
+
+def test_an_unexpected_failure_closes_one_session(front: Playing, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("as asked")
+
+    front.gateway.answers[Op.UNSUBSCRIBE] = fail
+    with WebSocket(front.port) as client:
+        client.op("unsubscribe", topic="t", user="u")
+        assert client.closed() == (1011, "internal error")
+    assert "as asked" in caplog.text
+
+
+def test_what_a_broker_answers_wrongly_is_one_error(front: Playing) -> None:
+    front.gateway.answers[Op.SUBSCRIBE] = ops.Status(1, "x", 1)  # not what this operation gives
+    with WebSocket(front.port) as other, WebSocket(front.port) as client:
+        answer: dict[str, Any] = client.ask("subscribe", topic="t", user="u")
+        assert answer["code"] == "internal"
+        front.gateway.answers[Op.PUBLISH] = FanmailError("internal", "as asked")
+        assert client.ask("publish", topic="t", text="x")["status"] == 500
+        client.send(frame(b"x", PING))
+        assert client.frame() == (PONG, b"x")
+        assert other.ask("stop", topic="t", user="u")["op"] == "ok"
+
+
+def test_pings_that_are_not_answered_close_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpfront.sessions.timer.PING_S", 0.2)
+    with playing() as front, WebSocket(front.port) as silent, WebSocket(front.port) as client:
+        for _ in range(5):
+            assert client.frame() == (PING, b"")
+            client.send(frame(b"", PONG))
+        assert silent.frame() == silent.frame() == (PING, b"")
+        assert silent.closed() == (1013, "two pings were not answered")
+        assert json.loads(client_text(client)) == {"op": "ok", "ref": 1}
+
+
+def client_text(client: WebSocket) -> bytes:
+    """Return the answer to an operation, behind pings."""
+    client.op("stop", topic="t", user="u", ref=1)
+    while (found := client.frame())[0] != TEXT:
+        client.send(frame(b"", PONG))
+    return found[1]
