@@ -15,7 +15,6 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
-from tests.soak.forwarding import forward_to_many
 from tests.soak.growing import measure_growth, measure_pauses
 from tests.soak.moving import MovingSoak
 from tests.soak.partitions import PartitionedSoak
@@ -35,6 +34,8 @@ def main() -> int:
     if options.streams:
         return cut_many(options.streams)
     if options.forward:
+        from tests.soak.forwarding import forward_to_many  # the client is needed here only, and not for --help
+
         return forward_to_many(options.forward)
     if options.growth:
         print(*measure_pauses(), *measure_growth(), sep="\n")
