@@ -29,6 +29,7 @@ ELSEWHERE = {
     "SECURITY.md": "reporting.md",
     "client/README.md": "client.md",
     "client-js/README.md": "client-js.md",
+    "examples/chat/README.md": "example-chat.md",
     "deploy/README.md": "deploy.md",
     "bench/README.md": "bench.md",
 }

@@ -63,7 +63,8 @@ test("what was under way is sent again in its order, under its keys", async (t) 
     if (number < 3) connection.socket.terminate();
     else came.push(await answering(connection, 3));
   });
-  const session = open(t, url);
+  const states = [];
+  const session = open(t, url, { onConnection: (isConnected) => states.push(isConnected) });
   const published = await Promise.all(["a", "b", "c"].map((each) => session.publish("news", each)));
   assert.deepEqual(published.map((each) => each.id), ["e-1", "e-2", "e-3"]);
   const [first, second, , third] = came;
@@ -71,6 +72,7 @@ test("what was under way is sent again in its order, under its keys", async (t) 
   assert.deepEqual(second, first);
   assert.deepEqual(third, first);
   assert.equal(new Set(first.map((each) => each.key)).size, 3);
+  assert.deepEqual(states, [true, false, true, false, true]);
 });
 
 test("a publish without a key is not repeated", async (t) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from common.version import VERSION
 from tests.conftest import StartCluster
 from tests.e2e.browser import Browser
-from tests.e2e.cluster import ROOT, Cluster, clean_environ
+from tests.e2e.cluster import PATIENCE, ROOT, Cluster, Front, clean_environ
 from tests.e2e.test_metrics import tool
 from tests.e2e.web_pages import serving_pages
 from tests.support.documents import blocks, documents
@@ -29,6 +30,7 @@ PRINTED = {
         *('{"dig":"deeper"} false', '{"done":1,"failed":0,"lost":0}', "dig", "404 no-subscription", "TimeoutError"),
     ],
     "README.md": ["disk full"],
+    "docs/howto-browser.md": ["your order is on its way"],
 }
 """What each line must contain that the examples of a document log, in this order."""
 IMPORTS = '<script type="importmap">{"imports": {"fanmail": "/node_modules/fanmail/dist/index.js"}}</script>'
@@ -114,6 +116,12 @@ def examples(document: str, url: str) -> str:
     return log + "\n".join(texts).replace("console.log(", "log(").replace(FRONT, url)
 
 
+def prepare(front: Front) -> None:
+    """Do what the commands before an example do."""
+    front.web.subscribe("to.alice", "tab-1")
+    front.web.publish("to.alice", b"your order is on its way")
+
+
 def check(document: str, printed: list[str]) -> None:
     expected = PRINTED[document]
     assert [part for line, part in zip(printed, expected, strict=True) if part in line] == expected, printed
@@ -147,19 +155,63 @@ def test_the_examples_agree_with_the_types_that_are_shipped(packed: Path, folder
 
 
 def test_the_examples(packed: Path, node: str, start_cluster: StartCluster, folder: Path) -> None:
-    url = f"http://127.0.0.1:{start_cluster(brokers=1, fronts=1).fronts[0].port}"
+    front = start_cluster(brokers=1, fronts=1).fronts[0]
     install(packed, folder)
+    prepare(front)
     for document in PRINTED:
         script = folder / "examples.mjs"
-        script.write_text("const print = line => console.log(line);\n" + examples(document, url))
+        script.write_text(
+            "const print = line => console.log(line);\n" + examples(document, f"http://127.0.0.1:{front.port}")
+        )
         check(document, run(node, str(script), cwd=folder).splitlines())
 
 
 def test_the_examples_in_a_browser(page: Page) -> None:
     begin = "globalThis.printed = []; const print = line => printed.push(line);\n"
+    prepare(page.cluster.fronts[0])
     for document in PRINTED:
         script = begin + examples(document, page.url) + f"\nglobalThis.done = '{document}';"
         page.pages["/"] = f'<!doctype html>{IMPORTS}<script type="module">{script}</script>'
         page.browser.open(f"{page.origin}/")
         page.browser.until(f"done == '{document}'")
         check(document, page.browser.run("printed"))
+
+
+def test_the_chat_sends_shows_and_comes_back(page: Page) -> None:
+    web = page.cluster.fronts[0].client()
+    web.subscribe("chat.lobby", "bob")
+    browser = page.browser
+    browser.open(f"{page.origin}/index.html")
+    browser.until("!door.querySelector('button').disabled")
+    browser.run(f"door.elements.name.value = 'Ann'; door.elements.url.value = '{page.url}'; door.requestSubmit()")
+    browser.until("state.textContent == 'connected' && !editor.hidden")
+    say = "editor.elements.text.value = '%s'; editor.requestSubmit()"
+    browser.run(say % "hello")
+    sent = json.loads(web.call("GET", "/chat.lobby/bob?wait=20").body)
+    assert (sent["name"], sent["text"]) == ("Ann", "hello")
+    web.publish("chat.lobby", json.dumps({"name": "Bob", "text": "<b>text</b>"}).encode())
+    web.publish("chat.lobby", b"\xff")
+    page.cluster.kill_front(page.cluster.fronts[0])
+    browser.run(say % "again")
+    shown = "[...document.querySelectorAll('li')].map(each => each.lastChild.textContent)"
+    browser.until(f"{shown}.length == 4 && !document.querySelector('.pending')")
+    assert browser.run(shown) == ["hello", "<b>text</b>", "1 bytes", "again"]
+    assert browser.run("[...document.querySelectorAll('li.own')].length") == 2
+
+
+def test_killed_fronts_lose_nothing_and_reorder_nothing(packed: Path, start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=1, fronts=2)
+    urls = ",".join(f"http://127.0.0.1:{front.port}" for front in cluster.fronts)
+    argv = [tool("node"), "test/run-faults.js", "faults", "200"]
+    with subprocess.Popen(argv, cwd=CLIENT, env=environ(urls), stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout is not None
+        for front in cluster.fronts:
+            assert script.stdout.readline() == "kill\n"
+            cluster.kill_front(front)
+            cluster.await_ready()
+        found = json.loads(script.stdout.readline())
+        assert script.wait(PATIENCE) == 0
+    seen = found["seen"]
+    assert {reader: sorted(numbers) for reader, numbers in seen.items()} == {each: list(range(200)) for each in seen}
+    assert len(seen) == 4
+    assert seen["stream"] == seen["session"] == seen["messages"], "not in the order of the log"

@@ -23,7 +23,9 @@ from fanmail.forward.config_file import parse_targets
 from tests.support.documents import ROOT, Block, Command, anchors, blocks, commands, documents, links, prose
 from tests.support.table import table
 
-DOCUMENTS = documents("*.md", "docs/*.md", "client/*.md", "client-js/*.md", "deploy/**/*.md", "bench/*.md")
+DOCUMENTS = documents(
+    "*.md", "docs/*.md", "client/*.md", "client-js/*.md", "examples/**/*.md", "deploy/**/*.md", "bench/*.md"
+)
 RUN = {"sh", "python", "javascript"}
 """Languages whose blocks are run; those of JavaScript in Node.js and Chromium, by tests/e2e/test_client_js.py."""
 SHOWN = {"", "text", "http", "ini", "nginx", "haproxy", "dockerfile"}

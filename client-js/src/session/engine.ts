@@ -23,6 +23,7 @@ export class Engine {
   readonly #key: string;
   readonly #kind: WebSocketClass;
   readonly #inFlight: number;
+  readonly #onConnection: (isConnected: boolean) => void;
   readonly #lanes: Lanes;
   readonly #reads = new Map<string, Read>();
   /** Requests to read, by `ref`. */
@@ -39,11 +40,18 @@ export class Engine {
   #ticking: ReturnType<typeof setInterval> | undefined;
   #idle: () => void = () => undefined;
 
-  constructor(exchange: Exchange, key: string, kind: WebSocketClass, inFlight: number) {
+  constructor(
+    exchange: Exchange,
+    key: string,
+    kind: WebSocketClass,
+    inFlight: number,
+    onConnection: (isConnected: boolean) => void,
+  ) {
     this.#exchange = exchange;
     this.#key = key;
     this.#kind = kind;
     this.#inFlight = inFlight;
+    this.#onConnection = onConnection;
     this.#lanes = new Lanes(exchange.retries, exchange.timeout, () => this.#work());
   }
 
@@ -146,6 +154,7 @@ export class Engine {
 
   #opened(): void {
     this.#heardAt = now();
+    this.#onConnection(true);
     for (const read of this.#reads.values()) this.#begin(read);
     this.#work();
   }
@@ -154,6 +163,7 @@ export class Engine {
   async #closed(base: string, error: FanmailError, wasOpen: boolean): Promise<void> {
     this.#connection = undefined;
     this.#begun.clear();
+    if (wasOpen) this.#onConnection(false);
     if (this.#isClosed && this.#lanes.isIdle) return;
     this.#isWaiting = true;
     for (const read of this.#reads.values()) read.interrupted();

@@ -16,6 +16,8 @@ export interface SessionOptions {
   readonly WebSocket?: WebSocketClass;
   /** The most operations that are sent and not answered: 1,000; from 1 to 1,000. More wait here. */
   readonly inFlight?: number;
+  /** Called when the session is connected, and when it has lost its connection. */
+  readonly onConnection?: (isConnected: boolean) => void;
 }
 
 /**
@@ -41,7 +43,7 @@ export class Session {
     if (!Number.isInteger(inFlight) || inFlight < 1 || inFlight > DEFAULT_IN_FLIGHT) {
       throw new TypeError(`inFlight is not from 1 to ${DEFAULT_IN_FLIGHT}`);
     }
-    this.#engine = new Engine(exchange, key, kind, inFlight);
+    this.#engine = new Engine(exchange, key, kind, inFlight, options.onConnection ?? (() => undefined));
   }
 
   /** Publish one message, as `Client.publish` does. Await it, or several at once. */

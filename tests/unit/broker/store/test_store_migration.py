@@ -30,7 +30,7 @@ from tests.support.tiny import TINY_STORE
 STORES = {int(path.name.split(".")[0]): path for path in (Path(__file__).parents[3] / "support/stores").glob("*.gz")}
 CHANGED = {1: None, 2: (b"t", None, 2**40, None, False)}
 """What the operator has changed of the topic, by schema; those that follow have what the last one here has."""
-OWNER = Owner("fanmail", "b0", "b0")
+OWNER = Owner("fanmail", "b0")
 
 
 @pytest.fixture(params=sorted(STORES))
@@ -119,22 +119,8 @@ def test_an_older_store_is_looked_at_as_it_is(tmp_path: Path, version: int) -> N
 def test_an_older_store_of_another_broker_is_refused_as_it_is(tmp_path: Path, version: int) -> None:
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(UnusableStoreError, match="not of 'b7'"):
-        open_store(tmp_path, Owner("fanmail", "b7", "b7"))
+        open_store(tmp_path, Owner("fanmail", "b7"))
     assert (tmp_path / FILE).read_bytes() == before
-
-
-def test_a_store_of_schema_1_learns_its_brokers_when_it_is_used(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(gzip.decompress(STORES[1].read_bytes()))
-    store = open_store(tmp_path, Owner("fanmail", "b0", "b0,b1"))
-    loaded(store)
-    store.close()
-    store = open_store(tmp_path)
-    broker = BrokerDriver(store=store)
-    broker.publish(b"t", b"x")
-    broker.commit()
-    store.close()
-    with pytest.raises(UnusableStoreError, match="spread over brokers b0, and the cluster has b0,b1 now"):
-        open_store(tmp_path, Owner("fanmail", "b0", "b0,b1"))
 
 
 def test_there_is_a_store_of_every_older_version() -> None:
