@@ -28,8 +28,8 @@ from common.protocol.ops import Op
 from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.delivery import Delivery, ReadRequest
+from httpfront.sessions.operations import AFTER
 from httpfront.sessions.ports import Owner
-from httpfront.sessions.values import AFTER
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 from httpfront.streams.table import Reply
 
