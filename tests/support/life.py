@@ -68,10 +68,10 @@ LIFE: list[list[Record]] = [
     [slots.SlotLeft(S, "b2", 10, 2)],
     [slots.SlotComing(S, "b2", 5)],
     [slots.SlotDropped(S, "b2", 5), slots.SlotComing(S, "b2", 7)],
-    [rec.TopicBegan(N, 4, 12, "feedbeef7"), rec.MessageStored(N, 12, 1_800, Payload(b"", b"came"))],
-    [rec.SubscriptionSet(N, V, 12)],
+    [rec.TopicBegan(N, 4, 12, "feedbeef7"), rec.SubscriptionSet(N, V, 12)],
+    [rec.MessageStored(N, 12, 1_800, Payload(b"", b"came"))],
     [slots.SlotArrived(S, "b2", 7, 3)],
-    [slots.SlotLeaving(S + 1, "b1", 11), slots.SlotDropped(S, "b1", 3)],
+    [slots.SlotLeaving(S + 1, "b1", 11), slots.SlotDropped(S, "b1", 3), rec.SubscriptionSet(N, V, 13)],
 ]
 
 
