@@ -23,6 +23,7 @@ from common.cluster.description import (
     load_cluster,
     parse_cluster,
 )
+from common.cluster.slot_table import format_table
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.command_line import About
 from common.config import DEFAULT_BROKERS, BrokerSettings, StartBrokersSettings
@@ -98,11 +99,11 @@ def main() -> int:
 def write_description(run_dir: Path, brokers: int, now: int) -> None:
     """Write the description of `brokers` local brokers, atomically; `now` in seconds since 1970.
 
-    A description of the same brokers stays; another one is followed by the next epoch. Where there is none to read, the
-    epoch is the time, which is above any epoch that a running front may still have. Raises `StartError` where the
-    directory's path is too long for sockets.
+    A description of the same brokers stays; another one is followed by the next epoch, with the table of slots where
+    their owners stay. Where there is none to read, the epoch is the time, which is above any epoch that a running front
+    may still have. Raises `StartError` where the directory's path is too long for sockets.
     """
-    path = run_dir / DESCRIPTION
+    path, table = run_dir / DESCRIPTION, ""
     try:
         wanted = parse_cluster(tomllib.loads(describe_local(brokers, run_dir)))
     except ValueError as error:
@@ -114,8 +115,10 @@ def write_description(run_dir: Path, brokers: int, now: int) -> None:
     else:
         if old.brokers == wanted.brokers:
             return
-        epoch = old.epoch + 1
-    write_file(path, describe_local(brokers, run_dir, epoch))
+        epoch, ids = old.epoch + 1, [broker.id for broker in wanted.brokers]
+        if old.explicit and set(old.owners) <= set(ids):
+            table = "\n" + format_table(old.table, ids)
+    write_file(path, describe_local(brokers, run_dir, epoch) + table)
 
 
 def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:

@@ -304,6 +304,20 @@ def test_leases_end_with_the_session_but_for_those_that_are_done(front: Playing)
     assert returned == [ops.Extend(third, 0), ops.Extend(fourth, 0)]
 
 
+def test_leases_are_given_back_when_their_broker_is_there_again(
+    front: Playing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpfront.sessions.lease_returns.PAUSE_S", 0.05)
+    away = [FanmailError("broker-down", "away"), FanmailError("outcome-unknown", "away")]
+    front.gateway.answers[Op.EXTEND] = lambda *_: away.pop() if away else ops.Nothing()
+    front.gateway.answers[Op.FETCH] = batch(1, b"a")
+    with WebSocket(front.port, "/t/u?mode=lease&window=1") as client:
+        client.next()
+    wait_for(lambda: len(front.gateway.asked(Op.EXTEND)) == 3)
+    assert front.gateway.asked(Op.EXTEND) == [ops.Extend(Receipt(EPOCH, 1, 1), 0)] * 3
+    assert away == []
+
+
 def test_what_a_broker_leases_to_a_session_that_has_ended_is_given_back(front: Playing) -> None:
     front.gateway.held.add(Op.FETCH)
     front.gateway.answers[Op.FETCH] = batch(1, b"a", b"b")
