@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
+from common.cluster.replacement import why_refused
 from common.cluster.slots import SLOTS, ClusterMap, slot_of
 from common.errors import FanmailError
 
@@ -56,6 +57,12 @@ class Ownership:
         slot = slot_of(topic)
         if not self._slots.served[slot]:
             raise self._refusal(slot)
+
+    def why_refused(self, newer: ClusterMap) -> str:
+        """Return why a description must not be used in place of the one that is; "" where it may."""
+        served = sum(map(bool, self._slots.served))
+        left_out = served and all(each.id != self._broker for each in newer.brokers)
+        return why_refused(self.map, newer, {self._broker: served} if left_out else {})
 
     def change_map(self, newer: ClusterMap, topics: Iterable[bytes]) -> bool:
         """Take a newer map and return True.

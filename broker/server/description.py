@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from broker.dispatch.dispatcher import Dispatcher
 from broker.server.links import BrokerLinks, admitted
 from broker.server.listener import Listener
 from broker.server.process import Process
+
+log = logging.getLogger("fanmail.broker")
 
 
 class Description:
@@ -30,6 +34,11 @@ class Description:
         """Take those who may connect from the description, and the map of topics if its epoch is greater."""
         newer = self._process.reload_map()
         if newer is None:
+            return
+        reason = self._dispatcher.ownership.why_refused(newer)
+        if reason:
+            log.error("the cluster description is refused", extra={"reason": reason})
+            self._refused_epoch = newer.epoch  # not tried again every turn
             return
         self._listener.admit(admitted(newer, self._dispatcher.identity.broker))
         if self.links is not None:

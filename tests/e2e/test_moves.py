@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import threading
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from common.cluster.description import describe_local, load_cluster
 from common.cluster.slots import slot_of
 from tests.conftest import StartCluster
 from tests.e2e.checker import violations
-from tests.e2e.cluster import Client, Cluster, wait_for
+from tests.e2e.cluster import Client, Cluster, Process, wait_for
 from tests.e2e.load import Load
 from tests.e2e.moves import add_broker, as_json, rebalance, slots_of, view_of
 from tests.e2e.streams import Stream
@@ -134,14 +136,18 @@ def test_no_file_makes_a_running_cluster_lose_or_orphan_a_topic(two: Cluster, tm
     for topic in topics:
         web.subscribe(topic, "ann")
     two.description.write_text(describe_local(2, two.run_dir, epoch=3))
-    process, sent = two.fronts[0].process, 0
-    wait_for(lambda: [each for each in process.events() if each.get("epoch") == 3], "the front to take the description")
+    told, sent = (two.fronts[0].process, two.brokers["b1"]), 0
+    for each in told:
+        wait_for(lambda each=each: [line for line in each.events() if line.get("epoch") == 3], each.name)
     for name, text in wrong_files(two).items():
-        before = len(refusals(two))
+        before = [len(refusals(each)) for each in told]
         fresh = tmp_path / "fresh"
         fresh.write_text(text)
         fresh.replace(two.description)
-        wait_for(lambda before=before: len(refusals(two)) > before, f"a line about {name}")
+        for broker in two.brokers.values():
+            broker.signal(signal.SIGHUP)
+        for each, lines in zip(told, before, strict=True):
+            wait_for(lambda each=each, lines=lines: len(refusals(each)) > lines, f"a line of {each.name} about {name}")
         for topic in topics:
             assert web.publish(topic, b"%d" % sent).status == 200, name
         sent += 1
@@ -153,9 +159,10 @@ def test_no_file_makes_a_running_cluster_lose_or_orphan_a_topic(two: Cluster, tm
         assert web.drain(topic, "ann") == [b"%d" % n for n in range(sent)]
 
 
-def refusals(cluster: Cluster) -> list[object]:
-    """Return the lines of the front about descriptions that it does not take."""
-    return [each for each in cluster.fronts[0].process.events() if each["event"].startswith("the cluster description ")]
+def refusals(process: Process) -> list[object]:
+    """Return the lines of a process about descriptions that it does not take."""
+    wanted = re.compile("the (newer )?cluster description (is refused|cannot be used)")
+    return [each for each in process.events() if wanted.fullmatch(each["event"])]
 
 
 def test_a_table_that_gives_all_slots_to_one_broker_is_only_a_hint(two: Cluster) -> None:
