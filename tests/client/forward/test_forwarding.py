@@ -125,6 +125,12 @@ def test_a_dead_target_takes_no_more_than_a_request_at_a_time(concurrency: int) 
     assert all(later - earlier > 0.4 for earlier, later in itertools.pairwise(first))
 
 
+def test_requests_that_fail_together_are_one_failure_of_the_target() -> None:
+    stage = Stage(FakeFanmail(100), lambda *_: DOWN, concurrency=8)
+    stage.play(0.5)
+    assert (stage.tally.failures, len(stage.poster.asked)) == (2, 16)
+
+
 def test_one_message_that_always_fails_does_not_hold_the_others() -> None:
     stage = Stage(FakeFanmail(200), lambda n, _: Answer(Outcome.REFUSED, 500) if n == 5 else DONE)
     stage.play(10)
@@ -185,6 +191,7 @@ def test_with_order_a_lease_of_a_predecessor_is_waited_for() -> None:
     stage.play(60)
     assert stage.poster.accepted == [1, 2, 3]
     assert stage.poster.asked[0][0] >= 30
+    assert stage.fanmail.returned == [], "meanwhile nothing else is leased, which would cost it an attempt"
 
 
 def test_with_order_a_read_whose_answer_is_lost_changes_nothing() -> None:
