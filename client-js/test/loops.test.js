@@ -72,7 +72,8 @@ test("a stream ends at statuses that stay", async (t) => {
   const gone = event({ event: "end", status: 404, code: "no-subscription", detail: "unsubscribed" });
   const { url } = await servingStreams(t, streaming([gone]));
   await assert.rejects(read(new Client(url), 1), NoSubscription);
-  const { url: second } = await servingStreams(t, streaming([event({ event: "end", status: 401, code: "unauthorized" })]));
+  const denied = event({ event: "end", status: 401, code: "unauthorized" });
+  const { url: second } = await servingStreams(t, streaming([denied]));
   await assert.rejects(read(new Client(second), 1), Denied);
 });
 

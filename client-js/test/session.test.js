@@ -99,9 +99,8 @@ test("after a 503 the lane waits, and goes on in its order", async (t) => {
 
 test("errors have the classes of the client", async (t) => {
   const { url } = await servingSessions(t, async ({ next, send }) => {
-    for (const [status, code] of [[409, "lease-lost"], [404, "no-subscription"], [403, "forbidden"], [504, "unknown"]]) {
-      send(error(await next(), status, code));
-    }
+    const codes = [[409, "lease-lost"], [404, "no-subscription"], [403, "forbidden"], [504, "unknown"]];
+    for (const [status, code] of codes) send(error(await next(), status, code));
     send({ op: "ok", ref: (await next()).ref, due: "nonsense" });
   });
   const session = open(t, url, { inFlight: 1 });
