@@ -20,9 +20,10 @@ from broker.errors import DeposedError, ReplicaError, StoreError, UnusableStoreE
 from broker.opening import OpenStore, open_store, was_left_out
 from broker.operations.context import Context
 from broker.operations.limits import Limits
-from broker.ownership import count_foreign
+from broker.server.links import BrokerLinks, admitted
 from broker.server.listener import Listener
 from broker.server.loop import Server
+from broker.server.moving import Moving
 from broker.server.process import Process
 from broker.server.process_locks import ProcessLocks
 from broker.server.unix_socket import NEEDED
@@ -87,7 +88,7 @@ def main(durable: OpenStore | None = None) -> int:
     listener = build_listener(settings, cluster, pair)
     code = 1
     try:
-        code = run(settings, cluster, listener, store, locks)
+        code = run(settings, cluster, listener, store, locks, pair)
     finally:
         if code != 1 or store.fenced:  # after an error a file is left as it is, and a candidate writes what is settled
             close(store)
@@ -95,10 +96,17 @@ def main(durable: OpenStore | None = None) -> int:
     return code
 
 
-def run(settings: BrokerSettings, cluster: ClusterMap, listener: Listener, store: Store, locks: ProcessLocks) -> int:
+def run(
+    settings: BrokerSettings,
+    cluster: ClusterMap,
+    listener: Listener,
+    store: Store,
+    locks: ProcessLocks,
+    pair: KeyPair | None,
+) -> int:
     """Serve with this store until stopped; return the exit code. Raise `StartError`."""
     backups = BackupJobs(store)
-    server, state = build_server(settings, cluster, listener, store, backups, locks)
+    server, state = build_server(settings, cluster, listener, store, backups, locks, pair)
     check_descriptors()
     listener.bind(cluster.endpoint(settings.id, settings.candidate))
     try:
@@ -150,17 +158,16 @@ def build_listener(settings: BrokerSettings, cluster: ClusterMap, pair: KeyPair 
         lower_limit(MOST_STRANGERS)
     else:
         raise_limit(MOST_FILES)
-    return Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, cluster.fronts)
+    return Listener(max(settings.max_body, settings.max_batch) + FRAME_MARGIN, pair, admitted(cluster, settings.id))
 
 
 def load(server: Server, state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
-    """Load the store and check that its topics belong here. Raise `StartError` and `UnusableStoreError`."""
+    """Load the store. Raise `UnusableStoreError`."""
     began = time.monotonic()
     gc.disable()  # loading is faster without it, and creates no cycles
     server.load()
     gc.enable()
     spare_the_collector()
-    check_owner(state, settings, cluster)
     about = {
         "endpoint": cluster.endpoint(settings.id, settings.candidate),
         "store": settings.store,
@@ -187,16 +194,6 @@ def serve(server: Server, locks: ProcessLocks) -> None:
     locks.leave()
 
 
-def check_owner(state: State, settings: BrokerSettings, cluster: ClusterMap) -> None:
-    """Raise `StartError` where the store has topics that the cluster's map assigns to another broker."""
-    foreign = count_foreign(cluster, settings.id, state.names)
-    if foreign:
-        raise StartError(
-            f"{settings.data}: broker {settings.id} has {foreign} topics stored that now belong to other brokers; "
-            "start as many brokers as before (topics cannot be moved yet), or read them empty first"
-        )
-
-
 def build_server(
     settings: BrokerSettings,
     cluster: ClusterMap,
@@ -204,6 +201,7 @@ def build_server(
     store: Store,
     backups: BackupJobs,
     locks: ProcessLocks,
+    pair: KeyPair | None,
 ) -> tuple[Server, State]:
     """Build the server and its state, which is still to be loaded, and install the signal handlers."""
     limits = _limits(settings)
@@ -224,6 +222,7 @@ def build_server(
 
     process = Process(read_end, partial(reload_map, settings, cluster), locks.look, new_life)
     server = Server(listener, dispatcher, store, clock, process, backups, patience)
+    server.attach(Moving(dispatcher, BrokerLinks(listener.context, cluster, pair)))
 
     def stop(*_: object) -> None:
         server.stop()

@@ -56,4 +56,4 @@ def was_left_out(settings: BrokerSettings, error: ReplicaError) -> bool:
 
 def owner_of(cluster: ClusterMap, broker_id: str) -> Owner:
     """Return the identity that the store of a broker must have."""
-    return Owner(cluster.name, broker_id, ",".join(sorted(each.id for each in cluster.brokers)))
+    return Owner(cluster.name, broker_id)

@@ -1,10 +1,10 @@
 """The records of all changes: the only input of `State.apply`, and all that a store is given.
 
-They describe state, not history: `load()` of a store yields records in proportion to what is alive. StoreOpened comes
-first, then CalendarSet where the clock was ever set. For each topic follow TopicBegan, TopicChanged and its
-MessageStored in order; then, for each of its users, SubscriptionSet, SettingsSet, DeadLettered in the order in which
-the messages died, DeadReturned for those that were put back, Leased for every held message, and Returned for those that
-are not leased. KeyRemembered and PublishDelayed come last, each in order.
+They describe state, not history: `load()` of a store yields records in proportion to what is alive. StoreOpened is
+first, then CalendarSet where the clock was ever set and the slots (`broker/slot_records.py`). For each topic follow
+TopicBegan, TopicChanged and its MessageStored in order; then, for each of its users, SubscriptionSet, SettingsSet,
+DeadLettered in the order in which the messages died, DeadReturned for those that were put back, Leased for every held
+message, and Returned for those that are not leased. KeyRemembered and PublishDelayed come last, each in order.
 
 Names end with their unit: `_us` is microseconds of the broker's monotonic clock, `_ms` milliseconds of the broker's
 time (`Now.time`). `time` and `expires` are milliseconds too. With a durable store both clocks continue after a restart.
@@ -14,14 +14,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from broker.calendar import Step
+from broker.packed import Packed as _Packed
+from broker.slot_records import SlotRecord
 from common.clock import Now
-
-
-class _Packed(Struct, gc=False, array_like=True, forbid_unknown_fields=True):
-    """Encoded as an array. Tags and order of fields are the format of replicated logs: change none, add at the end."""
 
 
 class StoreOpened(_Packed, tag=1):
@@ -32,6 +28,8 @@ class StoreOpened(_Packed, tag=1):
     last_piece: int = 0
     """The greatest number of a piece of which anything is left, or of all so far."""
     last_delayed: int = 0  # the same of delayed publishes
+    spread_over: str | None = None
+    """In `load()` only, of a store of an older version: the ids of the brokers over which its topics were spread."""
 
 
 class CalendarSet(_Packed, tag=2):
@@ -46,7 +44,8 @@ class TopicBegan(_Packed, tag=3):
     topic: bytes
     number: int
     next_seq: int
-    """Sequence number of the next message; above 1 in `load()` only."""
+    """Sequence number of the next message; above 1 in `load()`, and of a topic that has moved here."""
+    epoch: str = ""  # of a topic that has moved here; "": made from the id of the store and the number
 
 
 class TopicChanged(_Packed, tag=4):
@@ -294,6 +293,7 @@ Record = (
     | DelayEnded
     | KeyRemembered
     | KeyForgotten
+    | SlotRecord
 )
 
 OfUser = SettingsSet | Leased | Returned | Finished | DeadLettered | DeadEnded | DeadReturned

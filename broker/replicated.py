@@ -109,7 +109,7 @@ def identity_of(settings: BrokerSettings, cluster: ClusterMap, owner: Owner, log
     """Return who this candidate is."""
     me = cluster.address(settings.id, settings.candidate).name
     others = tuple(each.name for each in cluster.candidates(settings.id) if each.name != me)
-    genesis = Genesis(owner.cluster, owner.broker, store_id, owner.brokers)
+    genesis = Genesis(owner.cluster, owner.broker, store_id)
     return Identity(genesis, log_id, me, others, partial(os.urandom, 16), boottime_s, _wall_ms)
 
 
@@ -156,6 +156,6 @@ def _genesis(stream: Log, owner: Owner) -> Genesis:
 def _checked(data: bytes, owner: Owner) -> Genesis:
     entry = decode_entry(1, data)
     genesis = said(entry) if entry.kind is Kind.GENESIS else None
-    if not isinstance(genesis, Genesis) or (genesis.cluster, genesis.broker) != owner[:2]:
+    if not isinstance(genesis, Genesis) or (genesis.cluster, genesis.broker) != owner:
         raise StoreError(f"the log belongs to {genesis}, and not to broker {owner.broker} of cluster {owner.cluster}")
     return genesis

@@ -23,6 +23,7 @@ from common.cluster.description import (
     load_cluster,
     parse_cluster,
 )
+from common.cluster.slot_table import format_table
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.command_line import About
 from common.config import DEFAULT_BROKERS, BrokerSettings, StartBrokersSettings
@@ -36,6 +37,7 @@ from common.process.run_dir import Keeper
 from common.process.start import how_many, run_service
 from common.process.supervise import Child, Supervisor
 from common.process.variables import warn_of_misspelt_variables
+from common.program import launcher
 
 PROG = "start-brokers"
 ABOUT = About(
@@ -97,11 +99,11 @@ def main() -> int:
 def write_description(run_dir: Path, brokers: int, now: int) -> None:
     """Write the description of `brokers` local brokers, atomically; `now` in seconds since 1970.
 
-    A description of the same brokers stays; another one is followed by the next epoch. Where there is none to read, the
-    epoch is the time, which is above any epoch that a running front may still have. Raises `StartError` where the
-    directory's path is too long for sockets.
+    A description of the same brokers stays; another one is followed by the next epoch, with the table of slots where
+    their owners stay. Where there is none to read, the epoch is the time, which is above any epoch that a running front
+    may still have. Raises `StartError` where the directory's path is too long for sockets.
     """
-    path = run_dir / DESCRIPTION
+    path, table = run_dir / DESCRIPTION, ""
     try:
         wanted = parse_cluster(tomllib.loads(describe_local(brokers, run_dir)))
     except ValueError as error:
@@ -113,33 +115,43 @@ def write_description(run_dir: Path, brokers: int, now: int) -> None:
     else:
         if old.brokers == wanted.brokers:
             return
-        epoch = old.epoch + 1
-    write_file(path, describe_local(brokers, run_dir, epoch))
+        epoch, ids = old.epoch + 1, [broker.id for broker in wanted.brokers]
+        if old.explicit and set(old.owners) <= set(ids):
+            table = "\n" + format_table(old.table, ids)
+    write_file(path, describe_local(brokers, run_dir, epoch) + table)
 
 
 def check_data(settings: StartBrokersSettings, cluster: ClusterMap) -> None:
-    """Raise `StartError` where a store belongs to another set of brokers than the cluster has.
+    """Raise `StartError` where a store owns slots whose broker is not in the cluster: nobody could reach its topics.
 
-    Its topics would be orphaned. Called before anything is started or created.
+    A broker without a store, beside others that have one, begins with no slots; a warning says so. Called before
+    anything is started or created.
     """
     if settings.store == "memory" or not settings.data:
         return
-    from broker.store.sqlite.schema import describe_other_brokers  # brokers in memory start without it
-
-    wanted = ",".join(sorted(broker.id for broker in cluster.brokers))
+    wanted = [broker.id for broker in cluster.brokers]
     mine = [address.id for address in chosen(cluster, settings.ids, settings.candidate)]
+    stored = set()
     for path in sorted(Path(settings.data).glob(f"*/{FILE}")):
-        if path.parent.name in mine or path.parent.name not in wanted.split(","):
+        broker_id = path.parent.name
+        if broker_id in mine or broker_id not in wanted:
             await_lock(path.with_name(LOCK), settings.start_timeout)
-            made_for = _made_for(path)
-            if made_for is None:
-                continue
-            if path.parent.name not in wanted.split(",") or made_for not in ("", wanted):
-                raise StartError(describe_other_brokers(path, made_for, wanted))
+            slots = _slots_of(path)
+            stored.add(broker_id)
+            if broker_id not in wanted and slots:
+                raise StartError(
+                    f"{path}: broker {broker_id} has slots, and the cluster is {', '.join(wanted)} now: start it too, "
+                    f"and move its slots to the others first ({launcher('rebalance')} run --drain {broker_id})"
+                )
+    new = [each for each in mine if each not in stored]
+    if stored and new:
+        log.warning(
+            f"new brokers begin with no slots: {launcher('rebalance')} run moves some to them", extra={"brokers": new}
+        )
 
 
-def _made_for(path: Path) -> str | None:
-    from broker.store.sqlite.read_only import probe_store
+def _slots_of(path: Path) -> int:
+    from broker.store.sqlite.read_only import probe_store  # brokers in memory start without it
 
     lock = lock_to_look(path.with_name(LOCK))
     try:
@@ -149,7 +161,7 @@ def _made_for(path: Path) -> str | None:
     finally:
         if lock is not None:
             os.close(lock)
-    return found.spread_over if found else None
+    return found.slots if found else 0
 
 
 def chosen(cluster: ClusterMap, ids: tuple[str, ...], host: str = "") -> list[BrokerAddress]:

@@ -216,8 +216,9 @@ class FrontSettings(Settings):
     )  # fmt: skip
     connections: int = setting(count(1, 10**6), 4000, "connections", "maximum open connections (503)")
     max_streams: int = setting(
-        count(0, 10**6), 0, "streams", "maximum open streams (503); 0: half of connections, as far as they are served"
-    )
+        count(0, 10**6), 0, "streams", "maximum open streams and WebSocket sessions (503); a further read of a session "
+        "counts, too; 0: half of connections, as far as they are served",
+    )  # fmt: skip
     buffer_memory: int = setting(
         size(MIB, 2**50), 256 * MIB, "bytes", "memory of bodies and answers in flight in a front (503); at least "
         "four times the largest of max_body, max_batch and max_fetch_bytes",

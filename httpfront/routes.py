@@ -24,7 +24,8 @@ def _read(right: str) -> dict[str, str]:
     return {"GET": right, "HEAD": right}
 
 
-INDEX, OPENAPI, LIVEZ, READYZ = "/", "/openapi.json", "/livez", "/readyz"
+INDEX, OPENAPI, ASYNCAPI = "/", "/openapi.json", "/asyncapi.json"
+LIVEZ, READYZ = "/livez", "/readyz"
 FRONT_METRICS, BROKER_METRICS = "/metrics", "/metrics/brokers"
 PROBES = (LIVEZ, READYZ)
 
@@ -39,6 +40,7 @@ PUBLIC_PORT: Routes = {
     DEAD: {"POST": CONSUME, "DELETE": CONSUME, **_read(CONSUME)},
     INDEX: _read(ANY_KEY),
     OPENAPI: _read(ANY_KEY),
+    ASYNCAPI: _read(ANY_KEY),
     LIVEZ: _read(OPEN),
     READYZ: _read(OPEN),
 }
@@ -55,6 +57,8 @@ MESSAGES = f"{ONE_SUBSCRIPTION}/messages"
 BROKERS, BROKER_PAUSE, CONFIG = "/-/v1/brokers", "/-/v1/brokers/{broker}/pause", "/-/v1/config"
 BROKER_DRAIN = f"{BROKERS}/{{broker}}/drain"
 """An older name of `BROKER_PAUSE`."""
+SLOTS, SLOTS_PLAN, SLOTS_PAUSE = "/-/v1/slots", "/-/v1/slots/plan", "/-/v1/slots/pause"
+SLOT_MOVE = f"{SLOTS}/{{slot}}/move"
 
 OPERATIONS_PORT: Routes = {
     INDEX: _read(OPEN),
@@ -74,6 +78,10 @@ OPERATIONS_PORT: Routes = {
     BROKERS: _read(ADMIN),
     BROKER_PAUSE: {"PUT": ADMIN, "DELETE": ADMIN},
     BROKER_DRAIN: {"PUT": ADMIN, "DELETE": ADMIN},
+    SLOTS: _read(ADMIN),
+    SLOTS_PLAN: _read(ADMIN),
+    SLOTS_PAUSE: {"PUT": ADMIN, "DELETE": ADMIN},
+    SLOT_MOVE: {"PUT": ADMIN, "DELETE": ADMIN, **_read(ADMIN)},
     CONFIG: _read(ADMIN),
 }
 """The operations port. Its page at `/` holds no data and asks for a key itself."""

@@ -94,7 +94,7 @@ class Loader(Group):
         """Write the records to a new store."""
         folder = self._data / self._map.brokers[0].id
         folder.mkdir(0o700)
-        store = SqliteStore(folder, Owner(self._map.name, folder.name, folder.name), "00000000", 0)
+        store = SqliteStore(folder, Owner(self._map.name, folder.name), "00000000", 0)
         for _ in store.load():
             pass
         while burst := list(islice(records, COMMIT)):

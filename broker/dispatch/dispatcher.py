@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from broker.dispatch.gauges import gauges
 from broker.dispatch.identity import Identity
-from broker.dispatch.reply import Outgoing
+from broker.dispatch.reply import Outgoing, hand_out
 from broker.dispatch.request_log import RequestLog
 from broker.dispatch.scheduler import Scheduler
 from broker.dispatch.traffic import Traffic
@@ -20,13 +20,14 @@ from broker.dispatch.wait_queue import Waiter
 from broker.dispatch.waiters import Waiters
 from broker.errors import BrokenInvariantError, StoreError
 from broker.operations.context import Context, lookup
-from broker.operations.control import CONTROL, check_allowed
+from broker.operations.control import CONTROL, ON_SLOTS, check_allowed
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
 from common.clock import Now
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
 from common.protocol import ops, stats, wire
+from common.protocol.move_ops import Adopt
 from common.protocol.ops import OPS, Op
 from common.protocol.wire import BrokerState, Request, RequestFrame, WireError
 
@@ -35,7 +36,6 @@ log = logging.getLogger("fanmail.broker")
 _KNOWN = {int(op): (op, op.name, OPS[op], HANDLERS.get(op)) for op in Op}
 _BIGGEST_NAME = 1024
 _NOTHING = ops.Nothing()
-_NO_BODY = ops.Run(0, 0, 0, b"", b"")
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Dispatcher:
         self._work = self._watched if self.request_log.every else self._answer
         self.context = context
         self.identity = identity
-        self.ownership = Ownership(identity.broker, cluster_map)
+        self.ownership = Ownership(identity.broker, cluster_map, context.state.slots)
         self.state = BrokerState.READY
         self.stalled = False
         """A burst is under way for long: nothing is executed until it is settled."""
@@ -182,25 +182,8 @@ class Dispatcher:
                 raise BrokenInvariantError(f"{Op(request.op).name} failed after a change of state") from error
             return Outgoing(wire.pack_error(request.id, "internal", "the broker failed; its log says why"), None, of)
         if kind is ops.Message or kind is ops.Batch:
-            return self._hand_out(request, result)
+            return hand_out(request, result, self.counters)
         return Outgoing(wire.pack_reply(request.id, result), None, of)
-
-    def _hand_out(self, request: Request, result: Any) -> Outgoing:
-        """Return the reply with a `Message` or a `Batch`, and count what is delivered."""
-        holder: ops.Message | ops.Run
-        if type(result) is ops.Message:
-            holder, count, again = result, 1, int(result.attempt > 1)
-        else:
-            holder = result.runs[0] if len(result.runs) == 1 else _NO_BODY
-            count = sum(run.count for run in result.runs)
-            again = sum(run.count for run in result.runs if run.attempt > 1)
-        self.counters[stats.DELIVERED] += count
-        if again:
-            self.counters[stats.REDELIVERED] += again
-        if len(holder.body) < wire.LARGE_BODY:
-            return Outgoing(wire.pack_reply(request.id, result), None, request.request_id)
-        large, holder.body = holder.body, b""
-        return Outgoing(wire.pack_reply(request.id, result), large, request.request_id)
 
     def _execute(
         self, frame: RequestFrame, request: Request, body: bytes | None, now: Now, peer_id: bytes
@@ -211,6 +194,8 @@ class Dispatcher:
         op, name, spec, handler = known
         args = wire.unpack_args(request)
         if handler is None:
+            if body is not None and isinstance(args, Adopt):
+                args.body = body
             return self._control(op, args, now)
         if not 0 < len(request.topic) <= _BIGGEST_NAME or len(request.user) > _BIGGEST_NAME:
             raise WireError("a topic has 1 to 1024 bytes, a user at most 1024")
@@ -280,6 +265,8 @@ class Dispatcher:
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""
         if op in CONTROL:
+            if op in ON_SLOTS and self.state not in (BrokerState.READY, BrokerState.STANDBY):
+                raise FanmailError("loading" if self.state is BrokerState.LOADING else "draining", "it moves no slots")
             check_allowed(op, standby=self.state is BrokerState.STANDBY, stalled=self.stalled)
             self.executed += 1
             return CONTROL[op](self.context, args, now)
@@ -290,7 +277,9 @@ class Dispatcher:
             if (args.cluster, args.broker) != (me.cluster, me.broker):
                 self.counters[stats.REJECTED("wrong-peer")] += 1
             unproven = self.context.replica is not None and self.context.replica.unproven
-            return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows(), unproven)
+            slots = self.context.state.slots
+            version = slots.version if slots.known else 0
+            return ops.Pong(me.cluster, me.broker, me.max_body, *self.traffic.windows(), unproven, version)
         if op is not Op.GOODBYE:
             raise WireError(f"operation {op} is not known here")
         return _NOTHING

@@ -29,6 +29,8 @@ def gauges(context: Context, traffic: Traffic, waiters: int, now: Now) -> dict[s
         stats.HELD_BYTES: state.delivery_totals.held.total,
         stats.IDEMPOTENCY_KEYS: len(state.keys),
         stats.WAITERS: waiters,
+        stats.SLOTS: state.slots.served.count(1),
+        stats.SLOTS_MOVING: len(state.slots.leaving) + len(state.slots.coming),
         stats.PAUSED: int(context.paused),
         stats.MOST_SCANNED: context.most_scanned,
         stats.OLDEST_AGE_MS: oldest_age(state.garbage.seconds, now.time),

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
+from broker.dispatch.resting import Resting
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Context, SubscriptionRef, lookup
 from broker.operations.leasing import forget_lost, release
@@ -26,6 +27,7 @@ class Scheduler:
         self._waiters = waiters
         self._most = context.thresholds
         self._watch = StepWatch()
+        self._resting = Resting(context.state.slots)
         self._left = 0
         """Leases and delays that may still end in this turn."""
         self._heads_left = 0
@@ -47,16 +49,24 @@ class Scheduler:
     def run(self, now: Now) -> None:
         """Do what is due, each key once; what is due again at once waits for the next turn."""
         state = self._context.state
+        for slot in self._context.residue:
+            self._resting.end(slot)
+        if self._context.thawed:
+            self._wake_rested(now)
         self._look_at_the_date(now)
         state.garbage.collect(self._most.collected)
         self._left, room = self._most.due_messages, self._context.writable_bytes
         for key in list(state.leases_due.pop_due(now.mono, self._most.due)):
+            if self._resting.keeps(state.leases_due, key, key[0]):
+                continue
             if self._left > 0 and room - self._context.writable_bytes <= self._most.due_bytes:
                 self._on_user(key, now, self._leases_due)
                 self._context.may_cut()
             else:
                 state.leases_due.set(key, now.mono)
         for key in list(state.idle_due.pop_due(now.mono, self._most.due)):
+            if self._resting.keeps(state.idle_due, key, key[0]):
+                continue
             self._on_user(key, now, self._idle_due)
             self._context.may_cut()
         # In this order, however many turns it takes: a message whose lease has ended is released before it is dropped,
@@ -67,10 +77,24 @@ class Scheduler:
                 self._run_delayed(now)
         forget_keys(self._context, now, self._most.due)
 
+    def _wake_rested(self, now: Now) -> None:
+        """Let go on what rested in slots that are served again; nobody was idle meanwhile who could not call."""
+        state = self._context.state
+        thawed, self._context.thawed = self._context.thawed, []
+        for slot in thawed:
+            for timers, key, due in self._resting.end(slot):
+                if timers is state.delayed.due and key not in state.delayed.publishes:
+                    continue
+                if timers is state.idle_due:
+                    self._on_user(key, now, _restart_idle_clock)
+                timers.set_earlier(key, due)
+
     def _run_heads(self, now: Now) -> None:
         state = self._context.state
         self._heads_left = self._most.due_heads
         for name in list(state.heads_due.pop_due(now.time, self._most.due)):
+            if self._resting.keeps(state.heads_due, name, name):
+                continue
             topic = state.topics.get(name)
             if topic is not None and self._heads_left > 0:
                 self._head_due(topic, now)
@@ -82,6 +106,8 @@ class Scheduler:
         state, size = self._context.state, 0
         for number in state.delayed.due.pop_due(now.time, self._most.due):
             waiting = state.delayed.publishes[number]
+            if self._resting.keeps(state.delayed.due, number, waiting.topic, waiting.due_ms):
+                continue
             if publish_delayed(self._context, number, now):
                 size += len(waiting.payload.body)
                 self._context.may_cut()
@@ -148,6 +174,11 @@ class Scheduler:
         for reason, head in moves:
             self._context.move_head(topic, head, reason)
         self._context.state.watch_head(topic)
+
+
+def _restart_idle_clock(ref: SubscriptionRef, now: Now) -> None:
+    if ref.subscription.delivery is not None:
+        ref.subscription.delivery.last_call = now.mono
 
 
 def _is_due(due: int | None, now: int) -> bool:

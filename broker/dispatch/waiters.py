@@ -135,6 +135,14 @@ class Waiters:
             self._forget(queue)
             self._enqueue(queue)
 
+    def frozen(self, topic: bytes) -> None:
+        """Note that nothing of this topic is executed for a while: all its waiters are told to look in the next turns.
+
+        A wake that was not followed yet is forgotten: the front asks again.
+        """
+        for user in list(self._topics.get(topic, ())):
+            self.ended(topic, user)
+
     def end_some(self) -> None:
         """Answer as many waiters as one turn may: the broker is stopping."""
         while self._parked and len(self._wakes) < self._most:

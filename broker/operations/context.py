@@ -11,6 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from broker.errors import DamagedError
+from broker.operations.adoption import Adoption
 from broker.operations.limits import Limits, on_disk
 from broker.operations.stream_numbers import StreamNumbers
 from broker.records import HeadMoved, PieceDamaged, Record, SubscriptionEnded, TopicEnded
@@ -22,6 +23,7 @@ from broker.thresholds import Thresholds
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops, stats
+from common.protocol.move_ops import MoveRow
 from common.protocol.wire import Request
 
 log = logging.getLogger("fanmail.broker")
@@ -45,6 +47,45 @@ class ReplicaControl(Protocol):
 
     def gauges(self) -> dict[str, int]:
         """Return the gauges of `common/protocol/log_stats.py`."""
+        ...
+
+
+class MoveControl(Protocol):
+    """What the operator can ask of a broker about its slots."""
+
+    broker: str
+    paused: bool
+    """No further move begins: the operator's word, lost at a restart."""
+
+    @property
+    def status(self) -> str:
+        """Return the status of `SlotTable`."""
+        ...
+
+    @property
+    def map_epoch(self) -> int:
+        """Return the epoch of the description."""
+        ...
+
+    @property
+    def map_digest(self) -> str:
+        """Return the digest of the description's owners."""
+        ...
+
+    def described(self) -> list[int]:
+        """Return the slots that the description gives this broker."""
+        ...
+
+    def move(self, slot: int, to: str, now: Now) -> MoveRow:
+        """Begin to move a slot, or say how its move stands. Raise `move-refused`."""
+        ...
+
+    def abort(self, slot: int, now: Now) -> MoveRow:
+        """End the move of a slot, unless it has arrived. Raise `move-refused`."""
+        ...
+
+    def rows(self) -> list[MoveRow]:
+        """Return the moves from here."""
         ...
 
 
@@ -78,6 +119,16 @@ class Context:
     """Reads a complete copy by name: offset, length."""
     replica: ReplicaControl | None = None
     """The part of this broker in its replicated log."""
+    moves: MoveControl | None = None
+    """The moves of slots from this broker; None: slots do not move here."""
+    adoptions: dict[int, Adoption] = field(default_factory=dict)
+    """The slots that come from other brokers."""
+    residue: set[int] = field(default_factory=set)
+    """Slots that are not here any more, of which topics may be left."""
+    thawed: list[int] = field(default_factory=list)
+    """Slots that are served from now on: what rested in them goes on."""
+    max_body: int = 0
+    """Bytes of the largest body that this broker takes, 0: unknown."""
     paused: bool = False
     """The operator has paused this broker: publishes and new subscriptions are refused. Lost at a restart."""
 

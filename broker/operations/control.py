@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from broker.operations import admin_delayed, admin_topics
+from broker.operations import admin_delayed, admin_topics, moving, taking
 from broker.operations.context import Context
 from common.clock import Now
 from common.errors import FanmailError
@@ -53,6 +53,16 @@ def hand_over(context: Context, args: ops.HandOver, now: Now) -> ops.Nothing:
     return ops.Nothing()
 
 
+ON_SLOTS: dict[Op, Callable[..., Struct]] = {
+    Op.MOVE: moving.move_slot,
+    Op.MOVE_ABORT: moving.abort_move,
+    Op.MOVES_PAUSE: moving.pause_moves,
+    Op.CLAIM: moving.claim_slots,
+    Op.OFFER: taking.offer,
+    Op.ADOPT: taking.adopt,
+    Op.MOVE_ASK: taking.ask_move,
+}
+"""They are executed by a broker that is ready, and by no other."""
 _AT_STANDBYS = frozenset((Op.BACKUP, Op.BACKUP_READ, Op.REPLICA, Op.HAND_OVER))
 """They say nothing about the contents that could be out of date."""
 
@@ -73,5 +83,7 @@ CONTROL: dict[Op, Callable[..., Struct]] = {
     Op.PAUSE: pause,
     Op.TOPICS: admin_topics.list_topics,
     Op.DELAYED_TOPICS: admin_delayed.list_topics,
+    Op.SLOTS: moving.list_slots,
+    **ON_SLOTS,
 }
 """Handlers of operations that name no topic. The dispatcher itself answers PING, GOODBYE and STATS."""

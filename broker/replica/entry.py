@@ -73,8 +73,8 @@ class Genesis(Struct, array_like=True, forbid_unknown_fields=True):
     broker: str
     store_id: str
     """Of all stores that follow this log."""
-    brokers: str
-    """The ids of all brokers of the cluster, between commas."""
+    brokers: str = ""
+    """What an older version wrote here: the ids of all brokers of the cluster."""
 
 
 class Fence(Struct, array_like=True, forbid_unknown_fields=True):

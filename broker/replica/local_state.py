@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from broker.errors import MisfitError, ReplicaError
 from broker.records import PiecesFreed, Record
 from broker.replica.batch import decode_batch
@@ -38,7 +40,7 @@ class LocalState:
         """Apply an entry of another candidate. Raises `ReplicaError` where it does not fit."""
         if entry.kind is Kind.GENESIS:
             found = said(entry)
-            if found != owner:
+            if not isinstance(found, Genesis) or replace(found, brokers=owner.brokers) != owner:
                 raise ReplicaError(f"the log belongs to {found}, and this candidate to {owner}")
         if entry.kind is not Kind.BATCH:
             return

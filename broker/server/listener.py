@@ -61,6 +61,11 @@ class Listener:
             self._zap.admit(fronts)
 
     @property
+    def context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        """Return the ZeroMQ context, in which the loop may have further sockets, closed before `close`."""
+        return self._context
+
+    @property
     def sockets(self) -> list[zmq.Socket[bytes] | int]:
         """Return what the loop has to poll."""
         sockets: list[zmq.Socket[bytes]] = self._zap.sockets if self._zap else []

@@ -13,12 +13,15 @@ from broker.dispatch.reply import Outgoing
 from broker.dispatch.request_log import SLOW_US
 from broker.records import Record
 from broker.server.commit_times import count_commit
+from broker.server.description import Description
 from broker.server.listener import Listener
 from broker.server.loading import load
+from broker.server.moving import Moving
 from broker.server.outbox import Outbox
 from broker.server.process import Process
 from broker.server.settling import Settling
 from broker.server.succession import HAND_OVER_US, RELEASE_US, Succession, succession_of
+from broker.server.ticks import BLOCKED_TICK_MS, DRAINING_TICK_MS, RECLAIM_TICK_MS, TICK_MS
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
 from common.clock import Clock, Now
@@ -32,14 +35,6 @@ log = logging.getLogger("fanmail.broker")
 BURST = 256
 """Messages received before any is answered: enough to share a commit, few enough not to make a front wait."""
 BURST_BYTES = 32 * 1024 * 1024
-TICK_MS = 500
-"""Milliseconds between two rounds of housekeeping when nothing happens."""
-RECLAIM_TICK_MS = 100
-"""Milliseconds, while the store has much space to reclaim."""
-DRAINING_TICK_MS = 50
-"""Milliseconds, while fronts are to say goodbye."""
-BLOCKED_TICK_MS = 5
-"""Milliseconds, while replies wait for a slow peer: ZeroMQ does not say when a ROUTER's peer takes more."""
 
 
 class Server:
@@ -73,7 +68,8 @@ class Server:
         self._drain_ends = self._next_housekeeping = 0
         """Microseconds of the monotonic clock."""
         self._tick_ms = TICK_MS
-        self._refused_epoch = 0
+        self._moving: Moving | None = None
+        self._description = Description(process, listener, dispatcher)
         self._committing = 0
         """Microseconds of commits in this turn."""
         self._begun: list[int] = []
@@ -84,6 +80,12 @@ class Server:
         self._poller = zmq.Poller()
         for source in (*listener.sockets, process.wake_fd, *self._settling.sources):
             self._poller.register(source, zmq.POLLIN)
+
+    def attach(self, moving: Moving) -> None:
+        """Let slots move; called before `load`. Else the description says which slots this broker owns."""
+        self._moving = moving
+        self._description.links = moving.links
+        moving.links.attach(self._poller)
 
     def stop(self) -> None:
         """Ask the loop to drain and return. Safe in a signal handler that also makes `wake_fd` readable."""
@@ -106,6 +108,8 @@ class Server:
             self._work(burst)
             self._outbox.retry_blocked()
             self._housekeeping()
+        if self._moving is not None:
+            self._moving.close()
         if self._succession is not None and self._succession.leave():
             now = self._clock.now().mono
             self._drain_ends = now + RELEASE_US
@@ -126,6 +130,11 @@ class Server:
             for each in self._store.lost:
                 self._dispatcher.context.set_aside(each.id, each.messages, each.reason)
             self._dispatcher.state = BrokerState.READY if self._succession is None else BrokerState.STANDBY
+            self._begin_moving(self._succession is None)
+
+    def _begin_moving(self, owns: bool) -> None:
+        if self._moving is not None and owns:
+            self._moving.begin(self._clock.now())
 
     def _look_while_loading(self) -> bool:
         self._answer(self._receive())
@@ -146,6 +155,8 @@ class Server:
             most = min(most, DRAINING_TICK_MS)
         if self._succession is not None:
             most = math.ceil(min(most, self._succession.wait_ms))
+        if self._moving is not None:
+            most = self._moving.wait_ms(most)
         wait = self._dispatcher.patience(self._clock.now())
         return int(most if wait is None else max(0, min(most, math.ceil(wait))))
 
@@ -169,6 +180,7 @@ class Server:
         """Follow the replicated log, and take over or hand over where it is time."""
         if succession.turn():
             self._next_housekeeping = 0  # of another clock
+            self._begin_moving(True)
         if succession.to is not None:
             self._stopping = True
 
@@ -181,6 +193,8 @@ class Server:
     def _work(self, burst: list[list[bytes]]) -> None:
         began, self._committing = self._clock.now(), 0
         self._dispatcher.run_due(began)
+        if self._moving is not None and not self._stopping:
+            self._moving.turn(began)
         self._answer(burst)
         took = self._clock.now().mono - began.mono
         if took > SLOW_US:
@@ -258,7 +272,7 @@ class Server:
             self._start_drain(now.mono)
         if self._reloading:
             self._reloading = False
-            self._read_description()
+            self._description.read()
         if now.mono < self._next_housekeeping:
             return
         self._tick_ms = RECLAIM_TICK_MS if self._store.reclaim() else TICK_MS
@@ -269,20 +283,7 @@ class Server:
         self._outbox.forget_silent(now.mono)
         self._dispatcher.counters[stats.LOG_LINES_DROPPED] = dropped_lines()
         self._listener.report(now.mono)
-        ownership = self._dispatcher.ownership
-        if ownership.newest_seen > max(ownership.map.epoch, self._refused_epoch):
-            ownership.newest_seen = ownership.map.epoch
-            self._read_description()
-
-    def _read_description(self) -> None:
-        """Take the fronts that may connect from the description, and the map of topics if its epoch is greater."""
-        newer = self._process.reload_map()
-        if newer is None:
-            return
-        self._listener.admit(newer.fronts)
-        ownership, topics = self._dispatcher.ownership, self._dispatcher.context.state.names
-        if newer.epoch > ownership.map.epoch and not ownership.change_map(newer, topics):
-            self._refused_epoch = newer.epoch  # not tried again every turn
+        self._description.look()
 
     def _start_drain(self, mono: int) -> None:
         """Execute nothing from now on and tell every front, which says goodbye after its last request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.records import PublishDelayed
 from broker.state.name_index import LazySortedSet
+from broker.state.slots import Slots
 from broker.state.timers import Timers
 from broker.state.usage import Usage
 from broker.thresholds import DEFAULT, Thresholds
@@ -15,8 +16,10 @@ DELAYED_COST = 500
 class Delayed:
     """All delayed publishes of a broker, by number. Persists."""
 
-    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT, slots: Slots | None = None) -> None:
+        """Create it; `slots` is told of the names that have any."""
         self._thresholds = thresholds
+        self._slots = slots or Slots()
         self.publishes: dict[int, PublishDelayed] = {}
         self.due: Timers[int] = Timers(thresholds)
         """Milliseconds of the broker's time, by number."""
@@ -52,6 +55,7 @@ class Delayed:
         if numbers is None:
             numbers = self.topics[publish.topic] = LazySortedSet(self._thresholds)
             self.names.add(publish.topic)
+            self._slots.add_name(publish.topic)
         numbers.add(publish.number)
 
     def end(self, number: int) -> None:
@@ -64,6 +68,7 @@ class Delayed:
         if not numbers:
             del self.topics[publish.topic]
             self.names.remove(publish.topic)
+            self._slots.remove_name(publish.topic)
 
 
 def weight_of(publish: PublishDelayed) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from broker.state.slots import Slots
 from broker.state.timers import Timers
 from broker.state.usage import RankedUsage
 from broker.thresholds import DEFAULT, Thresholds
@@ -54,7 +55,9 @@ class IdempotencyKeys:
     Every step is O(log n) in the number of topics.
     """
 
-    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT, slots: Slots | None = None) -> None:
+        """Create it; `slots` is told of the names that have any."""
+        self._slots = slots or Slots()
         self._topics: dict[bytes, TopicKeys] = {}
         self._oldest: Timers[bytes] = Timers(thresholds)
         """The number of each topic's oldest key."""
@@ -93,6 +96,7 @@ class IdempotencyKeys:
         if of is None:
             of = self._topics[topic] = TopicKeys()
             self._oldest.set(topic, number)
+            self._slots.add_name(topic)
         of.keys[key] = (number, remembered)
         self._weigh(topic, of, key_weight(topic, key), 1)
 
@@ -103,6 +107,7 @@ class IdempotencyKeys:
         self._weigh(topic, of, -key_weight(topic, key), -1)
         if not of.keys:
             del self._topics[topic]
+            self._slots.remove_name(topic)
             self._oldest.drop(topic)
         elif self._oldest.get(topic) == number:
             self._oldest.set(topic, next(iter(of.keys.values()))[0])
@@ -111,6 +116,7 @@ class IdempotencyKeys:
         """Remove and return all keys of a topic, to be freed later."""
         of = self._topics.pop(topic, None)
         if of is not None:
+            self._slots.remove_name(topic)
             self._oldest.drop(topic)
             self._count -= len(of.keys)
             self._usage.add(topic, -of.weight)
@@ -120,6 +126,11 @@ class IdempotencyKeys:
         """Return the number of keys of a topic."""
         of = self._topics.get(topic)
         return len(of.keys) if of else 0
+
+    def of(self, topic: bytes) -> list[tuple[bytes, KnownPublish]]:
+        """Return the keys of a topic, the oldest first."""
+        of = self._topics.get(topic)
+        return [(key, known) for key, (_, known) in of.keys.items()] if of else []
 
     def oldest(self) -> TopicKey | None:
         """Return the oldest key of all."""

@@ -19,6 +19,7 @@ from broker.state.garbage import Garbage
 from broker.state.idempotency import IdempotencyKeys, KnownPublish
 from broker.state.name_index import NameIndex, make_index
 from broker.state.piece import MESSAGE_COST
+from broker.state.slots import Slots
 from broker.state.subscription import Subscription
 from broker.state.timers import Timers
 from broker.state.topic import Topic
@@ -49,13 +50,13 @@ class State:
         """Settings of topics from the configuration, not stored."""
         self.bodies = bodies or BodyCache()
         """Where bodies are. Not a part of the state: results do not depend on it."""
-        self.store_id = ""
-        self.topics_begun = 0
+        self.store_id, self.topics_begun = "", 0
         self.topics: dict[bytes, Topic] = {}
         self.index: NameIndex[bytes] | None = None
         """The names in order, where there are many topics."""
-        self.keys = IdempotencyKeys(thresholds)
-        self.delayed = Delayed(thresholds)
+        self.slots = Slots()
+        self.keys = IdempotencyKeys(thresholds, self.slots)
+        self.delayed = Delayed(thresholds, self.slots)
         self.calendar = Calendar()
         self.garbage = Garbage(self.bodies, durable)
         """What is gone and still in memory. Not a part of the state."""
@@ -95,6 +96,7 @@ class State:
             records.KeyRemembered: self._key_remembered,
             records.KeyForgotten: lambda record: self.keys.forget(record.topic, record.key),
             **dict.fromkeys(DELIVERY_CHANGES, self._of_user),
+            **self.slots.changes(),
         }
 
     @property
@@ -131,6 +133,7 @@ class State:
     def _store_opened(self, record: records.StoreOpened) -> None:
         must(not self.store_id, "a store is opened once")
         self.store_id = record.store_id
+        self.slots.spread_over = record.spread_over
         self.topics_begun = record.topics_begun
         self.last_piece = record.last_piece
         self.delayed.last_number = record.last_delayed
@@ -138,19 +141,22 @@ class State:
     def _topic_began(self, record: records.TopicBegan) -> None:
         must(record.topic not in self.topics, "a topic begins once")
         must(record.next_seq > 0, "sequence numbers begin with 1")
-        epoch, settings = f"{self.store_id}{record.number:x}", self.rules.of(record.topic)
+        epoch = record.epoch or f"{self.store_id}{record.number:x}"
+        settings = self.rules.of(record.topic)
         about = (record.topic, record.number, epoch, record.next_seq, settings)
         self.topics[record.topic] = Topic(*about, self.garbage, self.thresholds)
         if self.index is not None:
             self.index.add(record.topic)
         elif len(self.topics) > self.thresholds.few:
             self.index = make_index(self.topics)
+        self.slots.add_name(record.topic)
         self.topics_begun = max(self.topics_begun, record.number)
         self.name_bytes += len(record.topic)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
         must(not self.topics[record.topic].subscriptions, "a topic ends with its last subscription")
         del self.topics[record.topic]
+        self.slots.remove_name(record.topic)
         if self.index is not None:
             self.index.remove(record.topic)
         self.heads_due.drop(record.topic)

@@ -29,8 +29,6 @@ class Owner(NamedTuple):
 
     cluster: str
     broker: str
-    brokers: str = ""
-    """The ids of all brokers of the cluster, between commas: topics are spread over them."""
 
 
 class Backup(Protocol):

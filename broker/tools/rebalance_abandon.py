@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from broker.tools.rebalance_frame import Frame, load_frame, refuse_memory, write_description
+from broker.tools.rebalance_frame import Frame, load_frame, refuse_memory, try_to_write_description
 from broker.tools.slot_links import View
 from common.cluster.slot_plan import spread
 from common.command_line import About
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
         if not frame.options.yes:
             raise StartError(f"{len(orphans)} slots of broker {lost} would be given up with all that is in them: --yes")
         _claim(frame, view, lost, orphans)
-        write_description(frame)
+        try_to_write_description(frame)
     print(f"{len(orphans)} slots of broker {lost} have other owners: take it out of the description")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,15 @@ def write_description(frame: Frame, view: View | None = None) -> int:
     if view.unowned or tuple(view.table) == present.table:
         return present.epoch
     return write_slots(frame.path, view.table, [each.id for each in present.brokers])
+
+
+def try_to_write_description(frame: Frame) -> int:
+    """Do the same where the file can be written; else say so, as it is only a cache."""
+    try:
+        return write_description(frame)
+    except StartError as error:
+        print(f"the owners are not in the description: {error}", file=sys.stderr)
+        return frame.cluster.epoch
 
 
 def choose(frame: Frame, view: View) -> list[PlannedMove]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from broker.tools.rebalance_frame import add_choice, choose, load_frame, print_table
-from broker.tools.slot_links import size_of
-from common.cluster.slot_plan import PlannedMove
-from common.cluster.slot_table import format_slots
+from common.cluster.slot_plan import describe_plan
 from common.command_line import About
-from common.protocol import move_ops
 
 HELP = "show what would move"
 ABOUT = About(
@@ -28,8 +23,7 @@ def run(argv: Sequence[str]) -> int:
     with load_frame("plan", argv, ABOUT, add_choice) as frame:
         view = frame.links.view(sizes=True)
         moves = choose(frame, view)
-        sizes = view.sizes()
-    rows = grouped(moves, sizes)
+    rows = describe_plan(moves, view.sizes())
     if frame.options.json:
         print(msgspec.json.encode({"moves": rows, "slots": len(moves)}).decode())
         return 0
@@ -40,25 +34,3 @@ def run(argv: Sequence[str]) -> int:
     shown = [(row["from"], row["to"], *(f"{row[name]:,}" for name in ("count", *columns[3:]))) for row in rows]
     print_table([columns, *shown])
     return 0
-
-
-def grouped(moves: Sequence[PlannedMove], sizes: Mapping[int, move_ops.SlotSize]) -> list[dict[str, Any]]:
-    """Return one object for each pair of brokers."""
-    slots: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for move in moves:
-        slots[move.source, move.to].append(move.slot)
-    rows = []
-    for (source, to), mine in sorted(slots.items()):
-        topics, messages, size = size_of(sizes, mine)
-        rows.append(
-            {
-                "from": source,
-                "to": to,
-                "slots": format_slots(dict.fromkeys(mine, 1)),
-                "count": len(mine),
-                "topics": topics,
-                "messages": messages,
-                "bytes": size,
-            }
-        )
-    return rows

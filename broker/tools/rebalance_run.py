@@ -11,10 +11,9 @@ from typing import Any
 import msgspec
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from broker.tools.rebalance_frame import Frame, add_choice, choose, load_frame, write_description
-from broker.tools.slot_links import size_of
+from broker.tools.rebalance_frame import Frame, add_choice, choose, load_frame, try_to_write_description
 from broker.tools.slot_mover import PAUSED_POLL_S, Moved, MoveFailedError, SlotMover
-from common.cluster.slot_plan import PlannedMove
+from common.cluster.slot_plan import PlannedMove, size_of
 from common.command_line import About
 from common.units import size
 
@@ -38,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
         moves = choose(frame, view)
         total = size_of(view.sizes(), [move.slot for move in moves])[2]
         done, failed = _move_all(frame, moves)
-        epoch = write_description(frame)
+        epoch = try_to_write_description(frame)
     longest = max((each.seconds for each in done), default=0.0)
     if frame.options.json:
         result = {
@@ -98,7 +97,7 @@ def _move_all(frame: Frame, moves: Sequence[PlannedMove]) -> tuple[list[Moved], 
             bar.update()
             limit.spend(done[-1].bytes)
             if time.monotonic() > written_at + WRITE_S:
-                write_description(frame)
+                try_to_write_description(frame)
                 written_at = time.monotonic()
     return done, failed
 

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from broker.tools.rebalance_frame import Frame, add_json, load_frame, print_table, write_description
-from broker.tools.slot_links import View, size_of
+from broker.tools.slot_links import View
+from common.cluster.slot_plan import size_of
 from common.cluster.slot_table import format_slots
 from common.command_line import About
 

@@ -51,8 +51,7 @@ async def _make_all(frame: Frame, streams: Streams) -> int:
 def new_log(frame: Frame, broker_id: str, store_id: str, clocks: Clocks, term: int = 0) -> tuple[StreamName, bytes]:
     """Return the name and the first entry of a new log. `store_id` is that of the stores that follow it."""
     name = StreamName(frame.cluster.name, broker_id, secrets.token_bytes(LOG_ID_BYTES))
-    brokers = ",".join(sorted(broker.id for broker in frame.cluster.brokers))
-    genesis = Genesis(frame.cluster.name, broker_id, store_id, brokers)
+    genesis = Genesis(frame.cluster.name, broker_id, store_id)
     return name, genesis_entry(name.log_id, genesis, clocks, term)
 
 

@@ -7,6 +7,7 @@ cursor-lost, old receipts with lease-lost.
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from broker.store.sqlite.files import (
     write_store_id,
 )
 from broker.store.sqlite.inspection import inspect
+from broker.store.sqlite.slot_tables import UNPROVEN
 from broker.tools.checking import check as check_store
 from common.command_line import Parser
 from common.errors import StartError
@@ -60,10 +62,7 @@ def main() -> int:
     Raises `StartError`; where a copy is damaged or a store exists, nothing was written. Where it fails or is killed
     later, a broker whose copy is not in place does not start.
     """
-    parser = Parser(ABOUT, ["/backups/monday /var/lib/fanmail2"], PROG)
-    parser.add_argument("copy", metavar="COPY", help=f"directory made by {launcher('backup')}")
-    parser.add_argument("data", metavar="DATA", help="the --data directory of the brokers, which must be stopped")
-    arguments = parser.parse_args(sys.argv[1:])
+    arguments = _arguments()
     source, data = Path(arguments.copy), Path(arguments.data)
     copies = sorted(source.glob(f"*/{FILE}"))
     if not copies:
@@ -76,7 +75,7 @@ def main() -> int:
             check(each, data / each.parent.name / FILE)
         targets = {each: prepare(data / each.parent.name) for each in copies}
         for copy, target in targets.items():
-            clone_store(copy, target.partial, target.store_id)
+            clone_store(copy, target.partial, target.store_id, {} if arguments.force else {UNPROVEN: 1})
         for copy, target in targets.items():
             target.partial.replace(target.path)
             sync(target.path)
@@ -86,6 +85,20 @@ def main() -> int:
     except OSError as error:
         raise StartError(f"{error.filename or data}: {error.strerror}") from None
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = Parser(ABOUT, ["/backups/monday /var/lib/fanmail2"], PROG)
+    parser.add_argument("copy", metavar="COPY", help=f"directory made by {launcher('backup')}")
+    parser.add_argument("data", metavar="DATA", help="the --data directory of the brokers, which must be stopped")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="let brokers serve at once all slots that the copies name, although some may have moved since; without it "
+        "they ask all brokers of the cluster first, and do not serve slots that are elsewhere by now",
+    )
+    arguments: argparse.Namespace = parser.parse_args(sys.argv[1:])
+    return arguments
 
 
 def check(copy: Path, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -131,9 +131,3 @@ class Links:
     ) -> None:
         for broker in list(self._open):
             self.forget(broker)
-
-
-def size_of(sizes: Mapping[int, move_ops.SlotSize], slots: Collection[int]) -> tuple[int, int, int]:
-    """Return topics, messages and bytes of some slots together."""
-    found = [sizes[slot] for slot in slots if slot in sizes]
-    return sum(each.topics for each in found), sum(each.messages for each in found), sum(each.bytes for each in found)

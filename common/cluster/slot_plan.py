@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from common.cluster.slot_table import format_slots
 from common.cluster.slots import SLOTS, rendezvous
+
+Sizes = Mapping[int, tuple[int, int, int, int]]
+"""By slot: the slot, and its topics, messages and bytes."""
 
 
 class PlannedMove(NamedTuple):
@@ -81,3 +86,24 @@ def owners_of(tables: Iterable[tuple[str, Iterable[tuple[int, int, int]]]]) -> t
                 if epoch > epochs[slot]:
                     owners[slot], epochs[slot] = broker, epoch
     return owners, epochs
+
+
+def size_of(sizes: Sizes, slots: Iterable[int]) -> tuple[int, int, int]:
+    """Return topics, messages and bytes of some slots together."""
+    found = [sizes[slot] for slot in slots if slot in sizes]
+    _, topics, messages, size = (sum(column) for column in zip((0, 0, 0, 0), *found, strict=True))
+    return topics, messages, size
+
+
+def describe_plan(moves: Sequence[PlannedMove], sizes: Sizes) -> list[dict[str, Any]]:
+    """Return one JSON object for each pair of brokers, with what would move between them."""
+    slots: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for move in moves:
+        slots[move.source, move.to].append(move.slot)
+    rows = []
+    for (source, to), mine in sorted(slots.items()):
+        topics, messages, size = size_of(sizes, mine)
+        text = format_slots(dict.fromkeys(mine, 1))
+        rows.append({"from": source, "to": to, "slots": text, "count": len(mine), "topics": topics})
+        rows[-1] |= {"messages": messages, "bytes": size}
+    return rows

@@ -32,10 +32,13 @@ class Keeper:
         try:
             private_dir(self._run_dir)
             renewed = renew_locks(self._locks)
-            for path in [each for each in self.files if not each.exists()]:
-                write_file(path, self.files[path])
-                renewed.append(path)
-        except (OSError, StartError) as error:
+            for path in self.files:
+                if path.exists():  # perhaps with another text, which counts from now on
+                    self.files[path] = path.read_text(encoding="utf-8")
+                else:
+                    write_file(path, self.files[path])
+                    renewed.append(path)
+        except (OSError, ValueError, StartError) as error:
             if self._unsaid:
                 log.error("removed files cannot be restored", extra={"reason": str(error)})
             self._unsaid = False

@@ -82,8 +82,8 @@ def _gauge(name: str, metric: str, text: str, divisor: int = 1) -> str:
     return name
 
 
-def _counter(name: str, metric: str, text: str) -> str:
-    _stats.append(Stat(name, Kind.COUNTER, metric, text))
+def _counter(name: str, metric: str, text: str, divisor: int = 1) -> str:
+    _stats.append(Stat(name, Kind.COUNTER, metric, text, divisor))
     return name
 
 
@@ -122,6 +122,8 @@ ANSWER_LIMIT_BYTES = _gauge(
     "Limit of unconfirmed answers; beyond it reading is 503 broker-busy.",
 )
 PAUSED = _gauge("refusing", "fanmail_broker_draining", "1 while the operator has paused the broker.")
+SLOTS = _gauge("slots", "fanmail_broker_slots", "Slots that the broker serves.")
+SLOTS_MOVING = _gauge("slots.moving", "fanmail_broker_slots_moving", "Slots that leave the broker, or come to it.")
 MOST_SCANNED = _gauge("most_looks", "", "The greatest number of entries that were scanned in one turn of the loop.")
 
 PUBLISHED = _counter(
@@ -153,6 +155,16 @@ KEYS_FORGOTTEN = _counter(
 REPLIES_DROPPED = _counter("replies.dropped", "fanmail_replies_dropped", "Replies that no front took.")
 LOG_LINES_DROPPED = _counter(
     "log.dropped", "fanmail_broker_log_lines_dropped", "Lines of the broker's log that nobody read in time."
+)
+SLOTS_LEFT = _counter("slots.left", "fanmail_slots_moved", "Slots that have moved to another broker.")
+MOVES_REFUSED = _counter(
+    "moves.refused", "fanmail_slot_moves_refused", "Moves of slots that ended at their source, without a move."
+)
+FROZEN_US = _counter(
+    "slots.frozen_us",
+    "fanmail_slots_frozen_seconds",
+    "Time that slots were not served because they moved, summed over the slots.",
+    1_000_000,
 )
 DELAYED_UNWANTED = _counter(
     "delayed.unwanted", "", "Delayed messages whose topic had no subscription at their time; exported as dropped."

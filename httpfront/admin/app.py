@@ -13,6 +13,7 @@ from httpfront.admin.delayed import DelayedOneResource, DelayedResource, Delayed
 from httpfront.admin.front_metrics import FrontMetrics
 from httpfront.admin.metrics import BrokerMetricsResource, MetricsResource
 from httpfront.admin.router import AdminRouter
+from httpfront.admin.slots import SlotMoveResource, SlotPlanResource, SlotsPauseResource, SlotsResource
 from httpfront.admin.subscriptions import MessagesResource, UserResource, UsersResource
 from httpfront.admin.topics import TopicAdminResource, TopicsResource
 from httpfront.api.health import LiveResource, ReadyResource
@@ -63,6 +64,10 @@ def create_admin_app(parts: AppParts, front: Observed, hosts: HostNames | None =
         routes.BROKERS: BrokersResource(gateway),
         routes.BROKER_PAUSE: PauseResource(gateway),
         routes.BROKER_DRAIN: PauseResource(gateway),
+        routes.SLOTS: SlotsResource(gateway),
+        routes.SLOTS_PLAN: SlotPlanResource(gateway),
+        routes.SLOTS_PAUSE: SlotsPauseResource(gateway),
+        routes.SLOT_MOVE: SlotMoveResource(gateway),
         routes.CONFIG: ConfigResource(front.settings),
     }
     routes.add_routes(app, routes.OPERATIONS_PORT, resources)

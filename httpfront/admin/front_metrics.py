@@ -19,6 +19,7 @@ from httpfront.admin.exposition import cumulative
 from httpfront.budget import Budget
 from httpfront.environ import NO_ROUTE
 from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.gateway.resending import Resending
 from httpfront.middleware.auth import REASONS
 from httpfront.server.request_summary import RequestSummary
 from httpfront.sessions.table import SessionTable
@@ -143,6 +144,14 @@ def budget_metrics(budget: Budget, brokers: Mapping[str, tuple[int, int]]) -> It
         under_way.add_metric((broker, "bodies"), bodies)
         under_way.add_metric((broker, "answers"), answers)
     yield under_way
+
+
+def slot_metrics(resending: Resending) -> Iterator[Metric]:
+    """Return the metrics of requests that wait for their slots, or were sent again."""
+    again = metric_table.RESENT()
+    for reason, count in resending.counts.items():
+        again.add_metric((reason,), count)
+    yield from (again, _single(metric_table.QUEUED(), resending.waiting))
 
 
 def status_metrics(statuses: Iterable[BrokerStatus]) -> Iterator[Metric]:

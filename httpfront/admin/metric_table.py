@@ -96,6 +96,14 @@ BROKER_BYTES = _metric(
     ("broker", "of"),
     'In flight to a broker: of="bodies" without an answer yet, of="answers", space reserved for those to come.',
 )
+RESENT = _metric(
+    _C,
+    "fanmail_front_requests_sent_again",
+    ("reason",),
+    "Refusals of brokers that clients did not see: `moving`, the slot of the topic is moving to another broker; "
+    "`not-owner`, it has moved.",
+)
+QUEUED = _metric(_G, "fanmail_front_requests_queued", (), "Requests that wait until the slot of their topic has moved.")
 BROKER_UP = _metric(
     _G, "fanmail_broker_up", ("broker",), "1 while this front can send requests to the broker, 0 also while it loads."
 )

@@ -23,6 +23,7 @@ from httpfront.admin.front_metrics import (
     candidate_status_metrics,
     port_metrics,
     session_metrics,
+    slot_metrics,
     status_metrics,
     stream_metrics,
 )
@@ -72,6 +73,7 @@ class MetricsResource:
             stream_metrics(self._streams),
             session_metrics(self._sessions),
             budget_metrics(self._budget, self._gateway.under_way()),
+            slot_metrics(self._gateway.resending),
             status_metrics(self._gateway.statuses()),
             candidate_status_metrics(self._gateway.candidates()),
             build_info(),

@@ -15,6 +15,7 @@ from httpfront.middleware.cors import Origins
 from httpfront.middleware.exchange import App
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.stack import new_app
+from httpfront.sessions.asyncapi import AsyncApiResource
 from httpfront.sessions.handshake import SessionOpening
 
 
@@ -36,6 +37,7 @@ def create_app(parts: AppParts, hosts: HostNames | None = None, origins: Origins
         routes.LIVEZ: LiveResource(),
         routes.READYZ: ReadyResource(gateway, parts.draining),
         routes.OPENAPI: parts.description(),
+        routes.ASYNCAPI: AsyncApiResource(parts.sessions.limits),
     }
     routes.add_routes(app, routes.PUBLIC_PORT, resources)
     return app

@@ -37,6 +37,7 @@ class IndexResource:
             "POST /{topic}/{user}/acks": "acknowledge many: receipts, one per line",
             "GET /{topic}/{user}/dead": "messages that were leased too often; POST requeues them, DELETE deletes them",
             "GET /openapi.json": "the API as OpenAPI",
+            "GET /asyncapi.json": "WebSocket sessions (GET / and GET /{topic}/{user}) as AsyncAPI",
             "GET /livez": "200 while this process is alive",
             "GET /readyz": "200 while any broker answers; with ?strict=1 all",
         }

@@ -146,11 +146,15 @@ class Gateway:
 
     def owner(self, topic: bytes) -> str:
         """Return the id of a topic's broker; "" while there is no description."""
-        return self._owners[slot_of(topic)] if self._owners else ""
+        return self.owner_of_slot(slot_of(topic))
+
+    def owner_of_slot(self, slot: int) -> str:
+        """Return the id of a slot's broker; "" while there is no description."""
+        return self._owners[slot] if self._owners else ""
 
     def slots(self) -> dict[str, int]:
-        """Return the number of slots of each broker that has any."""
-        return self._table.counts()
+        """Return the number of slots of each broker."""
+        return dict.fromkeys(self._in_use, 0) | self._table.counts()
 
     def ask_all(self, op: Op, args: Struct, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
         """Call an operation without topic on these brokers, or on every one, at the same time.
@@ -214,11 +218,9 @@ class Gateway:
         if slot in self._queues:
             return self._queue(slot, op, topic, user, args, until, body)
         socket = self._in_use.get(self._owners[slot])
-        if socket is None:
-            raise unknown(self._owners[slot])
+        if socket is None or not socket.status.up:
+            raise unreachable(socket.status) if socket else unknown(self._owners[slot])
         status = socket.status
-        if not status.up:
-            raise unreachable(status)
         if body is not None and 0 < status.max_body < len(body):
             most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")

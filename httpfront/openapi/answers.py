@@ -175,6 +175,7 @@ def schemas() -> Json:
         "Problem": _problem(),
         "Ready": _ready(),
         "Description": {"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."},
+        "SessionDescription": {"type": "object", "required": ["asyncapi", "info", "channels"]},
         "Live": _closed({"live": {"const": True}}),
         "Index": _closed(
             {

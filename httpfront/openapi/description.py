@@ -63,6 +63,7 @@ def _service() -> Json:
         routes.LIVEZ: _read("live", "Whether this process answers", "Live"),
         routes.READYZ: _read("ready", "Whether any broker answers, or all", "Ready", "strict", {"503": unready}),
         routes.OPENAPI: _read("describe", "This description", "Description"),
+        routes.ASYNCAPI: _read("describeSessions", "WebSocket sessions as AsyncAPI 3", "SessionDescription"),
     }
     for template in routes.PROBES:  # they accept any host name
         for operation in found[template].values():

@@ -155,7 +155,7 @@ class SessionConnection(BatchedSocket):
         except FrameError as error:
             self._end(handler, error.code, error.reason)
         except FanmailError as error:
-            self._end(handler, TRY_LATER, str(error))
+            self._end(handler, TRY_LATER, str(error), SLOW)
         except Exception:
             log.exception("a session failed")
             self._end(handler, INTERNAL, "internal error")

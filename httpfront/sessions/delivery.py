@@ -10,8 +10,8 @@ from common.protocol.ops import Op, Receipt
 from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.answers import Mailbox, MessageForm
+from httpfront.sessions.operations import AFTER, LEASE
 from httpfront.sessions.ports import Owner
-from httpfront.sessions.values import AFTER, LEASE
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 
 

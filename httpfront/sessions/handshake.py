@@ -17,10 +17,10 @@ from httpfront.outlet import SessionOutlet
 from httpfront.sessions import operations as wanted
 from httpfront.sessions.access import access_of
 from httpfront.sessions.answers import Mailbox
+from httpfront.sessions.operations import MODES
 from httpfront.sessions.readings import read_request
 from httpfront.sessions.session import Origin, Session
 from httpfront.sessions.table import SessionTable
-from httpfront.sessions.values import MODES
 
 SUBPROTOCOL = "fanmail.v1.json"
 VERSION = "13"

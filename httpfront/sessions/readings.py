@@ -12,9 +12,10 @@ from httpfront.sessions import answers
 from httpfront.sessions import operations as wanted
 from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.delivery import ReadRequest
+from httpfront.sessions.operations import AFTER, DEFAULT_LEASE_S, LEASE, MAX_WINDOW, MODES, WINDOW
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.reading import Reading
-from httpfront.sessions.values import AFTER, DEFAULT_LEASE_S, LEASE, MAX_WINDOW, MODES, WINDOW, cursor_of, lease_of
+from httpfront.sessions.values import cursor_of, lease_of
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 
 

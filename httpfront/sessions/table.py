@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
 
 from common.errors import FanmailError
-from common.protocol.ops import Extend, Op, Receipt
+from common.protocol.ops import Op, Receipt
 from httpfront.gateway.call import Answer
 from httpfront.gateway.gateway import Gateway
+from httpfront.sessions.lease_returns import LeaseReturns
 from httpfront.streams.table import DRAIN_PART, StreamTable
 
-RETURNS = 1000
-"""Leased messages that are given back at a time."""
 ENDS = ("client", "slow", "stopped", "error", "draining", "unauthorized")
 """Why sessions end."""
 
@@ -69,7 +68,7 @@ class SessionTable:
         """Messages of clients that were no operation."""
         self.messages = 0
         """Messages sent to clients so far."""
-        self._returns: deque[tuple[tuple[bytes, bytes], Receipt, str]] = deque()
+        self._leases = LeaseReturns(self.gateway)
         self.ended: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
 
     @property
@@ -108,15 +107,13 @@ class SessionTable:
             self.gateway.start(op, *mailbox, args, _Unread(), request_id)
 
     def return_leases(self, mailbox: tuple[bytes, bytes], receipts: list[Receipt], request_id: str) -> None:
-        """Give leased messages back: some at once, the others with the next ticks."""
-        self._returns.extend((mailbox, receipt, request_id) for receipt in receipts)
-        self.tick()
+        """Give leased messages back, as soon as their broker can be asked."""
+        for receipt in receipts:
+            self._leases.give_back(mailbox, receipt, request_id)
 
     def tick(self) -> None:
-        """Give back some of the leased messages that sessions left. To be called several times per second."""
-        for _ in range(min(RETURNS, len(self._returns))):
-            mailbox, receipt, request_id = self._returns.popleft()
-            self.forward(mailbox, Op.EXTEND, Extend(receipt, 0), request_id)
+        """Give back leased messages that are left. To be called several times per second."""
+        self._leases.tick()
 
     def drain(self, seconds: float) -> None:
         """End all sessions, spread over most of this time, so that their clients do not all come back at once."""

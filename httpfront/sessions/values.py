@@ -17,9 +17,6 @@ from httpfront.formats.params import MICROSECOND, MILLISECOND, YEAR_S, cursor, r
 from httpfront.formats.receipts import MAX_LEASE_S, parse_receipt
 from httpfront.sessions import operations as wanted
 
-DEFAULT_LEASE_S = 30
-WINDOW, MAX_WINDOW = 100, 1000
-AFTER, LEASE, TAKE = MODES = ("after", "lease", "take")
 _META = re.compile(r"(meta|ce)-[a-z0-9!#$%&'*+.^`|~-]{1,128}|content-(encoding|language)|trace(parent|state)").fullmatch
 _KEY = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch

@@ -22,6 +22,7 @@ from fanmail import (
     TopicSettings,
     Unavailable,
     admin_calls,
+    slot_calls,
 )
 from fanmail.cli.admin import broker_row
 from fanmail.http_call import Call, Response
@@ -55,6 +56,19 @@ def page(*names: str, cursor: str | None = None, missing: tuple[str, ...] = ()) 
 
 def target(call: Call[object]) -> str:
     return f"{call.request.method} {call.request.target}"
+
+
+def test_slots_plans_and_moves_are_read_and_asked_for() -> None:
+    move = {"slot": 7, "from": "b0", "to": "b1", "move": 9, "state": "leaving", "records": 3, "bytes": 4, "reason": ""}
+    found = slot_calls.slot_state(7).parse(document(slot=7, owner="b0", move=move))
+    assert found.move is not None
+    assert (found.owner, found.move.source, found.move.state) == ("b0", "b0", "leaving")
+    group = {"from": "b0", "to": "b1", "slots": "7", "count": 1, "topics": 1, "messages": 2, "bytes": 3}
+    plan = slot_calls.slot_plan().parse(document(moves=[{"slot": 7, "from": "b0", "to": "b1"}], groups=[group]))
+    assert (plan.moves[0].source, plan.groups[0].messages) == ("b0", 2)
+    assert target(slot_calls.slot_plan(["b4", "b5"], ["b0"])) == "GET /-/v1/slots/plan?add=b4%2Cb5&drain=b0"
+    assert target(slot_calls.move_slot(7, "b1")) == "PUT /-/v1/slots/7/move?to=b1"
+    assert target(slot_calls.resume_moves()) == "DELETE /-/v1/slots/pause"
 
 
 def test_replicated_brokers_have_candidates_and_others_and_former_servers_none() -> None:
@@ -120,6 +134,13 @@ SAFE = [
     admin_calls.delayed_page("t"),
     admin_calls.one_delayed("t", "1-2"),
     admin_calls.brokers(),
+    slot_calls.slots(),
+    slot_calls.slot_plan(["b4"]),
+    slot_calls.slot_state(7),
+    slot_calls.move_slot(7, "b4"),
+    slot_calls.abort_move(7),
+    slot_calls.pause_moves(),
+    slot_calls.resume_moves(),
     admin_calls.pause("b0"),
     admin_calls.resume("b0"),
     admin_calls.config(),
@@ -150,7 +171,7 @@ def test_what_was_not_executed_is_repeated_always(call: Call[object]) -> None:
     assert stage.play(stage.exchange.call(call)) == 3
 
 
-@table("call", [*SAFE[:-3], *UNSAFE, admin_calls.config()])
+@table("call", [*SAFE[:-5], *UNSAFE, admin_calls.config()])
 @table("body", [b"<html>", b"{}", b"[]", b"7"])
 def test_an_answer_of_something_else_is_a_fault(call: Call[object], body: bytes) -> None:
     stage = Stage([Response(200, {}, body)])

@@ -22,6 +22,7 @@ CORE = (
     *("http_call", "flow", "errors", "message", "cluster", "responses", "encoding", "calls", "admin_calls", "retry"),
     *("exchange", "consumer", "worker", "streaming", "listing", "gaps", "batching", "deprecation"),
     *(f"session/{name}" for name in ("ops", "pending", "lanes", "reads", "state")),
+    *("slots", "slot_calls"),
 )
 OURS = {"broker", "httpfront", "common", "bench", "tests"}
 OTHERS = {"httpx", "click", "rich", "websockets"}

@@ -48,8 +48,10 @@ SHARES = {
     "HEAD /livez": (3, 0),
     "GET /readyz": (5, 3),
     "HEAD /readyz": (3, 2),
-    "GET /openapi.json": (3, 0),
-    "HEAD /openapi.json": (4, 0),
+    "GET /openapi.json": (2, 0),
+    "HEAD /openapi.json": (2, 0),
+    "GET /asyncapi.json": (2, 0),
+    "HEAD /asyncapi.json": (1, 0),
 }
 """Cases per operation that follow the description, and that do not; 500 in total."""
 FRONT = {"max_wait": 0.2}

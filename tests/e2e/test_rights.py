@@ -76,6 +76,8 @@ public GET    /                                                         any     
 public HEAD   /                                                         any       200
 public GET    /openapi.json                                             any       200
 public HEAD   /openapi.json                                             any       200
+public GET    /asyncapi.json                                            any       200
+public HEAD   /asyncapi.json                                            any       200
 public GET    /livez                                                    open      200
 public HEAD   /livez                                                    open      200
 public GET    /readyz                                                   open      200

@@ -1,34 +1,98 @@
-"""Sessions that are cut at random moments, durable: nothing is lost, and only what was not acknowledged is repeated."""
+"""Sessions that are cut, and brokers and fronts that are killed under them: nothing is lost, and the order stays."""
 
 from __future__ import annotations
+
+import threading
+from typing import Any
 
 import pytest
 
 from tests.conftest import StartCluster
-from tests.e2e.checker import violations
-from tests.e2e.cluster import wait_for
-from tests.e2e.session_cuts import SESSION_ENDS, cut_all, cut_sessions, session_ends, session_load, session_readers
+from tests.e2e.cluster import Cluster, wait_for
+from tests.support.web_socket import WebSocket
 
-pytestmark = pytest.mark.slow
-
-CUTS = 12
-
-
-def test_what_cut_sessions_have_not_acknowledged_comes_again_and_nothing_else(start_cluster: StartCluster) -> None:
-    cluster = start_cluster(brokers=1, fronts=2, durable=True)
-    with session_load(cluster, "cut") as load:
-        cut_all(cluster, load, CUTS, 1)
-    assert violations(load.history, load.topics) == []
-    assert cut_sessions(load) >= CUTS
-    assert set(session_ends(load)) <= SESSION_ENDS, session_ends(load)
-    cluster.await_ready()
-    assert cluster.held()["messages"] == 0
+PUBLISHES, IN_FLIGHT, KILLS = 1500, 200, 2
+MESSAGES, READ, DONE = 60, 9, 6
+"""Messages, how many of them a session reads until it is cut, and how many of those it acknowledges."""
 
 
-def test_a_client_that_acknowledges_before_it_handles_is_found(start_cluster: StartCluster) -> None:
-    """Negative control: it is killed in between."""
+def publish_all(port: int, progress: list[dict[str, Any]]) -> None:
+    """Publish numbers, many at a time and each once; note the answers as they come."""
+    with WebSocket(port) as socket:
+        sent = 0
+        while len(progress) < PUBLISHES:
+            while sent < PUBLISHES and sent - len(progress) < IN_FLIGHT:
+                socket.op("publish", topic="order", text=str(sent), ref=sent)
+                sent += 1
+            progress.append(socket.next())
+
+
+def read_all(port: int, topic: str, user: str) -> list[str]:
+    texts = []
+    with WebSocket(port, f"/{topic}/{user}?mode=take") as socket:
+        socket.sock.settimeout(1.0)
+        try:
+            while True:
+                texts.append(socket.next()["text"])
+        except TimeoutError:
+            return texts
+
+
+@pytest.mark.slow
+def test_the_order_of_publishes_survives_the_death_of_their_broker(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=1, durable=True)
-    with session_load(cluster, "hasty", {"ann": "hasty-session"}) as load:
-        (reader,) = session_readers(load)
-        wait_for(lambda: reader.ends["killed"] > 3, "kills")
-    assert "lost" in "\n".join(violations(load.history, load.topics))
+    front = cluster.fronts[0]
+    front.web.subscribe("order", "ann")
+    progress: list[dict[str, Any]] = []
+    thread = threading.Thread(target=publish_all, args=(front.port, progress))
+    thread.start()
+    for number in range(KILLS):
+        due = PUBLISHES * (number + 1) // (KILLS + 2)
+        wait_for(lambda due=due: len(progress) >= due, f"{due} answers")  # type: ignore[misc]
+        cluster.kill_broker("b0")
+        cluster.await_ready()
+    thread.join()
+    assert [answer["ref"] for answer in progress] == list(range(PUBLISHES)), "answered in order"
+    stored = [answer["ref"] for answer in progress if answer["op"] == "ok"]
+    refused = {answer["status"] for answer in progress if answer["op"] == "error"}
+    assert refused <= {503, 504}
+    numbers = [int(text) for text in read_all(front.port, "order", "ann")]
+    assert numbers == sorted(set(numbers)), "executed in order, and once"
+    assert set(stored) <= set(numbers)
+    assert stored
+
+
+def cut_often(cluster: Cluster, mode: str) -> tuple[list[int], list[int]]:
+    """Read with sessions that are cut; return the numbers that were acknowledged, and the first one of each session."""
+    done: list[int] = []
+    firsts: list[int] = []
+    while len(done) < MESSAGES:
+        port = cluster.fronts[len(firsts) % len(cluster.fronts)].port
+        with WebSocket(port, f"/cut/{mode}?mode={mode}{'&lease=600' if mode == 'lease' else ''}") as socket:
+            found = [socket.next() for _ in range(min(READ, MESSAGES - len(done)))]
+            firsts.append(int(found[0]["text"]))
+            acknowledged = found[:DONE]
+            if mode == "after":
+                assert socket.ask("ack", topic="cut", user=mode, id=acknowledged[-1]["id"])["op"] == "ok"
+            else:
+                for each in acknowledged:
+                    assert socket.ask("ack", topic="cut", user=mode, receipt=each["receipt"])["op"] == "ok"
+            done += [int(each["text"]) for each in acknowledged]
+        if len(firsts) == 3:
+            cluster.kill_broker("b0")
+            cluster.await_ready()
+    return done, firsts
+
+
+@pytest.mark.parametrize("mode", ["after", "lease"])
+def test_only_what_was_not_acknowledged_comes_again(start_cluster: StartCluster, mode: str) -> None:
+    cluster = start_cluster(brokers=1, fronts=2, durable=True)
+    web = cluster.fronts[0].web
+    web.subscribe("cut", mode)
+    web.call("POST", "/cut?batch=lines", "\n".join(map(str, range(MESSAGES))).encode())
+    done, firsts = cut_often(cluster, mode)
+    assert sorted(done) == list(range(MESSAGES)), "none lost, none acknowledged twice"
+    assert done == sorted(done), "what was given back comes first"
+    assert firsts == list(range(0, MESSAGES, DONE))
+    head = web.call("HEAD", f"/cut/{mode}").headers
+    assert (head["Msg-Pending"], head["Msg-Leased"]) == ("0", "0")

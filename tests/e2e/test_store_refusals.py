@@ -193,9 +193,8 @@ def test_no_data_directory_and_one_that_is_open_to_others(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2)])
-def test_another_number_of_brokers(start_cluster: StartCluster, folder: Path, before: int, after: int) -> None:
-    cluster = start_cluster(brokers=before, fronts=1, durable=True)
+def test_fewer_brokers_than_have_slots(start_cluster: StartCluster, folder: Path) -> None:
+    cluster = start_cluster(brokers=4, fronts=1, durable=True)
     web = cluster.fronts[0].web
     topics = [f"t{n}" for n in range(40)]
     for topic in topics:
@@ -204,13 +203,13 @@ def test_another_number_of_brokers(start_cluster: StartCluster, folder: Path, be
     for broker in cluster.brokers.values():
         assert broker.terminate() == 0
     settings = [f"--run-dir={folder}/run", "--store=sqlite", f"--data={cluster.data}", "--log-format=json"]
-    done = run("broker.start", after, *settings)
+    done = run("broker.start", 2, *settings)
     assert done.returncode == 2, done
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert said
     for line in said:
         assert str(cluster.data) in line
-        assert "start as many brokers as before" in line
+        assert "run --drain b2" in line
     for broker_id in cluster.brokers:
         cluster.start_broker(broker_id)
     cluster.await_ready()

@@ -304,6 +304,20 @@ def test_leases_end_with_the_session_but_for_those_that_are_done(front: Playing)
     assert returned == [ops.Extend(third, 0), ops.Extend(fourth, 0)]
 
 
+def test_leases_are_given_back_when_their_broker_is_there_again(
+    front: Playing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpfront.sessions.lease_returns.PAUSE_S", 0.05)
+    away = [FanmailError("broker-down", "away"), FanmailError("outcome-unknown", "away")]
+    front.gateway.answers[Op.EXTEND] = lambda *_: away.pop() if away else ops.Nothing()
+    front.gateway.answers[Op.FETCH] = batch(1, b"a")
+    with WebSocket(front.port, "/t/u?mode=lease&window=1") as client:
+        client.next()
+    wait_for(lambda: len(front.gateway.asked(Op.EXTEND)) == 3)
+    assert front.gateway.asked(Op.EXTEND) == [ops.Extend(Receipt(EPOCH, 1, 1), 0)] * 3
+    assert away == []
+
+
 def test_what_a_broker_leases_to_a_session_that_has_ended_is_given_back(front: Playing) -> None:
     front.gateway.held.add(Op.FETCH)
     front.gateway.answers[Op.FETCH] = batch(1, b"a", b"b")
@@ -334,6 +348,18 @@ def test_a_taken_message_is_sent_before_a_stop_is_answered(front: Playing) -> No
         front.gateway.let_go()
         assert [client.next()["op"], client.next()["op"]] == ["message", "ok"]
         assert len(front.gateway.asked(Op.FETCH)) == 1
+
+
+def test_a_stop_waits_for_the_answer_of_its_read(front: Playing) -> None:
+    front.gateway.held.add(Op.STREAM)
+    with WebSocket(front.port) as client:
+        for number in range(3):
+            client.op("read", topic="t", user="u", ref=2 * number)
+            client.op("stop", topic="t", user="u", ref=2 * number + 1)
+            wait_for(lambda: front.gateway.waiting)
+            front.gateway.let_go()
+            assert [client.next()["ref"] for _ in range(2)] == [2 * number, 2 * number + 1]
+    assert front.gateway.asked(Op.FETCH) == []
 
 
 # --- keys
@@ -422,19 +448,20 @@ def _beat(front: Playing) -> None:
 
 
 def test_a_drain_answers_what_is_under_way_and_closes() -> None:
-    with playing() as front, WebSocket(front.port, "/t/u?mode=lease") as client:
+    with playing() as front:
         front.gateway.held |= {Op.PUBLISH, Op.FETCH}
         front.gateway.answers[Op.FETCH] = batch(1, b"a")
-        client.op("publish", topic="t", text="x", ref=1)
-        wait_for(lambda: len(front.gateway.waiting) == 2)
-        (session,) = front.table._sessions
-        drain(front.server, 10, 10)
-        front.server.hub.spawn(lambda: front.table.drain(0))
-        wait_for(lambda: session.busy)  # type: ignore[attr-defined]
-        client.op("publish", topic="t", text="x", ref=2)
-        front.gateway.let_go(2)
-        assert sorted(client.next()["op"] for _ in range(2)) == ["message", "ok"]
-        assert client.closed() == (1001, "draining: this front is stopping")
+        with WebSocket(front.port, "/t/u?mode=lease") as client:
+            client.op("publish", topic="t", text="x", ref=1)
+            wait_for(lambda: len(front.gateway.waiting) == 2)
+            (session,) = front.table._sessions
+            drain(front.server, 10, 10)
+            front.server.hub.spawn(lambda: front.table.drain(0))
+            wait_for(lambda: session.busy)  # type: ignore[attr-defined]
+            client.op("publish", topic="t", text="x", ref=2)
+            front.gateway.let_go(2)
+            assert sorted(client.next()["op"] for _ in range(2)) == ["message", "ok"]
+            assert client.closed() == (1001, "draining: this front is stopping")
     assert front.table.ended["draining"] == 1
     assert len(front.gateway.asked(Op.PUBLISH)) == 1
     assert front.gateway.asked(Op.EXTEND) == [ops.Extend(Receipt(EPOCH, 1, 1), 0)]

@@ -161,7 +161,7 @@ class Cluster:
             return Memory(self.rng)
         if self.kind == "kept":
             return Kept(self.rng)
-        return Sqlite(self.rng, Owner(self.map.name, broker_id, ",".join(each.id for each in self.map.brokers)))
+        return Sqlite(self.rng, Owner(self.map.name, broker_id))
 
     def _populate(self, topic: str) -> None:
         """Add users of every mode and a few publishers.

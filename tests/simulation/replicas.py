@@ -175,7 +175,7 @@ class Replica(Broker):
 
         self._start_s = start
         self.machine = Machine(boottime, boottime, wall, f"boot of {address.name}")
-        owner = Owner(cluster_map.name, address.id, ",".join(each.id for each in cluster_map.brokers))
+        owner = Owner(cluster_map.name, address.id)
         super().__init__(world, network, address, cluster_map, LocalDisk(world.rng, owner))
 
     def boottime_ms(self, moment: float) -> int:

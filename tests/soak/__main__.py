@@ -15,6 +15,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
+from tests.soak.growing import measure_growth, measure_pauses
+from tests.soak.moving import MovingSoak
 from tests.soak.partitions import PartitionedSoak
 from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
@@ -31,6 +33,9 @@ def main() -> int:
     options = parse(sys.argv[1:])
     if options.streams:
         return cut_many(options.streams)
+    if options.growth:
+        print(*measure_pauses(), *measure_growth(), sep="\n")
+        return 0
     if options.sessions:
         return cut_many_sessions(options.sessions)
     if not options.hosts:
@@ -43,7 +48,7 @@ def main() -> int:
 def run(options: argparse.Namespace, network: Network | None) -> int:
     """Run rounds until the time is over, Ctrl-C, or a violation."""
     seconds = options.hours * 3600 if options.hours else options.seconds
-    kinds = [name for name in ("durable", "replicated", "hosts", "power") if getattr(options, name)]
+    kinds = [name for name in ("durable", "replicated", "hosts", "power", "moves") if getattr(options, name)]
     kind = kinds[0] if kinds else "in memory"
     print(f"soak: {seconds:,.0f} s, {kind}, seed {options.seed}", flush=True)
     soak = make(options, network)
@@ -84,6 +89,8 @@ def make(options: argparse.Namespace, network: Network | None) -> Rounds:
         soak = PowerSoak(*rest, sync_interval=options.sync_interval)
     elif network is not None:
         soak = PartitionedSoak(network, *rest)
+    elif options.moves:
+        soak = MovingSoak(*rest)
     elif options.replicated:
         soak = start_replicated(*rest)
     else:
@@ -101,6 +108,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--durable", action="store_true", help="with stores, and brokers are killed, too")
     kinds.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
+    kinds.add_argument("--moves", action="store_true", help="with stores; slots move, and all processes are killed")
+    kinds.add_argument("--growth", action="store_true", help="figures instead: pauses of moves, 4 to 5 to 4 brokers")
     kinds.add_argument("--hosts", action="store_true", help="replicated; hosts are cut off from each other (root)")
     kinds.add_argument(
         "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"

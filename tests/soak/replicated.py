@@ -155,9 +155,8 @@ class ReplicatedSoak(Rounds):
         with self.cluster.candidate(name) as peer:
             path = Path(wait_for(lambda: _path_of(peer.ask(Op.BACKUP, args=args)), f"a copy of {name}"))
         try:
-            ids = ",".join(sorted(self._brokers))
             broker = name.partition("@")[0]
-            owner = Owner(self.cluster.cluster_name, broker, ids)
+            owner = Owner(self.cluster.cluster_name, broker)
             return export(path, owner, self.cluster.logs[broker].log_id.hex())
         finally:
             path.unlink(missing_ok=True)

@@ -11,6 +11,17 @@ from msgspec.structs import replace
 from broker import records as rec
 from broker.errors import StoreError
 from broker.records import Content, DeadLetter, Record
+from broker.slot_records import (
+    MoveSeen,
+    Owns,
+    SlotComing,
+    SlotLeaving,
+    SlotLeft,
+    SlotRecord,
+    StoreProven,
+    bitmap_of,
+)
+from broker.state.slots import Slots
 from broker.store.base import ANY_PIECE, UNLIMITED_BYTES, Backup
 from common.clock import NEW, Mark
 
@@ -47,6 +58,7 @@ class KeptTopic:
 
     number: int
     next_seq: int
+    epoch: str = ""
     changed: rec.TopicChanged | None = None
     pieces: dict[int, rec.MessageStored] = field(default_factory=dict)
     """Messages and batches by their first number, in order."""
@@ -82,6 +94,7 @@ class MirrorStore:
         """By topic and key, oldest first."""
         self.delayed: dict[int, rec.PublishDelayed] = {}
         self.calendar: rec.CalendarSet | None = None
+        self.slots = Slots()
 
     @property
     def rows(self) -> int:
@@ -92,11 +105,12 @@ class MirrorStore:
         return sum(topic.rows for topic in self.topics.values()) + len(self.keys) + len(self.delayed)
 
     def load(self) -> Iterator[Record]:
-        yield rec.StoreOpened(self._store_id, self._topics_begun)
+        yield rec.StoreOpened(self._store_id, self._topics_begun, max(self._pieces, default=0))
         if self.calendar is not None:
             yield self.calendar
+        yield from slot_records_of(self.slots)
         for name, topic in self.topics.items():
-            yield rec.TopicBegan(name, topic.number, next(iter(topic.pieces), topic.next_seq))
+            yield rec.TopicBegan(name, topic.number, next(iter(topic.pieces), topic.next_seq), topic.epoch)
             if topic.changed is not None:
                 yield topic.changed
             yield from map(self._given, topic.pieces.values())
@@ -150,10 +164,10 @@ class MirrorStore:
                 self.keys[name, key] = record
             case rec.KeyForgotten(topic=name, key=key):
                 del self.keys[name, key]
-            case rec.TopicBegan(topic=name, number=number, next_seq=next_seq):
+            case rec.TopicBegan(topic=name, number=number, next_seq=next_seq, epoch=epoch):
                 assert name not in self.topics
                 assert number > self._topics_begun, "a number is never given out again"
-                self.topics[name] = KeptTopic(number, next_seq)
+                self.topics[name] = KeptTopic(number, next_seq, epoch)
                 self._topics_begun = number
             case rec.TopicChanged(topic=name):
                 self.topics[name].changed = None if record == rec.TopicChanged(name) else record
@@ -168,6 +182,8 @@ class MirrorStore:
                 del self.topics[name]
                 for named in [named for named in self.keys if named[0] == name]:
                     del self.keys[named]
+            case _ if isinstance(record, SlotRecord):
+                self.slots.changes()[type(record)](record)
             case _:
                 self._keep_of_topic(self.topics[record.topic], record)
 
@@ -219,6 +235,18 @@ def _keep_of_user(user: KeptUser, record: Record) -> None:
                 user.held[seq] = HeldRow(letter.attempt, letter=letter)
         case _:
             raise AssertionError(f"not a change: {record}")
+
+
+def slot_records_of(slots: Slots) -> Iterator[Record]:
+    """The records that rebuild the slots of a broker."""
+    if slots.unproven:
+        yield StoreProven(False)
+    for epoch in sorted(set(slots.epochs.values())) or [1] * slots.known:
+        yield Owns(bitmap_of([slot for slot, of in slots.epochs.items() if of == epoch]), epoch)
+    yield from (SlotLeaving(slot, *it) for slot, it in slots.leaving.items())
+    yield from (SlotLeft(slot, it.to, it.move, it.epoch) for slot, it in slots.left.items())
+    yield from (SlotComing(slot, *it) for slot, it in slots.coming.items())
+    yield from (MoveSeen(source, move) for source, move in slots.seen.items())
 
 
 def _load_user(name: bytes, user: bytes, kept: KeptUser) -> Iterator[Record]:

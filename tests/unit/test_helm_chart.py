@@ -158,7 +158,7 @@ def test_a_backup_mounts_the_volume_of_its_broker_and_may_connect_to_it() -> Non
         assert template["metadata"]["labels"]["app.kubernetes.io/component"] == "backup"
     policy = next(each for each in of_kind("NetworkPolicy") if each["metadata"]["name"] == "mail-brokers")
     (rule,) = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"]
-    assert rule["values"] == ["front", "backup"]
+    assert rule["values"] == ["front", "backup", "broker"]
 
 
 def test_alerts_are_those_that_are_shipped_and_jobs_have_their_names() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from broker import records
 from broker.calendar import Step
 from broker.records import DeadLetter, Record
+from broker.store.sqlite.slot_rows import SLOT_RECORDS, SlotChanges
 from broker.store.sqlite.tables import HeldRow, KeyRow, SettingsRow, SubscriptionRow, TopicRow, TopicSettingsRow
 
 UserKey = tuple[int, bytes]
@@ -71,6 +72,7 @@ class RowChanges:
         self.last_delayed = 0
         """The greatest number of a delayed publish, even if it does not wait any more."""
         self.keys: dict[tuple[bytes, bytes], KeyRow | None] = {}
+        self.slots = SlotChanges()
         self.keys_gone: dict[bytes, None] = {}
         """Topics whose keys of earlier bursts are gone."""
 
@@ -86,10 +88,13 @@ class RowChanges:
         self._numbers[record.topic] = record.number
         self.topics_begun = max(self.topics_begun, record.number)
         self.topics[record.number] = TopicRow(record.number, record.topic, record.next_seq)
+        if record.epoch:
+            self.slots.set_epoch(record.number, record.epoch)
 
     def _topic_ended(self, record: records.TopicEnded) -> None:
         number = self._numbers.pop(record.topic)
         self.topics[number] = self.topic_settings[number] = None
+        self.slots.set_epoch(number, "")
         self.keys_gone[record.topic] = None
         for key in self._keys_of.pop(record.topic, ()):
             self.keys.pop((record.topic, key), None)
@@ -246,5 +251,6 @@ _ADD: dict[type[Record], Callable[[RowChanges, Any], None]] = {
     records.DelayEnded: RowChanges._delay_ended,
     records.KeyRemembered: RowChanges._key_remembered,
     records.KeyForgotten: RowChanges._key_forgotten,
+    **dict.fromkeys(SLOT_RECORDS, lambda changes, record: changes.slots.add(record)),
 }
 """Of the class and not of an instance: bound methods would make a cycle, which waits for the garbage collector."""

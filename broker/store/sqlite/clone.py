@@ -13,6 +13,7 @@ from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import remove_database, sync
 from broker.store.sqlite.meta import LOG_FACTS
 from broker.store.sqlite.read_only import open_read_only
+from broker.store.sqlite.slot_tables import EPOCHS, has_slot_tables
 from broker.store.sqlite.tables import META
 from broker.store.sqlite.vfs import CHECKSUM_BYTES, StoreVfs, damage_allowed
 
@@ -20,16 +21,17 @@ PAGES = 1024
 """Pages that are copied at a time."""
 
 
-def clone_store(source: Path, target: Path, new_id: str, log_facts: Mapping[str, str | int] | None = None) -> None:
+def clone_store(source: Path, target: Path, new_id: str, facts: Mapping[str, str | int] | None = None) -> None:
     """Copy a store as it is, and give the copy another id, from which the epochs of its topics follow.
 
-    With `log_facts` it is the state of a replicated log, at the position that they say; else of none.
+    `facts` are set in the copy. Those in `LOG_FACTS` make it the state of a replicated log, at the position that they
+    say; else it is of none.
     The store is of any schema, and what is in its log is copied too; it is not changed. The target is durable; a failed
     one is removed. Raises `UnusableStoreError` and `OSError`.
     """
     try:
         with open_read_only(source) as (db, vfs):
-            _copy(db, vfs, target, {**(log_facts or {}), "store_id": new_id})
+            _copy(db, vfs, target, {**(facts or {}), "store_id": new_id})
         sync(target)
     except (UnusableStoreError, OSError):
         remove_database(target)
@@ -47,3 +49,5 @@ def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, facts: Mapping[s
         with copy:
             copy.executemany(META.delete, [(name,) for name in LOG_FACTS])  # it does not follow that log any more
             copy.executemany(META.replace, list(facts.items()))
+            if has_slot_tables(copy):  # ids that are assigned from now on have the new id, of these topics too
+                copy.execute(f"DELETE FROM {EPOCHS.name}")

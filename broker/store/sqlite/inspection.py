@@ -15,7 +15,8 @@ from broker.store.sqlite.contents import Contents
 from broker.store.sqlite.loader import HEADS, Loader
 from broker.store.sqlite.meta import read_calendar, read_mark, read_meta
 from broker.store.sqlite.read_only import check_pages, open_read_only
-from broker.store.sqlite.schema import VERSION
+from broker.store.sqlite.schema import LAID_OUT
+from broker.store.sqlite.slot_rows import read_epochs
 from broker.store.sqlite.tables import DELAYED
 from broker.store.sqlite.vfs import StoreVfs
 from common.clock import Mark
@@ -88,7 +89,8 @@ class Inspection:
 
     def loader(self) -> Loader | None:
         """Return what a broker would load with; None for an older schema."""
-        return Loader(self.path, self._db, self._contents) if self._db.pragma("user_version") == VERSION else None
+        laid_out = self._db.pragma("user_version") >= LAID_OUT
+        return Loader(self.path, self._db, self._contents) if laid_out else None
 
     def read(self, piece: int) -> Content:
         """Read the content of a piece. Raises `DamagedError`."""
@@ -114,10 +116,12 @@ class Inspection:
         meta, calendar = read_meta(self._db), Calendar()
         for record in read_calendar(self.path, meta):
             calendar.set(record.steps)
+        epochs = read_epochs(self._db)
         for row in self._db.execute(_TOPICS.format(HEADS), (len(prefix), prefix, most)):
             name, number, messages, size, subscriptions, end, position, oldest = row
             date = None if oldest is None else calendar.date(oldest)
-            yield TopicRow(name, f"{meta['store_id']}{number:x}", messages, size, subscriptions, end - position, date)
+            epoch = epochs.get(number) or f"{meta['store_id']}{number:x}"
+            yield TopicRow(name, epoch, messages, size, subscriptions, end - position, date)
 
     def _number(self, what: str) -> int:
         found: Any = self._db.execute(f"SELECT {what}").fetchall()[0][0]

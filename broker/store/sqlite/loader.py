@@ -13,6 +13,8 @@ from broker.records import Content, DeadLetter, Record
 from broker.store.base import LostMessage
 from broker.store.sqlite.contents import Contents, delayed_content_id, letter_content_id
 from broker.store.sqlite.meta import read_calendar, read_meta
+from broker.store.sqlite.slot_rows import read_epochs, read_slots
+from broker.store.sqlite.slot_tables import FOUNDED
 from broker.store.sqlite.tables import (
     DELAYED,
     HELD,
@@ -54,9 +56,13 @@ class Loader:
         Raises `apsw.Error` and `UnusableStoreError`.
         """
         meta = read_meta(self._db)
-        numbers = (int(meta.get(name, 0)) for name in ("topics_begun", "last_piece", "last_delayed"))
-        yield records.StoreOpened(str(meta["store_id"]), *numbers)
+        begun, last_piece, last_delayed = (
+            int(meta.get(name, 0)) for name in ("topics_begun", "last_piece", "last_delayed")
+        )
+        spread_over = None if meta.get(FOUNDED) else meta.get("brokers")
+        yield records.StoreOpened(str(meta["store_id"]), begun, last_piece, last_delayed, spread_over)
         yield from read_calendar(self._path, meta)
+        yield from read_slots(self._db, meta)
         heads: dict[int, int] = dict(self._db.execute(HEADS))
         yield from self._topics(str(meta["store_id"]), heads)
         names = {number: name for name, number in self.numbers.items()}
@@ -76,10 +82,12 @@ class Loader:
         positions = SUBSCRIPTIONS.select("topic", "max(position)") + "GROUP BY topic"
         furthest: dict[int, int] = dict(self._db.execute(positions))
         changed = {row.topic: row for row in TOPIC_SETTINGS.read(self._db)}
+        adopted = read_epochs(self._db)
         for number, name, head in TOPICS.read(self._db, "ORDER BY number"):
             self.numbers[name] = number
-            self._epochs[number] = f"{store_id}{number:x}"
-            yield records.TopicBegan(name, number, heads.get(number) or max(head, furthest.get(number, 0)))
+            self._epochs[number] = adopted.get(number) or f"{store_id}{number:x}"
+            first = heads.get(number) or max(head, furthest.get(number, 0))
+            yield records.TopicBegan(name, number, first, adopted.get(number, ""))
             if number in changed:
                 it = changed[number]
                 drop_oldest = None if it.drop_oldest is None else bool(it.drop_oldest)

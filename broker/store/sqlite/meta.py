@@ -24,12 +24,9 @@ LOG_FACTS = ("log", "applied", "term", "number", "chain", "released", "log_clock
 class Meta:
     """Keeps the facts of one store up to date. Each is written only when it must be."""
 
-    def __init__(self, found: Mapping[str, Any], brokers: str, thresholds: StoreThresholds) -> None:
-        """`found` is what the store has now; `brokers` are the ids of the cluster's brokers, between commas."""
+    def __init__(self, found: Mapping[str, Any], thresholds: StoreThresholds) -> None:
+        """`found` is what the store has now."""
         self._thresholds = thresholds
-        self._brokers = brokers
-        self._brokers_due = found.get("brokers") != brokers
-        """The next commit is to name the brokers: there are no topics yet, or the store was of schema 1."""
         self._topics_begun = int(found.get("topics_begun", 0))
         self._clock_written_us = 0
         self._mark_written_us = -thresholds.clock_us
@@ -56,8 +53,7 @@ class Meta:
             facts.append(MetaRow("last_delayed", changes.last_delayed))
         if changes.topics_begun > self._topics_begun:
             facts.append(MetaRow("topics_begun", changes.topics_begun))
-        if self._brokers_due:
-            facts.append(MetaRow("brokers", self._brokers))
+        facts += [MetaRow(name, value) for name, value in changes.slots.facts.items()]
         return facts
 
     def written(self, facts: list[MetaRow], clock: Mark) -> None:
@@ -68,7 +64,6 @@ class Meta:
         self._topics_begun = values.get("topics_begun", self._topics_begun)
         self._clock_written_us = values.get("clock", self._clock_written_us)
         self._mark_written_us = clock.mono if "mark" in values else self._mark_written_us
-        self._brokers_due = False
 
 
 def read_meta(db: apsw.Connection) -> dict[str, Any]:

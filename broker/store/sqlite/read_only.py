@@ -15,6 +15,7 @@ from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import JOURNAL, WAL, describe_missing, read_store_id, traces
 from broker.store.sqlite.meta import read_meta
 from broker.store.sqlite.schema import check_header, has_topics
+from broker.store.sqlite.slot_tables import FOUNDED, count_owned
 from broker.store.sqlite.vfs import PAGE_BYTES, StoreVfs
 
 
@@ -23,10 +24,8 @@ class StoreInfo(NamedTuple):
 
     cluster: str
     broker: str
-    spread_over: str | None
-    """The ids of the brokers over which its topics were spread, between commas; "" where it does not say, as stores of
-    schema 1 do not; None where it has no topics.
-    """
+    slots: int
+    """How many slots it owns; of a store that does not say so, 1 where it has topics, and else 0."""
     schema: int
     log_id: str = ""
     """The replicated log whose state it is; "": of none."""
@@ -84,9 +83,9 @@ def probe_store(path: Path) -> StoreInfo | None:
     try:
         with open_read_only(path) as (db, _):
             facts = read_meta(db)
-            spread_over = str(facts.get("brokers", "")) if has_topics(db) else None
+            slots = count_owned(db) if facts.get(FOUNDED) else int(has_topics(db))
             owner = (str(facts.get("cluster", "")), str(facts.get("broker", "")))
-            return StoreInfo(*owner, spread_over, db.pragma("user_version"), str(facts.get("log", "")))
+            return StoreInfo(*owner, slots, db.pragma("user_version"), str(facts.get("log", "")))
     except EmptyStoreError:
         written = path.exists() and path.stat().st_size > 0
         if read_store_id(path.parent) or (traces(path) and not written):

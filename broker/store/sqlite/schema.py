@@ -11,13 +11,16 @@ import apsw
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import sync
+from broker.store.sqlite.slot_tables import SLOT_TABLES
 from broker.store.sqlite.tables import DELAYED, META, TABLES, TOPICS
 from broker.store.sqlite.vfs import CHECKSUM_BYTES, PAGE_BYTES, StoreVfs
 
 APPLICATION_ID = 0x466D4131
 """`application_id` in the header of the file: it is one of ours."""
-VERSION = 3
-"""`user_version` of the file. A newer one is refused; an older one is rewritten (`upgrade.py`)."""
+VERSION = 4
+"""`user_version` of the file. A newer one is refused; one below `LAID_OUT` is rewritten (`upgrade.py`)."""
+LAID_OUT = 3
+"""From this version on the layout of pages is the same. Version 4 has further tables, which say what is owned."""
 
 
 def lay_out(connection: apsw.Connection) -> None:
@@ -30,7 +33,7 @@ def lay_out(connection: apsw.Connection) -> None:
 def make_tables(connection: apsw.Connection, facts: Mapping[str, str | int]) -> None:
     """Make the tables of the present schema, with facts about the store. Raises `apsw.Error`."""
     with connection:
-        for table in TABLES:
+        for table in (*TABLES, *SLOT_TABLES):
             connection.execute(table.create)
         connection.executemany(META.insert, list(facts.items()))
         connection.pragma("application_id", APPLICATION_ID)
@@ -58,11 +61,21 @@ def open_database(path: Path, vfs: StoreVfs, facts: Mapping[str, str | int]) -> 
         connection.pragma("journal_size_limit", 64 * 1024 * 1024)
         connection.pragma("cache_size", -32 * 1024)  # KiB
         connection.pragma("temp_store", "memory")
+        if connection.pragma("user_version") == LAID_OUT:
+            _add_tables(connection)
         if is_new:
             make_tables(connection, facts)
             sync(path)
             sync(path.parent)
     return connection
+
+
+def _add_tables(connection: apsw.Connection) -> None:
+    """Bring a store of version 3 to the present one. Raises `apsw.Error`."""
+    with connection:
+        for table in SLOT_TABLES:
+            connection.execute(table.create)
+        connection.pragma("user_version", VERSION)
 
 
 _HAS_TOPICS = f"SELECT EXISTS (SELECT 1 FROM {TOPICS.name}) OR EXISTS (SELECT 1 FROM {DELAYED.name})"
@@ -74,14 +87,6 @@ def has_topics(db: apsw.Connection) -> bool:
     return bool(found[0][0])
 
 
-def describe_other_brokers(path: Path, made_for: str, wanted: str) -> str:
-    """Return why a store that was made for a cluster of other brokers is not used."""
-    return (
-        f"{path}: its topics were spread over brokers {made_for or 'that it does not name'}, and the cluster has "
-        f"{wanted or 'none'} now; start as many brokers as before (topics cannot be moved yet), or read it empty first"
-    )
-
-
 def check_header(connection: apsw.Connection, path: Path) -> None:
     """Check whose file it is. Raises `UnusableStoreError` where it is not ours, or of a newer version."""
     if connection.pragma("application_id") != APPLICATION_ID:
@@ -89,5 +94,5 @@ def check_header(connection: apsw.Connection, path: Path) -> None:
     version = connection.pragma("user_version")
     if version > VERSION:
         raise UnusableStoreError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
-    if version == VERSION and connection.reserve_bytes() != CHECKSUM_BYTES:
+    if version >= LAID_OUT and connection.reserve_bytes() != CHECKSUM_BYTES:
         raise UnusableStoreError(f"{path}: damaged: its pages have no checksums")

@@ -27,7 +27,7 @@ from broker.store.sqlite.files import FILE, check_damage_marker, write_damage_ma
 from broker.store.sqlite.loader import Loader
 from broker.store.sqlite.meta import Meta, read_mark, read_meta
 from broker.store.sqlite.read_only import StoreInfo, probe_store
-from broker.store.sqlite.schema import describe_other_brokers, open_database
+from broker.store.sqlite.schema import open_database
 from broker.store.sqlite.tables import META, MetaRow
 from broker.store.sqlite.thresholds import DEFAULT, StoreThresholds
 from broker.store.sqlite.upgrade import upgrade
@@ -81,7 +81,7 @@ class SqliteStore:
         with unusable_on_error(self.path):
             meta = read_meta(self._db)
             self._contents = Contents(self._db, self._vfs)
-        self._meta = Meta(meta, owner.brokers, thresholds)
+        self._meta = Meta(meta, thresholds)
         self._writer = Writer(self._db, self._contents, 0)
         self.clock = read_mark(self.path, meta)
         self._name(str(meta["store_id"]), is_new=meta["store_id"] == new_id)
@@ -239,8 +239,6 @@ def _check_owner(path: Path, owner: Owner, log_facts: Mapping[str, str | int]) -
             f"{path}: this is the store of broker {found.broker!r} of cluster {found.cluster!r}, "
             f"not of {owner.broker!r} of {owner.cluster!r}"
         )
-    if found.spread_over and found.spread_over != owner.brokers:
-        raise UnusableStoreError(describe_other_brokers(path, found.spread_over, owner.brokers))
     log_id = str(log_facts.get("log", ""))
     if found.log_id != log_id:
         raise UnusableStoreError(f"{path}: {_of_log(found.log_id)}, and not {_of_log(log_id)}")

@@ -1,6 +1,7 @@
 """Brings an older store to the present schema: it is rewritten beside the old file, which the new one then replaces.
 
-Schema 3 has a checksum on every page, which needs another layout of the whole file, and keeps contents apart. The old
+Since schema 3 there is a checksum on every page, which needs another layout of the whole file, and contents are kept
+apart. The old
 file stays as it was until the new one is durable; after a crash in between the upgrade begins again.
 """
 
@@ -22,7 +23,7 @@ from broker.store.sqlite.contents import content_digest, delayed_content_id, let
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import sync
 from broker.store.sqlite.read_only import StoreInfo
-from broker.store.sqlite.schema import VERSION, lay_out, make_tables
+from broker.store.sqlite.schema import LAID_OUT, VERSION, lay_out, make_tables
 from broker.store.sqlite.tables import (
     CONTENTS,
     DELAYED,
@@ -63,7 +64,7 @@ def upgrade(path: Path, found: StoreInfo | None, rows: int) -> None:
     with unusable_on_error(path, "the disk is full, and opening this store of an older version takes room: make some"):
         for each in (new_path, new_path.with_name(new_path.name + "-journal")):
             each.unlink(missing_ok=True)
-        if found is None or found.schema == VERSION:
+        if found is None or found.schema >= LAID_OUT:
             return
         log.info("the store is of an older version and is rewritten", extra={"schema": found.schema, "to": VERSION})
         _check_room(path)

@@ -56,6 +56,8 @@ class Writer:
         self._change(SETTINGS, changes.settings)
         self._change(HELD, changes.held)
         self._change(KEYS, changes.keys)
+        for table, rows in changes.slots.rows.items():
+            self._change(table, rows)
         self._many(f"UPDATE {LETTERS.name} SET dead = 0 WHERE {_OF_MESSAGE}", changes.put_back)
         returned = [(due, *key) for key, due in changes.returned.items()]
         self._many(f"UPDATE {HELD.name} SET until = 0, due = ? WHERE {_OF_MESSAGE}", returned)

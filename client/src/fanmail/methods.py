@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
-from fanmail import admin_calls, calls
+from fanmail import admin_calls, calls, slot_calls
 from fanmail.base_client import AsyncBaseClient, BaseClient, SyncBaseClient
 from fanmail.http_call import Call
 from fanmail.retry import Retries
@@ -102,3 +102,10 @@ class AdminMethods(BaseClient):
     drain: Final = Method(admin_calls.drain)
     undrain: Final = Method(admin_calls.undrain)
     config: Final = Method(admin_calls.config)
+    slots: Final = Method(slot_calls.slots)
+    slot_plan: Final = Method(slot_calls.slot_plan)
+    slot_state: Final = Method(slot_calls.slot_state)
+    move_slot: Final = Method(slot_calls.move_slot)
+    abort_move: Final = Method(slot_calls.abort_move)
+    pause_moves: Final = Method(slot_calls.pause_moves)
+    resume_moves: Final = Method(slot_calls.resume_moves)

@@ -5,7 +5,8 @@ It uses the code of the commit that is checked out where it runs:
     git worktree add --detach /tmp/old COMMIT && cd /tmp/old
     PYTHONPATH=. PYTHONSAFEPATH=1 PYTHON_OF_THE_PROJECT THIS_FILE /tmp/made && gzip -9n < /tmp/made/store.db > N.db.gz
 
-1.db.gz is of 3997eee, 2.db.gz of b4dd788. A release that raises the schema adds the file of the previous one.
+1.db.gz is of 3997eee, 2.db.gz of b4dd788, 3.db.gz of 125a5bf. A release that raises the schema adds the file of the
+previous one.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from fanmail.cli.profile_store import VARIABLE, chosen_profile, defaults_of
 from fanmail.cli.profiles import profile_commands
 from fanmail.cli.publish import publish
 from fanmail.cli.read import read, verify
+from fanmail.cli.rebalance import rebalance
 from fanmail.cli.signals import listen
 from fanmail.cli.subscriptions import dead, show_status, stats, subscribe, unsubscribe
 from fanmail.cli.tail import tail
@@ -33,7 +34,10 @@ NAME = "fanmail"
 GROUPS: dict[str, tuple[str, ...]] = {
     "Messages": ("publish", "read", "tail", "work", "forward", "verify"),
     "Subscriptions": ("subscribe", "unsubscribe", "status", "stats", "dead"),
-    "Operations": ("top", "topics", "peek", "purge", "delete", "delayed", "cancel", "brokers", "pause", "resume"),
+    "Operations": (
+        *("top", "topics", "peek", "purge", "delete", "delayed", "cancel", "brokers", "pause", "resume"),
+        "rebalance",
+    ),
     "This command": ("profile", "completion", "bench"),
 }
 _COMPLETE = "_FANMAIL_COMPLETE"
@@ -96,7 +100,10 @@ def command(ctx: click.Context, profile: str | None) -> None:
             defaults = defaults_of(ctx.obj)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        ctx.default_map = dict.fromkeys(command.commands, defaults)
+        ctx.default_map = {
+            name: dict.fromkeys(each.commands, defaults) if isinstance(each, click.Group) else defaults
+            for name, each in command.commands.items()
+        }
     logging.getLogger("fanmail").addHandler(logging.NullHandler())
 
 
@@ -109,7 +116,7 @@ def completion(shell: str) -> None:
 
 for _each in (
     *(subscribe, unsubscribe, publish, read, tail, work, forward, dead, show_status, stats, verify, bench),
-    *(topics, peek, purge, delayed, cancel, delete, top, brokers, pause, resume, profile_commands),
+    *(topics, peek, purge, delayed, cancel, delete, top, brokers, pause, resume, rebalance, profile_commands),
 ):
     command.add_command(_each)
 

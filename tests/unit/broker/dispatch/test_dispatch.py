@@ -127,7 +127,7 @@ def test_a_broker_that_is_not_ready_executes_nothing(busy: BrokerDriver, state: 
 
 def test_a_topic_of_another_broker_is_refused(broker: BrokerDriver) -> None:
     both = ClusterMap("fanmail", 1, [BrokerAddress("b0", "ipc:///0"), BrokerAddress("b1", "ipc:///1")])
-    broker.dispatcher.ownership.map = both
+    broker.dispatcher.ownership.change_map(both, [])
     topics = [b"topic %d" % number for number in range(50)]
     codes = {topic: broker.subscribe(topic, b"u").code for topic in topics}
     assert set(codes.values()) == {"", "not-owner"}
@@ -138,7 +138,7 @@ def test_a_topic_of_another_broker_is_refused(broker: BrokerDriver) -> None:
 def test_the_checks_come_in_an_order_that_tells_the_front_what_to_do(busy: BrokerDriver) -> None:
     """A restart is more than lateness, lateness more than a drain, a drain more than a wrong map."""
     other = ClusterMap("fanmail", 1, [BrokerAddress("b1", "ipc:///1")])
-    busy.dispatcher.ownership.map = other
+    busy.dispatcher.ownership.change_map(other, [])
     assert refused(busy, CALLS[0]) == ["not-owner"]
     busy.dispatcher.state = BrokerState.DRAINING
     assert refused(busy, CALLS[0]) == ["draining"]
@@ -378,6 +378,8 @@ def test_everything_is_counted_by_operation_and_by_error(broker: BrokerDriver) -
         "idempotency_keys": 1,
         "waiters": 0,
         "refusing": 0,
+        "slots": 1024,
+        "slots.moving": 0,
         "most_looks": 0,
         "oldest_age_ms": 0,
         "published": 1,

@@ -367,6 +367,7 @@ BOUNDED = {
     Op.OFFER: "a few numbers",
     Op.ADOPT: "the size of a part",
     Op.MOVE_ASK: "a few numbers",
+    Op.MOVES_PAUSE: "a flag",
     Op.DEAD_RETURN: "the ceiling of dead letters",
     Op.DEAD_CLEAR: "the ceiling of dead letters",
 }

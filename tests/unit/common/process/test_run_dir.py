@@ -114,6 +114,11 @@ def test_what_is_removed_is_made_again(tmp_path: Path, caplog: pytest.LogCapture
     assert [each.message for each in caplog.records] == ["removed files were restored"]
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "file").read_text() == "text"
+    (folder / "file").write_text("newer")
+    keeper.look()
+    (folder / "file").unlink()
+    keeper.look()
+    assert (folder / "file").read_text() == "newer"
     with pytest.raises(StartError, match="already in use"):
         lock_file(folder / "lock")
 

@@ -19,6 +19,8 @@ from broker.tools import backup, control
 from common import config_sources
 from common.cluster import description
 from common.cluster.description import load_cluster
+from common.cluster.description_edit import write_slots
+from common.cluster.slots import SlotOwner
 from common.config import BrokerSettings, FrontSettings, Settings
 from common.config_sources import S
 from common.errors import StartError
@@ -272,6 +274,18 @@ def test_the_same_brokers_keep_the_epoch_and_others_get_the_next(tmp_path: Path)
     brokers.write_description(tmp_path, 3, now=300)
     assert (load_cluster(path).epoch, len(load_cluster(path).brokers)) == (101, 3)
     assert os.listdir(tmp_path) == ["cluster.toml"]
+
+
+def test_more_brokers_leave_the_slots_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    brokers.write_description(tmp_path, 2, now=100)
+    table = [SlotOwner("b0", 3)] * 1000 + [SlotOwner("b1", 1)] * 24
+    write_slots(path, table, ["b0", "b1"])
+    brokers.write_description(tmp_path, 3, now=300)
+    found = load_cluster(path)
+    assert (found.epoch, len(found.brokers), found.table) == (102, 3, tuple(table))
+    brokers.write_description(tmp_path, 1, now=300)  # a table without its owners is of no use
+    assert (load_cluster(path).epoch, load_cluster(path).explicit) == (103, False)
 
 
 def test_a_description_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:

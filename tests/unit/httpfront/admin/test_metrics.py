@@ -25,12 +25,14 @@ from httpfront.admin.front_metrics import (
     candidate_status_metrics,
     port_metrics,
     session_metrics,
+    slot_metrics,
     status_metrics,
     stream_metrics,
 )
 from httpfront.admin.metric_table import FRONT_METRICS
 from httpfront.budget import Budget
 from httpfront.gateway.broker_status import BrokerStatus
+from httpfront.gateway.resending import Resending
 from httpfront.server.request_summary import RequestSummary
 from httpfront.sessions.table import SessionLimits, SessionTable
 from httpfront.streams.table import StreamTable
@@ -130,6 +132,7 @@ def test_every_family_is_there_once_and_says_what_it_is() -> None:
     table = StreamTable(cast(Any, None), 1)
     streams = [*stream_metrics(table), *session_metrics(SessionTable(table, SessionLimits(1, 1)))]
     front = [*metrics.collect(), *port_metrics(1, 2), *streams, *budget_metrics(Budget(1), {"b0": (1, 2)})]
+    front += slot_metrics(Resending(*[cast(Any, None)] * 5))
     front += [*status_metrics([BrokerStatus("fanmail", "b0")]), *candidate_status_metrics([]), *build_info()]
     others = [*broker_metrics(stats), *candidate_metrics({("b0", "h1"): {}})]
     named = [family.name for family in (*front, *others)]

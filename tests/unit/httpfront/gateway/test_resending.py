@@ -255,3 +255,15 @@ def test_a_guess_gives_way_and_the_greater_epoch_wins() -> None:
     assert table.counts() == {"b4": 1024}
     assert table.orphaned_by(["b0", "b4"]) == {}
     assert table.orphaned_by(["b0"]) == {"b4": 1024}
+
+
+def test_of_one_epoch_a_broker_is_right_and_not_the_description() -> None:
+    table = SlotTable()
+    table.take([SlotOwner("b1", 1)] * 1024)
+    table.hear("b0", {7: 1, 8: 2}, [(9, "b2", 3)])
+    assert [table.owners[slot] for slot in (6, 7, 8, 9)] == ["b1", "b0", "b0", "b2"]
+    table.take([SlotOwner("b1", 1)] * 1024)
+    assert table.owners[7] == "b0"
+    table.hear("b0", {8: 2}, [])
+    table.hear("b1", {7: 1}, [])
+    assert [table.owners[slot] for slot in (7, 8)] == ["b1", "b0"]

@@ -128,7 +128,7 @@ def test_a_key_is_needed_for_all_but_the_probes_where_keys_are_asked_for() -> No
         assert {"security"} & set(operation) == wanted
         assert ("401" in operation["responses"]) == (not wanted)
         may_lack_the_right = "forbidden" in codes(resolved(operation["responses"]["403"]))
-        assert may_lack_the_right == (path not in ("/livez", "/readyz", "/", "/openapi.json"))
+        assert may_lack_the_right == (path not in ("/livez", "/readyz", "/", "/openapi.json", "/asyncapi.json"))
     assert DOCUMENT["paths"]["/{topic}"]["post"]["description"].endswith("Needs the right `publish`.")
 
 

@@ -1,0 +1,252 @@
+"""The part of the source of moves: sends frozen slots to other brokers, and serves them again where that fails.
+
+One slot at a time goes to each target. Nothing here waits: `turn` is called in every turn of the loop, and looks at
+what has been answered. What it decides is in records, which are settled before the next turn sends anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from broker.dispatch.links import Link, Links, Question
+from broker.dispatch.waiters import Waiters
+from broker.operations.context import Context
+from broker.operations.export import Part, parts_of, size_of
+from broker.operations.taking import refused
+from broker.slot_records import SlotLeaving, SlotLeft, SlotStays
+from broker.state.piece import MESSAGE_COST
+from broker.state.slots import OWN
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
+from common.clock import Now
+from common.program import launcher
+from common.protocol import stats
+from common.protocol.move_ops import Adopt, Adopted, AskMove, MoveOutcome, MoveRow, OfferSlot
+from common.protocol.ops import Op
+
+log = logging.getLogger("fanmail.broker")
+
+MOST_MOVES = 4
+"""Slots that leave at the same time."""
+PATIENCE_US = 5_000_000
+"""Microseconds that a target has to answer an offer; until then the slot is in use."""
+RETRY_US = 100_000
+"""Microseconds between two questions whether a slot has arrived."""
+
+
+class Phase(Enum):
+    """Where a move stands at its source; the values are states of `MoveRow`."""
+
+    OFFERING = "offering"
+    LEAVING = "leaving"
+    ASKING = "asking"
+    LEFT = "left"
+    REFUSED = "refused"
+
+
+class Job:
+    """One slot that is to leave. Volatile: after a restart the target is asked."""
+
+    def __init__(self, slot: int, to: str, phase: Phase, now: Now, move: int = 0) -> None:
+        self.slot, self.to, self.phase, self.move = slot, to, phase, move
+        self.began_us = self.next_us = now.mono
+        self.frozen_us = now.mono
+        """When it was frozen."""
+        self.reason = ""
+        self.records = self.bytes = self.parts = 0
+        """Sent."""
+        self.question: Question | None = None
+        self.part: Part | None = None
+        """The next one to send."""
+        self.source: Iterator[Part] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Return whether nothing is left to do."""
+        return self.phase in (Phase.LEFT, Phase.REFUSED)
+
+    def answer(self) -> Question | None:
+        """Return and forget the question that was answered; None where there is none."""
+        if self.question is None or not self.question.done:
+            return None
+        question, self.question = self.question, None
+        return question
+
+
+class Mover:
+    """All moves from one broker."""
+
+    def __init__(self, broker: str, context: Context, waiters: Waiters, links: Links) -> None:
+        self._broker = broker
+        self._context = context
+        self._waiters = waiters
+        self._links = links
+        self._jobs: dict[int, Job] = {}
+        """By slot; those that are over stay until the slot's next move."""
+        self._steps: dict[Phase, Callable[[Job, Link, Now], None]] = {
+            Phase.OFFERING: self._offer,
+            Phase.LEAVING: self._send,
+            Phase.ASKING: self._ask,
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a move is under way."""
+        return any(not job.over for job in self._jobs.values())
+
+    def resume(self, now: Now) -> None:
+        """Ask for the outcome of the moves that a former process has begun."""
+        for slot, it in self._context.state.slots.leaving.items():
+            self._jobs[slot] = Job(slot, it.to, Phase.ASKING, now, it.move)
+            self._jobs[slot].reason = "the source was restarted"
+
+    def move(self, slot: int, to: str, now: Now, paused: bool = False) -> MoveRow:
+        """Begin to move a slot, unless `paused`, or say how its move stands. Raise `move-refused`."""
+        slots, job = self._context.state.slots, self._jobs.get(slot)
+        if job is not None and not job.over and job.to == to:
+            return self._row(job)
+        pointer = slots.left.get(slot)
+        if pointer is not None and pointer.to == to and slot not in slots.epochs:
+            return MoveRow(slot, to, self._broker, pointer.move, Phase.LEFT.value)
+        if paused:
+            raise refused(f"moves are paused ({launcher('rebalance')} resume)")
+        if slot not in slots.epochs:
+            raise refused(f"this broker does not own slot {slot}")
+        if to == self._broker or self._links.to(to) is None:
+            raise refused(f"{to} is not another broker of the description")
+        active = [each for each in self._jobs.values() if not each.over]
+        if len(active) >= MOST_MOVES or any(each.slot == slot or each.to == to for each in active):
+            raise refused(f"slot {active[0].slot} is on the move to {active[0].to}: try again when it has arrived")
+        job = self._jobs[slot] = Job(slot, to, Phase.OFFERING, now)
+        return self._row(job)
+
+    def abort(self, slot: int, now: Now) -> MoveRow:
+        """End the move of a slot, unless it has arrived. Raise `move-refused`."""
+        job = self._jobs.get(slot)
+        if job is None or job.over:
+            raise refused(f"slot {slot} is not on the move from here")
+        if job.phase is Phase.OFFERING:
+            self._refuse(job, "ended by the operator")
+        else:
+            self._doubt(job, "ended by the operator")
+        return self._row(job)
+
+    def rows(self) -> list[MoveRow]:
+        """Return the moves from here, and the outcomes of the last ones."""
+        return [self._row(job) for job in self._jobs.values()]
+
+    def turn(self, now: Now) -> None:
+        """Go on with all moves as far as they can go now."""
+        for job in list(self._jobs.values()):
+            if not job.over:
+                self._step(job, now)
+
+    def _step(self, job: Job, now: Now) -> None:
+        link = self._links.to(job.to)
+        if link is None:
+            if job.phase is Phase.OFFERING:
+                self._refuse(job, f"broker {job.to} is not in the description any more")
+            return  # frozen until it is there again, or the operator says that it is lost for ever
+        self._steps[job.phase](job, link, now)
+
+    def _offer(self, job: Job, link: Link, now: Now) -> None:
+        answer = job.answer()
+        if answer is None:
+            if job.question is None and link.up:
+                job.question = link.ask(Op.OFFER, self._offer_of(job))
+            elif now.mono > job.began_us + PATIENCE_US:
+                self._refuse(job, f"broker {job.to} cannot be reached")
+        elif answer.error is None:
+            self._freeze(job, now)
+        elif not answer.lost:
+            self._refuse(job, answer.error.detail)
+
+    def _offer_of(self, job: Job) -> OfferSlot:
+        size, context = size_of(self._context, job.slot), self._context
+        memory = size.topics * TOPIC_COST + size.subscriptions * SUBSCRIPTION_COST + size.messages * MESSAGE_COST
+        epoch = context.state.slots.epochs[job.slot]
+        return OfferSlot(self._broker, job.slot, epoch, *size, memory, context.max_body)
+
+    def _freeze(self, job: Job, now: Now) -> None:
+        slots = self._context.state.slots
+        job.move = max(slots.seen.get(OWN, 0) + 1, now.time)
+        job.phase, job.frozen_us = Phase.LEAVING, now.mono
+        self._context.emit(SlotLeaving(job.slot, job.to, job.move))
+        self._context.may_cut()
+        for name in slots.names.get(job.slot, ()):
+            self._waiters.frozen(name)
+
+    def _send(self, job: Job, link: Link, now: Now) -> None:
+        answer = job.answer()
+        if answer is None and job.question is not None:
+            return None
+        if answer is not None and answer.error is not None:
+            return self._doubt(job, answer.error.detail)
+        if answer is not None and isinstance(answer.result, Adopted) and answer.result.epoch:
+            return self._arrived(job, job.to, answer.result.epoch, now)
+        if not link.up:
+            return self._doubt(job, f"broker {job.to} does not answer")
+        part = job.part or self._next_part(job)
+        job.parts += 1
+        job.records += part.records
+        job.bytes += len(part.body)
+        epoch, clock = self._context.state.slots.epochs[job.slot], (now.mono, now.time)
+        args = Adopt(self._broker, job.slot, epoch, job.move, job.parts, part.last, *clock, b"")
+        job.question = link.ask(Op.ADOPT, args, part.body)
+        job.part = None if part.last else self._next_part(job)  # while the target works
+        return None
+
+    def _next_part(self, job: Job) -> Part:
+        if job.source is None:
+            job.source = parts_of(self._context, job.slot)
+        return next(job.source)
+
+    def _doubt(self, job: Job, reason: str) -> None:
+        """Ask the target what it has: only then is known who owns the slot."""
+        job.phase, job.reason = Phase.ASKING, job.reason or reason
+        job.question = job.part = job.source = None
+        log.warning("a move is in doubt", extra={"slot": job.slot, "to": job.to, "reason": job.reason})
+
+    def _ask(self, job: Job, link: Link, now: Now) -> None:
+        answer = job.answer()
+        if answer is not None and isinstance(answer.result, MoveOutcome):
+            if answer.result.arrived:
+                self._arrived(job, answer.result.owner or job.to, answer.result.epoch, now)
+            else:
+                self._stay(job, now)
+        elif job.question is None and link.up and now.mono >= job.next_us:
+            epoch = self._context.state.slots.epochs[job.slot]
+            job.question = link.ask(Op.MOVE_ASK, AskMove(self._broker, job.slot, epoch, job.move))
+            job.next_us = now.mono + RETRY_US
+
+    def _stay(self, job: Job, now: Now) -> None:
+        self._context.emit(SlotStays(job.slot, job.move))
+        self._context.may_cut()
+        self._context.thawed.append(job.slot)
+        self._frozen_for(job, now)
+        self._refuse(job, job.reason)
+
+    def _arrived(self, job: Job, owner: str, epoch: int, now: Now) -> None:
+        self._context.emit(SlotLeft(job.slot, owner, job.move, epoch))
+        self._context.may_cut()
+        self._context.residue.add(job.slot)
+        job.phase, job.question, job.part, job.source = Phase.LEFT, None, None, None
+        frozen_us = self._frozen_for(job, now)
+        self._context.counters[stats.SLOTS_LEFT] += 1
+        about = {"slot": job.slot, "to": owner, "records": job.records, "bytes": job.bytes, "frozen_us": frozen_us}
+        log.info("a slot has left", extra=about)
+
+    def _frozen_for(self, job: Job, now: Now) -> int:
+        frozen_us = now.mono - job.frozen_us
+        self._context.counters[stats.FROZEN_US] += frozen_us
+        return frozen_us
+
+    def _refuse(self, job: Job, reason: str) -> None:
+        job.phase, job.reason = Phase.REFUSED, reason
+        job.question = job.part = job.source = None
+        self._context.counters[stats.MOVES_REFUSED] += 1
+        log.warning("a slot stays", extra={"slot": job.slot, "to": job.to, "reason": reason})
+
+    def _row(self, job: Job) -> MoveRow:
+        return MoveRow(job.slot, job.to, self._broker, job.move, job.phase.value, job.records, job.bytes, job.reason)

@@ -1,0 +1,75 @@
+"""What is broken on purpose, to show that the simulation of moves would find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from broker.dispatch.mover import Job, Mover
+from broker.operations import taking
+from broker.operations.context import Context
+from broker.slot_records import SlotStays
+from common.clock import Now
+
+
+@contextmanager
+def thaw_without_asking() -> Iterator[None]:
+    """A source that was restarted serves its slot again at once."""
+
+    def resume(self: Mover, now: Now) -> None:
+        for slot, it in list(self._context.state.slots.leaving.items()):
+            self._context.emit(SlotStays(slot, it.move))
+
+    with patch.object(Mover, "resume", resume):
+        yield
+
+
+@contextmanager
+def thaw_in_doubt() -> Iterator[None]:
+    """A source serves its slot again as soon as its target does not answer."""
+
+    def doubt(self: Mover, job: Job, reason: str) -> None:
+        job.reason = reason
+        self._stay(job, Now(job.frozen_us, 0, 0))
+
+    with patch.object(Mover, "_doubt", doubt):
+        yield
+
+
+@contextmanager
+def send_before_it_is_settled() -> Iterator[None]:
+    """The first part leaves in the turn that freezes the slot: the source may forget that it was frozen."""
+    freeze = Mover._freeze
+
+    def hasty(self: Mover, job: Job, now: Now) -> None:
+        freeze(self, job, now)
+        link: Any = self._links.to(job.to)
+        self._send(job, link, now)
+
+    with patch.object(Mover, "_freeze", hasty):
+        yield
+
+
+@contextmanager
+def forget_refused_moves() -> Iterator[None]:
+    """A target drops what has come, and does not remember that it has refused the move."""
+    drop = taking.drop
+
+    def forgetful(context: Context, slot: int, source: str, move: int) -> None:
+        if slot in context.state.slots.coming:
+            before = context.state.slots.seen.get(source, 0)
+            drop(context, slot, source, move)
+            context.state.slots.seen[source] = min(before, move - 1)
+
+    with patch.object(taking, "drop", forgetful):
+        yield
+
+
+FLAWS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "thaw without asking": thaw_without_asking,
+    "thaw in doubt": thaw_in_doubt,
+    "send before it is settled": send_before_it_is_settled,
+    "forget refused moves": forget_refused_moves,
+}

@@ -1,0 +1,132 @@
+"""Figures of moves: the pause of publishing to one topic, and a cluster of 4 that grows and shrinks under load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from broker.tools.slot_links import Links
+from broker.tools.slot_mover import SlotMover
+from common.cluster.description import describe_local, load_cluster
+from common.cluster.slot_plan import PlannedMove
+from common.cluster.slots import slot_of
+from tests.e2e.cluster import ROOT, Client, Cluster, clean_environ, wait_for
+from tests.soak.figures import percentile
+
+BODY = b"x" * 10_000
+STORED = 1000
+"""Messages of the topic that moves: 10 MB."""
+MOVES = 20
+PUBLISHERS = 8
+
+
+def measure_pauses() -> list[str]:
+    """Return p50 and p99 of the longest pause of a publisher while the slot of its topic, with 10 MB, moves."""
+    cluster = Cluster(brokers=2, fronts=1, durable=True, front_settings={"access_log": "off"})
+    try:
+        topic = cluster.topic("b0", "paused")
+        web = cluster.fronts[0].web
+        web.subscribe(topic, "ann")
+        for _ in range(STORED):
+            assert web.publish(topic, BODY).status == 200
+        publisher = Publisher(cluster.fronts[0].port, topic)
+        pauses = []
+        with Links(cluster.map, None) as links, publisher:
+            for number in range(MOVES):
+                source, to = ("b0", "b1") if number % 2 == 0 else ("b1", "b0")
+                publisher.longest = 0.0
+                SlotMover(links).move(PlannedMove(slot_of(topic.encode()), source, to))
+                publisher.await_more(5)
+                pauses.append(publisher.longest)
+        assert not publisher.errors, publisher.errors
+    finally:
+        cluster.close()
+    shown = ", ".join(f"p{percent} {1000 * percentile(pauses, percent):.0f} ms" for percent in (50, 99))
+    return [f"pause of publishing to a topic of 10 MB while it moves, {MOVES} moves: {shown}"]
+
+
+def measure_growth() -> list[str]:
+    """Return the throughput of publishers while a cluster of 4 becomes one of 5, and of 4 again; errors are told."""
+    cluster = Cluster(brokers=4, fronts=2, durable=True, front_settings={"access_log": "off"})
+    topics = [f"grow-{n}" for n in range(64)]
+    try:
+        for topic in topics:
+            cluster.fronts[0].web.subscribe(topic, "ann")
+        publishers = [
+            Publisher(cluster.fronts[n % 2].port, *topics[n::PUBLISHERS], reads=True) for n in range(PUBLISHERS)
+        ]
+        cluster.description.write_text(describe_local(5, cluster.run_dir, epoch=2))
+        cluster.map = load_cluster(cluster.description)
+        cluster.start_broker("b4")
+        for each in publishers:
+            each.__enter__()
+        cluster.await_ready()
+        lines = []
+        rate = _rate(publishers, lambda: time.sleep(5))
+        for flags in (["--add", "b4"], ["--drain", "b4"]):
+            during = _rate(publishers, lambda flags=flags: lines.append(_tool(cluster, *flags)))
+            lines.append(
+                f"{' '.join(flags)}: {during:,.0f} calls per second, {during / rate:.2f} of {rate:,.0f} before"
+            )
+        for each in publishers:
+            each.__exit__()
+        errors = [error for each in publishers for error in each.errors]
+        lines.append(f"answers that were no success: {len(errors)} {errors[:3]}")
+    finally:
+        cluster.close()
+    return lines
+
+
+def _tool(cluster: Cluster, *flags: str) -> str:
+    command = [sys.executable, "-m", "broker.tools.rebalance", "run", *flags, f"--run-dir={cluster.run_dir}"]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def _rate(publishers: list[Publisher], work: Callable[[], object]) -> float:
+    began, before = time.monotonic(), sum(each.done for each in publishers)
+    work()
+    return (sum(each.done for each in publishers) - before) / (time.monotonic() - began)
+
+
+class Publisher:
+    """Publishes to its topics by turns, and reads with `reads`; notes the longest call and every error."""
+
+    def __init__(self, port: int, *topics: str, reads: bool = False) -> None:
+        self._port, self._topics, self._reads = port, topics, reads
+        self.done = 0
+        self.longest = 0.0
+        """Seconds."""
+        self.errors: list[str] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Publisher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def await_more(self, calls: int) -> None:
+        """Wait until so many more calls have ended."""
+        wanted = self.done + calls
+        wait_for(lambda: self.done >= wanted, "more calls")
+
+    def _run(self) -> None:
+        client = Client(self._port)
+        while not self._ending.is_set():
+            for topic in self._topics:
+                began = time.monotonic()
+                answer = client.publish(topic, b"y" * 100)
+                self.longest = max(self.longest, time.monotonic() - began)
+                if self._reads and answer.status == 200:
+                    answer = client.take(topic, "ann")
+                if answer.status not in (200, 204):
+                    self.errors.append(f"{answer.status} {answer.body.decode()[:120]}")
+                self.done += 1
+        client.close()

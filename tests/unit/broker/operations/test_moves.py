@@ -1,0 +1,110 @@
+"""A slot that another core has adopted answers as it did where it was: the same operations on both, no difference."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from broker import records as rec
+from broker.operations import adoption
+from common.clock import ManualClock
+from tests.support.driver import BrokerDriver
+from tests.support.histories import STEPS, TOPICS, History, new_folder
+from tests.support.mirror import MirrorStore
+from tests.support.moved import ALL, NONE, Twins, move_all, own
+from tests.support.snapshot import check_state
+from tests.support.table import table
+from tests.support.tiny import TINY
+
+SEEDS, BEFORE, AFTER = 8, 60, 40
+CONTROL_SEEDS = 200
+"""Within which a flaw is found."""
+KEEPER = b"z"
+"""Reads everything at once, so that no topic ends: another life of it would have another epoch in each core."""
+KINDS = {name: weight for name, (weight, _) in STEPS.items() if name != "end"}
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    folder = new_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def step(history: History) -> None:
+    name = history.rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
+    STEPS[name][1](history, history.rng.choice(TOPICS), history.rng.choice([b"u", b"v", b"w"]))
+    for topic in TOPICS:
+        history.broker.fetch(topic, KEEPER)
+
+
+def differences(seed: int, root: Path, ahead_s: float) -> list[str]:
+    """Play a history, move all of it, and play the same in both places; return where they differ."""
+    rng = Random(seed)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    history = History(rng, folder)
+    source: Any = history.broker
+    own(source, ALL)
+    for topic in TOPICS:
+        source.subscribe(topic, KEEPER)
+    for _ in range(BEFORE):
+        step(history)
+        source.commit()
+    source.restart()  # which restarts the idle clocks, as a move does
+    clock = ManualClock(5_000_000 + rng.randrange(10**9), source.clock.now().wall + int(ahead_s * 1000) - 1000)
+    target = another_core(source, clock, rng)
+    move_all(source, target)
+    target.run_due()
+    check_state(target.state)
+    twins = Twins(source, target)
+    history.broker = twins  # type: ignore[assignment]
+    for _ in range(AFTER):
+        twins.elapse(rng.choice((0, 0, 0.2)))
+        step(history)
+        source.commit()
+        target.commit()
+    check_state(target.state)
+    source.store.close()
+    return twins.differences
+
+
+def another_core(source: BrokerDriver, clock: ManualClock, rng: Random) -> BrokerDriver:
+    """One that has had topics, pieces and delays of its own, so that its numbers are others."""
+    target = BrokerDriver(source.limits, MirrorStore("feedbeef", lazy=True), clock, keep=10**6, thresholds=TINY)
+    target.identity = target.identity._replace(broker="b1")
+    for number in range(rng.randrange(1, 9)):
+        target.subscribe(b"own %d" % number, b"u")
+        target.publish(b"own %d" % number, b"mine")
+        target.publish(b"own %d" % number, b"mine", delay=10)
+    target.elapse(1)
+    for number in range(9):
+        target.unsubscribe(b"own %d" % number, b"u")
+    target.commit()
+    own(target, NONE)
+    return target
+
+
+@table("ahead_s", [0, 7200.5, -3600])
+def test_an_adopted_slot_answers_as_it_did(root: Path, ahead_s: float) -> None:
+    for seed in range(SEEDS):
+        assert not differences(seed, root, ahead_s), f"seed {seed}"
+
+
+@table("kind", [rec.Leased, rec.KeyRemembered, rec.PublishDelayed, rec.MessageStored])
+def test_times_that_are_not_shifted_are_found(root: Path, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers are still assigned anew."""
+    whole = adoption._OWN[kind]
+
+    def unshifted(record: Any, state: Any, shift: adoption.Shift) -> Any:
+        none = object.__new__(adoption.Shift)
+        none.mono_us = none.time_ms = 0
+        return whole(record, state, none)
+
+    monkeypatch.setitem(adoption._OWN, kind, unshifted)
+    assert any(differences(seed, root, 7200) for seed in range(CONTROL_SEEDS))
