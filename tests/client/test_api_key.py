@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from fanmail import ONCE, Admin, AsyncClient, Client, Denied, ServerFault, Unavailable
 from fanmail.cli.main import command
+from tests.client.fake_sessions import FakeSessions
 from tests.client.listening import Listening, Quiet
 from tests.client.proxy import FORBID, Proxy
 from tests.e2e.cluster import Cluster
@@ -146,6 +147,23 @@ def test_no_text_shows_the_key(locked: Proxy, topic: str, caplog: pytest.LogCapt
     assert "Request" in caplog.text
     texts = [repr(client), str(client), repr(vars(client)), repr(client._exchange), headers]
     texts += ["".join(traceback.format_exception(each)) for each in errors] + [caplog.text]
+    assert not [each for each in texts if KEY in each or KEY[-10:] in each]
+
+
+def test_no_text_of_a_session_shows_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with FakeSessions() as server, Client(server.url, KEY) as client, client.session() as session:
+        session.publish("t", "x")
+        server.refusals = [(403, "forbidden")]
+        server.drop()
+        with pytest.raises(Denied) as raised:
+            next(session.read("t", "u"))
+        engine = session._engine
+        texts = [repr(each) for each in (session, vars(session), vars(engine), vars(engine.state))]
+        texts.append("".join(traceback.format_exception(raised.value)))
+        assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
+    logged = [each for each in caplog.records if not each.name.startswith("websockets.server")]  # which is the test's
+    texts += [each.getMessage() for each in logged]
     assert not [each for each in texts if KEY in each or KEY[-10:] in each]
 
 

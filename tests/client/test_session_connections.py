@@ -315,9 +315,7 @@ def test_what_is_under_way_when_a_session_ends_by_an_error_is_unknown() -> None:
         server.await_ops("publish", 1)
         session.__exit__(KeyError)
         assert isinstance(answer.exception(), OutcomeUnknown)
-        wait_for(
-            lambda: not [each for each in threading.enumerate() if each.name == "fanmail-session"], "its thread ends"
-        )
+        assert not session._thread.is_alive()
 
 
 def test_without_the_package_the_error_says_what_to_install() -> None:

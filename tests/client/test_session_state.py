@@ -386,6 +386,22 @@ def test_the_end_of_a_loop_acknowledges_what_was_handled() -> None:
     assert play.state.is_idle
 
 
+def test_a_read_that_has_not_begun_stops_when_it_has() -> None:
+    play = Play()
+    stopped: list[Any] = []
+    for answer in (play.ok, lambda op: play.refuse(op, 404, "no-subscription")):
+        box = Mailbox(play)
+        (read,) = play.sent()
+        play.state.stop_read(box.read, lambda *result: stopped.append(result))
+        assert play.sent() == []
+        answer(read)
+        for stop in play.sent():
+            assert stop["op"] == "stop"
+            play.ok(stop)
+    assert stopped == [(None, None)] * 2
+    assert play.state.is_idle
+
+
 def test_a_mailbox_is_read_once_at_a_time() -> None:
     play = Play()
     first = Mailbox(play)

@@ -62,12 +62,12 @@ class BaseClient:
     ) -> None:
         self._exchange = transport.new_exchange(urls, retries, timeout)
         settings = transport.httpx_settings(headers, api_key, urls)
-        self._headers: list[tuple[bytes, bytes]] = settings["headers"]
+        self._headers = httpx.Headers(settings["headers"])  # whose text hides the key
         self._open(settings)
 
     def _text_headers(self) -> list[tuple[str, str]]:
         """Return the headers of every request, for a session."""
-        return [(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in self._headers]
+        return [(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in self._headers.raw]
 
     def _open(self, settings: dict[str, Any]) -> None:
         """Prepare connections with these arguments of httpx's clients."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,6 +29,8 @@ MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 """Above what any server sends: a body of 64 MiB in base64."""
 PING_EVERY_S = 20.0
 CLOSE_TIMEOUT_S = 2.0
+_log = logging.getLogger("fanmail.websockets")
+_log.setLevel(logging.INFO)  # its debug messages would show the API key
 _DENIED, _TOO_BIG, _FAULTS = 1008, 1009, (1002, 1003, 1007)
 
 
@@ -88,7 +91,8 @@ class SessionConnection(ClientConnection):
 class Target:
     """What all connections of a session have in common."""
 
-    headers: list[tuple[str, str]]
+    headers: list[tuple[str, str]] = field(repr=False)
+    """With the API key."""
     timeout_s: float
 
 
@@ -106,6 +110,7 @@ async def open_connection(base: str, target: Target) -> SessionConnection:
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=MAX_MESSAGE_BYTES,
             write_limit=256 * 1024,
+            logger=_log,
             create_connection=SessionConnection,
             ssl=httpx.create_ssl_context() if base.startswith("https:") else None,
         )

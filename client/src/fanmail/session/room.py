@@ -6,8 +6,8 @@ import asyncio
 import threading
 from collections import deque
 
-DEFAULT_IN_FLIGHT = 1000
-"""A little less than the server takes in before it answers."""
+DEFAULT_IN_FLIGHT = 256
+"""Twice what a front takes in before it answers: as much waits in the connection."""
 MAX_BYTES = 4 * 1024 * 1024
 """The bytes of bodies in flight, as the server's own limit, unless a single one is larger."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from fanmail.consumer import explained
@@ -32,6 +33,8 @@ class SessionState:
         self._reads: dict[tuple[str, str], Read] = {}
         self._following: dict[tuple[str, str], Read] = {}
         """Reads that begin when the one before has stopped."""
+        self._when_begun: dict[Read, tuple[Callable[[], None], Settle]] = {}
+        """Of reads that stop before they have begun: what stops them, and what to call then."""
         self._notes: deque[bytes] = deque()
         """Texts that get no answer."""
         self._is_open = False
@@ -162,19 +165,30 @@ class SessionState:
         if read.mode == "after":
             self.confirm(read)
 
+        def stop() -> None:
+            self.lanes.submit(self.new_pending(ops.stop(read.topic, read.user), stopped))
+
         def stopped(result: None, error: FanmailError | None) -> None:
             self._drop(read, None)
             settle(result, error)
 
-        self.lanes.submit(self.new_pending(ops.stop(read.topic, read.user), stopped))
+        if read.is_begun:
+            stop()
+        else:  # a front need not know of a read that it has not answered
+            self._when_begun[read] = (stop, settle)
 
     def _begin(self, read: Read) -> None:
         read.is_begun = False
 
         def settle(_: None, error: FanmailError | None) -> None:
             read.is_begun = True
+            stop, stopped = self._when_begun.pop(read, (None, None))
             if error is not None:
                 self._drop(read, error)
+                if stopped is not None:
+                    stopped(None, None)
+            elif stop is not None:
+                stop()
 
         self.lanes.submit(_ReadPending(read, self.new_pending(read.op(), settle)))
 
