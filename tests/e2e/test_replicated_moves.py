@@ -37,8 +37,11 @@ def owners(cluster: ReplicatedCluster, slot: int) -> list[str]:
 
 
 def move(cluster: ReplicatedCluster, slot: int, source: str, target: str) -> None:
-    with cluster.candidate(cluster.owner(source)) as peer:
-        assert peer.ask(Op.MOVE, args=mv.MoveSlot(slot, target)).code == ""
+    def begun() -> bool:
+        with cluster.candidate(cluster.owner(source)) as peer:
+            return peer.ask(Op.MOVE, args=mv.MoveSlot(slot, target)).code == ""
+
+    wait_for(begun, "a move to begin")
 
 
 def publish(cluster: ReplicatedCluster, topic: str, body: bytes) -> None:
