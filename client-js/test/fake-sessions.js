@@ -40,7 +40,9 @@ export function open(t, url, options = {}, clientOptions = {}) {
 }
 
 export const ok = ({ ref }, members = {}) => ({ op: "ok", ref, ...members });
-export const error = ({ ref }, status, code, members = {}) => ({ op: "error", ref, status, code, detail: code, ...members });
+export const error = ({ ref }, status, code, members = {}) => ({
+  ...{ op: "error", ref, status, code, detail: code, ...members },
+});
 export const message = (seq, members = {}) => ({
   ...{ op: "message", topic: "news", user: "ann", id: `e-${seq}`, time: "2026-01-01T00:00:00Z", attempt: 1 },
   ...{ type: "a/b", text: `text ${seq}`, ...members },
