@@ -1,4 +1,8 @@
-"""What is in a slot, as records in the order of `load()` (`broker/records.py`), and packed in parts.
+"""What is in a slot, as records, and packed in parts.
+
+The order is almost that of `load()` (`broker/records.py`), but readers enter a log before its messages and move to
+their places after what they hold: so each beginning of the list is a state that a store keeps as it is, and no message
+of it is without a reader. A candidate that is restarted in between has the same state as the others.
 
 The slot is frozen. Only ceilings of the whole broker may take something from its topics meanwhile (keys, dead letters);
 what was packed before stays packed.
@@ -87,14 +91,17 @@ def _topic(context: Context, topic: Topic) -> Iterator[Record]:
     yield records.TopicBegan(topic.name, topic.number, topic.head_seq, topic.epoch)
     if topic.changed is not None:
         yield topic.changed
-    for piece in topic.pieces(topic.head_seq) if topic.messages else ():
-        yield _piece(context, topic, piece)
-    users = list(topic.subscriptions.items())
+    users, head = list(topic.subscriptions.items()), topic.head_seq
     for user, subscription in users:
-        yield records.SubscriptionSet(topic.name, user, subscription.position)
+        yield records.SubscriptionSet(topic.name, user, min(subscription.position, head))
+    for piece in topic.pieces(head) if topic.messages else ():
+        yield _piece(context, topic, piece)
     for user, subscription in users:
         if subscription.delivery is not None:
             yield from _user(topic.name, user, subscription.delivery)
+    for user, subscription in users:
+        if subscription.position > head:
+            yield records.SubscriptionSet(topic.name, user, subscription.position)
 
 
 def _piece(context: Context, topic: Topic, piece: Piece) -> records.MessageStored:

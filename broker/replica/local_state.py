@@ -40,7 +40,7 @@ class LocalState:
         """Apply an entry of another candidate. Raises `ReplicaError` where it does not fit."""
         if entry.kind is Kind.GENESIS:
             found = said(entry)
-            if not isinstance(found, Genesis) or replace(found, brokers="") != owner:
+            if not isinstance(found, Genesis) or replace(found, brokers=owner.brokers) != owner:
                 raise ReplicaError(f"the log belongs to {found}, and this candidate to {owner}")
         if entry.kind is not Kind.BATCH:
             return

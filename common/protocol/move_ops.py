@@ -135,7 +135,7 @@ class OfferSlot(Struct, array_like=True):
 
 
 class Adopt(Struct, array_like=True):
-    """Take a part of a slot: MessagePack of a list of records, in the order of `load` (`broker/records.py`)."""
+    """Take a part of a slot: MessagePack of a list of records (`broker/operations/export.py`)."""
 
     source: Broker
     slot: Slot

@@ -35,12 +35,12 @@ from httpfront.streams.table import Reply
 
 READ_BYTES = 64 * 1024
 """Bytes of content that are asked for at once."""
-WAIT_S = 120.0
-"""Duration of one WAIT."""
-LATE_S = 15.0
-"""Time after its end after which the answer to a WAIT is lost."""
+WAIT_S, LATE_S = 120.0, 15.0
+"""Duration of one WAIT; time after its end after which the answer is lost."""
 PATIENCE_S, EXPIRY_S = 30.0, 1.0
 """Time without its broker after which a read ends; time between two looks for leases that are over in a full window."""
+_BUSY = ("broker-busy", "front-busy", "expired", "answer-too-large", "too-many-leases")
+"""Errors after which it asks again; after others it is opened anew at the broker."""
 OPENING, QUEUED, READING, WAITING, FULL, HELD, RESTING, ENDED = range(8)
 
 
@@ -72,11 +72,10 @@ class Reading:
         self._opened = False
         """Whether the client was told that the read is open."""
         self._number = 0
-        """With `after`: the number of the stream."""
         self._ticket = 0
-        """Otherwise: the place in the line of readers."""
+        """With `after`: the number of the stream. Otherwise: the place in the line of readers."""
         self._reply: Reply | None = None
-        """The call that it waits for; answers to others are too late."""
+        """The call that it waits for."""
         self._room = self._size = 0
         """Bytes reserved for the answer; the size of the next message where that needs a read of its own."""
         self._left = True
@@ -104,17 +103,18 @@ class Reading:
         """Ask the broker for messages, as it is this read's turn."""
         if self._at != QUEUED or not self._owner.allowed(self.mailbox):
             return
+        if not self._owner.may_fetch():
+            self._hold()
+            return
         messages, size = self.window.room()
-        account, exactly = self._owner.outlet.account, self._size
-        self._size = 0
+        account, exactly, self._size = self._owner.outlet.account, self._size, 0
         try:
-            room = account.reserve_exactly(exactly) if exactly else account.reserve(max(1, min(READ_BYTES, size)))
+            self._room = account.reserve_exactly(exactly) if exactly else account.reserve(max(1, min(READ_BYTES, size)))
         except FanmailError as error:
             self.failed(error)
             return
-        self._room = room
         self._owner.fetches += 1
-        if self._ask(READING, Op.FETCH, self._delivery.fetch(max(messages, 1), room), size=exactly):
+        if self._ask(READING, Op.FETCH, self._delivery.fetch(max(messages, 1), self._room), size=exactly):
             self._owner.table.streams.read_began(exactly)
 
     def _wait(self) -> None:
@@ -207,10 +207,14 @@ class Reading:
             if isinstance(self.window, LeaseWindow):
                 self._owner.wake_at(time.monotonic() + EXPIRY_S)
         elif not self._owner.may_fetch():
-            self._at = HELD
-            self._owner.hold(self)
+            self._hold()
         else:
             self._queue()
+
+    def _hold(self) -> None:
+        if self._at != HELD:
+            self._at = HELD
+            self._owner.hold(self)
 
     def _queue(self) -> None:
         self._at = QUEUED
@@ -240,7 +244,7 @@ class Reading:
             self._end(error)
         else:
             self._at = RESTING
-            self._lost = self._lost or self.request.mode == AFTER
+            self._lost = self._lost or (self.request.mode == AFTER and error.code not in _BUSY)
             self._retry_at = now + min(5.0, 0.2 + since / 2) * random.uniform(0.5, 1.5)
             self._owner.wake_at(self._retry_at)
 
@@ -248,14 +252,11 @@ class Reading:
 
     def timed(self, now: float) -> None:
         """Do what is due."""
-        if self._at == RESTING and now >= self._retry_at:
-            self._at, self._left = FULL, True
-            if self._lost:
-                self.open()
-            else:
-                self.proceed()
-        elif self._at == RESTING:
+        if self._at == RESTING and now < self._retry_at:
             self._owner.wake_at(self._retry_at)
+        elif self._at == RESTING:
+            self._at, self._left = FULL, True
+            (self.open if self._lost else self.proceed)()
         elif self._at == WAITING and now >= self._wait_over:
             self._wait()  # the answer was lost
         elif self._at == FULL and isinstance(self.window, LeaseWindow):
@@ -272,7 +273,7 @@ class Reading:
             self._end_stopped()
 
     def _end_stopped(self) -> None:
-        then, self._stopped = self._stopped, None
+        then = self._stopped
         self.close()
         self._over(self)
         if then is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import subprocess
 import sys
 import time
@@ -22,6 +24,8 @@ from tests.support.faulty_store import Point
 
 SOON_S = 0.06
 """A process is killed at most so long after a move has begun."""
+BALLAST, BATCHES, LINE = 2, 8, "x" * 10_000
+"""Slots with more than one part to send, and what is in each: batches of 100 lines of this."""
 COMMITS = 12
 """A failpoint is at one of so many commits after the start of its broker."""
 
@@ -36,6 +40,8 @@ class MovingSoak(Rounds):
         self._ids = [broker.id for broker in self.cluster.map.brokers]
         self._links = Links(self.cluster.map, None)
         self._topics: list[str] = []
+        self._ballast: dict[str, list[str]] = {}
+        """Topics that nobody reads before the end of a round, with the lines in them."""
         self.faults: dict[str, Callable[[], None]] = {
             "move": lambda: self._move(lambda source, to: None),
             "move, source kill -9": lambda: self._move(lambda source, to: self._kill(source)),
@@ -54,13 +60,38 @@ class MovingSoak(Rounds):
         super().close()
 
     def make_load(self, topics: list[str]) -> Load:
-        """Return the clients of a round, whose topics are moved."""
+        """Return the clients of a round, whose topics are moved; some have a neighbour of 8 MB in their slots."""
         self._topics = topics
+        self._ballast = {}
+        web = self.cluster.fronts[-1].client()
+        for topic in self.rng.sample(topics, BALLAST):
+            names = (f"ballast-{topic}-{n}" for n in itertools.count())
+            name = next(each for each in names if slot_of(each.encode()) == slot_of(topic.encode()))
+            lines = [f"{n:06}{LINE}" for n in range(100 * BATCHES)]
+            assert web.subscribe(name, "ann").status == 200
+            for n in range(BATCHES):
+                body = "\n".join(lines[100 * n : 100 * (n + 1)]).encode()
+                assert web.call("POST", f"/{name}?batch=lines", body).status == 200
+            self._ballast[name] = lines
+        web.close()
         return super().make_load(topics)
 
     def measured(self) -> Sample:
         """Return the figures of a broker and a front."""
         return measure(self.cluster, self.cluster.brokers["b0"], self.cluster.fronts[-1].process)
+
+    def clear(self, load: Load) -> list[str]:
+        """Read the neighbours, too, which must be whole."""
+        web, found = self.cluster.fronts[-1].client(), []
+        for topic, lines in self._ballast.items():
+            got: list[str] = []
+            while (answer := web.call("GET", f"/{topic}/ann?max=100")).status == 200:
+                got += [json.loads(line)["text"] for line in answer.body.splitlines()]
+            if got != lines:
+                found.append(f"{topic} has {len(got)} of {len(lines)} lines, or another order")
+            web.unsubscribe(topic, "ann")
+        web.close()
+        return found + super().clear(load)
 
     def after_round(self) -> list[str]:
         """Every slot has exactly one owner."""
@@ -78,7 +109,7 @@ class MovingSoak(Rounds):
 
     def _choose(self) -> PlannedMove:
         """Return the move of a topic's slot to another broker."""
-        slot = slot_of(self.rng.choice(self._topics).encode())
+        slot = slot_of(self.rng.choice([*self._topics, *self._ballast, *self._ballast]).encode())
         view = wait_for(lambda: view if (view := self._links.view()).owners[slot] else None, "an owner of the slot")
         source = view.owners[slot]
         return PlannedMove(slot, source, self.rng.choice([each for each in self._ids if each != source]))

@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from broker import records as rec
+from broker import slot_records as slots
 from broker.calendar import Step
 from broker.records import DeadLetter, Payload, Record
+from common.cluster.slots import SLOTS, slot_of
 from tests.support.driver import BrokerDriver
 
 T, U, V = b"t", b"u", b"v"
+N = b"from elsewhere"
+S = slot_of(N)
 BATCH = b"\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x02bc"
 OFFSETS = b"".join(each.to_bytes(4, "little") for each in (0, 5, 9, 15))
 
@@ -57,6 +61,17 @@ LIFE: list[list[Record]] = [
     [rec.TopicChanged(b"w")],
     [rec.SubscriptionEnded(T, V), rec.TopicEnded(T)],
     [rec.TopicBegan(T, 3, 1), rec.SubscriptionSet(T, V, 1)],
+    [slots.StoreProven(False)],
+    [slots.Owns(slots.bitmap_of(range(SLOTS)), 1), slots.StoreProven(True)],
+    [slots.SlotLeaving(S, "b1", 9)],
+    [slots.SlotStays(S, 9), slots.SlotLeaving(S, "b2", 10)],
+    [slots.SlotLeft(S, "b2", 10, 2)],
+    [slots.SlotComing(S, "b2", 5)],
+    [slots.SlotDropped(S, "b2", 5), slots.SlotComing(S, "b2", 7)],
+    [rec.TopicBegan(N, 4, 12, "feedbeef7"), rec.SubscriptionSet(N, V, 12)],
+    [rec.MessageStored(N, 12, 1_800, Payload(b"", b"came"))],
+    [slots.SlotArrived(S, "b2", 7, 3)],
+    [slots.SlotLeaving(S + 1, "b1", 11), slots.SlotDropped(S, "b1", 3), rec.SubscriptionSet(N, V, 13)],
 ]
 
 

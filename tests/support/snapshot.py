@@ -34,9 +34,18 @@ def snapshot(state: State, whole: Callable[[Piece], Piece] | None = None) -> dic
         "gauges": gauges(state),
         "topics": {name: topic_snapshot(topic, whole) for name, topic in state.topics.items()},
         "keys": keys_of(state),
+        "slots": slots_of(state),
         "calendar": state.calendar.steps,
         "delayed": [astuple(each) for _, each in sorted(state.delayed.publishes.items())],
     }
+
+
+def slots_of(state: State) -> dict[str, Any]:
+    """Return what a broker owns, and what comes and goes."""
+    slots = state.slots
+    plain = {name: dict(getattr(slots, name)) for name in ("epochs", "leaving", "left", "coming", "seen")}
+    served = bytes(slots.served) if slots.known else b"as described"
+    return {"known": slots.known, "unproven": slots.unproven, "served": served, **plain}
 
 
 def topic_snapshot(topic: Topic, whole: Callable[[Piece], Piece] = lambda piece: piece) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from broker.state.state import State
 from broker.store.base import Owner
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
-from broker.store.sqlite.schema import VERSION
+from broker.store.sqlite.schema import LAID_OUT, VERSION
 from broker.store.sqlite.store import SqliteStore
+from broker.store.sqlite.vfs import StoreVfs
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, loaded
@@ -128,7 +129,8 @@ def test_there_is_a_store_of_every_older_version() -> None:
 
 
 def test_a_newer_store_is_refused_as_it_is(tmp_path: Path, version: int) -> None:
-    db = apsw.Connection(str(tmp_path / FILE))
+    vfs = StoreVfs()
+    db = apsw.Connection(str(tmp_path / FILE), vfs=vfs.name if version >= LAID_OUT else None)
     db.pragma("journal_mode", "delete")
     db.pragma("user_version", VERSION + 1)
     db.close()
