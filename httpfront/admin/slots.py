@@ -72,7 +72,10 @@ class SlotsResource:
         slots = ask_slots(self._gateway, sizes=values.get("sizes", True))
         unowned = [slot for slot, owner in enumerate(slots.owners) if not owner]
         moves = [
-            move_members(row) for broker, table in slots.tables.items() for row in table.moves if row.source == broker
+            move_members(row)
+            for broker, table in slots.tables.items()
+            for row in table.moves
+            if row.source == broker and row.state != "left"
         ]
         brokers = [_broker(broker, slots) for broker in self._gateway.brokers()]
         render(resp, {"brokers": brokers, "moves": moves, "unowned": format_slots(dict.fromkeys(unowned, 1))})
