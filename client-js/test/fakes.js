@@ -73,8 +73,8 @@ export const quick = { base: 0.001, maxPause: 0.002 };
  * Serve sessions: `script` gets each connection, which has `send(members)` and `next()`, the next operation that came,
  * and its number, the first of which is 1. Return the URL and the requests of the handshakes.
  */
-export async function servingSessions(test, script, http = published) {
-  const { url, server } = await serving(test, http);
+export async function servingSessions(test, script) {
+  const { url, server } = await serving(test, published);
   const sockets = new WebSocketServer({ server, handleProtocols: () => "fanmail.v1.json" });
   const handshakes = [];
   test.after(() => sockets.clients.forEach((each) => each.terminate()));
@@ -93,4 +93,9 @@ export async function servingSessions(test, script, http = published) {
     script({ socket, next, send: (members) => socket.send(JSON.stringify(members)) }, handshakes.length);
   });
   return { url, handshakes };
+}
+
+/** Wait until a condition is true. */
+export async function until(isTrue) {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -33,6 +33,10 @@ def main() -> int:
     options = parse(sys.argv[1:])
     if options.streams:
         return cut_many(options.streams)
+    if options.forward:
+        from tests.soak.forwarding import forward_to_many  # the client is needed here only, and not for --help
+
+        return forward_to_many(options.forward)
     if options.growth:
         print(*measure_pauses(), *measure_growth(), sep="\n")
         return 0
@@ -117,6 +121,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")
+    parser.add_argument("--forward", type=int, default=0, metavar="N", help="webhooks to N targets instead [0]")
     parser.add_argument("--sessions", type=int, default=0, metavar="N", help="cut N sessions instead, durable [0]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="chooses the faults [by chance]")
     parser.add_argument("--round", type=float, default=30.0, metavar="S", help="seconds of a round of topics [30]")

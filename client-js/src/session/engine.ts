@@ -148,7 +148,7 @@ export class Engine {
         closed: (error, wasOpen) => void this.#closed(base, error, wasOpen),
       });
     } catch (error) {
-      this.#fail(error as Error); // of the class: a key that cannot be a subprotocol, a page of https and a base URL of http
+      this.#fail(error as Error); // of the class, as for a page of https and a base URL of http
     }
   }
 

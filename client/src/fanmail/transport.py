@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,7 +84,17 @@ def httpx_settings(headers: Mapping[str, str] | None, api_key: str | None, urls:
     sent |= {"Authorization": f"Bearer {key}"} if key else {}
     fields = [(name.encode("ascii"), encode_header(value)) for name, value in sent.items()]
     # A redirect is not followed: it could send the API key to another host.
-    return {"headers": fields, "limits": limits, "follow_redirects": False}
+    context = ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
+    return {"headers": fields, "limits": limits, "follow_redirects": False, "verify": context}
+
+
+@cache
+def ssl_context(cert_file: str, cert_dir: str) -> ssl.SSLContext:
+    """Return the context of all clients with these values of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+
+    To load the certificates takes longer than all else that a client does at its start.
+    """
+    return httpx.create_ssl_context()
 
 
 def build_request(

@@ -12,7 +12,8 @@ import pytest
 from fanmail.errors import NoSubscription
 from fanmail.forward.answer import Answer, Outcome
 from fanmail.forward.delivery import Delivery
-from fanmail.forward.forwarder import Forwarder, make_forwarder
+from fanmail.forward.forwarder import Forwarder, OrderedForwarder
+from fanmail.forward.gate import Gate
 from fanmail.forward.mailbox import Mailbox
 from fanmail.forward.tally import Tally
 from fanmail.forward.target import Target
@@ -81,7 +82,8 @@ class Stage:
     async def _play(self, seconds: float, then: Callable[[Forwarder], object] | None) -> None:
         target, timing = Target("t", "u", "http://x", **self._options), virtual_timing()
         mailbox = Mailbox(target, self.fanmail, self.tally, timing)  # type: ignore[arg-type]
-        forwarder = make_forwarder(target, mailbox, self.poster, self.tally, timing)  # type: ignore[arg-type]
+        kind = OrderedForwarder if target.ordered else Forwarder
+        forwarder = kind(target, mailbox, self.poster, self.tally, timing, Gate())  # type: ignore[arg-type]
         forwarder.is_patient = self._is_patient
         task = asyncio.create_task(forwarder.run())
         await asyncio.wait([task], timeout=seconds)

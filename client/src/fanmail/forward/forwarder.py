@@ -10,6 +10,7 @@ from contextlib import suppress
 from fanmail.errors import FanmailError
 from fanmail.forward.answer import Answer, Outcome
 from fanmail.forward.delivery import many_messages, one_message
+from fanmail.forward.gate import Gate
 from fanmail.forward.mailbox import Mailbox
 from fanmail.forward.pace import Pace
 from fanmail.forward.poster import Poster
@@ -41,13 +42,16 @@ class Forwarder:
     free_failures = 1
     """A single failure is more often one of the message than one of the target."""
 
-    def __init__(self, target: Target, mailbox: Mailbox, poster: Poster, tally: Tally, timing: Timing) -> None:
+    def __init__(
+        self, target: Target, mailbox: Mailbox, poster: Poster, tally: Tally, timing: Timing, gate: Gate
+    ) -> None:
         self.target = target
         self.tally = tally
         self.is_patient: bool = False
         self._mailbox = mailbox
         self._poster = poster
         self._timing = timing
+        self._gate = gate
         self._pace = Pace(target.delay, self.free_failures, timing)
         self._empty_polls = 0
         self._freed = asyncio.Event()
@@ -139,6 +143,7 @@ class Forwarder:
 
     async def _lease(self, limit: int) -> Sequence[Message]:
         """Lease messages, if there are any within the time of a long poll."""
+        await self._gate.read()
         began = self._timing.clock()
         fetched = await self._mailbox.lease(limit)
         if self._is_stopped:
@@ -181,6 +186,7 @@ class Forwarder:
                 await asyncio.shield(self._mailbox.give_back(messages, [0.0] * len(messages)))
 
     async def _post(self, messages: Sequence[Message]) -> Answer:
+        await self._gate.send()
         began = self._timing.clock()
         answer = await self._poster.post(many_messages(messages) if self.target.batch else one_message(messages[0]))
         self.tally.attempts[answer.outcome] += 1
@@ -228,8 +234,10 @@ class OrderedForwarder(Forwarder):
 
     free_failures = 0
 
-    def __init__(self, target: Target, mailbox: Mailbox, poster: Poster, tally: Tally, timing: Timing) -> None:
-        super().__init__(target, mailbox, poster, tally, timing)
+    def __init__(
+        self, target: Target, mailbox: Mailbox, poster: Poster, tally: Tally, timing: Timing, gate: Gate
+    ) -> None:
+        super().__init__(target, mailbox, poster, tally, timing, gate)
         self._next_id: str | None = None
         """The id of the message that comes next, if that is known."""
 
@@ -263,9 +271,3 @@ class OrderedForwarder(Forwarder):
 def _following(message: Message) -> str:
     epoch, _, seq = message.id.rpartition("-")
     return f"{epoch}-{int(seq) + 1}"
-
-
-def make_forwarder(target: Target, mailbox: Mailbox, poster: Poster, tally: Tally, timing: Timing) -> Forwarder:
-    """Return the kind of forwarder that the target asks for."""
-    kind = OrderedForwarder if target.ordered else Forwarder
-    return kind(target, mailbox, poster, tally, timing)

@@ -16,8 +16,8 @@ from fanmail.message import Fetched, Message, MessageId
 
 T = TypeVar("T")
 
-WAIT_S = 20.0
-"""Of a long poll."""
+WAIT_S = 30.0
+"""Of a long poll; the most that a server allows by default."""
 PARALLEL = 8
 """Messages of a batch that are given back or extended at once; there is no call for many."""
 

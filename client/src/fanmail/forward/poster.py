@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import Self
+from urllib.request import getproxies
 
 import httpx
 
@@ -30,7 +31,12 @@ class Poster:
         limits = httpx.Limits(max_connections=target.concurrency, keepalive_expiry=KEEP_ALIVE_S)
         # A redirect is not followed: it could lead anywhere, and it would change POST to GET.
         self._http = httpx.AsyncClient(
-            headers=_HEADERS, limits=limits, timeout=None, follow_redirects=False, verify=context
+            headers=_HEADERS,
+            limits=limits,
+            timeout=None,
+            follow_redirects=False,
+            verify=context,
+            trust_env=bool(getproxies()),  # to look at the environment takes longer than the rest
         )
 
     async def __aenter__(self) -> Self:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-
-import httpx
+from importlib.util import find_spec
 
 from fanmail.aio import AsyncClient
 from fanmail.errors import FanmailError
-from fanmail.forward.forwarder import GIVE_BACK_S, LAST_READ_S, Forwarder, make_forwarder
+from fanmail.forward.forwarder import GIVE_BACK_S, LAST_READ_S, Forwarder, OrderedForwarder
+from fanmail.forward.gate import Gate
 from fanmail.forward.mailbox import Mailbox
 from fanmail.forward.poster import Poster
 from fanmail.forward.tally import Durations, Tally
 from fanmail.forward.target import Target
 from fanmail.forward.timing import REAL_TIMING, Timing
 from fanmail.retry import Retries
+from fanmail.transport import ssl_context
 
-TARGETS_PER_CLIENT = 50
+TARGETS_PER_CLIENT = 16
 """A request looks at all connections of its client's pool, so a thousand long polls are spread over several."""
 RESOLVERS = 64
 """Threads that look up names of hosts: a name server that hangs for some targets must not delay the others."""
-STARTS_PER_S = 500.0
 SPARE_DESCRIPTORS = 64
 
 Connect = Callable[[int, Retries], AsyncClient]
@@ -61,12 +63,14 @@ class Forwarding:
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self.stop, number)
+        if find_spec("sniffio") is None:  # httpcore would look for it, in all folders, at every request
+            sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
         async with AsyncExitStack() as stack:
             await self._make(stack)
             log.info("forwarding", extra={"targets": len(self._targets), "unsigned": self._unsigned})
             try:
                 async with asyncio.TaskGroup() as group:
-                    self._tasks = [group.create_task(self._run_one(*each)) for each in enumerate(self._forwarders)]
+                    self._tasks = [group.create_task(each.run()) for each in self._forwarders]
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
         log.info("stopped", extra={"signal": self.stopped or None})
@@ -96,21 +100,19 @@ class Forwarding:
             each.cancel()
 
     async def _make(self, stack: AsyncExitStack) -> None:
-        context = httpx.create_ssl_context()
+        context = ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
         retries = Retries(total=None, on_retry=_report)
         client: AsyncClient | None = None
+        gate = Gate()
         for number, (target, tally) in enumerate(zip(self._targets, self.tallies, strict=True)):
             if client is None or number % TARGETS_PER_CLIENT == 0:
                 client = await stack.enter_async_context(self._connect(number // TARGETS_PER_CLIENT, retries))
             poster = await stack.enter_async_context(Poster(target, self._timing, context))
             mailbox = Mailbox(target, client, tally, self._timing)
-            forwarder = make_forwarder(target, mailbox, poster, tally, self._timing)
+            kind = OrderedForwarder if target.ordered else Forwarder
+            forwarder = kind(target, mailbox, poster, tally, self._timing, gate)
             forwarder.is_patient = len(self._targets) > 1
             self._forwarders.append(forwarder)
-
-    async def _run_one(self, number: int, forwarder: Forwarder) -> None:
-        await self._timing.sleep(number / STARTS_PER_S)
-        await forwarder.run()
 
 
 def _report(error: FanmailError) -> None:
