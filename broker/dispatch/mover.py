@@ -29,6 +29,8 @@ log = logging.getLogger("fanmail.broker")
 
 MOST_MOVES = 4
 """Slots that leave at the same time."""
+REMEMBERED = 16
+"""Moves that are over whose outcomes are told."""
 PATIENCE_US = 5_000_000
 """Microseconds that a target has to answer an offer; until then the slot is in use."""
 RETRY_US = 100_000
@@ -83,9 +85,7 @@ class Mover:
         self._waiters = waiters
         self._links = links
         self._jobs: dict[int, Job] = {}
-        """By slot; those that are over stay until the slot's next move."""
-        self._active: dict[int, Job] = {}
-        """Those that were not over in the last turn: few, whatever has moved."""
+        """By slot, the oldest first; some of those that are over stay, so that their outcomes are told."""
         self._steps: dict[Phase, Callable[[Job, Link, Now], None]] = {
             Phase.OFFERING: self._offer,
             Phase.LEAVING: self._send,
@@ -95,13 +95,13 @@ class Mover:
     @property
     def busy(self) -> bool:
         """Return whether a move is under way."""
-        return any(not job.over for job in self._active.values())
+        return any(not job.over for job in self._jobs.values())
 
     def resume(self, now: Now) -> None:
         """Ask for the outcome of the moves that a former process has begun."""
         for slot, it in self._context.state.slots.leaving.items():
-            job = self._jobs[slot] = self._active[slot] = Job(slot, it.to, Phase.ASKING, now, it.move)
-            job.reason = "the source was restarted"
+            self._jobs[slot] = Job(slot, it.to, Phase.ASKING, now, it.move)
+            self._jobs[slot].reason = "the source was restarted"
 
     def move(self, slot: int, to: str, now: Now, paused: bool = False) -> MoveRow:
         """Begin to move a slot, unless `paused`, or say how its move stands. Raise `move-refused`."""
@@ -117,10 +117,13 @@ class Mover:
             raise refused(f"this broker does not own slot {slot}")
         if to == self._broker or self._links.to(to) is None:
             raise refused(f"{to} is not another broker of the description")
-        active = [each for each in self._active.values() if not each.over]
+        active = [each for each in self._jobs.values() if not each.over]
         if len(active) >= MOST_MOVES or any(each.slot == slot or each.to == to for each in active):
             raise refused(f"slot {active[0].slot} is on the move to {active[0].to}: try again when it has arrived")
-        job = self._jobs[slot] = self._active[slot] = Job(slot, to, Phase.OFFERING, now)
+        for each in [each for each in self._jobs if self._jobs[each].over][:-REMEMBERED]:
+            del self._jobs[each]
+        self._jobs.pop(slot, None)
+        job = self._jobs[slot] = Job(slot, to, Phase.OFFERING, now)
         return self._row(job)
 
     def abort(self, slot: int, now: Now) -> MoveRow:
@@ -140,11 +143,9 @@ class Mover:
 
     def turn(self, now: Now) -> None:
         """Go on with all moves as far as they can go now."""
-        for job in list(self._active.values()):
+        for job in list(self._jobs.values()):
             if not job.over:
                 self._step(job, now)
-            if job.over:
-                del self._active[job.slot]
 
     def _step(self, job: Job, now: Now) -> None:
         link = self._links.to(job.to)

@@ -109,16 +109,3 @@ def test_a_restored_store_has_the_epochs_that_others_know() -> None:
     assert (slots.epochs[SLOT], slots.epochs[7]) == (3, 5)
     assert slots.left == {9: Pointer("b2", 2, 0)}
     assert all(slots.serves(topic) for topic in (TOPIC, *[b"%d" % n for n in range(99) if slot_of(b"%d" % n) != 9]))
-
-
-def test_what_has_moved_costs_later_turns_nothing() -> None:
-    driver, other = core(), OtherBroker()
-    moves = Moves(driver.dispatcher, other)
-    moves.begin(driver.clock.now())
-    for slot in range(50):
-        moves.move(slot, "b1", driver.clock.now())
-        moves.abort(slot, driver.clock.now())
-        moves.turn(driver.clock.now())
-    assert len(moves.rows()) == 50
-    assert not moves._mover._active
-    assert moves.wait_ms is None
