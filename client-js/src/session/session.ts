@@ -93,7 +93,7 @@ export class Session {
     return this.#engine.submit(ops.advance(topic, user, id), options.signal);
   }
 
-  /** End all loops, wait until everything under way is answered, and end the connection. */
+  /** End all loops, wait until everything under way is answered or its retries end, and end the connection. */
   close(): Promise<void> {
     return this.#engine.close();
   }
