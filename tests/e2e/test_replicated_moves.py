@@ -28,11 +28,11 @@ def cluster(nats: NatsCluster) -> Iterator[ReplicatedCluster]:
 
 def ask(cluster: ReplicatedCluster, broker: str, op: Op, args: Struct) -> Any:
     """Return the answer of the owner of a log; None where a frame without one comes first, as of a takeover."""
-    with cluster.candidate(cluster.owner(broker)) as peer:
-        try:
+    try:
+        with cluster.candidate(cluster.owner(broker)) as peer:
             answer = peer.ask(op, args=args)
-        except IndexError:
-            return None
+    except IndexError:
+        return None
     return answer if answer.code == "" else None
 
 
@@ -70,11 +70,13 @@ def test_a_slot_moves_between_replicated_brokers_and_owners_that_die(cluster: Re
     for body in bodies[10:20]:
         publish(cluster, topic, body)
 
+    source = cluster.owner("b1")
     move(cluster, slot, "b1", "b0")
-    cluster.candidates[cluster.owner("b1")].kill()
-    (source,) = wait_for(lambda: owners(cluster, slot), "the next owner of b1 to have asked")
-    move(cluster, slot, source, "b1" if source == "b0" else "b0")
-    cluster.candidates[cluster.owner("b0")].kill()
+    cluster.candidates[source].kill()
+    (now,) = wait_for(lambda: owners(cluster, slot), "the next owner of b1 to have asked")
+    target = cluster.owner("b0")
+    move(cluster, slot, now, "b1" if now == "b0" else "b0")
+    cluster.candidates[target].kill()
     assert len(wait_for(lambda: owners(cluster, slot), "the next owner of b0 to have answered")) == 1
     for body in bodies[20:]:
         publish(cluster, topic, body)
