@@ -38,9 +38,9 @@ class Thresholds(NamedTuple):
     """Pieces that are dropped per turn because they are too old, of all logs together."""
     wakes: int = 256
     """Waiters answered per turn, so that a popular topic does not delay the others."""
-    part_bytes: int = 4 * 1024 * 1024
+    part_bytes: int = 1024 * 1024
     """Bytes of records after which a part of a slot that moves ends. It has at least one record, however large."""
-    part_records: int = 4096
+    part_records: int = 2048
     """The same of records, so that neither broker is busy with a part for long."""
     spilled_bytes: int = 16 * 1024 * 1024
     """Bytes of replies after which some are sent before the rest is made."""

@@ -29,6 +29,8 @@ log = logging.getLogger("fanmail.broker")
 
 MOST_MOVES = 4
 """Slots that leave at the same time."""
+REMEMBERED = 16
+"""Moves that are over whose outcomes are told."""
 PATIENCE_US = 5_000_000
 """Microseconds that a target has to answer an offer; until then the slot is in use."""
 RETRY_US = 100_000
@@ -83,7 +85,7 @@ class Mover:
         self._waiters = waiters
         self._links = links
         self._jobs: dict[int, Job] = {}
-        """By slot; those that are over stay until the slot's next move."""
+        """By slot, the oldest first; some of those that are over stay, so that their outcomes are told."""
         self._steps: dict[Phase, Callable[[Job, Link, Now], None]] = {
             Phase.OFFERING: self._offer,
             Phase.LEAVING: self._send,
@@ -118,6 +120,9 @@ class Mover:
         active = [each for each in self._jobs.values() if not each.over]
         if len(active) >= MOST_MOVES or any(each.slot == slot or each.to == to for each in active):
             raise refused(f"slot {active[0].slot} is on the move to {active[0].to}: try again when it has arrived")
+        for each in [each for each in self._jobs if self._jobs[each].over][:-REMEMBERED]:
+            del self._jobs[each]
+        self._jobs.pop(slot, None)
         job = self._jobs[slot] = Job(slot, to, Phase.OFFERING, now)
         return self._row(job)
 
@@ -131,6 +136,12 @@ class Mover:
         else:
             self._doubt(job, "ended by the operator")
         return self._row(job)
+
+    def give_up(self, slot: int, now: Now) -> None:
+        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        job = self._jobs[slot]
+        job.reason = "claimed by the operator"
+        self._stay(job, now)
 
     def rows(self) -> list[MoveRow]:
         """Return the moves from here, and the outcomes of the last ones."""

@@ -17,7 +17,9 @@ def list_topics(context: Context, args: ops.ListDelayedTopics, now: Now) -> ops.
     delayed, most = context.state.delayed, context.may_scan(args.max)
     names = list(islice(delayed.names.after(args.after), most))
     context.scan_budget -= len(names)
-    rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.usage.of(name)) for name in names]
+    slots = context.state.slots
+    shown = [name for name in names if not slots.resting or slots.holds(name)]
+    rows = [ops.DelayedTopicRow(name, delayed.count(name), delayed.usage.of(name)) for name in shown]
     return ops.DelayedTopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)
 
 

@@ -26,7 +26,8 @@ def list_topics(context: Context, args: ops.ListTopics, now: Now) -> ops.TopicPa
     most = context.may_scan(args.max)
     names = list(islice(in_order(context.state.index, topics, args.after, args.prefix), most))
     context.scan_budget -= len(names)
-    rows = [_row(topics[name], now) for name in names]
+    slots = context.state.slots
+    rows = [_row(topics[name], now) for name in names if not slots.resting or slots.holds(name)]
     if args.oldest > 0:
         rows = nlargest(args.oldest, (row for row in rows if row.messages), key=lambda row: row.oldest)
     return ops.TopicPage(rows, names[-1] if names else args.after, most > 0 and len(names) < most)

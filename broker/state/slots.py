@@ -89,6 +89,10 @@ class Slots:
         """Return whether the slot of a topic is served here."""
         return self.served[slot_of(topic)] == 1
 
+    def holds(self, topic: bytes) -> bool:
+        """Return whether the slot of a topic is owned here, frozen or not; else it is coming, or gone."""
+        return not self.known or slot_of(topic) in self.epochs
+
     def add_name(self, topic: bytes) -> None:
         """Note that there is one more thing by this name: a topic, or its keys or delayed publishes."""
         names = self.names.setdefault(slot_of(topic), {})

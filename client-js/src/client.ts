@@ -161,7 +161,7 @@ export class Client {
     return this.#call(() => calls.dead(topic, user, options.limit ?? 100, options.after), options);
   }
 
-  /** Redeliver all dead letters whose ttl has not passed. Return their number. Not retried if the outcome is unknown. */
+  /** Redeliver dead letters whose ttl has not passed. Return their number. Not retried if the outcome is unknown. */
   putBackDead(topic: string, user: string, options: options.CallOptions = {}): Promise<number> {
     return this.#call(() => calls.putBackDead(topic, user), options);
   }

@@ -12,7 +12,7 @@ const DEFAULT_WAIT = 20;
 const SHORT_POLL = 0.5;
 
 /** Return the seconds of a long poll. */
-export function waitOf(options: { readonly wait?: number | undefined; readonly untilEmpty?: boolean | undefined }): number {
+export function waitOf(options: Pick<ReadOptions, "wait" | "untilEmpty">): number {
   return options.wait ?? (options.untilEmpty ? 0 : DEFAULT_WAIT);
 }
 

@@ -98,7 +98,8 @@ export class Lines {
   }
 
   #explain(error: unknown): unknown {
-    const known = error instanceof FanmailError ? error : errorOf(this.#deadline.explain(this.#base, error), this.#method);
+    const known =
+      error instanceof FanmailError ? error : errorOf(this.#deadline.explain(this.#base, error), this.#method);
     this.#exchange.switchIfDown(this.#base, known);
     return known;
   }

@@ -129,6 +129,7 @@ class Progress {
   readonly #topic: string;
   readonly #user: string;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #ended = new AbortController();
   #confirming: Promise<void> = Promise.resolve();
   /** The id of the last message that was handled. */
   handled: string;
@@ -145,7 +146,9 @@ class Progress {
   note(id: string): void {
     this.handled = id;
     this.#timer ??= setTimeout(() => {
-      this.#confirming = this.#confirm(this.#exchange.retries).finally(() => (this.#timer = undefined));
+      this.#confirming = this.#confirm(this.#exchange.retries, this.#ended.signal).finally(() => {
+        this.#timer = undefined;
+      });
     }, CONFIRM_EVERY * 1000);
   }
 
@@ -157,19 +160,20 @@ class Progress {
   /** Confirm what is handled, with one try. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
+    this.#ended.abort(); // retries would take too long
     await this.#confirming;
     await this.#confirm(ONCE);
   }
 
   /** What fails is confirmed with the next one, or repeated. */
-  async #confirm(retries: Retries): Promise<void> {
+  async #confirm(retries: Retries, signal?: AbortSignal): Promise<void> {
     const { handled } = this;
     if (handled === this.confirmed) return;
     try {
-      await this.#exchange.call(calls.advance(this.#topic, this.#user, handled), undefined, retries);
+      await this.#exchange.call(calls.advance(this.#topic, this.#user, handled), signal, retries);
       this.confirmed = handled;
     } catch (error) {
-      this.#exchange.warn(`could not acknowledge ${handled}: ${String(error)}`);
+      if (!signal?.aborted) this.#exchange.warn(`could not acknowledge ${handled}: ${String(error)}`);
     }
   }
 }

@@ -3,8 +3,6 @@
 import { createServer } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 
-import { WebSocketServer } from "ws";
-
 /** Return what `make` starts at a free port of loopback: its base URL, and a function that ends it. */
 async function listening(server) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -69,28 +67,7 @@ export function streaming(lines, ends = true) {
 /** Retries without pauses that a test would notice. */
 export const quick = { base: 0.001, maxPause: 0.002 };
 
-/**
- * Serve sessions: `script` gets each connection, which has `send(members)` and `next()`, the next operation that came,
- * and its number, the first of which is 1. Return the URL and the requests of the handshakes.
- */
-export async function servingSessions(test, script, http = published) {
-  const { url, server } = await serving(test, http);
-  const sockets = new WebSocketServer({ server, handleProtocols: () => "fanmail.v1.json" });
-  const handshakes = [];
-  test.after(() => sockets.clients.forEach((each) => each.terminate()));
-  sockets.on("connection", (socket, request) => {
-    handshakes.push(request);
-    const came = [];
-    let wake = () => undefined;
-    socket.on("message", (data) => {
-      came.push(JSON.parse(data));
-      wake();
-    });
-    const next = async () => {
-      while (!came.length) await new Promise((resolve) => (wake = resolve));
-      return came.shift();
-    };
-    script({ socket, next, send: (members) => socket.send(JSON.stringify(members)) }, handshakes.length);
-  });
-  return { url, handshakes };
+/** Wait until a condition is true. */
+export async function until(isTrue) {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { Client, Denied, NoSubscription, ServerFault } from "fanmail";
 
-import { line, problem, quick, refusing, serving, streaming } from "./fakes.js";
+import { line, problem, quick, refusing, serving, streaming, until } from "./fakes.js";
 
 const ok = [200];
 const event = (members) => `${JSON.stringify(members)}\n`;
@@ -72,7 +72,8 @@ test("a stream ends at statuses that stay", async (t) => {
   const gone = event({ event: "end", status: 404, code: "no-subscription", detail: "unsubscribed" });
   const { url } = await servingStreams(t, streaming([gone]));
   await assert.rejects(read(new Client(url), 1), NoSubscription);
-  const { url: second } = await servingStreams(t, streaming([event({ event: "end", status: 401, code: "unauthorized" })]));
+  const denied = event({ event: "end", status: 401, code: "unauthorized" });
+  const { url: second } = await servingStreams(t, streaming([denied]));
   await assert.rejects(read(new Client(second), 1), Denied);
 });
 
@@ -119,7 +120,7 @@ test("what was handled is confirmed while the stream waits", async (t) => {
   await stream.next();
   await stream.next();
   const third = stream.next();
-  while (!confirmed.length) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => confirmed.length);
   assert.deepEqual(confirmed, ["e-2"]);
   stop.abort(new Error("enough"));
   await assert.rejects(third, /enough/);
@@ -195,7 +196,7 @@ test("a poll that ends empty at once is not repeated at once", async (t) => {
   const { url, requests } = await serving(t, [204, { "Retry-After": "20" }]);
   const stop = new AbortController();
   const reading = new Client(url).messages("news", "ann", { signal: stop.signal }).next();
-  while (!requests.length) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => requests.length);
   await new Promise((resolve) => setTimeout(resolve, 50));
   stop.abort(new Error("enough"));
   await assert.rejects(reading, /enough/);

@@ -1,8 +1,8 @@
 /**
  * Publish over a session and read in every way while the fronts at FANMAIL_URL are killed, as the printed lines ask.
  *
- * Arguments: a topic, and the number of messages. Prints "kill" at the beginning and in the middle, and at the end what was read
- * by stream, session, cursor and worker: the numbers without repeats.
+ * Arguments: a topic, and the number of messages. Prints "kill" at the beginning and in the middle, and at the end what
+ * was read by stream, session, cursor and worker: the numbers without repeats.
  */
 
 import { Client } from "fanmail";
@@ -28,12 +28,16 @@ async function read(reader, messages) {
   for await (const message of messages) if (note(reader, message)) break;
 }
 
+const handle = (message) => {
+  if (note("work", message)) stop.abort();
+};
+
 for (const reader of Object.keys(seen)) await client.subscribe(topic, reader);
 const reading = Promise.all([
   read("stream", client.stream(topic, "stream")),
   read("session", session.read(topic, "session")),
   read("messages", client.messages(topic, "messages", { batch: 10 })),
-  client.work(topic, "work", (message) => void (note("work", message) && stop.abort()), { lease: 2, signal: stop.signal }),
+  client.work(topic, "work", handle, { lease: 2, signal: stop.signal }),
 ]);
 for (let number = 0; number < total; number += 20) {
   const numbers = Array.from({ length: 20 }, (_, index) => number + index);

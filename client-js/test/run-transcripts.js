@@ -3,7 +3,8 @@
 import * as fanmail from "fanmail";
 import { WebSocket } from "ws";
 
-import { runAll, runSessions } from "./transcripts.js";
+import { runSessions } from "./session-transcripts.js";
+import { runAll } from "./transcripts.js";
 
 const client = new fanmail.Client(undefined, { warn: () => undefined });
 const stem = process.argv[2];

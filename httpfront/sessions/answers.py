@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -89,23 +90,29 @@ class MessageForm:
     __slots__ = ("_leased", "_start")
 
     def __init__(self, mailbox: Mailbox, *, leased: bool) -> None:
-        self._start = _encode({"op": "message"} | mailbox.members())[:-1]
+        self._start = _encode({"op": "message"} | mailbox.members())[:-1] + b',"id":"'
         self._leased = leased
 
     def of_run(self, epoch: str, run: ops.Run) -> list[tuple[int, int, bytes]]:
         """Return sequence number, bytes of the body, and JSON of each message."""
-        about = _encode(message_members(run.time, run.attempt, run.headers))[1:-1]
-        start = b'%b,"id":"%b-' % (self._start, epoch.encode())
-        receipt = b'","receipt":"%b-' % epoch.encode()
-        end = (b".%d" % run.attempt if self._leased else b"") + b'",' + about
+        start = b"%b%b-" % (self._start, epoch.encode())
+        end = b'","time":"%b",%b' % (rfc3339(run.time).encode(), _about(run.attempt, run.headers))
         rendered = []
         for seq, body in enumerate(bodies(run.body), run.first):
             try:
-                content = b',"text":%b}' % _encode(body.decode())
+                content = b'"text":' + _encode(body.decode())
             except UnicodeDecodeError:
-                content = b',"base64":"%b"}' % base64.b64encode(body)
+                content = b'"base64":"%b"' % base64.b64encode(body)
             number = b"%d" % seq
             if self._leased:
-                number += receipt + number
-            rendered.append((seq, len(body), b"".join((start, number, end, content))))
+                number = b'%b","receipt":"%b-%b.%d' % (number, epoch.encode(), number, run.attempt)
+            rendered.append((seq, len(body), b"%b%b%b,%b}" % (start, number, end, content)))
         return rendered
+
+
+@lru_cache(maxsize=1024)
+def _about(attempt: int, headers: bytes) -> bytes:
+    """Return the members about a message but for its time."""
+    members = message_members(0, attempt, headers)
+    del members["time"]
+    return _encode(members)[1:-1]

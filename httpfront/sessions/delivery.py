@@ -59,7 +59,7 @@ class Delivery:
             for seq, size, text in rendered:
                 owner.send(text)
                 if isinstance(window, LeaseWindow):
-                    window.add(Receipt(batch.epoch, seq, run.attempt), size, until)
+                    window.add((batch.epoch, seq, run.attempt), size, until)
                 elif ordered:
                     window.add(seq, size)
             owner.table.messages += len(rendered)

@@ -49,8 +49,8 @@ class Reading:
 
     __slots__ = (
         *("_at", "_broken_since", "_delivery", "_left", "_lost", "_number", "_opened", "_over", "_owner"),
-        *("_reply", "_retry_at", "_room", "_size", "_stopped", "_ticket", "_wait_id", "_wait_over"),
-        *("due", "mailbox", "request", "slot", "window"),
+        *("_reply", "_retry_at", "_room", "_size", "_ticket", "_wait_id", "_wait_over"),
+        *("due", "mailbox", "request", "slot", "stopped", "window"),
     )
 
     def __init__(
@@ -86,8 +86,8 @@ class Reading:
         self._retry_at = inf
         self._broken_since = 0.0
         """When the broker could not be asked for the first time; 0: it could, the last time."""
-        self._stopped: Callable[[], None] | None = None
-        """What to call once nothing more is sent, after `stop`."""
+        self.stopped: list[Callable[[], None]] = []
+        """What to call, in order, once nothing more is sent, after `stop`."""
 
     # --- the broker
 
@@ -198,7 +198,7 @@ class Reading:
         """Do what comes next, where it is not waiting for an answer."""
         if self._reply is not None or self._at in (ENDED, RESTING, QUEUED) or not self._opened:
             return
-        if self._stopped is not None:
+        if self.stopped:
             self._end_stopped()
         elif not self._left:
             self._wait()
@@ -238,7 +238,7 @@ class Reading:
         now = time.monotonic()
         self._broken_since = self._broken_since or now
         since = now - self._broken_since
-        if self._stopped is not None:
+        if self.stopped:
             self._end_stopped()
         elif since > PATIENCE_S:
             self._end(error)
@@ -268,29 +268,24 @@ class Reading:
 
     def stop(self, then: Callable[[], None]) -> None:
         """End, and call `then` once no message of this read is sent any more."""
-        self._stopped = then
+        self.stopped.append(then)
         if self._at not in (READING, OPENING):
             self._end_stopped()
 
     def _end_stopped(self) -> None:
-        then = self._stopped
         self.close()
         self._over(self)
-        if then is not None:
+        for then in self.stopped:
             then()
 
     def _end(self, error: FanmailError) -> None:
         """Tell the client why."""
-        then, opened = self._stopped, self._opened
-        self.close()
-        self._over(self)
-        if not opened:
+        if not self._opened:
             ref = self.request.ref
             self._owner.send(answers.failed(ref, {} if ref is not None else self.mailbox.members(), error))
-        elif then is None:
+        elif not self.stopped:
             self._owner.send(answers.ended(self.mailbox, error))
-        if then is not None:
-            then()
+        self._end_stopped()
 
     def close(self) -> None:
         """End without a word."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from common.errors import FanmailError
@@ -15,6 +15,7 @@ from httpfront.sessions.delivery import ReadRequest
 from httpfront.sessions.operations import AFTER, DEFAULT_LEASE_S, LEASE, MAX_WINDOW, MODES, WINDOW
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.reading import Reading
+from httpfront.sessions.refusals import refused as refused_operation
 from httpfront.sessions.values import cursor_of, lease_of
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 
@@ -39,6 +40,10 @@ class Readings:
     def read(self, mailbox: Mailbox, op: wanted.Read) -> None:
         """Begin a read. Raises `already-reading`, `too-many-reads`, `front-busy` and `bad-parameter`."""
         request = read_request(mailbox, op)
+        former = self._reads.get(mailbox)
+        if former is not None and former.stopped:
+            self._later(former, partial(self._read_later, mailbox, op))
+            return
         self._check_room(mailbox)
         if self._reads:
             self._owner.table.take_place()
@@ -69,8 +74,28 @@ class Readings:
         reading = self._reads.get(mailbox)
         if reading is None:
             answer()
+        elif reading.stopped:
+            self._later(reading, partial(self.stop, mailbox, op))
         else:
             reading.stop(answer)
+
+    def _later(self, stopping: Reading, work: Callable[[], None]) -> None:
+        """Execute an operation once the read before it has stopped; until then it is under way."""
+
+        def execute() -> None:
+            self._owner.done(0)
+            work()
+
+        self._owner.began(0)
+        stopping.stopped.append(execute)
+
+    def _read_later(self, mailbox: Mailbox, op: wanted.Read) -> None:
+        try:
+            self.read(mailbox, op)
+        except FanmailError as error:
+            answer = refused_operation(op, error)
+            if answer is not None:
+                self._owner.send(answer)
 
     def confirmed(self, mailbox: Mailbox, done: list[Receipt] | tuple[str, int]) -> None:
         """Make room in the window for what is done."""

@@ -63,9 +63,9 @@ class LeaseWindow:
         """Return how many more messages, and bytes, may be sent."""
         return self._most - len(self._sent), self._most_bytes - self.size
 
-    def add(self, receipt: Receipt, size: int, until: float) -> None:
-        """Count a message that is sent."""
-        self._sent[receipt.epoch, receipt.seq, receipt.attempt] = size, until
+    def add(self, receipt: tuple[str, int, int], size: int, until: float) -> None:
+        """Count a message that is sent: its epoch, number and attempt."""
+        self._sent[receipt] = size, until
         self.size += size
 
     def remove(self, receipt: Receipt) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tests.e2e.clients import LoadClient, Seen
 from tests.e2e.cluster import PATIENCE, wait_for
@@ -24,6 +25,7 @@ BATCH, MANY = 5, 20
 SPARING = 0.05
 """Seconds: leaves the processor to those who are started again."""
 
+R = TypeVar("R", bound=Reader)
 ALL_PUBLISHERS = PUBLISHERS | SESSION_PUBLISHERS
 ALL_READERS = READERS | STREAM_READERS | SESSION_READERS
 
@@ -106,6 +108,10 @@ class Load:
 
     def reader(self, topic: str, user: str) -> Reader:
         return next(each for each in self._readers if (each.topic, each.user) == (topic, user))
+
+    def readers_of(self, kind: type[R]) -> list[R]:
+        """Return the readers of a kind."""
+        return [each for each in self._readers if isinstance(each, kind)]
 
     def behind(self, topic: str) -> bool:
         """Return whether the readers of a topic are so far behind that its publishers should wait for them."""

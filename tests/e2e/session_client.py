@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from ctypes import CDLL
 from functools import partial
 from typing import Any
@@ -65,7 +66,8 @@ def handle_hastily(session: Session, message: Message, number: int, careful: boo
 def handle_leased(session: Session, message: Message, number: int, careful: bool) -> None:
     say(id=message.id, text=message.text, attempt=message.attempt)
     if not careful and random.random() < BAD:
-        session.give_back(message)
+        with suppress(LeaseLost):
+            session.give_back(message)
         return
     say(tried=message.id)
     session.acknowledge_soon(message).add_done_callback(partial(tell, message))

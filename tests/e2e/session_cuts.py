@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.load import SPARING, Load
+from tests.e2e.load import Load
 from tests.e2e.session_readers import SESSION_FAULTS, SessionReader
+from tests.e2e.stream_cuts import stream_load
 
 SESSION_MODES = {"ann": "session", "bob": "session", "crew": "lease-session"}
 SESSION_ENDS = set(SESSION_FAULTS)
@@ -17,23 +18,16 @@ CUTS_PATIENCE_S = 300.0
 
 def session_load(cluster: Cluster, stem: str, modes: Mapping[str, str] = SESSION_MODES) -> Load:
     """Return a load on one topic of each broker, of a publisher by a session and one by requests."""
-    topics = [cluster.topic(broker.id, f"{stem}-{broker.id}") for broker in cluster.map.brokers]
-    ports = [front.port for front in cluster.fronts]
-    return Load(ports, topics, tuple(modes), True, modes, ("session", "single"), 90.0, pace_s=SPARING)
-
-
-def session_readers(load: Load) -> list[SessionReader]:
-    found = [load.reader(topic, user) for topic in load.topics for user in load.users]
-    return [each for each in found if isinstance(each, SessionReader)]
+    return stream_load(cluster, stem, modes, ("session", "single"))
 
 
 def cut_sessions(load: Load) -> int:
-    return sum(each.cut for each in session_readers(load))
+    return sum(each.cut for each in load.readers_of(SessionReader))
 
 
 def session_ends(load: Load) -> Counter[str]:
     """Return the sessions by what ended them."""
-    return sum((each.ends for each in session_readers(load)), Counter())
+    return sum((each.ends for each in load.readers_of(SessionReader)), Counter())
 
 
 def cut_all(cluster: Cluster, load: Load, cuts: int, rounds: int, report: Callable[[], None] = lambda: None) -> None:

@@ -96,7 +96,8 @@ class SessionProcess:
     def kill(self) -> None:
         """Kill the session, and hear what it had said."""
         if self.child:
-            os.kill(self.child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.child, signal.SIGKILL)
         while self.child:
             self.listen(1.0)
 

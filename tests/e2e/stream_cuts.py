@@ -15,16 +15,17 @@ STREAM_ENDS = {*FAULTS, "its front or broker", "event: error", "answered 503", "
 CUTS_PATIENCE_S = 300.0
 
 
-def stream_load(cluster: Cluster, stem: str, modes: Mapping[str, str]) -> Load:
+def stream_load(
+    cluster: Cluster, stem: str, modes: Mapping[str, str], publishers: tuple[str, ...] = ("single", "keyed-batch")
+) -> Load:
     """Return a load on one topic of each broker."""
     topics = [cluster.topic(broker.id, f"{stem}-{broker.id}") for broker in cluster.map.brokers]
     ports = [front.port for front in cluster.fronts]
-    return Load(ports, topics, tuple(modes), True, modes, ("single", "keyed-batch"), 90.0, pace_s=SPARING)
+    return Load(ports, topics, tuple(modes), True, modes, publishers, 90.0, pace_s=SPARING)
 
 
 def stream_readers(load: Load) -> list[StreamReader]:
-    found = [load.reader(topic, user) for topic in load.topics for user in load.users]
-    return [each for each in found if isinstance(each, StreamReader)]
+    return load.readers_of(StreamReader)
 
 
 def cut_streams(load: Load) -> int:

@@ -82,6 +82,14 @@ def test_the_package_holds_the_built_client_and_nothing_else(packed: Path) -> No
     assert "dependencies" not in described
 
 
+def test_its_sources_stay_short_enough_to_be_seen_whole() -> None:
+    sources = [*CLIENT.glob("src/**/*.ts"), *CLIENT.glob("test/*.js"), ROOT / "examples" / "chat" / "index.html"]
+    lines = {path.name: path.read_text(encoding="utf-8").splitlines() for path in sources}
+    assert len(lines) > 25
+    assert [name for name, each in lines.items() if max(map(len, each)) > 120] == []
+    assert [name for name, each in lines.items() if len(each) > (150 if name == "index.html" else 300)] == []
+
+
 def test_its_own_tests(packed: Path, node: str) -> None:
     tests = sorted(str(path) for path in (CLIENT / "test").glob("*.test.js"))
     assert len(tests) >= 2
@@ -100,10 +108,11 @@ def test_the_main_transcripts_of_the_api_in_a_browser(page: Page) -> None:
     page.browser.open(f"{page.origin}/")
     page.browser.until("document.querySelector('script')")
     failures = page.browser.run(
-        "Promise.all([import('fanmail'), import('/test/transcripts.js')]).then(async ([fanmail, all]) => {"
-        f"  const client = new fanmail.Client('{page.url}', {{warn: () => undefined}});"
-        "  const failures = await all.runAll(client, fanmail, 'browser');"
-        "  return {...failures, ...await all.runSessions(client, fanmail, 'browser')}; })"
+        "Promise.all(['fanmail', '/test/transcripts.js', '/test/session-transcripts.js'].map(each => import(each)))"
+        "  .then(async ([fanmail, {runAll}, {runSessions}]) => {"
+        f"    const client = new fanmail.Client('{page.url}', {{warn: () => undefined}});"
+        "    const failures = await runAll(client, fanmail, 'browser');"
+        "    return {...failures, ...await runSessions(client, fanmail, 'browser')}; })"
     )
     assert failures == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,29 @@ def test_a_stop_waits_for_the_answer_of_its_read(front: Playing) -> None:
             front.gateway.let_go()
             assert [client.next()["ref"] for _ in range(2)] == [2 * number, 2 * number + 1]
     assert front.gateway.asked(Op.FETCH) == []
+
+
+@table("held", [set(), {Op.STREAM}])
+def test_reads_and_stops_that_come_together_are_executed_in_order(front: Playing, held: set[Op]) -> None:
+    front.gateway.held |= held
+    front.gateway.answers[Op.FETCH] = lambda topic, user, args: batch(args.place, b"x")
+    with WebSocket(front.port) as client:
+        for number in range(5):
+            client.op("stop" if number % 2 else "read", topic="t", user="u", ref=number)
+        client.op("read", topic="t", user="u", ref=5)
+        answers = []
+        while len(answers) < 6:
+            if front.gateway.waiting:
+                front.gateway.let_go()
+            client.sock.settimeout(0.05)
+            with suppress(TimeoutError):
+                answers.append(client.next())
+                if answers[-1]["op"] == "message":
+                    answers.pop()
+        assert [each["ref"] for each in answers if each["op"] == "ok"] == [0, 1, 2, 3, 4]
+        assert [each["code"] for each in answers if each["op"] == "error"] == ["already-reading"]
+    front.gateway.held.clear()
+    wait_for(lambda: front.table.open == 0)
 
 
 # --- keys

@@ -11,7 +11,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from tests.e2e.checker import violations
 from tests.e2e.cluster import Cluster
 from tests.e2e.history import Mode
-from tests.e2e.session_cuts import SESSION_ENDS, cut_all, cut_sessions, session_ends, session_load, session_readers
+from tests.e2e.session_cuts import SESSION_ENDS, cut_all, cut_sessions, session_ends, session_load
+from tests.e2e.session_readers import SessionReader
 from tests.soak.streams import conclude, count
 
 CUTS_PER_ROUND = 30
@@ -38,6 +39,6 @@ def cut_many_sessions(cuts: int) -> int:
     counts = count(load.history, {Mode.AFTER: "after", Mode.LEASE: "lease"})
     counts["fronts killed"] = counts["brokers killed"] = counts["fronts drained"] = rounds
     counts["cuts"] = cut_sessions(load)
-    counts["gaps told"] = sum(each.gaps for each in session_readers(load))
+    counts["gaps told"] = sum(each.gaps for each in load.readers_of(SessionReader))
     counts |= Counter({f"sessions: {name}": number for name, number in session_ends(load).items()})
     return conclude(counts, found, time.monotonic() - began)

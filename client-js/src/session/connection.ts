@@ -42,7 +42,8 @@ export class Connection {
     this.#base = base;
     this.#listener = listener;
     this.#socket = new kind(`${base.replace(/^http/, "ws")}/`, [SUBPROTOCOL, ...(key ? [`bearer.${key}`] : [])]);
-    this.#timer = setTimeout(() => this.fail(new Unavailable(`${base}: no connection within ${seconds} s`)), seconds * 1000);
+    const late = new Unavailable(`${base}: no connection within ${seconds} s`);
+    this.#timer = setTimeout(() => this.fail(late), seconds * 1000);
     this.#socket.addEventListener("open", () => this.#opened());
     this.#socket.addEventListener("message", (event: { data: unknown }) => {
       if (!this.#isClosed) this.#listener.text(String(event.data));
@@ -94,7 +95,7 @@ export class Connection {
 
   /** Return why it has ended: `Unavailable` or `OutcomeUnknown` if another one may be opened. */
   #why(code: number, reason: string): FanmailError {
-    if (!this.#isOpen) return new Unavailable(`${this.#base}: there is no session`);
+    if (!this.#isOpen) return new Unavailable(`${this.#base}: the handshake was refused, or nobody listens`);
     const detail = `${this.#base}: the session was closed with ${code}${reason ? `: ${reason}` : ""}`;
     if (code === DENIED) {
       const [name = ""] = reason.split(": ", 1);

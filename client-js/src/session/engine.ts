@@ -1,7 +1,7 @@
 /** What keeps a session connected: it opens connections, sends what waits, and passes on what arrives. */
 
 import { FanmailError, OutcomeUnknown, problemError, ServerFault } from "../errors.js";
-import { type Exchange, now } from "../exchange.js";
+import { type Exchange, now, runAfter } from "../exchange.js";
 import { parseLine, parseMessage, parseNothing, text } from "../responses.js";
 import { ONCE } from "../retry.js";
 import { isFinal } from "../streaming.js";
@@ -10,9 +10,13 @@ import { Lanes } from "./lanes.js";
 import * as ops from "./ops.js";
 import type { Read } from "./reads.js";
 
-/** Bytes that may be handed to the socket and unsent; seconds of silence before the server is asked for an answer. */
+/** Bytes that may be handed to the socket and unsent. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+/** Seconds of silence before the server is asked for an answer. */
 const SILENCE = 20;
+/** Seconds after which a connection is not counted as a failure of the one before. */
+const STABLE = 5;
+/** Seconds between two looks at what does not happen. */
 const TICK = 1;
 /** Any answer shows that the connection is alive: a page cannot send pings of WebSocket. */
 const PROBE = JSON.stringify({ op: "ping", ref: "ping" });
@@ -35,6 +39,7 @@ export class Engine {
   #closing: Promise<void> | undefined;
   #failures = 0;
   #lastRef = 0;
+  #openedAt = 0;
   #heardAt = 0;
   #probedAt = 0;
   #ticking: ReturnType<typeof setInterval> | undefined;
@@ -148,12 +153,12 @@ export class Engine {
         closed: (error, wasOpen) => void this.#closed(base, error, wasOpen),
       });
     } catch (error) {
-      this.#fail(error as Error); // of the class: a key that cannot be a subprotocol, a page of https and a base URL of http
+      this.#fail(error as Error); // of the class, as for a page of https and a base URL of http
     }
   }
 
   #opened(): void {
-    this.#heardAt = now();
+    this.#openedAt = this.#heardAt = now();
     this.#onConnection(true);
     for (const read of this.#reads.values()) this.#begin(read);
     this.#work();
@@ -175,12 +180,11 @@ export class Engine {
     }
     this.#exchange.baseUrls.switchFrom(base);
     this.#exchange.retries.note(reason);
-    this.#failures += 1;
-    const seconds = this.#exchange.retries.pause(this.#failures, reason.retryAfter);
-    setTimeout(() => {
+    this.#failures = wasOpen && now() - this.#openedAt > STABLE ? 1 : this.#failures + 1;
+    runAfter(this.#exchange.retries.pause(this.#failures, reason.retryAfter), () => {
       this.#isWaiting = false;
       this.#work();
-    }, seconds * 1000);
+    });
   }
 
   /** Return the error that the index answers with, if any: the one of a handshake cannot be seen. */
@@ -209,7 +213,6 @@ export class Engine {
 
   #heard(data: string): void {
     this.#heardAt = now();
-    this.#failures = 0;
     try {
       if (data.length > this.#exchange.transport.maxResponseBytes) throw new TypeError("more than maxResponseBytes");
       this.#dispatch(parseLine(data));
@@ -242,10 +245,11 @@ export class Engine {
     const failures = read.ended(error);
     if (!failures) return;
     this.#exchange.retries.note(error);
-    setTimeout(() => {
-      const isOpen = this.#connection?.isOpen;
-      if (isOpen && this.#reads.get(read.key) === read) this.#begin(read);
-    }, this.#exchange.retries.pause(failures, error.retryAfter) * 1000);
+    const connection = this.#connection;
+    runAfter(this.#exchange.retries.pause(failures, error.retryAfter), () => {
+      const isSame = this.#connection === connection; // another one has begun all reads
+      if (isSame && this.#reads.get(read.key) === read) this.#begin(read);
+    });
   }
 
   /** Notice what does not happen: no connection in time, no answer, a peer that has vanished. */
@@ -260,7 +264,8 @@ export class Engine {
     const time = now();
     const { timeout } = this.#exchange;
     if (!connection?.isOpen) return;
-    const isUnanswered = time - Math.max(this.#lanes.oldestSentAt, this.#heardAt) > timeout && this.#lanes.sent > 0;
+    const { oldestSentAt } = this.#lanes;
+    const isUnanswered = time - Math.max(oldestSentAt, this.#heardAt) > timeout || time - oldestSentAt > 6 * timeout;
     const isProbed = this.#probedAt > this.#heardAt;
     if (isUnanswered || (isProbed && time - this.#probedAt > timeout)) {
       connection.fail(new OutcomeUnknown(`no answer within ${timeout} s`));

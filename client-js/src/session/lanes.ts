@@ -1,7 +1,7 @@
 /** Operations that are not answered: in order per lane, with their retries. No I/O. */
 
 import { FanmailError, OutcomeUnknown, ServerFault, Unavailable } from "../errors.js";
-import { finalError, now } from "../exchange.js";
+import { finalError, now, runAfter } from "../exchange.js";
 import type { Retries } from "../retry.js";
 import type { Members, Op } from "./ops.js";
 
@@ -194,12 +194,12 @@ export class Lanes {
     lane.isHeld = true;
     lane.failures += 1;
     this.#retries.note(error);
-    setTimeout(() => {
+    runAfter(pauseSeconds, () => {
       lane.beginAgain();
       this.#makeReady(lane);
       this.#tidy(lane);
       this.#wake();
-    }, pauseSeconds * 1000);
+    });
   }
 
   #drop(isOver: (pending: Pending) => boolean, error: Error): void {

@@ -65,8 +65,8 @@ export class Session {
    * Yield every message of a user as it arrives, **at least once**, until the session is closed.
    *
    * In mode `after` they come in order, and a message is handled when the next one is asked for. In mode `lease` each
-   * must be passed to `acknowledge` or `giveBack`, at any time; leases are extended while the loop goes on, and those of
-   * a connection are given back when it ends. A session reads a mailbox once at a time, and at most 256 of them.
+   * must be passed to `acknowledge` or `giveBack`, at any time; leases are extended while the loop goes on. Those of a
+   * connection are given back when it ends. A session reads a mailbox once at a time, and at most 256 of them.
    *
    * Throws what `Client.stream` throws, and TypeError if the session reads the mailbox already.
    */
@@ -93,7 +93,7 @@ export class Session {
     return this.#engine.submit(ops.advance(topic, user, id), options.signal);
   }
 
-  /** End all loops, wait until everything under way is answered, and end the connection. */
+  /** End all loops, wait until everything under way is answered or its retries end, and end the connection. */
   close(): Promise<void> {
     return this.#engine.close();
   }
