@@ -163,8 +163,12 @@ class Forwarder:
     async def _attempt(self, messages: Sequence[Message]) -> bool:
         """Send messages in one request, and acknowledge them or give them back. Return whether they are done."""
         keeper = self._group.create_task(self._mailbox.keep(messages))
-        began = self._timing.clock()
         try:
+            await self._gate.send()
+            if self._is_stopped:
+                await self._give_back_now(messages)
+                return False
+            began = self._timing.clock()
             answer = await self._post(messages)
             if answer.outcome == Outcome.DONE:
                 self._note_success()
@@ -186,7 +190,6 @@ class Forwarder:
                 await asyncio.shield(self._mailbox.give_back(messages, [0.0] * len(messages)))
 
     async def _post(self, messages: Sequence[Message]) -> Answer:
-        await self._gate.send()
         began = self._timing.clock()
         answer = await self._poster.post(many_messages(messages) if self.target.batch else one_message(messages[0]))
         self.tally.attempts[answer.outcome] += 1
