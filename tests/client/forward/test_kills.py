@@ -13,6 +13,8 @@ from fanmail.forward.target import make_target
 from tests.client.forward.receiver import Receiver, task
 from tests.e2e.cluster import wait_for
 
+pytestmark = pytest.mark.slow
+
 COUNT, KILLS = 60, 5
 FORK = multiprocessing.get_context("fork")
 """The packages are imported already: it starts at once."""
