@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from broker.dispatch.links import Links, Question
 from broker.operations.context import Context
 from broker.ownership import digest_of
-from broker.slot_records import Owns, SlotLeft, StoreProven, bitmap_of
+from broker.slot_records import Owns, SlotLeft, SlotStays, StoreProven, bitmap_of
 from common.clock import Now
 from common.cluster.slots import SLOTS, ClusterMap, rendezvous, slot_of
 from common.protocol.move_ops import ListSlots, SlotTable
@@ -66,6 +66,16 @@ def new_share(broker: str, cluster: ClusterMap, tables: Iterable[SlotTable]) -> 
     if not all(described(each, cluster) <= named for each in founded):
         return set()  # the description has changed since the cluster was made
     return described(broker, cluster) - named
+
+
+def newest(tables: Iterable[SlotTable]) -> dict[int, tuple[int, str]]:
+    """Return for each slot the greatest epoch that brokers name, and whose it is since then."""
+    found: dict[int, tuple[int, str]] = {}
+    for table in tables:
+        named = [(slot, run.epoch, table.broker) for run in table.owned for slot in range(run.first, run.last + 1)]
+        for slot, epoch, owner in (*named, *((each.slot, each.epoch, each.to) for each in table.left)):
+            found[slot] = max(found.get(slot, (0, "")), (epoch, owner))
+    return found
 
 
 class Founding:
@@ -153,14 +163,29 @@ class Founding:
         log.info("the store says from now on which slots it owns", extra={"slots": len(share)})
 
     def _prove(self, tables: list[SlotTable]) -> None:
-        """Give up what others have since; nothing is deleted on the word of a copy."""
-        slots = self._context.state.slots
-        for table in tables:
-            owned = [(slot, table.broker, run.epoch) for run in table.owned for slot in range(run.first, run.last + 1)]
-            for slot, owner, epoch in (*owned, *table.left):
-                mine = slots.epochs.get(slot)
-                if mine is not None and owner != self._broker and epoch >= mine:
-                    log.error("a slot of this restored store is elsewhere", extra={"slot": slot, "owner": owner})
-                    self._context.emit(SlotLeft(slot, owner, 0, epoch))
+        """Give up what others have since; nothing is deleted on the word of a copy.
+
+        What they know to have gone to this broker since the copy was made is its own, as far as the copy has it: with
+        a smaller epoch it could not leave again.
+        """
+        slots, again = self._context.state.slots, []
+        for slot, (epoch, owner) in sorted(newest(tables).items()):
+            mine = slots.epochs.get(slot, 0)
+            if owner != self._broker and 0 < mine <= epoch:
+                log.error("a slot of this restored store is elsewhere", extra={"slot": slot, "owner": owner})
+                self._context.emit(SlotLeft(slot, owner, 0, epoch))
+            elif owner == self._broker and mine < epoch and (mine or slot not in slots.names):
+                self._take_again(slot, epoch)
+                again.append(slot)
+        if again:
+            log.error("slots have come since this store was copied: it has of them what it had", extra={"slots": again})
         self._context.emit(StoreProven(True))
         self.status = SERVING
+
+    def _take_again(self, slot: int, epoch: int) -> None:
+        leaving = self._context.state.slots.leaving.get(slot)
+        if leaving is not None:
+            self._context.emit(SlotStays(slot, leaving.move))
+        self._context.residue.discard(slot)
+        self._context.emit(Owns(bitmap_of([slot]), epoch))
+        self._context.thawed.append(slot)

@@ -62,14 +62,13 @@ class Moves:
         for slot, it in list(self._context.state.slots.coming.items()):
             drop(self._context, slot, it.source, it.move)
         find_residue(self._context)
-        self._mover.resume(now)
-        self._set_state()
+        self._go_on(now)
 
     def turn(self, now: Now) -> None:
         """Go on as far as possible now."""
         if self._founding.status in ("founding", "unproven"):
             self._founding.turn(self._dispatcher.ownership.map, now)
-            self._set_state()
+            self._go_on(now)
         elif self._dispatcher.state is BrokerState.READY:
             self._mover.turn(now)
             self._drop_silent(now)
@@ -91,17 +90,23 @@ class Moves:
         """End the move of a slot, unless it has arrived. Raise `move-refused`."""
         return self._mover.abort(slot, now)
 
+    def give_up(self, slot: int, now: Now) -> None:
+        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        self._mover.give_up(slot, now)
+
     def rows(self) -> list[MoveRow]:
         """Return the moves from here."""
         return self._mover.rows()
 
-    def _set_state(self) -> None:
-        """Be loading while it is not known which slots are served."""
-        waits = self.status in ("founding", "unproven")
-        if waits and self._dispatcher.state is BrokerState.READY:
-            self._dispatcher.state = BrokerState.LOADING
-        elif not waits and self._dispatcher.state is BrokerState.LOADING:
+    def _go_on(self, now: Now) -> None:
+        """Be loading while it is not known which slots are served; then go on with the moves of a former process."""
+        if self.status in ("founding", "unproven"):
+            if self._dispatcher.state is BrokerState.READY:
+                self._dispatcher.state = BrokerState.LOADING
+            return
+        if self._dispatcher.state is BrokerState.LOADING:
             self._dispatcher.state = BrokerState.READY
+        self._mover.resume(now)
 
     def _drop_silent(self, now: Now) -> None:
         for slot, adoption in list(self._context.adoptions.items()):

@@ -56,6 +56,7 @@ def adopt(context: Context, args: Adopt, now: Now) -> Adopted:
     records = adoption.unpack(args)
     _check_room(context, len(args.body))
     if begins:
+        context.residue.discard(args.slot)  # nothing is left of it, and what comes is not to be ended
         context.emit(SlotComing(args.slot, *move))
         context.adoptions[args.slot] = adoption
     for record in records:
@@ -97,7 +98,8 @@ def drop(context: Context, slot: int, source: str, move: int) -> None:
     elif slots.seen.get(source, 0) >= move:
         return
     context.emit(SlotDropped(slot, source, move))
-    context.residue.add(slot)
+    if slot not in slots.epochs and slot not in slots.coming:
+        context.residue.add(slot)
 
 
 def check_durable(context: Context) -> None:

@@ -30,6 +30,7 @@ from broker.store.sqlite.files import (
     write_store_id,
 )
 from broker.store.sqlite.inspection import Inspection, inspect
+from broker.store.sqlite.slot_tables import UNPROVEN
 from broker.tools.candidates import ask_candidates
 from broker.tools.checking import check
 from broker.tools.replica_frame import Frame, locked_folder
@@ -97,6 +98,8 @@ def check_stopped(frame: Frame, broker_id: str) -> None:
 def begin_log(frame: Frame, origin: Origin, folder: Path, store_id: str, discard: bool) -> StreamName:
     """Make a new log that begins with the state of a store, and put the store that follows it into a folder.
 
+    With another id than the origin's it may be older than what other brokers know: it serves a slot when they have
+    named theirs.
     The folder has no store, or the origin, which is kept beside it. What is in a log that the broker has, and not in
     the origin, is lost: without `discard` nothing is changed then. Raises `StartError`; it may be called again.
     """
@@ -121,6 +124,8 @@ def _begin(frame: Frame, origin: Origin, path: Path, store_id: str, discard: boo
     former, term = ask(frame.access, partial(_former_logs, frame, origin, broker_id, discard))
     name, genesis = new_log(frame, broker_id, store_id, origin.clocks, term)
     facts = {**facts_of(after_genesis(name.log_id, genesis)), "log": name.log_id.hex()}
+    if store_id != origin.store_id:
+        facts[UNPROVEN] = 1
     copy = path.with_name(FILE + ".part")
     try:
         remove_database(copy)

@@ -95,7 +95,8 @@ def write_description(frame: Frame, view: View | None = None) -> int:
     """
     view = view or frame.links.view()
     present = load_cluster(frame.path, insecure=frame.insecure)
-    if view.unowned or tuple(view.table) == present.table:
+    in_memory = any(table.status == "memory" for table in view.tables.values())
+    if view.unowned or in_memory or tuple(view.table) == present.table:
         return present.epoch
     return write_slots(frame.path, view.table, [each.id for each in present.brokers])
 

@@ -32,7 +32,10 @@ def run(argv: Sequence[str]) -> int:
         print(msgspec.json.encode(as_json(frame, view, epoch, differs)).decode())
         return int(bool(view.unowned))
     _print(frame, view)
-    print(f"description: {frame.path}, epoch {epoch}" + (f", differs in {differs} slots (--write)" if differs else ""))
+    said = (
+        f", differs in {differs} slots (--write)" if frame.cluster.explicit else ", without a table of slots (--write)"
+    )
+    print(f"description: {frame.path}, epoch {epoch}{said if differs else ''}")
     if view.unowned:
         print(f"no broker that answers owns slots {_slots(view.unowned)}")
     return int(bool(view.unowned))
@@ -83,7 +86,7 @@ def _print(frame: Frame, view: View) -> None:
         print(f"{broker}: {reason}")
     for broker, table in sorted(view.tables.items()):
         for row in table.moves:
-            if row.source == broker:
+            if row.source == broker and row.state != "left":
                 what = f"{row.records:,} records, {row.bytes:,} bytes" if row.state != "refused" else row.reason
                 print(f"slot {row.slot}: {row.source} to {row.to}, {row.state}: {what}")
 

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from broker.tools.candidates import find_owner
 from broker.tools.control import Control
-from common.cluster.slot_plan import owners_of
+from common.cluster.slot_plan import described_slots, owners_of
 from common.cluster.slots import SLOTS, ClusterMap, SlotOwner
 from common.errors import FanmailError
 from common.keys.curve import KeyPair
@@ -104,7 +104,11 @@ class Links:
             said = dict(zip(ids, pool.map(partial(self._ask_slots, sizes=sizes), ids), strict=True))
         tables = {broker: each for broker, each in said.items() if isinstance(each, move_ops.SlotTable)}
         silent = {broker: each for broker, each in said.items() if isinstance(each, str)}
-        return View(tables, silent, *owners_of((broker, table.owned) for broker, table in tables.items()))
+        owned = (
+            (broker, described_slots(self.cluster.owners, broker) if table.status == "memory" else table.owned)
+            for broker, table in tables.items()
+        )
+        return View(tables, silent, *owners_of(owned))
 
     def _ask_slots(self, broker: str, *, sizes: bool) -> move_ops.SlotTable | str:
         try:

@@ -54,5 +54,6 @@ def with_slots(text: str, table: Sequence[SlotOwner], brokers: Sequence[str]) ->
     for broker in brokers:
         mine = {slot: owner.epoch for slot, owner in enumerate(table) if owner.broker == broker}
         slots[broker] = format_slots(mine)
+    slots.add(tomlkit.nl())
     cluster["slots"] = slots
     return tomlkit.dumps(document), epoch

@@ -88,6 +88,11 @@ def owners_of(tables: Iterable[tuple[str, Iterable[tuple[int, int, int]]]]) -> t
     return owners, epochs
 
 
+def described_slots(owners: Sequence[str], broker: str) -> list[tuple[int, int, int]]:
+    """Return (first, last, epoch) of each slot that a description gives to a broker, of the smallest epoch."""
+    return [(slot, slot, 1) for slot, owner in enumerate(owners) if owner == broker]
+
+
 def size_of(sizes: Sizes, slots: Iterable[int]) -> tuple[int, int, int]:
     """Return topics, messages and bytes of some slots together."""
     found = [sizes[slot] for slot in slots if slot in sizes]

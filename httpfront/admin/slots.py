@@ -10,6 +10,7 @@ from msgspec import structs
 from common.cluster.slot_plan import (
     PlannedMove,
     describe_plan,
+    described_slots,
     owners_of,
     plan_moves,
     plan_slots,
@@ -26,6 +27,8 @@ from httpfront.formats.documents import render
 from httpfront.formats.params import count, flag, read_parameters, refused
 from httpfront.gateway.gateway import Gateway
 
+MEMORY = "memory"
+"""Status of a broker that owns what the description gives it."""
 TIMEOUT_S = 2.0
 """How long a broker has to answer."""
 
@@ -48,7 +51,11 @@ def ask_slots(gateway: Gateway, *, sizes: bool = True) -> Slots:
     tables: dict[str, move_ops.SlotTable] = {
         broker: table for broker, table in answers.items() if isinstance(table, move_ops.SlotTable)
     }
-    owners, epochs = owners_of((broker, table.owned) for broker, table in tables.items())
+    described = gateway.owners()
+    owners, epochs = owners_of(
+        (broker, described_slots(described, broker) if table.status == MEMORY else table.owned)
+        for broker, table in tables.items()
+    )
     found: dict[int, move_ops.SlotSize] = {}
     for broker, table in tables.items():
         more: Any = table
@@ -72,7 +79,10 @@ class SlotsResource:
         slots = ask_slots(self._gateway, sizes=values.get("sizes", True))
         unowned = [slot for slot, owner in enumerate(slots.owners) if not owner]
         moves = [
-            move_members(row) for broker, table in slots.tables.items() for row in table.moves if row.source == broker
+            move_members(row)
+            for broker, table in slots.tables.items()
+            for row in table.moves
+            if row.source == broker and row.state != "left"
         ]
         brokers = [_broker(broker, slots) for broker in self._gateway.brokers()]
         render(resp, {"brokers": brokers, "moves": moves, "unowned": format_slots(dict.fromkeys(unowned, 1))})
@@ -136,7 +146,7 @@ class SlotMoveResource:
         number = _number(slot)
         if values.get("to") not in self._gateway.brokers():
             raise refused("to", "must be the id of a broker")
-        if self._gateway.owner_of_slot(number) == values["to"]:
+        if self._gateway.owners()[number] == values["to"]:
             raise FanmailError("move-refused", f"broker {values['to']} owns slot {number}")
         self._tell(resp, number, Op.MOVE, move_ops.MoveSlot(number, values["to"]))
 
@@ -146,7 +156,7 @@ class SlotMoveResource:
         self._tell(resp, number, Op.MOVE_ABORT, move_ops.AbortMove(number))
 
     def _tell(self, resp: falcon.Response, slot: int, op: Op, args: Any) -> None:
-        owner = self._gateway.owner_of_slot(slot)
+        owner = self._gateway.owners()[slot]
         if owner not in self._gateway.brokers():
             raise FanmailError("broker-down", f"the owner of slot {slot} is not known here")
         answer = self._gateway.ask_all(op, args, TIMEOUT_S, [owner])[owner]

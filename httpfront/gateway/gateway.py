@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from common.cluster.replacement import why_refused
-from common.cluster.slots import ClusterMap, slot_of
+from common.cluster.slots import SLOTS, ClusterMap, slot_of
 from common.errors import FanmailError, StartError
 from common.keys.curve import KeyPair
 from common.protocol import ops, wire
@@ -146,11 +146,11 @@ class Gateway:
 
     def owner(self, topic: bytes) -> str:
         """Return the id of a topic's broker; "" while there is no description."""
-        return self.owner_of_slot(slot_of(topic))
+        return self.owners()[slot_of(topic)]
 
-    def owner_of_slot(self, slot: int) -> str:
-        """Return the id of a slot's broker; "" while there is no description."""
-        return self._owners[slot] if self._owners else ""
+    def owners(self) -> list[str]:
+        """Return the id of the broker of each slot; "" while there is no description."""
+        return self._owners or [""] * SLOTS
 
     def slots(self) -> dict[str, int]:
         """Return the number of slots of each broker."""

@@ -13,7 +13,7 @@ from httpfront.gateway.call import Answer, Call, Waiting
 
 MOST_CALLS, MOST_BYTES = 4096, 32 * 1024 * 1024
 """Calls, and bytes of requests and bodies, that one slot may have waiting; beyond them calls are refused."""
-FIRST_S, LONGEST_S, PART = 0.004, 0.25, 5
+FIRST_S, LONGEST_S, PART = 0.004, 0.25, 8
 """Time until the probe is sent again: this part of the time that the queue exists, within these limits."""
 ABSENT_S = 1.0
 """Time that a queue waits for a broker that cannot be reached; it may have started just now."""

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster
+from tests.e2e.moves import add_broker
 from tests.e2e.test_metrics import tool
 
 pytestmark = pytest.mark.slow
@@ -102,3 +103,11 @@ def test_a_picture_of_it_can_be_made_in_a_window_as_wide_as_a_phone(start_cluste
     shot = folder / "phone.png"
     browse(folder, f"http://127.0.0.1:{cluster.fronts[0].ops_port}/", f"--screenshot={shot}", size="500,1400")
     assert shot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_says_what_would_move(start_cluster: StartCluster, tmp_path: Path) -> None:
+    cluster = start_cluster(brokers=1, fronts=1, durable=True)
+    add_broker(cluster, 2, epoch=2)
+    page = browse(tmp_path, f"http://127.0.0.1:{cluster.fronts[0].ops_port}/", "--dump-dom")
+    assert re.search(r"(\d+) would move: \1 from b0 to b1", text(page, "plan"))
+    assert '<section id="slots">' in page

@@ -110,6 +110,7 @@ def test_brokers_in_memory_say_in_one_line_that_slots_do_not_move(start_cluster:
     told = rebalance(cluster, "run", "--slots", "7", "--to", "b0", code=2)
     assert told.count("\n") == 1
     assert "keeps its messages in memory" in told
+    assert [each["status"] for each in as_json(rebalance(cluster, "status", "--json"))["brokers"]] == ["memory"] * 2
 
 
 def wrong_files(cluster: Cluster) -> dict[str, str]:

@@ -11,7 +11,7 @@ import apsw
 from broker.errors import UnusableStoreError
 from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import remove_database, sync
-from broker.store.sqlite.meta import LOG_FACTS
+from broker.store.sqlite.meta import LOG_FACTS, read_meta
 from broker.store.sqlite.read_only import open_read_only
 from broker.store.sqlite.slot_tables import EPOCHS, has_slot_tables
 from broker.store.sqlite.tables import META
@@ -46,8 +46,11 @@ def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, facts: Mapping[s
         with damage_allowed(source, vfs), copy.backup("main", source, "main") as backup:
             while not backup.step(PAGES):
                 pass
+        same_id = read_meta(copy)["store_id"] == facts["store_id"]
         with copy:
             copy.executemany(META.delete, [(name,) for name in LOG_FACTS])  # it does not follow that log any more
             copy.executemany(META.replace, list(facts.items()))
-            if has_slot_tables(copy):  # ids that are assigned from now on have the new id, of these topics too
+            if (
+                has_slot_tables(copy) and not same_id
+            ):  # ids that are assigned from now on have the new id, of these topics too
                 copy.execute(f"DELETE FROM {EPOCHS.name}")

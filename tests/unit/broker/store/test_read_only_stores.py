@@ -14,7 +14,7 @@ import pytest
 
 from broker import start
 from broker.errors import UnusableStoreError
-from broker.records import SubscriptionEnded
+from broker.records import SubscriptionEnded, SubscriptionSet, TopicBegan
 from broker.store.base import Owner
 from broker.store.sqlite import files, vfs
 from broker.store.sqlite import store as sqlite_store
@@ -23,6 +23,7 @@ from broker.store.sqlite.files import FILE, LOCK, read_store_id
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.store import SqliteStore
 from broker.tools import restore
+from common.clock import NEW
 from common.cluster.slots import BrokerAddress, ClusterMap
 from common.config import StartBrokersSettings
 from common.errors import StartError
@@ -82,6 +83,23 @@ def test_looking_changes_nothing_and_sees_what_is_in_the_log(left: Folders, how:
     assert theirs["topics"][b"t"].pop("epoch") == f"{OTHER_ID}1"
     assert ours["topics"][b"t"].pop("epoch") == f"{STORE_ID}1"
     assert theirs == ours
+
+
+def test_a_copy_with_the_same_id_keeps_the_epochs_of_topics_that_came_from_elsewhere(tmp_path: Path) -> None:
+    """A replicated broker that is made of a store keeps all ids; a restored one gives others."""
+    store = open_store(private(tmp_path / "old"))
+    store.begin([TopicBegan(b"t", 5, 1, "elsewhere1"), SubscriptionSet(b"t", b"u", 1)], NEW)
+    store.close()
+    for copy, epoch in ((STORE_ID, "elsewhere1"), (OTHER_ID, f"{OTHER_ID}5")):
+        clone_store(tmp_path / "old" / FILE, private(tmp_path / copy) / FILE, copy)
+        opened = open_store(tmp_path / copy)
+        assert loaded(opened).topics[b"t"].epoch == epoch
+        opened.close()
+
+
+def private(folder: Path) -> Path:
+    folder.mkdir(0o700)
+    return folder
 
 
 def check_data(folder: Path, cluster: ClusterMap) -> None:

@@ -41,8 +41,8 @@ class Brokers:
     def brokers(self) -> dict[str, bool]:
         return {"b0": True, "b1": True, "b2": False}
 
-    def owner_of_slot(self, slot: int) -> str:
-        return "b0" if slot < 1000 else "b1"
+    def owners(self) -> list[str]:
+        return ["b0"] * 1000 + ["b1"] * 24
 
     def ask_all(self, op: Op, args: Any, timeout: float, brokers: Collection[str] = ()) -> dict[str, Any]:
         self.asked.append((op, args, brokers))
@@ -81,6 +81,14 @@ def test_the_slots_of_every_broker_and_what_is_in_them(brokers: Brokers) -> None
     assert [args.sizes_from for op, args, _ in brokers.asked] == [0, 6]
     ask(brokers, "GET", "/-/v1/slots?sizes=0")
     assert brokers.asked[-1][1].sizes_from == -1
+
+
+def test_brokers_in_memory_own_what_the_description_gives_them(brokers: Brokers) -> None:
+    for table in brokers.tables.values():
+        table.status, table.owned = "memory", []
+    _, found = ask(brokers, "GET", "/-/v1/slots?sizes=0")
+    assert [each["count"] for each in found["brokers"]] == [1000, 24, 0]
+    assert found["unowned"] == ""
 
 
 def test_a_plan_names_every_move_and_their_sums(brokers: Brokers) -> None:
@@ -128,5 +136,5 @@ def test_what_makes_no_sense_is_refused(brokers: Brokers, method: str, target: s
 
 
 def test_a_broker_that_cannot_be_asked_is_said(brokers: Brokers) -> None:
-    brokers.owner_of_slot = lambda slot: "b2"  # type: ignore[method-assign]
+    brokers.owners = lambda: ["b2"] * 1024  # type: ignore[method-assign]
     assert ask(brokers, "PUT", "/-/v1/slots/7/move?to=b1")[1]["code"] == "broker-down"

@@ -155,7 +155,7 @@ def test_the_question_is_repeated_ever_less_often(world: World) -> None:
         for _ in world.take_sent():
             asked += 1
             world.refuse(call)
-    assert 30 < asked < 80
+    assert 30 < asked < 90
     assert world.ended == {}
 
 
