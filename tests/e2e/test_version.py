@@ -82,7 +82,7 @@ def test_the_help_of_launchers_is_that_of_their_programs(monkeypatch: pytest.Mon
     assert help_texts() == shown, "python -m common.tools.help_texts writes them again"
     for name, text in shown.items():
         assert text.startswith(
-            f"usage: bin/{name.replace('-', ' ') if name.startswith(('keys', 'replica')) else name} "
+            f"usage: bin/{name.replace('-', ' ') if name.startswith(('keys', 'rebalance', 'replica')) else name} "
         )
         assert re.search(r"(?m)^ +--version +\S", text)
         assert re.search(r"\nexamples?:\n( +bin/.*\n)+$", text)
