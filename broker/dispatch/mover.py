@@ -137,6 +137,12 @@ class Mover:
             self._doubt(job, "ended by the operator")
         return self._row(job)
 
+    def give_up(self, slot: int, now: Now) -> None:
+        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        job = self._jobs[slot]
+        job.reason = "claimed by the operator"
+        self._stay(job, now)
+
     def rows(self) -> list[MoveRow]:
         """Return the moves from here, and the outcomes of the last ones."""
         return [self._row(job) for job in self._jobs.values()]

@@ -90,6 +90,10 @@ class Moves:
         """End the move of a slot, unless it has arrived. Raise `move-refused`."""
         return self._mover.abort(slot, now)
 
+    def give_up(self, slot: int, now: Now) -> None:
+        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        self._mover.give_up(slot, now)
+
     def rows(self) -> list[MoveRow]:
         """Return the moves from here."""
         return self._mover.rows()

@@ -84,6 +84,10 @@ class MoveControl(Protocol):
         """End the move of a slot, unless it has arrived. Raise `move-refused`."""
         ...
 
+    def give_up(self, slot: int, now: Now) -> None:
+        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        ...
+
     def rows(self) -> list[MoveRow]:
         """Return the moves from here."""
         ...

@@ -52,13 +52,16 @@ def pause_moves(context: Context, args: PauseMoves, now: Now) -> ops.Nothing:
 def claim_slots(context: Context, args: ClaimSlots, now: Now) -> SlotTable:
     """Own slots, at the operator's word. Raise `move-refused` where an epoch is not greater than all that are known."""
     check_durable(context)
-    slots = context.state.slots
+    slots, control = context.state.slots, _control(context)
     for slot in args.slots:
-        if slot in slots.coming or slot in slots.leaving or slot in context.residue:
+        if slot in slots.coming or slot in context.residue:
             raise refused(f"slot {slot} is on the move here")
-        if args.epoch <= slots.epoch_of(slot):
-            raise refused(f"slot {slot} is known with epoch {slots.epoch_of(slot)}: claim it with a greater one")
+        known = slots.epoch_of(slot) + (slot in slots.leaving)  # it may have arrived where nobody can say so
+        if args.epoch <= known:
+            raise refused(f"slot {slot} may have epoch {known}: claim it with a greater one")
     log.warning("slots claimed by the operator", extra={"slots": len(set(args.slots)), "epoch": args.epoch})
+    for slot in slots.leaving.keys() & set(args.slots):
+        control.give_up(slot, now)
     context.emit(Owns(bitmap_of(args.slots), args.epoch))
     context.thawed += args.slots
     return list_slots(context, ListSlots(), now)

@@ -440,6 +440,46 @@ def test_gaps_and_ends_are_told() -> None:
         box.take()
 
 
+def test_a_loop_that_takes_slowly_is_not_sent_everything() -> None:
+    play = Play()
+    box = Mailbox(play, mode="take", window=4)
+    play.ok(*play.sent())
+    box.say(*range(1, 8))
+    assert play.sent() == []
+    box.say(8, 9)
+    (stop,) = play.sent()
+    assert stop["op"] == "stop"
+    for _ in range(6):
+        box.handle(box.take())
+    assert play.sent() == []
+    play.ok(stop)
+    assert play.sent() == [], "three wait still"
+    assert play.reconnect() == []
+    box.handle(box.take())
+    (read,) = play.sent()
+    assert (read["op"], read["mode"]) == ("read", "take")
+    play.ok(read)
+    box.say(10)
+    assert [box.take().id for _ in range(3)] == ["e-8", "e-9", "e-10"]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_loop_ends_while_its_read_is_paused(answered: bool) -> None:
+    play = Play()
+    box = Mailbox(play, mode="take", window=1)
+    play.ok(*play.sent())
+    box.say(1, 2)
+    (stop,) = play.sent()
+    if answered:
+        play.ok(stop)
+    stopped: list[Any] = []
+    play.state.stop_read(box.read, lambda *result: stopped.append(result))
+    for each in [*play.sent(), *([] if answered else [stop])]:
+        play.ok(each)
+    assert stopped == [(None, None)]
+    assert play.state.is_idle
+
+
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="mode is 'leased'"):
         Read("t", "u", SessionReadOptions(mode="leased"))  # type: ignore[typeddict-item]

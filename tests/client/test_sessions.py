@@ -103,6 +103,24 @@ def test_take_delivers_at_most_once(client: Client, topic: str) -> None:
         taken.close()
 
 
+def test_a_loop_that_takes_slowly_leaves_the_rest_to_the_server(client: Client, topic: str) -> None:
+    with client.session() as session:
+        session.subscribe(topic, "ann")
+        client.publish_many(topic, [f"{n} ".ljust(1000, "x") for n in range(3000)])
+        taken = session.read(topic, "ann", mode="take", window=10, wait=1)
+        seen = [int(next(taken).text.split()[0])]
+        pending = [client.status(topic, "ann").pending]
+
+        def settled() -> bool:
+            pending.append(client.status(topic, "ann").pending)
+            return pending[-1] == pending[-2]
+
+        wait_for(settled, "no more to be taken")
+        assert pending[-1] > 1000
+        seen += [int(message.text.split()[0]) for message in taken]
+        assert seen == list(range(3000))
+
+
 def test_a_refusal_is_of_its_publish_alone(client: Client, topic: str) -> None:
     with client.session() as session:
         session.subscribe(topic, "ann")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import pytest
 
+from common.cluster.slots import slot_of
 from tests.conftest import StartCluster
-from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.cluster import Client, Cluster, Front, wait_for
 from tests.support.web_socket import WebSocket
 
 PUBLISHES, IN_FLIGHT, KILLS = 1500, 200, 2
@@ -52,14 +54,45 @@ def test_the_order_of_publishes_survives_the_death_of_their_broker(start_cluster
         cluster.kill_broker("b0")
         cluster.await_ready()
     thread.join()
+    stored, numbers = judged(front, progress)
+    assert set(stored) <= set(numbers)
+
+
+@pytest.mark.slow
+def test_the_order_of_publishes_survives_moves_and_nobody_sees_an_error(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=2, fronts=1, durable=True)
+    front, ops = cluster.fronts[0], Client(cluster.fronts[0].ops_port)
+    front.web.subscribe("order", "ann")
+    slot, owner = slot_of(b"order"), cluster.map.owner(b"order")
+    progress: list[dict[str, Any]] = []
+    thread = threading.Thread(target=publish_all, args=(front.port, progress))
+    thread.start()
+    for number in range(KILLS):
+        due = PUBLISHES * (number + 1) // (KILLS + 2)
+        wait_for(lambda due=due: len(progress) >= due, f"{due} answers")  # type: ignore[misc]
+        owner = "b1" if owner == "b0" else "b0"
+        assert ops.call("PUT", f"/-/v1/slots/{slot}/move?to={owner}").status == 200
+        wait_for(lambda owner=owner: owner_of(ops, slot) == owner, "the move")  # type: ignore[misc]
+    thread.join()
+    stored, numbers = judged(front, progress)
+    assert stored == numbers == list(range(PUBLISHES))
+
+
+def owner_of(ops: Client, slot: int) -> str:
+    owner: str = json.loads(ops.call("GET", f"/-/v1/slots/{slot}/move").body)["owner"]
+    return owner
+
+
+def judged(front: Front, progress: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
+    """Return what was answered ok, and what was stored, after checks of the order."""
     assert [answer["ref"] for answer in progress] == list(range(PUBLISHES)), "answered in order"
-    stored = [answer["ref"] for answer in progress if answer["op"] == "ok"]
     refused = {answer["status"] for answer in progress if answer["op"] == "error"}
     assert refused <= {503, 504}
     numbers = [int(text) for text in read_all(front.port, "order", "ann")]
     assert numbers == sorted(set(numbers)), "executed in order, and once"
-    assert set(stored) <= set(numbers)
+    stored = [answer["ref"] for answer in progress if answer["op"] == "ok"]
     assert stored
+    return stored, numbers
 
 
 def cut_often(cluster: Cluster, mode: str) -> tuple[list[int], list[int]]:

@@ -78,6 +78,11 @@ class Read:
         self.is_begun: bool = False
         """Whether the server has answered to it on the present connection."""
         self.is_stopping: bool = False
+        self.is_paused: bool = False
+        """Mode `take`: whether it was stopped because its loop is behind. Nothing else bounds what waits there."""
+        self.delivered: int = 0
+        self.taken: int = 0
+        """The number of messages that its loop has got. The thread of the caller sets it."""
         self.leased: dict[str, Delivery] = {}
         """What is not acknowledged or given back, by receipt."""
         self._seen: MessageId | None = None
@@ -86,6 +91,16 @@ class Read:
     def acknowledge_after(self) -> int:
         """The number of handled messages after which they are acknowledged, if more of them wait."""
         return max(1, self.window // ACKNOWLEDGED_PARTS)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for its loop that no more should come."""
+        return self.mode == "take" and self.delivered - self.taken >= 2 * self.window
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether more should come again."""
+        return self.delivered - self.taken <= self.window // 2
 
     def op(self) -> Op[None]:
         """Return the operation that begins it, or continues it on another connection."""
@@ -104,6 +119,7 @@ class Read:
         delivery = Delivery(message, extended_at=now)
         if message.receipt:
             self.leased[message.receipt] = delivery
+        self.delivered += 1
         self.put(delivery)
         return None
 
@@ -163,9 +179,10 @@ class Loop:
         return None
 
     def is_handled(self, message: Message, is_last: bool) -> bool:
-        """Note that a message is handled, the last one that has arrived. Return whether to acknowledge now."""
+        """Note that a message is handled. Return whether to `confirm` now; `is_last`: no other one has arrived."""
+        self._read.taken += 1
         if self._read.mode != "after":
-            return False
+            return self._read.is_paused and self._read.has_caught_up
         self._read.handled = message.id
         self._handled += 1
         if not is_last and self._handled < self._read.acknowledge_after:

@@ -93,7 +93,7 @@ class SessionState:
         for read in list(self._reads.values()):
             for message in read.void():
                 self._give_back(message)
-            if read.is_begun and not read.is_stopping:
+            if read.is_begun and not read.is_stopping and not read.is_paused:
                 self._begin(read)
 
     def fail(self, error: FanmailError, of_reads: FanmailError | None) -> None:
@@ -137,7 +137,13 @@ class SessionState:
             read.put(ValueError(f"this session reads {read.topic!r} of {read.user!r} already"))
 
     def confirm(self, read: Read) -> None:
-        """Acknowledge what is handled, if it is not being done. What fails is acknowledged with the next one."""
+        """Acknowledge what is handled, if it is not being done; in mode `take`, have more come.
+
+        What fails is acknowledged with the next one.
+        """
+        if read.mode == "take":
+            self._resume(read)
+            return
         handled = read.handled
         if read.is_confirming or handled is None or handled == read.confirmed:
             return
@@ -172,10 +178,28 @@ class SessionState:
             self._drop(read, None)
             settle(result, error)
 
-        if read.is_begun:
+        if read.is_paused and not read.is_begun:
+            stopped(None, None)
+        elif read.is_begun:
             stop()
         else:  # a front need not know of a read that it has not answered
             self._when_begun[read] = (stop, settle)
+
+    def _pause(self, read: Read) -> None:
+        """Stop a read until its loop has caught up."""
+        read.is_paused = True
+
+        def paused(_: None, error: FanmailError | None) -> None:
+            if self._reads.get((read.topic, read.user)) is read and not read.is_stopping:
+                read.is_begun = False
+                self._resume(read)
+
+        self.lanes.submit(self.new_pending(ops.stop(read.topic, read.user), paused))
+
+    def _resume(self, read: Read) -> None:
+        if read.is_paused and not read.is_begun and not read.is_stopping and read.has_caught_up:
+            read.is_paused = False
+            self._begin(read)
 
     def _begin(self, read: Read) -> None:
         read.is_begun = False
@@ -198,6 +222,8 @@ class SessionState:
             refused = read.receive(members, self._environment.clock())
             if refused is not None:
                 self._give_back(refused)
+            if read.is_behind and read.is_begun and not read.is_paused and not read.is_stopping:
+                self._pause(read)
 
     def _tell(self, kind: str, members: Members) -> None:
         read = self._reads.get((members["topic"], members["user"]))

@@ -1,0 +1,161 @@
+"""The source of a move: what it tells, and what ends without its target. Moves that go wrong: `tests/simulation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from broker.dispatch.links import Question
+from broker.dispatch.moves import Moves
+from common.cluster.slots import BrokerAddress, ClusterMap, slot_of
+from common.errors import FanmailError
+from common.protocol import move_ops as mv
+from common.protocol import ops
+from common.protocol.ops import Op
+from tests.support.driver import BrokerDriver
+from tests.support.mirror import MirrorStore
+from tests.support.moved import ALL, own
+
+T = b"t"
+SLOT = slot_of(T)
+THREE = ClusterMap("fanmail", 1, [BrokerAddress(f"b{n}", f"ipc:///b{n}") for n in range(3)])
+Reply = Callable[[Op, Any], Any]
+
+
+class Target:
+    """Implements `Links` and `Link`: `reply` returns a result, an error, or None for no answer."""
+
+    def __init__(self) -> None:
+        self.up = self.answers = True
+        self.asked: list[Op] = []
+        self.reply: Reply = lambda op, args: {
+            Op.OFFER: ops.Nothing(),
+            Op.ADOPT: mv.Adopted(1, 2),
+            Op.MOVE_ASK: mv.MoveOutcome(False),
+        }[op]
+
+    def to(self, broker: str) -> Any:
+        return self if broker in ("b1", "b2") else None
+
+    def ask(self, op: Op, args: Struct, body: bytes | None = None) -> Question:
+        self.asked.append(op)
+        answer = self.reply(op, args)
+        if isinstance(answer, FanmailError):
+            return Question(True, None, answer)
+        return Question(answer is not None, answer)
+
+
+class Source:
+    """A broker that owns all slots, with a message in one of them."""
+
+    def __init__(self) -> None:
+        self.target = Target()
+        self.broker = BrokerDriver(store=MirrorStore("0badcafe"), cluster_map=THREE)
+        own(self.broker, ALL)
+        self.broker.subscribe(T, b"u")
+        self.broker.publish(T, b"1")
+        self.moves = Moves(self.broker.dispatcher, self.target)
+        self.moves.begin(self.broker.clock.now())
+
+    def move(self, to: str = "b1", slot: int = SLOT) -> Any:
+        return self.broker.ask(Op.MOVE, args=mv.MoveSlot(slot, to))
+
+    def turn(self, seconds: float = 0.2) -> str:
+        """Return the state of the last move."""
+        self.broker.clock.advance(seconds)
+        self.moves.turn(self.broker.clock.now())
+        self.broker.commit()
+        return self.moves.rows()[-1].state
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def test_a_move_asks_first_then_freezes_then_sends_and_then_points_there(source: Source) -> None:
+    assert source.move().result.state == "offering"
+    assert source.turn() == "offering"
+    assert source.broker.publish(T, b"2").code == "", "it is still in use"
+    assert source.turn() == "leaving"
+    assert source.target.asked == [Op.OFFER], "nothing leaves before the freeze is settled"
+    assert source.broker.publish(T, b"3").code == "moving"
+    assert source.turn() == "leaving"
+    assert source.turn() == "left"
+    assert source.target.asked == [Op.OFFER, Op.ADOPT]
+    answer = source.broker.publish(T, b"4")
+    assert (answer.code, dict(answer.fields)) == ("not-owner", {"slot": SLOT, "owner": "b1", "slot_epoch": 2})
+    source.turn()
+    assert source.broker.state.topics == {}
+    assert source.move().result.state == "left"
+    assert source.move("b2").code == "move-refused"
+
+
+def test_a_refusal_of_the_offer_freezes_nothing(source: Source) -> None:
+    source.target.reply = lambda op, args: FanmailError("move-refused", "no room")
+    source.move()
+    source.turn()
+    assert source.turn() == "refused"
+    assert source.moves.rows()[0].reason == "no room"
+    assert source.broker.publish(T, b"2").code == ""
+
+
+def test_a_refusal_later_is_an_abort_after_the_target_has_dropped_it(source: Source) -> None:
+    source.move()
+    source.turn(), source.turn()
+    reply = source.target.reply
+    source.target.reply = lambda op, args: FanmailError("move-refused", "full") if op is Op.ADOPT else reply(op, args)
+    assert [source.turn() for _ in range(4)] == ["leaving", "asking", "asking", "refused"]
+    assert source.target.asked[-1] is Op.MOVE_ASK
+    assert source.broker.publish(T, b"2").code == ""
+
+
+def test_a_target_that_is_silent_holds_the_slot_until_it_answers(source: Source) -> None:
+    source.move()
+    source.turn(), source.turn()
+    source.target.up = False
+    assert {source.turn(60) for _ in range(5)} == {"asking"}
+    assert source.broker.publish(T, b"2").code == "moving"
+    source.target.up = True
+    source.target.reply = lambda op, args: mv.MoveOutcome(True, 3, "b2")
+    source.turn()
+    assert source.turn() == "left"
+    assert dict(source.broker.publish(T, b"2").fields)["owner"] == "b2", "it has gone on from there"
+
+
+def test_the_operator_may_claim_what_is_frozen_for_a_target_that_is_lost(source: Source) -> None:
+    source.move()
+    source.turn(), source.turn()
+    source.target.up = False
+    source.turn()
+    assert source.broker.ask(Op.CLAIM, args=mv.ClaimSlots([SLOT], 2)).code == "move-refused", "it may be there"
+    assert source.broker.ask(Op.CLAIM, args=mv.ClaimSlots([SLOT], 3)).code == ""
+    assert source.broker.bodies(T, b"u") == [b"1"]
+    assert source.turn() == "refused"
+
+
+def test_one_slot_at_a_time_goes_to_a_target_and_none_while_paused(source: Source) -> None:
+    source.move()
+    assert source.move(slot=(SLOT + 1) % 1024).code == "move-refused"
+    assert source.move("b2", slot=(SLOT + 1) % 1024).code == ""
+    assert source.move("b7", slot=(SLOT + 2) % 1024).code == "move-refused"
+    source.broker.ask(Op.MOVES_PAUSE, args=mv.PauseMoves(True))
+    assert source.move(slot=(SLOT + 2) % 1024).detail.startswith("moves are paused")
+    assert source.move().code == "", "this one is under way"
+
+
+def test_the_table_names_slots_and_what_is_in_them(source: Source) -> None:
+    found = source.broker.ask(Op.SLOTS, args=mv.ListSlots(0)).result
+    assert (found.broker, found.status, found.owned) == ("b0", "serving", [mv.SlotRun(0, 1023, 1)])
+    assert (found.sizes, found.sizes_next) == ([mv.SlotSize(SLOT, 1, 1, 1)], 1024)
+    version = found.version
+    source.move()
+    for _ in range(5):
+        source.turn()
+    found = source.broker.ask(Op.SLOTS, args=mv.ListSlots()).result
+    assert found.version > version
+    assert sum(run.last - run.first + 1 for run in found.owned) == 1023
+    assert found.left == [mv.SlotPointer(SLOT, "b1", 2)]
