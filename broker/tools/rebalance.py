@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-
 from broker.tools import rebalance_abandon, rebalance_control, rebalance_plan, rebalance_run, rebalance_status
-from common.command_line import Parser
+from broker.tools.subcommands import Commands, run_command
 from common.process.start import INTERRUPTED, run_main
-from common.program import launcher
 
 PROG = "rebalance"
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+COMMANDS: Commands = {
     "plan": (rebalance_plan.run, rebalance_plan.HELP),
     "run": (rebalance_run.run, rebalance_run.HELP),
     "status": (rebalance_status.run, rebalance_status.HELP),
@@ -24,16 +20,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 def main() -> int:
     """Run a command. Raises `StartError`."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in COMMANDS:
-        return COMMANDS[name][0](arguments)
     about = "Move slots, and the topics in them, between running brokers (--store sqlite or replicated)."
-    parser = Parser(about, ["plan --add b4", "run --add b4"], PROG, usage=f"{launcher(PROG)} COMMAND ...")
-    commands = parser.add_subparsers(title="commands", prog=launcher(PROG), metavar="COMMAND", required=True)
-    for each, (_, text) in COMMANDS.items():
-        commands.add_parser(each, help=text, description="")
-    parser.parse_args([name])
-    return 0
+    return run_command(PROG, about, ["plan --add b4", "run --add b4"], COMMANDS)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-
 from broker.tools import (
     replica_doctor,
     replica_handover,
@@ -14,12 +11,11 @@ from broker.tools import (
     replica_seed,
     replica_status,
 )
-from common.command_line import Parser
+from broker.tools.subcommands import Commands, run_command
 from common.process.start import INTERRUPTED, run_main
-from common.program import launcher
 
 PROG = "replica"
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+COMMANDS: Commands = {
     "init": (replica_init.run, replica_init.HELP),
     "status": (replica_status.run, replica_status.HELP),
     "doctor": (replica_doctor.run, replica_doctor.HELP),
@@ -32,16 +28,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 def main() -> int:
     """Run a command. Raises `StartError`."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in COMMANDS:
-        return COMMANDS[name][0](arguments)
     about = "Make, look at and repair the replicated logs of brokers (--store replicated)."
-    parser = Parser(about, ["init --nats nats://h1:4222,nats://h2:4222"], PROG, usage=f"{launcher(PROG)} COMMAND ...")
-    commands = parser.add_subparsers(title="commands", prog=launcher(PROG), metavar="COMMAND", required=True)
-    for each, (_, text) in COMMANDS.items():
-        commands.add_parser(each, help=text, description="")
-    parser.parse_args([name])
-    return 0
+    return run_command(PROG, about, ["init --nats nats://h1:4222,nats://h2:4222"], COMMANDS)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ test("a read acknowledges what was handled, and continues behind it over another
       setTimeout(() => socket.terminate(), 20);
     } else {
       for (const seq of [4, 5, 6]) send(message(seq));
-      came.push(...(await answering(connection, 2)));
+      for (;;) came.push(...(await answering(connection, 1)));
     }
   });
   const session = open(t, url);
@@ -36,8 +36,8 @@ test("a read acknowledges what was handled, and continues behind it over another
   assert.deepEqual(seen, [1, 2, 3, 4, 5, 6].map((each) => `text ${each}`));
   const reads = came.filter((each) => each.op === "read");
   assert.deepEqual(reads.map((each) => [each.after, each.mode, each.window]), [["0", "after", 8], ["e-3", "after", 8]]);
-  const last = came.slice(-2).map(({ op, id }) => [op, id]);
-  assert.deepEqual(last, [["ack", "e-5"], ["stop", undefined]]);
+  await until(() => came.at(-1).op === "stop");
+  assert.equal(came.findLast((each) => each.op === "ack").id, "e-5");
 });
 
 test("a read makes room before everything that has arrived is handled", async (t) => {

@@ -48,5 +48,6 @@ def _printed(module: str, *arguments: str) -> str:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(BIN.parent / "client/src"))  # as bin/soak does
     for name, text in help_texts().items():
         (BIN / "_help" / f"{name}.txt").write_text(text, encoding="utf-8")

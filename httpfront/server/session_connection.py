@@ -30,7 +30,6 @@ from httpfront.server.websocket_frames import (
     PONG,
     TEXT,
     TRY_LATER,
-    Frame,
     FrameError,
     FrameReader,
     close_frame,
@@ -171,19 +170,20 @@ class SessionConnection(BatchedSocket):
             frame = read()
             if frame is None:
                 return True
-            if frame.opcode == TEXT:
-                received(frame.payload)
+            opcode, payload = frame
+            if opcode == TEXT:
+                received(payload)
             else:
-                self._control(handler, frame)
+                self._control(handler, opcode, payload)
             if self._handler is not handler:
                 return True
         return False
 
-    def _control(self, handler: SessionHandler, frame: Frame) -> None:
-        if frame.opcode == PING:
-            self._append(control_frame(PONG, frame.payload))
-        elif frame.opcode != PONG:
-            code, _ = read_close(frame.payload)
+    def _control(self, handler: SessionHandler, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            self._append(control_frame(PONG, payload))
+        elif opcode != PONG:
+            code, _ = read_close(payload)
             handler.turn_over()
             self._end(handler, code, "", CLIENT)
 

@@ -7,7 +7,6 @@ The package `websockets` removes masks and reads close frames, and its protocol 
 from __future__ import annotations
 
 from struct import Struct as Layout
-from typing import NamedTuple
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close
@@ -42,11 +41,8 @@ class FrameError(Exception):
         self.reason = reason
 
 
-class Frame(NamedTuple):
-    """A whole message, or a control frame."""
-
-    opcode: int
-    payload: bytes
+Frame = tuple[int, bytes]
+"""Opcode and payload of a whole message, or of a control frame. A plain tuple: there is one per message."""
 
 
 class FrameReader:
@@ -93,7 +89,8 @@ class FrameReader:
                 return None
             first, second = buffer[at], buffer[at + 1]
             size, start = second & 0x7F, at + 6
-            self._check(first, second)
+            if first != _FINAL | TEXT or second < _MASKED or self._fragments is not None:
+                self._check(first, second)
             if size == 126:
                 if have < 4:
                     return None
@@ -108,9 +105,12 @@ class FrameReader:
             if end > len(buffer):
                 return None
             payload = apply_mask(buffer[start:end], buffer[start - 4 : start])
-            self._advance(end)
+            if end == len(buffer):
+                self._buffer, self._at = b"", 0
+            else:
+                self._at = end
             if first == _FINAL | TEXT:
-                return Frame(TEXT, payload)
+                return TEXT, payload
             whole = self._assemble(first, payload)
             if whole is not None:
                 return whole
@@ -119,8 +119,6 @@ class FrameReader:
         """Look at the first two bytes of a frame."""
         if not second & _MASKED:
             raise FrameError(PROTOCOL, "a frame is not masked")
-        if first == _FINAL | TEXT and self._fragments is None:
-            return
         opcode = first & 0xF
         if first & 0x70:
             raise FrameError(PROTOCOL, "a reserved bit is set")
@@ -136,22 +134,16 @@ class FrameReader:
         elif (opcode == CONTINUATION) != (self._fragments is not None):
             raise FrameError(PROTOCOL, "a message begins within another, or a fragment belongs to none")
 
-    def _advance(self, end: int) -> None:
-        if end == len(self._buffer):
-            self._buffer, self._at = b"", 0
-        else:
-            self._at = end
-
     def _assemble(self, first: int, payload: bytes) -> Frame | None:
         opcode = first & 0xF
         if opcode & 0x8:
-            return Frame(opcode, payload)
+            return opcode, payload
         if self._fragments is None:
             self._opcode, self._fragments = opcode, []
         self._fragments.append(payload)
         self._size += len(payload)
         if first & _FINAL:
-            whole = Frame(self._opcode, b"".join(self._fragments))
+            whole = self._opcode, b"".join(self._fragments)
             self._fragments, self._size = None, 0
             return whole
         if len(self._fragments) >= self._most_fragments:

@@ -110,7 +110,7 @@ class MessageForm:
         return rendered
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _about(attempt: int, headers: bytes) -> bytes:
     """Return the members about a message but for its time."""
     members = message_members(0, attempt, headers)

@@ -9,8 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from common.errors import FanmailError
+from common.names import MAX_NAME
 from httpfront.sessions import answers
 from httpfront.sessions import operations as wanted
+
+MAX_DETAIL = 200
+"""Characters of a detail, which may repeat what the client has sent."""
 
 
 class _OnlyRef(Struct):
@@ -32,7 +36,7 @@ def malformed(text: bytes, error: Exception) -> bytes | None:
     ref: Any = None
     with suppress(msgspec.MsgspecError, RecursionError):
         ref = _decode_ref(text).ref
-    return answers.failed(ref, {}, FanmailError("bad-op", str(error)))
+    return answers.failed(ref, {}, FanmailError("bad-op", str(error)[:MAX_DETAIL]))
 
 
 def refused(op: Any, error: FanmailError) -> bytes | None:
@@ -42,4 +46,4 @@ def refused(op: Any, error: FanmailError) -> bytes | None:
     if isinstance(op, wanted.Ack | wanted.Nack | wanted.Extend):
         return None
     about = {"topic": op.topic} | ({} if isinstance(op, wanted.Publish) else {"user": op.user})
-    return answers.failed(None, about, error)
+    return answers.failed(None, {member: name for member, name in about.items() if len(name) <= MAX_NAME}, error)

@@ -12,7 +12,7 @@ from common.protocol import ops
 from common.protocol.ops import Receipt
 from httpfront.formats.idempotency import digest
 from httpfront.formats.limits import MAX_DELIVERIES
-from httpfront.formats.metadata import pack_headers
+from httpfront.formats.metadata import MAX_FIELDS, pack_headers
 from httpfront.formats.params import MICROSECOND, MILLISECOND, YEAR_S, cursor, refused
 from httpfront.formats.receipts import MAX_LEASE_S, parse_receipt
 from httpfront.sessions import operations as wanted
@@ -43,6 +43,8 @@ def publish_of(op: wanted.Publish, max_body: int) -> ops.Publish:
         raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit is {max_body}")
     headers = b""
     if op.meta:
+        if len(op.meta) > MAX_FIELDS:
+            raise FanmailError("headers-too-large", f"{len(op.meta)} kept header fields; the limit is {MAX_FIELDS}")
         headers = _kept(op.type or "", tuple(sorted(op.meta.items())))
     elif op.type:
         headers = _kept(op.type, ())

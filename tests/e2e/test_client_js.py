@@ -55,7 +55,7 @@ def packed() -> Path:
     return packed_client()
 
 
-@pytest.fixture(params=["18", "newer"])
+@pytest.fixture(params=[pytest.param("18", marks=pytest.mark.slow), "newer"])
 def node(request: pytest.FixtureRequest) -> str:
     return tool("node") if request.param == "newer" else node_18()
 
@@ -103,6 +103,7 @@ def test_the_main_transcripts_of_the_api(packed: Path, node: str, cluster: Clust
     )
 
 
+@pytest.mark.slow
 def test_the_main_transcripts_of_the_api_in_a_browser(page: Page) -> None:
     page.pages["/"] = f"<!doctype html>{IMPORTS}"
     page.browser.open(f"{page.origin}/")
@@ -147,6 +148,7 @@ def install(packed: Path, folder: Path) -> None:
     shutil.copytree(CLIENT / "node_modules" / "ws", folder / "node_modules" / "ws")
 
 
+@pytest.mark.slow
 def test_the_examples_agree_with_the_types_that_are_shipped(packed: Path, folder: Path) -> None:
     install(packed, folder)
     for number, document in enumerate(PRINTED):
@@ -175,6 +177,7 @@ def test_the_examples(packed: Path, node: str, start_cluster: StartCluster, fold
         check(document, run(node, str(script), cwd=folder).splitlines())
 
 
+@pytest.mark.slow
 def test_the_examples_in_a_browser(page: Page) -> None:
     begin = "globalThis.printed = []; const print = line => printed.push(line);\n"
     prepare(page.cluster.fronts[0])
@@ -186,6 +189,7 @@ def test_the_examples_in_a_browser(page: Page) -> None:
         check(document, page.browser.run("printed"))
 
 
+@pytest.mark.slow
 def test_the_chat_sends_shows_and_comes_back(page: Page) -> None:
     web = page.cluster.fronts[0].client()
     web.subscribe("chat.lobby", "bob")
@@ -208,6 +212,7 @@ def test_the_chat_sends_shows_and_comes_back(page: Page) -> None:
     assert browser.run("[...document.querySelectorAll('li.own')].length") == 2
 
 
+@pytest.mark.slow
 def test_killed_fronts_lose_nothing_and_reorder_nothing(packed: Path, start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=2)
     urls = ",".join(f"http://127.0.0.1:{front.port}" for front in cluster.fronts)

@@ -183,3 +183,18 @@ def test_a_table_that_gives_all_slots_to_one_broker_is_only_a_hint(two: Cluster)
         assert web.publish(topic, b"x").status == 200
         assert web.drain(topic, "ann") == [b"x"]
     assert view_of(two).owners == list(two.map.owners)
+
+
+def test_the_slots_of_a_broker_that_is_lost_for_ever_begin_anew(two: Cluster) -> None:
+    web, (kept, lost) = two.fronts[0].web, [two.topic(broker, "lost") for broker in ("b0", "b1")]
+    for topic in (kept, lost):
+        web.subscribe(topic, "ann")
+        web.publish(topic, b"x")
+    assert "b1 answers" in rebalance(two, "abandon", "b1", "--yes", code=2)
+    two.brokers["b1"].kill()
+    assert "would be given up" in rebalance(two, "abandon", "b1", code=2)
+    rebalance(two, "abandon", "b1", "--yes")
+    wait_for(lambda: web.take(lost, "ann").status == 404, "the front to ask the new owner")
+    assert web.subscribe(lost, "ann").status == 200
+    assert web.drain(kept, "ann") == [b"x"]
+    assert set(load_cluster(two.description).owners) == {"b0"}

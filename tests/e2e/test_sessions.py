@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.conftest import StartCluster
 from tests.e2e.cluster import Cluster
-from tests.support.web_socket import WebSocket
+from tests.support.web_socket import WebSocket, message
 
 
 def test_one_connection_publishes_and_reads_many_mailboxes(cluster: Cluster) -> None:
@@ -58,3 +59,56 @@ def test_leases_that_are_out_are_given_back_at_the_end(cluster: Cluster) -> None
         here.ask("nack", topic="leased", user="crew", receipt=seen[3]["receipt"], delay=600)
     with WebSocket(port, "/leased/crew?mode=lease") as here:
         assert [(each["text"], each["attempt"]) for each in (here.next(), here.next())] == [("1", 2), ("2", 2)]
+
+
+def test_large_messages_come_through_in_every_mode(cluster: Cluster) -> None:
+    front = cluster.fronts[0]
+    with WebSocket(front.port) as here:
+        for mode in ("after", "lease", "take"):
+            here.ask("subscribe", topic="large", user=mode)
+        texts = ["a", "€" * 300_000, "b", "x" * 200_000, "c"]
+        for text in texts:
+            assert here.ask("publish", topic="large", text=text)["subscribers"] == 3
+        for mode in ("after", "lease", "take"):
+            assert here.ask("read", topic="large", user=mode, mode=mode, window=5)["op"] == "ok"
+            for text in texts:
+                found = here.next()
+                assert (found["user"], found["text"]) == (mode, text)
+                if mode == "after":  # over 256 KiB are unconfirmed, and the next one waits
+                    here.op("ack", topic="large", user=mode, id=found["id"])
+                elif mode == "lease":
+                    here.op("ack", topic="large", user=mode, receipt=found["receipt"])
+
+
+def test_a_read_ends_with_its_subscription(cluster: Cluster) -> None:
+    web = cluster.fronts[0].web
+    for mode in ("after", "lease", "take"):
+        web.subscribe("ending", mode)
+        with WebSocket(cluster.fronts[0].port, f"/ending/{mode}?mode={mode}") as here:
+            assert here.ask("stop", topic="ending", user="-")["op"] == "ok"
+            web.unsubscribe("ending", mode)
+            ended = here.next()
+            assert (ended["op"], ended["user"], ended["code"]) == ("end", mode, "no-subscription")
+            assert here.ask("read", topic="ending", user=mode)["status"] == 404
+            assert here.ask("subscribe", topic="ending", user=mode)["created"] is True
+            assert here.ask("read", topic="ending", user=mode)["op"] == "ok"
+            web.publish("ending", b"\xff")
+            assert here.next()["base64"] == "/w=="
+
+
+def test_a_front_that_stops_says_so_and_gives_leases_back(start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=1, fronts=2)
+    stopping, other = cluster.fronts
+    other.web.subscribe("stop", "crew")
+    other.web.publish("stop", b"job")
+    with WebSocket(stopping.port, "/stop/crew?mode=lease&lease=600") as here:
+        assert here.next()["attempt"] == 1
+        here.send(*(message(op="publish", topic="stop", text=str(number), ref=number) for number in range(50)))
+        assert here.next()["ref"] == 0
+        assert stopping.process.terminate() == 0
+        assert here.closed() == (1001, "draining: this front is stopping")
+    (line,) = [each for each in stopping.process.events() if each.get("status") == 101]
+    assert (line["stream_ended"], line["route"]) == ("draining", "/{topic}/{user}")
+    with WebSocket(other.port, "/stop/crew?mode=lease") as there:
+        found = there.next()
+        assert (found["text"], found["attempt"]) == ("job", 2)

@@ -221,6 +221,18 @@ def test_an_unexpected_failure_closes_one_session(front: Playing, caplog: pytest
     assert "as asked" in caplog.text
 
 
+def test_what_is_refused_is_not_sent_back_whole(front: Playing) -> None:
+    long = "x" * 100_000
+    with WebSocket(front.port) as client:
+        client.op("publish", topic=long, text="")
+        client.op("publish", topic="t", text="", **{long: 1})
+        client.op(long)
+        client.op("publish", topic="t", text="", meta={f"meta-{n}": "" for n in range(10_000)})
+        found = [client.frame()[1] for _ in range(4)]
+    assert [json.loads(each)["code"] for each in found] == ["bad-name", "bad-op", "bad-op", "headers-too-large"]
+    assert max(map(len, found)) < 1000
+
+
 def test_what_a_broker_answers_wrongly_is_one_error(front: Playing) -> None:
     front.gateway.answers[Op.SUBSCRIBE] = ops.Status(1, "x", 1)  # not what this operation gives
     with WebSocket(front.port) as other, WebSocket(front.port) as client:

@@ -33,7 +33,7 @@ def frame(payload: bytes, opcode: int = TEXT, final: bool = True, masked: bool =
 
 def message(**members: Any) -> bytes:
     """An operation as a frame."""
-    return frame(json.dumps(members).encode())
+    return frame(json.dumps(members, ensure_ascii=False).encode())
 
 
 def handshake(target: str = "/", *headers: str, protocol: str = PROTOCOL, leave_out: str = "") -> bytes:

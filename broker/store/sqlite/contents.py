@@ -19,7 +19,7 @@ from broker.errors import DamagedError
 from broker.records import Content
 from broker.store.sqlite.deletion_queue import DELETE, PieceGroup
 from broker.store.sqlite.tables import CONTENTS, PIECES, ContentRow, Table, another_contents
-from broker.store.sqlite.vfs import StoreVfs, damage_allowed
+from broker.store.sqlite.vfs import StoreVfs, damage_allowed, table_made
 
 ContentValues = tuple[int, bytes, bytes, bytes]
 """The columns of `ContentRow`."""
@@ -125,7 +125,8 @@ class Contents:
 
     def add_table(self) -> None:
         """Begin another table, which takes new contents from now on."""
-        self._db.execute(another_contents(len(self._tables) + 1).create)
+        with table_made(self._vfs):
+            self._db.execute(another_contents(len(self._tables) + 1).create)
         self._tables = self._find_tables()
 
     def _find(self, id_: int) -> ContentRow | None:

@@ -13,7 +13,7 @@ from broker.store.sqlite.errors import unusable_on_error
 from broker.store.sqlite.files import sync
 from broker.store.sqlite.slot_tables import SLOT_TABLES
 from broker.store.sqlite.tables import DELAYED, META, TABLES, TOPICS
-from broker.store.sqlite.vfs import CHECKSUM_BYTES, PAGE_BYTES, StoreVfs
+from broker.store.sqlite.vfs import CHECKSUM_BYTES, PAGE_BYTES, StoreVfs, table_made
 
 APPLICATION_ID = 0x466D4131
 """`application_id` in the header of the file: it is one of ours."""
@@ -62,7 +62,7 @@ def open_database(path: Path, vfs: StoreVfs, facts: Mapping[str, str | int]) -> 
         connection.pragma("cache_size", -32 * 1024)  # KiB
         connection.pragma("temp_store", "memory")
         if connection.pragma("user_version") == LAID_OUT:
-            _add_tables(connection)
+            _add_tables(connection, vfs)
         if is_new:
             make_tables(connection, facts)
             sync(path)
@@ -70,9 +70,9 @@ def open_database(path: Path, vfs: StoreVfs, facts: Mapping[str, str | int]) -> 
     return connection
 
 
-def _add_tables(connection: apsw.Connection) -> None:
+def _add_tables(connection: apsw.Connection, vfs: StoreVfs) -> None:
     """Bring a store of version 3 to the present one. Raises `apsw.Error`."""
-    with connection:
+    with table_made(vfs), connection:
         for table in SLOT_TABLES:
             connection.execute(table.create)
         connection.pragma("user_version", VERSION)

@@ -59,6 +59,8 @@ class StoreVfs(apsw.VFS):
         """Damaged pages are returned as they are. The reader checks the content, and writes nothing."""
         self.returned_damage = False
         """A damaged page was returned."""
+        self.makes_table = False
+        """The page behind the end of the file may be read, and is empty."""
         self._synced_ns = 0
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
@@ -87,6 +89,19 @@ def damage_allowed(db: apsw.Connection, vfs: StoreVfs) -> Iterator[None]:
             db.release_memory()
 
 
+@contextmanager
+def table_made(vfs: StoreVfs) -> Iterator[None]:
+    """Let SQLite make a table in a file that has others.
+
+    It moves a page to the end of the file then, and reads what is there before: nothing.
+    """
+    vfs.makes_table = True
+    try:
+        yield
+    finally:
+        vfs.makes_table = False
+
+
 def checksum(page: bytes | memoryview, number: int) -> bytes:
     """Return the checksum of a page's content; the number of the page counts from 1."""
     return xxh3_64_digest(page, number)
@@ -110,6 +125,8 @@ class _File(apsw.VFSFile):
         if not self._checked or offset + amount <= _HEADER_BYTES:
             return super().xRead(amount, offset)
         page = super().xRead(PAGE_BYTES, offset)
+        if not page and self._vfs.makes_table:
+            return page
         content = memoryview(page)[:-CHECKSUM_BYTES]
         number = offset // PAGE_BYTES + 1
         if len(page) != PAGE_BYTES or checksum(content, number) != page[-CHECKSUM_BYTES:]:

@@ -6,6 +6,7 @@ tests/support/stores/make.py says how they were made. A schema joins with a file
 from __future__ import annotations
 
 import gzip
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import apsw
 import pytest
 
 from broker.errors import UnusableStoreError
-from broker.records import Payload
+from broker.records import MessageStored, Payload, SubscriptionSet, TopicBegan
 from broker.state.state import State
 from broker.store.base import Owner
 from broker.store.sqlite.files import FILE
 from broker.store.sqlite.inspection import inspect
 from broker.store.sqlite.schema import LAID_OUT, VERSION
+from broker.store.sqlite.slot_tables import SLOT_TABLES
 from broker.store.sqlite.store import SqliteStore
 from broker.store.sqlite.vfs import StoreVfs
+from common.clock import NEW
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver, loaded
@@ -122,6 +125,30 @@ def test_an_older_store_of_another_broker_is_refused_as_it_is(tmp_path: Path, ve
     with pytest.raises(UnusableStoreError, match="not of 'b7'"):
         open_store(tmp_path, Owner("fanmail", "b7"))
     assert (tmp_path / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("topics", [20, 40])
+def test_a_store_with_pages_behind_its_tables_gets_further_tables(tmp_path: Path, topics: int) -> None:
+    """SQLite moves a page to the end of the file for each of them, and one that it has moved, again."""
+    store = open_store(tmp_path)
+    for number in range(1, topics + 1):
+        began = [TopicBegan(b"%d" % number, number, 1), SubscriptionSet(b"%d" % number, b"u", 1)]
+        store.begin([*began, MessageStored(b"%d" % number, 1, 1, Payload(b"", b"x" * 500), piece=number)], NEW)
+    store.close()
+    vfs = StoreVfs()
+    with closing(apsw.Connection(str(tmp_path / FILE), vfs=vfs.name)) as db:
+        for table in SLOT_TABLES:
+            db.execute(f"DROP TABLE {table.name}")
+        db.pragma("incremental_vacuum")
+        assert not db.pragma("freelist_count")
+        db.pragma("user_version", LAID_OUT)
+    store = open_store(tmp_path)
+    assert len(loaded(store).topics) == topics
+    store.close()
+    store = open_store(tmp_path)
+    store._contents.add_table()
+    assert len(loaded(store).topics) == topics
+    store.close()
 
 
 def test_there_is_a_store_of_every_older_version() -> None:

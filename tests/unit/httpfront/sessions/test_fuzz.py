@@ -49,10 +49,10 @@ def read_ours(data: bytes, rng: random.Random) -> tuple[Seen, bool]:
             reader.feed(data[at : at + size])
             at += size
             while (found := reader.next()) is not None:
-                if found.opcode == CLOSE:
-                    ours.read_close(found.payload)
-                seen.append(tuple(found))
-                if found.opcode == CLOSE:
+                if found[0] == CLOSE:
+                    ours.read_close(found[1])
+                seen.append(found)
+                if found[0] == CLOSE:
                     return seen, False
     except FrameError:
         return seen, True
