@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from broker.dispatch.moves import Moves
 from broker.slot_records import SlotLeaving, SlotLeft, SlotStays
 from common.cluster.slots import slot_of
 from common.protocol import move_ops as mv
@@ -158,3 +159,27 @@ def test_a_store_in_memory_takes_no_slots() -> None:
     answer = BrokerDriver().ask(Op.OFFER, args=OFFER)
     assert answer.code == "move-refused"
     assert "--store memory" in answer.detail
+
+
+def test_what_has_come_is_dropped_after_ten_silent_minutes_and_at_a_restart(
+    source: BrokerDriver, target: BrokerDriver
+) -> None:
+    for move, begin_again in ((1, False), (2, True)):
+        first = parts(source, SLOT, move)
+        moves = Moves(target.dispatcher, None)  # type: ignore[arg-type]
+        moves.begin(target.clock.now())
+        assert not any(adopt(target, *first[:3]))
+        assert T in target.state.topics
+        if begin_again:
+            target.commit()
+            target.restart()
+            moves = Moves(target.dispatcher, None)  # type: ignore[arg-type]
+            moves.begin(target.clock.now())
+        else:
+            target.clock.advance(601)
+        for _ in range(5):
+            moves.turn(target.clock.now())
+        assert (target.state.topics, dict(target.state.slots.coming)) == ({}, {})
+        assert adopt(target, first[3]) == ["move-refused"]
+        target.commit()
+    assert not any(adopt(target, *parts(source, SLOT, 3))), "nothing is left in the way"
