@@ -65,9 +65,7 @@ MOST_STRANGERS = 1024
 MOST_FILES = 16_384
 """Open files of any other broker, where the hard limit allows it."""
 FRAME_MARGIN = 6 * 1024 * 1024
-"""Bytes that a frame may have beyond the largest body: packed requests, kept headers, names; in a slot that moves also
-the table of a batch, 4 bytes for each of a million messages.
-"""
+"""Bytes that a frame may have beyond the largest body: packed requests, headers, names, the table of a moved batch."""
 
 
 def main(durable: OpenStore | None = None) -> int:
