@@ -118,6 +118,9 @@ def _check_free(context: Context, slot: int, epoch: int) -> None:
     if slot in slots.coming:
         raise refused(f"slot {slot} is coming to the target already")
     if slot in slots.names:
+        pointer = slots.left.get(slot)
+        if pointer is not None and not pointer.move:
+            raise refused(f"the target was restored, and has topics of slot {slot} that it keeps and does not serve")
         raise refused(f"the target has topics of slot {slot} left over from before: try again later")
 
 
