@@ -64,8 +64,8 @@ MOST_STRANGERS = 1024
 """Open files of a broker that listens on a network: limits what unauthenticated peers can make it hold."""
 MOST_FILES = 16_384
 """Open files of any other broker, where the hard limit allows it."""
-FRAME_MARGIN = 1024 * 1024
-"""Bytes that a frame may have beyond the largest body: packed requests, kept headers, names."""
+FRAME_MARGIN = 6 * 1024 * 1024
+"""Bytes that a frame may have beyond the largest body: packed requests, headers, names, the table of a moved batch."""
 
 
 def main(durable: OpenStore | None = None) -> int:

@@ -16,6 +16,11 @@ from common.protocol.wire import Request
 RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again while its topic is at a ceiling, or the disk at its reserve."""
 
+MOST_FORGOTTEN = 256
+"""Keys that one publish forgets to keep the ceiling: a slot that has come may have brought many more than there is room
+for.
+"""
+
 
 def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> ops.Published:
     """Store a message or batch once for all current subscriptions; without any, drop it."""
@@ -153,7 +158,9 @@ def _remember(context: Context, topic: bytes, args: ops.Publish, published: ops.
     if keys.count(topic) >= limits.keys:
         context.counters[stats.KEYS_FORGOTTEN] += 1
         context.emit(KeyForgotten(topic, keys.oldest_of(topic)))
-    while len(keys) and keys.weight + _key_cost(topic, args) > limits.key_bytes:
+    for _ in range(MOST_FORGOTTEN):
+        if not len(keys) or keys.weight + _key_cost(topic, args) <= limits.key_bytes:
+            break
         context.counters[stats.KEYS_FORGOTTEN] += 1
         heaviest = keys.heaviest()
         context.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))

@@ -71,9 +71,10 @@ class Resending:
             queue = self.queues[slot] = SlotQueue(slot, now)
             queue.asked = self._table.owners[slot]
         queue.code = error.code
-        if queue.probe is call:
+        was_first = queue.probe is call
+        if was_first:
             queue.probe, call.waiting = None, call.waiting.waiting  # type: ignore[attr-defined]
-        if not queue.add(call):
+        if not queue.add(call, always=was_first):  # the queue goes on with what was the first
             return _full(slot)
         if newer or self._has_moved_on(slot, call):
             self._try(slot)

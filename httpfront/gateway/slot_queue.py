@@ -41,10 +41,14 @@ class SlotQueue:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, call: Call) -> bool:
-        """Put a call in its place, in the order in which calls were begun; return False where there is no room."""
+    def add(self, call: Call, *, always: bool = False) -> bool:
+        """Put a call in its place, in the order in which calls were begun.
+
+        Return False where there is no room, unless it is to be added `always`.
+        """
         size = size_of(call)
-        if len(self._calls) >= MOST_CALLS or (self._calls and self._bytes + size > MOST_BYTES):
+        full = len(self._calls) >= MOST_CALLS or (self._calls and self._bytes + size > MOST_BYTES)
+        if full and not always:
             return False
         self._bytes += size
         insort(self._calls, call, key=_order)

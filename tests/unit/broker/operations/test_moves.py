@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from broker import records as rec
-from broker.operations import adoption
+from broker.operations import adoption, publishing
+from broker.state.idempotency import key_weight
 from common.clock import ManualClock
-from tests.support.driver import BrokerDriver
+from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.histories import STEPS, TOPICS, History, new_folder
 from tests.support.mirror import MirrorStore
 from tests.support.moved import ALL, NONE, Twins, move_all, own
@@ -108,3 +109,18 @@ def test_times_that_are_not_shifted_are_found(root: Path, kind: type, monkeypatc
 
     monkeypatch.setitem(adoption._OWN, kind, unshifted)
     assert any(differences(seed, root, 7200) for seed in range(CONTROL_SEEDS))
+
+
+def test_keys_beyond_the_ceiling_that_have_come_are_forgotten_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "MOST_FORGOTTEN", 5)
+    source, target = BrokerDriver(), BrokerDriver(limits=ROOMY._replace(key_bytes=key_weight(b"t", b"00")))
+    target.identity = target.identity._replace(broker="b1")
+    source.subscribe(b"t", b"u")
+    for number in range(20):
+        source.publish(b"t", b"", key=b"%02d" % number)
+    own(source, ALL)
+    own(target, NONE)
+    move_all(source, target)
+    for left in (16, 12, 8, 4, 1, 1):
+        assert not target.publish(b"t", b"", key=b"n%d" % left).code
+        assert len(target.state.keys) == left

@@ -186,6 +186,24 @@ def test_what_one_slot_may_have_waiting_is_bounded(world: World, monkeypatch: py
     assert world.resending.waiting == 3
 
 
+def test_a_queue_that_was_filled_meanwhile_goes_on_with_its_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_queue, "MOST_CALLS", 2)
+    first = world.call(20)
+    world.refuse(first)
+    world.pass_time(0.01)
+    for number in (21, 22):
+        world.resending.put(SLOT, world.call(number))
+    assert world.refuse(first) is None
+    assert world.take_sent() == [("b0", 20)]
+    world.pass_time(0.3)
+    assert world.take_sent() == [("b0", 20)]
+    answer(first)
+    assert world.take_sent() == [("b0", 21), ("b0", 22)]
+    assert world.resending.queues == {}
+
+
 def test_a_wait_is_told_to_look_again(world: World) -> None:
     error = world.refuse(world.call(20, Op.WAIT))
     assert error is not None
