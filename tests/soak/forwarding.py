@@ -37,6 +37,7 @@ class Webhooks:
         self.urls = [f"http://127.0.0.1:{front.port}" for front in cluster.fronts]
         self.receiver = receiver
         self.metrics_port, nobody = free_ports(1), free_ports(1)
+        self._process: subprocess.Popen[str] | None = None
         self._config = folder / "forwards.toml"
         tables = ["[forward]\nlease = 10\ntimeout = 8\n"]
         for n in range(count):
@@ -63,9 +64,15 @@ class Webhooks:
 
     def start(self) -> subprocess.Popen[str]:
         words = ("--config", str(self._config), "--metrics-port", str(self.metrics_port), "--log-level", "error")
-        process = start(",".join(self.urls), "forward", *words)
+        self._process = process = start(",".join(self.urls), "forward", *words)
         wait_for(self.metrics, "metrics", PATIENCE_S)
         return process
+
+    def close(self) -> None:
+        """Kill the forwarder if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def metrics(self) -> Samples:
         try:
@@ -86,8 +93,11 @@ def forward_to_many(count: int) -> int:
         cluster = Cluster(brokers=2, fronts=2, front_settings={"access_log": "off"})
         try:
             webhooks = Webhooks(count, Path(folder), cluster, receiver)
-            webhooks.publish()
-            figures = run(webhooks)
+            try:
+                webhooks.publish()
+                figures = run(webhooks)
+            finally:
+                webhooks.close()
         finally:
             cluster.close()
     accepted = Counter(receiver.accepted())
