@@ -86,6 +86,8 @@ class Mover:
         self._links = links
         self._jobs: dict[int, Job] = {}
         """By slot, the oldest first; some of those that are over stay, so that their outcomes are told."""
+        self._active: list[Job] = []
+        """Those that were not over after the last turn."""
         self._steps: dict[Phase, Callable[[Job, Link, Now], None]] = {
             Phase.OFFERING: self._offer,
             Phase.LEAVING: self._send,
@@ -95,13 +97,14 @@ class Mover:
     @property
     def busy(self) -> bool:
         """Return whether a move is under way."""
-        return any(not job.over for job in self._jobs.values())
+        return any(not job.over for job in self._active)
 
     def resume(self, now: Now) -> None:
         """Ask for the outcome of the moves that a former process has begun."""
         for slot, it in self._context.state.slots.leaving.items():
             self._jobs[slot] = Job(slot, it.to, Phase.ASKING, now, it.move)
             self._jobs[slot].reason = "the source was restarted"
+            self._active.append(self._jobs[slot])
 
     def move(self, slot: int, to: str, now: Now, paused: bool = False) -> MoveRow:
         """Begin to move a slot, unless `paused`, or say how its move stands. Raise `move-refused`."""
@@ -117,13 +120,14 @@ class Mover:
             raise refused(f"this broker does not own slot {slot}")
         if to == self._broker or self._links.to(to) is None:
             raise refused(f"{to} is not another broker of the description")
-        active = [each for each in self._jobs.values() if not each.over]
+        active = [each for each in self._active if not each.over]
         if len(active) >= MOST_MOVES or any(each.slot == slot or each.to == to for each in active):
             raise refused(f"slot {active[0].slot} is on the move to {active[0].to}: try again when it has arrived")
         for each in [each for each in self._jobs if self._jobs[each].over][:-REMEMBERED]:
             del self._jobs[each]
         self._jobs.pop(slot, None)
         job = self._jobs[slot] = Job(slot, to, Phase.OFFERING, now)
+        self._active.append(job)
         return self._row(job)
 
     def abort(self, slot: int, now: Now) -> MoveRow:
@@ -149,9 +153,11 @@ class Mover:
 
     def turn(self, now: Now) -> None:
         """Go on with all moves as far as they can go now."""
-        for job in list(self._jobs.values()):
+        for job in self._active:
             if not job.over:
                 self._step(job, now)
+        if self._active:
+            self._active = [job for job in self._active if not job.over]
 
     def _step(self, job: Job, now: Now) -> None:
         link = self._links.to(job.to)
