@@ -6,6 +6,7 @@ tests are named.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -34,14 +35,33 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST = ("test_broker_model", "test_every_command_does", "test_many_topics", "test_durable_kills", "test_soak")
+"""Parts of the names of tests for which nothing should wait at the end."""
+
+
+def spread(items: list[pytest.Item]) -> None:
+    """Let every worker begin with some of the longest: each gets one run of neighbours, and takes from others later."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    longest = [item for item in items if any(each in item.nodeid for each in LONGEST)]
+    others = [item for item in items if item not in set(longest)]
+    parts = [
+        (longest[n::workers], others[n * len(others) // workers : (n + 1) * len(others) // workers])
+        for n in range(workers)
+    ]
+    items[:] = [item for part in parts for some in part for item in some]
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # The longest first: nothing should wait for them at the end.
-    items.sort(key=lambda item: "test_broker_model" not in item.nodeid)
-    if config.getoption("--all") or config.args_source is pytest.Config.ArgsSource.ARGS:
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return
+    if config.getoption("--all"):
+        spread(items)
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    spread(items)
 
 
 @pytest.fixture(scope="session")

@@ -35,12 +35,12 @@ def test_pipelined_publishes_are_stored_in_order(cluster: Cluster) -> None:
 def test_what_is_not_acknowledged_comes_again(cluster: Cluster) -> None:
     port = cluster.fronts[0].port
     with WebSocket(port) as here:
-        here.ask("subscribe", topic="again", user="ann")
+        here.ask("subscribe", topic="again-in-a-session", user="ann")
         for number in range(5):
-            here.ask("publish", topic="again", text=str(number))
-        here.ask("read", topic="again", user="ann", window=3)
+            here.ask("publish", topic="again-in-a-session", text=str(number))
+        here.ask("read", topic="again-in-a-session", user="ann", window=3)
         seen = [here.next() for _ in range(3)]
-        here.op("ack", topic="again", user="ann", id=seen[1]["id"])
+        here.op("ack", topic="again-in-a-session", user="ann", id=seen[1]["id"])
         assert [here.next()["text"] for _ in range(2)] == ["3", "4"]
     with WebSocket(port, "/again/ann?window=2") as here:
         assert [here.next()["text"] for _ in range(2)] == ["2", "3"]
@@ -65,19 +65,19 @@ def test_large_messages_come_through_in_every_mode(cluster: Cluster) -> None:
     front = cluster.fronts[0]
     with WebSocket(front.port) as here:
         for mode in ("after", "lease", "take"):
-            here.ask("subscribe", topic="large", user=mode)
+            here.ask("subscribe", topic="large-in-a-session", user=mode)
         texts = ["a", "€" * 300_000, "b", "x" * 200_000, "c"]
         for text in texts:
-            assert here.ask("publish", topic="large", text=text)["subscribers"] == 3
+            assert here.ask("publish", topic="large-in-a-session", text=text)["subscribers"] == 3
         for mode in ("after", "lease", "take"):
-            assert here.ask("read", topic="large", user=mode, mode=mode, window=5)["op"] == "ok"
+            assert here.ask("read", topic="large-in-a-session", user=mode, mode=mode, window=5)["op"] == "ok"
             for text in texts:
                 found = here.next()
                 assert (found["user"], found["text"]) == (mode, text)
                 if mode == "after":  # over 256 KiB are unconfirmed, and the next one waits
-                    here.op("ack", topic="large", user=mode, id=found["id"])
+                    here.op("ack", topic="large-in-a-session", user=mode, id=found["id"])
                 elif mode == "lease":
-                    here.op("ack", topic="large", user=mode, receipt=found["receipt"])
+                    here.op("ack", topic="large-in-a-session", user=mode, receipt=found["receipt"])
 
 
 def test_a_read_ends_with_its_subscription(cluster: Cluster) -> None:

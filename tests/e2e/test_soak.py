@@ -21,7 +21,15 @@ pytestmark = pytest.mark.slow
 def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:
     flags = ["--durable", "--round", "5", "--seed", "1", f"--pause={SPARING}"]
     argv = [sys.executable, "-m", "tests.soak", "30", *flags]
-    done = subprocess.run(argv, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=220, check=False)
+    done = subprocess.run(
+        argv,
+        cwd=ROOT,
+        env=clean_environ() | {"PYTHONPATH": "client/src"},
+        capture_output=True,
+        text=True,
+        timeout=220,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("no violations\n")
     for figure in ("messages acknowledged", "broker kill -9", "clients that vanished", "all stores, MiB"):

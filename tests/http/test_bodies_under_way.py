@@ -108,8 +108,10 @@ def test_bodies_are_counted_while_they_are_held_and_not_any_longer() -> None:
 def test_the_upload_that_has_stopped_gives_way_and_is_told_so() -> None:
     app = Guarded()
     with running(app, budget=Budget(LIMIT), max_body=LARGE) as server:
-        stopped = [Client(server.port).send(post("/a", b"x" * LARGE)[:-1]) for _ in range(3)]
-        wait_for(lambda: held(server) > 2.9 * LARGE)
+        stopped = []
+        for number in range(3):  # one after the other: the first is without progress for longest
+            stopped.append(Client(server.port).send(post("/a", b"x" * LARGE)[:-1]))
+            wait_for(lambda least=(number + 0.9) * LARGE: held(server) > least)
         with Client(server.port) as client:
             assert client.send(post("/b", b"x" * LARGE)).answer().status == 200
         told = stopped[0].answer()

@@ -124,6 +124,9 @@ class BenchRun:
         self._padding = b"x" * (size - _STAMP.size)
         self._batch = batch
         self._publishing = threading.Event()
+        self._answered = threading.Event()
+        """Set when publishing is over and every publish has its answer."""
+        self._topics: list[str] = []
         self._until = 0.0
         self.published: list[Tally] = []
         self.read: list[Tally] = []
@@ -131,6 +134,7 @@ class BenchRun:
 
     def measure(self, topics: list[str], seconds: float) -> float:
         """Publish for this time and wait until the readers have caught up. Return the seconds of publishing."""
+        self._topics = topics
         self._publishing.set()
         self._until = time.monotonic() + seconds + CATCH_UP_S
         publishers = [self._start(self._publish, self.published, topic) for topic in topics]
@@ -142,6 +146,7 @@ class BenchRun:
             self._publishing.clear()
             for each in publishers:
                 each.join()
+            self._answered.set()
             took_s = time.monotonic() - began
             for each in readers:
                 each.join()
@@ -171,6 +176,10 @@ class BenchRun:
     def _body(self, began: float) -> bytes:
         return _STAMP.pack(began) + self._padding
 
+    def _has_read_all(self, topic: str, tally: Tally) -> bool:
+        """Return whether the reader of a topic has all messages that will ever be published to it."""
+        return self._answered.is_set() and tally.messages >= self.published[self._topics.index(topic)].messages
+
     def _publish(self, topic: str, tally: Tally) -> None:
         while self._publishing.is_set() and not self.errors:
             began = time.monotonic()
@@ -190,7 +199,7 @@ class BenchRun:
             found = self._client.fetch_frames(topic, "bench", FETCH_MESSAGES, after=after, wait=POLL_S)
             now = time.monotonic()
             if found is None:
-                if not self._publishing.is_set():
+                if self._has_read_all(topic, tally):
                     return
                 wait_out(asked, POLL_S)
                 continue

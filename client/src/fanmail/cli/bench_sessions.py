@@ -41,5 +41,5 @@ class SessionBenchRun(BenchRun):
                 for message in session.read(topic, "bench", window=WINDOW, wait=SILENCE_S):
                     tally.latencies_s.append(time.monotonic() - sent_at_s(message.body))
                     tally.messages += 1
-                if not self._publishing.is_set():
+                if self._has_read_all(topic, tally):
                     return
