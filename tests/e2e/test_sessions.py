@@ -42,7 +42,7 @@ def test_what_is_not_acknowledged_comes_again(cluster: Cluster) -> None:
         seen = [here.next() for _ in range(3)]
         here.op("ack", topic="again-in-a-session", user="ann", id=seen[1]["id"])
         assert [here.next()["text"] for _ in range(2)] == ["3", "4"]
-    with WebSocket(port, "/again/ann?window=2") as here:
+    with WebSocket(port, "/again-in-a-session/ann?window=2") as here:
         assert [here.next()["text"] for _ in range(2)] == ["2", "3"]
 
 

@@ -24,7 +24,7 @@ def test_a_short_soak_finds_nothing_and_prints_its_figures() -> None:
     done = subprocess.run(
         argv,
         cwd=ROOT,
-        env=clean_environ() | {"PYTHONPATH": "client/src"},
+        env=clean_environ() | {"PYTHONPATH": f"{ROOT}:{ROOT}/client/src"},
         capture_output=True,
         text=True,
         timeout=220,

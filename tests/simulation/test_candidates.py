@@ -8,7 +8,7 @@ from tests.simulation.candidate_faults import simulate_candidates
 from tests.simulation.candidate_flaws import FLAWS
 from tests.simulation.run import breaks_a_promise
 
-SEEDS, PORTIONS = 1000, 10
+SEEDS, PORTIONS = 600, 10
 """Seeds, in as many tests."""
 FOUND_WITHIN = 300
 """Seeds in which a flaw must be found."""

@@ -21,7 +21,7 @@ _COMMON = {
 }
 
 settings.register_profile("few", max_examples=100, stateful_step_count=50, derandomize=True, **_COMMON)
-settings.register_profile("ci", max_examples=300, stateful_step_count=50, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=200, stateful_step_count=50, derandomize=True, **_COMMON)
 settings.register_profile("long", max_examples=20_000, stateful_step_count=50, print_blob=True, **_COMMON)
 
 
