@@ -16,7 +16,8 @@ from broker.replica.jetstream import api
 from broker.replica.jetstream.log import JetStreamLog
 from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.log import Appended, Log, Lost, Refused, Unknown
-from tests.e2e.cluster import PATIENCE
+from common.errors import StartError
+from tests.e2e.cluster import PATIENCE, wait_for
 from tests.support.log_contract import Access, Engine, LogContract
 from tests.support.nats_cluster import FORMER_VERSION, NatsCluster
 
@@ -36,9 +37,18 @@ class JetStreamEngine:
         self.name = self._make()
 
     def _make(self) -> StreamName:
-        self._names.append(StreamName("test", "b0", os.urandom(8)))
-        ask(self.access, lambda streams: streams.create(self._names[-1], 2**26, 3))
-        return self._names[-1]
+        name = wait_for(self._made, "a place for a stream")
+        self._names.append(name)
+        return name
+
+    def _made(self) -> StreamName | None:
+        """Servers that have just come back may have no place yet."""
+        name = StreamName("test", "b0", os.urandom(8))
+        try:
+            ask(self.access, lambda streams: streams.create(name, 2**26, 3))
+        except StartError:
+            return None
+        return name
 
     def open(self) -> Log:
         return self._open(self.name)

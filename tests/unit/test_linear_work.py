@@ -277,17 +277,11 @@ def test_a_body_or_frame_costs_linear_work(name: str) -> None:
 # --- the negative controls: what is quadratic is found
 
 
-def behind_blank_lines(data: bytes) -> None:
-    while data.startswith(b"\r\n"):
-        data = data[2:]
-
-
 @pytest.mark.parametrize(
     ("parse", "make", "length"),
     [
         (re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall, text("", '\\"'), HEAD // 16),
-        (re.compile(r" *,").search, text("", " "), HEAD),
-        (behind_blank_lines, raw(b"", b"\r\n"), LINE_ENDS),
+        (re.compile(r" *,").search, text("", " "), HEAD // 4),
     ],
 )
 def test_quadratic_work_is_found(parse: Parse, make: Make, length: int) -> None:
