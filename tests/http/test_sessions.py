@@ -258,6 +258,17 @@ def test_acknowledgements_of_one_turn_go_to_the_broker_as_one(front: Playing) ->
         assert len(confirms) + len(finishes) == 2
 
 
+def test_acknowledgements_of_one_mailbox_go_to_the_broker_in_order(front: Playing) -> None:
+    with WebSocket(front.port) as client:
+        done: list[dict[str, str]] = [
+            *({"receipt": f"{EPOCH}-1.1"}, {"id": f"{EPOCH}-2"}, {"receipt": f"{EPOCH}-3.1"}),
+            *({"receipt": f"{EPOCH}-4.1"}, {"id": f"{EPOCH}-5"}),
+        ]
+        client.send(b"".join(message(op="ack", topic="t", user="u", ref=n, **each) for n, each in enumerate(done)))
+        assert [client.next()["ref"] for _ in done] == list(range(5))
+    assert [each.op for each in front.gateway.calls] == [Op.FINISH, Op.CONFIRM, Op.FINISH, Op.CONFIRM]
+
+
 def test_each_receipt_has_an_answer_of_its_own(front: Playing) -> None:
     front.gateway.answers[Op.FINISH] = lambda topic, user, args: ops.Finished(["", "lease-lost"][: len(args.receipts)])
     with WebSocket(front.port) as client:
