@@ -225,8 +225,7 @@ class Gateway:
             most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
         call = self._post(socket, op, topic, user, args, until, body)
-        if op is not Op.WAIT:
-            call.slot = slot
+        call.slot = -1 if op is Op.WAIT else slot
         return call
 
     def _queue(
