@@ -211,6 +211,23 @@ def test_publishes_behind_a_large_one_wait_for_it(front: Playing) -> None:
             assert [client.next()["ref"] for _ in range(count)] == refs
 
 
+def test_the_answer_to_an_earlier_publish_does_not_let_others_overtake_a_large_one(front: Playing) -> None:
+    front.gateway.held.add(Op.PUBLISH)
+    with WebSocket(front.port) as client:
+        for n, text in enumerate(("first", "L" * 20_000, "behind")):
+            client.op("publish", topic="t", text=text, ref=n)
+        wait_for(lambda: len(front.gateway.waiting) == 2)
+        front.gateway.let_go()
+        assert client.next()["ref"] == 0
+        assert client.ask("stop", topic="t", user="u")["op"] == "ok"
+        assert len(front.gateway.asked(Op.PUBLISH)) == 2, "the large one may still wait for room"
+        front.gateway.let_go()
+        assert client.next()["ref"] == 1
+        wait_for(lambda: len(front.gateway.waiting) == 1)
+        front.gateway.let_go()
+        assert client.next()["ref"] == 2
+
+
 @table("op", ["publish", "subscribe", "ack"])
 def test_a_client_without_a_ref_is_told_of_errors_only(front: Playing, op: str) -> None:
     members = {"publish": {"text": "x"}, "subscribe": {"user": "u"}, "ack": {"user": "u", "id": "0"}}[op]
@@ -239,6 +256,17 @@ def test_acknowledgements_of_one_turn_go_to_the_broker_as_one(front: Playing) ->
         assert confirms[-1] == ops.Confirm(EPOCH, 3)
         assert [each for args in finishes for each in args.receipts] == [Receipt(EPOCH, 4, 1), Receipt(EPOCH, 5, 1)]
         assert len(confirms) + len(finishes) == 2
+
+
+def test_acknowledgements_of_one_mailbox_go_to_the_broker_in_order(front: Playing) -> None:
+    with WebSocket(front.port) as client:
+        done: list[dict[str, str]] = [
+            *({"receipt": f"{EPOCH}-1.1"}, {"id": f"{EPOCH}-2"}, {"receipt": f"{EPOCH}-3.1"}),
+            *({"receipt": f"{EPOCH}-4.1"}, {"id": f"{EPOCH}-5"}),
+        ]
+        client.send(b"".join(message(op="ack", topic="t", user="u", ref=n, **each) for n, each in enumerate(done)))
+        assert [client.next()["ref"] for _ in done] == list(range(5))
+    assert [each.op for each in front.gateway.calls] == [Op.FINISH, Op.CONFIRM, Op.FINISH, Op.CONFIRM]
 
 
 def test_each_receipt_has_an_answer_of_its_own(front: Playing) -> None:
