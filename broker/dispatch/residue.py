@@ -37,10 +37,10 @@ def _end_some(context: Context, name: bytes, most: int) -> int:
         return len(numbers)
     topic = state.topics.get(name)
     if topic is None:
-        keys = [key for key, _ in state.keys.of(name)[:most]]
-        for key in keys:
-            context.emit(KeyForgotten(name, key))
-        return len(keys)
+        count = min(most, state.keys.count(name))
+        for _ in range(count):
+            context.emit(KeyForgotten(name, state.keys.oldest_of(name)))
+        return count
     users = list(islice(topic.subscriptions, most))
     for user in users:
         context.emit(SubscriptionEnded(name, user))
