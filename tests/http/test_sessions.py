@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,30 @@ def test_a_read_survives_a_broker_that_is_away(front: Playing) -> None:
     with WebSocket(front.port, "/t/u") as client:
         assert client.next()["text"] == "a"
         assert len(front.gateway.asked(Op.STREAM)) == 3, "it is opened anew"
+
+
+def test_a_read_whose_broker_stays_away_ends(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpfront.sessions.reading.PATIENCE_S", 0.3)
+    away = FanmailError("broker-down", "away")
+    front.gateway.held.add(Op.FETCH)
+    front.gateway.answers[Op.FETCH] = away
+    with WebSocket(front.port, "/t/u") as client:
+        wait_for(lambda: front.gateway.waiting)
+        front.gateway.answers[Op.STREAM] = away
+        front.gateway.let_go()
+        ended = client.next()
+        assert (ended["op"], ended["code"], ended["status"]) == ("end", "broker-down", 503)
+        assert client.ask("stop", topic="t", user="u")["op"] == "ok"
+        assert client.ask("read", topic="t", user="u")["code"] == "broker-down"
+
+
+def test_a_full_window_of_leases_goes_on_when_they_are_over(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpfront.sessions.reading.EXPIRY_S", 0.05)
+    asked = count(1)
+    front.gateway.answers[Op.FETCH] = lambda *_: batch(next(asked), b"x", pending=5)
+    with WebSocket(front.port, "/t/u?mode=lease&lease=1&window=1") as client:
+        assert [client.next()["id"] for _ in range(2)] == [f"{EPOCH}-1", f"{EPOCH}-2"]
+    assert {each.max for each in front.gateway.asked(Op.FETCH)} == {1}
 
 
 def _raise_or(answer: Any) -> Any:
