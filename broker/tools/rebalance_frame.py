@@ -12,7 +12,7 @@ from broker.tools.slot_links import Links, View
 from common import config_sources
 from common.cluster.description import description_path, load_cluster
 from common.cluster.description_edit import write_slots
-from common.cluster.slot_plan import PlannedMove, plan_moves, plan_slots, wanted_brokers
+from common.cluster.slot_plan import PlannedMove, plan_moves, plan_slots, wanted_brokers, why_in_memory
 from common.cluster.slot_table import parse_slots
 from common.cluster.slots import ClusterMap
 from common.command_line import About
@@ -140,9 +140,6 @@ def _named(frame: Frame, view: View) -> list[PlannedMove]:
 
 def refuse_memory(view: View) -> None:
     """Raise `StartError` where brokers keep their messages in memory."""
-    memory = sorted(broker for broker, table in view.tables.items() if table.status == "memory")
-    if memory:
-        raise StartError(
-            f"broker {memory[0]} keeps its messages in memory: slots move only between brokers that store them "
-            "(--store sqlite or replicated)"
-        )
+    reason = why_in_memory({broker: table.status for broker, table in view.tables.items()})
+    if reason:
+        raise StartError(reason)

@@ -139,11 +139,19 @@ export function problemError(status: number, problem: Record<string, unknown>, f
   return new kind(detail ?? `the server responded with ${status}`, { ...facts, code, status, fields });
 }
 
-/** Return the members of a problem document. Plain text of any other response becomes the `detail`, in one line. */
+/**
+ * Return the members of a problem document. Plain text of any other response becomes the `detail`, in one line.
+ *
+ * A first line that begins with a status, as `413 Content Too Large`, is left out if there are others.
+ */
 function problemOf(mediaType: string, body: Uint8Array): Record<string, unknown> {
   const kind = mediaType.split(";", 1)[0]?.trim();
   const text = new TextDecoder().decode(body);
-  if (kind === "text/plain") return { detail: text.replace(/\s+/g, " ").trim().slice(0, 300) };
+  if (kind === "text/plain") {
+    const lines = text.split("\n").map((line) => line.replace(/\s+/g, " ").trim()).filter(Boolean);
+    if (lines.length > 1 && /^\d{3}/.test(lines[0] ?? "")) lines.shift();
+    return { detail: lines.join(" ").slice(0, 300) };
+  }
   if (kind !== "application/problem+json") return {};
   try {
     const found: unknown = JSON.parse(text);

@@ -134,6 +134,9 @@ test("a response over the limit is not read to its end", async (t) => {
 test("plain text of an error becomes its detail", async (t) => {
   const { url } = await serving(t, [413, { "Content-Type": "text/plain" }, "too\n  large\n"]);
   await assert.rejects(new Client(url).publish("news"), { name: "TooLarge", detail: "too large", code: "" });
+  const refusal = "413 Content Too Large\nover 9 bytes\n";
+  const { url: ours } = await serving(t, [413, { "Content-Type": "text/plain" }, refusal]);
+  await assert.rejects(new Client(ours).publish("news"), { message: "413: over 9 bytes" });
   const { url: second } = await serving(t, [401]);
   await assert.rejects(new Client(second).publish("news"), Denied);
 });

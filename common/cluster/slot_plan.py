@@ -21,6 +21,21 @@ class PlannedMove(NamedTuple):
     to: str
 
 
+MEMORY = "memory"
+"""Status of a broker that owns what the description gives it, and moves nothing."""
+
+
+def why_in_memory(statuses: Mapping[str, str]) -> str:
+    """Return why the slots of these brokers do not move, by broker and its status; "" where they do."""
+    memory = sorted(broker for broker, status in statuses.items() if status == MEMORY)
+    if not memory:
+        return ""
+    return (
+        f"broker {memory[0]} keeps its messages in memory: slots move only between brokers that store them "
+        "(--store sqlite or replicated)"
+    )
+
+
 def wanted_brokers(
     owners: Sequence[str], described: Collection[str], add: Iterable[str] = (), drain: Iterable[str] = ()
 ) -> list[str]:

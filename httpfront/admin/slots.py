@@ -8,6 +8,7 @@ import falcon
 from msgspec import structs
 
 from common.cluster.slot_plan import (
+    MEMORY,
     PlannedMove,
     describe_plan,
     described_slots,
@@ -16,6 +17,7 @@ from common.cluster.slot_plan import (
     plan_slots,
     size_of,
     wanted_brokers,
+    why_in_memory,
 )
 from common.cluster.slot_table import format_slots, parse_slots
 from common.cluster.slots import SLOTS
@@ -27,8 +29,6 @@ from httpfront.formats.documents import render
 from httpfront.formats.params import count, flag, read_parameters, refused
 from httpfront.gateway.gateway import Gateway
 
-MEMORY = "memory"
-"""Status of a broker that owns what the description gives it."""
 TIMEOUT_S = 2.0
 """How long a broker has to answer."""
 
@@ -97,9 +97,15 @@ class SlotPlanResource:
         self._gateway = gateway
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the moves for brokers to add and to drain, for certain slots, or for all brokers."""
+        """Return the moves for brokers to add and to drain, for certain slots, or for all brokers.
+
+        Raises `move-refused` where brokers keep their messages in memory.
+        """
         values = read_parameters(req, {"add": names, "drain": names, "slots": str, "to": str, "sizes": flag})
         slots = ask_slots(self._gateway, sizes=values.get("sizes", True))
+        reason = why_in_memory({broker: table.status for broker, table in slots.tables.items()})
+        if reason:
+            raise FanmailError("move-refused", reason)
         moves = self._plan(values, slots.owners)
         render(
             resp,

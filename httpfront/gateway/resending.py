@@ -112,7 +112,7 @@ class Resending:
     def _try_later(self, queue: SlotQueue, now: float) -> None:
         if queue.probe is None and not queue.timed:
             queue.timed = True
-            self._hub.after(queue.pause_s(now), partial(self._try, queue.slot))
+            self._hub.after(queue.pause_s(now, len(self.queues)), partial(self._try, queue.slot))
 
     def _try(self, slot: int) -> None:
         """Send the first call of a queue again where its broker can be reached."""

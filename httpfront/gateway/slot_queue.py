@@ -13,8 +13,10 @@ from httpfront.gateway.call import Answer, Call, Waiting
 
 MOST_CALLS, MOST_BYTES = 4096, 32 * 1024 * 1024
 """Calls, and bytes of requests and bodies, that one slot may have waiting; beyond them calls are refused."""
-FIRST_S, LONGEST_S, PART = 0.004, 0.25, 8
+FIRST_S, LONGEST_S, PART = 0.004, 0.25, 16
 """Time until the probe is sent again: this part of the time that the queue exists, within these limits."""
+EACH_S = 0.00025
+"""The same per queue that the front has: all probes together are about 4,000 per second at most."""
 ABSENT_S = 1.0
 """Time that a queue waits for a broker that cannot be reached; it may have started just now."""
 
@@ -73,9 +75,9 @@ class SlotQueue:
             self._bytes -= sum(map(size_of, late))
         return late
 
-    def pause_s(self, now: float) -> float:
-        """Return how long to wait before the probe is sent again."""
-        return min(LONGEST_S, max(FIRST_S, (now - self._began) / PART))
+    def pause_s(self, now: float, queues: int) -> float:
+        """Return how long to wait before the probe is sent again, where the front has this number of queues."""
+        return min(LONGEST_S, max(FIRST_S, queues * EACH_S, (now - self._began) / PART))
 
 
 class Probe:

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import socket
-import time
 from math import inf
 from typing import Any
 
 from httpfront.budget import Account
-from httpfront.server.client_socket import ClientSocket, State
+from httpfront.server.client_socket import State
 from httpfront.server.context import ServerContext
-from httpfront.server.pace import unread
-from httpfront.server.stream_connection import AT_ONCE, CLIENT, NOT_SENT, SLOW, STOPPED
+from httpfront.server.lasting_connection import AT_ONCE, CLIENT, LastingConnection
 
 
-class BatchedSocket(ClientSocket):
-    """The sending half of a session's connection. Only one with unsent bytes, or that lingers, has a deadline."""
+class BatchedSocket(LastingConnection):
+    """The sending half of a session's connection."""
+
+    _out: bytes | memoryview
 
     def __init__(self, server: ServerContext, sock: socket.socket, addr: tuple[Any, ...], account: Account) -> None:
         """Take over the socket of a connection and what is counted for it."""
-        super().__init__(server, sock, addr)
-        self.state = State.STREAMING
-        self.account = account
-        self.account.evict = self._too_slow
+        super().__init__(server, sock, addr, account)
         self._pieces: list[bytes] = []
-        self._pending = 0
-        """What this turn sends, and its bytes."""
-        self._out: bytes | memoryview = b""
-        """What the kernel has not taken."""
+        """What this turn sends."""
+        self._out = b""
         self._delivering = self._ending = False
         """Whether `_deliver` will be called; whether the last frame is written."""
-        self._reason = STOPPED
-        self._written = self._delivered = 0
-        """Bytes written; how many the client had taken when the present `write_timeout` began."""
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(server.options.write_timeout * 1000))
 
     @property
     def unsent(self) -> int:
@@ -57,10 +47,6 @@ class BatchedSocket(ClientSocket):
         """Ask for the events that matter now."""
         raise NotImplementedError
 
-    def _close(self, reason: str) -> None:
-        """Close at once."""
-        raise NotImplementedError
-
     def _append(self, data: bytes) -> None:
         self._pieces.append(data)
         self._pending += len(data)
@@ -76,13 +62,13 @@ class BatchedSocket(ClientSocket):
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._pending = 0
-        self._written += len(data)
+        self.written += len(data)
         if self._out:
             self._out = bytes(self._out) + data
         else:
             self._out = self._send(data)
             if self._out:
-                self._next_window()
+                self._next_window(self.delivered())
         self._sent()
 
     def _flush(self) -> None:
@@ -103,9 +89,7 @@ class BatchedSocket(ClientSocket):
             return
         self.settle()
         if self._ending and not self._out:
-            self._linger()
-            if self.state == State.LINGERING:
-                self.server.watch_deadline(self)
+            self._linger_seen()
             return
         if not self._out:
             self._emptied()
@@ -119,29 +103,8 @@ class BatchedSocket(ClientSocket):
         else:
             self.account.stop_waiting()
 
-    def _next_window(self) -> None:
-        self._delivered = self._written - len(self._out) - unread(self._sock)
-        self.deadline = time.monotonic() + self.server.options.write_timeout
-        self.server.watch_deadline(self)
-
-    def expire(self) -> None:
-        """Handle a deadline that has passed."""
-        if self.state != State.STREAMING:
-            self._close(self._reason)
-        elif self._written - len(self._out) - unread(self._sock) <= self._delivered:
-            self._too_slow()
-        else:
-            self._next_window()
-
-    def _too_slow(self) -> None:
-        """End the session of a client that reads nothing. From any greenlet."""
-        if self.state != State.CLOSED:
-            self._reason = SLOW
-            self._reset()
-
     def _drop(self) -> None:
         self._out = b""
         self._pieces.clear()
         self._pending = 0
-        self.account.clear()
-        self.account.evict = lambda: None  # it would keep this connection
+        super()._drop()

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
-from errno import ETIMEDOUT
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
@@ -23,7 +21,7 @@ from httpfront.outlet import BeginSession, SessionHandler
 from httpfront.server.batched_socket import BatchedSocket
 from httpfront.server.client_socket import INCOMING, State
 from httpfront.server.context import ServerContext
-from httpfront.server.stream_connection import CLIENT, SLOW
+from httpfront.server.lasting_connection import CLIENT, SLOW
 from httpfront.server.websocket_frames import (
     INTERNAL,
     PING,
@@ -52,6 +50,9 @@ log = logging.getLogger("fanmail.http")
 class SessionConnection(BatchedSocket):
     """Belongs to the hub's thread; implements `SessionOutlet`."""
 
+    STATUS = 101
+    _handler: SessionHandler | None
+
     def __init__(
         self, server: ServerContext, sock: socket.socket, addr: tuple[Any, ...], account: Account, reader: FrameReader
     ) -> None:
@@ -61,9 +62,6 @@ class SessionConnection(BatchedSocket):
         self._working = self._stalled = False
         """Whether `_work` will be called; whether it waits until the handler is less busy, or less is unsent."""
         self._silent = 0
-        self._began = time.monotonic()
-        self._about: dict[str, Any] = {}
-        self._handler: SessionHandler | None = None
 
     def begin(self, head: bytes, about: dict[str, Any], begin: BeginSession, data: bytes) -> None:
         """Answer the handshake and start the session. `data` came behind the handshake."""
@@ -217,29 +215,3 @@ class SessionConnection(BatchedSocket):
         if handler is not None and not (self._working or handler.busy or self.unsent >= MOST_UNSENT):
             mask |= INCOMING
         self._want(mask)
-
-    def _ended(self) -> None:
-        self._close(CLIENT)
-
-    # --- the end
-
-    def limit_idle(self, until: float) -> None:
-        """Do nothing: the application ends its sessions itself."""
-
-    def _fault(self) -> str:
-        return SLOW if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == ETIMEDOUT else ""
-
-    def _close(self, reason: str) -> None:
-        if self.state == State.CLOSED:
-            return
-        handler, self._handler = self._handler, None
-        if handler is not None:
-            self._report(reason)
-        super().close()
-        if handler is not None:
-            handler.gone(reason)
-
-    def _report(self, reason: str) -> None:
-        """Report the session, once, at its end."""
-        about, self._about = self._about, {}
-        self.server.report("GET", about, 101, time.monotonic() - self._began, self._written + self._pending, reason)

@@ -32,11 +32,15 @@ class Acknowledging:
 
     def receipt(self, mailbox: Mailbox, receipt: Receipt, entry: Entry) -> None:
         """Acknowledge a leased message, with the others of this turn."""
+        if mailbox in self._cursors:
+            self._confirm(mailbox)
         self._receipts.setdefault(mailbox, []).append((receipt, entry))
         self._owner.began(entry[1])
 
     def cursor(self, mailbox: Mailbox, cursor: tuple[str, int], entry: Entry) -> None:
         """Acknowledge everything up to a cursor, with the others of this turn."""
+        if mailbox in self._receipts:
+            self._finish(mailbox)
         found = self._cursors.get(mailbox)
         if found is not None and (found[0][0] != cursor[0] or found[0][1] > cursor[1]):
             self._confirm(mailbox)
@@ -50,9 +54,12 @@ class Acknowledging:
         """Send what this turn has brought."""
         for mailbox in [*self._cursors]:
             self._confirm(mailbox)
-        while self._receipts:
-            mailbox, waiting = self._receipts.popitem()
-            self._start(mailbox, Op.FINISH, ops.Finish([each for each, _ in waiting]), waiting)
+        for mailbox in [*self._receipts]:
+            self._finish(mailbox)
+
+    def _finish(self, mailbox: Mailbox) -> None:
+        waiting = self._receipts.pop(mailbox)
+        self._start(mailbox, Op.FINISH, ops.Finish([each for each, _ in waiting]), waiting)
 
     def _confirm(self, mailbox: Mailbox) -> None:
         cursor, entries = self._cursors.pop(mailbox)

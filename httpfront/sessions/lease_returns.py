@@ -13,7 +13,7 @@ from httpfront.gateway.call import Answer
 from httpfront.gateway.gateway import Gateway
 
 AT_ONCE = 1000
-"""Messages that are given back in one tick."""
+"""Messages that are given back between two ticks."""
 PATIENCE_S, PAUSE_S = 60.0, 1.0
 """How long it is tried, and the time between two tries; later their leases end by themselves."""
 MOST = 100_000
@@ -26,6 +26,8 @@ class LeaseReturns:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._waiting: deque[_Return] = deque()
+        self._room = AT_ONCE
+        """How many may still be given back before the next tick."""
         self._later: deque[_Return] = deque()
         """Those that could not be given back, in the order of their next try."""
 
@@ -34,7 +36,6 @@ class LeaseReturns:
         each = _Return(self, mailbox, receipt, request_id, time.monotonic() + PATIENCE_S)
         if len(self._waiting) < MOST:
             self._waiting.append(each)
-        if len(self._waiting) <= 1:
             self._send_some()
 
     def tick(self) -> None:
@@ -42,6 +43,7 @@ class LeaseReturns:
         now = time.monotonic()
         while self._later and self._later[0].again_at <= now:
             self._waiting.append(self._later.popleft())
+        self._room = AT_ONCE
         self._send_some()
 
     def failed(self, each: _Return) -> None:
@@ -52,7 +54,8 @@ class LeaseReturns:
             self._later.append(each)
 
     def _send_some(self) -> None:
-        for _ in range(min(AT_ONCE, len(self._waiting))):
+        while self._waiting and self._room:
+            self._room -= 1
             each = self._waiting.popleft()
             try:
                 self._gateway.start(Op.EXTEND, *each.mailbox, Extend(each.receipt, 0), each, each.request_id)

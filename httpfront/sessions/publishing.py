@@ -1,7 +1,7 @@
 """The publishes of a session: many at a time, and those of one topic in the order in which they came.
 
 Calls to one broker are sent and answered in order, but for bodies that travel in a frame of their own, which may wait
-for room. While one of those is under way, what comes behind it for its topic waits here.
+for room. While one of those is under way, what comes behind it for its topic waits here until that one is answered.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Publishing:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._behind: dict[bytes, deque[tuple[ops.Publish, Pending]]] = {}
-        """By topic with a large body under way: the publishes that came after it."""
+        self._behind: dict[bytes, tuple[Pending, deque[tuple[ops.Publish, Pending]]]] = {}
+        """By topic with a large body under way: that publish, and those that came after it."""
 
     def publish(self, op: Publish, size: int) -> None:
         """Begin a publish. Raises `FanmailError` where it cannot be."""
@@ -37,7 +37,7 @@ class Publishing:
         args = publish_of(op, limits.max_body)
         pending = Pending(self, Op.PUBLISH, op.ref, size, topic)
         if topic in self._behind:
-            self._behind[topic].append((args, pending))
+            self._behind[topic][1].append((args, pending))
         else:
             self._start(topic, args, pending)
         self._owner.began(size)
@@ -48,7 +48,7 @@ class Publishing:
             body, args.body = args.body, b""
         self._owner.gateway.start_publish(topic, args, body, pending, self._owner.request_id)
         if body is not None:
-            self._behind.setdefault(topic, deque())
+            self._behind[topic] = pending, deque()
 
     def answered(self, pending: Pending, answer: Answer) -> None:
         """Take the answer of a broker."""
@@ -61,7 +61,7 @@ class Publishing:
             if ref is not None:
                 owner.send(answers.published(ref, result))
         owner.done(pending.size)
-        if self._behind and pending.about in self._behind:
+        if self._behind and (large := self._behind.get(pending.about)) is not None and large[0] is pending:
             self._go_on(pending.about)
 
     def failed(self, error: FanmailError) -> None:
@@ -70,19 +70,16 @@ class Publishing:
 
     def _go_on(self, topic: bytes) -> None:
         """Send what waited behind a large body, up to the next one."""
-        waiting = self._behind[topic]
-        while waiting:
+        _, waiting = self._behind.pop(topic)
+        while waiting and topic not in self._behind:
             args, pending = waiting.popleft()
-            large = len(args.body) >= wire.LARGE_BODY
             try:
                 self._start(topic, args, pending)
             except FanmailError as error:
                 self._refused(pending, error)
                 self._owner.done(pending.size)
-            else:
-                if large:
-                    return
-        del self._behind[topic]
+        if waiting:
+            self._behind[topic] = self._behind[topic][0], waiting
 
     def _refused(self, pending: Pending, error: FanmailError) -> None:
         about: dict[str, Any] = {"topic": pending.about.decode()}

@@ -241,6 +241,7 @@ def test_the_guards_hold_behind_a_proxy(door: Door) -> None:
     for headers, code in (
         ({"Sec-Fetch-Site": "cross-site"}, "foreign-origin"),
         ({"Origin": f"{door.scheme}://localhost"}, "foreign-origin"),
+        ({"Sec-Fetch-Site": "cross-site", "Accept": "text/event-stream"}, "foreign-origin"),
         ({"Sec-Purpose": "prefetch"}, "prefetch"),
         ({"Host": f"evil.example:{door.port}"}, "wrong-host"),
         (handshake, "upgrade-required"),

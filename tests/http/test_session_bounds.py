@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from common.protocol import ops
 from common.protocol.ops import Op
 from httpfront.budget import Budget
 from httpfront.server import session_connection
+from httpfront.sessions.answers import Mailbox, MessageForm
 from tests.http.rawhttp import PATIENCE, wait_for
 from tests.http.sessions import EPOCH, Playing, playing
+from tests.support.table import table
 from tests.support.web_socket import CONTINUATION, PING, PONG, TEXT, WebSocket, frame, message
 
 
@@ -177,6 +180,17 @@ def test_the_window_has_bytes_too(front: Playing) -> None:
         assert client.ask("stop", topic="t", user="-")["ref"] == "asked", "no third message comes before"
         client.op("ack", topic="t", user="u", id=f"{EPOCH}-1")
         assert client.next()["id"][-1] == "3"
+
+
+@table(("unit", "size", "member"), [("\x01", 70_000, "base64"), ("x", 70_000, "text"), ("\x01", 100, "text")])
+def test_a_large_body_that_would_grow_is_sent_as_base64(unit: str, size: int, member: str) -> None:
+    mailbox, body = Mailbox(b"t", b"u", "t", "u"), unit.encode() * size
+    ((_, counted, text),) = MessageForm(mailbox, leased=False).of_run(EPOCH, batch(1, body).runs[0])
+    found = json.loads(text)
+    assert counted == size
+    assert found.keys() & {"text", "base64"} == {member}
+    came_back = (found[member].encode() if member == "text" else base64.b64decode(found[member])) == body
+    assert came_back
 
 
 def test_a_read_waits_until_the_client_has_taken_what_was_sent(front: Playing) -> None:

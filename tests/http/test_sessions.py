@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,23 @@ def test_publishes_behind_a_large_one_wait_for_it(front: Playing) -> None:
             assert [client.next()["ref"] for _ in range(count)] == refs
 
 
+def test_the_answer_to_an_earlier_publish_does_not_let_others_overtake_a_large_one(front: Playing) -> None:
+    front.gateway.held.add(Op.PUBLISH)
+    with WebSocket(front.port) as client:
+        for n, text in enumerate(("first", "L" * 20_000, "behind")):
+            client.op("publish", topic="t", text=text, ref=n)
+        wait_for(lambda: len(front.gateway.waiting) == 2)
+        front.gateway.let_go()
+        assert client.next()["ref"] == 0
+        assert client.ask("stop", topic="t", user="u")["op"] == "ok"
+        assert len(front.gateway.asked(Op.PUBLISH)) == 2, "the large one may still wait for room"
+        front.gateway.let_go()
+        assert client.next()["ref"] == 1
+        wait_for(lambda: len(front.gateway.waiting) == 1)
+        front.gateway.let_go()
+        assert client.next()["ref"] == 2
+
+
 @table("op", ["publish", "subscribe", "ack"])
 def test_a_client_without_a_ref_is_told_of_errors_only(front: Playing, op: str) -> None:
     members = {"publish": {"text": "x"}, "subscribe": {"user": "u"}, "ack": {"user": "u", "id": "0"}}[op]
@@ -239,6 +257,17 @@ def test_acknowledgements_of_one_turn_go_to_the_broker_as_one(front: Playing) ->
         assert confirms[-1] == ops.Confirm(EPOCH, 3)
         assert [each for args in finishes for each in args.receipts] == [Receipt(EPOCH, 4, 1), Receipt(EPOCH, 5, 1)]
         assert len(confirms) + len(finishes) == 2
+
+
+def test_acknowledgements_of_one_mailbox_go_to_the_broker_in_order(front: Playing) -> None:
+    with WebSocket(front.port) as client:
+        done: list[dict[str, str]] = [
+            *({"receipt": f"{EPOCH}-1.1"}, {"id": f"{EPOCH}-2"}, {"receipt": f"{EPOCH}-3.1"}),
+            *({"receipt": f"{EPOCH}-4.1"}, {"id": f"{EPOCH}-5"}),
+        ]
+        client.send(b"".join(message(op="ack", topic="t", user="u", ref=n, **each) for n, each in enumerate(done)))
+        assert [client.next()["ref"] for _ in done] == list(range(5))
+    assert [each.op for each in front.gateway.calls] == [Op.FINISH, Op.CONFIRM, Op.FINISH, Op.CONFIRM]
 
 
 def test_each_receipt_has_an_answer_of_its_own(front: Playing) -> None:
@@ -280,6 +309,30 @@ def test_a_read_survives_a_broker_that_is_away(front: Playing) -> None:
     with WebSocket(front.port, "/t/u") as client:
         assert client.next()["text"] == "a"
         assert len(front.gateway.asked(Op.STREAM)) == 3, "it is opened anew"
+
+
+def test_a_read_whose_broker_stays_away_ends(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpfront.sessions.reading.PATIENCE_S", 0.3)
+    away = FanmailError("broker-down", "away")
+    front.gateway.held.add(Op.FETCH)
+    front.gateway.answers[Op.FETCH] = away
+    with WebSocket(front.port, "/t/u") as client:
+        wait_for(lambda: front.gateway.waiting)
+        front.gateway.answers[Op.STREAM] = away
+        front.gateway.let_go()
+        ended = client.next()
+        assert (ended["op"], ended["code"], ended["status"]) == ("end", "broker-down", 503)
+        assert client.ask("stop", topic="t", user="u")["op"] == "ok"
+        assert client.ask("read", topic="t", user="u")["code"] == "broker-down"
+
+
+def test_a_full_window_of_leases_goes_on_when_they_are_over(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpfront.sessions.reading.EXPIRY_S", 0.05)
+    asked = count(1)
+    front.gateway.answers[Op.FETCH] = lambda *_: batch(next(asked), b"x", pending=5)
+    with WebSocket(front.port, "/t/u?mode=lease&lease=1&window=1") as client:
+        assert [client.next()["id"] for _ in range(2)] == [f"{EPOCH}-1", f"{EPOCH}-2"]
+    assert {each.max for each in front.gateway.asked(Op.FETCH)} == {1}
 
 
 def _raise_or(answer: Any) -> Any:

@@ -277,11 +277,18 @@ def test_a_body_or_frame_costs_linear_work(name: str) -> None:
 # --- the negative controls: what is quadratic is found
 
 
+def behind_each_line(data: bytes) -> None:
+    """Copy what is left per line: few and long ones, so that copying takes far longer than anything else."""
+    while data:
+        data = data.partition(b"\n")[2]
+
+
 @pytest.mark.parametrize(
     ("parse", "make", "length"),
     [
         (re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+').findall, text("", '\\"'), HEAD // 16),
         (re.compile(r" *,").search, text("", " "), HEAD // 4),
+        (behind_each_line, raw(b"", b"a" * 511 + b"\n"), 3 * BODY // 2),
     ],
 )
 def test_quadratic_work_is_found(parse: Parse, make: Make, length: int) -> None:

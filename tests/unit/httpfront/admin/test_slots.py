@@ -89,6 +89,9 @@ def test_brokers_in_memory_own_what_the_description_gives_them(brokers: Brokers)
     _, found = ask(brokers, "GET", "/-/v1/slots?sizes=0")
     assert [each["count"] for each in found["brokers"]] == [1000, 24, 0]
     assert found["unowned"] == ""
+    status, refusal = ask(brokers, "GET", "/-/v1/slots/plan?drain=b1")
+    assert (status, refusal["code"]) == (409, "move-refused")
+    assert refusal["detail"].startswith("broker b0 keeps its messages in memory")
 
 
 def test_a_plan_names_every_move_and_their_sums(brokers: Brokers) -> None:

@@ -51,9 +51,11 @@ class World:
         )
         return SimpleNamespace(status=status)
 
-    def call(self, number: int, op: Op = Op.LOOK, body: bytes | None = None, until: float = 105.0) -> Call:
+    def call(
+        self, number: int, op: Op = Op.LOOK, body: bytes | None = None, until: float = 105.0, topic: bytes = TOPIC
+    ) -> Call:
         """Return a call that was sent to b0."""
-        packed = wire.pack_request(number, op, TOPIC, b"ann", 1, ops.Nothing(), "id")
+        packed = wire.pack_request(number, op, topic, b"ann", 1, ops.Nothing(), "id")
         call = Call(number, packed, body, until + GRACE_S, hash("b0"), 0)
         call.waiting = SimpleNamespace(switch=lambda answer: self._ended(number, answer))
         return call
@@ -157,6 +159,21 @@ def test_the_question_is_repeated_ever_less_often(world: World) -> None:
             world.refuse(call)
     assert 30 < asked < 90
     assert world.ended == {}
+
+
+def test_the_probes_of_many_slots_together_are_bounded(world: World) -> None:
+    calls = {number: world.call(number, until=200.0, topic=b"t%d" % number) for number in range(20, 2020)}
+    for call in calls.values():
+        world.refuse(call)
+    slots, asked = len(world.resending.queues), 0
+    for _ in range(100):
+        world.pass_time(0.01)
+        sent = world.take_sent()
+        asked += len(sent)
+        for _, number in sent:
+            world.refuse(calls[number])
+    assert slots > 800
+    assert slots < asked < 5000, "in one second"
 
 
 @pytest.mark.parametrize("error", [MOVING, FanmailError("not-owner", "", slot=SLOT)])
