@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from broker.replica.engine.names import StreamName
-from broker.replica.log import Appended, Log, Lost, Refused, Unknown
+from broker.replica.log import Appended, Log, Lost, Missing, Purged, Refused, Unknown
+from broker.replica.postgres import reading
 from broker.replica.postgres.access import Access as PostgresAccess
 from broker.replica.postgres.log import PostgresLog
 from broker.replica.postgres.logs import opened
@@ -97,6 +98,19 @@ class TestPostgresLog(LogContract):
         engine = PostgresEngine(server)
         yield engine
         engine.close()
+
+
+@pytest.mark.parametrize("call", ["read", "follow"])
+def test_what_is_purged_is_missing_also_where_a_large_entry_follows(
+    engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(reading, "BATCH_BYTES", 3)
+    one, two = Access(engine), Access(engine)
+    one.fill(5)
+    one.log.purge(4)
+    one.wait(Purged)
+    getattr(two.log, call)(2)
+    assert two.wait(Missing) == Missing(2, 4, 5)
 
 
 @pytest.fixture
