@@ -1,4 +1,4 @@
-/** Time, in seconds. */
+/** A clock that cannot be set, and timers of any length. */
 
 /** Return a reading of a clock that cannot be set, in seconds. */
 export function now(): number {
