@@ -148,8 +148,7 @@ class Candidate:
     def release(self, to: str, mark: Mark) -> None:
         """Begin to end the ownership; the candidate `to` takes over at once, or whichever is first for "".
 
-        Nothing of this term is answered any more. `turn` raises `DeposedError` where it is unsure whether it is done,
-        and where the log has had no room for it for a while.
+        Nothing of this term is answered any more. `turn` raises `DeposedError` where it is not, or not surely, done.
         """
         self.append(say(Release(to)), mark, Kind.RELEASE)
 
@@ -216,7 +215,7 @@ class Candidate:
         if self._appender.answered(event, now):
             self._settle(kind)
         elif kind is Kind.RELEASE:
-            self._not_released(event)
+            self._appender.check_release(event, now)
         elif kind is Kind.FENCE:
             self._not_fenced(event, now)
 
@@ -238,13 +237,6 @@ class Candidate:
             self._watch.refused(now)
             self._end_seen = False
             self._log.read(self._reader.at.position + 1)
-
-    def _not_released(self, event: Result) -> None:
-        """Let it be sent again where there was no room: the caller purges, and nothing is under way."""
-        if not isinstance(event, on.Full):
-            raise DeposedError("unsure whether the log is released")
-        if self.under_way_s >= self._thresholds.release_s:
-            raise DeposedError("the log has no room for its release: another candidate takes over after the silence")
 
     def _became_owner(self) -> None:
         self.role = Role.OWNER
