@@ -21,6 +21,7 @@ from broker.replica.jetstream.monitor import (
 from broker.replica.jetstream.streams import Streams, ask
 from broker.tools.candidates import Candidate, ask_all
 from broker.tools.replica_frame import LOG_FLAGS, Frame, add_json, load_frame
+from broker.tools.replica_logs import look_at_logs
 from common.command_line import About
 from common.errors import StartError
 from common.protocol import log_stats
@@ -66,15 +67,13 @@ def run(argv: Sequence[str]) -> int:
 
 def _look_at_nats(frame: Frame) -> tuple[tuple[str, ...], list[Finding]]:
     servers, findings = look_at_servers(frame)
-    findings += look_at_logs(frame)
+    findings += look_at_streams(frame)
     return (*remarks_of_servers(servers), *_note(frame, servers)), findings
 
 
 def _look_at_postgres(frame: Frame) -> tuple[tuple[str, ...], list[Finding]]:
-    from broker.tools.replica_postgres import look_at_logs as look  # needs psycopg
-
     findings = []
-    for broker_id, (name, info, problem) in look(frame).items():
+    for broker_id, (name, info, problem) in look_at_logs(frame).items():
         if info is None:
             findings.append(Finding(f"broker {broker_id}", (problem,)))
             continue
@@ -142,7 +141,7 @@ def _note_at(frame: Frame, broker_id: str, syncing: set[str], others: set[str]) 
     return ""
 
 
-def look_at_logs(frame: Frame) -> list[Finding]:
+def look_at_streams(frame: Frame) -> list[Finding]:
     """Return what is wrong with the log of each broker."""
     try:
         return ask(frame.access, partial(_look, frame))
