@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.thresholds import DEFAULT
 from common.cluster.slots import slot_of
 from common.protocol import move_ops as mv
 from common.protocol import ops
@@ -43,11 +44,16 @@ class Script:
         self.front = Front(self.world, self.network, "f", MAP, 10.0)
         self.source = self.brokers[MAP.owners[SLOT]]
         self.target = next(each for each in self.brokers.values() if each is not self.source)
+        for each in self.brokers.values():
+            each.thresholds = DEFAULT._replace(part_records=1)  # several are on their way
+            each.rate, each.slow = 1.0, 0.0
         self.session = Session(self._answered)
         self.codes: list[str] = []
         self.seqs: dict[int, int] = {}
         """Of what was published, by number."""
         self.at(2.0, self.ask, Op.SUBSCRIBE, ops.Settings(), "", b"u")
+        for number in range(1000, 1008):
+            self.at(2.5, self.publish, number)
         self.at(3.0, self.ask, Op.MOVE, mv.MoveSlot(SLOT, self.target.id), self.source.id)
 
     def at(self, moment: float, do: Any, *args: Any) -> None:
