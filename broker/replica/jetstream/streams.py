@@ -105,6 +105,13 @@ class Streams:
             config.metadata = kept | {PROVEN: ",".join(sorted(proven))}
             await self._request(api.UPDATE + name.stream, api.encode(config), api.Described)
 
+    async def move_leader(self, name: StreamName, server: str) -> None:
+        """Ask the leader of a stream to leave that to another server, which keeps a copy."""
+        if (await self.describe(name)).cluster.leader == server:
+            return  # to ask for that would be an error
+        query = api.encode({"placement": {"preferred": server}})
+        await self._request(api.STEP_DOWN + name.stream, query, api.Done)
+
     async def delete(self, name: StreamName) -> None:
         """Remove a stream and all that is in it."""
         await self._request(api.DELETE + name.stream, b"", api.Done)
