@@ -82,7 +82,7 @@ class Slots:
 
     def _ask(self, rng: Random, broker: str, op: Op, args: Any) -> None:
         def heard(answer: Answer) -> None:
-            self._world.note("the operator hears", answer.code, answer.result)
+            self._world.note("the operator hears", answer.code, repr(answer.result))
 
         process = rng.choice(self._cluster.fronts).process
         self._world.note("the operator asks", broker, op.name, args)
