@@ -298,7 +298,7 @@ class Broker:
             self.process.task.wake()
 
     def set_clock(self, seconds: float) -> None:
-        """Somebody sets its machine's clock, by so much."""
+        """Move the clock of its machine by `seconds`."""
         self.world.note("clock set", self.name, round(seconds, 3))
         self.wall += int(seconds * 1000)
 

@@ -23,11 +23,11 @@ from tests.soak.rounds import Rounds
 from tests.support.faulty_store import Point
 
 SOON_S = 0.06
-"""A process is killed at most so long after a move has begun."""
+"""Maximum time from the start of a move to the kill of a process."""
 BALLAST, BATCHES, LINE = 2, 8, "x" * 10_000
 """Slots with more than one part to send, and what is in each: batches of 100 lines of this."""
 COMMITS = 12
-"""A failpoint is at one of so many commits after the start of its broker."""
+"""A failpoint is at one of the first commits after the start of its broker: this is their number."""
 
 
 class MovingSoak(Rounds):
