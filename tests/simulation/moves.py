@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.dispatch.links import Question
-from broker.dispatch.moves import Moves
+from broker.dispatch.moves import SILENT_US, Moves
 from common.clock import ManualClock
 from common.cluster.slots import BrokerAddress, ClusterMap, slot_of
 from common.errors import FanmailError
@@ -171,6 +171,9 @@ class World:
             self.trouble = number < TROUBLE
             self.step()
         self.trouble = False
+        self.quiet()
+        for node in self.nodes.values():  # a source that was killed while it copied a slot has forgotten it
+            node.clock.advance(SILENT_US / 1e6 + 1)
         self.quiet()
         self.finish()
 
