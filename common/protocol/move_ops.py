@@ -41,7 +41,7 @@ class MoveRow(Struct, array_like=True):
     move: int
     """Id of the move: grows with each of its source. 0: none yet."""
     state: str
-    """At the source `offering` and `copying` (still in use), `leaving` (frozen, the rest is being sent), `asking` (frozen,
+    """At the source `offering` and `copying` (still in use), `leaving` (frozen, the rest is sent), `asking` (frozen,
     until the target has said whether it has arrived), `left` or `refused` (it stays, see `reason`); at the target
     `coming`.
     """

@@ -50,7 +50,12 @@ class Node:
         self.store = MirrorStore(f"0badcaf{broker[-1]}", lazy=True)
         self.clock = ManualClock(world.rng.randrange(10**6, 10**9))
         self.life = 0
-        self.thresholds = TINY._replace(part_bytes=2**20, part_records=world.rng.choice((1, 3, 1000)))
+        self.thresholds = TINY._replace(
+            part_bytes=2**20,
+            part_records=world.rng.choice((1, 3, 1000)),
+            copied_bytes=2**20,
+            copied_records=world.rng.choice((3, 1000, 1000)),
+        )
         self.down = 0
         """Steps until its next process starts."""
         self.start()

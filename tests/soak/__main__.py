@@ -14,6 +14,7 @@ from contextlib import closing
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
+from common.units import size
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
 from tests.soak.growing import measure_growth, measure_pauses
 from tests.soak.moving import MovingSoak

@@ -32,9 +32,7 @@ def measure_pauses(size: int, message: int, moves: int = MOVES) -> list[str]:
 
     In the topic are `size` bytes of messages of `message` bytes each. Another publisher has a topic of the same broker.
     """
-    cluster = Cluster(
-        brokers=2, fronts=1, durable=True, front_settings={"access_log": "off"}, broker_settings=SETTINGS
-    )
+    cluster = Cluster(brokers=2, fronts=1, durable=True, front_settings={"access_log": "off"}, broker_settings=SETTINGS)
     try:
         topic, other = cluster.topic("b0", "paused"), cluster.topic("b0", "other")
         for each in (topic, other):
