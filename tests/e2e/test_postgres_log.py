@@ -15,7 +15,7 @@ from broker.replica.log import Appended, Log, Lost, Missing, Purged, Refused, Un
 from broker.replica.postgres import reading
 from broker.replica.postgres.access import Access as PostgresAccess
 from broker.replica.postgres.log import PostgresLog
-from broker.replica.postgres.logs import opened
+from broker.replica.postgres.logs import ask
 from tests.e2e.cluster import PATIENCE
 from tests.support.log_contract import Access, Engine, LogContract, numbered
 from tests.support.postgres_server import PostgresServer
@@ -44,8 +44,7 @@ class PostgresEngine:
     def _make(self, first: bytes = b"") -> StreamName:
         name = StreamName("test", "b0", os.urandom(8))
         self._names.append(name)
-        with opened(self.access) as logs:
-            logs.create(name, 2**26, first)
+        ask(self.access, lambda logs: logs.make(name, first, 2**26))
         return name
 
     def open(self) -> Log:
@@ -80,9 +79,8 @@ class PostgresEngine:
     def close(self) -> None:
         for log in self._logs:
             log.close()
-        with opened(self.access) as logs:
-            for name in self._names:
-                logs.delete(name)
+        for name in self._names:
+            ask(self.access, lambda logs, name=name: logs.delete(name))  # type: ignore[misc]
 
 
 @pytest.fixture
