@@ -9,12 +9,15 @@ from unittest.mock import patch
 
 from broker.dispatch import mover
 from broker.dispatch.mover import Job, Mover
+from broker.dispatch.refusals import Refusals
 from broker.operations import taking
 from broker.operations.context import Context
 from broker.operations.export import Copied, parts_of
 from broker.operations.packing import Part
 from broker.slot_records import SlotStays
 from common.clock import Now
+from httpfront.gateway.broker_socket import BrokerSocket
+from httpfront.gateway.slot_queue import SlotQueue
 
 
 @contextmanager
@@ -83,6 +86,18 @@ def skip_what_came_since() -> Iterator[None]:
         return parts_of(context, slot, copied)
 
     with patch.object(mover, "parts_of", parts):
+        yield
+
+
+def forget_refusals() -> AbstractContextManager[Any]:
+    """A broker executes what a front has sent before it knew that an earlier request was refused."""
+    return patch.object(Refusals, "overtakes", lambda self, peer_id, slot, taken: False)
+
+
+@contextmanager
+def overtake_at_the_former_owner() -> Iterator[None]:
+    """A front that hears where a slot is sends on at once, whatever the former owner has not answered yet."""
+    with patch.object(SlotQueue, "must_wait", lambda self: False), patch.object(BrokerSocket, "slots", lambda self: ()):
         yield
 
 
