@@ -68,6 +68,8 @@ class Gateway:
         """Sockets on which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
         self._waits_ended = False
+        self.called = 0
+        """Calls of HTTP requests so far."""
         hub.each_turn(self._flush)
         hub.every(TICK_S, self._tick)
 
@@ -88,6 +90,7 @@ class Gateway:
         `FanmailError`: what the broker answered, `broker-down` where the request was not sent, `outcome-unknown` where
         it was and no answer came.
         """
+        self.called += 1
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
         return self._outcome(op)
 
