@@ -7,18 +7,18 @@ what has been answered. What it decides is in records, which are settled before 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import NamedTuple
 
 from broker.dispatch.links import Link, Links, Question
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Context
-from broker.operations.export import Part, parts_of, size_of
+from broker.operations.export import Part, memory_of, parts_of, size_of
 from broker.operations.taking import refused
 from broker.slot_records import SlotLeaving, SlotLeft, SlotStays
-from broker.state.piece import MESSAGE_COST
 from broker.state.slots import OWN
-from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from common.clock import Now
 from common.program import launcher
 from common.protocol import stats
@@ -35,6 +35,8 @@ PATIENCE_US = 5_000_000
 """Microseconds that a target has to answer an offer; until then the slot is in use."""
 RETRY_US = 100_000
 """Microseconds between two questions whether a slot has arrived."""
+MOST_SENT = 2
+"""Parts that a target has not answered: one more than it works on, so that it does not wait for the next."""
 
 
 class Phase(Enum):
@@ -45,6 +47,14 @@ class Phase(Enum):
     ASKING = "asking"
     LEFT = "left"
     REFUSED = "refused"
+
+
+class SentPart(NamedTuple):
+    """A part that the target has not answered, as far as is known."""
+
+    n: int
+    last: bool
+    question: Question
 
 
 class Job:
@@ -59,14 +69,19 @@ class Job:
         self.records = self.bytes = self.parts = 0
         """Sent."""
         self.question: Question | None = None
-        self.part: Part | None = None
-        """The next one to send."""
+        self.sent: deque[SentPart] = deque()
         self.source: Iterator[Part] | None = None
+        """The parts to send; None before the first."""
 
     @property
     def over(self) -> bool:
         """Return whether nothing is left to do."""
         return self.phase in (Phase.LEFT, Phase.REFUSED)
+
+    @property
+    def sends(self) -> bool:
+        """Return whether a part can be sent now."""
+        return self.phase is Phase.LEAVING and len(self.sent) < MOST_SENT and not (self.sent and self.sent[-1].last)
 
     def answer(self) -> Question | None:
         """Return and forget the question that was answered; None where there is none."""
@@ -98,6 +113,11 @@ class Mover:
     def busy(self) -> bool:
         """Return whether a move is under way."""
         return any(not job.over for job in self._active)
+
+    @property
+    def sends(self) -> bool:
+        """Return whether a part can be sent at once."""
+        return any(job.sends for job in self._active)
 
     def resume(self, now: Now) -> None:
         """Ask for the outcome of the moves that a former process has begun."""
@@ -164,26 +184,28 @@ class Mover:
         if link is None:
             if job.phase is Phase.OFFERING:
                 self._refuse(job, f"broker {job.to} is not in the description any more")
+            elif job.phase is Phase.LEAVING:
+                self._doubt(job, f"broker {job.to} is not in the description any more")
             return  # frozen until it is there again, or the operator says that it is lost for ever
         self._steps[job.phase](job, link, now)
 
     def _offer(self, job: Job, link: Link, now: Now) -> None:
         answer = job.answer()
-        if answer is None:
-            if job.question is None and link.up:
-                job.question = link.ask(Op.OFFER, self._offer_of(job))
-            elif now.mono > job.began_us + PATIENCE_US:
-                self._refuse(job, f"broker {job.to} cannot be reached")
-        elif answer.error is None:
+        if answer is not None and answer.error is None:
             self._freeze(job, now)
-        elif not answer.lost:
+        elif answer is not None and answer.error is not None and not answer.lost:
             self._refuse(job, answer.error.detail)
+        elif now.mono > job.began_us + PATIENCE_US:
+            self._refuse(job, f"broker {job.to} cannot be reached")
+        elif job.question is None and link.up:
+            job.question = link.ask(Op.OFFER, self._offer_of(job))
 
     def _offer_of(self, job: Job) -> OfferSlot:
-        size, context = size_of(self._context, job.slot), self._context
-        memory = size.topics * TOPIC_COST + size.subscriptions * SUBSCRIPTION_COST + size.messages * MESSAGE_COST
-        epoch = context.state.slots.epochs[job.slot]
-        return OfferSlot(self._broker, job.slot, epoch, *size, memory, context.max_body)
+        context = self._context
+        epoch, (memory, dead) = context.state.slots.epochs[job.slot], memory_of(context, job.slot)
+        return OfferSlot(
+            self._broker, job.slot, epoch, *size_of(context, job.slot), memory, largest=context.max_body, dead=dead
+        )
 
     def _freeze(self, job: Job, now: Now) -> None:
         slots = self._context.state.slots
@@ -195,45 +217,45 @@ class Mover:
             self._waiters.frozen(name)
 
     def _send(self, job: Job, link: Link, now: Now) -> None:
-        answer = job.answer()
-        if answer is None and job.question is not None:
-            return None
-        if answer is not None and answer.error is not None:
-            return self._doubt(job, answer.error.detail)
-        if answer is not None and isinstance(answer.result, Adopted) and answer.result.epoch:
-            return self._arrived(job, job.to, answer.result.epoch, now)
+        while job.sent and job.sent[0].question.done:
+            part = job.sent.popleft()
+            if part.question.error is not None:
+                return self._doubt(job, part.question.error.detail)
+            result = part.question.result
+            if not isinstance(result, Adopted) or (result.n, result.epoch > 0) != (part.n, part.last):
+                return self._doubt(job, f"broker {job.to} has answered something else")
+            if part.last:
+                return self._arrived(job, job.to, result.epoch, now)
         if not link.up:
             return self._doubt(job, f"broker {job.to} does not answer")
-        part = job.part or self._next_part(job)
+        if job.sends:
+            self._send_part(job, link, now)
+        return None
+
+    def _send_part(self, job: Job, link: Link, now: Now) -> None:
+        job.source = job.source or parts_of(self._context, job.slot)
+        part = next(job.source)
         job.parts += 1
         job.records += part.records
         job.bytes += len(part.body)
         epoch, clock = self._context.state.slots.epochs[job.slot], (now.mono, now.time)
         args = Adopt(self._broker, job.slot, epoch, job.move, job.parts, part.last, *clock, b"")
-        job.question = link.ask(Op.ADOPT, args, part.body)
-        job.part = None if part.last else self._next_part(job)  # while the target works
-        return None
-
-    def _next_part(self, job: Job) -> Part:
-        if job.source is None:
-            job.source = parts_of(self._context, job.slot)
-        return next(job.source)
+        job.sent.append(SentPart(job.parts, part.last, link.ask(Op.ADOPT, args, part.body)))
 
     def _doubt(self, job: Job, reason: str) -> None:
         """Ask the target what it has: only then is known who owns the slot."""
         job.phase, job.reason = Phase.ASKING, job.reason or reason
-        job.question = job.part = job.source = None
+        self._forget(job)
         log.warning("a move is in doubt", extra={"slot": job.slot, "to": job.to, "reason": job.reason})
 
     def _ask(self, job: Job, link: Link, now: Now) -> None:
-        answer = job.answer()
-        if answer is not None and isinstance(answer.result, MoveOutcome):
-            if answer.result.arrived:
-                self._arrived(job, answer.result.owner or job.to, answer.result.epoch, now)
-            else:
-                self._stay(job, now)
+        answer, epoch = job.answer(), self._context.state.slots.epochs[job.slot]
+        outcome = answer.result if answer is not None else None
+        if isinstance(outcome, MoveOutcome) and not outcome.arrived:
+            self._stay(job, now)
+        elif isinstance(outcome, MoveOutcome) and outcome.epoch > epoch:
+            self._arrived(job, outcome.owner or job.to, outcome.epoch, now)
         elif job.question is None and link.up and now.mono >= job.next_us:
-            epoch = self._context.state.slots.epochs[job.slot]
             job.question = link.ask(Op.MOVE_ASK, AskMove(self._broker, job.slot, epoch, job.move))
             job.next_us = now.mono + RETRY_US
 
@@ -248,11 +270,17 @@ class Mover:
         self._context.emit(SlotLeft(job.slot, owner, job.move, epoch))
         self._context.may_cut()
         self._context.residue.add(job.slot)
-        job.phase, job.question, job.part, job.source = Phase.LEFT, None, None, None
+        job.phase = Phase.LEFT
+        self._forget(job)
         frozen_us = self._frozen_for(job, now)
         self._context.counters[stats.SLOTS_LEFT] += 1
         about = {"slot": job.slot, "to": owner, "records": job.records, "bytes": job.bytes, "frozen_us": frozen_us}
         log.info("a slot has left", extra=about)
+
+    def _forget(self, job: Job) -> None:
+        """Wait for no answer any more, and send nothing."""
+        job.question = job.source = None
+        job.sent.clear()
 
     def _frozen_for(self, job: Job, now: Now) -> int:
         frozen_us = now.mono - job.frozen_us
@@ -261,7 +289,7 @@ class Mover:
 
     def _refuse(self, job: Job, reason: str) -> None:
         job.phase, job.reason = Phase.REFUSED, reason
-        job.question = job.part = job.source = None
+        self._forget(job)
         self._context.counters[stats.MOVES_REFUSED] += 1
         log.warning("a slot stays", extra={"slot": job.slot, "to": job.to, "reason": reason})
 

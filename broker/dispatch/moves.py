@@ -78,9 +78,13 @@ class Moves:
     @property
     def wait_ms(self) -> int | None:
         """Return the milliseconds that the loop may wait, None for any time."""
-        if self._context.residue:
+        if self.status in ("founding", "unproven"):
+            return TICK_MS
+        if self._dispatcher.state is not BrokerState.READY:
+            return None
+        if self._context.residue or self._mover.sends:
             return 0
-        return TICK_MS if self._mover.busy or self.status in ("founding", "unproven") else None
+        return TICK_MS if self._mover.busy else None
 
     def move(self, slot: int, to: str, now: Now) -> MoveRow:
         """Begin to move a slot, or say how its move stands. Raise `move-refused`."""

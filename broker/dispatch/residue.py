@@ -9,15 +9,9 @@ from broker.records import DelayEnded, KeyForgotten, SubscriptionEnded, TopicEnd
 
 
 def find_residue(context: Context) -> None:
-    """Note the slots of which something is left; called when the store is loaded.
-
-    What a restored store has of slots that are elsewhere by now is kept.
-    """
+    """Note the slots of which something is left; called when the store is loaded."""
     slots = context.state.slots
-    for slot in slots.names:
-        pointer = slots.left.get(slot)
-        if slot not in slots.epochs and slot not in slots.coming and (pointer is None or pointer.move):
-            context.residue.add(slot)
+    context.residue.update(slot for slot in slots.names if slots.gone(slot))
 
 
 def end_residue(context: Context, most: int) -> None:
@@ -43,10 +37,10 @@ def _end_some(context: Context, name: bytes, most: int) -> int:
         return len(numbers)
     topic = state.topics.get(name)
     if topic is None:
-        keys = [key for key, _ in state.keys.of(name)[:most]]
-        for key in keys:
-            context.emit(KeyForgotten(name, key))
-        return len(keys)
+        count = min(most, state.keys.count(name))
+        for _ in range(count):
+            context.emit(KeyForgotten(name, state.keys.oldest_of(name)))
+        return count
     users = list(islice(topic.subscriptions, most))
     for user in users:
         context.emit(SubscriptionEnded(name, user))

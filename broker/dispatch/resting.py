@@ -24,6 +24,11 @@ class Resting:
         self._kept.setdefault(slot_of(topic), []).append((timers, key, due))
         return True
 
+    def forget_gone(self) -> None:
+        """Forget what has rested in slots that have left since, or whose move was dropped."""
+        for slot in [slot for slot in self._kept if self._slots.gone(slot)]:
+            del self._kept[slot]
+
     def end(self, slot: int) -> list[tuple[Timers[Any], Any, int]]:
         """Forget and return what has rested in a slot: timers, key and deadline."""
         return self._kept.pop(slot, [])

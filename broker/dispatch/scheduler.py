@@ -49,8 +49,7 @@ class Scheduler:
     def run(self, now: Now) -> None:
         """Do what is due, each key once; what is due again at once waits for the next turn."""
         state = self._context.state
-        for slot in self._context.residue:
-            self._resting.end(slot)
+        self._resting.forget_gone()
         if self._context.thawed:
             self._wake_rested(now)
         self._look_at_the_date(now)

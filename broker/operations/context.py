@@ -166,9 +166,9 @@ class Context:
         if on_disk(size) > self.writable_bytes:
             raise FanmailError("storage-full", "the broker's disk or log is nearly full; reading messages frees space")
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, rows: int = 1) -> None:
         """Subtract content of this size from what may be written in this turn."""
-        self.writable_bytes -= on_disk(size)
+        self.writable_bytes -= on_disk(size, rows)
 
     def next_seq(self, name: bytes) -> int:
         """Return the number of the next message of a topic; 0 where there is no topic."""

@@ -20,7 +20,8 @@ from broker import records
 from broker.operations.context import Context
 from broker.records import Payload, Record
 from broker.state.delivery_state import DeliveryState
-from broker.state.piece import DAMAGED, Piece
+from broker.state.piece import DAMAGED, MESSAGE_COST, Piece
+from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic import Topic
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -55,6 +56,17 @@ def size_of(context: Context, slot: int) -> Size:
         sum(each.messages for each in topics),
         sum(each.bytes for each in topics),
     )
+
+
+def memory_of(context: Context, slot: int) -> tuple[int, int]:
+    """Return the estimated bytes of memory of a slot without the content of its log, and of them of dead letters."""
+    state, size = context.state, size_of(context, slot)
+    memory = size.topics * TOPIC_COST + size.subscriptions * SUBSCRIPTION_COST + size.messages * MESSAGE_COST
+    dead = 0
+    for name in state.slots.names.get(slot, ()):
+        dead += state.delivery_totals.dead.topics.of(name)
+        memory += state.delivery_totals.held.of(name) + state.delayed.usage.of(name) + state.keys.weight_of(name)
+    return memory + dead, dead
 
 
 def parts_of(context: Context, slot: int) -> Iterator[Part]:

@@ -17,6 +17,9 @@ from common.protocol import ops, stats
 RETRY_US = 1_000_000
 """Microseconds until a message is dead-lettered again for which the disk had no room."""
 
+MOST_DROPPED = 16
+"""Letters that a new one drops beyond its own size, where all together exceed their ceiling."""
+
 
 class Redelivery(NamedTuple):
     """A message to redeliver, with its content."""
@@ -253,13 +256,28 @@ def _dead_letter(ref: SubscriptionRef, seq: int, now: Now) -> None:
         return
     context.reserve(size)
     context.counters[stats.DEAD_LETTERED] += 1
+    before = context.state.delivery_totals.dead.topics.total
     ref.emit(DeadLettered, DeadLetter(seq, held.time, held.attempt, held.headers, held.body, held.expires))
     dead, limits = delivery.dead, context.limits
     while dead.letters and (len(dead.letters) > limits.dead or dead.bytes > limits.dead_bytes):
         _drop_oldest(context, ref.topic.name, ref.user)
-    while context.state.delivery_totals.dead.topics.total > limits.dead_memory:
-        _drop_oldest(context, *context.state.delivery_totals.dead.heaviest())
+    _drop_heaviest(context, before)
     context.may_cut()
+
+
+def _drop_heaviest(context: Context, before: int) -> None:
+    """Drop letters of the heaviest until all fit their ceiling.
+
+    Those of a slot that has come may exceed it by any amount: then only until they take no more than `before`, and a
+    few more.
+    """
+    dead, more = context.state.delivery_totals.dead, MOST_DROPPED
+    while dead.topics.total > context.limits.dead_memory:
+        if dead.topics.total <= before:
+            if not more:
+                return
+            more -= 1
+        _drop_oldest(context, *dead.heaviest())
 
 
 def _drop_oldest(context: Context, topic: bytes, user: bytes) -> None:

@@ -15,9 +15,9 @@ ROW_BYTES = 1024
 """Bytes that a row takes on the disk beside its content, and in the write-ahead log: a safe estimate."""
 
 
-def on_disk(size: int) -> int:
+def on_disk(size: int, rows: int = 1) -> int:
     """Return the bytes that content of this size takes on the disk: in the write-ahead log, and in the file."""
-    return 2 * (size + ROW_BYTES)
+    return 2 * (size + rows * ROW_BYTES)
 
 
 class Limits(NamedTuple):

@@ -8,6 +8,7 @@ from broker.operations.adoption import Adoption
 from broker.operations.context import Context
 from broker.operations.limits import on_disk
 from broker.slot_records import SlotArrived, SlotComing, SlotDropped
+from broker.state.piece import MESSAGE_COST
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops
@@ -29,6 +30,7 @@ def offer(context: Context, args: OfferSlot, now: Now) -> ops.Nothing:
         ("topics", len(state.topics) + args.topics, limits.topics),
         ("subscriptions", state.subscriptions + args.subscriptions, limits.subscriptions),
         ("bytes in its largest body", args.largest, context.max_body or args.largest),
+        ("bytes of dead letters", state.delivery_totals.dead.topics.total + args.dead, limits.dead_memory),
     ):
         if wanted > most:
             raise refused(f"the target would have {wanted} {what}, and its limit is {most}")
@@ -54,7 +56,7 @@ def adopt(context: Context, args: Adopt, now: Now) -> Adopted:
             raise refused(f"part {args.n} of move {args.move} is not the one that is expected")
         adoption = found
     records = adoption.unpack(args)
-    _check_room(context, len(args.body))
+    _check_room(context, len(args.body), len(records))
     if begins:
         context.residue.discard(args.slot)  # nothing is left of it, and what comes is not to be ended
         context.emit(SlotComing(args.slot, *move))
@@ -62,7 +64,7 @@ def adopt(context: Context, args: Adopt, now: Now) -> Adopted:
     for record in records:
         context.emit(adoption.own(record, context.state))
         context.may_cut()
-    context.reserve(len(args.body))
+    context.reserve(len(args.body), len(records))
     adoption.took(len(records), len(args.body), now)
     if not args.last:
         return Adopted(args.n)
@@ -98,7 +100,7 @@ def drop(context: Context, slot: int, source: str, move: int) -> None:
     elif slots.seen.get(source, 0) >= move:
         return
     context.emit(SlotDropped(slot, source, move))
-    if slot not in slots.epochs and slot not in slots.coming:
+    if slots.gone(slot):
         context.residue.add(slot)
 
 
@@ -124,8 +126,8 @@ def _check_free(context: Context, slot: int, epoch: int) -> None:
         raise refused(f"the target has topics of slot {slot} left over from before: try again later")
 
 
-def _check_room(context: Context, size: int) -> None:
-    if on_disk(size) > context.writable_bytes:
+def _check_room(context: Context, size: int, rows: int) -> None:
+    if on_disk(size, rows) > context.writable_bytes:
         raise refused("the disk of the target is full")
-    if not context.limits.make_room(context.state, size):
+    if not context.limits.make_room(context.state, size + rows * MESSAGE_COST):
         raise refused("the memory of the target is full")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.errors import BrokenInvariantError, ReplicaError
+from broker.errors import BrokenInvariantError, DeposedError, ReplicaError
 from broker.replica import log as on
 from broker.replica.entry import Kind
 from broker.replica.log import Log
@@ -100,6 +100,16 @@ class Appender:
             if not 0 < event.last <= self._reader.at.position:  # else a straggler of our own is about to land
                 under_way.retry_at = None
         return False
+
+    def check_release(self, event: Result, now: float) -> None:
+        """Take the answer to a RELEASE that does not count; it is sent again where it had no room: the caller purges.
+
+        Raises `DeposedError` where the owner must end instead.
+        """
+        if not isinstance(event, on.Full):
+            raise DeposedError("unsure whether the log is released")
+        if self.under_way_s(now) >= self._thresholds.release_s:
+            raise DeposedError("the log has no room for its release: another candidate takes over after the silence")
 
     def nothing_there(self, now: float) -> None:
         """Note that a read has found the end of the log."""

@@ -148,7 +148,7 @@ class Candidate:
     def release(self, to: str, mark: Mark) -> None:
         """Begin to end the ownership; the candidate `to` takes over at once, or whichever is first for "".
 
-        Nothing of this term is answered any more. `turn` raises `DeposedError` where it is unsure whether it is done.
+        Nothing of this term is answered any more. `turn` raises `DeposedError` where it is not, or not surely, done.
         """
         self.append(say(Release(to)), mark, Kind.RELEASE)
 
@@ -215,7 +215,7 @@ class Candidate:
         if self._appender.answered(event, now):
             self._settle(kind)
         elif kind is Kind.RELEASE:
-            raise DeposedError("unsure whether the log is released")
+            self._appender.check_release(event, now)
         elif kind is Kind.FENCE:
             self._not_fenced(event, now)
 

@@ -22,6 +22,8 @@ class ReplicaThresholds(NamedTuple):
     """A candidate waits this long after a log that was away answers again: its owner comes first."""
     retry_s: float = 0.1
     """An owner repeats an append of unknown outcome this often."""
+    release_s: float = 1.0
+    """An owner that releases a log without room tries for this long."""
     behind_s: float = 15.0
     """A log that says for this long that it has less than it had is lost; an election takes up to 10 s."""
     turn_entries: int = 1000

@@ -6,7 +6,6 @@ import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import zmq
 from msgspec import Struct
@@ -266,8 +265,12 @@ def _answer(asked: _Asked, reply: wire.Reply) -> None:
     if reply.code:
         question.error = wire.unpack_error(reply.code, reply.result)
         return
-    result: Any = wire.unpack_result(asked.op, reply.result)
-    question.result = result
+    try:
+        question.result = wire.unpack_result(asked.op, reply.result)
+    except wire.WireError as error:
+        log.warning("a broker sent what is not understood", extra={"reason": str(error)})
+    if question.result is None:
+        question.error = FanmailError("outcome-unknown", "its answer is not understood")
 
 
 def _lose(asked: _Asked) -> None:

@@ -127,6 +127,10 @@ class IdempotencyKeys:
         of = self._topics.get(topic)
         return len(of.keys) if of else 0
 
+    def weight_of(self, topic: bytes) -> int:
+        """Return the estimated bytes of memory of the keys of a topic."""
+        return self._usage.of(topic)
+
     def of(self, topic: bytes) -> list[tuple[bytes, KnownPublish]]:
         """Return the keys of a topic, the oldest first."""
         of = self._topics.get(topic)

@@ -93,6 +93,14 @@ class Slots:
         """Return whether the slot of a topic is owned here, frozen or not; else it is coming, or gone."""
         return not self.known or slot_of(topic) in self.epochs
 
+    def gone(self, slot: int) -> bool:
+        """Return whether what is here of a slot is to be ended.
+
+        That of a slot which a restored store has, and another broker owns, is kept.
+        """
+        pointer = self.left.get(slot)
+        return slot not in self.epochs and slot not in self.coming and (pointer is None or pointer.move > 0)
+
     def add_name(self, topic: bytes) -> None:
         """Note that there is one more thing by this name: a topic, or its keys or delayed publishes."""
         names = self.names.setdefault(slot_of(topic), {})

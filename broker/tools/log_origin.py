@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from broker.errors import ReplicaError, UnusableStoreError
 from broker.replica.batch import decode_batch
+from broker.replica.engine.logs import Logs
 from broker.replica.engine.names import StreamName
 from broker.replica.entry import Clocks, Kind, decode_entry
 from broker.replica.genesis import after_genesis
-from broker.replica.jetstream import api
-from broker.replica.jetstream.streams import Streams, ask
+from broker.replica.log import StreamInfo
 from broker.replica.reader import LogReader, Position
 from broker.replica.state_file import facts_of, position_of
 from broker.store.sqlite.clone import clone_store
@@ -35,6 +35,7 @@ from broker.tools.candidates import ask_candidates
 from broker.tools.checking import check
 from broker.tools.replica_frame import Frame, locked_folder
 from broker.tools.replica_init import make_log, new_log
+from broker.tools.replica_logs import ask_logs
 from common.clock import SystemClock
 from common.errors import StartError
 from common.process.locks import lock_to_look
@@ -121,17 +122,17 @@ def _begin(frame: Frame, origin: Origin, path: Path, store_id: str, discard: boo
     kept = folder / f"former-{origin.log_id or origin.store_id}"
     if kept.exists() and origin.path == path:
         raise StartError(f"{folder}: an earlier attempt was interrupted: move {path.name}* away, and use --from {kept}")
-    former, term = ask(frame.access, partial(_former_logs, frame, origin, broker_id, discard))
-    name, genesis = new_log(frame, broker_id, store_id, origin.clocks, term)
-    facts = {**facts_of(after_genesis(name.log_id, genesis)), "log": name.log_id.hex()}
-    if store_id != origin.store_id:
-        facts[UNPROVEN] = 1
     copy = path.with_name(FILE + ".part")
     try:
+        former, term = ask_logs(frame, partial(_former_logs, frame, origin, broker_id, discard))
+        name, genesis = new_log(frame, broker_id, store_id, origin.clocks, term)
+        facts = {**facts_of(after_genesis(name.log_id, genesis)), "log": name.log_id.hex()}
+        if store_id != origin.store_id:
+            facts[UNPROVEN] = 1
         remove_database(copy)
         clone_store(origin.path, copy, store_id, {**facts, "last_delayed": origin.last_delayed})
         # From here on a candidate with another store stops: its log is gone.
-        ask(frame.access, partial(_replace_logs, frame, former, name, genesis))
+        ask_logs(frame, partial(_replace_logs, frame, former, name, genesis))
         write_store_id(folder, store_id)
         if path.exists():
             _keep(path, kept / broker_id)
@@ -146,44 +147,44 @@ def _begin(frame: Frame, origin: Origin, path: Path, store_id: str, discard: boo
 
 
 async def _former_logs(
-    frame: Frame, origin: Origin, broker_id: str, discard: bool, streams: Streams
+    frame: Frame, origin: Origin, broker_id: str, discard: bool, logs: Logs
 ) -> tuple[list[StreamName], int]:
     """Return the logs that the broker has, and a term that no owner of them has had.
 
     Raises `StartError` where one has more than the origin.
     """
-    found, term = await streams.names(frame.cluster.name, broker_id), origin.at.term
+    found, term = await logs.names(frame.cluster.name, broker_id), origin.at.term
     for name in found:
-        state = (await streams.describe(name)).state
-        term = max(term, *[await _term_at(streams, name, each) for each in range(state.last_seq, 0, -1)[:LAST_ENTRIES]])
-        more = state.last_seq > 1
+        info = await logs.look(name, frame.settings.log_replicas)
+        term = max(term, *[await _term_at(logs, name, each) for each in range(info.last, 0, -1)[:LAST_ENTRIES]])
+        more = info.last > 1
         if name.log_id.hex() == origin.log_id:
-            more = await _has_more(streams, name, origin, state)
+            more = await _has_more(logs, name, origin, info)
         if more and not discard:
             raise StartError(
-                f"{name} has entries up to {state.last_seq} with changes that {origin.path} does not have: use the "
+                f"{name} has entries up to {info.last} with changes that {origin.path} does not have: use the "
                 "store that has read most, or give up what only the log has with --discard"
             )
     unknown = UNKNOWN_TERMS if origin.log_id and not found else 0
     return found, term + 1 + unknown if origin.log_id or found else 0
 
 
-async def _term_at(streams: Streams, name: StreamName, position: int) -> int:
-    data = await streams.read(name, position)
+async def _term_at(logs: Logs, name: StreamName, position: int) -> int:
+    data = await logs.read(name, position)
     try:
         return decode_entry(position, data).term if data else 0
     except ReplicaError:
         return 0  # not of this program; its term is no term of an owner
 
 
-async def _has_more(streams: Streams, name: StreamName, origin: Origin, state: api.Positions) -> bool:
+async def _has_more(logs: Logs, name: StreamName, origin: Origin, info: StreamInfo) -> bool:
     """Return whether a log has changes behind the position at which the origin stands; True where that is not known."""
-    behind = range(origin.at.position + 1, state.last_seq + 1)
-    if len(behind) > MOST_READ or (behind and state.first_seq > behind[0]):
+    behind = range(origin.at.position + 1, info.last + 1)
+    if len(behind) > MOST_READ or (behind and info.first > behind[0]):
         return True
     reader = LogReader(name.log_id, origin.at)
     for position in behind:
-        data = await streams.read(name, position)
+        data = await logs.read(name, position)
         if data is None:
             return True
         try:
@@ -196,11 +197,11 @@ async def _has_more(streams: Streams, name: StreamName, origin: Origin, state: a
 
 
 async def _replace_logs(
-    frame: Frame, former: Sequence[StreamName], name: StreamName, genesis: bytes, streams: Streams
+    frame: Frame, former: Sequence[StreamName], name: StreamName, genesis: bytes, logs: Logs
 ) -> None:
     for each in former:
-        await streams.delete(each)
-    await make_log(frame, streams, name, genesis)
+        await logs.delete(each)
+    await make_log(frame, logs, name, genesis)
 
 
 def _keep(path: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ from broker.tools import (
     replica_init,
     replica_relog,
     replica_seed,
+    replica_spread,
     replica_status,
 )
 from broker.tools.subcommands import Commands, run_command
@@ -19,6 +20,7 @@ COMMANDS: Commands = {
     "init": (replica_init.run, replica_init.HELP),
     "status": (replica_status.run, replica_status.HELP),
     "doctor": (replica_doctor.run, replica_doctor.HELP),
+    "spread": (replica_spread.run, replica_spread.HELP),
     "handover": (replica_handover.run, replica_handover.HELP),
     "seed": (replica_seed.run, replica_seed.HELP),
     "relog": (replica_relog.run, replica_relog.HELP),

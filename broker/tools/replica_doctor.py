@@ -21,6 +21,8 @@ from broker.replica.jetstream.monitor import (
 from broker.replica.jetstream.streams import Streams, ask
 from broker.tools.candidates import Candidate, ask_all
 from broker.tools.replica_frame import LOG_FLAGS, Frame, add_json, load_frame
+from broker.tools.replica_logs import look_at_logs
+from broker.tools.replica_spread import leaders_for, look_at_leaders
 from common.command_line import About
 from common.errors import StartError
 from common.protocol import log_stats
@@ -48,8 +50,8 @@ class Finding(NamedTuple):
 def run(argv: Sequence[str]) -> int:
     """Print what is wrong."""
     frame = load_frame("doctor", argv, ABOUT, FLAGS, _options)
-    remarks, findings = _look_at_postgres(frame) if frame.reach is None else _look_at_nats(frame)
     said = ask_all(frame.cluster, frame.ids, frame.keys)
+    remarks, findings = _look_at_postgres(frame) if frame.reach is None else _look_at_nats(frame, said)
     findings += [finding for each in frame.ids if (finding := look_at_candidates(each, said[each])).problems]
     problems = [f"{each.about}: {problem}" for each in findings for problem in each.problems]
     if frame.options.json:
@@ -64,17 +66,25 @@ def run(argv: Sequence[str]) -> int:
     return int(bool(problems))
 
 
-def _look_at_nats(frame: Frame) -> tuple[tuple[str, ...], list[Finding]]:
+def _look_at_nats(frame: Frame, said: dict[str, list[Candidate]]) -> tuple[tuple[str, ...], list[Finding]]:
     servers, findings = look_at_servers(frame)
-    findings += look_at_logs(frame)
-    return (*remarks_of_servers(servers), *_note(frame, servers)), findings
+    findings += look_at_streams(frame)
+    return (*remarks_of_servers(servers), *_note(frame, servers), *_look_at_leaders(frame, said)), findings
+
+
+def _look_at_leaders(frame: Frame, said: dict[str, list[Candidate]]) -> list[str]:
+    """Return whether some logs should be led by other servers; what else is wrong with them is found before."""
+    try:
+        logs = list(ask(frame.access, partial(look_at_leaders, frame, said)).values())
+    except (StartError, UnusableStoreError):
+        return []
+    moved = [log.broker for log, leader in zip(logs, leaders_for(logs), strict=True) if leader != log.leader]
+    return [f"bin/replica spread moves the leaders of {', '.join(moved)}"] if moved else []
 
 
 def _look_at_postgres(frame: Frame) -> tuple[tuple[str, ...], list[Finding]]:
-    from broker.tools.replica_postgres import look_at_logs as look  # needs psycopg
-
     findings = []
-    for broker_id, (name, info, problem) in look(frame).items():
+    for broker_id, (name, info, problem) in look_at_logs(frame).items():
         if info is None:
             findings.append(Finding(f"broker {broker_id}", (problem,)))
             continue
@@ -142,7 +152,7 @@ def _note_at(frame: Frame, broker_id: str, syncing: set[str], others: set[str]) 
     return ""
 
 
-def look_at_logs(frame: Frame) -> list[Finding]:
+def look_at_streams(frame: Frame) -> list[Finding]:
     """Return what is wrong with the log of each broker."""
     try:
         return ask(frame.access, partial(_look, frame))
@@ -173,7 +183,8 @@ def _of_log(frame: Frame, about: str, described: api.Described) -> Finding:
         if peer.offline or not peer.current:
             problems.append(f"the copy on {peer.name} is {'offline' if peer.offline else 'behind'}")
     names = ", ".join(info_of(described, frame.settings.log_replicas, ()).placement)
-    return Finding(about, tuple(problems), f"{described.config.num_replicas} copies on {names}")
+    facts = f"{described.config.num_replicas} copies on {names}, led by {members.leader or 'no server'}"
+    return Finding(about, tuple(problems), facts)
 
 
 def look_at_candidates(broker_id: str, candidates: list[Candidate]) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.store.sqlite.files import FILE
 from broker.tools.log_origin import begin_log, check_stopped, read_origin
-from broker.tools.replica_frame import NATS_FLAGS, data_folder, load_frame
+from broker.tools.replica_frame import LOG_FLAGS, data_folder, load_frame
 from common.command_line import About
 from common.errors import StartError
 
@@ -20,7 +20,7 @@ ABOUT = About(
     ("/var/lib/old --data /var/lib/fanmail --config cluster.toml --ids b0,b3",),
     "OLD",
 )
-FLAGS = ("data", "ids", *NATS_FLAGS, "log_max_bytes", "log_replicas")
+FLAGS = ("data", "ids", *LOG_FLAGS, "log_max_bytes", "log_replicas")
 
 
 def run(argv: Sequence[str]) -> int:

@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
+from broker.replica.engine.logs import Logs
 from broker.replica.engine.names import StreamName
 from broker.replica.entry import LOG_ID_BYTES, Clocks, Genesis
 from broker.replica.genesis import genesis_entry
-from broker.replica.jetstream.streams import Streams, ask
 from broker.tools.replica_frame import LOG_FLAGS, Frame, load_frame, no_options
+from broker.tools.replica_logs import ask_logs
 from common.clock import SystemClock
 from common.command_line import About
 from common.errors import StartError
@@ -28,22 +29,18 @@ FLAGS = ("ids", *LOG_FLAGS, "log_max_bytes", "log_replicas")
 def run(argv: Sequence[str]) -> int:
     """Make what is missing. Raises `StartError`."""
     frame = load_frame("init", argv, ABOUT, FLAGS, no_options)
-    if frame.reach is None:
-        from broker.tools.replica_postgres import make_all  # needs psycopg
-
-        return make_all(frame, new_log)
-    return ask(frame.access, partial(_make_all, frame))
+    return ask_logs(frame, partial(_make_all, frame))
 
 
-async def _make_all(frame: Frame, streams: Streams) -> int:
+async def _make_all(frame: Frame, logs: Logs) -> int:
     for broker_id in frame.ids:
-        found = await streams.names(frame.cluster.name, broker_id)
+        found = await logs.names(frame.cluster.name, broker_id)
         if found:
             print(f"{broker_id}: has a log: {', '.join(map(str, found))}", flush=True)
             continue
         wall_ms = SystemClock().now().wall
         name, genesis = new_log(frame, broker_id, secrets.token_hex(4), Clocks(1, wall_ms, wall_ms))
-        await make_log(frame, streams, name, genesis)
+        await make_log(frame, logs, name, genesis)
         print(f"{broker_id}: {name}", flush=True)
     return 0
 
@@ -55,10 +52,9 @@ def new_log(frame: Frame, broker_id: str, store_id: str, clocks: Clocks, term: i
     return name, genesis_entry(name.log_id, genesis, clocks, term)
 
 
-async def make_log(frame: Frame, streams: Streams, name: StreamName, genesis: bytes) -> None:
+async def make_log(frame: Frame, logs: Logs, name: StreamName, genesis: bytes) -> None:
     """Make a log, the only one of its broker. Raises `StartError`."""
-    await streams.create(name, frame.settings.log_max_bytes, frame.settings.log_replicas)
-    await streams.begin(name, genesis)
-    if await streams.names(name.cluster, name.broker) != [name]:
-        await streams.delete(name)
+    await logs.make(name, genesis, frame.settings.log_max_bytes, frame.settings.log_replicas)
+    if await logs.names(name.cluster, name.broker) != [name]:
+        await logs.delete(name)
         raise StartError(f"broker {name.broker}: another log of it was made at the same time")

@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.store.sqlite.files import FILE
 from broker.tools.log_origin import begin_log, check_stopped, read_origin
-from broker.tools.replica_frame import NATS_FLAGS, add_broker, data_folder, load_frame
+from broker.tools.replica_frame import LOG_FLAGS, add_broker, data_folder, load_frame
 from common.command_line import About
 from common.errors import StartError
 
@@ -25,7 +25,7 @@ ABOUT = About(
     ),
     "BROKER",
 )
-FLAGS = ("data", *NATS_FLAGS, "log_max_bytes", "log_replicas")
+FLAGS = ("data", *LOG_FLAGS, "log_max_bytes", "log_replicas")
 
 
 def run(argv: Sequence[str]) -> int:

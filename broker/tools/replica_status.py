@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
-from broker.errors import UnusableStoreError
 from broker.replica.engine.names import StreamName
-from broker.replica.jetstream import api
-from broker.replica.jetstream.health import info_of
-from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.log import StreamInfo
 from broker.tools.candidates import Candidate, ask_all, owner_of
 from broker.tools.replica_frame import LOG_FLAGS, Frame, add_json, load_frame
+from broker.tools.replica_logs import look_at_logs
 from common.command_line import About
 from common.protocol import log_stats
 from common.protocol.wire import BrokerState
@@ -58,26 +54,9 @@ def run(argv: Sequence[str]) -> int:
 
 def look(frame: Frame) -> list[Row]:
     """Return what NATS and the candidates say. Raises `StartError` where no server of the logs answers."""
-    if frame.reach is None:
-        from broker.tools.replica_postgres import look_at_logs  # needs psycopg
-
-        logs = look_at_logs(frame)
-    else:
-        logs = ask(frame.access, partial(_look_at_logs, frame))
+    logs = look_at_logs(frame)
     said = ask_all(frame.cluster, frame.ids, frame.keys)
     return [Row(each, *logs[each], said[each]) for each in frame.ids]
-
-
-async def _look_at_logs(frame: Frame, streams: Streams) -> dict[str, tuple[StreamName | None, StreamInfo | None, str]]:
-    found: dict[str, tuple[StreamName | None, StreamInfo | None, str]] = {}
-    for broker_id in frame.ids:
-        try:
-            name = await streams.find(frame.cluster.name, broker_id)
-            described = await streams.describe(name)
-            found[broker_id] = name, info_of(described, frame.settings.log_replicas, ()), ""
-        except (UnusableStoreError, api.RequestError) as error:
-            found[broker_id] = None, None, str(error)
-    return found
 
 
 def state_of(row: Row, candidate: Candidate) -> str:

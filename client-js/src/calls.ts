@@ -2,7 +2,15 @@
 
 import { bodyBytes, checkedHeader, encodePath, encodeQuery, messageHeaders, packFrames } from "./encoding.js";
 import type { Call, Field } from "./http_call.js";
-import type { Acknowledged, DeadLetters, Fetched, Message, Published, SubscriptionStatus } from "./message.js";
+import {
+  type Acknowledged,
+  type DeadLetters,
+  type Fetched,
+  type Message,
+  type Published,
+  receiptOf,
+  type SubscriptionStatus,
+} from "./message.js";
 import type { FetchOptions, PublishOptions, SubscriptionSettings } from "./options.js";
 import * as responses from "./responses.js";
 
@@ -120,11 +128,6 @@ export function dropDead(topic: string, user: string): Call<number> {
 /** Return a call without headers and body that may be repeated. */
 function simple<T>(method: string, target: string, parse: Call<T>["parse"]): Call<T> {
   return { request: { method, target }, parse, repeatable: true };
-}
-
-function receiptOf(message: Message): string {
-  if (!message.receipt) throw new TypeError(`message ${message.id} was not leased`);
-  return message.receipt;
 }
 
 function receiptPath(message: Message): string {

@@ -1,8 +1,9 @@
 /** The loop of `messages`: reading with a cursor, and the pace of its polls. */
 
 import * as calls from "./calls.js";
+import { now, pause } from "./clock.js";
 import { NoSubscription } from "./errors.js";
-import { type Exchange, now, pause } from "./exchange.js";
+import type { Exchange } from "./exchange.js";
 import type { Fetched, Message } from "./message.js";
 import type { ReadOptions } from "./options.js";
 

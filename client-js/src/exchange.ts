@@ -1,5 +1,6 @@
 /** One call with its retries: which server is asked, for how long, and which error is thrown at the end. */
 
+import { now, pause } from "./clock.js";
 import { checkedHeader } from "./encoding.js";
 import { errorOf, FanmailError, NotFound, OutcomeUnknown, ServerFault, Unavailable } from "./errors.js";
 import type { Answer, Call } from "./http_call.js";
@@ -137,30 +138,3 @@ export function newKey(): string {
   else values.forEach((_, index) => (values[index] = Math.random() * 2 ** 32));
   return [...values].map((each) => each.toString(16).padStart(8, "0")).join("");
 }
-
-/** Return a reading of a clock that cannot be set, in seconds. */
-export function now(): number {
-  return performance.now() / 1000;
-}
-
-/** Call a function after some seconds; at most after those that timers take, about 24 days. */
-export function runAfter(seconds: number, call: () => void): ReturnType<typeof setTimeout> {
-  return setTimeout(call, Math.min(seconds * 1000, 2 ** 31 - 1));
-}
-
-/** Wait. Throws the signal's reason when it is aborted. */
-export function pause(seconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const abort = (): void => {
-      clearTimeout(timer);
-      reject(signal?.reason as Error);
-    };
-    const timer = runAfter(seconds, () => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    });
-    signal?.addEventListener("abort", abort, { once: true });
-  });
-}
-

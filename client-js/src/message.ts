@@ -67,6 +67,12 @@ export class Message implements MessageFields {
   }
 }
 
+/** Return the receipt of a message. Throws TypeError if it was not leased. */
+export function receiptOf({ id, receipt }: Message): string {
+  if (!receipt) throw new TypeError(`message ${id} was not leased`);
+  return receipt;
+}
+
 /** Messages that were delivered together, in order. */
 export interface Fetched {
   readonly messages: readonly Message[];

@@ -6,10 +6,11 @@
  */
 
 import * as calls from "./calls.js";
+import { pause } from "./clock.js";
 import { explained } from "./consumer.js";
 import { encodePath, encodeQuery } from "./encoding.js";
 import { CursorLost, FanmailError, problemError, ServerFault } from "./errors.js";
-import { type Exchange, pause } from "./exchange.js";
+import type { Exchange } from "./exchange.js";
 import { Lines } from "./lines.js";
 import type { Gap, Message } from "./message.js";
 import type { StreamOptions } from "./options.js";

@@ -1,5 +1,6 @@
 /** The use of `fetch`: one request, its deadline, and how its failures are told apart. */
 
+import { runAfter } from "./clock.js";
 import { headerBytes } from "./encoding.js";
 import { FanmailError, ServerFault } from "./errors.js";
 import type { Answer, Field, NoAnswer, Request } from "./http_call.js";
@@ -43,10 +44,10 @@ export class Deadline {
   restart(seconds: number): void {
     clearTimeout(this.#timer);
     this.#seconds = seconds;
-    this.#timer = setTimeout(() => {
+    this.#timer = runAfter(seconds, () => {
       this.passed = true;
       this.#controller.abort();
-    }, Math.min(seconds * 1000, 2 ** 31 - 1)); // the most that timers take
+    });
   }
 
   /** Stop the time, not the request. */

@@ -1,9 +1,10 @@
 /** The loop of `work`: leasing messages, handling them, and extending their leases. */
 
 import * as calls from "./calls.js";
+import { pause } from "./clock.js";
 import { explained, PollBackoff, waitOf } from "./consumer.js";
 import { LeaseLost, Refused } from "./errors.js";
-import { type Exchange, pause } from "./exchange.js";
+import type { Exchange } from "./exchange.js";
 import type { Fetched, Message, Worked } from "./message.js";
 import type { Handler, WorkOptions } from "./options.js";
 

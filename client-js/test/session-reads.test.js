@@ -76,6 +76,32 @@ test("leases are extended while the loop goes on, until they are settled", async
   assert.equal((await waiting).done, true);
 });
 
+test("leased messages that the loop did not ask for are given back when it ends", async (t) => {
+  const came = [];
+  const warned = [];
+  const { url } = await servingSessions(t, async ({ next, send }) => {
+    send(ok(await next()));
+    for (const seq of [1, 2, 3]) send(message(seq, { receipt: `e-${seq}.1` }));
+    for (;;) {
+      const op = await next();
+      came.push(op);
+      if (op.op === "stop") send(message(4, { receipt: "e-4.1" }));
+      if (op.receipt === "e-3.1") send(error(op, 409, "lease-lost"));
+      else if (op.ref !== undefined) send(ok(op));
+    }
+  });
+  const session = open(t, url, {}, { warn: (text) => warned.push(text) });
+  for await (const each of session.read("news", "ann", { mode: "lease" })) {
+    assert.equal(each.id, "e-1");
+    await session.publish("news"); // by its answer the others have arrived
+    break;
+  }
+  await until(() => came.length === 5);
+  const seen = came.slice(1).map((each) => [each.op, each.receipt]);
+  assert.deepEqual(seen, [["nack", "e-2.1"], ["nack", "e-3.1"], ["stop", undefined], ["nack", "e-4.1"]]);
+  assert.deepEqual(warned, []);
+});
+
 test("reads end with errors that stay, and begin again after others", async (t) => {
   const gaps = [];
   const after = [];

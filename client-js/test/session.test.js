@@ -100,6 +100,29 @@ test("a close with 1008 is final, 1001 and 1013 are not, and 1009 concerns what 
   assert.equal(closes.length, 0);
 });
 
+test("what fails while it waits for another try leaves no trace on what follows", async (t) => {
+  const { url } = await servingSessions(t, async ({ next, send, socket }, number) => {
+    const first = await next();
+    if (number === 1) {
+      send(error(first, 503, "broker-down", { retry_after: 0.1 }));
+      return socket.close(1008, "unauthorized: gone");
+    }
+    setTimeout(() => send(ok(first, { subscribers: 1 })), 400); // after the pause of the one that has failed
+  });
+  const session = open(t, url);
+  await assert.rejects(session.publish("news", "x"), Denied);
+  assert.equal((await session.publish("news", "y")).subscribers, 1);
+  await session.close();
+});
+
+test("a session waits for a connection without a limit of time", async (t) => {
+  const { url } = await servingSessions(t, (connection) => void answering(connection));
+  const lost = [];
+  const retries = { ...quick, onRetry: (error) => lost.push(error.message) };
+  assert.equal((await open(t, url, {}, { timeout: Infinity, retries }).publish("news")).id, "e-1");
+  assert.deepEqual(lost, []);
+});
+
 test("a handshake that is refused is explained by the index", async (t) => {
   const { url } = await serving(t, problem(401, "unauthorized"));
   await assert.rejects(open(t, url).publish("news"), { name: "Denied", code: "unauthorized" });

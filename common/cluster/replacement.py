@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.cluster.slots import ClusterMap
+from common.program import launcher
 
 
 def why_refused(present: ClusterMap, newer: ClusterMap, orphaned: Mapping[str, int]) -> str:
@@ -19,7 +20,8 @@ def why_refused(present: ClusterMap, newer: ClusterMap, orphaned: Mapping[str, i
     if newer.epoch == present.epoch:
         return "" if _same(present, newer) else f"it differs from the one in use, and its epoch is {newer.epoch} too"
     for broker, slots in sorted(orphaned.items()):
-        return f"it leaves out broker {broker}, which owns {slots} slots: bin/rebalance run --drain {broker} moves them"
+        move = f"{launcher('rebalance')} run --drain {broker}"
+        return f"it leaves out broker {broker}, which owns {slots} slots: {move} moves them"
     return ""
 
 

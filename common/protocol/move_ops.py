@@ -60,17 +60,17 @@ class ListSlots(Struct, array_like=True):
 class SlotRun(NamedTuple):
     """Slots that a broker owns, from `first` to `last`, all of one epoch."""
 
-    first: int
-    last: int
-    epoch: int
+    first: Slot
+    last: Slot
+    epoch: Count
 
 
 class SlotPointer(NamedTuple):
     """A slot that has left a broker."""
 
-    slot: int
-    to: str
-    epoch: int
+    slot: Slot
+    to: Broker
+    epoch: Count
     """Of the slot at `to`, when it had arrived there."""
 
 
@@ -132,6 +132,8 @@ class OfferSlot(Struct, array_like=True):
     """Estimated bytes at the source."""
     largest: Count
     """Bytes of the largest body."""
+    dead: Count = 0
+    """Bytes of memory of dead letters, which have a ceiling of their own; they are in `memory`, too."""
 
 
 class Adopt(Struct, array_like=True):
@@ -151,15 +153,13 @@ class Adopt(Struct, array_like=True):
     time_ms: Count
     body: bytes
     """The records; beside the frame from 16 KiB on."""
-    store_id: Annotated[str, Meta(max_length=64)] = ""
-    """Of the source."""
 
 
 class Adopted(Struct, array_like=True):
     """Part `n` is stored. `epoch` is that of the slot at its new owner once it has arrived, before that 0."""
 
-    n: int
-    epoch: int = 0
+    n: Count
+    epoch: Count = 0
 
 
 class AskMove(Struct, array_like=True):
@@ -176,8 +176,8 @@ class MoveOutcome(Struct, array_like=True):
     """Whether a move has arrived; `epoch` and `owner` are those of the slot then, as far as this broker knows."""
 
     arrived: bool
-    epoch: int = 0
-    owner: str = ""
+    epoch: Count = 0
+    owner: Annotated[str, Meta(max_length=63)] = ""
 
 
 class PauseMoves(Struct, array_like=True):

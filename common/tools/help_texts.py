@@ -14,7 +14,7 @@ BIN = Path(__file__).resolve().parents[2] / "bin"
 SUBCOMMANDS = {
     "keys": ("api", "curve"),
     "rebalance": ("plan", "run", "status", "pause", "resume", "abort", "abandon"),
-    "replica": ("init", "status", "doctor", "handover", "seed", "relog", "import"),
+    "replica": ("init", "status", "doctor", "spread", "handover", "seed", "relog", "import"),
 }
 OWN = ("test",)
 """Launchers whose text is not that of the program: it takes the arguments of pytest."""

@@ -49,6 +49,8 @@ class FakeSessions:
         """All operations, in order; connections are numbered from 1 as `connection`."""
         self.refusals: list[tuple[int, str]] = []
         """Statuses and codes with which the next handshakes are refused."""
+        self.location = ""
+        """Where refusals with a status of 3xx point to."""
         self.requests: list[Request] = []
         self.connections: list[ServerConnection] = []
         self._published = 0
@@ -91,6 +93,8 @@ class FakeSessions:
         status, code = self.refusals.pop(0)
         body = json.dumps({"code": code, "status": status, "detail": f"about {code}"}).encode()
         headers = Headers({"Content-Type": "application/problem+json", "Content-Length": str(len(body))})
+        if self.location:
+            headers["Location"] = self.location
         return Response(status, "No", headers, body)
 
     def _talk(self, connection: ServerConnection) -> None:

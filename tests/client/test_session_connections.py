@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from fanmail import AsyncClient, Client, Denied, OutcomeUnknown, Refused, Retries, Session, TooLarge, Unavailable
+from fanmail import (
+    AsyncClient,
+    Client,
+    Denied,
+    OutcomeUnknown,
+    Refused,
+    Retries,
+    ServerFault,
+    Session,
+    TooLarge,
+    Unavailable,
+)
 from tests.client.fake_sessions import FakeSessions, Members, message, ok, problem
 from tests.client.test_fork import child
 from tests.e2e.cluster import ROOT, clean_environ, wait_for
@@ -172,6 +183,14 @@ def test_a_handshake_that_is_refused_for_good_is_raised(status: int, code: str, 
         with pytest.raises(error, match=code):
             session.publish("t", "x")
         assert session.publish("t", "x").subscribers == 1, "it is tried again with the next one"
+
+
+def test_a_redirect_is_not_followed_as_it_could_lead_anywhere() -> None:
+    with FakeSessions() as server, FakeSessions() as other, Client(server.url, "fm_secret") as client:
+        server.refusals, server.location = [(307, "")], other.url.replace("http", "ws") + "/"
+        with client.session() as session, pytest.raises(ServerFault, match="307"):
+            session.publish("t", "x")
+        assert not other.requests
 
 
 def test_a_handshake_that_is_refused_for_now_is_repeated() -> None:

@@ -573,7 +573,9 @@ class Peer:
         if op not in (Op.PING, Op.STATS) and not self.incarnation:
             self.ping()
         self.send([(op, topic, user, args or ops.Nothing())], **frame)
-        return self.receive()[0]
+        while not (replies := self.receive()):
+            pass  # a candidate says that it has become the owner
+        return replies[0]
 
     def send(
         self,

@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import nkeys
@@ -15,7 +16,7 @@ import pytest
 from broker.replica.engine.names import StreamName
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.log import JetStreamLog
-from broker.replica.jetstream.streams import ask
+from broker.replica.jetstream.streams import Streams, ask
 from broker.replica.log import Appended, Down, Entries, Event, Purged, Reported, Up
 from common.errors import StartError
 from tests.e2e.cluster import PATIENCE, ROOT, wait_for
@@ -91,8 +92,11 @@ def test_an_operator_makes_a_log_and_brokers_use_it_with_the_permissions_shipped
         assert await_event(two, Reported) == Reported(b"small")
         one.purge(2)
         assert await_event(one, Purged) == Purged(2)
-    with pytest.raises(StartError, match="permissions violation"):
-        ask(broker, lambda streams: streams.delete(name))
+    for forbidden in (Streams.delete, partial(Streams.move_leader, server="n1")):
+        with pytest.raises(StartError, match="permissions violation"):
+            ask(broker, lambda streams, forbidden=forbidden: forbidden(streams, name))
+    with pytest.raises(StartError, match="JetStream clustering support required"):
+        ask(operator, lambda streams: streams.move_leader(name, "n1"))
     ask(operator, lambda streams: streams.delete(name))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from broker.replica.engine.names import StreamName
 from broker.replica.postgres.access import Access
-from broker.replica.postgres.logs import opened
+from broker.replica.postgres.logs import ask
 from tests.e2e.cluster import Cluster, clean_environ, wait_for
 from tests.e2e.replicated import HOSTS, LOG_BYTES, ReplicatedCluster, new_log
 from tests.e2e.test_replicated import TIMEOUT, publish, same_state
@@ -22,9 +22,10 @@ from tests.support.postgres_server import PostgresServer
 class PostgresCluster(ReplicatedCluster):
     """One broker with two candidates, and a front, on a server of its own."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, name: str = "") -> None:
         self.server = server
-        self.cluster_name = f"t{os.urandom(4).hex()}"
+        self.postgres = Access(server.url)
+        self.cluster_name = name or f"t{os.urandom(4).hex()}"
         self.logs: dict[str, StreamName] = {}
         self.candidates = {}
         broker = {"store": "replicated", "postgres": server.url, "log_replicas": 1, "disk_reserve": "1MiB"}
@@ -32,8 +33,7 @@ class PostgresCluster(ReplicatedCluster):
 
     def _make_log(self, broker_id: str, brokers: str) -> StreamName:
         name, entry = new_log(self.cluster_name, broker_id, brokers)
-        with opened(Access(self.server.url)) as logs:
-            logs.create(name, LOG_BYTES, entry)
+        ask(self.postgres, lambda logs: logs.make(name, entry, LOG_BYTES))
         return name
 
     def close(self) -> None:

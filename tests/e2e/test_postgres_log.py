@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from broker.replica.engine.names import StreamName
-from broker.replica.log import Appended, Log, Lost, Refused, Unknown
+from broker.replica.log import Appended, Log, Lost, Missing, Purged, Refused, Unknown
+from broker.replica.postgres import reading
 from broker.replica.postgres.access import Access as PostgresAccess
 from broker.replica.postgres.log import PostgresLog
-from broker.replica.postgres.logs import opened
+from broker.replica.postgres.logs import ask
 from tests.e2e.cluster import PATIENCE
 from tests.support.log_contract import Access, Engine, LogContract, numbered
 from tests.support.postgres_server import PostgresServer
@@ -43,8 +44,7 @@ class PostgresEngine:
     def _make(self, first: bytes = b"") -> StreamName:
         name = StreamName("test", "b0", os.urandom(8))
         self._names.append(name)
-        with opened(self.access) as logs:
-            logs.create(name, 2**26, first)
+        ask(self.access, lambda logs: logs.make(name, first, 2**26))
         return name
 
     def open(self) -> Log:
@@ -79,9 +79,8 @@ class PostgresEngine:
     def close(self) -> None:
         for log in self._logs:
             log.close()
-        with opened(self.access) as logs:
-            for name in self._names:
-                logs.delete(name)
+        for name in self._names:
+            ask(self.access, lambda logs, name=name: logs.delete(name))  # type: ignore[misc]
 
 
 @pytest.fixture
@@ -97,6 +96,19 @@ class TestPostgresLog(LogContract):
         engine = PostgresEngine(server)
         yield engine
         engine.close()
+
+
+@pytest.mark.parametrize("call", ["read", "follow"])
+def test_what_is_purged_is_missing_also_where_a_large_entry_follows(
+    engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(reading, "BATCH_BYTES", 3)
+    one, two = Access(engine), Access(engine)
+    one.fill(5)
+    one.log.purge(4)
+    one.wait(Purged)
+    getattr(two.log, call)(2)
+    assert two.wait(Missing) == Missing(2, 4, 5)
 
 
 @pytest.fixture

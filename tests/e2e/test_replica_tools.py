@@ -15,12 +15,13 @@ from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.fetching import Found
 from broker.replica.jetstream.health import info_of
 from broker.replica.jetstream.streams import Streams, ask
-from broker.tools import replica_doctor, replica_init, replica_status
+from broker.tools import replica_doctor, replica_init, replica_spread, replica_status
 from broker.tools.candidates import Candidate
 from common.cluster.slots import BrokerAddress
 from common.errors import StartError
 from common.protocol import log_stats
 from common.protocol.wire import BrokerState
+from tests.e2e.cluster import wait_for
 from tests.support.nats_cluster import NatsCluster
 
 DESCRIPTION = """
@@ -116,7 +117,7 @@ def test_a_sound_cluster_is_said_to_be_sound(site: Site, capsys: pytest.CaptureF
     assert replica_doctor.run([*site.flags, site.monitor]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines[:3]] == ["server n0", "server n1", "server n2"]
-    assert lines[3].endswith("3 copies on n0, n1, n2")
+    assert "3 copies on n0, n1, n2, led by n" in lines[3]
 
 
 def test_what_the_doctor_has_seen_is_noted_for_the_candidates(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,6 +134,30 @@ def test_what_the_doctor_has_seen_is_noted_for_the_candidates(site: Site, capsys
     assert unproven() == ()
     ask(site.access, lambda streams: streams.prove(name, set(), {"n1"}))
     assert unproven() == ("n1",)
+
+
+def test_leaders_are_spread(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    init(site)
+    names = [site.log_of("b0"), site.log_of("b1")]
+
+    def leaders() -> list[str]:
+        return [ask(site.access, lambda streams, name=name: streams.describe(name)).cluster.leader for name in names]
+
+    for name in names:
+        ask(site.access, lambda streams, name=name: streams.move_leader(name, "n1"))
+    wait_for(lambda: leaders() == ["n1", "n1"], "one server to lead both")
+    assert "bin/replica spread moves the leaders of b0" in doctor(site, capsys)[1]["remarks"]
+    assert replica_spread.run(site.flags) == 0
+    assert capsys.readouterr().out.splitlines() == ["b0: led by n0, before by n1", "b1: led by n1"]
+    assert leaders() == ["n0", "n1"]
+    assert doctor(site, capsys)[1]["remarks"] == []
+    replica_doctor.run([*site.flags, site.monitor])
+    assert f"broker b0, {names[0]}: 3 copies on n0, n1, n2, led by n0" in capsys.readouterr().out.splitlines()
+
+
+def test_logs_in_postgres_are_not_spread(site: Site) -> None:
+    with pytest.raises(StartError, match="in PostgreSQL have one leader"):
+        replica_spread.run([site.flags[0], "--postgres=postgresql:///fanmail"])
 
 
 def test_a_server_that_loses_what_it_acknowledged_is_named(careless: Site, capsys: pytest.CaptureFixture[str]) -> None:

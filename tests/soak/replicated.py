@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from broker.replica.jetstream.streams import ask
 from broker.replica.thresholds import DEFAULT
 from broker.store.base import Owner
 from common.process.start import AGAIN
@@ -65,6 +66,7 @@ class ReplicatedSoak(Rounds):
             "all NATS nodes kill -9": self._kill_all_nodes,
             "owner and leader kill -9": self._kill_owner_and_leader,
             "leader SIGSTOP": self._pause_leader,
+            "leader moved": self._move_leader,
         }
 
     def close(self) -> None:
@@ -206,6 +208,15 @@ class ReplicatedSoak(Rounds):
     def _kill_leader(self) -> None:
         broker = self._chosen()
         self._kill_nodes([self._leader(broker)], lambda: self._outage(broker, "leader kill -9"))
+
+    def _move_leader(self) -> None:
+        """As `bin/replica spread` does."""
+        broker = self._chosen()
+        name, leader = self.cluster.logs[broker], self._leader(broker)
+        to = self.rng.choice([node.name for number, node in enumerate(self.nats.nodes) if number != leader])
+        ask(self.cluster.access, lambda streams: streams.move_leader(name, to))
+        self._outage(broker, "leader moved")
+        self.mend()
 
     def _kill_node(self) -> None:
         broker, node = self._chosen(), self.rng.randrange(len(self.nats.nodes))

@@ -21,6 +21,7 @@ CREATE, UPDATE, DELETE, INFO, NAMES, PURGE, GET = (
     *("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.GET."),
 )
 """Subjects; the name of the stream follows, but for NAMES."""
+STEP_DOWN = "$JS.API.STREAM.LEADER.STEPDOWN."
 DIRECT_GET = "$JS.API.DIRECT.GET."
 EXPECTED = "Nats-Expected-Last-Sequence"
 SEQUENCE = "Nats-Sequence"

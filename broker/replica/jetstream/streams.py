@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from nats.aio.client import Client
 
-from broker.errors import UnusableStoreError
+from broker.replica.engine.logs import only_one
 from broker.replica.engine.names import StreamName, name_of, subjects_of
 from broker.replica.jetstream import api
 from broker.replica.jetstream.access import Access
 from broker.replica.jetstream.connection import Failures, abandon, connect, describe
-from broker.replica.jetstream.health import PROVEN, proven_of
+from broker.replica.jetstream.health import PROVEN, info_of, proven_of
+from broker.replica.log import StreamInfo
 from common.errors import StartError
 
 REQUEST_S, ASK_AGAIN_S = 20.0, 4.0
@@ -40,19 +41,15 @@ class Streams:
 
     async def find(self, cluster: str, broker: str) -> StreamName:
         """Return the log of a broker. Raises `UnusableStoreError` where there is none, or more than one."""
-        found = await self.names(cluster, broker)
-        if not found:
-            raise UnusableStoreError(
-                f"broker {broker} of cluster {cluster} has no log in NATS: bin/replica init makes it"
-            )
-        if len(found) > 1:
-            names = ", ".join(map(str, found))
-            raise UnusableStoreError(f"broker {broker} has several logs in NATS: {names}")
-        return found[0]
+        return only_one(await self.names(cluster, broker), "NATS", cluster, broker)
 
     async def describe(self, name: StreamName) -> api.Described:
         """Return what the leader says of a stream."""
         return await self._request(api.INFO + name.stream, b"", api.Described)
+
+    async def look(self, name: StreamName, replicas: int) -> StreamInfo:
+        """Return what is known of a log that should have as many copies."""
+        return info_of(await self.describe(name), replicas, ())
 
     async def read(self, name: StreamName, position: int) -> bytes | None:
         """Return an entry, None where there is none."""
@@ -61,6 +58,11 @@ class Streams:
         if got.error is not None and got.error.err_code != api.NO_MESSAGE:
             raise api.RequestError(got.error)
         return got.message.data if got.error is None else None
+
+    async def make(self, name: StreamName, genesis: bytes, max_bytes: int, replicas: int) -> None:
+        """Make a log with its first entry. Raises `StartError` where it exists."""
+        await self.create(name, max_bytes, replicas)
+        await self.begin(name, genesis)
 
     async def create(self, name: StreamName, max_bytes: int, replicas: int, tags: tuple[str, ...] = ()) -> None:
         """Make an empty stream, durable in as many copies. Raises `StartError` where it exists."""
@@ -102,6 +104,13 @@ class Streams:
             kept = {key: value for key, value in (config.metadata or {}).items() if not key.startswith("_")}
             config.metadata = kept | {PROVEN: ",".join(sorted(proven))}
             await self._request(api.UPDATE + name.stream, api.encode(config), api.Described)
+
+    async def move_leader(self, name: StreamName, server: str) -> None:
+        """Ask the leader of a stream to leave that to another server, which keeps a copy."""
+        if (await self.describe(name)).cluster.leader == server:
+            return  # to ask for that would be an error
+        query = api.encode({"placement": {"preferred": server}})
+        await self._request(api.STEP_DOWN + name.stream, query, api.Done)
 
     async def delete(self, name: StreamName) -> None:
         """Remove a stream and all that is in it."""

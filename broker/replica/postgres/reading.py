@@ -113,9 +113,8 @@ class Reading:
         first, last = rows[0][:2]
         entries = [(row[2], row[3]) for row in rows if row[2] is not None]
         begin = max(position, first)
-        if [each[0] for each in entries] != list(range(begin, begin + len(entries))) or (begin <= last) != bool(
-            entries
-        ):
+        unbroken = [each[0] for each in entries] == list(range(begin, begin + len(entries)))
+        if not unbroken or (begin <= last) != bool(entries):
             raise LostError(f"the log {self._log_id.hex()} has a gap at {begin}")
         return Found(first, last, entries)
 

@@ -43,7 +43,7 @@ SELECT l.first, l.last, e.position, e.data FROM fanmail_logs l LEFT JOIN LATERAL
         SELECT position, data, sum(octet_length(data)) OVER (ORDER BY position) AS total
         FROM (SELECT position, data FROM fanmail_log WHERE log = l.log AND position >= greatest(%(position)s, l.first)
               ORDER BY position LIMIT 500) wanted
-    ) counted WHERE total <= %(most_bytes)s OR position = %(position)s
+    ) counted WHERE total <= %(most_bytes)s OR position = greatest(%(position)s, l.first)
 ) e ON true WHERE l.log = %(log)b ORDER BY e.position
 """
 """A row per entry from a position on, one without an entry where there is none, and no row where there is no log."""

@@ -25,9 +25,8 @@ def clone_store(source: Path, target: Path, new_id: str, facts: Mapping[str, str
     """Copy a store as it is, and give the copy another id, from which the epochs of its topics follow.
 
     `facts` are set in the copy. Those in `LOG_FACTS` make it the state of a replicated log, at the position that they
-    say; else it is of none.
-    The store is of any schema, and what is in its log is copied too; it is not changed. The target is durable; a failed
-    one is removed. Raises `UnusableStoreError` and `OSError`.
+    say; else it is of none. The store is of any schema, and what is in its log is copied too; it is not changed. The
+    target is durable; a failed one is removed. Raises `UnusableStoreError` and `OSError`.
     """
     try:
         with open_read_only(source) as (db, vfs):
@@ -50,7 +49,5 @@ def _copy(source: apsw.Connection, vfs: StoreVfs, target: Path, facts: Mapping[s
         with copy:
             copy.executemany(META.delete, [(name,) for name in LOG_FACTS])  # it does not follow that log any more
             copy.executemany(META.replace, list(facts.items()))
-            if (
-                has_slot_tables(copy) and not same_id
-            ):  # ids that are assigned from now on have the new id, of these topics too
+            if has_slot_tables(copy) and not same_id:  # message ids from now on have the new one, of these topics too
                 copy.execute(f"DELETE FROM {EPOCHS.name}")

@@ -1,8 +1,7 @@
 """Brings an older store to the present schema: it is rewritten beside the old file, which the new one then replaces.
 
 Since schema 3 there is a checksum on every page, which needs another layout of the whole file, and contents are kept
-apart. The old
-file stays as it was until the new one is durable; after a crash in between the upgrade begins again.
+apart. The old file stays as it was until the new one is durable; after a crash in between the upgrade begins again.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 /** One WebSocket, from its handshake to its end, and what its end means. */
 
+import { runAfter } from "../clock.js";
 import { Denied, FanmailError, OutcomeUnknown, ServerFault, TooLarge, Unavailable } from "../errors.js";
 
 /** What a session uses of a WebSocket: the global class, `ws` of npm, and others have it. */
@@ -43,7 +44,7 @@ export class Connection {
     this.#listener = listener;
     this.#socket = new kind(`${base.replace(/^http/, "ws")}/`, [SUBPROTOCOL, ...(key ? [`bearer.${key}`] : [])]);
     const late = new Unavailable(`${base}: no connection within ${seconds} s`);
-    this.#timer = setTimeout(() => this.fail(late), seconds * 1000);
+    this.#timer = runAfter(seconds, () => this.fail(late));
     this.#socket.addEventListener("open", () => this.#opened());
     this.#socket.addEventListener("message", (event: { data: unknown }) => {
       if (!this.#isClosed) this.#listener.text(String(event.data));

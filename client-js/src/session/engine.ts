@@ -1,7 +1,8 @@
 /** What keeps a session connected: it opens connections, sends what waits, and passes on what arrives. */
 
-import { FanmailError, OutcomeUnknown, problemError, ServerFault } from "../errors.js";
-import { type Exchange, now, runAfter } from "../exchange.js";
+import { now, runAfter } from "../clock.js";
+import { FanmailError, LeaseLost, OutcomeUnknown, problemError, ServerFault } from "../errors.js";
+import type { Exchange } from "../exchange.js";
 import { parseLine, parseMessage, parseNothing, text } from "../responses.js";
 import { ONCE } from "../retry.js";
 import { isFinal } from "../streaming.js";
@@ -98,15 +99,16 @@ export class Engine {
 
   /** End to read, after the last operations of the read. Without a connection its messages come again. */
   async removeRead(read: Read, last: readonly ops.Op<void>[]): Promise<void> {
-    try {
-      if (this.#isClosed || !this.#connection?.isOpen) return;
+    if (!this.#isClosed && this.#connection?.isOpen) {
       // Another connection does not read the mailbox, so there is nothing to repeat.
-      await Promise.all(last.map((op) => this.submit({ ...op, repeatable: false })));
-    } catch (error) {
-      this.warn(`could not end the read of ${read.user} of ${read.topic}: ${String(error)}`);
-    } finally {
-      this.#reads.delete(read.key);
+      const ended = await Promise.allSettled(last.map((op) => this.submit({ ...op, repeatable: false })));
+      const failed = ended.find((each) => each.status === "rejected" && !(each.reason instanceof LeaseLost));
+      if (failed) {
+        const { reason } = failed as PromiseRejectedResult;
+        this.warn(`could not end the read of ${read.user} of ${read.topic}: ${String(reason)}`);
+      }
     }
+    this.#reads.delete(read.key);
   }
 
   /** The leased message was acknowledged or given back. */

@@ -1,7 +1,8 @@
 /** Operations that are not answered: in order per lane, with their retries. No I/O. */
 
+import { now, runAfter } from "../clock.js";
 import { FanmailError, OutcomeUnknown, ServerFault, Unavailable } from "../errors.js";
-import { finalError, now, runAfter } from "../exchange.js";
+import { finalError } from "../exchange.js";
 import type { Retries } from "../retry.js";
 import type { Members, Op } from "./ops.js";
 
@@ -229,8 +230,9 @@ export class Lanes {
     this.#ready.push(lane);
   }
 
-  /** Forget a lane without anything. */
+  /** Forget a lane without anything. One that has failed may have a successor, which stays. */
   #tidy(lane: Lane): void {
-    if (lane.isEmpty && !lane.again.length && !lane.sent && !lane.isHeld) this.#lanes.delete(lane.key);
+    const isOver = lane.isEmpty && !lane.again.length && !lane.sent && !lane.isHeld;
+    if (isOver && this.#lanes.get(lane.key) === lane) this.#lanes.delete(lane.key);
   }
 }

@@ -2,7 +2,7 @@
 
 import { checkedHeader, messageHeaders, toBase64 } from "../encoding.js";
 import { newKey } from "../exchange.js";
-import type { Message, Published } from "../message.js";
+import { type Message, type Published, receiptOf } from "../message.js";
 import type { PublishOptions, SubscriptionSettings } from "../options.js";
 import { parseTime } from "../responses.js";
 
@@ -86,11 +86,6 @@ export function stop(topic: string, user: string): Op<void> {
 
 function onMailbox<T>(topic: string, user: string, members: Members, parse: (answer: Members) => T): Op<T> {
   return { members: { ...members, topic, user }, lane: mailbox(topic, user), repeatable: true, parse };
-}
-
-function receiptOf(message: Message): string {
-  if (!message.receipt) throw new TypeError(`message ${message.id} was not leased`);
-  return message.receipt;
 }
 
 function nothing(): void {}

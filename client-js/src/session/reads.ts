@@ -49,6 +49,8 @@ export class Read {
   /** Whether the server reads no more. */
   #hasEnded = false;
   #isClosed = false;
+  /** The loop has ended. */
+  #isStopping = false;
   #wake: () => void = () => undefined;
   #extending: ReturnType<typeof setInterval> | undefined;
 
@@ -94,10 +96,17 @@ export class Read {
     } finally {
       clearInterval(this.#extending);
       signal?.removeEventListener("abort", abort);
-      const { topic, user } = this;
-      const ack = this.#unconfirmed ? [ops.advance(topic, user, this.#handled)] : [];
-      await this.#engine.removeRead(this, this.#hasEnded ? [] : [...ack, ops.stop(topic, user)]);
+      this.#isStopping = true;
+      await this.#engine.removeRead(this, this.#hasEnded ? [] : this.#last());
     }
+  }
+
+  /** Return what ends it on the server, after acknowledging what was handled, or giving back what nobody asked for. */
+  #last(): ops.Op<void>[] {
+    const { topic, user } = this;
+    const returned = this.#isLease ? this.#queue.map((message) => ops.giveBack(message, 0)) : [];
+    const acknowledged = this.#unconfirmed ? [ops.advance(topic, user, this.#handled)] : [];
+    return [...returned, ...acknowledged, ops.stop(topic, user)];
   }
 
   /** Return the next message, or undefined when the session is closed. */
@@ -140,9 +149,13 @@ export class Read {
   /**
    * A message has arrived. Return whether there was room for it.
    *
-   * What another client acknowledges makes room on the server, not here, so the window may be exceeded.
+   * A lease that has ended makes room on the server, not here, so the window may be exceeded.
    */
   push(message: Message): boolean {
+    if (this.#isStopping) {
+      if (this.#isLease) this.#engine.tell(ops.giveBack(message, 0).members);
+      return true;
+    }
     if (this.#queue.length >= 2 * this.window) return false;
     if (this.#isLease) this.#leased.set(message.receipt, message);
     this.#queue.push(message);

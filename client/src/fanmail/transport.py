@@ -84,16 +84,19 @@ def httpx_settings(headers: Mapping[str, str] | None, api_key: str | None, urls:
     sent |= {"Authorization": f"Bearer {key}"} if key else {}
     fields = [(name.encode("ascii"), encode_header(value)) for name, value in sent.items()]
     # A redirect is not followed: it could send the API key to another host.
-    context = ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
-    return {"headers": fields, "limits": limits, "follow_redirects": False, "verify": context}
+    return {"headers": fields, "limits": limits, "follow_redirects": False, "verify": default_ssl_context()}
+
+
+def default_ssl_context() -> ssl.SSLContext:
+    """Return the context of all clients with these values of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+
+    Loading the certificates takes longer than everything else that a client does when it is made.
+    """
+    return _ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
 
 
 @cache
-def ssl_context(cert_file: str, cert_dir: str) -> ssl.SSLContext:
-    """Return the context of all clients with these values of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-
-    To load the certificates takes longer than all else that a client does at its start.
-    """
+def _ssl_context(cert_file: str, cert_dir: str) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 

@@ -30,6 +30,8 @@ class FakeFanmail:
         self.fetches = 0
         self.returned: list[tuple[int, float]] = []
         """Sequence numbers and delays of what was given back."""
+        self.give_back_s = 0.001
+        """How long it takes to give a message back."""
         self.extended = 0
         self.errors: list[FanmailError] = []
         """What the next fetches raise."""
@@ -67,7 +69,7 @@ class FakeFanmail:
         self.extended += 1
 
     async def give_back(self, message: Message, delay: float) -> None:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.give_back_s)
         seq = self._held(message)
         self.returned.append((seq, delay))
         self.held[seq].until, self.held[seq].is_leased = self._now + delay, False

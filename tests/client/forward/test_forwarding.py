@@ -12,7 +12,7 @@ import pytest
 from fanmail.errors import NoSubscription
 from fanmail.forward.answer import Answer, Outcome
 from fanmail.forward.delivery import Delivery
-from fanmail.forward.forwarder import Forwarder, OrderedForwarder
+from fanmail.forward.forwarder import GIVE_BACK_S, Forwarder, OrderedForwarder
 from fanmail.forward.gate import Gate
 from fanmail.forward.mailbox import Mailbox
 from fanmail.forward.tally import Tally
@@ -74,9 +74,10 @@ class Stage:
         self.tally = Tally("t/u")
         self._options = options
         self.loop: VirtualLoop
+        self.left_running: set[asyncio.Task[Any]] = set()
 
     def play(self, seconds: float, then: Callable[[Forwarder], object] | None = None) -> None:
-        """Forward for so long."""
+        """Forward for these seconds."""
         _, self.loop = play(self._play(seconds, then))
 
     async def _play(self, seconds: float, then: Callable[[Forwarder], object] | None) -> None:
@@ -90,6 +91,7 @@ class Stage:
         if then:
             then(forwarder)
             await asyncio.wait([task], timeout=60)
+            self.left_running = asyncio.all_tasks() - {asyncio.current_task(), task}
         elif not task.done():
             task.cancel()
         await asyncio.gather(task, return_exceptions=then is None and task.cancelling() > 0)
@@ -222,6 +224,25 @@ def test_stop_lets_requests_end_and_leaves_no_lease(ordered: bool) -> None:
     assert stage.poster.accepted == [1, 2]
     assert stage.fanmail.leased == 0
     assert len(stage.fanmail.held) == 3
+
+
+def test_what_a_read_still_leases_at_a_stop_is_given_back_before_the_end() -> None:
+    stage = Stage(FakeFanmail(1), lambda *_: DONE)
+    stage.fanmail.held[1].until = 1.4
+    stage.fanmail.give_back_s = 1.0
+    stage.play(1, then=Forwarder.stop)
+    assert stage.fanmail.returned == [(1, 0.0)]
+    assert stage.fanmail.leased == 0
+    assert not stage.poster.asked
+
+
+def test_a_stop_does_not_wait_for_a_fanmail_that_hangs_and_leaves_nothing_running() -> None:
+    stage = Stage(FakeFanmail(1), lambda *_: DONE)
+    stage.fanmail.held[1].until = 1.4
+    stage.fanmail.give_back_s = HOUR_S
+    stage.play(1, then=Forwarder.stop)
+    assert 1.5 < stage.loop.time() < 1.5 + GIVE_BACK_S
+    assert not stage.left_running
 
 
 def test_cancellation_gives_back_what_is_being_sent() -> None:

@@ -144,12 +144,13 @@ class Forwarder:
     async def _lease(self, limit: int) -> Sequence[Message]:
         """Lease messages, if there are any within the time of a long poll."""
         await self._gate.read()
+        if self._is_stopped:
+            return ()
         began = self._timing.clock()
         fetched = await self._mailbox.lease(limit)
-        if self._is_stopped:
-            await self._give_back_now(fetched.messages)
-            return ()
         self._unsent = fetched.messages
+        if self._is_stopped:
+            return ()
         await self._calm(fetched, began)
         return fetched.messages
 
@@ -164,30 +165,46 @@ class Forwarder:
         """Send messages in one request, and acknowledge them or give them back. Return whether they are done."""
         keeper = self._group.create_task(self._mailbox.keep(messages))
         try:
-            await self._gate.send()
-            if self._is_stopped:
-                await self._give_back_now(messages)
-                return False
-            began = self._timing.clock()
-            answer = await self._post(messages)
-            if answer.outcome == Outcome.DONE:
-                self._note_success()
-                return await self._mailbox.acknowledge(messages)
-            await self._note_failure(messages, answer, began)
-            return False
-        except asyncio.CancelledError:
-            await self._give_back_now(messages)
-            raise
+            return await self._send(messages)
         finally:
             keeper.cancel()
             self.tally.in_flight -= 1
             self._freed.set()
 
+    async def _send(self, messages: Sequence[Message]) -> bool:
+        try:
+            await self._gate.send()
+            if not self._is_stopped:
+                return await self._post_and_settle(messages)
+        except asyncio.CancelledError:
+            await self._give_back_now(messages)
+            raise
+        await self._give_back_now(messages)
+        return False
+
+    async def _post_and_settle(self, messages: Sequence[Message]) -> bool:
+        began = self._timing.clock()
+        answer = await self._post(messages)
+        if answer.outcome == Outcome.DONE:
+            self._note_success()
+            return await self._mailbox.acknowledge(messages)
+        await self._note_failure(messages, answer, began)
+        return False
+
     async def _give_back_now(self, messages: Sequence[Message]) -> None:
-        """Give messages back before an end, as far as that is possible soon."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GIVE_BACK_S):
-                await asyncio.shield(self._mailbox.give_back(messages, [0.0] * len(messages)))
+        """Give messages back before an end, as far as that is possible soon. To be cancelled does not shorten that."""
+
+        async def give_back() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_S):
+                    await self._mailbox.give_back(messages, [0.0] * len(messages))
+
+        giving = asyncio.create_task(give_back())
+        try:
+            await asyncio.shield(giving)
+        except asyncio.CancelledError:
+            await giving
+            raise
 
     async def _post(self, messages: Sequence[Message]) -> Answer:
         began = self._timing.clock()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 import signal
 import sys
@@ -23,7 +22,7 @@ from fanmail.forward.tally import Durations, Tally
 from fanmail.forward.target import Target
 from fanmail.forward.timing import REAL_TIMING, Timing
 from fanmail.retry import Retries
-from fanmail.transport import ssl_context
+from fanmail.transport import default_ssl_context
 
 TARGETS_PER_CLIENT = 16
 """A request looks at all connections of its client's pool, so a thousand long polls are spread over several."""
@@ -100,7 +99,7 @@ class Forwarding:
             each.cancel()
 
     async def _make(self, stack: AsyncExitStack) -> None:
-        context = ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
+        context = default_ssl_context()
         retries = Retries(total=None, on_retry=_report)
         client: AsyncClient | None = None
         gate = Gate()

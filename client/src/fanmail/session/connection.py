@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.frames import Opcode
@@ -22,7 +21,7 @@ from fanmail.errors import Denied, FanmailError, OutcomeUnknown, ServerFault, To
 from fanmail.fork_safety import note_socket
 from fanmail.http_call import Response
 from fanmail.responses import decode_headers
-from fanmail.transport import CONNECT_TIMEOUT_S
+from fanmail.transport import CONNECT_TIMEOUT_S, default_ssl_context
 
 SUBPROTOCOL = Subprotocol("fanmail.v1.json")
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
@@ -87,6 +86,14 @@ class SessionConnection(ClientConnection):
         self.on_room()
 
 
+class _Connect(connect):
+    """A handshake that follows no redirect, which could send the API key to another host."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Return the error that a redirect is."""
+        return exc
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What all connections of a session have in common."""
@@ -99,7 +106,7 @@ class Target:
 async def open_connection(base: str, target: Target) -> SessionConnection:
     """Return a connection after its handshake. Raises a FanmailError: `Unavailable` if another try may succeed."""
     try:
-        connection = await connect(
+        connection = await _Connect(
             _websocket_url(base),
             subprotocols=[SUBPROTOCOL],
             compression=None,
@@ -112,7 +119,7 @@ async def open_connection(base: str, target: Target) -> SessionConnection:
             write_limit=256 * 1024,
             logger=_log,
             create_connection=SessionConnection,
-            ssl=httpx.create_ssl_context() if base.startswith("https:") else None,
+            ssl=default_ssl_context() if base.startswith("https:") else None,
         )
     except InvalidStatus as error:
         raise _refused(error.response) from error

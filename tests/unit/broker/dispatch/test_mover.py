@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from broker.dispatch.links import Question
 from broker.dispatch.moves import Moves
+from broker.thresholds import DEFAULT, Thresholds
 from common.cluster.slots import BrokerAddress, ClusterMap, slot_of
 from common.errors import FanmailError
 from common.protocol import move_ops as mv
@@ -18,6 +19,7 @@ from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver
 from tests.support.mirror import MirrorStore
 from tests.support.moved import ALL, own
+from tests.support.table import table
 
 T = b"t"
 SLOT = slot_of(T)
@@ -51,9 +53,9 @@ class Target:
 class Source:
     """A broker that owns all slots, with a message in one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self.target = Target()
-        self.broker = BrokerDriver(store=MirrorStore("0badcafe"), cluster_map=THREE)
+        self.broker = BrokerDriver(store=MirrorStore("0badcafe"), cluster_map=THREE, thresholds=thresholds)
         own(self.broker, ALL)
         self.broker.subscribe(T, b"u")
         self.broker.publish(T, b"1")
@@ -124,6 +126,42 @@ def test_a_target_that_is_silent_holds_the_slot_until_it_answers(source: Source)
     source.turn()
     assert source.turn() == "left"
     assert dict(source.broker.publish(T, b"2").fields)["owner"] == "b2", "it has gone on from there"
+
+
+@table("answer", [ops.Nothing(), mv.Adopted(2, 2), mv.Adopted(1), None])
+def test_an_answer_that_makes_no_sense_is_no_progress(answer: Any) -> None:
+    source = Source()
+    source.move()
+    source.turn(), source.turn()
+    ask = source.target.ask
+    source.target.ask = lambda *args: Question(True, answer) if args[0] is Op.ADOPT else ask(*args)  # type: ignore[method-assign]
+    assert [source.turn(), source.turn()] == ["leaving", "asking"]
+    source.target.reply = lambda op, args: mv.MoveOutcome(True, 1)
+    assert [source.turn() for _ in range(4)] == ["asking"] * 4, "it has not gone anywhere with the epoch that it has"
+
+
+def test_a_target_that_has_a_part_to_store_gets_one_more() -> None:
+    source = Source(DEFAULT._replace(part_records=3))
+    for number in range(8):
+        source.broker.publish(T, b"%d" % number)
+    sent: list[tuple[int, Question]] = []
+
+    def ask(op: Op, args: Any, body: bytes | None = None) -> Question:
+        question = Question(op is Op.OFFER, ops.Nothing())
+        if op is Op.ADOPT:
+            sent.append((args.n, question))
+        return question
+
+    source.target.ask = ask  # type: ignore[method-assign]
+    source.move()
+    for number in range(5):
+        assert source.turn() == ("offering" if not number else "leaving")
+    assert [n for n, _ in sent] == [1, 2]
+    assert source.moves.wait_ms
+    for n, question in sent:  # grows
+        question.done, question.result = True, mv.Adopted(n, 2 * (n == 4))
+        state = source.turn()
+    assert ([n for n, _ in sent], state) == ([1, 2, 3, 4], "left")
 
 
 def test_the_operator_may_claim_what_is_frozen_for_a_target_that_is_lost(source: Source) -> None:

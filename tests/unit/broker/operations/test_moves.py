@@ -13,7 +13,9 @@ import pytest
 
 from broker import records as rec
 from broker.operations import adoption, publishing
+from broker.operations.leasing import MOST_DROPPED
 from broker.state.idempotency import key_weight
+from broker.state.leases import DEAD_LETTER_COST
 from common.clock import ManualClock
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.histories import STEPS, TOPICS, History, new_folder
@@ -124,3 +126,29 @@ def test_keys_beyond_the_ceiling_that_have_come_are_forgotten_in_steps(monkeypat
     for left in (16, 12, 8, 4, 1, 1):
         assert not target.publish(b"t", b"", key=b"n%d" % left).code
         assert len(target.state.keys) == left
+
+
+def test_dead_letters_beyond_the_ceiling_that_have_come_are_dropped_in_steps() -> None:
+    source, target = BrokerDriver(), BrokerDriver(limits=ROOMY._replace(memory=80_000))
+    target.identity = target.identity._replace(broker="b1")
+    own(source, ALL)
+    own(target, NONE)
+    for broker in (source, target):
+        broker.subscribe(b"t", b"u", max_deliveries=1)
+    for number in range(110):
+        source.publish(b"t", b"%02d" % number)
+    source.fetch(b"t", b"u", lease=1)
+    for _ in range(3):
+        source.elapse(1)
+    assert source.state.delivery_totals.dead_letters == 110
+    assert target.limits.dead_memory // DEAD_LETTER_COST < 80
+    target.unsubscribe(b"t", b"u")
+    move_all(source, target)
+    counts = [110]
+    for _ in range(4):
+        target.publish(b"t", b"00")
+        target.lease(b"t", b"u", 1)
+        target.elapse(1)
+        counts.append(target.state.delivery_totals.dead_letters)
+    assert counts[:3] == [110, 110 - MOST_DROPPED, 110 - 2 * MOST_DROPPED]
+    assert target.state.delivery_totals.dead.topics.total <= target.limits.dead_memory

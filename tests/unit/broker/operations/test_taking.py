@@ -8,7 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from broker.dispatch.moves import Moves
+from broker.dispatch.residue import end_residue
 from broker.slot_records import SlotLeaving, SlotLeft, SlotStays
+from broker.thresholds import DEFAULT
 from common.cluster.slots import slot_of
 from common.protocol import move_ops as mv
 from common.protocol import ops
@@ -60,6 +62,7 @@ OFFER = mv.OfferSlot("b0", SLOT, 1, 1, 1, 3, 3, 100, 10)
         ({"subscriptions": 9}, "subscriptions"),
         ({"largest": 2000}, "largest body"),
         ({"memory": 10**9}, "memory"),
+        ({"dead": 250_001}, "dead letters"),
         ({"bytes": 10**9}, "disk"),
         ({"epoch": 0}, "owned with epoch 1|owns slot"),
     ],
@@ -153,6 +156,45 @@ def test_timers_rest_while_a_slot_is_frozen(source: BrokerDriver) -> None:
     source.elapse(0)
     assert b"u" in topic.subscriptions, "nobody could call meanwhile"
     assert (topic.subscriptions[b"u"].returned, topic.next_seq) == (1, 5)
+
+
+def test_deadlines_that_rest_are_forgotten_with_their_slot(source: BrokerDriver) -> None:
+    """It ends in the turn in which it leaves."""
+    source.publish(T, b"later", delay=1000)
+    source.dispatcher.context.emit(SlotLeaving(SLOT, "b1", 1))
+    source.elapse(60)
+    resting = source.dispatcher._scheduler._resting
+    assert resting._kept
+    source.dispatcher.context.emit(SlotLeft(SLOT, "b1", 1, 2))
+    source.dispatcher.context.residue.add(SLOT)
+    end_residue(source.dispatcher.context, 100)
+    assert not source.dispatcher.context.residue
+    source.elapse(0)
+    assert not resting._kept
+
+
+def test_what_a_restored_store_keeps_is_not_ended_by_a_question(target: BrokerDriver) -> None:
+    """The slot was on its way back when the store was restored."""
+    context = target.dispatcher.context
+    own(target, ALL)
+    target.subscribe(T, b"u")
+    context.emit(SlotLeft(SLOT, "b0", 0, 3))
+    assert asks(target, epoch=3) == mv.MoveOutcome(False)
+    assert not context.residue
+    assert T in target.state.topics
+
+
+def test_a_part_needs_room_for_each_of_its_rows(source: BrokerDriver, target: BrokerDriver) -> None:
+    source.dispatcher.context.state.thresholds = DEFAULT
+    (part,) = parts(source, SLOT)
+    context = target.dispatcher.context
+    context.writable_bytes = 4096
+    assert len(part.body) < 1000
+    assert adopt(target, part) == ["move-refused"]
+    context.writable_bytes = 2**20
+    context.limits = context.limits._replace(memory=target.state.memory + 1000)
+    assert adopt(target, part) == ["move-refused"]
+    assert not target.state.slots.coming
 
 
 def test_a_store_in_memory_takes_no_slots() -> None:

@@ -378,7 +378,33 @@ def test_who_has_released_a_log_has_ended() -> None:
     assert (one.candidate.role, one.candidate.settled) == (Role.ENDED, True)
 
 
-@pytest.mark.parametrize("event", [UNKNOWN, Refused(5), Full()])
+def test_a_release_is_tried_again_where_the_log_has_no_room() -> None:
+    one = One().own()
+    one.candidate.release("b0@h2", MARK)
+    data = one.log.data
+    one.log.take_asked()
+    for _ in range(3):
+        assert one.after(0.1, Full()) == []
+        assert one.candidate.full
+        assert one.after(0.1) == [("append", 4)]
+        assert one.log.data == data, "it cannot count twice"
+    one.hear(Appended(one.add()))
+    assert (one.candidate.role, one.candidate.settled) == (Role.ENDED, True)
+
+
+def test_a_log_that_has_no_room_for_its_release_is_left_to_the_silence() -> None:
+    one = One().own()
+    one.candidate.release("b0@h2", MARK)
+    one.log.take_asked()
+    for _ in range(4):
+        one.after(0.1, Full())
+        assert one.after(0.1) == [("append", 4)]
+    one.now += 0.3
+    with pytest.raises(DeposedError, match="no room for its release"):
+        one.hear(Full())
+
+
+@pytest.mark.parametrize("event", [UNKNOWN, Refused(5)])
 def test_who_is_unsure_of_its_release_has_ended_too(event: Event) -> None:
     one = One().own()
     one.candidate.release("b0@h2", MARK)

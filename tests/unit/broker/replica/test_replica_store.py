@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from broker.errors import DamagedError, LeftOutError, ReplicaError, UnusableStoreError
+from broker.errors import DamagedError, DeposedError, LeftOutError, ReplicaError, UnusableStoreError
 from broker.records import Content, SubscriptionSet
 from broker.replica.space import Report
 from broker.store.base import Owner
@@ -258,6 +258,47 @@ def test_a_log_without_room_is_purged_and_goes_on(pair: Pair) -> None:
     pair.standby.broker = pair.standby.open()
     with pytest.raises(ReplicaError, match="seed it"):
         pair.driver(pair.standby).follow()
+
+
+def fill_log(pair: Pair) -> dict[str, Any]:
+    """Leave the log no room, while both candidates have on disk what is in it; return the state."""
+    owner, standby = pair.driver(pair.owner), pair.driver(pair.standby)
+    owner.publish(b"t", b"kept")
+    owner.commit()
+    standby.follow()
+    standby.store._who = standby.store._who._replace(wall_ms=lambda: owner.clock.now().wall)
+    for _ in range(8):  # until each has reported that
+        pair.time.run(1.0)
+        owner.commit()  # a heartbeat
+        owner.store.turn()
+        standby.store.turn()
+    pair.shared.max_bytes = pair.shared.bytes
+    return snapshot(owner.state)
+
+
+def test_a_log_without_room_is_purged_and_released(pair: Pair) -> None:
+    state = fill_log(pair)
+    owner, standby = pair.driver(pair.owner), pair.driver(pair.standby)
+    began = pair.time.now
+    owner.store.release("", owner.clock.mark())
+    owner.until(owner.store.settled)
+    standby.own()
+    assert pair.time.now < began + 2.0, "it does not wait for the silence"
+    assert snapshot(standby.state) == state
+
+
+def test_a_log_without_room_that_cannot_be_purged_is_left_within_two_seconds(pair: Pair) -> None:
+    state = fill_log(pair)
+    owner, standby = pair.driver(pair.owner), pair.driver(pair.standby)
+    pair.shared.purge = lambda before: pair.shared.first  # type: ignore[method-assign]
+    began = pair.time.now
+    owner.store.release("", owner.clock.mark())
+    with pytest.raises(DeposedError, match="no room for its release"):
+        owner.until(owner.store.settled)
+    assert pair.time.now < began + 2.0
+    del pair.shared.purge  # type: ignore[method-assign]
+    standby.own()
+    assert snapshot(standby.state) == state
 
 
 def test_a_candidate_that_knows_of_more_than_the_log_has_does_not_take_over(pair: Pair) -> None:

@@ -43,8 +43,8 @@ MOVE_ROWS = st.builds(moves.MoveRow, NUMBERS, TEXTS, TEXTS, NUMBERS, TEXTS, NUMB
 SLOT_TABLES = st.builds(
     moves.SlotTable,
     *(TEXTS, TEXTS, NUMBERS, TEXTS, NUMBERS),
-    st.lists(st.builds(moves.SlotRun, *[NUMBERS] * 3), max_size=2),
-    st.lists(st.builds(moves.SlotPointer, NUMBERS, TEXTS, NUMBERS), max_size=2),
+    st.lists(st.builds(moves.SlotRun, SLOT, SLOT, AMOUNTS), max_size=2),
+    st.lists(st.builds(moves.SlotPointer, SLOT, BROKER, AMOUNTS), max_size=2),
     st.lists(MOVE_ROWS, max_size=2),
     st.lists(st.builds(moves.SlotSize, *[NUMBERS] * 4), max_size=2),
     NUMBERS,
@@ -82,9 +82,9 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.MOVE_ABORT: st.builds(moves.AbortMove, SLOT),
     Op.SLOTS: st.builds(moves.ListSlots, st.integers(-1, 1024)),
     Op.CLAIM: st.builds(moves.ClaimSlots, st.lists(SLOT, min_size=1, max_size=3), st.integers(1, 2**60)),
-    Op.OFFER: st.builds(moves.OfferSlot, BROKER, SLOT, *[AMOUNTS] * 7),
+    Op.OFFER: st.builds(moves.OfferSlot, BROKER, SLOT, *[AMOUNTS] * 8),
     Op.ADOPT: st.builds(
-        moves.Adopt, BROKER, SLOT, AMOUNTS, AMOUNTS, st.integers(1, 9), st.booleans(), AMOUNTS, AMOUNTS, BYTES, TEXTS
+        moves.Adopt, BROKER, SLOT, AMOUNTS, AMOUNTS, st.integers(1, 9), st.booleans(), AMOUNTS, AMOUNTS, BYTES
     ),
     Op.MOVE_ASK: st.builds(moves.AskMove, BROKER, SLOT, AMOUNTS, AMOUNTS),
     Op.MOVES_PAUSE: st.builds(moves.PauseMoves, st.booleans()),
@@ -140,8 +140,8 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.MOVE_ABORT: MOVE_ROWS,
     Op.SLOTS: SLOT_TABLES,
     Op.CLAIM: SLOT_TABLES,
-    Op.ADOPT: st.builds(moves.Adopted, NUMBERS, NUMBERS),
-    Op.MOVE_ASK: st.builds(moves.MoveOutcome, st.booleans(), NUMBERS, TEXTS),
+    Op.ADOPT: st.builds(moves.Adopted, AMOUNTS, AMOUNTS),
+    Op.MOVE_ASK: st.builds(moves.MoveOutcome, st.booleans(), AMOUNTS, TEXTS),
 }
 
 

@@ -142,12 +142,12 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
     ),
     "offer, hand over, ask": (
         [
-            request(44, Op.OFFER, b"", b"", 0, move_ops.OfferSlot("b0", 17, 1, 2, 3, 4, 500, 600, 70)),
-            request(45, Op.ADOPT, b"", b"", 0, move_ops.Adopt("b0", 17, 1, 9, 1, True, 1000, 2000, b"\x90", "0bad")),
+            request(44, Op.OFFER, b"", b"", 0, move_ops.OfferSlot("b0", 17, 1, 2, 3, 4, 500, 600, 70, 80)),
+            request(45, Op.ADOPT, b"", b"", 0, move_ops.Adopt("b0", 17, 1, 9, 1, True, 1000, 2000, b"\x90")),
             request(46, Op.MOVE_ASK, b"", b"", 0, move_ops.AskMove("b0", 17, 1, 9)),
         ],
-        "9401cf00000100000000050793962c36c400c4000099a262301101020304cd01f4cd025846962d37c400c400009aa2623011"
-        "010901c3cd03e8cd07d0c40190a430626164962e38c400c4000094a26230110109",
+        "9401cf00000100000000050793962c36c400c400009aa262301101020304cd01f4cd02584650962d37c400c4000099a2623011"
+        "010901c3cd03e8cd07d0c40190962e38c400c4000094a26230110109",
     ),
 }
 GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
