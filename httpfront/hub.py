@@ -92,7 +92,7 @@ class Hub:
         """Run `work` in a greenlet of its own, later in this turn."""
         self._spawned.append(work)
 
-    def park(self) -> object:
+    def park(self) -> Any:
         """Return to the loop, and return what `resume` is given. Only in a greenlet that `spawn` started."""
         hub = self._greenlet
         assert hub is not None
