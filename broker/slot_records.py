@@ -15,6 +15,9 @@ from broker.errors import must
 from broker.packed import Packed
 from common.cluster.slots import SLOTS
 
+KEPT, DROPPED = 0, 1
+"""In place of the id of a move in `SlotLeft`: the slot did not leave from here; what is here of it stays, or ends."""
+
 
 class Owns(Packed, tag=23):
     """The broker owns the slots of this bitmap, at this epoch: bit n of byte m is slot 8 m + n.
@@ -44,7 +47,7 @@ class SlotStays(Packed, tag=25):
 class SlotLeft(Packed, tag=26):
     """A slot has arrived at another broker; what is left of its topics here ends soon.
 
-    With `move` 0 it did not leave from here: a restored store learned that it is elsewhere, and keeps what it has.
+    With `KEPT` it did not leave from here: a restored store learned that it is elsewhere, and keeps what it has.
     """
 
     slot: int

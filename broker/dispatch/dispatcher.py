@@ -24,7 +24,7 @@ from broker.operations.control import CONTROL, ON_SLOTS, check_allowed
 from broker.operations.handlers import HANDLERS
 from broker.ownership import Ownership
 from common.clock import Now
-from common.cluster.slots import ClusterMap
+from common.cluster.slots import ClusterMap, slot_of
 from common.errors import FanmailError
 from common.protocol import ops, stats, wire
 from common.protocol.move_ops import Adopt
@@ -199,7 +199,7 @@ class Dispatcher:
             return self._control(op, args, now)
         if not 0 < len(request.topic) <= _BIGGEST_NAME or len(request.user) > _BIGGEST_NAME:
             raise WireError("a topic has 1 to 1024 bytes, a user at most 1024")
-        self._check(frame, request, now)
+        self._check(frame, request, now, peer_id)
         if spec.on_user != bool(request.user):
             raise WireError(f"operation {name} {'needs a' if spec.on_user else 'takes no'} user")
         if body is not None:
@@ -246,7 +246,7 @@ class Dispatcher:
         if ref is not None and ref.subscription.delivery is not None:
             ref.subscription.delivery.last_call = now.mono
 
-    def _check(self, frame: RequestFrame, request: Request, now: Now) -> None:
+    def _check(self, frame: RequestFrame, request: Request, now: Now, peer_id: bytes) -> None:
         """Raise `FanmailError` for a request that must not be executed; what is refused here provably was not."""
         if frame.incarnation != self.identity.incarnation:
             raise FanmailError("wrong-incarnation", "the request was meant for an earlier process of this broker")
@@ -260,7 +260,14 @@ class Dispatcher:
             raise FanmailError("draining", f"broker {self.identity.broker} is stopping")
         if self.stalled:
             raise FanmailError("log-stalled", f"the log of broker {self.identity.broker} has not answered for a second")
-        self.ownership.check(request.topic)
+        refusals = self.traffic.refusals
+        try:
+            self.ownership.check(request.topic)
+        except FanmailError:
+            refusals.add(peer_id, slot_of(request.topic))
+            raise
+        if refusals.marks and refusals.overtakes(peer_id, slot_of(request.topic), frame.taken):
+            raise FanmailError("moving", "an earlier request of this slot was refused", slot=slot_of(request.topic))
 
     def _control(self, op: Op, args: Struct, now: Now) -> Struct:
         """Run an operation that names no topic; allowed in any state."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from broker.dispatch.links import Links, Question
 from broker.operations.context import Context
 from broker.ownership import digest_of
-from broker.slot_records import Owns, SlotLeft, SlotStays, StoreProven, bitmap_of
+from broker.slot_records import KEPT, Owns, SlotLeft, SlotStays, StoreProven, bitmap_of
 from common.clock import Now
 from common.cluster.slots import SLOTS, ClusterMap, rendezvous, slot_of
 from common.protocol.move_ops import ListSlots, SlotTable
@@ -173,7 +173,7 @@ class Founding:
             mine = slots.epochs.get(slot, 0)
             if owner != self._broker and 0 < mine <= epoch:
                 log.error("a slot of this restored store is elsewhere", extra={"slot": slot, "owner": owner})
-                self._context.emit(SlotLeft(slot, owner, 0, epoch))
+                self._context.emit(SlotLeft(slot, owner, KEPT, epoch))
             elif owner == self._broker and mine < epoch and (mine or slot not in slots.names):
                 self._take_again(slot, epoch)
                 again.append(slot)

@@ -6,6 +6,7 @@ connection so far, and every request frame repeats the last number that its fron
 
 from __future__ import annotations
 
+from broker.dispatch.refusals import Refusals
 from common.errors import FanmailError
 from common.protocol import ops
 
@@ -26,6 +27,7 @@ class Traffic:
         """Of the fronts that report it."""
         self.answers = 0
         """Bytes of answers in transit to those fronts."""
+        self.refusals = Refusals(self._sent)
 
     @property
     def most_answers(self) -> int:
@@ -62,6 +64,7 @@ class Traffic:
 
     def forget(self, peer_id: bytes) -> None:
         """Stop counting for a connection that is gone."""
+        self.refusals.forget(peer_id)
         sent = self._sent.pop(peer_id, 0)
         if peer_id in self._taken:
             self.answers -= sent - self._taken.pop(peer_id)

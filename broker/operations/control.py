@@ -58,6 +58,7 @@ ON_SLOTS: dict[Op, Callable[..., Struct]] = {
     Op.MOVE_ABORT: moving.abort_move,
     Op.MOVES_PAUSE: moving.pause_moves,
     Op.CLAIM: moving.claim_slots,
+    Op.SLOTS_DROP: moving.drop_kept,
     Op.OFFER: taking.offer,
     Op.ADOPT: taking.adopt,
     Op.MOVE_ASK: taking.ask_move,

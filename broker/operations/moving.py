@@ -9,7 +9,7 @@ from itertools import groupby
 from broker.operations.context import Context, MoveControl
 from broker.operations.export import size_of
 from broker.operations.taking import check_durable, refused
-from broker.slot_records import Owns, bitmap_of
+from broker.slot_records import DROPPED, KEPT, Owns, SlotLeft, bitmap_of
 from common.clock import Now
 from common.cluster.slots import SLOTS
 from common.protocol import ops
@@ -17,6 +17,7 @@ from common.protocol.move_ops import (
     NO_SIZES,
     AbortMove,
     ClaimSlots,
+    DropSlots,
     ListSlots,
     MoveRow,
     MoveSlot,
@@ -67,6 +68,21 @@ def claim_slots(context: Context, args: ClaimSlots, now: Now) -> SlotTable:
     return list_slots(context, ListSlots(), now)
 
 
+def drop_kept(context: Context, args: DropSlots, now: Now) -> ops.Nothing:
+    """Begin to end what this store has kept of slots that are elsewhere. Raise `move-refused` for any other slot."""
+    check_durable(context)
+    slots, kept = context.state.slots, set(_kept(context))
+    for slot in args.slots:
+        if slot not in kept:
+            raise refused(f"slot {slot} is none that a restored store has kept")
+    log.warning("what was kept of slots is dropped by the operator", extra={"slots": len(set(args.slots))})
+    for slot in sorted(set(args.slots)):
+        it = slots.left[slot]
+        context.emit(SlotLeft(slot, it.to, DROPPED, it.epoch))
+        context.residue.add(slot)
+    return ops.Nothing()
+
+
 def list_slots(context: Context, args: ListSlots, now: Now) -> SlotTable:
     """Return the slots of this broker, and the sizes of as many as the turn allows."""
     slots, control = context.state.slots, _control(context)
@@ -84,6 +100,7 @@ def list_slots(context: Context, args: ListSlots, now: Now) -> SlotTable:
         sizes=sizes,
         sizes_next=sizes_next,
         paused=control.paused,
+        kept=list(_kept(context)),
     )
 
 
@@ -99,6 +116,11 @@ def _coming(context: Context) -> Iterator[MoveRow]:
         adoption = context.adoptions.get(slot)
         received = (adoption.records, adoption.bytes) if adoption else (0, 0)
         yield MoveRow(slot, control.broker, it.source, it.move, "coming", *received)
+
+
+def _kept(context: Context) -> Iterator[int]:
+    slots = context.state.slots
+    return (slot for slot, it in sorted(slots.left.items()) if it.move == KEPT and slot in slots.names)
 
 
 def _runs(epochs: dict[int, int]) -> Iterator[SlotRun]:

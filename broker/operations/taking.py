@@ -11,6 +11,7 @@ from broker.slot_records import SlotArrived, SlotComing, SlotDropped
 from broker.state.piece import MESSAGE_COST
 from common.clock import Now
 from common.errors import FanmailError
+from common.program import launcher
 from common.protocol import ops
 from common.protocol.move_ops import Adopt, Adopted, AskMove, MoveOutcome, OfferSlot
 
@@ -122,7 +123,8 @@ def _check_free(context: Context, slot: int, epoch: int) -> None:
     if slot in slots.names:
         pointer = slots.left.get(slot)
         if pointer is not None and not pointer.move:
-            raise refused(f"the target was restored, and has topics of slot {slot} that it keeps and does not serve")
+            end_it = f"{launcher('rebalance')} drop ends them"
+            raise refused(f"the target was restored, and keeps topics of slot {slot} that nobody can read: {end_it}")
         raise refused(f"the target has topics of slot {slot} left over from before: try again later")
 
 

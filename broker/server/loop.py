@@ -242,6 +242,7 @@ class Server:
             self._dispatcher.executed = 0
         for peer_id, outgoing in replies.items():
             self._outbox.reply(peer_id, outgoing)
+        self._dispatcher.traffic.refusals.left()
         replies.clear()
 
     def _must_begin(self) -> bool:

@@ -30,7 +30,7 @@ class Pointer(NamedTuple):
     to: str
     epoch: int
     move: int
-    """0: it was not sent there from here, and what this store has of it is kept."""
+    """Or `KEPT`: it was not sent there from here, and what this store has of it is kept."""
 
 
 class Coming(NamedTuple):
@@ -99,7 +99,7 @@ class Slots:
         That of a slot which a restored store has, and another broker owns, is kept.
         """
         pointer = self.left.get(slot)
-        return slot not in self.epochs and slot not in self.coming and (pointer is None or pointer.move > 0)
+        return slot not in self.epochs and slot not in self.coming and (pointer is None or pointer.move != records.KEPT)
 
     def add_name(self, topic: bytes) -> None:
         """Note that there is one more thing by this name: a topic, or its keys or delayed publishes."""

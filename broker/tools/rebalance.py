@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from broker.tools import rebalance_abandon, rebalance_control, rebalance_plan, rebalance_run, rebalance_status
+from broker.tools import (
+    rebalance_abandon,
+    rebalance_control,
+    rebalance_drop,
+    rebalance_plan,
+    rebalance_run,
+    rebalance_status,
+)
 from broker.tools.subcommands import Commands, run_command
 from common.process.start import INTERRUPTED, run_main
 
@@ -14,6 +21,7 @@ COMMANDS: Commands = {
     "pause": (rebalance_control.pause, rebalance_control.PAUSE_HELP),
     "resume": (rebalance_control.resume, rebalance_control.RESUME_HELP),
     "abort": (rebalance_control.abort, rebalance_control.ABORT_HELP),
+    "drop": (rebalance_drop.run, rebalance_drop.HELP),
     "abandon": (rebalance_abandon.run, rebalance_abandon.HELP),
 }
 

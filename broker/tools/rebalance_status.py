@@ -67,6 +67,7 @@ def as_json(frame: Frame, view: View, epoch: int, differs: int) -> dict[str, Any
                 "paused": table.paused if table else False,
                 "count": counts[broker],
                 "slots": format_slots(mine),
+                "kept": _slots(table.kept) if table else "",
                 "topics": topics,
                 "messages": messages,
                 "bytes": size,
@@ -85,6 +86,8 @@ def _print(frame: Frame, view: View) -> None:
     for broker, reason in view.silent.items():
         print(f"{broker}: {reason}")
     for broker, table in sorted(view.tables.items()):
+        if table.kept:
+            print(f"{broker} keeps topics of slots {_slots(table.kept)}, which are elsewhere (drop {broker})")
         for row in table.moves:
             if row.source == broker and row.state != "left":
                 what = f"{row.records:,} records, {row.bytes:,} bytes" if row.state != "refused" else row.reason

@@ -107,6 +107,8 @@ class SlotTable(Struct, array_like=True):
     """Where to go on asking for sizes; `SLOTS`: they are complete."""
     paused: bool = False
     """The operator has paused moves: none begins here."""
+    kept: Annotated[list[Slot], Meta(max_length=SLOTS)] = []
+    """Slots that are elsewhere, and of which a restored store has kept what it has; nobody can read that."""
 
 
 class ClaimSlots(Struct, array_like=True):
@@ -114,6 +116,12 @@ class ClaimSlots(Struct, array_like=True):
 
     slots: Annotated[list[Slot], Meta(min_length=1, max_length=SLOTS)]
     epoch: Annotated[int, Meta(ge=1, lt=2**62)]
+
+
+class DropSlots(Struct, array_like=True):
+    """End what a restored store has kept of these slots, which are elsewhere."""
+
+    slots: Annotated[list[Slot], Meta(min_length=1, max_length=SLOTS)]
 
 
 class OfferSlot(Struct, array_like=True):

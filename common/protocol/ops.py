@@ -114,6 +114,7 @@ class Op(IntEnum):
     ADOPT = 55
     MOVE_ASK = 56
     MOVES_PAUSE = 57
+    SLOTS_DROP = 58
 
 
 class Nothing(Struct, array_like=True):
@@ -284,4 +285,5 @@ OPS: dict[Op, OpSpec] = {
     Op.ADOPT: OpSpec(moves.Adopt, moves.Adopted, on_topic=False),
     Op.MOVE_ASK: OpSpec(moves.AskMove, moves.MoveOutcome, on_topic=False),
     Op.MOVES_PAUSE: OpSpec(moves.PauseMoves, Nothing, on_topic=False),
+    Op.SLOTS_DROP: OpSpec(moves.DropSlots, Nothing, on_topic=False),
 }

@@ -149,6 +149,30 @@ class BrokerSocket:
         self._over(overdue)
         self._end_all(overdue, "outcome-unknown", f"broker {self.name} did not answer within {timeout:g} s")
 
+    def sent(self, slot: int) -> list[Call]:
+        """Return the calls of a slot that have no answer yet."""
+        return [call for call in self._pending.values() if call.slot == slot]
+
+    def awaits(self, call: Call) -> bool:
+        """Return whether a call was sent and has no answer yet."""
+        return call.id in self._pending
+
+    def withdraw(self, slot: int) -> list[Call]:
+        """Remove and return the calls of a slot that have not been sent yet."""
+        found = [call for call in self.outgoing if call.slot == slot]
+        if found:
+            self.outgoing = [call for call in self.outgoing if call.slot != slot]
+        return found + self.windows.withdraw(slot)
+
+    def slots(self) -> set[int]:
+        """Return the slots of the calls that have no answer yet."""
+        return {call.slot for call in (*self._pending.values(), *self.outgoing, *self.windows.held)} - {-1}
+
+    def fall_behind(self) -> None:
+        """Note that another candidate is in use: what this one still refuses is not sent again."""
+        for call in (*self._pending.values(), *self.outgoing, *self.windows.held):
+            call.overtaken = True
+
     def end_waits(self) -> None:
         """End all parked waits with "nothing", except those of streams."""
         ended = [call for call in (*self._pending.values(), *self.outgoing) if call.waits]

@@ -42,6 +42,10 @@ class Call(Struct, eq=False):
     waiting: Waiting = field(default_factory=greenlet.getcurrent)
     waits: bool = False
     lasts: bool = False
+    slot: int = -1
+    """Of its topic, where its order matters: all but a WAIT."""
+    overtaken: bool = False
+    """Whether later calls of its slot may have been executed: it is not sent again."""
 
     @property
     def until(self) -> float:

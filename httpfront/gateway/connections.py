@@ -95,4 +95,5 @@ class Connections:
         former = self.in_use[broker_id]
         if former.status is not owner.status:
             self.in_use[broker_id] = next(each for each in self._sockets.values() if each.status is owner.status)
+            former.fall_behind()
             self._hub.spawn(former.end_all_waits)

@@ -224,7 +224,9 @@ class Gateway:
         if body is not None and 0 < status.max_body < len(body):
             most = status.max_body
             raise FanmailError("body-too-large", f"the body has {len(body)} bytes; the limit of its broker is {most}")
-        return self._post(socket, op, topic, user, args, until, body)
+        call = self._post(socket, op, topic, user, args, until, body)
+        call.slot = -1 if op is Op.WAIT else slot
+        return call
 
     def _queue(
         self, slot: int, op: Op, topic: bytes, user: bytes, args: Struct, until: float, body: bytes | None
@@ -234,7 +236,8 @@ class Gateway:
             raise FanmailError("moving", "the slot of this topic is moving to another broker")
         call_id = next(self._ids)
         packed = wire.pack_request(call_id, op, topic, user, 0, args, request_id.get())
-        call = Call(call_id, packed, body, until + GRACE_S, room=answer_room(args) if op in ROOMY else 0)
+        room = answer_room(args) if op in ROOMY else 0
+        call = Call(call_id, packed, body, until + GRACE_S, room=room, slot=slot)
         self.resending.put(slot, call)
         return call
 
@@ -293,4 +296,5 @@ class Gateway:
         self._connections.take(newer)
         self._table.take(newer.table)
         self._map = newer
+        self.resending.look_again()
         log.info("cluster description taken", extra={"epoch": newer.epoch, "brokers": len(newer.brokers)})

@@ -59,19 +59,22 @@ class Resending:
         request = opened(call.packed)
         if not request.topic:
             return error
-        slot, now = slot_of(request.topic), time.monotonic()
+        slot = slot_of(request.topic)
         self.counts[error.code] += 1
         newer = error.code == "not-owner" and self._learn(slot, error)
         if error.code == "not-owner" and not newer:
             self._survey()
         if request.op == Op.WAIT:
+            if newer:
+                self.look_again()
             return FanmailError("moving", "look again")
         queue = self.queues.get(slot)
+        was_first = queue is not None and queue.probe is call
+        if call.overtaken and not was_first:
+            return error
         if queue is None:
-            queue = self.queues[slot] = SlotQueue(slot, now)
-            queue.asked = self._table.owners[slot]
+            queue = self._hold(slot)
         queue.code = error.code
-        was_first = queue.probe is call
         if was_first:
             queue.probe, call.waiting = None, call.waiting.waiting  # type: ignore[attr-defined]
         if not queue.add(call, always=was_first):  # the queue goes on with what was the first
@@ -79,11 +82,18 @@ class Resending:
         if newer or self._has_moved_on(slot, call):
             self._try(slot)
         else:
-            self._try_later(queue, now)
+            self._try_later(queue)
         return None
 
     def look_again(self) -> None:
-        """Ask at once for every slot whose owner is another one now than the one that was asked."""
+        """Ask at once for every slot whose owner is another one now than the one that was asked.
+
+        A slot whose former owner has not answered everything yet is queued, so that nothing overtakes what it refuses.
+        """
+        for broker, socket in self._in_use.items():
+            for slot in socket.slots():
+                if slot not in self.queues and self._table.owners[slot] != broker:
+                    self._try_later(self._hold(slot))
         for slot, queue in list(self.queues.items()):
             if queue.probe is None and self._table.owners[slot] != queue.asked:
                 self._try(slot)
@@ -100,6 +110,18 @@ class Resending:
         for queue in queues:
             self._end(queue.take_all(), "broker-down", "the front is stopping")
 
+    def _hold(self, slot: int) -> SlotQueue:
+        """Begin the queue of a slot with what has not been sent yet, behind what has no answer yet."""
+        queue = self.queues[slot] = SlotQueue(slot, time.monotonic())
+        queue.asked = self._table.owners[slot]
+        for socket in self._in_use.values():
+            queue.ahead += [(socket, call) for call in socket.sent(slot)]
+            for call in socket.withdraw(slot):
+                if not queue.add(call):
+                    full = _full(slot)
+                    self._end([call], full.code, full.detail)
+        return queue
+
     def _has_moved_on(self, slot: int, call: Call) -> bool:
         """Return whether the owner is another process by now than the one that has refused the call."""
         socket = self._in_use.get(self._table.owners[slot])
@@ -109,19 +131,27 @@ class Resending:
         to, epoch = error.fields.get("owner"), error.fields.get("slot_epoch")
         return isinstance(to, str) and isinstance(epoch, int) and self._table.learn(slot, to, epoch)
 
-    def _try_later(self, queue: SlotQueue, now: float) -> None:
+    def _try_later(self, queue: SlotQueue) -> None:
         if queue.probe is None and not queue.timed:
             queue.timed = True
-            self._hub.after(queue.pause_s(now, len(self.queues)), partial(self._try, queue.slot))
+            pause_s = queue.pause_s(time.monotonic(), len(self.queues))
+            self._hub.after(pause_s, partial(self._time_is_over, queue))
+
+    def _time_is_over(self, queue: SlotQueue) -> None:
+        queue.timed = False
+        if self.queues.get(queue.slot) is queue:
+            self._try(queue.slot)
 
     def _try(self, slot: int) -> None:
         """Send the first call of a queue again where its broker can be reached."""
         queue = self.queues.get(slot)
         if queue is None or queue.probe is not None:
             return
-        queue.timed = False
         now = time.monotonic()
         self._end(queue.take_overdue(now), queue.code, "the slot of this topic is moving to another broker")
+        if queue.must_wait():
+            self._try_later(queue)
+            return
         if not len(queue):
             self.queues.pop(slot, None)
             return
@@ -137,7 +167,7 @@ class Resending:
         if now - queue.absent_since > ABSENT_S:
             self._open(queue)
         else:
-            self._try_later(queue, now)
+            self._try_later(queue)
 
     def _open(self, queue: SlotQueue) -> None:
         """Send what waits, in order; end what cannot be sent."""

@@ -1,7 +1,8 @@
-"""The calls of one slot that cannot be sent now, because the slot is moving to another broker. No sockets here.
+"""The calls of one slot that cannot be sent now, because the slot is moving to another broker.
 
 While a call of a slot waits to be sent again, later ones queue behind it. The first of them is the probe: it is sent
-again, ever less often, and when a broker has executed it, the others follow in order.
+again, ever less often, and when a broker has executed it, the others follow in order. Nothing is sent before all that
+was sent earlier is answered: some of it may have been refused, and belongs before the others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable
 
+from httpfront.gateway.broker_socket import BrokerSocket
 from httpfront.gateway.call import Answer, Call, Waiting
 
 MOST_CALLS, MOST_BYTES = 4096, 32 * 1024 * 1024
@@ -34,6 +36,8 @@ class SlotQueue:
         """The broker that was asked last."""
         self.code = "moving"
         """Why the calls wait: the code of the last refusal."""
+        self.ahead: list[tuple[BrokerSocket, Call]] = []
+        """Calls that were sent before the queue began, and have no answer yet: nothing may overtake them."""
         self.absent_since = 0.0
         """When the owner could not be reached for the first time since the last answer; 0: it could."""
         self._began = now
@@ -55,6 +59,19 @@ class SlotQueue:
         self._bytes += size
         insort(self._calls, call, key=_order)
         return True
+
+    def must_wait(self) -> bool:
+        """Return whether a call that was sent before is not answered yet; one that is lost in a silence is given up."""
+        left = []
+        for socket, call in self.ahead:
+            if not socket.awaits(call):
+                continue
+            if socket.status.up:
+                left.append((socket, call))
+            else:
+                call.overtaken = True
+        self.ahead = left
+        return bool(left)
 
     def take_first(self) -> Call:
         """Remove and return the first call."""

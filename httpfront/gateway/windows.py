@@ -18,20 +18,21 @@ class Windows:
         self._status = status
         self.bodies = self.answers = 0
         """Bytes in flight."""
-        self._held: deque[Call] = deque()
+        self.held: deque[Call] = deque()
+        """Calls that wait for room, in order."""
 
     @property
     def waiting(self) -> int:
         """Number of calls that wait for room."""
-        return len(self._held)
+        return len(self.held)
 
     def admit(self, call: Call) -> bool:
         """Count a call and return True where it may be sent now; else queue it."""
         if call.body is None and not call.room:
             return True
         body, room = len(call.body or b""), call.room
-        if self._held or not self._fits(body, room):
-            self._held.append(call)
+        if self.held or not self._fits(body, room):
+            self.held.append(call)
             return False
         self._count(body, room)
         return True
@@ -45,24 +46,31 @@ class Windows:
     def next(self) -> list[Call]:
         """Return the queued calls that may be sent now."""
         ready = []
-        while self._held:
-            body, room = len(self._held[0].body or b""), self._held[0].room
+        while self.held:
+            body, room = len(self.held[0].body or b""), self.held[0].room
             if not self._fits(body, room):
                 break
             self._count(body, room)
-            ready.append(self._held.popleft())
+            ready.append(self.held.popleft())
         return ready
 
     def overdue(self, now: float) -> list[Call]:
         """Remove and return the queued calls whose time is over."""
-        late = [call for call in self._held if call.expires <= now]
+        late = [call for call in self.held if call.expires <= now]
         if late:
-            self._held = deque(call for call in self._held if call.expires > now)
+            self.held = deque(call for call in self.held if call.expires > now)
         return late
+
+    def withdraw(self, slot: int) -> list[Call]:
+        """Remove and return the queued calls of a slot."""
+        found = [call for call in self.held if call.slot == slot]
+        if found:
+            self.held = deque(call for call in self.held if call.slot != slot)
+        return found
 
     def give_up(self) -> list[Call]:
         """Remove and return all queued calls."""
-        held, self._held = self._held, deque()
+        held, self.held = self.held, deque()
         return list(held)
 
     def _fits(self, body: int, room: int) -> bool:

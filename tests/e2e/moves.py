@@ -23,6 +23,15 @@ def rebalance(cluster: Cluster, *arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+def tool(name: str, *arguments: object) -> None:
+    """Run another command of `broker/tools`, which must succeed."""
+    command = [sys.executable, "-m", f"broker.tools.{name}", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
 def as_json(text: str) -> Any:
     """Return what a command with `--json` has printed."""
     return json.loads(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.conftest import StartCluster
 from tests.e2e.checker import violations
 from tests.e2e.cluster import Client, Cluster, Process, wait_for
 from tests.e2e.load import Load
-from tests.e2e.moves import add_broker, as_json, rebalance, slots_of, view_of
+from tests.e2e.moves import add_broker, as_json, rebalance, slots_of, tool, view_of
 from tests.e2e.streams import Stream
 
 MODES = {"ann": "plain", "bob": "many", "cat": "after", "eve": "lease"}
@@ -198,3 +199,30 @@ def test_the_slots_of_a_broker_that_is_lost_for_ever_begin_anew(two: Cluster) ->
     assert web.subscribe(lost, "ann").status == 200
     assert web.drain(kept, "ann") == [b"x"]
     assert set(load_cluster(two.description).owners) == {"b0"}
+
+
+def test_what_a_restored_store_keeps_of_slots_that_are_elsewhere_is_dropped(two: Cluster, tmp_path: Path) -> None:
+    web, topic = two.fronts[0].web, two.topic("b0", "kept")
+    web.subscribe(topic, "ann")
+    web.publish(topic, b"old")
+    tool("backup", tmp_path / "copy", f"--run-dir={two.run_dir}")
+    slot = slots_of(topic)
+    rebalance(two, "run", "--slots", slot, "--to", "b1")
+    assert web.take(topic, "ann").body == b"old"
+    two.brokers["b0"].terminate()
+    tool("restore", tmp_path / "copy", tmp_path / "data")
+    shutil.rmtree(two.data / "b0")
+    shutil.copytree(tmp_path / "data" / "b0", two.data / "b0")
+    two.start_broker("b0")
+    two.await_ready()
+    assert f"b0 keeps topics of slots {slot}, which are elsewhere (drop b0)" in rebalance(two, "status")
+    assert "bin/rebalance drop" in rebalance(two, "run", "--slots", slot, "--to", "b0", code=1)
+    assert f"what broker b0 has of slots {slot} would be deleted: --yes" in rebalance(two, "drop", "b0", code=2)
+    assert f"broker b0 keeps nothing of slots {int(slot) - 1}" in rebalance(
+        two, "drop", "b0", "--yes", f"--slots={int(slot) - 1}", code=2
+    )
+    assert f"slots {slot}" in rebalance(two, "drop", "b0", "--yes")
+    assert "keeps nothing" in rebalance(two, "drop", "b0", "--yes")
+    web.publish(topic, b"new")
+    rebalance(two, "run", "--slots", slot, "--to", "b0")
+    assert web.drain(topic, "ann") == [b"new"]

@@ -19,7 +19,8 @@ SHOWN = 120
 def main() -> int:
     """Runs what the command line says."""
     options = parse(sys.argv[1:])
-    simulate_one = simulate_candidates if options.candidates else partial(simulate, replicated=options.replicated)
+    whole = partial(simulate, replicated=options.replicated, moves=options.moves)
+    simulate_one = simulate_candidates if options.candidates else whole
     if options.seed is not None:
         run = simulate_one(options.seed)
         print("\n".join(run.lines(None if options.trace else SHOWN)))
@@ -41,7 +42,7 @@ def report(run: Run, options: argparse.Namespace) -> int:
         print(f"seed {run.seed}: no violations")
         return 0
     print("\n".join([f"seed {run.seed}: VIOLATIONS: {len(run.found)}", *run.found]))
-    of = "--candidates " * options.candidates + "--replicated " * options.replicated
+    of = "".join(f"--{each} " for each in ("candidates", "replicated", "moves") if getattr(options, each))
     print(f"again: .venv/bin/python -m tests.simulation {of}--seed {run.seed} --trace")
     return 1
 
@@ -54,6 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="only this one, with the end of its trace")
     parser.add_argument("--candidates", action="store_true", help="candidates of one log, without brokers")
     parser.add_argument("--replicated", action="store_true", help="clusters whose brokers have two candidates")
+    parser.add_argument("--moves", action="store_true", help="slots move from broker to broker")
     parser.add_argument("--trace", action="store_true", help="with --seed: all of the trace")
     return parser.parse_args(arguments)
 

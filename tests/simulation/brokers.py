@@ -13,8 +13,10 @@ from broker.dispatch.identity import Identity
 from broker.errors import StoreError
 from broker.operations.context import Context
 from broker.operations.limits import Limits
+from broker.server.links import BrokerLinks
 from broker.server.listener import Listener
 from broker.server.loop import Server
+from broker.server.moving import Moving
 from broker.server.process import Process
 from broker.state.body_cache import BodyCache
 from broker.state.state import State
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 CHANGES_NOTHING = {int(op) for op in (Op.PING, Op.GOODBYE, Op.WAIT, Op.SKIP, Op.CANCEL, Op.LOOK)}
 LIMITS = Limits(topics=1000, subscriptions=1000, topic_messages=12, topic_bytes=2**20, memory=2**30, leases=8)
 """Some are low enough to be met."""
+OF_MOVES = LIMITS._replace(topic_messages=1000)
+"""Where slots move: sessions publish many at a time."""
 ROUNDING = 5e-6
 """Seconds by which deadlines in whole microseconds may differ."""
 STALE = 60.0
@@ -150,12 +154,12 @@ class BrokerProcess:
         broker, world = self.broker, self.broker.world
         self.store = self._open()
         contents = BodyCache(self.store.read if self.store.durable else None, broker.keep, broker.thresholds)
-        self.state = State(TopicRules(LIMITS.topic_settings), contents, self.store.durable, broker.thresholds)
+        self.state = State(TopicRules(broker.limits.topic_settings), contents, self.store.durable, broker.thresholds)
         identity = Identity(broker.map.name, broker.id, world.rng.getrandbits(62) + 1, 2**20)
         world.note("starts", broker.name, identity.incarnation)
-        self.dispatcher = WatchedDispatcher(self, Context(self.state, LIMITS), identity, broker.map)
+        self.dispatcher = WatchedDispatcher(self, Context(self.state, broker.limits), identity, broker.map)
         self.clock = self._new_clock(self.store.clock)
-        self.context = BrokerContext(world, broker.network, self.task)
+        self.context = BrokerContext(world, broker.network, self.task, broker.name)
         self.context.idle = self._idle
         context = self.context
         with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
@@ -163,6 +167,9 @@ class BrokerProcess:
             self.server = Server(
                 self.listener, self.dispatcher, self.store, self.clock, self._around(), goodbye_timeout=1.0
             )
+            if broker.moves:
+                zmq_context: Any = context
+                self.server.attach(Moving(self.dispatcher, BrokerLinks(zmq_context, broker.map, None)))
 
     def _open(self) -> Any:
         """The store of this process."""
@@ -204,7 +211,7 @@ class BrokerProcess:
             if request.op not in (Op.PING, Op.GOODBYE):
                 op, who = Op(request.op).name, f"{front.name}#{request.id}"
                 self.broker.world.note("handled", self.broker.name, op, who, request.topic, request.user, code)
-            if not code and request.op not in CHANGES_NOTHING:
+            if not code and request.topic and request.op not in CHANGES_NOTHING:
                 front.executed_at(request.id, self.broker)
                 if frame.incarnation != self.dispatcher.identity.incarnation:
                     self.broker.world.fail(f"{self.broker.name} executed what was meant for its predecessor")
@@ -237,9 +244,19 @@ class Broker:
     process_type: type[BrokerProcess] = BrokerProcess
 
     def __init__(
-        self, world: World, network: Network, address: BrokerAddress, cluster_map: ClusterMap, disk: Any
+        self,
+        world: World,
+        network: Network,
+        address: BrokerAddress,
+        cluster_map: ClusterMap,
+        disk: Any,
+        *,
+        moves: bool = False,
     ) -> None:
+        """`moves`: its slots can be moved; else they are those of the map."""
         rng = world.rng
+        self.moves = moves
+        self.limits = OF_MOVES if moves else LIMITS
         self.world = world
         self.network = network
         self.id = address.id
@@ -295,6 +312,7 @@ class Broker:
         self.deaths.append(self.world.now)
         if process.context is not None and not process.graceful:
             self.network.died(self.endpoint, process.context.router)
+            process.context.close()
         if process.store is not None and not process.graceful:
             self.disk.killed(process.store.store)
         if not self.over:

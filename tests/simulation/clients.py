@@ -38,6 +38,8 @@ EXPECTED = {
     *("topic-full", "too-many-leases", "lease-lost", "no-subscription"),
 }
 """Answers that a client may get at all."""
+OF_MOVES = {"moving", "not-owner"}
+"""And where slots move, after all the time that a request has."""
 OF_A_LOG = {"standby", "log-stalled", "storage-full"}
 """And from a broker with candidates."""
 NOTHING = ops.Nothing()
@@ -108,13 +110,18 @@ class Client:
             self.task.wait(60.0)
         answer: Answer = self._answer
         self.world.note("hears", self.name, call, answer.code or "ok", _brief(answer.result))
-        if answer.code not in EXPECTED | (OF_A_LOG if self.cluster.groups else set()):
-            self.world.fail(f"{self.name} was answered {answer.code} to {op.name}")
+        self.expect(answer.code, op.name)
         if answer.code in (LOST, REFUSED):
             self._front = (self._front + 1) % len(self.cluster.fronts)
         if outcome_of(answer.code) is Outcome.UNKNOWN:
             self.settled_at = self.world.now + self.cluster.timeout + 2 * GRACE_S
         return answer
+
+    def expect(self, code: str, asked: str) -> None:
+        """Nothing else may be answered."""
+        of_cluster = (OF_A_LOG if self.cluster.groups else set()) | (OF_MOVES if self.cluster.moves else set())
+        if code not in EXPECTED | of_cluster:
+            self.world.fail(f"{self.name} was answered {code} to {asked}")
 
     def _comes_back(self, call: int, answer: Answer) -> None:
         lost = self.rng.random() < LOSES_ANSWER and not self.cluster.healed

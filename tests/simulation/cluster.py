@@ -6,7 +6,7 @@ from functools import lru_cache
 from random import Random
 
 from broker.store.base import Owner
-from common.cluster.slots import BrokerAddress, ClusterMap
+from common.cluster.slots import BrokerAddress, ClusterMap, slot_of
 from tests.e2e.checker import Aside, Key, violations
 from tests.e2e.history import Ack, History, Mode, Take
 from tests.simulation.brokers import Broker
@@ -16,6 +16,8 @@ from tests.simulation.network import Network
 from tests.simulation.publishers import Publisher
 from tests.simulation.readers import READERS, Mailbox, Reader
 from tests.simulation.replicas import Group
+from tests.simulation.session_publishers import SessionPublisher
+from tests.simulation.slots import Slots
 from tests.simulation.world import World
 
 KINDS = (
@@ -43,9 +45,10 @@ def map_of(brokers: int, hosts: tuple[str, ...] = ("",)) -> ClusterMap:
 class Cluster:
     """Brokers, fronts, clients, and what they did."""
 
-    def __init__(self, world: World, replicated: bool = False) -> None:
-        """`replicated`: every broker has two candidates on a log."""
+    def __init__(self, world: World, replicated: bool = False, moves: bool = False) -> None:
+        """`replicated`: every broker has two candidates on a log. `moves`: slots move while all this happens."""
         self.world = world
+        self.moves = moves
         self.history = History()
         self.ttls: dict[tuple[str, bytes], int] = {}
         """Milliseconds, by topic and body."""
@@ -62,33 +65,43 @@ class Cluster:
         self.network = Network(world, lambda: world.rng.uniform(0.0001, slowest))
         self.timeout = rng.choice((0.5, 1.0, 2.0))
         self.pace = rng.choice((0.1, 0.3))
-        self.map = map_of(rng.choice((1, 2, 2, 3)))
-        self.kind = rng.choice(("memory", "kept", "sqlite"))
+        self.map = map_of(rng.choice((2, 2, 3) if moves else (1, 2, 2, 3)))
+        self.kind = rng.choice(("kept", "sqlite") if moves else ("memory", "kept", "sqlite"))
         self.restarts = self.kind != "memory" or rng.random() < 0.5
         """Whether brokers may end; without, a memory broker must lose nothing at all."""
         self.groups: dict[str, Group] = {}
         if replicated:
-            self.kind, self.restarts, self.map = "replicated", True, map_of(rng.choice((1, 1, 2)), ("h0", "h1"))
-            self.groups = {each.id: Group(world, self.network, each.id, self.map) for each in self.map.brokers}
+            number = 2 if moves else rng.choice((1, 1, 2))
+            self.kind, self.restarts, self.map = "replicated", True, map_of(number, ("h0", "h1"))
+            self.groups = {
+                each.id: Group(world, self.network, each.id, self.map, moves=moves) for each in self.map.brokers
+            }
         self.brokers: list[Broker] = [place for group in self.groups.values() for place in group.places]
         if not replicated:
             self.brokers += [
-                Broker(world, self.network, each, self.map, self._disk(each.id)) for each in self.map.brokers
+                Broker(world, self.network, each, self.map, self._disk(each.id), moves=moves)
+                for each in self.map.brokers
             ]
         self.fronts = [
             Front(world, self.network, f"f{n}", self.map, self.timeout) for n in range(rng.choice((1, 2, 2, 3)))
         ]
-        self.publishers: list[Publisher] = []
+        self.publishers: list[Publisher | SessionPublisher] = []
         self.readers: list[Reader] = []
         self.topics = [f"t{n}" for n in range(rng.randint(2, 3))]
         for topic in self.topics:
             self._populate(topic)
+        self.slots = Slots(self) if moves else None
 
     def owner(self, topic: str) -> Broker:
-        owner = self.map.owner(topic.encode())
+        if self.slots is not None:
+            return self.slots.owner(slot_of(topic.encode()))
+        return self.place(self.map.owner(topic.encode()))
+
+    def place(self, broker_id: str) -> Broker:
+        """The one process of a broker, or the candidate that owns its log."""
         if self.groups:
-            return self.groups[owner].owner()
-        return next(each for each in self.brokers if each.id == owner)
+            return self.groups[broker_id].owner()
+        return next(each for each in self.brokers if each.id == broker_id)
 
     @property
     def forgets(self) -> bool:
@@ -99,8 +112,7 @@ class Cluster:
         """All is published, also what was to be published later."""
         if not self.healed or not all(each.task.ended for each in self.publishers):
             return False
-        owners = [each.owner() for each in self.groups.values()] if self.groups else self.brokers
-        processes = [each.process for each in owners]
+        processes = [self.place(each.id).process for each in self.map.brokers]
         return all(each.serving and each.state and not each.state.delayed.publishes for each in processes)
 
     def awaits_redelivery(self, box: Mailbox) -> bool:
@@ -120,7 +132,9 @@ class Cluster:
         """A message is not delivered after its ttl."""
         ttl = self.ttls.get((topic, body))
         process = self.owner(topic).process
-        if ttl is None or process.clock is None or process.state is None or process.state.calendar.steps:
+        if ttl is None or self.moves:  # dates of a message are by the clock of the broker that had it then
+            return
+        if process.clock is None or process.state is None or process.state.calendar.steps:
             return  # where the clock was set for good, dates do not say how much time has passed
         group = self.groups.get(self.map.owner(topic.encode()))
         late = (group or process.clock).time_at(at) - time - ttl
@@ -128,7 +142,9 @@ class Cluster:
             self.world.fail(f"{body[:40]!r} of {topic} was delivered {late} ms after its ttl")
 
     def in_step(self) -> bool:
-        """Every standby has read what its owner has written."""
+        """Every standby has read what its owner has written, and no slot is on the move."""
+        if self.slots is not None and not self.slots.at_rest():
+            return False
         return all(each.in_step() for each in self.groups.values())
 
     def judge(self) -> None:
@@ -140,6 +156,8 @@ class Cluster:
         for front in self.fronts:
             for process in front.processes:
                 process.check()
+        if self.slots is not None:
+            self.slots.judge()
         for note, box, at in self.served:
             note.user = box.name_at(at)
         for found in violations(self.history, self.topics, Aside(queued=self.dead, expired=self.ttls)):
@@ -183,3 +201,5 @@ class Cluster:
         for n in range(rng.randint(1, 2)):
             chosen = rng.sample(kinds, min(len(kinds), 3))
             self.publishers.append(Publisher(self, f"{topic}/p{n}", topic, chosen, rng.randint(4, 10)))
+        if self.moves:
+            self.publishers.append(SessionPublisher(self, f"{topic}/s", topic, rng.randint(4, 10)))

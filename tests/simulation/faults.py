@@ -39,6 +39,8 @@ class Faults:
                 self._log_full,
             ]
             kinds += [self._hand_over, self._hand_over, self._kill_owner, self._kill_owner, self._freeze_owner]
+        if cluster.slots is not None:
+            cluster.slots.begin(rng, FAULTS_END)
         for _ in range(rng.randint(3, 9)):
             self._world.after(rng.uniform(0.2, FAULTS_END), rng.choice(kinds))
         self._world.after(FAULTS_END, self._heal)

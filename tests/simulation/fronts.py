@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from greenlet import getcurrent
 from msgspec import Struct
+from msgspec.json import decode
 
 import broker.server.loading
 import httpfront.delivery.long_poll
 import httpfront.gateway.broker_socket
 import httpfront.gateway.connection_monitor
 import httpfront.gateway.gateway
+import httpfront.gateway.resending
+import httpfront.gateway.slot_survey
 import httpfront.hub
 from common.cluster.slots import ClusterMap
 from common.errors import FanmailError
@@ -25,6 +28,9 @@ from httpfront.environ import ON_DISCONNECT, OnDisconnect
 from httpfront.gateway.call import Call
 from httpfront.gateway.gateway import Gateway
 from httpfront.hub import Hub
+from httpfront.sessions.operations import Publish
+from httpfront.sessions.publishing import Publishing
+from httpfront.sessions.table import SessionLimits
 from tests.simulation.network import Network
 from tests.simulation.sockets import Epoll, FrontContext
 from tests.simulation.world import Task, World
@@ -34,6 +40,8 @@ TIMED = (
     httpfront.gateway.gateway,
     httpfront.gateway.broker_socket,
     httpfront.gateway.connection_monitor,
+    httpfront.gateway.resending,
+    httpfront.gateway.slot_survey,
     httpfront.delivery.long_poll,
 )
 """Modules of a front that read a clock."""
@@ -68,6 +76,8 @@ class Visit:
     on_disconnect: Callable[[], None] | None = None
     last_call: int | None = None
     over: bool = False
+    broker: str = ""
+    """Id of the one that is asked, by an operation that names no topic."""
 
     @property
     def env(self) -> dict[str, Any]:
@@ -79,6 +89,46 @@ class Visit:
 
     def set_header(self, name: str, value: str) -> None:
         """Nobody reads them."""
+
+
+@dataclass(eq=False)
+class Session:
+    """What a client publishes on one WebSocket connection. Implements as much of `sessions.ports.Owner` as it takes."""
+
+    answered: Callable[[Answer, int], object]
+    limits = SessionLimits(2**20, 256)
+    request_id = ""
+    gateway: Any = None
+    unanswered: dict[int, None] = field(default_factory=dict)
+
+    def publish(self, publishing: Publishing, said: Publish, ref: int) -> None:
+        """Begin one, in a greenlet of the front."""
+        try:
+            publishing.publish(said, 0)
+        except FanmailError as error:
+            self.hear(Answer(error.code), ref)
+
+    def send(self, text: bytes) -> None:
+        """Read an answer as a client does."""
+        said = decode(text)
+        self.hear(Answer(said.get("code", ""), said.get("id", "")), said["ref"])
+
+    def hear(self, answer: Answer, ref: int) -> None:
+        """An answer comes, or none any more."""
+        if ref not in self.unanswered and answer.code != REFUSED:
+            raise AssertionError(f"{ref} is answered twice")
+        self.unanswered.pop(ref, None)
+        self.answered(answer, ref)
+
+    def began(self, size: int) -> None:
+        """Nobody counts them."""
+
+    def done(self, size: int) -> None:
+        """Likewise."""
+
+    def failed(self, error: FanmailError) -> None:
+        """It ends by a bug."""
+        raise error
 
 
 class WatchedGateway(Gateway):
@@ -120,6 +170,7 @@ class FrontProcess:
         """Calls of which a client was told that they were not executed, and how."""
         self._maps = [cluster_map]
         self._open: dict[Visit, None] = {}
+        self._sessions: dict[Session, Publishing] = {}
         self.task = Task(world, self._main, before=self._enter)
         self._epoll = Epoll(self.task)
         with patch("httpfront.hub.select.epoll", lambda: self._epoll):
@@ -150,6 +201,19 @@ class FrontProcess:
         self.hub.spawn(lambda: self._serve(visit))
         self.task.wake()
 
+    def say(self, session: Session, said: Publish, ref: int) -> None:
+        """The client of a session publishes."""
+        if self.task.ended:
+            session.hear(Answer(REFUSED), ref)
+            return
+        if session not in self._sessions:
+            self._sessions[session] = Publishing(session)  # type: ignore[arg-type]
+            session.gateway = self.gateway
+        publishing = self._sessions[session]
+        session.unanswered[ref] = None
+        self.hub.spawn(lambda: session.publish(publishing, said, ref))
+        self.task.wake()
+
     def vanish(self, visit: Visit) -> None:
         """The client of a request that is worked on closes its connection."""
         visit.gone = True
@@ -173,6 +237,9 @@ class FrontProcess:
         for visit in visits:
             visit.over = True
             visit.answered(Answer(LOST))
+        for session in self._sessions:
+            for ref in list(session.unanswered):
+                session.hear(Answer(LOST), ref)
 
     def executed_at(self, call_id: int, broker: Any) -> None:
         """A broker has executed a call that changes something."""
@@ -213,6 +280,8 @@ class FrontProcess:
         visit.answered(answer)
 
     def _ask(self, visit: Visit) -> Any:
+        if visit.broker:
+            return self.gateway.ask_all(visit.op, visit.args, 1.0, [visit.broker])[visit.broker]
         if not visit.wait:
             return self.gateway.call(visit.op, visit.topic, visit.user, visit.args, visit.body)
         request: Any = visit

@@ -8,10 +8,13 @@ from typing import Any
 from unittest.mock import patch
 
 from broker.dispatch.mover import Job, Mover
+from broker.dispatch.refusals import Refusals
 from broker.operations import taking
 from broker.operations.context import Context
 from broker.slot_records import SlotStays
 from common.clock import Now
+from httpfront.gateway.broker_socket import BrokerSocket
+from httpfront.gateway.slot_queue import SlotQueue
 
 
 @contextmanager
@@ -64,6 +67,18 @@ def forget_refused_moves() -> Iterator[None]:
             context.state.slots.seen[source] = min(before, move - 1)
 
     with patch.object(taking, "drop", forgetful):
+        yield
+
+
+def forget_refusals() -> AbstractContextManager[Any]:
+    """A broker executes what a front has sent before it knew that an earlier request was refused."""
+    return patch.object(Refusals, "overtakes", lambda self, peer_id, slot, taken: False)
+
+
+@contextmanager
+def overtake_at_the_former_owner() -> Iterator[None]:
+    """A front that hears where a slot is sends on at once, whatever the former owner has not answered yet."""
+    with patch.object(SlotQueue, "must_wait", lambda self: False), patch.object(BrokerSocket, "slots", lambda self: ()):
         yield
 
 

@@ -163,7 +163,9 @@ class Replica(Broker):
     process_type = ReplicaProcess
     process: ReplicaProcess
 
-    def __init__(self, group: Group, network: Network, address: BrokerAddress, cluster_map: ClusterMap) -> None:
+    def __init__(
+        self, group: Group, network: Network, address: BrokerAddress, cluster_map: ClusterMap, *, moves: bool
+    ) -> None:
         self.group, world = group, group.world
         start = world.rng.uniform(1.0, 1e5)
 
@@ -176,7 +178,7 @@ class Replica(Broker):
         self._start_s = start
         self.machine = Machine(boottime, boottime, wall, f"boot of {address.name}")
         owner = Owner(cluster_map.name, address.id)
-        super().__init__(world, network, address, cluster_map, LocalDisk(world.rng, owner))
+        super().__init__(world, network, address, cluster_map, LocalDisk(world.rng, owner), moves=moves)
 
     def boottime_ms(self, moment: float) -> int:
         return int((self._start_s + moment * self.rate) * 1000)
@@ -193,7 +195,9 @@ class Replica(Broker):
 class Group:
     """The candidates of one broker, and their log."""
 
-    def __init__(self, world: World, network: Network, broker_id: str, cluster_map: ClusterMap) -> None:
+    def __init__(
+        self, world: World, network: Network, broker_id: str, cluster_map: ClusterMap, *, moves: bool = False
+    ) -> None:
         rng = world.rng
         self.world = world
         self.id = broker_id
@@ -216,7 +220,8 @@ class Group:
             log=rng.choice((AS_IT_IS, FAST, FAST)),
         )
         self.shared.timeout = self.limits.log.answer_s
-        self.places = [Replica(self, network, each, cluster_map) for each in cluster_map.candidates(broker_id)]
+        candidates = cluster_map.candidates(broker_id)
+        self.places = [Replica(self, network, each, cluster_map, moves=moves) for each in candidates]
         world.after(COMPARED, self._look)
 
     def owner(self) -> Replica:

@@ -58,18 +58,18 @@ def some_slow(names: Iterable[str], quick: str) -> list[Any]:
     return [each if each == quick else pytest.param(each, marks=pytest.mark.slow) for each in names]
 
 
-def simulate(seed: int, replicated: bool = False) -> Run:
+def simulate(seed: int, replicated: bool = False, moves: bool = False) -> Run:
     """The same seed gives the same run, to the last byte of its trace."""
     world = World(seed)
-    with virtual_time(), _failures_of(world):
-        cluster = Cluster(world, replicated)
+    with virtual_time(), failures_of(world):
+        cluster = Cluster(world, replicated, moves)
         Faults(cluster)
         try:
             if not world.run(lambda: cluster.at_work == 0 or bool(world.found), LIMIT):
                 hanging = [each.name for each in (*cluster.publishers, *cluster.readers) if not each.task.ended]
                 world.fail(f"these do not come to an end: {hanging}")
             if not world.run(lambda: cluster.in_step() or bool(world.found), LIMIT + 20):
-                world.fail("the candidates of a broker do not come into step")
+                world.fail("the candidates of a broker do not come into step, or slots not to rest")
             if not world.found:
                 cluster.judge()
         finally:
@@ -86,6 +86,7 @@ def _figures(cluster: Cluster) -> Counter[str]:
             "messages acknowledged": sum(len(each.bodies) for each in history.publishes if each.outcome is Outcome.OK),
             "messages delivered": sum(each.body is not None for each in history.takes),
             "broker ends": sum(len(each.deaths) for each in cluster.brokers),
+            "slots that arrived": cluster.slots.arrived if cluster.slots is not None else 0,
             f"runs on {cluster.kind}": 1,
             "runs": 1,
         }
@@ -97,7 +98,7 @@ def _plain(value: object) -> str:
 
 
 @contextmanager
-def _failures_of(world: World) -> Iterator[None]:
+def failures_of(world: World) -> Iterator[None]:
     """What the product logs as an error is one: an exception that its loops have caught."""
 
     class Handler(logging.Handler):

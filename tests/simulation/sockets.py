@@ -89,24 +89,51 @@ class Router:
         self._network.unbind(self._endpoint, self)
 
 
+class BrokerPeer:
+    """A broker process as a client of others: what `Dealer` and `network.py` know of its owner."""
+
+    def __init__(self, name: str, task: Task) -> None:
+        self.name = name
+        self._task = task
+
+    def ready(self, fd: int) -> None:
+        """Something came."""
+        self._task.wake()
+
+
 class BrokerContext:
     """A ZeroMQ context of one broker process, and its poller."""
 
-    def __init__(self, world: World, network: Network, task: Task) -> None:
+    def __init__(self, world: World, network: Network, task: Task, name: str) -> None:
         self._world = world
+        self._network = network
         self._task = task
+        self._peer = BrokerPeer(name, task)
+        self._dealers: list[Dealer] = []
         self.router = Router(world, network, task)
         self.idle: Callable[[], object] = lambda: None
         """Called when the loop has nothing to do."""
 
-    def socket(self, kind: int) -> Router:
-        return self.router
+    def socket(self, kind: int) -> Any:
+        if kind == zmq.ROUTER:
+            return self.router
+        self._dealers.append(Dealer(self._network, self._peer))
+        return self._dealers[-1]
+
+    def close(self) -> None:
+        """The process is gone, and its connections to other brokers with it."""
+        for dealer in self._dealers:
+            if not dealer.closed:
+                dealer.close()
 
     def term(self) -> None:
         """There is nothing to wait for."""
 
     def register(self, source: object, events: int) -> None:
         """Of the poller; everything wakes the loop."""
+
+    def unregister(self, source: object) -> None:
+        """Likewise."""
 
     def poll(self, milliseconds: int) -> list[Any]:
         """Gives way until something comes."""

@@ -222,7 +222,7 @@ def _keep_of_user(user: KeptUser, record: Record) -> None:
             for seq in seqs:
                 del user.held[seq]
         case rec.DeadLettered(letter=letter):
-            del user.held[letter.seq]
+            user.held.pop(letter.seq, None)  # one that has come with its slot was never held here
             assert letter.seq not in user.dead
             user.dead[letter.seq] = letter
         case rec.DeadEnded(seqs=seqs):

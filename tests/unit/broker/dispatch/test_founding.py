@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from broker.dispatch.founding import Founding, described, new_share, recorded_share
 from broker.dispatch.links import Question
+from broker.dispatch.residue import end_residue, find_residue
 from broker.ownership import digest_of
-from broker.slot_records import Owns, StoreProven, bitmap_of
+from broker.slot_records import KEPT, Owns, SlotLeft, StoreProven, bitmap_of
 from common.cluster.slots import SLOTS, BrokerAddress, ClusterMap, rendezvous, slot_of
-from common.protocol.move_ops import SlotPointer, SlotRun, SlotTable
+from common.protocol.move_ops import DropSlots, SlotPointer, SlotRun, SlotTable
 from common.protocol.ops import Op
 from tests.support.driver import BrokerDriver
 from tests.support.mirror import MirrorStore
@@ -125,6 +126,29 @@ def test_a_restored_store_gives_up_what_is_elsewhere_by_now_and_keeps_what_it_ha
     assert topic in restored.state.topics
     answer = restored.take(topic, b"u")
     assert (answer.code, dict(answer.fields)) == ("not-owner", {"slot": 2, "owner": "b1", "slot_epoch": 3})
+
+
+def test_what_a_restored_store_has_kept_ends_at_the_word_of_the_operator(restored: BrokerDriver) -> None:
+    kept, own = (next(n for n in (b"t%d" % n for n in range(9999)) if slot_of(n) == slot) for slot in (2, 1))
+    for topic in (kept, own):
+        restored.subscribe(topic, b"u")
+    restored.dispatcher.context.emit(SlotLeft(2, "b1", KEPT, 3))
+    restored.commit()
+    for slots in ([1], [2, 3]):
+        answer = restored.ask(Op.SLOTS_DROP, args=DropSlots(slots))
+        assert (answer.code, answer.detail) == (
+            "move-refused",
+            f"slot {slots[-1]} is none that a restored store has kept",
+        )
+    assert restored.ask(Op.SLOTS_DROP, args=DropSlots([2, 2])).code == ""
+    restored.commit()
+    restored.restart()
+    context = restored.dispatcher.context
+    find_residue(context)
+    end_residue(context, 100)
+    restored.commit()
+    assert list(restored.state.topics) == [own]
+    assert (restored.state.slots.left[2].to, restored.state.slots.left[2].epoch) == ("b1", 3)
 
 
 def test_a_store_in_memory_asks_nobody() -> None:

@@ -368,6 +368,7 @@ BOUNDED = {
     Op.ADOPT: "the size of a part",
     Op.MOVE_ASK: "a few numbers",
     Op.MOVES_PAUSE: "a flag",
+    Op.SLOTS_DROP: "a number of slots; what is in them is ended in steps",
     Op.DEAD_RETURN: "the ceiling of dead letters",
     Op.DEAD_CLEAR: "the ceiling of dead letters",
 }

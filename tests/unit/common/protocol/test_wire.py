@@ -88,6 +88,7 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     ),
     Op.MOVE_ASK: st.builds(moves.AskMove, BROKER, SLOT, AMOUNTS, AMOUNTS),
     Op.MOVES_PAUSE: st.builds(moves.PauseMoves, st.booleans()),
+    Op.SLOTS_DROP: st.builds(moves.DropSlots, st.lists(SLOT, min_size=1, max_size=3)),
 }
 OTHERS = st.lists(st.tuples(TEXTS, NUMBERS, NUMBERS, NUMBERS), max_size=2)
 RUNS = st.builds(ops.Run, NUMBERS, NUMBERS, NUMBERS, BYTES, BYTES, NUMBERS)

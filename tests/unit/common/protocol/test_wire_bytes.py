@@ -137,8 +137,11 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         "00c40000929211cd03ff03",
     ),
     "pause moves": (
-        [request(47, Op.MOVES_PAUSE, b"", b"", 0, move_ops.PauseMoves(True))],
-        "9401cf00000100000000050791962f39c400c4000091c3",
+        [
+            request(47, Op.MOVES_PAUSE, b"", b"", 0, move_ops.PauseMoves(True)),
+            request(48, Op.SLOTS_DROP, b"", b"", 0, move_ops.DropSlots([17])),
+        ],
+        "9401cf00000100000000050792962f39c400c4000091c396303ac400c40000919111",
     ),
     "offer, hand over, ask": (
         [
@@ -239,9 +242,9 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
             reply(45, move_ops.Adopted(1, 2)),
             reply(46, move_ops.MoveOutcome(True, 2, "b1")),
         ],
-        "9601cf0000010000000005ce075bcd150107949328a09811a26231a2623009a76c656176696e6705cd0258a0932aa09ba262"
-        "30a773657276696e6701a26431029193000901919311a2623102909194030102cd012ccd0400c2932da0920102932ea093c3"
-        "02a26231",
+        "9601cf0000010000000005ce075bcd150107949328a09811a26231a2623009a76c656176696e6705cd0258a0932aa09ca262"
+        "30a773657276696e6701a26431029193000901919311a2623102909194030102cd012ccd0400c290932da0920102932ea093"
+        "c302a26231",
     ),
 }
 
@@ -319,6 +322,7 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "ADOPT": 55,
         "MOVE_ASK": 56,
         "MOVES_PAUSE": 57,
+        "SLOTS_DROP": 58,
     }
     assert [(state.name, int(state)) for state in wire.BrokerState] == [
         ("LOADING", 0),

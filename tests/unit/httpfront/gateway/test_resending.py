@@ -26,6 +26,31 @@ def left(to: str, epoch: int) -> FanmailError:
     return FanmailError("not-owner", "", slot=SLOT, owner=to, slot_epoch=epoch)
 
 
+class ScriptedSocket:
+    """As much of a `BrokerSocket` as queues see: what was sent, and what is to be sent at the end of the turn."""
+
+    def __init__(self, name: str) -> None:
+        self.status = SimpleNamespace(
+            broker=name, up=True, loading=False, incarnation=hash(name), deadline=lambda until: int(until * 10)
+        )
+        self.pending: list[Call] = []
+        self.outgoing: list[Call] = []
+
+    def slots(self) -> set[int]:
+        return {call.slot for call in (*self.pending, *self.outgoing)} - {-1}
+
+    def sent(self, slot: int) -> list[Call]:
+        return [call for call in self.pending if call.slot == slot]
+
+    def awaits(self, call: Call) -> bool:
+        return call in self.pending
+
+    def withdraw(self, slot: int) -> list[Call]:
+        found = [call for call in self.outgoing if call.slot == slot]
+        self.outgoing = [call for call in self.outgoing if call.slot != slot]
+        return found
+
+
 class World:
     """A front's queues, with brokers b0 and b1, a clock and timers that the test turns."""
 
@@ -40,28 +65,43 @@ class World:
         self.surveys = 0
         self.ended: dict[int, str] = {}
         """Error codes by call, "" for success."""
-        self.sockets = {name: self.socket(name) for name in ("b0", "b1")}
+        self.sockets = {name: ScriptedSocket(name) for name in ("b0", "b1")}
         hub: Any = SimpleNamespace(after=self._after, resume=lambda waiting, answer: waiting.switch(answer))
         in_use: Any = self.sockets
         self.resending = Resending(hub, self.table, in_use, self._send, self._survey)
-
-    def socket(self, name: str) -> SimpleNamespace:
-        status = SimpleNamespace(
-            broker=name, up=True, loading=False, incarnation=hash(name), deadline=lambda until: int(until * 10)
-        )
-        return SimpleNamespace(status=status)
 
     def call(
         self, number: int, op: Op = Op.LOOK, body: bytes | None = None, until: float = 105.0, topic: bytes = TOPIC
     ) -> Call:
         """Return a call that was sent to b0."""
         packed = wire.pack_request(number, op, topic, b"ann", 1, ops.Nothing(), "id")
-        call = Call(number, packed, body, until + GRACE_S, hash("b0"), 0)
+        call = Call(number, packed, body, until + GRACE_S, hash("b0"), 0, slot=slot_of(topic))
         call.waiting = SimpleNamespace(switch=lambda answer: self._ended(number, answer))
         return call
 
     def refuse(self, call: Call, error: FanmailError = MOVING) -> FanmailError | None:
         return self.resending.refused(call, error)
+
+    def in_flight(self, *numbers: int, broker: str = "b0") -> list[Call]:
+        """Return calls that were sent to a broker and have no answer yet."""
+        calls = [self.call(number) for number in numbers]
+        self.sockets[broker].pending += calls
+        return calls
+
+    def refuse_sent(self, call: Call, error: FanmailError = MOVING) -> FanmailError | None:
+        """Let the broker refuse a call that was in flight."""
+        self._answered(call)
+        return self.refuse(call, error)
+
+    def execute(self, call: Call) -> None:
+        """Let the broker execute a call that was in flight."""
+        self._answered(call)
+        answer(call)
+
+    def _answered(self, call: Call) -> None:
+        for socket in self.sockets.values():
+            if call in socket.pending:
+                socket.pending.remove(call)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with the timers that are due."""
@@ -274,6 +314,95 @@ def test_what_brokers_say_of_their_slots_lets_those_that_wait_ask_again(world: W
     world.table.hear("b1", {SLOT: 1}, [])
     world.resending.look_again()
     assert world.take_sent() == [("b1", 20)]
+
+
+# --- order: nothing overtakes what is to be sent again
+
+
+def test_nothing_is_sent_before_all_that_was_sent_earlier_is_answered(world: World) -> None:
+    first, second, third = world.in_flight(20, 21, 22)
+    world.refuse_sent(first)
+    world.resending.put(SLOT, world.call(23))
+    world.pass_time(1.0)
+    assert world.take_sent() == []
+    world.refuse_sent(third)
+    world.refuse_sent(second)
+    world.pass_time(0.3)
+    assert world.take_sent() == [("b0", 20)]
+    answer(first)
+    assert world.take_sent() == [("b0", 21), ("b0", 22), ("b0", 23)]
+
+
+def test_what_has_a_pointer_follows_it_when_the_last_one_is_refused(world: World) -> None:
+    first, second = world.in_flight(20, 21)
+    world.refuse_sent(first, left("b1", 2))
+    assert world.take_sent() == []
+    world.refuse_sent(second, left("b1", 2))
+    assert world.take_sent() == [("b1", 20)]
+
+
+def test_what_is_to_be_sent_in_this_turn_queues_behind_what_was_refused(world: World) -> None:
+    (first,) = world.in_flight(20)
+    world.sockets["b0"].outgoing += [world.call(21), world.call(22, topic=b"other")]
+    world.refuse_sent(first)
+    assert [call.id for call in world.sockets["b0"].outgoing] == [22]
+    world.pass_time(0.01)
+    answer(first)
+    assert world.take_sent() == [("b0", 20), ("b0", 21)]
+
+
+@pytest.mark.parametrize("unsent", [False, True])
+def test_a_slot_whose_former_owner_has_not_answered_is_queued(world: World, *, unsent: bool) -> None:
+    """It was heard of another broker that the slot is there."""
+    (first,) = world.in_flight(20)
+    if unsent:
+        world.sockets["b0"].pending, world.sockets["b0"].outgoing = [], [first]
+    world.table.hear("b1", {SLOT: 2}, [])
+    world.resending.look_again()
+    world.resending.put(SLOT, world.call(21))
+    if not unsent:
+        world.pass_time(0.01)
+        assert world.take_sent() == []
+        world.refuse_sent(first)
+    world.pass_time(0.01)
+    assert world.take_sent() == [("b1", 20)]
+    answer(first)
+    assert world.take_sent() == [("b1", 21)]
+
+
+def test_the_refusal_of_a_wait_lets_nothing_overtake_either(world: World) -> None:
+    world.in_flight(20)
+    world.refuse(world.call(21, Op.WAIT), left("b1", 2))
+    assert list(world.resending.queues) == [SLOT]
+
+
+def test_a_queue_with_nothing_in_it_ends(world: World) -> None:
+    (first,) = world.in_flight(20)
+    world.table.hear("b1", {SLOT: 2}, [])
+    world.resending.look_again()
+    world.execute(first)
+    world.pass_time(0.01)
+    assert (world.resending.queues, world.ended) == ({}, {20: ""})
+
+
+def test_what_a_silent_broker_refuses_late_is_not_sent_again(world: World) -> None:
+    """Others were sent meanwhile."""
+    first, second = world.in_flight(20, 21)
+    world.refuse_sent(first, left("b1", 2))
+    world.sockets["b0"].status.up = False
+    world.pass_time(0.3)
+    assert world.take_sent() == [("b1", 20)]
+    assert world.refuse_sent(second) is MOVING
+
+
+def test_what_a_deposed_candidate_refuses_is_not_sent_again_unless_all_wait_for_it(world: World) -> None:
+    first, second = world.call(20), world.call(21)
+    first.overtaken = True
+    assert world.refuse(first) is MOVING
+    world.refuse(second)
+    world.pass_time(0.01)
+    second.overtaken = True
+    assert world.refuse(second) is None
 
 
 # --- the table of slots
