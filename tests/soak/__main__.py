@@ -14,6 +14,7 @@ from contextlib import closing
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
+from common.units import size
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
 from tests.soak.growing import measure_growth, measure_pauses
 from tests.soak.moving import MovingSoak
@@ -38,7 +39,8 @@ def main() -> int:
 
         return forward_to_many(options.forward)
     if options.growth:
-        print(*measure_pauses(), *measure_growth(), sep="\n")
+        print(*measure_pauses(options.moved, options.message), sep="\n", flush=True)
+        print(*measure_growth(), sep="\n")
         return 0
     if options.sessions:
         return cut_many_sessions(options.sessions)
@@ -114,6 +116,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     kinds.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
     kinds.add_argument("--moves", action="store_true", help="with stores; slots move, and all processes are killed")
     kinds.add_argument("--growth", action="store_true", help="figures instead: pauses of moves, 4 to 5 to 4 brokers")
+    parser.add_argument("--moved", type=size(1, 2**40), default=10**7, metavar="SIZE", help="of --growth: slot [10M]")
+    parser.add_argument("--message", type=size(1, 2**20), default=10**4, metavar="SIZE", help="its messages [10K]")
     kinds.add_argument("--hosts", action="store_true", help="replicated; hosts are cut off from each other (root)")
     kinds.add_argument(
         "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"
