@@ -58,6 +58,8 @@ class Hub:
         self._turns: list[Callable[[], None]] = []
         self._endings: list[Callable[[], None]] = []
         """What `end_turn_with` was given in this turn."""
+        self._put_off: list[Callable[[], None]] = []
+        """What `put_off` was given in this turn."""
         self._periodic: list[_Periodic] = []
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         """Heap of what `after` was given, with its times."""
@@ -90,7 +92,7 @@ class Hub:
         """Run `work` in a greenlet of its own, later in this turn."""
         self._spawned.append(work)
 
-    def park(self) -> object:
+    def park(self) -> Any:
         """Return to the loop, and return what `resume` is given. Only in a greenlet that `spawn` started."""
         hub = self._greenlet
         assert hub is not None
@@ -130,6 +132,10 @@ class Hub:
     def end_turn_with(self, work: Callable[[], None]) -> None:
         """Call `work` once, after what `each_turn` was given."""
         self._endings.append(work)
+
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Call `work` once, after what this turn has to send is sent. For much work of one client: others go first."""
+        self._put_off.append(work)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
         """Call `work` about every `seconds`, with a precision of `TURN_S`."""
@@ -174,11 +180,20 @@ class Hub:
             while self._resumed:
                 parked, value = self._resumed.popleft()
                 _guarded(parked.switch, value)
-            for work in self._turns:
-                _guarded(work)
-            endings, self._endings = self._endings, []
-            for work in endings:
-                _guarded(work)
+            self._end_turn()
+            if self._put_off:
+                works, self._put_off = self._put_off, []
+                for work in works:
+                    _guarded(work)
+                self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Send what there is to send."""
+        for work in self._turns:
+            _guarded(work)
+        endings, self._endings = self._endings, []
+        for work in endings:
+            _guarded(work)
 
     def close(self) -> None:
         """Close the descriptors of the loop."""
@@ -187,7 +202,7 @@ class Hub:
 
     def _wait(self) -> list[tuple[int, int]]:
         try:
-            busy = self._spawned or self._waiting or self._resumed or self._endings
+            busy = self._spawned or self._waiting or self._resumed or self._endings or self._put_off
             return self._epoll.poll(0 if busy else self._longest_wait())
         except InterruptedError:
             return []

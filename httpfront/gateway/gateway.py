@@ -68,6 +68,8 @@ class Gateway:
         """Sockets on which something is outgoing."""
         self._ids = itertools.count(FIRST_CALL)
         self._waits_ended = False
+        self.called = 0
+        """Calls of HTTP requests so far."""
         hub.each_turn(self._flush)
         hub.every(TICK_S, self._tick)
 
@@ -88,8 +90,9 @@ class Gateway:
         `FanmailError`: what the broker answered, `broker-down` where the request was not sent, `outcome-unknown` where
         it was and no answer came.
         """
+        self.called += 1
         self._begin(op, topic, user, args, time.monotonic() + self._timeout, body)
-        return self._outcome(op)
+        return self.result_of(op, self._hub.park())
 
     def start(
         self, op: Op, topic: bytes, user: bytes, args: Struct, waiting: Waiting, of_request: str, lasts_s: float = 0
@@ -186,7 +189,7 @@ class Gateway:
         of_request = request_id.get()
         on_disconnect(lambda: self._hub.spawn(lambda: self._cancel(topic, user, call, of_request)))
         try:
-            look: ops.WaitResult = self._outcome(Op.WAIT)
+            look: ops.WaitResult = self.result_of(Op.WAIT, self._hub.park())
         except FanmailError as error:
             if error.code == "outcome-unknown":
                 raise FanmailError("broker-down", error.detail) from None
@@ -260,11 +263,6 @@ class Gateway:
 
     def _refused(self, call: Call, error: FanmailError) -> FanmailError | None:
         return self.resending.refused(call, error) if error.code in RESENT else error
-
-    def _outcome(self, op: Op) -> Any:
-        """Park the greenlet that has just begun a call."""
-        answer: Any = self._hub.park()
-        return self.result_of(op, answer)
 
     def _flush(self) -> None:
         while self._touched:

@@ -68,7 +68,7 @@ class BodyStream:
             if self._connection.wants_body():
                 self._connection.account.progress()
                 self._parked = getcurrent()
-                self._fault = self._connection.hub.park()  # type: ignore[assignment]
+                self._fault = self._connection.hub.park()
             else:
                 self._fault = BodyRefused(None)
         self._connection.account.stop_waiting()

@@ -38,6 +38,8 @@ from httpfront.server.websocket_frames import (
 
 MESSAGES = 64
 """Messages and control frames that are handled per turn of the loop."""
+MUCH = 2048
+"""Bytes that arrive at once, which are handled after what others have sent."""
 MOST_UNSENT = 256 * 1024
 """Bytes unsent after which nothing more is read."""
 MOST_SILENT = 2
@@ -130,12 +132,15 @@ class SessionConnection(BatchedSocket):
             if data:
                 self._silent = 0
                 self._reader.feed(data)
-                self._work()
+                if len(data) < MUCH:
+                    self._work()
+                else:
+                    self._work_later()
 
     def _work_later(self) -> None:
         if not self._working:
             self._working = True
-            self.hub.spawn(self._work)
+            self.hub.put_off(self._work)
 
     def _work(self) -> None:
         """Handle some of what has arrived."""

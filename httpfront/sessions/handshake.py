@@ -18,8 +18,9 @@ from httpfront.sessions import operations as wanted
 from httpfront.sessions.access import access_of
 from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.operations import MODES
+from httpfront.sessions.origin import Origin
 from httpfront.sessions.readings import read_request
-from httpfront.sessions.session import Origin, Session
+from httpfront.sessions.session import Session
 from httpfront.sessions.table import SessionTable
 
 SUBPROTOCOL = "fanmail.v1.json"

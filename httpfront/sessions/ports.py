@@ -31,8 +31,6 @@ class Owner(Protocol):
     request_id: str
     """Id of the handshake, for the logs of brokers."""
 
-    fetches: int
-    """Reads that have asked their brokers for messages."""
     over: bool
     """Whether the session has ended."""
 
@@ -47,6 +45,12 @@ class Owner(Protocol):
 
     def may_fetch(self) -> bool:
         """Return whether one more read may ask its broker for messages now."""
+
+    def fetch_began(self) -> None:
+        """Count a read that asks its broker for messages."""
+
+    def fetch_ended(self) -> None:
+        """Count it as answered."""
 
     def fetch_over(self) -> None:
         """Let another read have its turn."""

@@ -33,8 +33,6 @@ from httpfront.sessions.ports import Owner
 from httpfront.sessions.window import CursorWindow, LeaseWindow
 from httpfront.streams.table import Reply
 
-READ_BYTES = 64 * 1024
-"""Bytes of content that are asked for at once."""
 WAIT_S, LATE_S = 120.0, 15.0
 """Duration of one WAIT; time after its end after which the answer is lost."""
 PATIENCE_S, EXPIRY_S = 30.0, 1.0
@@ -109,11 +107,12 @@ class Reading:
         messages, size = self.window.room()
         account, exactly, self._size = self._owner.outlet.account, self._size, 0
         try:
-            self._room = account.reserve_exactly(exactly) if exactly else account.reserve(max(1, min(READ_BYTES, size)))
+            most = max(1, min(self._owner.table.shares.now.fetch_bytes, size))
+            self._room = account.reserve_exactly(exactly) if exactly else account.reserve(most)
         except FanmailError as error:
             self.failed(error)
             return
-        self._owner.fetches += 1
+        self._owner.fetch_began()
         if self._ask(READING, Op.FETCH, self._delivery.fetch(max(messages, 1), self._room), size=exactly):
             self._owner.table.streams.read_began(exactly)
 
@@ -159,7 +158,7 @@ class Reading:
 
     def _fetched(self) -> None:
         owner = self._owner
-        owner.fetches -= 1
+        owner.fetch_ended()
         if not owner.over:  # otherwise everything was given back already
             owner.outlet.account.give_back(self._room)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,10 +17,10 @@ from common.keys.access_rules import CONSUME, PUBLISH, SUBSCRIBE
 from common.protocol.ops import Op, Receipt
 from httpfront.outlet import SessionOutlet
 from httpfront.sessions import operations as wanted
-from httpfront.sessions.access import Access
 from httpfront.sessions.acknowledging import Acknowledging
 from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.mailbox_calls import MailboxCalls
+from httpfront.sessions.origin import Origin
 from httpfront.sessions.publishing import Publishing
 from httpfront.sessions.readings import Readings
 from httpfront.sessions.refusals import malformed, refused
@@ -33,17 +32,6 @@ FULL_BYTES = 256 * 1024
 """Bytes unsent after which no more messages are asked for."""
 GOING_AWAY, INVALID, POLICY, INTERNAL = 1001, 1007, 1008, 1011
 """Close codes of RFC 6455."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The handshake of one session."""
-
-    request_id: str
-    access: Access | None
-    """What the key of the client may do; None: no key is needed."""
-    first: wanted.Read | None
-    """What it reads from the start on."""
 
 
 class Session:
@@ -159,7 +147,10 @@ class Session:
         """Count an operation whose message had `size` bytes as under way."""
         self._under_way += 1
         self.held += size
-        if self._under_way >= self.limits.operations or self.held >= self.limits.operation_bytes:
+        shares = self.table.shares
+        if self._under_way == 1 and not self.fetches:
+            shares.began(self)
+        if self._under_way >= shares.now.operations or self.held >= self.limits.operation_bytes:
             self.busy = True
 
     def done(self, size: int) -> None:
@@ -169,22 +160,37 @@ class Session:
         if self.busy:
             self._less_busy()
         if not self._under_way and not self.over:
+            if not self.fetches:
+                self.table.shares.ended()
             self.outlet.settle()
 
     def _less_busy(self) -> None:
         if self._closing is not None:
             self._close_idle()
-        elif self._under_way <= self.limits.operations // 2 and self.held <= self.limits.operation_bytes // 2:
+        elif self._under_way <= self.table.shares.now.operations // 2 and self.held <= self.limits.operation_bytes // 2:
             self.busy = False
             self.outlet.proceed()
 
     def may_fetch(self) -> bool:
         """Return whether one more read may ask its broker for messages now."""
-        return self.fetches < self.limits.fetches and self.outlet.unsent < FULL_BYTES and self._closing is None
+        most = self.table.shares.now.fetches
+        return self.fetches < most and self.outlet.unsent < FULL_BYTES and self._closing is None
 
     def hold(self, reading: Any) -> None:
         """Call `proceed` of a read once `may_fetch` is true."""
         self._held.append(reading)
+
+    def fetch_began(self) -> None:
+        """Count a read that asks its broker for messages."""
+        self.fetches += 1
+        if self.fetches == 1 and not self._under_way:
+            self.table.shares.began(self)
+
+    def fetch_ended(self) -> None:
+        """Count it as answered."""
+        self.fetches -= 1
+        if not self.fetches and not self._under_way and not self.over:
+            self.table.shares.ended()
 
     def fetch_over(self) -> None:
         """Let another read have its turn."""
@@ -272,6 +278,8 @@ class Session:
 
     def _end(self, reason: str) -> None:
         self.over = True
+        if self._under_way or self.fetches:
+            self.table.shares.ended()
         self._acks.flush()
         self._readings.close()
         self._held.clear()

@@ -14,10 +14,13 @@ from common.protocol.ops import Op, Receipt
 from httpfront.gateway.call import Answer
 from httpfront.gateway.gateway import Gateway
 from httpfront.sessions.lease_returns import LeaseReturns
+from httpfront.sessions.shares import Share, Shares
 from httpfront.streams.table import DRAIN_PART, StreamTable
 
 ENDS = ("client", "slow", "stopped", "error", "draining", "unauthorized")
 """Why sessions end."""
+ALONE, BESIDE = Share(128, 8, 64 * 1024), Share(16, 2, 16 * 1024)
+"""What one session may have under way, without and with other active clients."""
 
 
 class SessionLimits:
@@ -28,19 +31,19 @@ class SessionLimits:
         max_body: int,
         max_name: int,
         *,
-        operations: int = 128,
+        alone: Share = ALONE,
+        beside: Share = BESIDE,
         operation_bytes: int = 4 * 1024 * 1024,
         readings: int = 256,
-        fetches: int = 8,
     ) -> None:
         """Set the bytes of a message's body and of a name.
 
-        `operations` and `operation_bytes` are how much may be under way before nothing more is read from the client;
-        `readings` the mailboxes that may be read, `fetches` those of them that are asked for messages at a time.
+        `alone` and `beside` are what may be under way without and with other active clients, `operation_bytes` the
+        bytes of operations before nothing more is read from the client, `readings` the mailboxes that may be read.
         """
         self.max_body, self.max_name = max_body, max_name
-        self.operations, self.operation_bytes = operations, operation_bytes
-        self.readings, self.fetches = readings, fetches
+        self.alone, self.beside = alone, beside
+        self.operation_bytes, self.readings = operation_bytes, readings
         self.message = -(-max_body * 4 // 3) + 32 * 1024
         """Bytes of one message of a client."""
 
@@ -69,6 +72,7 @@ class SessionTable:
         self.messages = 0
         """Messages sent to clients so far."""
         self._leases = LeaseReturns(self.gateway)
+        self.shares = Shares(limits.alone, limits.beside)
         self.ended: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
 
     @property
@@ -96,6 +100,7 @@ class SessionTable:
 
     def remove(self, session: Ending, reason: str) -> None:
         """Forget a session that has ended, and free its place."""
+        self.shares.forget(session)
         if session in self._sessions:
             self._sessions.discard(session)
             self.ended[reason if reason in self.ended else "error"] += 1
@@ -112,8 +117,9 @@ class SessionTable:
             self._leases.give_back(mailbox, receipt, request_id)
 
     def tick(self) -> None:
-        """Give back leased messages that are left. To be called several times per second."""
+        """Give back leased messages that are left, and look who is active. To be called several times per second."""
         self._leases.tick()
+        self.shares.tick(self.gateway.called)
 
     def drain(self, seconds: float) -> None:
         """End all sessions, spread over most of this time, so that their clients do not all come back at once."""

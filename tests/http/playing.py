@@ -24,7 +24,7 @@ from tests.http.rawhttp import Answer, Client, running
 LIMITS = MessageLimits(body=10**6, batch=10**6, batch_messages=5, fetch=100, fetch_bytes=5000)
 
 
-def sessions_of(streams: StreamTable, **bounds: int) -> SessionTable:
+def sessions_of(streams: StreamTable, **bounds: Any) -> SessionTable:
     """The table of sessions of a front; `bounds` are of `SessionLimits`."""
     return SessionTable(streams, SessionLimits(LIMITS.body, 255, **bounds))
 
@@ -45,6 +45,7 @@ class AnsweringGateway:
 
     answers: dict[Op, Any] = field(default_factory=dict)
     calls: list[Called] = field(default_factory=list)
+    called: int = 0
 
     def candidates(self) -> list[Any]:
         return []

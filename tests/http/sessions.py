@@ -110,7 +110,7 @@ class Playing(NamedTuple):
 
 @contextmanager
 def playing(
-    max_streams: int = 5, bounds: dict[str, int] | None = None, parts: dict[str, Any] | None = None, **options: Any
+    max_streams: int = 5, bounds: dict[str, Any] | None = None, parts: dict[str, Any] | None = None, **options: Any
 ) -> Iterator[Playing]:
     """A front that runs until the end; `bounds` are of `SessionLimits`, `parts` of `AppParts`."""
     gateway = SessionGateway()

@@ -17,15 +17,18 @@ from common.protocol.ops import Op
 from httpfront.budget import Budget
 from httpfront.server import session_connection
 from httpfront.sessions.answers import Mailbox, MessageForm
+from httpfront.sessions.shares import Share
 from tests.http.rawhttp import PATIENCE, wait_for
 from tests.http.sessions import EPOCH, Playing, playing
 from tests.support.table import table
 from tests.support.web_socket import CONTINUATION, PING, PONG, TEXT, WebSocket, frame, message
 
+FEW, FEWER = Share(3, 3, 64 * 1024), Share(1, 1, 3)
+
 
 @pytest.fixture
 def front() -> Iterator[Playing]:
-    with playing(bounds={"operations": 3, "operation_bytes": 3000, "readings": 3, "fetches": 3}) as front:
+    with playing(bounds={"alone": FEW, "beside": FEWER, "operation_bytes": 3000, "readings": 3}) as front:
         yield front
 
 
@@ -74,6 +77,47 @@ def test_no_more_operations_are_read_than_may_be_under_way(front: Playing) -> No
         front.gateway.held.clear()
         front.gateway.let_go(3)
         assert [client.next()["ref"] for _ in range(8)] == list(range(2, 10))
+
+
+@pytest.fixture
+def not_alone_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was active once counts until the end of the test."""
+    monkeypatch.setattr("httpfront.sessions.shares.RECENT_TICKS", 10**6)
+
+
+@pytest.mark.usefixtures("not_alone_for_long")
+def test_a_session_that_is_not_alone_has_less_under_way(front: Playing) -> None:
+    front.gateway.held.add(Op.PUBLISH)
+    with WebSocket(front.port) as quiet, WebSocket(front.port) as greedy:
+        greedy.send(b"".join(publish(n) for n in range(6)))
+        wait_for(lambda: len(front.gateway.waiting) == 3)
+        assert quiet.ask("subscribe", topic="t", user="u")["op"] == "ok"
+        front.gateway.let_go(3)
+        assert [greedy.next()["ref"] for _ in range(3)] == [0, 1, 2]
+        for ref in (3, 4, 5):
+            wait_for(lambda: len(front.gateway.waiting) == 1)
+            assert quiet.ask("stop", topic="t", user="u")["op"] == "ok", "a turn, in which more could have been read"
+            assert len(front.gateway.waiting) == 1
+            front.gateway.let_go()
+            assert greedy.next()["ref"] == ref
+
+
+@pytest.mark.usefixtures("not_alone_for_long")
+def test_reads_of_a_session_that_is_not_alone_ask_for_less() -> None:
+    much, little = Share(9, 2, 5000), Share(9, 1, 50)
+    with playing(bounds={"alone": much, "beside": little}) as front:
+        front.gateway.answers[Op.FETCH] = batch(1, b"x", pending=5)
+        front.gateway.held.add(Op.FETCH)
+        with WebSocket(front.port) as quiet, WebSocket(front.port) as greedy:
+            for user in ("a", "b"):
+                greedy.op("read", topic="t", user=user, mode="take")
+            wait_for(lambda: len(front.gateway.waiting) == 2)
+            assert quiet.ask("subscribe", topic="t", user="u")["op"] == "ok"
+            front.gateway.let_go(2)
+            assert [greedy.next()["op"] for _ in range(2)] == ["message"] * 2
+            wait_for(lambda: len(front.gateway.waiting) == 1)
+            assert quiet.ask("stop", topic="t", user="u")["op"] == "ok"
+            assert [each.max_bytes for each in front.gateway.asked(Op.FETCH)] == [5000, 5000, 50]
 
 
 def test_no_more_bytes_are_read_than_may_be_under_way(front: Playing) -> None:

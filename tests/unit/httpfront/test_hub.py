@@ -109,6 +109,26 @@ def test_what_ends_a_turn_comes_after_the_work_of_each_turn_and_needs_no_event(h
     assert seen == ["first", "each"], "what a spawned one spawns is for the next turn"
 
 
+def test_what_is_put_off_runs_after_what_others_send_and_sends_in_the_same_turn(hub: Hub) -> None:
+    seen: list[str] = []
+    hub.each_turn(lambda: seen.append("each"))
+
+    def much() -> None:
+        seen.append("much")
+        hub.end_turn_with(lambda: seen.append("its end"))
+        hub.put_off(lambda: seen.append("more"))
+
+    hub.put_off(much)
+    hub.spawn(lambda: hub.end_turn_with(lambda: seen.append("end")))
+    hub._epoll.close()
+    hub._epoll = epoll = Epoll()  # type: ignore[assignment]
+    turns(hub, 1)
+    assert seen == ["each", "end", "much", "each", "its end"]
+    turns(hub, 1)
+    assert seen[5:] == ["each", "more", "each"]
+    assert epoll.waits == [0, 0]
+
+
 def test_what_is_due_later_runs_once_and_ends_the_wait(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     now, seen, epoll = [100.0], list[str](), Epoll()
     monkeypatch.setattr("httpfront.hub.time.monotonic", lambda: now[0])

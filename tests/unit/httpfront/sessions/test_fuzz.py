@@ -13,7 +13,8 @@ from common.errors import FanmailError
 from common.protocol import ops
 from httpfront.server import websocket_frames as ours
 from httpfront.server.websocket_frames import FrameError, FrameReader
-from httpfront.sessions.session import Origin, Session
+from httpfront.sessions.origin import Origin
+from httpfront.sessions.session import Session
 from httpfront.sessions.table import SessionLimits, SessionTable
 from httpfront.streams.table import StreamTable
 from tests.support.web_socket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
