@@ -36,7 +36,7 @@ _EXACT = {
 _EXACT_NAMES = frozenset(_EXACT.values())
 _PREFIXES = ("HTTP_META_", "HTTP_CE_")
 CACHED_BYTES = 512
-"""Bytes of kept headers of one message that are remembered in another form: what most messages have."""
+"""Bytes of the packed headers of one message that are remembered unpacked: what most messages have."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, str]]).decode
 
@@ -53,25 +53,21 @@ def pack_headers(fields: Sequence[tuple[str, str]]) -> bytes:
 
     Of those with a name of their own an empty one says nothing and is left out.
     """
-    kept = tuple(fields)
-    few = sum(len(name) + len(value) for name, value in kept) <= CACHED_BYTES
-    return _cached_pack(kept) if few else _packed(kept)
-
-
-def _packed(fields: tuple[tuple[str, str], ...]) -> bytes:
-    kept = [field for field in fields if field[1] or field[0] not in _EXACT_NAMES]
+    kept, size = [], 0
+    for field in fields:
+        name, value = field
+        if value or name not in _EXACT_NAMES:
+            kept.append(field)
+            size += len(name) + len(value)
     if not kept:
         return b""
-    size = sum(len(name) + len(value) for name, value in kept)
     if len(kept) > MAX_FIELDS or size > MAX_BYTES:
         raise FanmailError(
             "headers-too-large",
             f"{len(kept)} kept header fields of {size} bytes; the limit is {MAX_FIELDS} of {MAX_BYTES} bytes",
         )
-    return _encode(sorted(kept))
-
-
-_cached_pack = lru_cache(maxsize=128)(_packed)
+    kept.sort()
+    return _encode(kept)
 
 
 def unpack_headers(headers: bytes) -> tuple[tuple[str, str], ...]:

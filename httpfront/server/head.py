@@ -107,13 +107,16 @@ class HeadReader:
         """Prepare for requests within these limits.
 
         `template` is what the environments of all requests have in common. `cached` is the number of blocks of fields
-        that are kept, and of request lines: most clients send the same block with each request, whatever its target is.
+        that are kept when they come again, and of request lines: most clients send the same block with each request,
+        whatever its target is.
         """
         self.limits = limits
         self._fields = fields
         self._template = template or {}
         self._cached = cached
         self._cache: OrderedDict[bytes, Fields] = OrderedDict()
+        self._came: set[int] = set()
+        """Hashes of blocks that have come lately."""
         self._lines: dict[bytes, RequestLine] = {}
 
     def read(self, head: bytes) -> Head | Refusal:
@@ -177,7 +180,7 @@ class HeadReader:
 
     def _read_fields(self, block: bytes) -> Fields | Refusal:
         """Read a block of fields with the empty line behind it, and keep what it says."""
-        count = block.count(b"\r\n") - 1
+        count = block.count(b"\n") - 1
         if count > MAX_FIELDS:
             return bad_request("too many header fields")
         if _WIDE in block.replace(b"\t", b" "):
@@ -195,10 +198,20 @@ class HeadReader:
         expects = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         fields = Fields(environ, chunked, int(digits), "HTTP_HOST" in environ, expects)
         if len(block) <= CACHED_BYTES and count <= CACHED_FIELDS:
-            if len(self._cache) >= self._cached:
-                self._cache.popitem(last=False)
-            self._cache[block] = fields
+            self._keep(block, fields)
         return fields
+
+    def _keep(self, block: bytes, fields: Fields) -> None:
+        """Keep a block that has come before: one with an id of its own never comes again, and would push out others."""
+        digest = hash(block)
+        if digest not in self._came:
+            if len(self._came) >= self._cached:
+                self._came.clear()
+            self._came.add(digest)
+            return
+        if len(self._cache) >= self._cached:
+            self._cache.popitem(last=False)
+        self._cache[block] = fields
 
 
 def _version_fault(version: str, fields: Fields) -> Refusal | None:

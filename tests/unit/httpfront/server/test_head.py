@@ -100,10 +100,19 @@ def fields_of(reader: HeadReader, head: bytes) -> Fields:
 def test_fields_that_were_read_before_are_not_read_again_whatever_the_target_is() -> None:
     reader = HeadReader(LIMITS, FieldReader(), cached=3)
     heads = [HEADS[0].replace(b"h:1", b"h:%d" % number) for number in range(4)]
-    first = [fields_of(reader, head) for head in heads]
+    first = [[fields_of(reader, head) for _ in range(2)][1] for head in heads]
     again = [fields_of(reader, head.replace(b"/a/b", b"/c")) for head in (heads[3], heads[2], heads[1], heads[0])]
     assert [new is old for new, old in zip(again, reversed(first), strict=True)] == [True, True, True, False]
     assert again[3] == first[0]
+
+
+def test_fields_that_come_once_push_out_no_others() -> None:
+    reader = HeadReader(LIMITS, FieldReader(), cached=3)
+    usual = [fields_of(reader, HEADS[0]) for _ in range(2)][1]
+    for number in range(20):
+        fields_of(reader, HEADS[0].replace(b"h:1", b"h:%d" % (10 + number)))
+    assert fields_of(reader, HEADS[0]) is usual
+    assert len(reader._came) <= 3
 
 
 def test_what_is_refused_or_long_is_not_kept() -> None:
@@ -111,8 +120,10 @@ def test_what_is_refused_or_long_is_not_kept() -> None:
     refused = b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"
     assert reader.read(refused) is not reader.read(refused)
     long = b"GET / HTTP/1.1\r\nHost: h\r\nA: " + b"a" * CACHED_BYTES + b"\r\n\r\n"
+    fields_of(reader, long)
     assert fields_of(reader, long) is not fields_of(reader, long)
     many = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * CACHED_FIELDS + b"\r\n"
+    fields_of(reader, many)
     assert fields_of(reader, many) is not fields_of(reader, many)
 
 
