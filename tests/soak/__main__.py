@@ -18,6 +18,7 @@ from common.units import size
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
 from tests.soak.growing import measure_growth, measure_pauses
 from tests.soak.moving import MovingSoak
+from tests.soak.moving_replicated import ReplicatedMovingSoak
 from tests.soak.partitions import PartitionedSoak
 from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
@@ -96,7 +97,7 @@ def make(options: argparse.Namespace, network: Network | None) -> Rounds:
     elif network is not None:
         soak = PartitionedSoak(network, *rest)
     elif options.moves:
-        soak = MovingSoak(*rest)
+        soak = ReplicatedMovingSoak(*rest) if options.store == "replicated" else MovingSoak(*rest)
     elif options.replicated:
         soak = start_replicated(*rest)
     else:
@@ -122,6 +123,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     kinds.add_argument(
         "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"
     )
+    parser.add_argument("--store", choices=("sqlite", "replicated"), default="sqlite", help="of --moves [sqlite]")
     parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")

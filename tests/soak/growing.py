@@ -159,7 +159,7 @@ class Publisher:
         return took
 
     def await_more(self, calls: int) -> None:
-        """Wait until so many more calls have ended."""
+        """Wait until `calls` more calls have ended."""
         wanted = self.done + calls
         wait_for(lambda: self.done >= wanted, "more calls")
 
