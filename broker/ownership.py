@@ -60,9 +60,9 @@ class Ownership:
 
     def why_refused(self, newer: ClusterMap) -> str:
         """Return why a description must not be used in place of the one that is; "" where it may."""
-        served = sum(map(bool, self._slots.served))
-        left_out = served and all(each.id != self._broker for each in newer.brokers)
-        return why_refused(self.map, newer, {self._broker: served} if left_out else {})
+        owned = sum(map(bool, self._slots.served)) + len(self._slots.leaving)
+        left_out = owned and all(each.id != self._broker for each in newer.brokers)
+        return why_refused(self.map, newer, {self._broker: owned} if left_out else {})
 
     def change_map(self, newer: ClusterMap, topics: Iterable[bytes]) -> bool:
         """Take a newer map and return True.

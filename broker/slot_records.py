@@ -1,7 +1,8 @@
 """The records about slots (`broker/state/slots.py`); a part of `broker/records.py`.
 
-A move at its source: SlotLeaving, then SlotStays or SlotLeft. At its target: SlotComing, the records of what is in the
-slot, then SlotDropped or SlotArrived, which is the move. Its id grows with each of its source.
+A move at its source: MoveSeen where the slot is copied first, SlotLeaving, then SlotStays or SlotLeft. At its target:
+SlotComing, the records of what is in the slot, then SlotDropped or SlotArrived, which is the move. Its id grows with
+each of its source.
 
 In `load()` they come in this order: StoreProven where it is not, Owns for each epoch, and with no slots where there are
 none, SlotLeaving, SlotLeft, SlotComing, MoveSeen.
@@ -30,7 +31,7 @@ class Owns(Packed, tag=23):
 
 
 class SlotLeaving(Packed, tag=24):
-    """A slot is frozen: nothing of its topics changes before SlotStays or SlotLeft. No part of it is sent before."""
+    """A slot is frozen: nothing of its topics changes before SlotStays or SlotLeft. Only pieces may be sent before."""
 
     slot: int
     to: str
@@ -83,7 +84,7 @@ class SlotArrived(Packed, tag=29):
 
 
 class MoveSeen(Packed, tag=30):
-    """In `load()` only: the greatest id of a move from a broker, "" for this one."""
+    """The greatest id of a move from a broker, "" for this one. Written before a slot is copied that is in use."""
 
     source: str
     move: int

@@ -42,6 +42,12 @@ class Thresholds(NamedTuple):
     """Bytes of records after which a part of a slot that moves ends. It has at least one record, however large."""
     part_records: int = 2048
     """The same of records, so that neither broker is busy with a part for long."""
+    copied_bytes: int = 256 * 1024
+    """The same of content, of a part that is sent while the slot is in use, so that no request waits long behind it.
+    A slot is frozen when no more than this is left.
+    """
+    copied_records: int = 256
+    """The same of pieces and, of what is left, of messages."""
     spilled_bytes: int = 16 * 1024 * 1024
     """Bytes of replies after which some are sent before the rest is made."""
 

@@ -82,7 +82,7 @@ class Session:
         return found
 
     def exchange(self, operation: bytes, times: int, in_flight: int) -> None:
-        """Send an operation so many times, with so many under way. Raises `BenchError` where one is refused."""
+        """Send an operation `times` times, up to `in_flight` at once. Raises `BenchError` where one is refused."""
         sent = min(times, in_flight)
         self.send(operation * sent)
         answered = 0
@@ -98,7 +98,7 @@ class Session:
                 sent += more
 
     def read(self, count: int, acknowledge: Callable[[list[bytes]], bytes]) -> None:
-        """Read so many messages; what `acknowledge` makes of those that came together is sent."""
+        """Read `count` messages; send what `acknowledge` makes of each group that arrived together."""
         read = 0
         while read < count:
             messages = [each for each in self.texts() if each.startswith(b'{"op":"message"')]

@@ -53,7 +53,7 @@ def measure(options: Options) -> Section:
 
 
 def _publishes(testbed: Testbed, in_flight: int, options: Options) -> Row:
-    """One connection with so many under way, beside as many HTTP connections with one each."""
+    """Compare one session with `in_flight` publishes in flight with as many HTTP connections with one each."""
     times = options.amount(IN_FLIGHT[in_flight])
     ours, theirs, figures = f"publish {in_flight}", f"publish HTTP {in_flight}", testbed.figures
     connections = testbed.connect(in_flight)

@@ -1,4 +1,6 @@
-"""The part of the source of moves: sends frozen slots to other brokers, and serves them again where that fails.
+"""The part of the source of moves: sends slots to other brokers, and serves them again where that fails.
+
+A slot is copied while it is in use, frozen when little is left, and the rest is sent then. A small one is only frozen.
 
 One slot at a time goes to each target. Nothing here waits: `turn` is called in every turn of the loop, and looks at
 what has been answered. What it decides is in records, which are settled before the next turn sends anything.
@@ -7,22 +9,22 @@ what has been answered. What it decides is in records, which are settled before 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Callable
 
-from broker.dispatch.links import Link, Links, Question
+from broker.dispatch.links import Link, Links
+from broker.dispatch.move_job import Job, Phase, SentPart
 from broker.dispatch.waiters import Waiters
 from broker.operations.context import Context
-from broker.operations.export import Part, memory_of, parts_of, size_of
+from broker.operations.copying import Copy
+from broker.operations.export import memory_of, parts_of, size_of
+from broker.operations.packing import Part
 from broker.operations.taking import refused
-from broker.slot_records import SlotLeaving, SlotLeft, SlotStays
+from broker.slot_records import MoveSeen, SlotLeaving, SlotLeft, SlotStays
 from broker.state.slots import OWN
 from common.clock import Now
 from common.program import launcher
 from common.protocol import stats
-from common.protocol.move_ops import Adopt, Adopted, AskMove, MoveOutcome, MoveRow, OfferSlot
+from common.protocol.move_ops import Adopt, AskMove, MoveOutcome, MoveRow, OfferSlot
 from common.protocol.ops import Op
 
 log = logging.getLogger("fanmail.broker")
@@ -35,60 +37,6 @@ PATIENCE_US = 5_000_000
 """Microseconds that a target has to answer an offer; until then the slot is in use."""
 RETRY_US = 100_000
 """Microseconds between two questions whether a slot has arrived."""
-MOST_SENT = 2
-"""Parts that a target has not answered: one more than it works on, so that it does not wait for the next."""
-
-
-class Phase(Enum):
-    """Where a move stands at its source; the values are states of `MoveRow`."""
-
-    OFFERING = "offering"
-    LEAVING = "leaving"
-    ASKING = "asking"
-    LEFT = "left"
-    REFUSED = "refused"
-
-
-class SentPart(NamedTuple):
-    """A part that the target has not answered, as far as is known."""
-
-    n: int
-    last: bool
-    question: Question
-
-
-class Job:
-    """One slot that is to leave. Volatile: after a restart the target is asked."""
-
-    def __init__(self, slot: int, to: str, phase: Phase, now: Now, move: int = 0) -> None:
-        self.slot, self.to, self.phase, self.move = slot, to, phase, move
-        self.began_us = self.next_us = now.mono
-        self.frozen_us = now.mono
-        """When it was frozen."""
-        self.reason = ""
-        self.records = self.bytes = self.parts = 0
-        """Sent."""
-        self.question: Question | None = None
-        self.sent: deque[SentPart] = deque()
-        self.source: Iterator[Part] | None = None
-        """The parts to send; None before the first."""
-
-    @property
-    def over(self) -> bool:
-        """Return whether nothing is left to do."""
-        return self.phase in (Phase.LEFT, Phase.REFUSED)
-
-    @property
-    def sends(self) -> bool:
-        """Return whether a part can be sent now."""
-        return self.phase is Phase.LEAVING and len(self.sent) < MOST_SENT and not (self.sent and self.sent[-1].last)
-
-    def answer(self) -> Question | None:
-        """Return and forget the question that was answered; None where there is none."""
-        if self.question is None or not self.question.done:
-            return None
-        question, self.question = self.question, None
-        return question
 
 
 class Mover:
@@ -105,6 +53,7 @@ class Mover:
         """Those that were not over after the last turn."""
         self._steps: dict[Phase, Callable[[Job, Link, Now], None]] = {
             Phase.OFFERING: self._offer,
+            Phase.COPYING: self._copy,
             Phase.LEAVING: self._send,
             Phase.ASKING: self._ask,
         }
@@ -157,6 +106,8 @@ class Mover:
             raise refused(f"slot {slot} is not on the move from here")
         if job.phase is Phase.OFFERING:
             self._refuse(job, "ended by the operator")
+        elif job.phase is Phase.COPYING:
+            self._call_off(job, "ended by the operator")
         else:
             self._doubt(job, "ended by the operator")
         return self._row(job)
@@ -182,7 +133,7 @@ class Mover:
     def _step(self, job: Job, now: Now) -> None:
         link = self._links.to(job.to)
         if link is None:
-            if job.phase is Phase.OFFERING:
+            if job.phase in (Phase.OFFERING, Phase.COPYING):
                 self._refuse(job, f"broker {job.to} is not in the description any more")
             elif job.phase is Phase.LEAVING:
                 self._doubt(job, f"broker {job.to} is not in the description any more")
@@ -192,7 +143,7 @@ class Mover:
     def _offer(self, job: Job, link: Link, now: Now) -> None:
         answer = job.answer()
         if answer is not None and answer.error is None:
-            self._freeze(job, now)
+            self._begin(job, now)
         elif answer is not None and answer.error is not None and not answer.lost:
             self._refuse(job, answer.error.detail)
         elif now.mono > job.began_us + PATIENCE_US:
@@ -207,34 +158,58 @@ class Mover:
             self._broker, job.slot, epoch, *size_of(context, job.slot), memory, largest=context.max_body, dead=dead
         )
 
-    def _freeze(self, job: Job, now: Now) -> None:
+    def _begin(self, job: Job, now: Now) -> None:
+        """Copy the slot from the next turn on, or freeze it; the id of the move is settled before anything is sent."""
         slots = self._context.state.slots
         job.move = max(slots.seen.get(OWN, 0) + 1, now.time)
+        job.copy = Copy(self._context, job.slot)
+        if job.copy.small:
+            self._freeze(job, now)
+            return
+        job.phase = Phase.COPYING
+        self._context.emit(MoveSeen(OWN, job.move))
+        self._context.may_cut()
+
+    def _copy(self, job: Job, link: Link, now: Now) -> None:
+        wrong, _ = job.outcome()
+        if wrong or not link.up:
+            self._call_off(job, wrong or f"broker {job.to} does not answer")
+        elif job.copy is not None and not job.sent:
+            part = job.copy.next_part()
+            if part is None:
+                self._freeze(job, now)
+            else:
+                self._send_part(job, part, link, now)
+
+    def _call_off(self, job: Job, reason: str) -> None:
+        """End a move that has frozen nothing. The target drops what has come, now or at the next offer."""
+        link, epoch = self._links.to(job.to), self._context.state.slots.epochs[job.slot]
+        if link is not None and link.up:
+            link.ask(Op.MOVE_ASK, AskMove(self._broker, job.slot, epoch, job.move))
+        self._refuse(job, reason)
+
+    def _freeze(self, job: Job, now: Now) -> None:
+        slots = self._context.state.slots
         job.phase, job.frozen_us = Phase.LEAVING, now.mono
         self._context.emit(SlotLeaving(job.slot, job.to, job.move))
+        if slots.seen[OWN] > job.move:  # a move to another target has begun since, and the store keeps the last one
+            self._context.emit(MoveSeen(OWN, slots.seen[OWN]))
         self._context.may_cut()
         for name in slots.names.get(job.slot, ()):
             self._waiters.frozen(name)
 
     def _send(self, job: Job, link: Link, now: Now) -> None:
-        while job.sent and job.sent[0].question.done:
-            part = job.sent.popleft()
-            if part.question.error is not None:
-                return self._doubt(job, part.question.error.detail)
-            result = part.question.result
-            if not isinstance(result, Adopted) or (result.n, result.epoch > 0) != (part.n, part.last):
-                return self._doubt(job, f"broker {job.to} has answered something else")
-            if part.last:
-                return self._arrived(job, job.to, result.epoch, now)
-        if not link.up:
-            return self._doubt(job, f"broker {job.to} does not answer")
-        if job.sends:
-            self._send_part(job, link, now)
-        return None
+        wrong, epoch = job.outcome()
+        if epoch:
+            self._arrived(job, job.to, epoch, now)
+        elif wrong or not link.up:
+            self._doubt(job, wrong or f"broker {job.to} does not answer")
+        elif job.sends:
+            copied = job.copy.logs if job.copy is not None else {}
+            job.source = job.source or parts_of(self._context, job.slot, copied)
+            self._send_part(job, next(job.source), link, now)
 
-    def _send_part(self, job: Job, link: Link, now: Now) -> None:
-        job.source = job.source or parts_of(self._context, job.slot)
-        part = next(job.source)
+    def _send_part(self, job: Job, part: Part, link: Link, now: Now) -> None:
         job.parts += 1
         job.records += part.records
         job.bytes += len(part.body)
@@ -245,7 +220,7 @@ class Mover:
     def _doubt(self, job: Job, reason: str) -> None:
         """Ask the target what it has: only then is known who owns the slot."""
         job.phase, job.reason = Phase.ASKING, job.reason or reason
-        self._forget(job)
+        job.forget()
         log.warning("a move is in doubt", extra={"slot": job.slot, "to": job.to, "reason": job.reason})
 
     def _ask(self, job: Job, link: Link, now: Now) -> None:
@@ -271,16 +246,11 @@ class Mover:
         self._context.may_cut()
         self._context.residue.add(job.slot)
         job.phase = Phase.LEFT
-        self._forget(job)
+        job.forget()
         frozen_us = self._frozen_for(job, now)
         self._context.counters[stats.SLOTS_LEFT] += 1
         about = {"slot": job.slot, "to": owner, "records": job.records, "bytes": job.bytes, "frozen_us": frozen_us}
         log.info("a slot has left", extra=about)
-
-    def _forget(self, job: Job) -> None:
-        """Wait for no answer any more, and send nothing."""
-        job.question = job.source = None
-        job.sent.clear()
 
     def _frozen_for(self, job: Job, now: Now) -> int:
         frozen_us = now.mono - job.frozen_us
@@ -289,7 +259,7 @@ class Mover:
 
     def _refuse(self, job: Job, reason: str) -> None:
         job.phase, job.reason = Phase.REFUSED, reason
-        self._forget(job)
+        job.forget()
         self._context.counters[stats.MOVES_REFUSED] += 1
         log.warning("a slot stays", extra={"slot": job.slot, "to": job.to, "reason": reason})
 

@@ -14,8 +14,10 @@ from common.cluster.slots import ClusterMap
 from common.protocol.move_ops import MoveRow
 from common.protocol.wire import BrokerState
 
-SILENT_US = 600_000_000
-"""Microseconds without a part after which what has come of a slot is dropped."""
+SILENT_US = 30_000_000
+"""Microseconds without a part after which what has come of a slot is dropped: its source was restarted, and has
+forgotten it, or will ask. One that waits for an answer gives up earlier.
+"""
 TICK_MS = 20
 """Milliseconds until a move is looked at again if nothing is heard."""
 

@@ -23,8 +23,11 @@ SAME_TIME_MS = 1000
 Adoptable = (
     records.TopicBegan
     | records.TopicChanged
+    | records.TopicEnded
     | records.MessageStored
+    | records.HeadMoved
     | records.SubscriptionSet
+    | records.SubscriptionEnded
     | records.SettingsSet
     | records.DeadLettered
     | records.DeadReturned
@@ -45,6 +48,10 @@ class Shift:
         ahead = now.time - args.time_ms
         self.time_ms = ahead if abs(ahead) > SAME_TIME_MS else 0
 
+    def look(self, now: Now, args: Adopt) -> None:
+        """Look at the clocks again: the monotonic one of a machine may have stopped during a long copy."""
+        self.mono_us = max(self.mono_us, now.mono - args.mono_us)
+
 
 class Adoption:
     """A slot that comes. Volatile: after a restart it is dropped."""
@@ -64,8 +71,9 @@ class Adoption:
         self.bytes += size
         self.heard_us = now.mono
 
-    def unpack(self, args: Adopt) -> list[Adoptable]:
-        """Return the records of a part. Raise `WireError`."""
+    def unpack(self, args: Adopt, now: Now) -> list[Adoptable]:
+        """Return the records of a part, which has just come. Raise `WireError`."""
+        self._shift.look(now, args)
         try:
             found = _decode(args.body)
         except (msgspec.MsgspecError, RecursionError) as error:

@@ -5,35 +5,27 @@ their places after what they hold: so each beginning of the list is a state that
 of it is without a reader. A candidate that is restarted in between has the same state as the others.
 
 The slot is frozen. Only ceilings of the whole broker may take something from its topics meanwhile (keys, dead letters);
-what was packed before stays packed.
+what was packed before stays packed. What was copied before is not sent again (`broker/operations/copying.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
-
-import msgspec
-from msgspec import Raw
 
 from broker import records
 from broker.operations.context import Context
-from broker.records import Payload, Record
+from broker.operations.copying import HOLDER, CopiedLog, forget
+from broker.operations.packing import Packer, Part, encode_record, piece_record
+from broker.records import Record
 from broker.state.delivery_state import DeliveryState
-from broker.state.piece import DAMAGED, MESSAGE_COST, Piece
+from broker.state.piece import MESSAGE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from broker.state.topic import Topic
 
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class Part(NamedTuple):
-    """Some of the records of a slot."""
-
-    body: bytes
-    """MessagePack of the list of them."""
-    records: int
-    last: bool
+Copied = Mapping[bytes, CopiedLog]
+"""What the target has of the logs, by topic."""
+_NOTHING: Copied = {}
 
 
 class Size(NamedTuple):
@@ -69,28 +61,27 @@ def memory_of(context: Context, slot: int) -> tuple[int, int]:
     return memory + dead, dead
 
 
-def parts_of(context: Context, slot: int) -> Iterator[Part]:
-    """Yield what is in a slot in parts; at least one, which may be empty."""
-    most_bytes, most = context.thresholds.part_bytes, context.thresholds.part_records
-    packed: list[Raw] = []
-    size = 0
-    for record in records_of(context, slot):
-        encoded = _encode(record)
-        if packed and (size + len(encoded) > most_bytes or len(packed) >= most):
-            yield Part(_encode(packed), len(packed), last=False)
-            packed, size = [], 0
-        packed.append(Raw(encoded))
-        size += len(encoded)
-    yield Part(_encode(packed), len(packed), last=True)
+def parts_of(context: Context, slot: int, copied: Copied = _NOTHING) -> Iterator[Part]:
+    """Yield what is in a slot and was not copied, in parts; at least one, which may be empty. Raise `StoreError`."""
+    packer = Packer(context.thresholds.part_bytes, context.thresholds.part_records)
+    for record in records_of(context, slot, copied):
+        encoded = encode_record(record)
+        if not packer.has_room(len(encoded)):
+            yield packer.take()
+        packer.add_encoded(encoded)
+    yield packer.take(last=True)
 
 
-def records_of(context: Context, slot: int) -> Iterator[Record]:
-    """Yield the records that rebuild the topics of a slot, with all contents."""
+def records_of(context: Context, slot: int, copied: Copied = _NOTHING) -> Iterator[Record]:
+    """Yield the records that rebuild the topics of a slot, with all contents that were not copied."""
     state = context.state
-    for name in sorted(state.slots.names.get(slot, ())):
-        topic = state.topics.get(name)
+    for name in sorted({*state.slots.names.get(slot, ()), *copied}):
+        topic, log = state.topics.get(name), copied.get(name)
+        if log is not None and not log.continues(topic):
+            yield from forget(name)
+            log = None
         if topic is not None:
-            yield from _topic(context, topic)
+            yield from _topic(context, topic, log)
         for key, known in state.keys.of(name):
             yield records.KeyRemembered(
                 name, key, known.digest, known.at_us, known.subscribers, known.seq, known.due_ms
@@ -99,31 +90,27 @@ def records_of(context: Context, slot: int) -> Iterator[Record]:
             yield state.delayed.publishes[number]
 
 
-def _topic(context: Context, topic: Topic) -> Iterator[Record]:
-    yield records.TopicBegan(topic.name, topic.number, topic.head_seq, topic.epoch)
+def _topic(context: Context, topic: Topic, log: CopiedLog | None) -> Iterator[Record]:
+    name, head = topic.name, topic.head_seq
+    if log is None:
+        yield records.TopicBegan(name, topic.number, head, topic.epoch)
+    elif head > log.head:
+        yield records.HeadMoved(name, head)
     if topic.changed is not None:
         yield topic.changed
-    users, head = list(topic.subscriptions.items()), topic.head_seq
+    users, first = list(topic.subscriptions.items()), log.next_seq if log is not None else head
     for user, subscription in users:
-        yield records.SubscriptionSet(topic.name, user, min(subscription.position, head))
-    for piece in topic.pieces(head) if topic.messages else ():
-        yield _piece(context, topic, piece)
+        yield records.SubscriptionSet(name, user, min(subscription.position, head))
+    for piece in topic.pieces(first) if first < topic.next_seq else ():
+        yield piece_record(context, topic, piece)
     for user, subscription in users:
         if subscription.delivery is not None:
-            yield from _user(topic.name, user, subscription.delivery)
+            yield from _user(name, user, subscription.delivery)
     for user, subscription in users:
         if subscription.position > head:
-            yield records.SubscriptionSet(topic.name, user, subscription.position)
-
-
-def _piece(context: Context, topic: Topic, piece: Piece) -> records.MessageStored:
-    whole = None if piece.damaged else context.with_content(topic, piece)
-    if whole is None:  # its numbers go along, so that those of the others stay
-        return records.MessageStored(topic.name, piece.first, piece.time, Payload(b"", b"", piece.count), DAMAGED)
-    body = whole.body
-    assert body is not None
-    payload = Payload(whole.headers, body, piece.count, whole.offsets)
-    return records.MessageStored(topic.name, piece.first, piece.time, payload, piece.expires)
+            yield records.SubscriptionSet(name, user, subscription.position)
+    if log is not None:
+        yield records.SubscriptionEnded(name, HOLDER)
 
 
 def _user(name: bytes, user: bytes, delivery: DeliveryState) -> Iterator[Record]:

@@ -7,6 +7,7 @@ import logging
 from broker.operations.adoption import Adoption
 from broker.operations.context import Context
 from broker.operations.limits import on_disk
+from broker.records import SubscriptionEnded
 from broker.slot_records import SlotArrived, SlotComing, SlotDropped
 from broker.state.piece import MESSAGE_COST
 from common.clock import Now
@@ -24,7 +25,13 @@ def refused(reason: str) -> FanmailError:
 
 
 def offer(context: Context, args: OfferSlot, now: Now) -> ops.Nothing:
-    """Say whether this broker can take a slot. Raise `move-refused`."""
+    """Say whether this broker can take a slot. Raise `move-refused`.
+
+    A source sends it one slot at a time: what had come before from there is dropped.
+    """
+    for slot, it in list(context.state.slots.coming.items()):
+        if it.source == args.source:
+            drop(context, slot, *it)
     _check_free(context, args.slot, args.epoch)
     state, limits = context.state, context.limits
     for what, wanted, most in (
@@ -56,7 +63,7 @@ def adopt(context: Context, args: Adopt, now: Now) -> Adopted:
         if found is None or slots.coming.get(args.slot) != move or args.n != found.parts + 1:
             raise refused(f"part {args.n} of move {args.move} is not the one that is expected")
         adoption = found
-    records = adoption.unpack(args)
+    records = adoption.unpack(args, now)
     _check_room(context, len(args.body), len(records))
     if begins:
         context.residue.discard(args.slot)  # nothing is left of it, and what comes is not to be ended
@@ -64,7 +71,8 @@ def adopt(context: Context, args: Adopt, now: Now) -> Adopted:
         context.adoptions[args.slot] = adoption
     for record in records:
         context.emit(adoption.own(record, context.state))
-        context.may_cut()
+        if type(record) is not SubscriptionEnded:  # the end of its topic may follow
+            context.may_cut()
     context.reserve(len(args.body), len(records))
     adoption.took(len(records), len(args.body), now)
     if not args.last:

@@ -68,6 +68,11 @@ class PieceList:
         return self.next_seq - self.head_seq
 
     @property
+    def stored_bytes(self) -> int:
+        """Return the content bytes of all that was ever stored in this life of the topic."""
+        return self.bytes + self._bytes_gone
+
+    @property
     def head_piece(self) -> Piece | None:
         """Return the oldest stored piece."""
         return self._blocks[0].pieces[self._head] if self._blocks else None

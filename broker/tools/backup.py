@@ -19,13 +19,13 @@ from broker.store.sqlite.files import FILE, database_files, remove_database, syn
 from broker.tools.candidates import find_owner
 from broker.tools.control import Control
 from broker.tools.fetching import await_copy, fetch_copy
+from broker.tools.running import running_cluster
 from common import config_sources
-from common.cluster.description import description_path, load_cluster
 from common.cluster.slots import ClusterMap
 from common.command_line import About
 from common.config import StartBrokersSettings
 from common.errors import FanmailError, StartError
-from common.keys.curve import KeyPair, check_front, front_pair
+from common.keys.curve import KeyPair
 from common.process.start import INTERRUPTED, run_main
 
 PROG = "backup"
@@ -46,12 +46,7 @@ def positional(parser: Any) -> None:
 def main() -> int:
     """Copy the stores of the brokers that `--ids` names, or of all. Raises `StartError`."""
     settings, arguments = config_sources.load(StartBrokersSettings, PROG, sys.argv[1:], positional, ABOUT, FLAGS)
-    path = description_path(settings)
-    if not path.exists():
-        raise StartError(f"no brokers were started with run directory {settings.run_dir}: name another, or a --config")
-    cluster = load_cluster(path, insecure=settings.insecure)
-    keys = front_pair(settings.curve_dir)
-    check_front(keys, cluster)
+    _, cluster, keys = running_cluster(settings)
     target = Path(arguments.target).absolute()
     ids = list(dict.fromkeys(settings.ids)) or [broker.id for broker in cluster.brokers]
     for broker_id in ids:

@@ -10,6 +10,7 @@ from broker.tools.slot_links import View
 from common.cluster.slot_plan import spread
 from common.command_line import About
 from common.errors import FanmailError, StartError
+from common.program import launcher
 from common.protocol import move_ops
 from common.protocol.ops import Op
 
@@ -51,7 +52,9 @@ def _options(parser: Any) -> None:
 def _check(frame: Frame, view: View, lost: str) -> None:
     refuse_memory(view)
     if lost in view.tables:
-        raise StartError(f"broker {lost} answers: bin/rebalance run --drain {lost} moves its slots without loss")
+        raise StartError(
+            f"broker {lost} answers: {launcher('rebalance')} run --drain {lost} moves its slots without loss"
+        )
     for broker in frame.ids:
         if broker != lost and broker in view.silent:
             raise StartError(f"broker {broker}: {view.silent[broker]}: it may own some of the slots of {lost}")

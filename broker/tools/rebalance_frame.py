@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from broker.tools.running import running_cluster
 from broker.tools.slot_links import Links, View
 from common import config_sources
-from common.cluster.description import description_path, load_cluster
+from common.cluster.description import load_cluster
 from common.cluster.description_edit import write_slots
 from common.cluster.slot_plan import PlannedMove, plan_moves, plan_slots, wanted_brokers, why_in_memory
 from common.cluster.slot_table import parse_slots
@@ -18,7 +19,6 @@ from common.cluster.slots import ClusterMap
 from common.command_line import About
 from common.config import StartBrokersSettings
 from common.errors import StartError
-from common.keys.curve import check_front, front_pair
 
 FLAGS = ("config", "run_dir", "curve_dir", "insecure")
 """The settings of every command."""
@@ -46,12 +46,7 @@ def load_frame(
 ) -> Iterator[Frame]:
     """Yield what a command works on. Raises `StartError`."""
     settings, options = config_sources.load(StartBrokersSettings, f"rebalance {name}", argv, add_options, about, FLAGS)
-    path = description_path(settings)
-    if not path.exists():
-        raise StartError(f"no brokers were started with run directory {settings.run_dir}: name another, or a --config")
-    cluster = load_cluster(path, insecure=settings.insecure)
-    keys = front_pair(settings.curve_dir)
-    check_front(keys, cluster)
+    path, cluster, keys = running_cluster(settings)
     with Links(cluster, keys) as links:
         yield Frame(options, path, settings.insecure, cluster, links)
 

@@ -35,7 +35,6 @@ def run(argv: Sequence[str]) -> int:
     with load_frame("run", argv, ABOUT, _options) as frame:
         view = frame.links.view(sizes=True)
         moves = choose(frame, view)
-        total = size_of(view.sizes(), [move.slot for move in moves])[2]
         done, failed = _move_all(frame, moves)
         epoch = try_to_write_description(frame)
     longest = max((each.seconds for each in done), default=0.0)
@@ -43,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
         result = {
             "moved": len(done),
             "failed": [{"slot": move.slot, "from": move.source, "reason": reason} for move, reason in failed],
-            "bytes": total,
+            "bytes": size_of(view.sizes(), [each.slot for each in done])[2],
             "longest_s": round(longest, 3),
             "epoch": epoch,
         }

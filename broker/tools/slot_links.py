@@ -66,7 +66,7 @@ class View(NamedTuple):
         ]
 
 
-UNDER_WAY = ("offering", "leaving", "asking")
+UNDER_WAY = ("offering", "copying", "leaving", "asking")
 """States of a move that has not ended."""
 
 

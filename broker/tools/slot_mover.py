@@ -17,7 +17,7 @@ AGAIN_S = 1.0
 """Time between two attempts, and between two questions to a broker that does not answer."""
 PATIENCE_S = 120.0
 """Time that a broker may be away during a move."""
-FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.1
+FIRST_POLL_S, LONGEST_POLL_S, POLL_GROWTH = 0.003, 0.1, 1.5
 PAUSED_POLL_S = 0.5
 
 
@@ -72,7 +72,7 @@ class SlotMover:
                     row = self._links.ask(planned.source, Op.MOVE, move_ops.MoveSlot(planned.slot, planned.to))
                     continue
                 time.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_POLL_S)
+                pause_s = min(POLL_GROWTH * pause_s, LONGEST_POLL_S)
                 row = self._row(planned, row)
                 until = time.monotonic() + PATIENCE_S
             except FanmailError as error:

@@ -41,8 +41,9 @@ class MoveRow(Struct, array_like=True):
     move: int
     """Id of the move: grows with each of its source. 0: none yet."""
     state: str
-    """At the source `offering` (still in use), `leaving` (frozen, being sent), `asking` (frozen, until the target has
-    said whether it has arrived), `left` or `refused` (it stays, see `reason`); at the target `coming`.
+    """At the source `offering` and `copying` (still in use), `leaving` (frozen, the rest is sent), `asking` (frozen,
+    until the target has said whether it has arrived), `left` or `refused` (it stays, see `reason`); at the target
+    `coming`.
     """
     records: int = 0
     """Sent, or received, so far."""

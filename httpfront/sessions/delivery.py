@@ -40,7 +40,7 @@ class Delivery:
         """With `after`: life of the topic, and sequence number of the next message; otherwise unset."""
 
     def fetch(self, most: int, room: int) -> ops.Fetch:
-        """Return the arguments that ask for at most so many messages, and bytes."""
+        """Return the arguments that ask for at most `most` messages and `room` bytes."""
         if self._request.mode == AFTER:
             return ops.Fetch(False, self.epoch, 0, most, room, False, room=room, place=self.place)
         return ops.Fetch(False, "", 0, most, room, False, self._request.lease_us, room)

@@ -29,9 +29,10 @@ UNREACHABLE = ("Could not find a version", "No matching distribution", "Temporar
 def test_it_installs_and_runs(tmp_path: Path) -> None:
     before = sorted(path for path in (ROOT / "client").rglob("*") if "__pycache__" not in path.parts)
     environ = {name: value for name, value in clean_environ().items() if not name.startswith("PYTHON")}
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=environ)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, env=environ)
     scripts = tmp_path / "venv" / "bin"
-    argv = [scripts / "python", "-m", "pip", "install", "--quiet", "--no-input", ROOT / "client"]
+    pip = [sys.executable, "-m", "pip", "--python", str(scripts / "python")]
+    argv = [*pip, "install", "--quiet", "--no-input", "--no-compile", ROOT / "client"]
     done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
     if done.returncode and any(each in done.stderr for each in UNREACHABLE) and not os.environ.get("CI"):
         pytest.skip("the package registry cannot be reached")
@@ -46,7 +47,7 @@ def test_it_installs_and_runs(tmp_path: Path) -> None:
     assert licence.read_text() == (ROOT / "LICENSE").read_text()
     where = run(str(scripts / "python"), "-c", "import fanmail; print(fanmail.__file__)").strip()
     assert (Path(where).parent / "py.typed").exists()
-    installed = run(str(scripts / "python"), "-m", "pip", "list", "--format=freeze")
+    installed = run(*pip, "list", "--format=freeze")
     assert not {"falcon", "waitress", "pyzmq"} & {line.partition("==")[0] for line in installed.splitlines()}
     after = sorted(path for path in (ROOT / "client").rglob("*") if "__pycache__" not in path.parts)
     assert after == before, "the build leaves nothing behind"

@@ -64,9 +64,7 @@ class Load:
         for n, topic in enumerate(self.topics):
             for k, kind in enumerate(self.publishers):
                 name = f"publisher of {topic}" if len(self.publishers) == 1 else f"{kind} of {topic}"
-                self._publishers.append(
-                    (PUBLISHERS | SESSION_PUBLISHERS)[kind](self, name, topic, n + k, self._publishing)
-                )
+                self._publishers.append(ALL_PUBLISHERS[kind](self, name, topic, n + k, self._publishing))
             for m, user in enumerate(self.users):
                 kind = ALL_READERS[self.modes.get(user, "plain")]
                 self._readers.append(kind(self, f"{user} of {topic}", topic, n + m, self._reading, user))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import zmq
 
@@ -20,6 +21,8 @@ from tests.support.nats_cluster import NatsCluster
 
 HOSTS = ("h1", "h2")
 LOG_BYTES = 2**26
+
+C = TypeVar("C", bound=Cluster)
 
 
 class ReplicatedCluster(Cluster):
@@ -50,10 +53,10 @@ class ReplicatedCluster(Cluster):
             rows.append(f'[[brokers]]\nid = "{broker_id}"\ncandidates = [{", ".join(each)}]')
         self.description.write_text("\n".join(rows) + "\n")
         for broker_id in ids:
-            self.logs[broker_id] = self._make_log(broker_id, ",".join(ids))
+            self.logs[broker_id] = self._make_log(broker_id)
 
-    def _make_log(self, broker_id: str, brokers: str) -> StreamName:
-        return make_log(self.access, self.cluster_name, broker_id, brokers)
+    def _make_log(self, broker_id: str) -> StreamName:
+        return make_log(self.access, self.cluster_name, broker_id)
 
     def start_broker(self, broker_id: str, *module: str, **settings: object) -> Process:
         """Start all candidates of a broker, or one, as `b0@h1`; return the last."""
@@ -118,16 +121,27 @@ class ReplicatedCluster(Cluster):
             ask(self.access, lambda streams, name=name: streams.delete(name))
 
 
-def make_log(access: Access, cluster: str, broker: str, brokers: str) -> StreamName:
+@contextmanager
+def subscribed(made: C) -> Iterator[C]:
+    """Subscribe `u` to `t`; at the end show what all processes have said, and close the cluster."""
+    try:
+        made.fronts[0].web.subscribe("t", "u")
+        yield made
+    finally:
+        print(made.about())
+        made.close()
+
+
+def make_log(access: Access, cluster: str, broker: str) -> StreamName:
     """Make the log of a broker."""
-    name, entry = new_log(cluster, broker, brokers)
+    name, entry = new_log(cluster, broker)
     ask(access, lambda streams: streams.create(name, LOG_BYTES, 3))
     ask(access, lambda streams: streams.begin(name, entry))
     return name
 
 
-def new_log(cluster: str, broker: str, brokers: str) -> tuple[StreamName, bytes]:
+def new_log(cluster: str, broker: str) -> tuple[StreamName, bytes]:
     """Return the name and the first entry of a new log."""
     name = StreamName(cluster, broker, os.urandom(8))
-    genesis = say(Genesis(cluster, broker, os.urandom(4).hex(), brokers))
+    genesis = say(Genesis(cluster, broker, os.urandom(4).hex()))
     return name, encode_entry(Entry(1, Kind.GENESIS, name.log_id, 0, 0, Clocks(), NO_CHAIN, genesis), NO_CHAIN)

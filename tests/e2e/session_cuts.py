@@ -31,7 +31,7 @@ def session_ends(load: Load) -> Counter[str]:
 
 
 def cut_all(cluster: Cluster, load: Load, cuts: int, rounds: int, report: Callable[[], None] = lambda: None) -> None:
-    """Wait for so many cuts; in each round kill a broker and a front in between, and drain a front."""
+    """Wait for `cuts` cut sessions; in each round kill a broker and a front in between, and drain a front."""
     steps = 3 * rounds
     for n in range(steps + 1):
         due = cuts * (n + 1) // (steps + 1)

@@ -70,7 +70,7 @@ class SessionProcess:
             self.listen(1.0)
 
     def listen(self, seconds: float) -> bool:
-        """Hear for so long what is said; return whether the session lasts."""
+        """Read what the client says, until it has said something; return whether the session lasts."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._selector.select(left):
@@ -175,7 +175,7 @@ class SessionReader(Reader):
             self._take(process)
 
     def _read_out(self, process: SessionProcess) -> bool:
-        """Read until nothing is left; return whether the session lasted so long."""
+        """Read until nothing is left; return whether the session lasted until then."""
         self._start(process, list(self._load.ports))
         heard = time.monotonic()
         while not self.abandoned and process.listen(0.1):

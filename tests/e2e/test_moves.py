@@ -183,7 +183,11 @@ def test_a_table_that_gives_all_slots_to_one_broker_is_only_a_hint(two: Cluster)
     for topic in topics:
         assert web.publish(topic, b"x").status == 200
         assert web.drain(topic, "ann") == [b"x"]
-    assert view_of(two).owners == list(two.map.owners)
+    view = view_of(two)
+    assert view.owners == list(two.map.owners)
+    assert f"epoch 9, differs in {view.owners.count('b0')} slots" in rebalance(two, "status")
+    assert "epoch 10\n" in rebalance(two, "status", "--write")
+    assert load_cluster(two.description).table == tuple(view.table)
 
 
 def test_the_slots_of_a_broker_that_is_lost_for_ever_begin_anew(two: Cluster) -> None:
@@ -193,6 +197,7 @@ def test_the_slots_of_a_broker_that_is_lost_for_ever_begin_anew(two: Cluster) ->
         web.publish(topic, b"x")
     assert "b1 answers" in rebalance(two, "abandon", "b1", "--yes", code=2)
     two.brokers["b1"].kill()
+    assert "no broker that answers owns slots" in rebalance(two, "status", code=1)
     assert "would be given up" in rebalance(two, "abandon", "b1", code=2)
     rebalance(two, "abandon", "b1", "--yes")
     wait_for(lambda: web.take(lost, "ann").status == 404, "the front to ask the new owner")

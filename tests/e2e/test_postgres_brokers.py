@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from broker.replica.engine.names import StreamName
 from broker.replica.postgres.access import Access
 from broker.replica.postgres.logs import ask
 from tests.e2e.cluster import Cluster, clean_environ, wait_for
-from tests.e2e.replicated import HOSTS, LOG_BYTES, ReplicatedCluster, new_log
+from tests.e2e.replicated import HOSTS, LOG_BYTES, ReplicatedCluster, new_log, subscribed
 from tests.e2e.test_replicated import TIMEOUT, publish, same_state
 from tests.support.postgres_server import PostgresServer
 
@@ -31,8 +32,8 @@ class PostgresCluster(ReplicatedCluster):
         broker = {"store": "replicated", "postgres": server.url, "log_replicas": 1, "disk_reserve": "1MiB"}
         Cluster.__init__(self, 1, 1, broker, {"broker_timeout": TIMEOUT})
 
-    def _make_log(self, broker_id: str, brokers: str) -> StreamName:
-        name, entry = new_log(self.cluster_name, broker_id, brokers)
+    def _make_log(self, broker_id: str) -> StreamName:
+        name, entry = new_log(self.cluster_name, broker_id)
         ask(self.postgres, lambda logs: logs.make(name, entry, LOG_BYTES))
         return name
 
@@ -42,15 +43,8 @@ class PostgresCluster(ReplicatedCluster):
 
 @pytest.fixture
 def cluster() -> Iterator[PostgresCluster]:
-    server = PostgresServer()
-    made = PostgresCluster(server)
-    try:
-        made.fronts[0].web.subscribe("t", "u")
+    with closing(PostgresServer()) as server, subscribed(PostgresCluster(server)) as made:
         yield made
-    finally:
-        print(made.about())
-        made.close()
-        server.close()
 
 
 def test_nothing_acknowledged_is_lost_when_owners_and_the_server_are_killed(cluster: PostgresCluster) -> None:

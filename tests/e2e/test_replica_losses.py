@@ -10,7 +10,7 @@ from broker.replica.jetstream import api
 from broker.replica.jetstream.streams import Streams, ask
 from tests.e2e import replicated
 from tests.e2e.cluster import Client, wait_for
-from tests.e2e.replicated import LOG_BYTES, ReplicatedCluster
+from tests.e2e.replicated import LOG_BYTES, ReplicatedCluster, subscribed
 from tests.e2e.test_replicated import publish
 from tests.support.nats_cluster import FORMER_VERSION, VERSION, NatsCluster
 
@@ -23,13 +23,8 @@ LONG_S = 90.0
 
 @pytest.fixture
 def cluster(nats: NatsCluster) -> Iterator[ReplicatedCluster]:
-    made = ReplicatedCluster(nats, front_settings=SETTINGS)
-    try:
-        made.fronts[0].web.subscribe("t", "u")
+    with subscribed(ReplicatedCluster(nats, front_settings=SETTINGS)) as made:
         yield made
-    finally:
-        print(made.about())
-        made.close()
 
 
 def whole(cluster: ReplicatedCluster, nats: NatsCluster) -> None:

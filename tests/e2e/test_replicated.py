@@ -11,7 +11,7 @@ from common.process.start import AGAIN
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.e2e.cluster import PATIENCE, Client, wait_for
-from tests.e2e.replicated import ReplicatedCluster
+from tests.e2e.replicated import ReplicatedCluster, subscribed
 from tests.support.nats_cluster import NatsCluster
 
 TIMEOUT = 2.0
@@ -20,13 +20,8 @@ TIMEOUT = 2.0
 
 @pytest.fixture
 def cluster(nats: NatsCluster) -> Iterator[ReplicatedCluster]:
-    made = ReplicatedCluster(nats, front_settings={"broker_timeout": TIMEOUT})
-    try:
-        made.fronts[0].web.subscribe("t", "u")
+    with subscribed(ReplicatedCluster(nats, front_settings={"broker_timeout": TIMEOUT})) as made:
         yield made
-    finally:
-        print(made.about())
-        made.close()
 
 
 def publish(web: Client, body: bytes) -> bool:

@@ -18,11 +18,11 @@ from websockets.typing import Origin, Subprotocol
 from fanmail import Client
 from tests.conftest import StartCluster
 from tests.e2e.browser import Browser
-from tests.e2e.cluster import PATIENCE, ROOT, Front, wait_for
+from tests.e2e.cluster import PATIENCE, ROOT, Front
 from tests.e2e.keys import bearer, token, write_keys
 from tests.e2e.proxies import Door
 from tests.e2e.test_metrics import tool
-from tests.e2e.test_stream_clients import TEXTS, example, unread
+from tests.e2e.test_stream_clients import TEXTS, example, shown_across_a_kill
 from tests.e2e.web_pages import serving_pages
 from tests.support.npm import node_modules
 
@@ -48,21 +48,13 @@ def test_the_page_of_the_how_to_publishes_and_reads(start_cluster: StartCluster,
         front: Front = cluster.fronts[0]
         pages["/"] = example("html", HOW_TO).replace("127.0.0.1:8100", f"127.0.0.1:{front.port}")
         browser.open(f"{origin}/")
-        wait_for(lambda: front.web.call("HEAD", "/news/alice").status == 200, "the page subscribes")
-        for text in TEXTS[:3]:
+
+        def submit(text: str) -> None:
             browser.run(f"document.querySelector('input').value = {json.dumps(text)}")
             browser.run("document.querySelector('form').requestSubmit()")
-        shown = "[...document.querySelectorAll('li')].map(each => each.textContent)"
-        browser.until(f"{shown}.length == 3")
-        wait_for(lambda: unread(front) == "0", "what was shown is acknowledged")
-        cluster.kill_front(front)
-        cluster.await_ready()
-        web = cluster.fronts[0].client()
-        for text in TEXTS[3:]:
-            web.publish("news", text.encode())
-        browser.until(f"{shown}.length == 5")
+
         lines = [text.replace("\n", "") for text in TEXTS[:3]]  # an input has one line
-        assert browser.run(shown) == [*lines, *TEXTS[3:]]
+        assert shown_across_a_kill(cluster, browser, submit) == [*lines, *TEXTS[3:]]
 
 
 @pytest.mark.slow

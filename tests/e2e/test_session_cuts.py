@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.conftest import StartCluster
 from tests.e2e.cluster import Client, Cluster, Front, wait_for
 from tests.support.web_socket import WebSocket
 
-PUBLISHES, IN_FLIGHT, KILLS = 1500, 200, 2
+PUBLISHES, IN_FLIGHT, FAULTS = 1500, 200, 2
 MESSAGES, READ, DONE = 60, 9, 6
 """Messages, how many of them a session reads until it is cut, and how many of those it acknowledges."""
 
@@ -43,44 +44,46 @@ def read_all(port: int, topic: str, user: str) -> list[str]:
 @pytest.mark.slow
 def test_the_order_of_publishes_survives_the_death_of_their_broker(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=1, durable=True)
-    front = cluster.fronts[0]
-    front.web.subscribe("order", "ann")
-    progress: list[dict[str, Any]] = []
-    thread = threading.Thread(target=publish_all, args=(front.port, progress))
-    thread.start()
-    for number in range(KILLS):
-        due = PUBLISHES * (number + 1) // (KILLS + 2)
-        wait_for(lambda due=due: len(progress) >= due, f"{due} answers")  # type: ignore[misc]
+
+    def kill() -> None:
         cluster.kill_broker("b0")
         cluster.await_ready()
-    thread.join()
-    stored, numbers = judged(front, progress)
+
+    stored, numbers = publish_with_faults(cluster.fronts[0], kill)
     assert set(stored) <= set(numbers)
 
 
 @pytest.mark.slow
 def test_the_order_of_publishes_survives_moves_and_nobody_sees_an_error(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=2, fronts=1, durable=True)
-    front, ops = cluster.fronts[0], Client(cluster.fronts[0].ops_port)
-    front.web.subscribe("order", "ann")
-    slot, owner = slot_of(b"order"), cluster.map.owner(b"order")
-    progress: list[dict[str, Any]] = []
-    thread = threading.Thread(target=publish_all, args=(front.port, progress))
-    thread.start()
-    for number in range(KILLS):
-        due = PUBLISHES * (number + 1) // (KILLS + 2)
-        wait_for(lambda due=due: len(progress) >= due, f"{due} answers")  # type: ignore[misc]
-        owner = "b1" if owner == "b0" else "b0"
-        assert ops.call("PUT", f"/-/v1/slots/{slot}/move?to={owner}").status == 200
-        wait_for(lambda owner=owner: owner_of(ops, slot) == owner, "the move")  # type: ignore[misc]
-    thread.join()
-    stored, numbers = judged(front, progress)
+    front, ops, slot = cluster.fronts[0], Client(cluster.fronts[0].ops_port), slot_of(b"order")
+
+    def move() -> None:
+        to = "b1" if owner_of(ops, slot) == "b0" else "b0"
+        assert ops.call("PUT", f"/-/v1/slots/{slot}/move?to={to}").status == 200
+        wait_for(lambda: owner_of(ops, slot) == to, "the move")
+
+    stored, numbers = publish_with_faults(front, move)
     assert stored == numbers == list(range(PUBLISHES))
 
 
 def owner_of(ops: Client, slot: int) -> str:
     owner: str = json.loads(ops.call("GET", f"/-/v1/slots/{slot}/move").body)["owner"]
     return owner
+
+
+def publish_with_faults(front: Front, fault: Callable[[], object]) -> tuple[list[int], list[int]]:
+    """Publish all, with faults in between. Return what was answered ok, and what was stored, after checks of both."""
+    front.web.subscribe("order", "ann")
+    progress: list[dict[str, Any]] = []
+    thread = threading.Thread(target=publish_all, args=(front.port, progress))
+    thread.start()
+    for number in range(FAULTS):
+        due = PUBLISHES * (number + 1) // (FAULTS + 2)
+        wait_for(lambda due=due: len(progress) >= due, f"{due} answers")  # type: ignore[misc]
+        fault()
+    thread.join()
+    return judged(front, progress)
 
 
 def judged(front: Front, progress: list[dict[str, Any]]) -> tuple[list[int], list[int]]:

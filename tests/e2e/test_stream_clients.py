@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import httpx_sse
@@ -34,6 +35,24 @@ def unread(front: Front) -> str:
     return front.web.call("HEAD", "/news/alice").headers["Msg-Pending"]
 
 
+def shown_across_a_kill(cluster: Cluster, browser: Browser, publish: Callable[[str], object]) -> Any:
+    """Publish, kill the front of the page that is open, and publish by another connection. Return what is shown."""
+    front = cluster.fronts[0]
+    wait_for(lambda: front.web.call("HEAD", "/news/alice").status == 200, "the page subscribes")
+    for text in TEXTS[:3]:
+        publish(text)
+    shown = "[...document.querySelectorAll('li')].map(each => each.textContent)"
+    browser.until(f"{shown}.length == 3")
+    wait_for(lambda: unread(front) == "0", "what was shown is acknowledged")
+    cluster.kill_front(front)
+    cluster.await_ready()
+    web = cluster.fronts[0].client()
+    for text in TEXTS[3:]:
+        web.publish("news", text.encode())
+    browser.until(f"{shown}.length == 5")
+    return browser.run(shown)
+
+
 @pytest.mark.slow
 def test_the_page_of_the_how_to_shows_and_confirms_messages_of_a_listed_origin(
     start_cluster: StartCluster, folder: Path
@@ -43,19 +62,7 @@ def test_the_page_of_the_how_to_shows_and_confirms_messages_of_a_listed_origin(
         front = cluster.fronts[0]
         pages["/"] = example("html").replace("127.0.0.1:8100", f"127.0.0.1:{front.port}")
         browser.open(f"{origin}/")
-        wait_for(lambda: front.web.call("HEAD", "/news/alice").status == 200, "the page subscribes")
-        for text in TEXTS[:3]:
-            front.web.publish("news", text.encode())
-        shown = "[...document.querySelectorAll('li')].map(each => each.textContent)"
-        browser.until(f"{shown}.length == 3")
-        wait_for(lambda: unread(front) == "0", "what was shown is confirmed")
-        cluster.kill_front(front)
-        cluster.await_ready()
-        web = cluster.fronts[0].client()
-        for text in TEXTS[3:]:
-            web.publish("news", text.encode())
-        browser.until(f"{shown}.length == 5")
-        assert browser.run(shown) == TEXTS
+        assert shown_across_a_kill(cluster, browser, lambda text: front.web.publish("news", text.encode())) == TEXTS
 
 
 @pytest.mark.slow

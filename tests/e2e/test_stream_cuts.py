@@ -12,7 +12,7 @@ from tests.e2e.stream_cuts import STREAM_ENDS, STREAM_MODES, cut, cut_streams, e
 
 pytestmark = pytest.mark.slow
 
-CUTS, KILLS = 100, 3
+CUTS, KILLS = 50, 2
 
 
 def test_what_cut_streams_have_not_confirmed_comes_again_and_nothing_else(start_cluster: StartCluster) -> None:

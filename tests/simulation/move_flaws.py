@@ -7,10 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from broker.dispatch import mover
 from broker.dispatch.mover import Job, Mover
 from broker.dispatch.refusals import Refusals
 from broker.operations import taking
 from broker.operations.context import Context
+from broker.operations.export import Copied, parts_of
+from broker.operations.packing import Part
 from broker.slot_records import SlotStays
 from common.clock import Now
 from httpfront.gateway.broker_socket import BrokerSocket
@@ -70,6 +73,22 @@ def forget_refused_moves() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def skip_what_came_since() -> Iterator[None]:
+    """Pieces that came after the copy of a slot began are not sent when it is frozen."""
+
+    def parts(context: Context, slot: int, copied: Copied) -> Iterator[Part]:
+        state = context.state
+        for name, log in copied.items():
+            topic = state.topics.get(name)
+            if topic is not None and log.continues(topic):
+                log.next_seq = topic.next_seq
+        return parts_of(context, slot, copied)
+
+    with patch.object(mover, "parts_of", parts):
+        yield
+
+
 def forget_refusals() -> AbstractContextManager[Any]:
     """A broker executes what a front has sent before it knew that an earlier request was refused."""
     return patch.object(Refusals, "overtakes", lambda self, peer_id, slot, taken: False)
@@ -87,4 +106,5 @@ FLAWS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "thaw in doubt": thaw_in_doubt,
     "send before it is settled": send_before_it_is_settled,
     "forget refused moves": forget_refused_moves,
+    "skip what came since": skip_what_came_since,
 }

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.dispatch.links import Question
-from broker.dispatch.moves import Moves
+from broker.dispatch.moves import SILENT_US, Moves
 from common.clock import ManualClock
 from common.cluster.slots import BrokerAddress, ClusterMap, slot_of
 from common.errors import FanmailError
@@ -50,7 +50,12 @@ class Node:
         self.store = MirrorStore(f"0badcaf{broker[-1]}", lazy=True)
         self.clock = ManualClock(world.rng.randrange(10**6, 10**9))
         self.life = 0
-        self.thresholds = TINY._replace(part_bytes=2**20, part_records=world.rng.choice((1, 3, 1000)))
+        self.thresholds = TINY._replace(
+            part_bytes=2**20,
+            part_records=world.rng.choice((1, 3, 1000)),
+            copied_bytes=2**20,
+            copied_records=world.rng.choice((3, 1000, 1000)),
+        )
         self.down = 0
         """Steps until its next process starts."""
         self.start()
@@ -171,6 +176,9 @@ class World:
             self.trouble = number < TROUBLE
             self.step()
         self.trouble = False
+        self.quiet()
+        for node in self.nodes.values():  # a source that was killed while it copied a slot has forgotten it
+            node.clock.advance(SILENT_US / 1e6 + 1)
         self.quiet()
         self.finish()
 

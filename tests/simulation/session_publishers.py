@@ -59,7 +59,7 @@ class SessionPublisher(Client):
     def _say(self) -> None:
         process = self.cluster.fronts[self._front].process
         if process is not self._process:
-            self._process, self._session = process, Session(self._comes_back)
+            self._process, self._session = process, Session(self._heard)
         self._calls += 1
         ref, body = self._calls, f"{self.name} {self._calls}"
         if self.rng.random() < LARGE:
@@ -71,7 +71,7 @@ class SessionPublisher(Client):
         self._arrives = max(self.world.now + self.cluster.network.delay(), self._arrives + SAME_MOMENT)
         self.world.after(self._arrives - self.world.now, lambda: process.say(session, said, ref))
 
-    def _comes_back(self, answer: Answer, ref: int) -> None:
+    def _heard(self, answer: Answer, ref: int) -> None:
         self.world.after(self.cluster.network.delay(), lambda: self._hear(ref, answer))
 
     def _hear(self, ref: int, answer: Answer) -> None:

@@ -10,7 +10,7 @@ from tests.simulation.run import some_slow
 
 SEEDS, FEW, PORTIONS = 500, 50, 5
 """Seeds with `--all` and without it, in as many tests."""
-FOUND_WITHIN = 200
+FOUND_WITHIN = 400
 """Seeds in which a flaw must be found."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.replica_flaws import FLAWS
 from tests.simulation.run import breaks_a_promise, simulate, some_slow
 
-SEEDS, FEW, PORTIONS = 100, 32, 4
+SEEDS, FEW, PORTIONS = 64, 32, 4
 """Seeds with `--all` and without it, in as many tests."""
 FOUND_WITHIN = 40
 """Seeds in which a flaw must be found."""

@@ -13,7 +13,7 @@ from tests.simulation.flaws import FLAWS
 from tests.simulation.run import breaks_a_promise, simulate, some_slow
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS, FEW, PORTIONS = 240, 60, 10
+SEEDS, FEW, PORTIONS = 150, 60, 10
 """Seeds with `--all` and without it, in as many tests."""
 FOUND_WITHIN = 40
 """Seeds in which a flaw must be found; most are in the first few."""

@@ -34,7 +34,7 @@ class World:
         self._moment = 0.0
 
     def after(self, seconds: float, work: Callable[[], object]) -> None:
-        """Does the work so much later; what is due at the same time comes in an order that the seed draws."""
+        """Do the work `seconds` later; what is due at the same time comes in an order that the seed draws."""
         heapq.heappush(self._queue, (self.now + seconds, self.rng.random(), next(self._count), work))
 
     def run(self, until: Callable[[], bool], limit: float) -> bool:

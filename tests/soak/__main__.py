@@ -14,9 +14,11 @@ from contextlib import closing
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from common.command_line import Parser
+from common.units import size
 from tests.e2e.hosts import FRONTS, Network, need_namespaces
 from tests.soak.growing import measure_growth, measure_pauses
 from tests.soak.moving import MovingSoak
+from tests.soak.moving_replicated import ReplicatedMovingSoak
 from tests.soak.partitions import PartitionedSoak
 from tests.soak.power import PowerSoak
 from tests.soak.replicated import start_replicated
@@ -38,7 +40,8 @@ def main() -> int:
 
         return forward_to_many(options.forward)
     if options.growth:
-        print(*measure_pauses(), *measure_growth(), sep="\n")
+        print(*measure_pauses(options.moved, options.message), sep="\n", flush=True)
+        print(*measure_growth(), sep="\n")
         return 0
     if options.sessions:
         return cut_many_sessions(options.sessions)
@@ -94,7 +97,7 @@ def make(options: argparse.Namespace, network: Network | None) -> Rounds:
     elif network is not None:
         soak = PartitionedSoak(network, *rest)
     elif options.moves:
-        soak = MovingSoak(*rest)
+        soak = ReplicatedMovingSoak(*rest) if options.store == "replicated" else MovingSoak(*rest)
     elif options.replicated:
         soak = start_replicated(*rest)
     else:
@@ -114,10 +117,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     kinds.add_argument("--replicated", action="store_true", help="on NATS servers, which are killed, too")
     kinds.add_argument("--moves", action="store_true", help="with stores; slots move, and all processes are killed")
     kinds.add_argument("--growth", action="store_true", help="figures instead: pauses of moves, 4 to 5 to 4 brokers")
+    parser.add_argument("--moved", type=size(1, 2**40), default=10**7, metavar="SIZE", help="of --growth: slot [10M]")
+    parser.add_argument("--message", type=size(1, 2**20), default=10**4, metavar="SIZE", help="its messages [10K]")
     kinds.add_argument("--hosts", action="store_true", help="replicated; hosts are cut off from each other (root)")
     kinds.add_argument(
         "--power", action="store_true", help="replicated; disks lose what was not synced (root, libfuse)"
     )
+    parser.add_argument("--store", choices=("sqlite", "replicated"), default="sqlite", help="of --moves [sqlite]")
     parser.add_argument("--sync-interval", default="always", help="of the NATS servers of --power [always]")
     parser.add_argument("--faults", default="", metavar="NAMES", help="only these, named as in the table [all]")
     parser.add_argument("--streams", type=int, default=0, metavar="N", help="cut N streams instead, durable [0]")

@@ -8,49 +8,76 @@ import threading
 import time
 from collections.abc import Callable
 
+from bench.loads.broker_client import BrokerClient
 from broker.tools.slot_links import Links
 from broker.tools.slot_mover import SlotMover
 from common.cluster.description import describe_local, load_cluster
 from common.cluster.slot_plan import PlannedMove
 from common.cluster.slots import slot_of
+from common.protocol import ops, wire
+from common.protocol.ops import Op
+from common.protocol.stats import FROZEN_US
 from tests.e2e.cluster import ROOT, Client, Cluster, clean_environ, wait_for
 from tests.soak.figures import percentile
 
-BODY = b"x" * 10_000
-STORED = 1000
-"""Messages of the topic that moves: 10 MB."""
 MOVES = 20
 PUBLISHERS = 8
+AT_ONCE, AT_ONCE_BYTES = 4096, 16_000_000
+"""Publishes under way with which the topic is filled, and their bytes."""
+SETTINGS = {"memory": "8GiB", "max_messages": 10**7, "max_bytes": "4GiB"}
 
 
-def measure_pauses() -> list[str]:
-    """Return p50 and p99 of the longest pause of a publisher while the slot of its topic, with 10 MB, moves."""
-    cluster = Cluster(brokers=2, fronts=1, durable=True, front_settings={"access_log": "off"})
+def measure_pauses(size: int, message: int, moves: int = MOVES) -> list[str]:
+    """Return p50 and p99 of the longest pause of a publisher while the slot of its topic moves, and between moves.
+
+    In the topic are `size` bytes of messages of `message` bytes each. Another publisher has a topic of the same broker.
+    """
+    cluster = Cluster(brokers=2, fronts=1, durable=True, front_settings={"access_log": "off"}, broker_settings=SETTINGS)
     try:
-        topic = cluster.topic("b0", "paused")
-        web = cluster.fronts[0].web
-        web.subscribe(topic, "ann")
-        for _ in range(STORED):
-            assert web.publish(topic, BODY).status == 200
-        publisher = Publisher(cluster.fronts[0].port, topic)
-        pauses, usual = [], []
-        with Links(cluster.map, None) as links, publisher:
-            for number in range(MOVES):
+        topic, other = cluster.topic("b0", "paused"), cluster.topic("b0", "other")
+        for each in (topic, other):
+            cluster.fronts[0].web.subscribe(each, "ann")
+        _fill(cluster, topic, size, message)
+        publisher, beside = (Publisher(cluster.fronts[0].port, each) for each in (topic, other))
+        pauses, usual, besides, frozen, took = [], [], [], [], []
+        with Links(cluster.map, None) as links, publisher, beside:
+            for number in range(moves):
                 source, to = ("b0", "b1") if number % 2 == 0 else ("b1", "b0")
                 publisher.await_more(5)
-                usual.append(publisher.longest)
-                publisher.longest = 0.0
-                SlotMover(links).move(PlannedMove(slot_of(topic.encode()), source, to))
+                usual.append(publisher.reset())
+                beside.reset()
+                before = cluster.stats(source).get(FROZEN_US, 0)
+                took.append(SlotMover(links).move(PlannedMove(slot_of(topic.encode()), source, to)).seconds)
                 publisher.await_more(5)
-                pauses.append(publisher.longest)
-                publisher.longest = 0.0
-        assert not publisher.errors, publisher.errors
+                pauses.append(publisher.reset())
+                besides.append(beside.reset())
+                frozen.append((cluster.stats(source).get(FROZEN_US, 0) - before) / 1e6)
+                _await_nothing_left(cluster, source)
+        assert not publisher.errors + beside.errors, publisher.errors + beside.errors
     finally:
         cluster.close()
-    lines = [f"longest publish to a topic of 10 MB, {MOVES} moves of its slot"]
-    for name, values in (("while it moves", pauses), ("between moves, of 5", usual)):
+    lines = [f"longest publish to a topic of {size:,} bytes in messages of {message:,}, {moves} moves of its slot"]
+    table = (("while it moves", pauses), ("between moves, of 5", usual), ("to another topic while it moves", besides))
+    for name, values in (*table, ("frozen", frozen), ("the whole move", took)):
         lines.append(f"{name}: " + ", ".join(f"p{n} {1000 * percentile(values, n):.0f} ms" for n in (50, 99)))
     return lines
+
+
+def _fill(cluster: Cluster, topic: str, size: int, message: int) -> None:
+    """Publish at the broker, which takes more of it than a front."""
+    body = b"x" * message
+    publish = (Op.PUBLISH, topic.encode(), b"", ops.Publish(b"", body))
+    with BrokerClient(cluster.map, cluster.map.address("b0")) as client:
+        left = -(-size // message)
+        while left:
+            count = max(1, min(left, AT_ONCE, AT_ONCE_BYTES // message))
+            client.exchange(client.frames([publish] * count, min(wire.MAX_REQUESTS, max(1, 10**6 // message))))
+            left -= count
+
+
+def _await_nothing_left(cluster: Cluster, broker: str) -> None:
+    """Wait until nothing is left of a slot where it was."""
+    wait_for(lambda: cluster.stats(broker)["topics"] < 2, "the rest of the slot to be removed")
 
 
 def measure_growth() -> list[str]:
@@ -117,8 +144,13 @@ class Publisher:
         self._ending.set()
         self._thread.join()
 
+    def reset(self) -> float:
+        """Return the longest call since the last one of these."""
+        longest, self.longest = self.longest, 0.0
+        return longest
+
     def await_more(self, calls: int) -> None:
-        """Wait until so many more calls have ended."""
+        """Wait until `calls` more calls have ended."""
         wanted = self.done + calls
         wait_for(lambda: self.done >= wanted, "more calls")
 

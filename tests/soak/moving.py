@@ -9,25 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 
-from broker.tools.slot_links import Links, View
-from broker.tools.slot_mover import MoveFailedError, SlotMover
 from common.cluster.slot_plan import PlannedMove
 from common.cluster.slots import slot_of
-from common.errors import FanmailError
-from common.protocol import move_ops
-from common.protocol.ops import Op
-from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ, wait_for
+from tests.e2e.cluster import PATIENCE, ROOT, Cluster, clean_environ
 from tests.e2e.load import Load
 from tests.soak.figures import Sample, measure
 from tests.soak.rounds import Rounds
+from tests.soak.slot_moves import SOON_S, SlotMoves
 from tests.support.faulty_store import Point
 
-SOON_S = 0.06
-"""A process is killed at most so long after a move has begun."""
 BALLAST, BATCHES, LINE = 2, 8, "x" * 10_000
 """Slots with more than one part to send, and what is in each: batches of 100 lines of this."""
 COMMITS = 12
-"""A failpoint is at one of so many commits after the start of its broker."""
+"""A failpoint is at one of the first commits after the start of its broker: this is their number."""
 
 
 class MovingSoak(Rounds):
@@ -37,8 +31,7 @@ class MovingSoak(Rounds):
         super().__init__(seed, round_seconds, pace_s)
         settings = {"access_log": "off", "drain_idle": 0.3}
         self.cluster = Cluster(brokers=3, fronts=2, durable=True, front_settings=settings)
-        self._ids = [broker.id for broker in self.cluster.map.brokers]
-        self._links = Links(self.cluster.map, None)
+        self._moves = SlotMoves(self.cluster.map, self.figures)
         self._topics: list[str] = []
         self._ballast: dict[str, list[str]] = {}
         """Topics that nobody reads before the end of a round, with the lines in them."""
@@ -55,8 +48,7 @@ class MovingSoak(Rounds):
 
     def close(self) -> None:
         """Nothing is left behind."""
-        for broker in self._ids:
-            self._links.forget(broker)
+        self._moves.close()
         super().close()
 
     def make_load(self, topics: list[str]) -> Load:
@@ -95,51 +87,17 @@ class MovingSoak(Rounds):
 
     def after_round(self) -> list[str]:
         """Every slot has exactly one owner."""
-        view = wait_for(self._settled, "all moves to end")
-        twice = [
-            f"slot {slot} has two owners"
-            for slot in range(len(view.owners))
-            if sum(owns(table, slot) for table in view.tables.values()) != 1
-        ]
-        return twice[:3]
-
-    def _settled(self) -> View | None:
-        view = self._links.view()
-        return None if view.silent or view.moves() or view.unowned else view
+        return self._moves.wrong()
 
     def _choose(self) -> PlannedMove:
-        """Return the move of a topic's slot to another broker."""
-        slot = slot_of(self.rng.choice([*self._topics, *self._ballast, *self._ballast]).encode())
-        view = wait_for(lambda: view if (view := self._links.view()).owners[slot] else None, "an owner of the slot")
-        source = view.owners[slot]
-        return PlannedMove(slot, source, self.rng.choice([each for each in self._ids if each != source]))
-
-    def _begin(self, planned: PlannedMove) -> None:
-        try:
-            self._links.ask(planned.source, Op.MOVE, move_ops.MoveSlot(planned.slot, planned.to))
-        except FanmailError:
-            self.figures.counts["moves refused at first"] += 1
+        return self._moves.choose(self.rng, [*self._topics, *self._ballast, *self._ballast])
 
     def _move(self, fault: Callable[[str, str], None]) -> None:
         planned = self._choose()
-        self._begin(planned)
+        self._moves.begin(planned)
         time.sleep(self.rng.uniform(0, SOON_S))
         fault(planned.source, planned.to)
-        self._finish(planned)
-
-    def _finish(self, planned: PlannedMove) -> None:
-        """Let the move end, perhaps by another attempt."""
-        wait_for(lambda: not self._links.view([planned.source, planned.to]).silent, "source and target to answer")
-        began = time.monotonic()
-        try:
-            moved = SlotMover(self._links).move(planned)
-        except MoveFailedError as error:
-            self.figures.counts["moves that stayed"] += 1
-            self.figures.notes.append(f"slot {planned.slot} stays: {error}")
-            return
-        self.figures.counts["moves"] += 1
-        self.figures.counts["bytes moved"] += moved.bytes
-        self.figures.outages["move, to its end"].append(time.monotonic() - began)
+        self._moves.finish(planned)
 
     def _kill(self, *brokers: str) -> None:
         for broker in brokers:
@@ -162,12 +120,12 @@ class MovingSoak(Rounds):
         process = self.cluster.start_broker(broker, "tests.support.faulty_broker", point, commits)
         until = time.monotonic() + PATIENCE
         while process.running and time.monotonic() < until:
-            self._begin(planned)
+            self._moves.begin(planned)
             time.sleep(0.01)
         process.kill()
         self.figures.counts["failpoints"] += 1
         self.cluster.start_broker(broker)
-        self._finish(planned)
+        self._moves.finish(planned)
 
     def _kill_tool(self) -> None:
         planned = self._choose()
@@ -180,9 +138,4 @@ class MovingSoak(Rounds):
         tool.kill()
         tool.wait()
         self.figures.counts["kill -9"] += 1
-        self._finish(planned)
-
-
-def owns(table: move_ops.SlotTable, slot: int) -> bool:
-    """Return whether a broker says that a slot is its own."""
-    return any(run.first <= slot <= run.last for run in table.owned)
+        self._moves.finish(planned)

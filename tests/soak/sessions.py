@@ -20,7 +20,7 @@ CUTS_PER_ROUND = 30
 
 
 def cut_many_sessions(cuts: int) -> int:
-    """Cut so many sessions, durable; print the figures. Return 1 where a promise was broken."""
+    """Cut `cuts` sessions, durable; print the figures. Return 1 where a promise was broken."""
     rounds = max(1, cuts // CUTS_PER_ROUND)
     began = time.monotonic()
     cluster = Cluster(brokers=2, fronts=3, durable=True, front_settings={"access_log": "off"})

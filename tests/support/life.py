@@ -72,6 +72,7 @@ LIFE: list[list[Record]] = [
     [rec.MessageStored(N, 12, 1_800, Payload(b"", b"came"))],
     [slots.SlotArrived(S, "b2", 7, 3)],
     [slots.SlotLeaving(S + 1, "b1", 11), slots.SlotDropped(S, "b1", 3), rec.SubscriptionSet(N, V, 13)],
+    [slots.MoveSeen("", 12), slots.MoveSeen("b2", 8)],
 ]
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from broker.operations.copying import Copy
 from broker.operations.export import parts_of
+from broker.operations.packing import Part
 from broker.slot_records import Owns, bitmap_of
 from common.cluster.slots import SLOTS
 from common.protocol import move_ops as mv
@@ -35,12 +37,41 @@ def parts(source: BrokerDriver, slot: int, move: int = 1) -> list[mv.Adopt]:
 
 def move_all(source: BrokerDriver, target: BrokerDriver) -> None:
     """Let the target take whatever the source has; the source keeps it."""
-    for move, slot in enumerate(sorted(source.state.slots.names), 1):
-        for part in parts(source, slot, move):
-            answer = target.ask(Op.ADOPT, args=part)
-            assert answer.code == "", answer
-        assert answer.result == mv.Adopted(part.n, 2)
-        target.commit()
+    Moving(source, target).end()
+
+
+class Moving:
+    """All slots of a source on their way to a target, as a mover sends them."""
+
+    def __init__(self, source: BrokerDriver, target: BrokerDriver) -> None:
+        self.source, self.target = source, target
+        self.copies: dict[int, Copy] = {}
+        self._sent: dict[int, tuple[int, int]] = {}
+        """The move of each slot that has begun to come, and its number of parts."""
+
+    def copy_some(self, slot: int) -> None:
+        """Copy some of a slot that is in use."""
+        context = self.source.dispatcher.context
+        copy = self.copies.setdefault(slot, Copy(context, slot))
+        copy._context = context  # the source may have been restarted, so that tests know its idle clocks
+        part = copy.next_part()
+        if part is not None:
+            self._adopt(slot, part)
+
+    def end(self) -> None:
+        """Send the rest of all slots, which are frozen from here on."""
+        for slot in sorted({*self.source.state.slots.names, *self.copies}):
+            copied = self.copies[slot].logs if slot in self.copies else {}
+            for part in parts_of(self.source.dispatcher.context, slot, copied):
+                self._adopt(slot, part)
+
+    def _adopt(self, slot: int, part: Part) -> None:
+        move, n = self._sent.get(slot, (len(self._sent) + 1, 0))
+        self._sent[slot] = (move, n + 1)
+        now = self.source.clock.now()
+        args = mv.Adopt("b0", slot, 1, move, n + 1, part.last, now.mono, now.time, part.body)
+        assert self.target.ask(Op.ADOPT, args=args).result == mv.Adopted(n + 1, 2 * part.last)
+        self.target.commit()
 
 
 class Twins:

@@ -78,7 +78,7 @@ class WebSocket:
         self.sock.sendall(b"".join(frames))
 
     def op(self, op: str, **members: Any) -> None:
-        """Send an operation; `id_` and so on stand for names that Python has."""
+        """Send an operation."""
         self.send(message(op=op, **members))
 
     def frame(self) -> tuple[int, bytes]:
@@ -121,7 +121,7 @@ class WebSocket:
             size, at = int.from_bytes(data[2:4]), 4
         elif size == 127:
             size, at = int.from_bytes(data[2:10]), 10
-        if len(data) < at + size or len(data) < at:
+        if len(data) < at + size:
             return None
         self.rest = data[at + size :]
         return data[0] & 0xF, data[at : at + size]

@@ -1,6 +1,7 @@
 """Hypothesis profiles.
 
-`few` and, with `--all`, `ci` use the same examples every time; `long` is chosen by HYPOTHESIS_PROFILE=long.
+`few` and, with `--all`, `ci` use the same examples every time. `long` draws others, as many as wanted:
+`HYPOTHESIS_PROFILE=long HYPOTHESIS_EXAMPLES=20000 bin/test tests/unit/broker/test_broker_model.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ _COMMON = {
     "suppress_health_check": list(HealthCheck),
 }
 
-settings.register_profile("few", max_examples=100, stateful_step_count=50, derandomize=True, **_COMMON)
-settings.register_profile("ci", max_examples=200, stateful_step_count=50, derandomize=True, **_COMMON)
-settings.register_profile("long", max_examples=20_000, stateful_step_count=50, print_blob=True, **_COMMON)
+LONG = int(os.environ.get("HYPOTHESIS_EXAMPLES", "20000"))
+
+settings.register_profile("few", max_examples=50, stateful_step_count=50, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=100, stateful_step_count=50, derandomize=True, **_COMMON)
+settings.register_profile("long", max_examples=LONG, stateful_step_count=50, print_blob=True, **_COMMON)
 
 
 def pytest_configure(config: pytest.Config) -> None:

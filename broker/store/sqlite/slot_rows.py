@@ -80,6 +80,9 @@ class SlotChanges:
         self._put(LEFT, record.slot, None)
         self._put(OWNED, record.slot, OwnedRow(record.slot, record.epoch))
 
+    def _seen(self, record: slot_records.MoveSeen) -> None:
+        self._put(MOVES, record.source, MoveRow(record.source, record.move))
+
     def _proven(self, record: slot_records.StoreProven) -> None:
         self.facts[UNPROVEN] = int(not record.proven)
 
@@ -92,6 +95,7 @@ _ADD: dict[type[Any], Callable[[SlotChanges, Any], None]] = {
     slot_records.SlotComing: SlotChanges._coming,
     slot_records.SlotDropped: SlotChanges._dropped,
     slot_records.SlotArrived: SlotChanges._arrived,
+    slot_records.MoveSeen: SlotChanges._seen,
     slot_records.StoreProven: SlotChanges._proven,
 }
 

@@ -13,7 +13,9 @@ class SlotMove:
     source: str
     to: str
     state: str
-    """`offering` (still in use), `leaving` and `asking` (requests wait), `left`, or `refused`, with the `reason`."""
+    """`offering` and `copying` (still in use), `leaving` and `asking` (requests wait), `left`, or `refused`, with the
+    `reason`.
+    """
     records: int
     """Sent so far."""
     bytes: int

@@ -77,7 +77,7 @@ class Stage:
         self.left_running: set[asyncio.Task[Any]] = set()
 
     def play(self, seconds: float, then: Callable[[Forwarder], object] | None = None) -> None:
-        """Forward for these seconds."""
+        """Forward for `seconds` of virtual time."""
         _, self.loop = play(self._play(seconds, then))
 
     async def _play(self, seconds: float, then: Callable[[Forwarder], object] | None) -> None:

@@ -37,7 +37,7 @@ class Mailbox:
         self._timing = timing
 
     async def lease(self, limit: int) -> Fetched:
-        """Lease up to so many messages; wait for the first. Raises `NoSubscription` and `Denied`, among others."""
+        """Lease up to `limit` messages; wait for the first. Raises `NoSubscription` and `Denied`, among others."""
         target = self._target
         try:
             return await self._client.fetch(target.topic, target.user, limit, lease=target.lease, wait=WAIT_S)

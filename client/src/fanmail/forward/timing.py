@@ -20,7 +20,7 @@ class Timing:
     random: Callable[[], float]
     """Return a uniformly distributed number from 0 to 1."""
     sleep: Callable[[float], Awaitable[object]]
-    """Wait so long."""
+    """Wait for this number of seconds."""
 
 
 REAL_TIMING = Timing(time.monotonic, time.time, random.random, asyncio.sleep)

@@ -17,7 +17,7 @@ Mode = Literal["after", "lease", "take"]
 DEFAULT_WINDOW = 100
 DEFAULT_LEASE_S = 30.0
 ACKNOWLEDGED_PARTS = 4
-"""A window is acknowledged in so many parts, if messages come faster than they are handled."""
+"""Parts in which a window is acknowledged, if messages arrive faster than they are handled."""
 
 log: logging.Logger = logging.getLogger("fanmail")
 
@@ -94,7 +94,7 @@ class Read:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits for its loop that no more should come."""
+        """Whether no more messages should come until its loop has taken some."""
         return self.mode == "take" and self.delivered - self.taken >= 2 * self.window
 
     @property

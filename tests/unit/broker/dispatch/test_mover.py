@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.dispatch.links import Question
 from broker.dispatch.moves import Moves
+from broker.slot_records import MoveSeen
+from broker.state.slots import OWN
 from broker.thresholds import DEFAULT, Thresholds
 from common.cluster.slots import BrokerAddress, ClusterMap, slot_of
 from common.errors import FanmailError
@@ -162,6 +165,105 @@ def test_a_target_that_has_a_part_to_store_gets_one_more() -> None:
         question.done, question.result = True, mv.Adopted(n, 2 * (n == 4))
         state = source.turn()
     assert ([n for n, _ in sent], state) == ([1, 2, 3, 4], "left")
+
+
+@pytest.fixture
+def large() -> Source:
+    """A source with a slot that is worth a copy."""
+    source = Source(DEFAULT._replace(copied_records=3))
+    for number in range(2, 8):
+        source.broker.publish(T, b"%d" % number)
+    return source
+
+
+def answer_parts(source: Source, last: int) -> list[mv.Adopt]:
+    """Let the target take parts, up to the last one; return those that come."""
+    sent: list[mv.Adopt] = []
+    other = source.target.ask
+
+    def ask(op: Op, args: Any, body: bytes | None = None) -> Question:
+        if op is not Op.ADOPT:
+            return other(op, args, body)
+        sent.append(replace(args, body=body))
+        return Question(True, mv.Adopted(args.n, 2 * args.last)) if args.n <= last else Question()
+
+    source.target.ask = ask  # type: ignore[method-assign]
+    return sent
+
+
+def test_a_large_slot_is_in_use_while_it_is_copied(large: Source) -> None:
+    sent = answer_parts(large, 9)
+    large.move()
+    large.turn()
+    for number in range(8, 20):
+        state = large.turn()
+        assert large.broker.publish(T, b"%d" % number).code == ("" if state == "copying" else "moving")
+        if state == "leaving":
+            break
+    assert state == "leaving"
+    assert number > 10
+    assert large.broker.state.slots.leaving[SLOT].move == sent[0].move
+    assert not any(each.last for each in sent)
+    copied = len(sent)
+    assert large.turn() == "leaving"
+    assert large.turn() == "left"
+    (rest,) = sent[copied:]
+    assert (rest.last, rest.n) == (True, copied + 1)
+    assert large.moves.rows()[-1].bytes == sum(len(each.body) for each in sent)
+
+
+def test_nothing_is_copied_before_the_id_of_the_move_is_settled(large: Source) -> None:
+    sent = answer_parts(large, 9)
+    large.move()
+    large.turn()
+    assert large.turn() == "copying"
+    assert not sent
+    large.broker.restart()
+    assert large.broker.state.slots.seen[OWN] > 0
+
+
+def test_what_fails_during_the_copy_freezes_nothing_and_is_dropped_by_the_target(large: Source) -> None:
+    def refuse(op: Op, args: Any) -> Any:
+        return FanmailError("move-refused", "full") if op is Op.ADOPT else ops.Nothing()
+
+    large.target.reply = refuse
+    large.move()
+    states = [large.turn() for _ in range(4)]
+    assert states == ["offering", "copying", "copying", "refused"]
+    assert large.target.asked == [Op.OFFER, Op.ADOPT, Op.MOVE_ASK]
+    assert large.moves.rows()[-1].reason == "full"
+    assert large.broker.publish(T, b"9").code == ""
+
+
+@table("how", ["abort", "down", "undescribed", "silence"])
+def test_a_copy_ends_at_once_where_it_cannot_go_on(how: str) -> None:
+    source = Source(DEFAULT._replace(copied_records=0))
+    answer_parts(source, 0)
+    source.move()
+    source.turn(), source.turn(), source.turn()
+    if how == "abort":
+        assert source.broker.ask(Op.MOVE_ABORT, args=mv.AbortMove(SLOT)).result.state == "refused"
+    elif how == "down":
+        source.target.up = False
+    elif how == "undescribed":
+        source.target.to = lambda broker: None  # type: ignore[method-assign]
+    else:
+        job = source.moves._mover._jobs[SLOT]
+        job.sent[0].question.done, job.sent[0].question.error = True, FanmailError("outcome-unknown")
+    assert source.turn() == "refused"
+    assert source.broker.publish(T, b"9").code == ""
+
+
+def test_the_store_keeps_the_greatest_id_of_its_moves(large: Source) -> None:
+    answer_parts(large, 9)
+    large.move()
+    large.turn(), large.turn()
+    large.broker.dispatcher.context.emit(MoveSeen(OWN, 2**50))
+    while large.turn() == "copying":
+        pass
+    assert large.broker.store.slots.seen[OWN] == 2**50  # type: ignore[attr-defined]
+    records = [each for each in large.broker.store.load() if isinstance(each, MoveSeen)]
+    assert records == [MoveSeen(OWN, 2**50)]
 
 
 def test_the_operator_may_claim_what_is_frozen_for_a_target_that_is_lost(source: Source) -> None:

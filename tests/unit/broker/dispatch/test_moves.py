@@ -62,7 +62,7 @@ def restored(driver: BrokerDriver, other: OtherBroker) -> Moves:
 
 
 def test_what_comes_is_not_taken_for_what_was_left() -> None:
-    """Another slot has so much left that the turn has not come to this one, of which nothing is left."""
+    """The turn ends at another slot that has much left, before this one, which has nothing left."""
     source, target = core(), core("b1", NONE)
     source.subscribe(TOPIC, b"u")
     context = target.dispatcher.context

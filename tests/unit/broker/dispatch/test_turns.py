@@ -20,7 +20,7 @@ from common.protocol.ops import Op
 from tests.support.driver import ROOMY, SECOND, Asked, BrokerDriver
 from tests.support.tiny import TINY
 
-FEW, MANY = 400, 1600
+FEW, MANY = 200, 800
 STEP = 2
 """Instructions for each further entry that are no walk over all of them: a block of 128 pieces takes a few."""
 COUNTED = (str(Path(__file__).parents[4] / "broker"), str(Path(sortedcontainers.__file__).parent))

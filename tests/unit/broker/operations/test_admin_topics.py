@@ -148,9 +148,9 @@ def test_a_cursor_is_stable_while_topics_come_and_go(count: int) -> None:
 def test_one_turn_looks_at_a_thousand_entries_whoever_asks_and_publishing_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A hundred thousand topics; 64 requests in one frame each want a thousand of them."""
+    """Twelve thousand topics; 64 requests in one frame each want nearly a thousand of them."""
     broker = BrokerDriver()
-    for number in range(100_000):
+    for number in range(12_000):
         broker.subscribe(b"topic-%06d" % number, b"u")
     looked: list[bytes] = []
     row_of, order_of = admin_topics._row, admin_topics.in_order

@@ -12,20 +12,24 @@ from typing import Any
 import pytest
 
 from broker import records as rec
-from broker.operations import adoption, publishing
+from broker.errors import BrokenInvariantError, MisfitError
+from broker.operations import adoption, export, publishing
 from broker.operations.leasing import MOST_DROPPED
 from broker.state.idempotency import key_weight
 from broker.state.leases import DEAD_LETTER_COST
 from common.clock import ManualClock
+from common.cluster.slots import slot_of
+from common.protocol import ops
+from common.protocol.ops import Op
 from tests.support.driver import ROOMY, BrokerDriver
 from tests.support.histories import STEPS, TOPICS, History, new_folder
 from tests.support.mirror import MirrorStore
-from tests.support.moved import ALL, NONE, Twins, move_all, own
+from tests.support.moved import ALL, NONE, Moving, Twins, move_all, own
 from tests.support.snapshot import check_state
 from tests.support.table import table
 from tests.support.tiny import TINY
 
-SEEDS, BEFORE, AFTER = 8, 60, 40
+SEEDS, BEFORE, IN_USE, AFTER = 8, 60, 60, 40
 CONTROL_SEEDS = 200
 """Within which a flaw is found."""
 KEEPER = b"z"
@@ -47,8 +51,11 @@ def step(history: History) -> None:
         history.broker.fetch(topic, KEEPER)
 
 
-def differences(seed: int, root: Path, ahead_s: float) -> list[str]:
-    """Play a history, move all of it, and play the same in both places; return where they differ."""
+def differences(seed: int, root: Path, ahead_s: float, *, in_use: int = 0) -> list[str]:
+    """Play a history, move all of it, and play the same in both places; return where they differ.
+
+    `in_use` steps are played while the slots are copied.
+    """
     rng = Random(seed)
     folder = Path(tempfile.mkdtemp(dir=root))
     history = History(rng, folder)
@@ -59,10 +66,13 @@ def differences(seed: int, root: Path, ahead_s: float) -> list[str]:
     for _ in range(BEFORE):
         step(history)
         source.commit()
-    source.restart()  # which restarts the idle clocks, as a move does
     clock = ManualClock(5_000_000 + rng.randrange(10**9), source.clock.now().wall + int(ahead_s * 1000) - 1000)
     target = another_core(source, clock, rng)
-    move_all(source, target)
+    moving = Moving(source, target)
+    for _ in range(in_use):
+        copy_some(moving, history)
+    source.restart()  # which restarts the idle clocks, as a move does
+    moving.end()
     target.run_due()
     check_state(target.state)
     twins = Twins(source, target)
@@ -75,6 +85,23 @@ def differences(seed: int, root: Path, ahead_s: float) -> list[str]:
     check_state(target.state)
     source.store.close()
     return twins.differences
+
+
+def copy_some(moving: Moving, history: History) -> None:
+    """Copy some of a topic, or go on with the history. A topic may end, and begin anew."""
+    rng, source, began = history.rng, moving.source, moving.source.clock.now().mono
+    topic = rng.choice(TOPICS)
+    choice = rng.random()
+    if choice < 0.4:
+        moving.copy_some(slot_of(topic))
+    elif choice < 0.5:
+        source.ask(*rng.choice([(Op.PURGE, topic, b"u"), (Op.TOPIC_END, topic, b"", ops.EndTopic(1000))]))
+        for user in (KEEPER, b"u"):
+            source.subscribe(topic, user)
+    else:
+        step(history)
+    source.commit()
+    moving.target.clock.advance((source.clock.now().mono - began) / 1e6)
 
 
 def another_core(source: BrokerDriver, clock: ManualClock, rng: Random) -> BrokerDriver:
@@ -97,6 +124,34 @@ def another_core(source: BrokerDriver, clock: ManualClock, rng: Random) -> Broke
 def test_an_adopted_slot_answers_as_it_did(root: Path, ahead_s: float) -> None:
     for seed in range(SEEDS):
         assert not differences(seed, root, ahead_s), f"seed {seed}"
+
+
+@table("ahead_s", [0, 7200.5])
+def test_a_slot_that_is_copied_while_it_is_in_use_answers_as_it_did(root: Path, ahead_s: float) -> None:
+    for seed in range(SEEDS):
+        assert not differences(seed, root, ahead_s, in_use=IN_USE), f"seed {seed}"
+
+
+@table("kind", [rec.HeadMoved, rec.MessageStored, rec.TopicEnded])
+def test_what_happened_since_it_was_copied_and_is_not_sent_is_found(
+    root: Path, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = export.records_of
+    omitted = (kind, rec.TopicBegan, rec.SubscriptionEnded) if kind is rec.TopicEnded else kind
+
+    def unsent(context: Any, slot: int, copied: Any) -> Iterator[rec.Record]:
+        return (each for each in whole(context, slot, copied) if not copied or not isinstance(each, omitted))
+
+    monkeypatch.setattr(export, "records_of", unsent)
+    assert any(found(seed, root) for seed in range(CONTROL_SEEDS))
+
+
+def found(seed: int, root: Path) -> bool:
+    """Return whether a flaw is found, or makes records that do not fit."""
+    try:
+        return bool(differences(seed, root, 0, in_use=IN_USE))
+    except (BrokenInvariantError, MisfitError, AssertionError):
+        return True
 
 
 @table("kind", [rec.Leased, rec.KeyRemembered, rec.PublishDelayed, rec.MessageStored])

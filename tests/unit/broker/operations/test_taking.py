@@ -113,6 +113,22 @@ def test_what_was_refused_is_never_accepted_also_after_a_restart(source: BrokerD
     assert adopt(target, parts(source, SLOT, move=2)[2]) == ["move-refused"]
 
 
+def test_an_offer_ends_what_had_come_from_that_source_before(source: BrokerDriver, target: BrokerDriver) -> None:
+    """It was copying, and was restarted: it knows nothing of that any more."""
+    assert adopt(target, *parts(source, SLOT)[:2]) == ["", ""]
+    assert (
+        target.ask(Op.OFFER, args=replace(OFFER, source="b2")).detail == f"slot {SLOT} is coming to the target already"
+    )
+    assert "left over from before" in target.ask(Op.OFFER, args=OFFER).detail
+    assert adopt(target, parts(source, SLOT)[2]) == ["move-refused"]
+    target.commit()
+    end_residue(target.dispatcher.context, 100)
+    assert target.ask(Op.OFFER, args=OFFER).code == ""
+    assert adopt(target, *parts(source, SLOT, move=2)[:2]) == ["", ""]
+    assert target.ask(Op.OFFER, args=replace(OFFER, slot=SLOT + 1)).code == ""
+    assert not target.state.slots.coming
+
+
 def test_a_move_that_has_arrived_stays_so_also_where_the_slot_has_gone_on(
     source: BrokerDriver, target: BrokerDriver
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
@@ -236,6 +237,18 @@ def restoring(left: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(left["killed"], tmp_path / "killed" / "b1")
     monkeypatch.setattr("sys.argv", ["restore", str(tmp_path / "killed"), str(tmp_path / "data")])
     return restore.main
+
+
+@pytest.mark.parametrize(("flags", "unproven"), [([], True), (["--force"], False)])
+def test_a_restored_broker_asks_the_others_what_it_still_owns_unless_it_is_forced(
+    restoring: Callable[[], object], tmp_path: Path, flags: list[str], unproven: bool
+) -> None:
+    sys.argv += flags
+    restoring()
+    for broker in ("b0", "b1"):
+        store = open_store(tmp_path / "data" / broker)
+        assert loaded(store).slots.unproven == unproven
+        store.close()
 
 
 @pytest.mark.parametrize("name", [FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal"])
