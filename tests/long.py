@@ -1,4 +1,4 @@
-"""`python -m tests.long reopening|damage`: as much as one likes of what the gate runs in part. Prints figures."""
+"""`python -m tests.long reopening|damage`: any number of the cases of which the gate runs some. Prints figures."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Mover:
         return self._row(job)
 
     def give_up(self, slot: int, now: Now) -> None:
-        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        """Serve a frozen slot again without the consent of its target, which is lost for good."""
         job = self._jobs[slot]
         job.reason = "claimed by the operator"
         self._stay(job, now)

@@ -97,7 +97,7 @@ class Moves:
         return self._mover.abort(slot, now)
 
     def give_up(self, slot: int, now: Now) -> None:
-        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        """Serve a frozen slot again without the consent of its target, which is lost for good."""
         self._mover.give_up(slot, now)
 
     def rows(self) -> list[MoveRow]:

@@ -77,7 +77,7 @@ class Scheduler:
         forget_keys(self._context, now, self._most.due)
 
     def _wake_rested(self, now: Now) -> None:
-        """Let go on what rested in slots that are served again; nobody was idle meanwhile who could not call."""
+        """Resume timers of slots that are served again. Users who could not call meanwhile were not idle."""
         state = self._context.state
         thawed, self._context.thawed = self._context.thawed, []
         for slot in thawed:

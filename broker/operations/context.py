@@ -85,7 +85,7 @@ class MoveControl(Protocol):
         ...
 
     def give_up(self, slot: int, now: Now) -> None:
-        """Serve a frozen slot again without the word of its target, which is lost for ever."""
+        """Serve a frozen slot again without the consent of its target, which is lost for good."""
         ...
 
     def rows(self) -> list[MoveRow]:

@@ -29,7 +29,7 @@ class Packer:
     """Packs one part after the other."""
 
     def __init__(self, most_bytes: int, most: int) -> None:
-        """Give a part at most so many bytes and records, and at least one record, however large."""
+        """Limit each part to `most_bytes` and `most` records. It has at least one record, however large."""
         self._most_bytes, self._most = most_bytes, most
         self._packed: list[Raw] = []
         self._size = 0

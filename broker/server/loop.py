@@ -20,7 +20,7 @@ from broker.server.moving import Moving
 from broker.server.outbox import Outbox
 from broker.server.process import Process
 from broker.server.settling import Settling
-from broker.server.succession import HAND_OVER_US, RELEASE_US, Succession, succession_of
+from broker.server.succession import HAND_OVER_US, LAST_BURST_US, Succession, succession_of
 from broker.server.ticks import BLOCKED_TICK_MS, DRAINING_TICK_MS, RECLAIM_TICK_MS, TICK_MS
 from broker.store.backup_job import BackupJobs
 from broker.store.base import Store
@@ -111,9 +111,7 @@ class Server:
         if self._moving is not None:
             self._moving.close()
         if self._succession is not None and self._succession.leave():
-            now = self._clock.now().mono
-            self._drain_ends = now + RELEASE_US
-            self._settling.wait(now)
+            self._settling.wait(self._clock.now().mono)
 
     @property
     def handed_over(self) -> bool:
@@ -259,13 +257,15 @@ class Server:
         count_commit(self._dispatcher.counters, took, self._store.synced_us, self._store.fenced)
         self._dispatcher.context.state.bodies.shrink(self._store.stored_piece)
 
-    def _give_up(self) -> bool:
-        """Do the housekeeping while a burst is under way.
+    def _give_up(self, began: int) -> bool:
+        """Do the housekeeping while a burst is under way, since `began`.
 
-        Return whether a broker that was asked to stop has waited long enough for its last burst.
+        Return whether a broker that was asked to stop has waited long enough for it. One that is begun at the end of
+        the drain, as the heartbeat of a candidate, has its time too.
         """
         self._housekeeping()
-        return self._dispatcher.state is BrokerState.DRAINING and self._clock.now().mono >= self._drain_ends
+        until = max(self._drain_ends, began + LAST_BURST_US)
+        return self._dispatcher.state is BrokerState.DRAINING and self._clock.now().mono >= until
 
     def _housekeeping(self) -> None:
         now = self._clock.now()

@@ -35,9 +35,9 @@ class Settling:
         clock: Clock,
         wake_fd: int,
         receive: Callable[[], list[list[bytes]]],
-        give_up: Callable[[], bool],
+        give_up: Callable[[int], bool],
     ) -> None:
-        """Create it; `receive` takes what has arrived, and the wait fails when `give_up` returns True."""
+        """Create it; `receive` takes what has arrived. The wait fails when `give_up(began)` returns True."""
         self._store = store
         self._dispatcher = dispatcher
         self._outbox = outbox
@@ -63,7 +63,7 @@ class Settling:
                 if left_us <= 0:
                     self._dispatcher.stalled = True
                     self._refuse()
-                if self._give_up():
+                if self._give_up(began):
                     raise StoreError("stopped while the log did not answer: whether it has the last burst is unknown")
         finally:
             self._dispatcher.stalled = False

@@ -21,8 +21,8 @@ log = logging.getLogger("fanmail.broker")
 
 HAND_OVER_US = 500_000
 """Microseconds that a hand-over waits for the goodbyes of fronts: what they have sent later is then 504."""
-RELEASE_US = 2_000_000
-"""Microseconds that a broker which stops waits for the log to take its last entry."""
+LAST_BURST_US = 2_000_000
+"""Microseconds that a broker which stops waits at least for a burst, and for the log to take its release."""
 
 
 class Succession:

@@ -24,13 +24,21 @@ MOVES = 20
 PUBLISHERS = 8
 AT_ONCE, AT_ONCE_BYTES = 4096, 16_000_000
 """Publishes under way with which the topic is filled, and their bytes."""
+FIGURES = (
+    "longest publish to it during a move",
+    "frozen",
+    "the whole move",
+    "publishes to another topic during moves",
+    "the same between moves",
+)
 SETTINGS = {"memory": "8GiB", "max_messages": 10**7, "max_bytes": "4GiB"}
 
 
 def measure_pauses(size: int, message: int, moves: int = MOVES) -> list[str]:
-    """Return p50 and p99 of the longest pause of a publisher while the slot of its topic moves, and between moves.
+    """Return p50 and p99 of the longest pause of a publisher while the slot of its topic moves, and of the freeze.
 
-    In the topic are `size` bytes of messages of `message` bytes each. Another publisher has a topic of the same broker.
+    In the topic are `size` bytes of messages of `message` bytes each. Another publisher has a topic of the same broker:
+    all of its calls are told, while a slot moves and while none does.
     """
     cluster = Cluster(brokers=2, fronts=1, durable=True, front_settings={"access_log": "off"}, broker_settings=SETTINGS)
     try:
@@ -39,26 +47,27 @@ def measure_pauses(size: int, message: int, moves: int = MOVES) -> list[str]:
             cluster.fronts[0].web.subscribe(each, "ann")
         _fill(cluster, topic, size, message)
         publisher, beside = (Publisher(cluster.fronts[0].port, each) for each in (topic, other))
-        pauses, usual, besides, frozen, took = [], [], [], [], []
+        figures: list[list[float]] = [[] for _ in FIGURES]
+        pauses, frozen, took, besides, usual = figures
         with Links(cluster.map, None) as links, publisher, beside:
             for number in range(moves):
                 source, to = ("b0", "b1") if number % 2 == 0 else ("b1", "b0")
-                publisher.await_more(5)
-                usual.append(publisher.reset())
                 beside.reset()
+                publisher.await_more(50)
+                usual += beside.reset()
+                publisher.reset()
                 before = cluster.stats(source).get(FROZEN_US, 0)
                 took.append(SlotMover(links).move(PlannedMove(slot_of(topic.encode()), source, to)).seconds)
+                besides += beside.reset()
                 publisher.await_more(5)
-                pauses.append(publisher.reset())
-                besides.append(beside.reset())
+                pauses.append(max(publisher.reset()))
                 frozen.append((cluster.stats(source).get(FROZEN_US, 0) - before) / 1e6)
                 _await_nothing_left(cluster, source)
         assert not publisher.errors + beside.errors, publisher.errors + beside.errors
     finally:
         cluster.close()
-    lines = [f"longest publish to a topic of {size:,} bytes in messages of {message:,}, {moves} moves of its slot"]
-    table = (("while it moves", pauses), ("between moves, of 5", usual), ("to another topic while it moves", besides))
-    for name, values in (*table, ("frozen", frozen), ("the whole move", took)):
+    lines = [f"{moves} moves of a slot with {size:,} bytes in messages of {message:,}"]
+    for name, values in zip(FIGURES, figures, strict=True):
         lines.append(f"{name}: " + ", ".join(f"p{n} {1000 * percentile(values, n):.0f} ms" for n in (50, 99)))
     return lines
 
@@ -125,13 +134,13 @@ def _rate(publishers: list[Publisher], work: Callable[[], object]) -> float:
 
 
 class Publisher:
-    """Publishes to its topics by turns, and reads with `reads`; notes the longest call and every error."""
+    """Publishes to its topics by turns, and reads with `reads`; notes how long each call takes, and every error."""
 
     def __init__(self, port: int, *topics: str, reads: bool = False) -> None:
         self._port, self._topics, self._reads = port, topics, reads
         self.done = 0
-        self.longest = 0.0
-        """Seconds."""
+        self._took: list[float] = []
+        """Seconds of each call."""
         self.errors: list[str] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -144,10 +153,10 @@ class Publisher:
         self._ending.set()
         self._thread.join()
 
-    def reset(self) -> float:
-        """Return the longest call since the last one of these."""
-        longest, self.longest = self.longest, 0.0
-        return longest
+    def reset(self) -> list[float]:
+        """Return how long each call since the last one of these took."""
+        took, self._took = self._took, []
+        return took
 
     def await_more(self, calls: int) -> None:
         """Wait until `calls` more calls have ended."""
@@ -160,7 +169,7 @@ class Publisher:
             for topic in self._topics:
                 began = time.monotonic()
                 answer = client.publish(topic, b"y" * 100)
-                self.longest = max(self.longest, time.monotonic() - began)
+                self._took.append(time.monotonic() - began)
                 if self._reads and answer.status == 200:
                     answer = client.take(topic, "ann")
                 if answer.status not in (200, 204):

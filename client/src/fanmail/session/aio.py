@@ -48,7 +48,7 @@ class AsyncSession(SessionMethods, AsyncBaseSession):
         self._room = AsyncRoom(in_flight)
         self._engine = Engine(exchange, headers, asyncio.get_running_loop())
         self._failed: _Sent[Any] | None = None
-        """The first operation that failed and at whose result nobody has looked."""
+        """The first operation that failed and whose result was not retrieved."""
         self._task = self._engine.start()
 
     async def __aenter__(self) -> Self:

@@ -57,7 +57,7 @@ class Session(SessionMethods, SyncBaseSession):
         """Calls that the event loop is to make."""
         self._is_posted = self._has_ended = False
         self._failed: _Sent[Any] | None = None
-        """The first operation that failed and at whose result nobody has looked."""
+        """The first operation that failed and whose result was not retrieved."""
         self._task = self._engine.start()
         self._thread = threading.Thread(target=self._run, name="fanmail-session", daemon=True)
         self._thread.start()
@@ -87,8 +87,8 @@ class Session(SessionMethods, SyncBaseSession):
     def flush(self) -> None:
         """Wait until everything under way is answered.
 
-        Raises the error of the first operation begun by `publish_soon` or `acknowledge_soon` that failed and at whose
-        result nobody has looked.
+        Raises the error of the first operation begun by `publish_soon` or `acknowledge_soon` that failed and whose
+        result was not retrieved.
         """
         self._check()
         self._room.wait_empty()
@@ -109,7 +109,7 @@ class Session(SessionMethods, SyncBaseSession):
 
         It waits for room while `in_flight` operations, or 4 MiB, are not answered. Publishes to one topic are executed
         in the order in which they were made, except for those that are retried after a failure of their broker: where
-        that matters, use `publish`. `flush` and `close` raise errors at which nobody has looked.
+        that matters, use `publish`. `flush` and `close` raise errors that were not retrieved.
 
         >>> with client.session() as example:
         ...     answers = [example.publish_soon("news", f"{n}") for n in range(100)]

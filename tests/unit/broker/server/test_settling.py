@@ -134,8 +134,17 @@ def test_parked_requests_end_at_their_deadlines_and_hear_no_news(loop: Loop) -> 
     assert told == [0]
 
 
+def test_a_burst_that_is_begun_at_the_end_of_a_drain_is_waited_for(loop: Loop) -> None:
+    """As the heartbeat of a candidate: fronts that say no goodbye let a drain end with one."""
+    loop.server.stop()
+    loop.server._housekeeping()
+    loop.store.looks = [lambda: None, lambda: loop.broker.clock.advance(1.9)]
+    loop.server._commit([], [])
+    assert not loop.store.looks
+
+
 def test_a_stopping_broker_does_not_wait_for_ever(loop: Loop) -> None:
-    loop.store.looks = [loop.server.stop, lambda: None]
+    loop.store.looks = [loop.server.stop, lambda: loop.broker.clock.advance(2.1), lambda: None]
     with pytest.raises(StoreError):
         loop.work(PUBLISH)
     assert loop.answers == []
