@@ -64,6 +64,12 @@ class KeptTopic:
     """Messages and batches by their first number, in order."""
     users: dict[bytes, KeptUser] = field(default_factory=dict)
 
+    def wanted(self) -> dict[int, rec.MessageStored]:
+        """Without pieces at the head that everybody has read: they were dropped, and would be freed in a later turn."""
+        held = (seq for user in self.users.values() for seq, row in user.held.items() if row.letter is None)
+        floor = min((*(user.position for user in self.users.values()), *held), default=0)
+        return {first: piece for first, piece in self.pieces.items() if first + piece.payload.count > floor}
+
     @property
     def rows(self) -> int:
         return 1 + (self.changed is not None) + len(self.pieces) + sum(user.rows for user in self.users.values())
@@ -110,10 +116,11 @@ class MirrorStore:
             yield self.calendar
         yield from slot_records_of(self.slots)
         for name, topic in self.topics.items():
-            yield rec.TopicBegan(name, topic.number, next(iter(topic.pieces), topic.next_seq), topic.epoch)
+            wanted = topic.wanted()
+            yield rec.TopicBegan(name, topic.number, next(iter(wanted), topic.next_seq), topic.epoch)
             if topic.changed is not None:
                 yield topic.changed
-            yield from map(self._given, topic.pieces.values())
+            yield from map(self._given, wanted.values())
             for user, kept in topic.users.items():
                 yield from _load_user(name, user, kept)
         yield from self.keys.values()
