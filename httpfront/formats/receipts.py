@@ -24,7 +24,10 @@ _RECEIPT = re.compile(RECEIPT).fullmatch
 def parse_receipt(text: str) -> Receipt | None:
     """Return the receipt in a text, None where it is malformed."""
     found = _RECEIPT(text)
-    return Receipt(found[1], int(found[2]), int(found[3])) if found else None
+    if found is None:
+        return None
+    epoch, seq, attempt = found.groups()
+    return Receipt(epoch, int(seq), int(attempt))
 
 
 def receipt_text(epoch: str, seq: int, attempt: int) -> str:

@@ -85,12 +85,10 @@ class Acknowledging:
         if pending.op is Op.CONFIRM:
             cursor, entries = what
             self._done(mailbox, cursor)
-            for entry in entries:
-                self._settle(mailbox, entry, None)
+            self._settle(mailbox, entries, [""] * len(entries))
             return
         self._done(mailbox, [receipt for receipt, _ in what])
-        for (_, entry), code in zip(what, result.codes, strict=True):
-            self._settle(mailbox, entry, FanmailError(code, "the message was not acknowledged") if code else None)
+        self._settle(mailbox, [entry for _, entry in what], result.codes)
 
     def failed(self, error: FanmailError) -> None:
         """End after an unexpected error."""
@@ -98,13 +96,21 @@ class Acknowledging:
 
     def _refused(self, pending: Pending, error: FanmailError) -> None:
         mailbox, what = pending.about
-        for entry in what[1] if pending.op is Op.CONFIRM else [each for _, each in what]:
-            self._settle(mailbox, entry, error)
+        entries = what[1] if pending.op is Op.CONFIRM else [each for _, each in what]
+        for ref, _ in entries:
+            if ref is not None:
+                self._owner.send(answers.failed(ref, mailbox.members(), error))
+        self._count(entries)
 
-    def _settle(self, mailbox: Mailbox, entry: Entry, error: FanmailError | None) -> None:
-        ref, size = entry
-        if ref is not None and error is None:
-            self._owner.send(answers.ok(ref))
-        elif ref is not None and error is not None:
-            self._owner.send(answers.failed(ref, mailbox.members(), error))
-        self._owner.done(size)
+    def _settle(self, mailbox: Mailbox, entries: list[Entry], codes: list[str]) -> None:
+        """Answer what was executed; each code says why it had no effect, "": it had."""
+        for (ref, _), code in zip(entries, codes, strict=True):
+            if ref is not None and code:
+                error = FanmailError(code, "the message was not acknowledged")
+                self._owner.send(answers.failed(ref, mailbox.members(), error))
+            elif ref is not None:
+                self._owner.send(answers.ok(ref))
+        self._count(entries)
+
+    def _count(self, entries: list[Entry]) -> None:
+        self._owner.done(sum(size for _, size in entries), len(entries))

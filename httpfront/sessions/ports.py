@@ -40,8 +40,8 @@ class Owner(Protocol):
     def began(self, size: int) -> None:
         """Count an operation whose message had `size` bytes as under way."""
 
-    def done(self, size: int) -> None:
-        """Count it as answered."""
+    def done(self, size: int, count: int = 1) -> None:
+        """Count it, or `count` of them with `size` bytes together, as answered."""
 
     def may_fetch(self) -> bool:
         """Return whether one more read may ask its broker for messages now."""

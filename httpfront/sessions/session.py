@@ -26,7 +26,7 @@ from httpfront.sessions.readings import Readings
 from httpfront.sessions.refusals import malformed, refused
 from httpfront.sessions.table import SessionTable
 from httpfront.sessions.timer import SessionTimer
-from httpfront.sessions.values import name_of
+from httpfront.sessions.values import mailbox_of
 
 FULL_BYTES = 256 * 1024
 """Bytes unsent after which no more messages are asked for."""
@@ -128,9 +128,7 @@ class Session:
             self._access.check(right, op.topic, op.user)
         if type(op) is not wanted.Ack:
             self._acks.flush()
-        limit = self.limits.max_name
-        topic, user = name_of(op.topic, "topic", limit), name_of(op.user, "user", limit)
-        return Mailbox(topic, user, op.topic, op.user)
+        return mailbox_of(op.topic, op.user, self.limits.max_name)
 
     def turn_over(self) -> None:
         """Send what was put off while several messages were received."""
@@ -153,9 +151,9 @@ class Session:
         if self._under_way >= shares.now.operations or self.held >= self.limits.operation_bytes:
             self.busy = True
 
-    def done(self, size: int) -> None:
-        """Count it as answered."""
-        self._under_way -= 1
+    def done(self, size: int, count: int = 1) -> None:
+        """Count it, or `count` of them with `size` bytes together, as answered."""
+        self._under_way -= count
         self.held -= size
         if self.busy:
             self._less_busy()

@@ -16,6 +16,7 @@ from httpfront.formats.metadata import MAX_FIELDS, pack_headers
 from httpfront.formats.params import MICROSECOND, MILLISECOND, YEAR_S, cursor, refused
 from httpfront.formats.receipts import MAX_LEASE_S, parse_receipt
 from httpfront.sessions import operations as wanted
+from httpfront.sessions.answers import Mailbox
 
 _META = re.compile(r"(meta|ce)-[a-z0-9!#$%&'*+.^`|~-]{1,128}|content-(encoding|language)|trace(parent|state)").fullmatch
 _KEY = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
@@ -33,6 +34,12 @@ def name_of(text: str, kind: str, limit: int) -> bytes:
     if len(name) > limit:
         raise FanmailError("bad-name", f"the {kind} name has {len(name)} bytes, at most {limit} are allowed")
     return name
+
+
+@lru_cache(maxsize=1024)
+def mailbox_of(topic: str, user: str, limit: int) -> Mailbox:
+    """Return the mailbox of these names. Raises `bad-name`."""
+    return Mailbox(name_of(topic, "topic", limit), name_of(user, "user", limit), topic, user)
 
 
 def publish_of(op: wanted.Publish, max_body: int) -> ops.Publish:

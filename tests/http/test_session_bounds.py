@@ -79,6 +79,14 @@ def test_no_more_operations_are_read_than_may_be_under_way(front: Playing) -> No
         assert [client.next()["ref"] for _ in range(8)] == list(range(2, 10))
 
 
+def test_acknowledgements_that_are_answered_together_make_room_together(front: Playing) -> None:
+    acks = [message(op="ack", topic="t", user="u", receipt=f"{EPOCH}-{n}.1", ref=n) for n in range(1, 10)]
+    with WebSocket(front.port) as client:
+        client.send(b"".join(acks))
+        assert [client.next()["ref"] for _ in acks] == list(range(1, 10))
+    assert [len(each.receipts) for each in front.gateway.asked(Op.FINISH)] == [3, 3, 3]
+
+
 @pytest.fixture
 def not_alone_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was active once counts until the end of the test."""
