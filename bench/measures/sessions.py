@@ -28,6 +28,8 @@ OTHER_FILES = 200
 QUIET, QUIET_OPERATIONS = 10, 200
 IDLE_S = 45
 """Two pings."""
+ALONE_S = 1.5
+"""After others have asked for nothing for so long, a front gives a session all that one may have under way."""
 KIB = 1024
 TOPIC = b"t0"
 READS = {
@@ -66,6 +68,7 @@ def _publishes(testbed: Testbed, in_flight: int, options: Options) -> Row:
                 (theirs, each * in_flight, lambda: play(connections, [publish_each(t, SIZE, each) for t in topics])),
             ):
                 testbed.subscribe([TOPIC, *topics])
+                time.sleep(ALONE_S)
                 figures.timed(kind, count, testbed.watched, load)
             if not number:
                 figures.clear()
@@ -97,6 +100,7 @@ def _deliveries(testbed: Testbed, mode: str, options: Options) -> Row:
         testbed.subscribe([TOPIC])
         with Session(testbed.ports[0]) as session:
             session.exchange(_PUBLISH, count, 1000)
+        time.sleep(ALONE_S)
         figures.timed(kind, count, testbed.watched, load)
     cost = median(figures.cpu[kind]["front"])
     name = f"deliveries of {SIZE} bytes, mode {mode}"

@@ -68,6 +68,11 @@ INSTEAD = {
         "bin/rebalance run --rate 50M": "bin/rebalance run --rate 50M --slots 0-40 --to b2",
         "bin/start-fronts 2 &": "bin/start-fronts 1 &",
     },
+    "docs/operations.md": {
+        "bin/start-brokers 2 &": "bin/start-brokers 1 &",
+        "bin/start-fronts 2 --api-keys-file api-keys.toml &": "bin/start-fronts 1 --api-keys-file api-keys.toml &",
+        "bin/start-fronts 2 --allowed-hosts mail.example &": "bin/start-fronts 1 --allowed-hosts mail.example &",
+    },
     "docs/replication.md": {
         "bin/quickstart --replicated": "bin/quickstart --replicated --brokers 2 --fronts 1",
     },
