@@ -29,7 +29,7 @@ from common.protocol.ops import Op
 from common.protocol.wire import BrokerState, WireError
 from tests.simulation.disks import Death, DyingStore
 from tests.simulation.network import Network
-from tests.simulation.sockets import BrokerContext
+from tests.simulation.sockets import BrokerContext, Epoll
 from tests.simulation.world import Task, World
 from tests.support.snapshot import check_state
 from tests.support.tiny import TINY
@@ -163,7 +163,8 @@ class BrokerProcess:
         self.context.idle = self._idle
         context = self.context
         with patch.object(zmq, "Context", lambda: context), patch.object(zmq, "Poller", lambda: context):
-            self.listener = Listener(2**22, None, {})
+            with patch("broker.server.listener.select.epoll", lambda: Epoll(self.task)):
+                self.listener = Listener(2**22, None, {})
             self.server = Server(
                 self.listener, self.dispatcher, self.store, self.clock, self._around(), goodbye_timeout=1.0
             )

@@ -168,7 +168,8 @@ class Cluster:
             broker.over = True
             broker.process.task.kill()
         for front in self.fronts:
-            front.process.kill()
+            for process in front.processes:
+                process.kill()
         for each in (*self.publishers, *self.readers):
             each.task.kill()
         for broker in self.brokers:

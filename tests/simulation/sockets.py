@@ -240,10 +240,11 @@ class FrontContext:
 
 
 class Epoll:
-    """Gives the loop of a front way until a descriptor is ready."""
+    """Gives the loop of a front way until a descriptor is ready; nothing comes at the one of a broker."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._fd = next(descriptors)
         self._watched: set[int] = set()
         self._ready: dict[int, int] = {}
 
@@ -264,6 +265,9 @@ class Epoll:
             self._task.wait(timeout)
         ready, self._ready = self._ready, {}
         return list(ready.items())
+
+    def fileno(self) -> int:
+        return self._fd
 
     def close(self) -> None:
         """Nothing is held."""
