@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 SETTINGS = {"broker_timeout": 2.0}
 LONG_S = 90.0
 """A log is behind for 15 s before it is lost, its settings are looked at every 10 s, and it is purged every 30 s."""
+LEFT = 4
+"""Entries that an old backup of a log has."""
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def bodies_of(cluster: ReplicatedCluster, *bodies: bytes) -> list[bytes]:
 def test_a_log_that_went_back_is_continued_by_nobody(cluster: ReplicatedCluster) -> None:
     bodies_of(cluster, *(b"%d" % number for number in range(5)))
     name = cluster.logs["b0"]
-    for process in cluster.candidates.values():
+    for candidate, process in cluster.candidates.items():
+        wait_for(lambda candidate=candidate: cluster.replica(candidate).position > LEFT, f"{candidate} to read more")
         assert process.terminate() == 0
 
     async def go_back(streams: Streams) -> None:
@@ -62,7 +65,7 @@ def test_a_log_that_went_back_is_continued_by_nobody(cluster: ReplicatedCluster)
         wait_for(lambda process=process: not process.running, "the candidates to stop", LONG_S)
         assert process.popen.returncode == 1
         (line,) = [each for each in process.events() if each["level"] == "critical"]
-        assert "the log ends at 4, and this candidate has read it up to" in line["reason"]
+        assert f"the log ends at {LEFT}, and this candidate has read it up to" in line["reason"]
     assert cluster.fronts[0].web.publish("t", b"lost").code == "broker-down"
 
 
