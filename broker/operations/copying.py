@@ -106,6 +106,8 @@ class Copy:
 
     def _copy(self, packer: Packer, rest: _Rest) -> bool:
         """Copy of one topic; return whether all of the round was."""
+        if not packer.has_room(0):
+            return False
         topic, log = self._context.state.topics.get(rest.name), self.logs.get(rest.name)
         if log is not None and not log.continues(topic):
             packer.add(*forget(rest.name))

@@ -121,3 +121,21 @@ def test_a_log_whose_head_has_passed_the_copy_begins_anew(broker: BrokerDriver) 
     while copy.next_part() is not None:
         pass
     assert (copy.logs[T].head, copy.logs[T].next_seq) == (8, 15)
+
+
+def test_topics_that_ended_since_are_told_in_parts_of_the_same_size(broker: BrokerDriver) -> None:
+    names = [name for n in range(20_000) if slot_of(name := b"t%d" % n) == slot_of(T)][:6]
+    copy = copy_of(broker)
+    for messages in (2, 1):
+        for name in names:
+            broker.subscribe(name, b"u")
+            for _ in range(messages):
+                broker.publish(name, b"x")
+        if messages > 1:
+            end_round(copy)
+    assert copy.next_part(), "the second round has begun"
+    for name in names:
+        broker.unsubscribe(name, b"u")
+    while (part := copy.next_part()) is not None:
+        assert part.records <= FEW.copied_records + 1, "what is told of one topic stays together"
+    assert len(names) == 6
