@@ -17,7 +17,15 @@ from common.errors import StartError
 from tests.conftest import StartCluster
 from tests.e2e.cluster import wait_for
 from tests.e2e.test_postgres_brokers import PostgresCluster
-from tests.e2e.test_replica_repairs import await_role, call, host, run_backup, send, stop_all
+from tests.e2e.test_replica_repairs import (
+    await_role,
+    call,
+    host,
+    run_backup,
+    send,
+    stop_all,
+    stopped_after_one_of_two,
+)
 from tests.support.postgres_server import PostgresServer
 
 MIB64 = "--log-max-bytes=64MiB"
@@ -122,13 +130,7 @@ def test_a_backup_is_put_back_with_a_new_log(site: PostgresCluster) -> None:
 def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
     server: PostgresServer, start_cluster: StartCluster, tmp_path: Path
 ) -> None:
-    former = start_cluster(brokers=1, fronts=1, durable=True)
-    web = former.fronts[0].web
-    assert web.subscribe("news", "alice").status == 200
-    send(former, "one", "two")
-    first = web.call("GET", "/news/alice?after=0")
-    assert (first.status, first.body) == (200, b"one")
-    stop_all(former.brokers.values())
+    former, read = stopped_after_one_of_two(start_cluster)
     site = PostgresCluster(server, former.map.name)
     try:
         stop_all(site.candidates.values())
@@ -140,7 +142,7 @@ def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
         await_role(site, "b0@h1", "owner")
         web = site.fronts[0].web
         wait_for(lambda: site.fronts[0].ready(), "a front")
-        second = web.call("GET", f"/news/alice?after={first.headers['Msg-Id']}")
+        second = web.call("GET", f"/news/alice?after={read}")
         assert (second.status, second.body) == (200, b"two")
         call(run_backup, site, str(tmp_path / "copy"))
         with inspect(tmp_path / "copy" / "b0" / FILE) as copy:

@@ -27,7 +27,7 @@ from broker.tools import (
 from common.errors import StartError
 from common.process.start import AGAIN
 from tests.conftest import StartCluster
-from tests.e2e.cluster import Process, wait_for
+from tests.e2e.cluster import Cluster, Process, wait_for
 from tests.e2e.replicated import ReplicatedCluster
 from tests.support.nats_cluster import NatsCluster
 
@@ -167,10 +167,8 @@ def test_a_log_that_has_more_than_the_store_is_not_given_up_unasked(
     assert wait_for(lambda: site.fronts[0].web.take("news", "alice").status in (204, 404), "an answer")
 
 
-@pytest.mark.slow
-def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
-    nats: NatsCluster, start_cluster: StartCluster
-) -> None:
+def stopped_after_one_of_two(start_cluster: StartCluster) -> tuple[Cluster, str]:
+    """Return stopped brokers that have "two" for a reader who has read "one", and the id of what was read."""
     former = start_cluster(brokers=1, fronts=1, durable=True)
     web = former.fronts[0].web
     assert web.subscribe("news", "alice").status == 200
@@ -178,6 +176,14 @@ def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
     first = web.call("GET", "/news/alice?after=0")
     assert (first.status, first.body) == (200, b"one")
     stop_all(former.brokers.values())
+    return former, first.headers["Msg-Id"]
+
+
+@pytest.mark.slow
+def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
+    nats: NatsCluster, start_cluster: StartCluster
+) -> None:
+    former, read = stopped_after_one_of_two(start_cluster)
     site = ReplicatedCluster(nats, name=former.map.name)
     try:
         stop_all(site.candidates.values())
@@ -192,7 +198,7 @@ def test_stopped_brokers_become_replicated_ones_and_keep_their_ids(
         await_role(site, "b0@h1", "owner")
         web = site.fronts[0].web
         wait_for(lambda: site.fronts[0].ready(), "a front")
-        second = web.call("GET", f"/news/alice?after={first.headers['Msg-Id']}")
+        second = web.call("GET", f"/news/alice?after={read}")
         assert (second.status, second.body) == (200, b"two")
     finally:
         site.close()
