@@ -5,7 +5,7 @@ The server implements `Outlet` and `SessionOutlet`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from common.errors import FanmailError
@@ -60,6 +60,9 @@ class SessionOutlet(Protocol):
 
     def send(self, text: bytes) -> None:
         """Send a message at the end of this turn."""
+
+    def send_all(self, texts: Iterable[bytes]) -> None:
+        """Send messages in order at the end of this turn; cheaper than one by one."""
 
     def ping(self) -> bool:
         """Send a ping; return False where nothing at all has arrived since the one before the last."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Iterable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
@@ -84,6 +85,19 @@ class SessionConnection(BatchedSocket):
         size = len(text)
         self._pieces.append(text_head(size))
         self._pieces.append(text)
+        self._pending += size
+        if not self._delivering:
+            self._delivering = True
+            self.hub.end_turn_with(self._deliver)
+
+    def send_all(self, texts: Iterable[bytes]) -> None:
+        """Send messages in order at the end of this turn; cheaper than one by one."""
+        add, size = self._pieces.append, 0
+        for text in texts:
+            length = len(text)
+            add(text_head(length))
+            add(text)
+            size += length
         self._pending += size
         if not self._delivering:
             self._delivering = True

@@ -56,8 +56,8 @@ class Delivery:
         until = time.monotonic() + self._request.lease_us / 1e6
         for run in batch.runs:
             rendered = self._form.of_run(batch.epoch, run)
-            for seq, size, text in rendered:
-                owner.send(text)
+            owner.send_all([text for _, _, text in rendered])
+            for seq, size, _ in rendered:
                 if isinstance(window, LeaseWindow):
                     window.add((batch.epoch, seq, run.attempt), size, until)
                 elif ordered:

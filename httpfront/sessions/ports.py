@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -36,6 +37,9 @@ class Owner(Protocol):
 
     def send(self, text: bytes) -> None:
         """Send a message to the client."""
+
+    def send_all(self, texts: Iterable[bytes]) -> None:
+        """Send messages to the client in order."""
 
     def began(self, size: int) -> None:
         """Count an operation whose message had `size` bytes as under way."""

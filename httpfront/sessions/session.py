@@ -7,7 +7,7 @@ streams. The session is not read while too much is under way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -53,9 +53,8 @@ class Session:
         self._acks = Acknowledging(self, self._readings.confirmed)
         self._calls = MailboxCalls(self, self._readings)
         self.busy = self.over = False
-        self.fetches = 0
-        self._under_way = self.held = 0
-        """Operations that are not answered, and the bytes of their messages."""
+        self.fetches = self._under_way = self.held = 0
+        """Fetches of reads, and operations, that are not answered; the bytes of those operations' messages."""
         self._held: deque[Any] = deque()
         """Reads that wait until there is room for more messages."""
         self._closing: tuple[int, str, str] | None = None
@@ -141,6 +140,11 @@ class Session:
         if not self.over:
             self.outlet.send(text)
 
+    def send_all(self, texts: Iterable[bytes]) -> None:
+        """Send messages to the client in order."""
+        if not self.over:
+            self.outlet.send_all(texts)
+
     def began(self, size: int) -> None:
         """Count an operation whose message had `size` bytes as under way."""
         self._under_way += 1
@@ -192,8 +196,7 @@ class Session:
 
     def fetch_over(self) -> None:
         """Let another read have its turn."""
-        if self._closing is not None:
-            self._close_idle()
+        self._close_idle()
         for _ in range(len(self._held)):
             if not self.may_fetch():
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -112,6 +112,11 @@ class Session:
         """Read an answer as a client does."""
         said = decode(text)
         self.hear(Answer(said.get("code", ""), said.get("id", "")), said["ref"])
+
+    def send_all(self, texts: Iterable[bytes]) -> None:
+        """Read answers that arrive together."""
+        for text in texts:
+            self.send(text)
 
     def hear(self, answer: Answer, ref: int) -> None:
         """An answer comes, or none any more."""

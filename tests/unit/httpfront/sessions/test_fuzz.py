@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from typing import Any, cast
 
 from websockets.frames import Frame as TheirFrame
@@ -105,6 +106,9 @@ class Outlet:
 
     def send(self, text: bytes) -> None:
         self.sent.append(text)
+
+    def send_all(self, texts: Iterable[bytes]) -> None:
+        self.sent += texts
 
     def close(self, code: int, reason: str, ended: str) -> None:
         self.code = code
