@@ -99,7 +99,7 @@ class SessionConnection(BatchedSocket):
             add(text)
             size += length
         self._pending += size
-        if not self._delivering:
+        if size and not self._delivering:
             self._delivering = True
             self.hub.end_turn_with(self._deliver)
 

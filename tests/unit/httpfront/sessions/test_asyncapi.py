@@ -67,9 +67,9 @@ def test_what_is_sent_fits() -> None:
     lost = FanmailError("cursor-lost", "gone", oldest=f"{EPOCH}-9")
     sent = [
         answers.ok("r", {"created": True}),
-        answers.published(5, ops.Published(1, EPOCH, 7)),
-        answers.published("é", ops.Published(1, EPOCH, 7, 0, True)),
-        answers.published(5, ops.Published(0, "", 0, 1_700_000_000_000)),
+        *answers.published([5], ops.Published(1, EPOCH, 7)),
+        *answers.published(["é"], ops.Published(1, EPOCH, 7, 0, True)),
+        *answers.published([5], ops.Published(0, "", 0, 1_700_000_000_000)),
         answers.failed(None, ANN.members(), FanmailError("broker-down", "away")),
         answers.failed(1, {}, lost),
         answers.ended(ANN, lost),
