@@ -11,7 +11,7 @@ from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops, stats
-from common.protocol.wire import Request
+from common.protocol.wire import MAX_REQUESTS, Request
 
 RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again while its topic is at a ceiling, or the disk at its reserve."""
@@ -59,8 +59,8 @@ def publish_apart(context: Context, request: Request, args: ops.Publish, now: No
     Where the ceilings refuse all of them together, each is tried alone. A topic that drops its oldest messages drops
     whole pieces, and would drop more than it has to.
     """
-    if args.key or args.delay or args.count > ops.MAX_APART or not offsets_fit(args.body, args.offsets, args.count):
-        raise FanmailError("bad-request", f"messages apart are at most {ops.MAX_APART}, without key and delay")
+    if args.key or args.delay or args.count > MAX_REQUESTS or not offsets_fit(args.body, args.offsets, args.count):
+        raise FanmailError("bad-request", f"messages apart are at most {MAX_REQUESTS}, without key and delay")
     topic = context.state.topics.get(request.topic)
     together = ops.Publish(args.headers, args.body, args.count, args.offsets, args.ttl)
     if topic is None or not topic.settings.drop_oldest:

@@ -117,10 +117,6 @@ class Op(IntEnum):
     SLOTS_DROP = 58
 
 
-MAX_APART = 64
-"""Messages of a batch that stand apart."""
-
-
 class Nothing(Struct, array_like=True):
     """No arguments, or no result."""
 
@@ -146,8 +142,8 @@ class Publish(Struct, array_like=True):
     digest: Annotated[bytes, Meta(max_length=16)] = b""
     """With a key: 16 bytes that identify the content of the request."""
     apart: bool = False
-    """The messages of the batch, at most `MAX_APART`, were published one by one: one that cannot be stored does not
-    keep the others out. Not together with `key` or `delay`.
+    """The messages of the batch, at most `wire.MAX_REQUESTS`, were published one by one: one that cannot be stored does
+    not keep the others out. Not together with `key` or `delay`.
     """
 
 

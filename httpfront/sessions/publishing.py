@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from common.errors import FanmailError
 from common.protocol import ops, wire
-from common.protocol.ops import MAX_APART, Op
+from common.protocol.ops import Op
 from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.operations import Publish
@@ -26,7 +26,7 @@ from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.values import name_of, publish_of
 
-MOST_BYTES = wire.LARGE_BODY - 4 * MAX_APART - 1
+MOST_BYTES = wire.LARGE_BODY - 4 * wire.MAX_REQUESTS - 1
 """Bytes of bodies in one batch, so that its frames are no large body."""
 _Entry = tuple[Any, int]
 """The `ref` of a publish, and the bytes of its message."""
@@ -48,7 +48,7 @@ class Publishing:
 
     __slots__ = ("_batches", "_behind", "_most", "_most_bytes", "_owner")
 
-    def __init__(self, owner: Owner, most: int = MAX_APART, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, owner: Owner, most: int = wire.MAX_REQUESTS, most_bytes: int = MOST_BYTES) -> None:
         """`most` messages with `most_bytes` of bodies go together."""
         self._owner = owner
         self._most, self._most_bytes = most, most_bytes
