@@ -39,6 +39,8 @@ from httpfront.server.websocket_frames import (
 
 MESSAGES = 64
 """Messages and control frames that are handled per turn of the loop."""
+MOST_PER_TURN = 64 * 1024
+"""Bytes of messages after which a turn handles no more of them."""
 MUCH = 2048
 """Bytes that arrive at once, which are handled after what others have sent."""
 MOST_UNSENT = 256 * 1024
@@ -175,7 +177,7 @@ class SessionConnection(BatchedSocket):
 
     def _handle_some(self, handler: SessionHandler) -> bool:
         """Handle the messages of one turn; return whether none is left that could be handled now."""
-        read, received = self._reader.next, handler.received
+        read, received, left = self._reader.next, handler.received, MOST_PER_TURN
         for _ in range(MESSAGES):
             if handler.busy or self._pending + len(self._out) >= MOST_UNSENT:
                 self._stalled = True
@@ -190,6 +192,9 @@ class SessionConnection(BatchedSocket):
                 self._control(handler, opcode, payload)
             if self._handler is not handler:
                 return True
+            left -= len(payload)
+            if left <= 0:
+                return False
         return False
 
     def _control(self, handler: SessionHandler, opcode: int, payload: bytes) -> None:
