@@ -79,7 +79,7 @@ def test_what_is_sent_fits() -> None:
         answers.gap(ANN, EPOCH, 3, 9),
     ]
     for leased in (False, True):
-        sent += [text for _, _, text in MessageForm(ANN, leased=leased).of_run(EPOCH, run)]
+        sent += MessageForm(ANN, leased=leased).of_runs(EPOCH, [run]).texts
     assert [errors(each) for each in sent] == [[]] * len(sent)
     assert json.loads(sent[-2])["receipt"] == f"{EPOCH}-7.2"
     assert json.loads(sent[-1])["base64"] == "/w=="
