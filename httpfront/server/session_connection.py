@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from itertools import chain
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
@@ -39,6 +39,8 @@ from httpfront.server.websocket_frames import (
 
 MESSAGES = 64
 """Messages and control frames that are handled per turn of the loop."""
+MOST_PER_TURN = 64 * 1024
+"""Bytes of messages after which a turn handles no more of them."""
 MUCH = 2048
 """Bytes that arrive at once, which are handled after what others have sent."""
 MOST_UNSENT = 256 * 1024
@@ -90,16 +92,12 @@ class SessionConnection(BatchedSocket):
             self._delivering = True
             self.hub.end_turn_with(self._deliver)
 
-    def send_all(self, texts: Iterable[bytes]) -> None:
+    def send_all(self, texts: list[bytes]) -> None:
         """Send messages in order at the end of this turn; cheaper than one by one."""
-        add, size = self._pieces.append, 0
-        for text in texts:
-            length = len(text)
-            add(text_head(length))
-            add(text)
-            size += length
-        self._pending += size
-        if size and not self._delivering:
+        sizes = list(map(len, texts))
+        self._pieces += chain.from_iterable(zip(map(text_head, sizes), texts, strict=True))
+        self._pending += sum(sizes)
+        if texts and not self._delivering:
             self._delivering = True
             self.hub.end_turn_with(self._deliver)
 
@@ -179,7 +177,7 @@ class SessionConnection(BatchedSocket):
 
     def _handle_some(self, handler: SessionHandler) -> bool:
         """Handle the messages of one turn; return whether none is left that could be handled now."""
-        read, received = self._reader.next, handler.received
+        read, received, left = self._reader.next, handler.received, MOST_PER_TURN
         for _ in range(MESSAGES):
             if handler.busy or self._pending + len(self._out) >= MOST_UNSENT:
                 self._stalled = True
@@ -194,6 +192,9 @@ class SessionConnection(BatchedSocket):
                 self._control(handler, opcode, payload)
             if self._handler is not handler:
                 return True
+            left -= len(payload)
+            if left <= 0:
+                return False
         return False
 
     def _control(self, handler: SessionHandler, opcode: int, payload: bytes) -> None:

@@ -8,14 +8,18 @@ from typing import Any
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op, Receipt
+from httpfront.formats.receipts import receipt_text
 from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.answers import Mailbox
+from httpfront.sessions.operations import MAX_RECEIPTS
 from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
 
-Entry = tuple[Any, int]
-"""The `ref` of an acknowledgement, and the bytes of its message."""
+Entry = tuple[Any, int, int]
+"""The `ref` of an acknowledgement, the bytes of its message, and the length of its list of receipts; 0: no list."""
+Receipts = tuple[list[Receipt], list[Entry]]
+"""The receipts of some acknowledgements in order, one for each that has no list."""
 
 
 class Acknowledging:
@@ -26,15 +30,23 @@ class Acknowledging:
     def __init__(self, owner: Owner, done: Callable[[Mailbox, list[Receipt] | tuple[str, int]], None]) -> None:
         self._owner = owner
         self._done = done
-        self._receipts: dict[Mailbox, list[tuple[Receipt, Entry]]] = {}
+        self._receipts: dict[Mailbox, Receipts] = {}
         self._cursors: dict[Mailbox, tuple[tuple[str, int], list[Entry]]] = {}
         """The latest cursor of each mailbox, and what asked for it and for those before."""
 
-    def receipt(self, mailbox: Mailbox, receipt: Receipt, entry: Entry) -> None:
-        """Acknowledge a leased message, with the others of this turn."""
+    def receipts(self, mailbox: Mailbox, receipts: list[Receipt], entry: Entry) -> None:
+        """Acknowledge at most `MAX_RECEIPTS` leased messages, with the others of this turn."""
         if mailbox in self._cursors:
             self._confirm(mailbox)
-        self._receipts.setdefault(mailbox, []).append((receipt, entry))
+        found = self._receipts.get(mailbox)
+        if found is not None and len(found[0]) + len(receipts) > MAX_RECEIPTS:
+            self._finish(mailbox)  # a broker does nothing else meanwhile, so one request has no more
+            found = None
+        if found is None:
+            self._receipts[mailbox] = receipts, [entry]
+        else:
+            found[0].extend(receipts)
+            found[1].append(entry)
         self._owner.began(entry[1])
 
     def cursor(self, mailbox: Mailbox, cursor: tuple[str, int], entry: Entry) -> None:
@@ -59,14 +71,14 @@ class Acknowledging:
 
     def _finish(self, mailbox: Mailbox) -> None:
         waiting = self._receipts.pop(mailbox)
-        self._start(mailbox, Op.FINISH, ops.Finish([each for each, _ in waiting]), waiting)
+        self._start(mailbox, Op.FINISH, ops.Finish(waiting[0]), waiting)
 
     def _confirm(self, mailbox: Mailbox) -> None:
-        cursor, entries = self._cursors.pop(mailbox)
-        self._start(mailbox, Op.CONFIRM, ops.Confirm(*cursor), (cursor, entries))
+        waiting = self._cursors.pop(mailbox)
+        self._start(mailbox, Op.CONFIRM, ops.Confirm(*waiting[0]), waiting)
 
-    def _start(self, mailbox: Mailbox, op: Op, args: ops.Finish | ops.Confirm, what: Any) -> None:
-        pending = Pending(self, op, None, 0, (mailbox, what))
+    def _start(self, mailbox: Mailbox, op: Op, args: ops.Finish | ops.Confirm, waiting: Any) -> None:
+        pending = Pending(self, op, None, 0, (mailbox, *waiting))
         try:
             self._owner.gateway.start(op, *mailbox.names, args, pending, self._owner.request_id)
         except FanmailError as error:
@@ -74,43 +86,49 @@ class Acknowledging:
 
     def answered(self, pending: Pending, answer: Answer) -> None:
         """Take the answer of a broker."""
-        mailbox, what = pending.about
+        mailbox, done, entries = pending.about
         try:
             result = self._owner.gateway.result_of(pending.op, answer)
-            if pending.op is Op.FINISH and len(result.codes) != len(what):
-                raise FanmailError("internal", f"{len(result.codes)} results for {len(what)} receipts")
+            if pending.op is Op.FINISH and len(result.codes) != len(done):
+                raise FanmailError("internal", f"{len(result.codes)} results for {len(done)} receipts")
         except FanmailError as error:
             self._refused(pending, error)
             return
-        if pending.op is Op.CONFIRM:
-            cursor, entries = what
-            self._done(mailbox, cursor)
-            self._settle(mailbox, entries, [""] * len(entries))
-            return
-        self._done(mailbox, [receipt for receipt, _ in what])
-        self._settle(mailbox, [entry for _, entry in what], result.codes)
+        self._done(mailbox, done)
+        if pending.op is Op.FINISH and any(result.codes):
+            self._settle(entries, _partly_done(mailbox, done, entries, result.codes))
+        else:
+            self._settle(entries, [answers.ok(ref) for ref, _, _ in entries if ref is not None])
 
     def failed(self, error: FanmailError) -> None:
         """End after an unexpected error."""
         self._owner.failed(error)
 
     def _refused(self, pending: Pending, error: FanmailError) -> None:
-        mailbox, what = pending.about
-        entries = what[1] if pending.op is Op.CONFIRM else [each for _, each in what]
-        for ref, _ in entries:
-            if ref is not None:
-                self._owner.send(answers.failed(ref, mailbox.members(), error))
-        self._count(entries)
+        mailbox, _, entries = pending.about
+        about = mailbox.members()
+        self._settle(entries, [answers.failed(ref, about, error) for ref, _, _ in entries if ref is not None])
 
-    def _settle(self, mailbox: Mailbox, entries: list[Entry], codes: list[str]) -> None:
-        """Answer what was executed; each code says why it had no effect, "": it had."""
-        for (ref, _), code in zip(entries, codes, strict=True):
-            if ref is not None and code:
-                error = FanmailError(code, "the message was not acknowledged")
-                self._owner.send(answers.failed(ref, mailbox.members(), error))
-            elif ref is not None:
-                self._owner.send(answers.ok(ref))
-        self._count(entries)
+    def _settle(self, entries: list[Entry], texts: list[bytes]) -> None:
+        """Send the answers to these acknowledgements, which are not under way any more."""
+        if texts:
+            self._owner.send_all(texts)
+        self._owner.done(sum(entry[1] for entry in entries), len(entries))
 
-    def _count(self, entries: list[Entry]) -> None:
-        self._owner.done(sum(size for _, size in entries), len(entries))
+
+def _partly_done(mailbox: Mailbox, receipts: list[Receipt], entries: list[Entry], codes: list[str]) -> list[bytes]:
+    """Return the answers to acknowledgements; each code says why a receipt had no effect, "": it had."""
+    texts, at = [], 0
+    for ref, _, listed in entries:
+        end = at + (listed or 1)
+        if ref is not None and listed:
+            parts = zip(receipts[at:end], codes[at:end], strict=True)
+            lost = [receipt_text(each.epoch, each.seq, each.attempt) for each, code in parts if code]
+            texts.append(answers.ok(ref, {"lost": lost} if lost else None))
+        elif ref is not None and codes[at]:
+            error = FanmailError(codes[at], "the message was not acknowledged")
+            texts.append(answers.failed(ref, mailbox.members(), error))
+        elif ref is not None:
+            texts.append(answers.ok(ref))
+        at = end
+    return texts

@@ -130,7 +130,8 @@ def _answers() -> Json:
     }
     hints = {"retry_after": {"type": "integer", "minimum": 1}, "parameter": _TEXT, "oldest": identifier}
     counts = {"subscribers": {"type": "integer", "minimum": 0}, "created": {"type": "boolean"}}
-    results = {"id": identifier, "due": _TEXT, "replayed": {"const": True}, "position": cursor} | counts
+    lost = {"type": "array", "minItems": 1, "items": _pattern(RECEIPT)}
+    results = {"id": identifier, "due": _TEXT, "replayed": {"const": True}, "position": cursor, "lost": lost} | counts
     content = {"text": _TEXT, "base64": {"type": "string", "contentEncoding": "base64"}}
     texts = {"type": "object", "additionalProperties": _TEXT}
     about = {"id": identifier, "time": _TEXT, "attempt": {"type": "integer", "minimum": 1}, "type": _TEXT}

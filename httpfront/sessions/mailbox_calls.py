@@ -18,7 +18,7 @@ from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.readings import Readings
-from httpfront.sessions.values import cursor_of, delay_of, lease_of, receipt_of, settings_of
+from httpfront.sessions.values import cursor_of, delay_of, lease_of, receipt_of, receipts_of, settings_of
 
 
 class MailboxCalls:
@@ -38,13 +38,16 @@ class MailboxCalls:
             self._start(mailbox, Op.UNSUBSCRIBE, ops.Nothing(), op, size)
 
     def acknowledge(self, acks: Acknowledging, mailbox: Mailbox, op: wanted.Ack, size: int) -> None:
-        """Acknowledge up to an id, or one leased message."""
-        if op.receipt is not None and op.id is None:
-            acks.receipt(mailbox, receipt_of(op.receipt), (op.ref, size))
-        elif op.id is not None and op.receipt is None:
-            acks.cursor(mailbox, cursor_of("id", op.id), (op.ref, size))
-        else:
-            raise FanmailError("bad-op", "an ack has one of id and receipt")
+        """Acknowledge up to an id, or leased messages."""
+        if (op.id is not None) + (op.receipt is not None) + (op.receipts is not None) != 1:
+            raise FanmailError("bad-op", "an ack has one of id, receipt and receipts")
+        if op.receipt is not None:
+            acks.receipts(mailbox, [receipt_of(op.receipt)], (op.ref, size, 0))
+        elif op.receipts is not None:
+            receipts = receipts_of(op.receipts)
+            acks.receipts(mailbox, receipts, (op.ref, size, len(receipts)))
+        elif op.id is not None:
+            acks.cursor(mailbox, cursor_of("id", op.id), (op.ref, size, 0))
 
     def change_lease(self, mailbox: Mailbox, op: wanted.Nack | wanted.Extend, size: int) -> None:
         """Give a leased message back, or extend its lease."""

@@ -17,6 +17,8 @@ from httpfront.formats.receipts import MAX_LEASE_S, RECEIPT
 DEFAULT_LEASE_S = 30
 WINDOW, MAX_WINDOW = 100, 1000
 AFTER, LEASE, TAKE = MODES = ("after", "lease", "take")
+MAX_RECEIPTS = 1000
+"""Receipts of one `ack`."""
 MAX_REF = 64
 """Characters of a `ref`."""
 Ref = Annotated[str, Meta(max_length=MAX_REF)] | Annotated[int, Meta(ge=-(2**53), le=2**53)] | None
@@ -29,6 +31,11 @@ def _about(text: str, **schema: Any) -> Meta:
 
 def _seconds(text: str, least: float, most: float) -> Meta:
     return _about(f"Seconds: {text}.", minimum=least, maximum=most)
+
+
+_RECEIPTS = _about(
+    "These leased messages are done.", minItems=1, maxItems=MAX_RECEIPTS, items={"pattern": f"^{RECEIPT}$"}
+)
 
 
 class Operation(Struct, tag_field="op", tag=str.lower, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -78,10 +85,11 @@ class Read(OnMailbox):
 
 
 class Ack(OnMailbox):
-    """Confirm; it has one of `id` and `receipt`."""
+    """Confirm; it has one of `id`, `receipt` and `receipts`."""
 
     id: Annotated[str | None, _about("Everything up to it is done.", pattern=f"^(0|{CURSOR})$")] = None
     receipt: Annotated[str | None, _about("This leased message is done.", pattern=f"^{RECEIPT}$")] = None
+    receipts: Annotated[list[str] | None, _RECEIPTS] = None
 
 
 class Nack(OnMailbox):

@@ -7,7 +7,7 @@ streams. The session is not read while too much is under way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -141,7 +141,7 @@ class Session:
         if not self.over:
             self.outlet.send(text)
 
-    def send_all(self, texts: Iterable[bytes]) -> None:
+    def send_all(self, texts: list[bytes]) -> None:
         """Send messages to the client in order."""
         if not self.over:
             self.outlet.send_all(texts)

@@ -133,6 +133,20 @@ def receipt_of(text: str) -> Receipt:
     return receipt
 
 
+def receipts_of(texts: list[str]) -> list[Receipt]:
+    """Return 1 to `MAX_RECEIPTS` receipts. Raises `bad-parameter`."""
+    most = wanted.MAX_RECEIPTS
+    if not 0 < len(texts) <= most:
+        raise refused("receipts", f"must have 1 to {most} receipts, and has {len(texts)}")
+    found = []
+    for place, text in enumerate(texts):
+        receipt = parse_receipt(text)
+        if receipt is None:
+            raise refused("receipts", f"must have receipts of messages, and has something else at [{place}]")
+        found.append(receipt)
+    return found
+
+
 def units(name: str, seconds: float, least: int, most: int, unit: int, *, zero: bool = False) -> int:
     """Return seconds as whole units of `unit` microseconds, rounded up. The bounds are as of `params.span`."""
     if seconds == 0 and zero:

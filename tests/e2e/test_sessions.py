@@ -50,13 +50,18 @@ def test_leases_that_are_out_are_given_back_at_the_end(cluster: Cluster) -> None
     port = cluster.fronts[0].port
     with WebSocket(port) as here:
         here.ask("subscribe", topic="leased", user="crew")
-        for number in range(4):
+        for number in range(6):
             here.ask("publish", topic="leased", text=str(number))
         here.ask("read", topic="leased", user="crew", mode="lease", lease=600)
-        seen = [here.next() for _ in range(4)]
-        assert [(each["text"], each["attempt"]) for each in seen] == [("0", 1), ("1", 1), ("2", 1), ("3", 1)]
+        seen = [here.next() for _ in range(6)]
+        assert [(each["text"], each["attempt"]) for each in seen] == [(str(number), 1) for number in range(6)]
         assert here.ask("ack", topic="leased", user="crew", receipt=seen[0]["receipt"])["op"] == "ok"
         here.ask("nack", topic="leased", user="crew", receipt=seen[3]["receipt"], delay=600)
+        here.op("nack", topic="leased", user="crew", receipt=seen[4]["receipt"])
+        seen.append(here.next())
+        together = [seen[number]["receipt"] for number in (5, 4, 0, 6, 6)]
+        assert here.ask("ack", topic="leased", user="crew", receipts=together)["lost"] == [seen[4]["receipt"]]
+        assert "lost" not in here.ask("ack", topic="leased", user="crew", receipts=together[2:])
     with WebSocket(port, "/leased/crew?mode=lease") as here:
         assert [(each["text"], each["attempt"]) for each in (here.next(), here.next())] == [("1", 2), ("2", 2)]
 

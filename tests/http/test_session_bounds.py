@@ -87,6 +87,22 @@ def test_acknowledgements_that_are_answered_together_make_room_together(front: P
     assert [len(each.receipts) for each in front.gateway.asked(Op.FINISH)] == [3, 3, 3]
 
 
+def test_what_is_acknowledged_with_one_request_is_bounded(front: Playing) -> None:
+    lists = [[f"{EPOCH}-{n}.1" for n in range(1, most + 1)] for most in (10, 995, 500)]
+    acks = [message(op="ack", topic="t", user="u", receipts=each, ref=n) for n, each in enumerate(lists)]
+    with playing() as roomy, WebSocket(roomy.port) as client:
+        client.send(b"".join(acks))
+        assert [client.next() for _ in acks] == [{"op": "ok", "ref": n} for n in range(3)]
+        assert [len(each.receipts) for each in roomy.gateway.asked(Op.FINISH)] == [10, 995, 500]
+    with WebSocket(front.port) as client:
+        front.gateway.held.add(Op.FINISH)
+        client.send(b"".join(acks))
+        wait_for(lambda: len(front.gateway.waiting) == 2)
+        front.gateway.let_go()
+        assert client.next()["ref"] == 0
+        assert len(front.gateway.asked(Op.FINISH)) == 2, "the bytes of the second are under way"
+
+
 @pytest.fixture
 def not_alone_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was active once counts until the end of the test."""
@@ -140,11 +156,14 @@ def test_no_more_bytes_are_read_than_may_be_under_way(front: Playing) -> None:
         wait_for(lambda: front.budget.used == 0)
 
 
-def test_a_turn_handles_some_of_what_has_arrived(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_connection, "MESSAGES", 3)
+@table(("bound", "value"), [("MESSAGES", 3), ("MOST_PER_TURN", 5)])
+def test_a_turn_handles_some_of_what_has_arrived(
+    front: Playing, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
     turns: list[int] = []
     front.server.hub.each_turn(lambda: turns.append(front.table.invalid))
-    with WebSocket(front.port) as client:
+    with WebSocket(front.port) as client, monkeypatch.context() as patch:
+        patch.setattr(session_connection, bound, value)
         client.send(frame(b"{}") * 30)
         assert [client.next()["code"] for _ in range(30)] == ["bad-op"] * 30
     steps = {later - earlier for earlier, later in pairwise(turns)}
@@ -237,7 +256,7 @@ def test_the_window_has_bytes_too(front: Playing) -> None:
 @table(("unit", "size", "member"), [("\x01", 70_000, "base64"), ("x", 70_000, "text"), ("\x01", 100, "text")])
 def test_a_large_body_that_would_grow_is_sent_as_base64(unit: str, size: int, member: str) -> None:
     mailbox, body = Mailbox(b"t", b"u", "t", "u"), unit.encode() * size
-    ((_, counted, text),) = MessageForm(mailbox, leased=False).of_run(EPOCH, batch(1, body).runs[0])
+    _, (counted,), (text,) = MessageForm(mailbox, leased=False).of_runs(EPOCH, batch(1, body).runs)
     found = json.loads(text)
     assert counted == size
     assert found.keys() & {"text", "base64"} == {member}

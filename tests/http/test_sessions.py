@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -277,6 +277,69 @@ def test_each_receipt_has_an_answer_of_its_own(front: Playing) -> None:
         found = {each["ref"]: each for each in (client.next(), client.next())}
         assert found[1]["op"] == "ok"
         assert (found[2]["code"], found[2]["status"], found[2]["user"]) == ("lease-lost", 409, "u")
+
+
+def receipts(*numbers: int) -> list[str]:
+    return [f"{EPOCH}-{number}.1" for number in numbers]
+
+
+def lost(*numbers: int) -> Callable[[bytes, bytes, ops.Finish], ops.Finished]:
+    """What a broker answers where the leases of these messages were lost."""
+    return lambda _, __, args: ops.Finished(["lease-lost" if each.seq in numbers else "" for each in args.receipts])
+
+
+def test_one_acknowledgement_of_many_messages_names_those_whose_leases_were_lost(front: Playing) -> None:
+    front.gateway.answers[Op.FINISH] = lost(3, 5)
+    acks = [
+        {"receipts": receipts(1, 2)},
+        {"receipt": receipts(3)[0]},
+        {"receipts": receipts(5, 4, 3)},
+        {"receipt": receipts(6)[0]},
+        {"receipts": receipts(3, 3, 7, 7)},
+    ]
+    with WebSocket(front.port) as client:
+        client.send(b"".join(message(op="ack", topic="t", user="u", ref=n, **each) for n, each in enumerate(acks)))
+        found = [client.next() for _ in acks]
+    assert [each["op"] for each in found] == ["ok", "error", "ok", "ok", "ok"]
+    assert found[1]["code"] == "lease-lost"
+    assert [each.get("lost") for each in found] == [None, None, receipts(5, 3), None, receipts(3, 3)]
+    (asked,) = front.gateway.asked(Op.FINISH)
+    assert [each.seq for each in asked.receipts] == [1, 2, 3, 5, 4, 3, 6, 3, 3, 7, 7]
+
+
+@table("answer", [FanmailError("broker-down", "away"), FanmailError("no-subscription", "gone"), lost(1)])
+def test_an_acknowledgement_of_many_messages_without_a_ref_has_no_answer(front: Playing, answer: Any) -> None:
+    front.gateway.answers[Op.FINISH] = answer
+    with WebSocket(front.port) as client:
+        client.op("ack", topic="t", user="u", receipts=receipts(1, 2))
+        client.op("ack", topic="t", user="u", receipts=["x"])
+        client.op("ack", topic="t", user="u", receipts=receipts(1, 2), ref=1)
+        client.op("stop", topic="t", user="u", ref=2)
+        found = {each["ref"]: each for each in (client.next(), client.next())}
+    assert found[1].get("code") == getattr(answer, "code", None)
+    assert found[2]["op"] == "ok"
+
+
+@table(
+    ("members", "code", "named"),
+    [
+        ({}, "bad-op", "one of id, receipt and receipts"),
+        ({"receipt": f"{EPOCH}-1.1", "receipts": receipts(1)}, "bad-op", "one of"),
+        ({"id": "0", "receipts": receipts(1)}, "bad-op", "one of"),
+        ({"receipts": receipts(1)[0]}, "bad-op", "array"),
+        ({"receipts": [*receipts(1), 7]}, "bad-op", "receipts[1]"),
+        ({"receipts": []}, "bad-parameter", "'receipts' must have 1 to 1000"),
+        ({"receipts": receipts(*range(1, 1002))}, "bad-parameter", "'receipts' must have 1 to 1000"),
+        ({"receipts": [*receipts(1, 2), f"{EPOCH}-3"]}, "bad-parameter", "[2]"),
+        ({"receipts": [*receipts(1), ""]}, "bad-parameter", "'receipts'"),
+    ],
+)
+def test_acknowledgements_that_are_refused(front: Playing, members: dict[str, Any], code: str, named: str) -> None:
+    with WebSocket(front.port) as client:
+        answer = client.ask("ack", topic="t", user="u", **members)
+        assert (answer["op"], answer["code"]) == ("error", code)
+        assert named in answer["detail"]
+    assert front.gateway.asked(Op.FINISH, Op.CONFIRM) == []
 
 
 def test_a_read_is_told_of_what_it_missed_and_of_its_end(front: Playing) -> None:

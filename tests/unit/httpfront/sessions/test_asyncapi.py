@@ -59,6 +59,8 @@ def test_what_clients_send_fits() -> None:
     assert errors(b'{"op":"publish","topic":"","text":""}')
     assert errors(b'{"op":"read","topic":"t","user":"u","window":1001}')
     assert errors(b'{"op":"ack","topic":"t","user":"u","id":"x"}')
+    assert errors(b'{"op":"ack","topic":"t","user":"u","receipts":[]}')
+    assert errors(b'{"op":"ack","topic":"t","user":"u","receipts":["x"]}')
     assert errors(b'{"op":"stop","topic":"t","user":"u","more":1}')
 
 
@@ -67,6 +69,7 @@ def test_what_is_sent_fits() -> None:
     lost = FanmailError("cursor-lost", "gone", oldest=f"{EPOCH}-9")
     sent = [
         answers.ok("r", {"created": True}),
+        answers.ok("r", {"lost": [f"{EPOCH}-7.1"]}),
         *answers.published([5], ops.Published(1, EPOCH, 7)),
         *answers.published(["é"], ops.Published(1, EPOCH, 7, 0, True)),
         *answers.published([5], ops.Published(0, "", 0, 1_700_000_000_000)),
@@ -76,7 +79,7 @@ def test_what_is_sent_fits() -> None:
         answers.gap(ANN, EPOCH, 3, 9),
     ]
     for leased in (False, True):
-        sent += [text for _, _, text in MessageForm(ANN, leased=leased).of_run(EPOCH, run)]
+        sent += MessageForm(ANN, leased=leased).of_runs(EPOCH, [run]).texts
     assert [errors(each) for each in sent] == [[]] * len(sent)
     assert json.loads(sent[-2])["receipt"] == f"{EPOCH}-7.2"
     assert json.loads(sent[-1])["base64"] == "/w=="

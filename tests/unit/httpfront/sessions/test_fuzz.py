@@ -157,6 +157,7 @@ WHOLE: list[dict[str, Any]] = [
     {"op": "read", "topic": "t", "user": "v", "mode": "lease", "lease": 30},
     {"op": "ack", "topic": "t", "user": "u", "id": "0badcafe1-7", "ref": 3},
     {"op": "ack", "topic": "t", "user": "u", "receipt": "0badcafe1-7.1"},
+    {"op": "ack", "topic": "t", "user": "u", "receipts": ["0badcafe1-7.1", "0badcafe1-8.2"], "ref": 7},
     {"op": "nack", "topic": "t", "user": "u", "receipt": "0badcafe1-7.1", "delay": 0.5, "ref": 4},
     {"op": "extend", "topic": "t", "user": "u", "receipt": "0badcafe1-7.1", "lease": 60, "ref": 5},
     {"op": "stop", "topic": "t", "user": "u", "ref": 6},
