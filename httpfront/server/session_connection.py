@@ -97,7 +97,7 @@ class SessionConnection(BatchedSocket):
         sizes = list(map(len, texts))
         self._pieces += chain.from_iterable(zip(map(text_head, sizes), texts, strict=True))
         self._pending += sum(sizes)
-        if not self._delivering:
+        if texts and not self._delivering:
             self._delivering = True
             self.hub.end_turn_with(self._deliver)
 

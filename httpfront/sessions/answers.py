@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -40,12 +41,16 @@ def ok(ref: object, members: dict[str, Any] | None = None) -> bytes:
     return _encode({"op": "ok", "ref": ref, **(members or {})})
 
 
-def published(ref: object, result: ops.Published) -> bytes:
-    """Return the answer to a publish."""
-    if type(ref) is int and not result.due_ms and not result.replayed and result.subscribers:  # what most are
-        found = f'{{"op":"ok","ref":{ref},"subscribers":{result.subscribers},"id":"{result.epoch}-{result.seq}"}}'
-        return found.encode()
-    members: dict[str, Any] = {"op": "ok", "ref": ref}
+def published(refs: Sequence[Any], result: ops.Published) -> list[bytes]:
+    """Return the answers to publishes that were stored one after the other; `result` is that of the first."""
+    if not result.due_ms and not result.replayed and result.subscribers:  # what nearly all are
+        middle = f',"subscribers":{result.subscribers},"id":"{result.epoch}-'
+        return [
+            f'{{"op":"ok","ref":{ref if type(ref) is int else _encode(ref).decode()}{middle}{seq}"}}'.encode()
+            for seq, ref in enumerate(refs, result.seq)
+            if ref is not None
+        ]
+    members: dict[str, Any] = {}
     if result.due_ms:
         members["due"] = rfc3339(result.due_ms)
     else:
@@ -54,7 +59,7 @@ def published(ref: object, result: ops.Published) -> bytes:
             members["id"] = f"{result.epoch}-{result.seq}"
     if result.replayed:
         members["replayed"] = True
-    return _encode(members)
+    return [_encode({"op": "ok", "ref": ref} | members) for ref in refs if ref is not None]
 
 
 def error_members(error: FanmailError) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fanmail.exchange import final_error
 from fanmail.flow import Environment
 from fanmail.retry import Retries
 from fanmail.session.ops import Members
-from fanmail.session.pending import Lane, Pending
+from fanmail.session.pending import Lane, Pending, Together, with_those_behind
 
 MAX_TURN_BYTES = 128 * 1024
 """The bytes after which what is sent in one turn ends."""
@@ -34,6 +34,8 @@ class Lanes:
         self._held: list[Lane] = []
         self._sent: dict[int, Pending] = {}
         self._is_open = False
+        self._takes_lists = True
+        """Whether leases are acknowledged together, until a server refuses that: one of an older version does."""
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -68,6 +70,8 @@ class Lanes:
                 if size >= MAX_TURN_BYTES:
                     return texts
                 pending = lane.queue.popleft()
+                if pending.op.receipt and self._takes_lists:
+                    pending = with_those_behind(pending, lane.queue)
                 self._sent[pending.number] = pending
                 lane.under_way += 1
                 texts.append(pending.encode())
@@ -85,13 +89,17 @@ class Lanes:
             self._settle(pending, members)
         elif pending.unknown and pending.op.gone_is_done and isinstance(error, NotFound):
             self._settle(pending, {})
+        elif isinstance(pending, Together) and error.status == 400:
+            self._takes_lists = False
+            lane.queue.extendleft(reversed(pending.parts))
+            self._make_ready(lane)
         elif not self._retry(lane, pending, error):
             pending.settle(None, error)
         self._tidy(lane)
 
     def opened(self) -> None:
         """Begin to send on a new connection."""
-        self._is_open = True
+        self._is_open = self._takes_lists = True
         for lane in self._lanes.values():
             lane.begin_again()
             self._make_ready(lane)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -41,6 +41,8 @@ class Op(Generic[T]):
     """Whether 404 in answer to a repeat means that an earlier try was executed."""
     size: int = 0
     """The bytes of the body."""
+    receipt: str = ""
+    """The lease that it acknowledges. Those of one mailbox may be sent together."""
 
     @property
     def lane(self) -> Hashable:
@@ -121,7 +123,13 @@ def acknowledge(message: Message) -> Op[None]:
     ...     session.acknowledge(message)
     """
     what = {"receipt": message.receipt} if message.receipt else {"id": message.id}
-    return Op(_mailbox("ack", message.topic, message.user) | what, _nothing)
+    return Op(_mailbox("ack", message.topic, message.user) | what, _nothing, receipt=message.receipt)
+
+
+def acknowledge_all(topic: str, user: str, receipts: Sequence[str]) -> Op[frozenset[str]]:
+    """Acknowledge leased messages of one mailbox. The result are the receipts whose leases were lost."""
+    members = _mailbox("ack", topic, user) | {"receipts": receipts}
+    return Op(members, lambda answer: frozenset(answer.get("lost", ())))
 
 
 def give_back(message: Message, delay: float = 0) -> Op[None]:
