@@ -5,7 +5,7 @@ The server implements `Outlet` and `SessionOutlet`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from common.errors import FanmailError
@@ -61,7 +61,7 @@ class SessionOutlet(Protocol):
     def send(self, text: bytes) -> None:
         """Send a message at the end of this turn."""
 
-    def send_all(self, texts: Iterable[bytes]) -> None:
+    def send_all(self, texts: list[bytes]) -> None:
         """Send messages in order at the end of this turn; cheaper than one by one."""
 
     def ping(self) -> bool:

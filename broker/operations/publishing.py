@@ -6,12 +6,12 @@ from broker.operations.context import Context
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, Payload, PublishDelayed
 from broker.state.delayed import weight_of
 from broker.state.idempotency import KnownPublish, key_weight
-from broker.state.piece import MESSAGE_COST, offsets_fit
+from broker.state.piece import MESSAGE_COST, each_body, offsets_fit
 from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops, stats
-from common.protocol.wire import Request
+from common.protocol.wire import MAX_REQUESTS, Request
 
 RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again while its topic is at a ceiling, or the disk at its reserve."""
@@ -24,6 +24,8 @@ for.
 
 def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> ops.Published:
     """Store a message or batch once for all current subscriptions; without any, drop it."""
+    if args.apart:
+        return publish_apart(context, request, args, now)
     single = args.count == 1 and not args.offsets
     if not single and not offsets_fit(args.body, args.offsets, args.count):
         raise FanmailError("bad-request", "the offsets of the batch do not fit its body")
@@ -49,6 +51,32 @@ def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> 
     if args.key:
         _remember(context, request.topic, args, published, now)
     return published
+
+
+def publish_apart(context: Context, request: Request, args: ops.Publish, now: Now) -> ops.Published:
+    """Store messages that were published one by one: as one piece where that makes no difference, which is cheaper.
+
+    Where the ceilings refuse all of them together, each is tried alone. A topic that drops its oldest messages drops
+    whole pieces, and would drop more than it has to.
+    """
+    if args.key or args.delay or args.count > MAX_REQUESTS or not offsets_fit(args.body, args.offsets, args.count):
+        raise FanmailError("bad-request", f"messages apart are at most {MAX_REQUESTS}, without key and delay")
+    topic = context.state.topics.get(request.topic)
+    together = ops.Publish(args.headers, args.body, args.count, args.offsets, args.ttl)
+    if topic is None or not topic.settings.drop_oldest:
+        try:
+            return publish(context, request, together, now)
+        except FanmailError:
+            if topic is None or context.paused:
+                raise
+    first, refused = topic.next_seq, []
+    for index, body in enumerate(each_body(args.body, args.offsets, args.count)):
+        try:
+            publish(context, request, ops.Publish(args.headers, body, ttl=args.ttl), now)
+        except FanmailError as error:
+            context.counters[stats.REJECTED(error.code)] += 1
+            refused.append((index, error.code, error.detail))
+    return ops.Published(len(topic.subscriptions), topic.epoch, first, refused=tuple(refused))
 
 
 def publish_delayed(context: Context, number: int, now: Now) -> bool:

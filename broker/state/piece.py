@@ -94,3 +94,9 @@ def offsets_fit(body: bytes, offsets: bytes, count: int) -> bool:
         return False
     numbers = memoryview(offsets).cast("I")
     return bool(numbers[0] == 0 and numbers[count] == len(body))
+
+
+def each_body(body: bytes, offsets: bytes, count: int) -> list[bytes]:
+    """Return the messages of a batch whose offsets fit."""
+    numbers = memoryview(offsets).cast("I")
+    return [body[numbers[at] + _LENGTH.size : numbers[at + 1]] for at in range(count)]

@@ -141,6 +141,10 @@ class Publish(Struct, array_like=True):
     """Idempotency key, 1 to 255 bytes; empty: none."""
     digest: Annotated[bytes, Meta(max_length=16)] = b""
     """With a key: 16 bytes that identify the content of the request."""
+    apart: bool = False
+    """The messages of the batch, at most `wire.MAX_REQUESTS`, were published one by one: one that cannot be stored does
+    not keep the others out. Not together with `key` or `delay`.
+    """
 
 
 class Published(Struct, array_like=True):
@@ -153,6 +157,10 @@ class Published(Struct, array_like=True):
     """Of a delayed publish: when it will be published, milliseconds since 1970 UTC. The other fields are then unset."""
     replayed: bool = False
     """The key was known: nothing was done, and this is a repetition of the first answer."""
+    refused: tuple[tuple[int, str, str], ...] = ()
+    """Of messages `apart`: index in the batch, code and detail of each that is not stored. The others have consecutive
+    numbers.
+    """
 
 
 class Take(Struct, array_like=True):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from itertools import chain
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Any
 
@@ -92,16 +92,12 @@ class SessionConnection(BatchedSocket):
             self._delivering = True
             self.hub.end_turn_with(self._deliver)
 
-    def send_all(self, texts: Iterable[bytes]) -> None:
+    def send_all(self, texts: list[bytes]) -> None:
         """Send messages in order at the end of this turn; cheaper than one by one."""
-        add, size = self._pieces.append, 0
-        for text in texts:
-            length = len(text)
-            add(text_head(length))
-            add(text)
-            size += length
-        self._pending += size
-        if not self._delivering:
+        sizes = list(map(len, texts))
+        self._pieces += chain.from_iterable(zip(map(text_head, sizes), texts, strict=True))
+        self._pending += sum(sizes)
+        if texts and not self._delivering:
             self._delivering = True
             self.hub.end_turn_with(self._deliver)
 

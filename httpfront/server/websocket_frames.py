@@ -6,6 +6,7 @@ The package `websockets` removes masks and reads close frames, and its protocol 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct as Layout
 
 from websockets.exceptions import ProtocolError
@@ -28,7 +29,6 @@ NORMAL, GOING_AWAY, PROTOCOL, UNSUPPORTED, INVALID, POLICY, TOO_BIG, INTERNAL, T
 _FINAL, _MASKED = 0x80, 0x80
 _MOST_CONTROL = 125
 """Bytes of a control frame."""
-_SHORT_HEADS = tuple(bytes((_FINAL | TEXT, size)) for size in range(126))
 _u16, _u64 = Layout("!H"), Layout("!Q")
 
 
@@ -151,10 +151,11 @@ class FrameReader:
         return None
 
 
+@lru_cache(maxsize=1024)
 def text_head(size: int) -> bytes:
     """Return what is sent before a text message of this size."""
     if size < 126:
-        return _SHORT_HEADS[size]
+        return bytes((_FINAL | TEXT, size))
     if size < 65536:
         return b"\x81\x7e" + _u16.pack(size)
     return b"\x81\x7f" + _u64.pack(size)

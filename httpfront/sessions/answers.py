@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,12 +41,16 @@ def ok(ref: object, members: dict[str, Any] | None = None) -> bytes:
     return _encode({"op": "ok", "ref": ref, **(members or {})})
 
 
-def published(ref: object, result: ops.Published) -> bytes:
-    """Return the answer to a publish."""
-    if type(ref) is int and not result.due_ms and not result.replayed and result.subscribers:  # what most are
-        found = f'{{"op":"ok","ref":{ref},"subscribers":{result.subscribers},"id":"{result.epoch}-{result.seq}"}}'
-        return found.encode()
-    members: dict[str, Any] = {"op": "ok", "ref": ref}
+def published(refs: Sequence[Any], result: ops.Published) -> list[bytes]:
+    """Return the answers to publishes that were stored one after the other; `result` is that of the first."""
+    if not result.due_ms and not result.replayed and result.subscribers:  # what nearly all are
+        middle = f',"subscribers":{result.subscribers},"id":"{result.epoch}-'
+        return [
+            f'{{"op":"ok","ref":{ref if type(ref) is int else _encode(ref).decode()}{middle}{seq}"}}'.encode()
+            for seq, ref in enumerate(refs, result.seq)
+            if ref is not None
+        ]
+    members: dict[str, Any] = {}
     if result.due_ms:
         members["due"] = rfc3339(result.due_ms)
     else:
@@ -53,7 +59,7 @@ def published(ref: object, result: ops.Published) -> bytes:
             members["id"] = f"{result.epoch}-{result.seq}"
     if result.replayed:
         members["replayed"] = True
-    return _encode(members)
+    return [_encode({"op": "ok", "ref": ref} | members) for ref in refs if ref is not None]
 
 
 def error_members(error: FanmailError) -> dict[str, Any]:
@@ -83,36 +89,67 @@ def gap(mailbox: Mailbox, epoch: str, place: int, position: int) -> bytes:
     return _encode({"op": "gap"} | mailbox.members() | members)
 
 
+class Rendered(NamedTuple):
+    """Messages in order; each list has one entry per message."""
+
+    seqs: list[int]
+    sizes: list[int]
+    """Bytes of the bodies."""
+    texts: list[bytes]
+    """JSON."""
+
+
 class MessageForm:
     """Renders the messages of one mailbox."""
 
-    __slots__ = ("_leased", "_start")
+    __slots__ = ("_end", "_end_of", "_leased", "_start")
 
     def __init__(self, mailbox: Mailbox, *, leased: bool) -> None:
         self._start = _encode({"op": "message"} | mailbox.members())[:-1] + b',"id":"'
         self._leased = leased
+        self._end_of = (-1, b"", 0)
+        self._end = b""
+        """What is behind the id in the last run, by its time, headers and attempt: many runs in a row have the same."""
 
-    def of_run(self, epoch: str, run: ops.Run) -> list[tuple[int, int, bytes]]:
-        """Return sequence number, bytes of the body, and JSON of each message."""
-        start = b"%b%b-" % (self._start, epoch.encode())
-        end = b'","time":"%b",%b' % (rfc3339(run.time).encode(), _about(run.attempt, run.headers))
-        rendered = []
-        for seq, body in enumerate(bodies(run.body), run.first):
-            number = b"%d" % seq
-            if self._leased:
-                number = b'%b","receipt":"%b-%b.%d' % (number, epoch.encode(), number, run.attempt)
-            rendered.append((seq, len(body), b"%b%b%b,%b}" % (start, number, end, _content(body))))
-        return rendered
+    def of_runs(self, epoch: str, runs: list[ops.Run]) -> Rendered:
+        """Render the messages of runs, which may be as many as the messages."""
+        seqs: list[int] = []
+        ends: list[bytes] = []
+        found: list[bytes] = []
+        for run in runs:
+            end = self._end if self._end_of == (run.time, run.headers, run.attempt) else self._end_for(run)
+            if run.count == 1:
+                seqs.append(run.first)
+                ends.append(end)
+                found.append(run.body[4:])
+            else:
+                seqs += range(run.first, run.first + run.count)
+                ends += (end,) * run.count
+                found += bodies(run.body)
+        sizes = list(map(len, found))
+        start, members = b"%b%b-" % (self._start, epoch.encode()), _contents(found, sizes)
+        if self._leased:
+            receipt = b'","receipt":"%b-' % epoch.encode()
+            parts = zip(repeat(start), seqs, repeat(receipt), seqs, ends, members, strict=False)
+            return Rendered(seqs, sizes, [b"%b%d%b%d%b,%b}" % each for each in parts])
+        texts = [b"%b%d%b,%b}" % each for each in zip(repeat(start), seqs, ends, members, strict=False)]
+        return Rendered(seqs, sizes, texts)
+
+    def _end_for(self, run: ops.Run) -> bytes:
+        members = b'","time":"%b",%b' % (rfc3339(run.time).encode(), _about(run.attempt, run.headers))
+        self._end = b".%d%b" % (run.attempt, members) if self._leased else members
+        self._end_of = run.time, run.headers, run.attempt
+        return self._end
 
 
-def _content(body: bytes) -> bytes:
-    """Return the member that a line of NDJSON has for a body."""
-    if len(body) <= LARGE_BODY:
+def _contents(found: list[bytes], sizes: list[int]) -> list[bytes]:
+    """Return the members that lines of NDJSON have for bodies."""
+    if max(sizes, default=0) <= LARGE_BODY:
         try:
-            return b'"text":' + _encode(body.decode())  # nearly all; a dictionary takes twice the time
+            return [b'"text":' + _encode(body.decode()) for body in found]  # a dictionary takes twice the time
         except UnicodeDecodeError:
             pass
-    return _encode(body_member(body))[1:-1]
+    return [_encode(body_member(body))[1:-1] for body in found]
 
 
 @lru_cache(maxsize=256)

@@ -53,18 +53,16 @@ class Delivery:
         if ordered and batch.position > self.place:
             owner.send(answers.gap(self._request.mailbox, batch.epoch, self.place, batch.position))
             self.place = batch.position
-        until = time.monotonic() + self._request.lease_us / 1e6
-        for run in batch.runs:
-            rendered = self._form.of_run(batch.epoch, run)
-            owner.send_all([text for _, _, text in rendered])
-            for seq, size, _ in rendered:
-                if isinstance(window, LeaseWindow):
-                    window.add((batch.epoch, seq, run.attempt), size, until)
-                elif ordered:
-                    window.add(seq, size)
-            owner.table.messages += len(rendered)
-            if ordered:
-                self.place = run.first + run.count
+        seqs, sizes, texts = self._form.of_runs(batch.epoch, batch.runs)
+        owner.send_all(texts)
+        owner.table.messages += len(texts)
+        if isinstance(window, LeaseWindow):
+            attempts = [run.attempt for run in batch.runs for _ in range(run.count)]
+            until = time.monotonic() + self._request.lease_us / 1e6
+            window.add(batch.epoch, seqs, attempts, sizes, until)
+        elif ordered and seqs:
+            window.add(seqs, sizes)
+            self.place = seqs[-1] + 1
         return batch.pending > 0
 
     def undo(self, op: Op, answer: Answer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -38,7 +37,7 @@ class Owner(Protocol):
     def send(self, text: bytes) -> None:
         """Send a message to the client."""
 
-    def send_all(self, texts: Iterable[bytes]) -> None:
+    def send_all(self, texts: list[bytes]) -> None:
         """Send messages to the client in order."""
 
     def began(self, size: int) -> None:

@@ -1,5 +1,8 @@
 """The publishes of a session: many at a time, and those of one topic in the order in which they came.
 
+What arrives in one turn for one topic, with the same kept headers, goes to the broker as one batch of messages that
+stand apart: one request, one piece of its log, one answer, whatever the number of publishes.
+
 Calls to one broker are sent and answered in order, but for bodies that travel in a frame of their own, which may wait
 for room. While one of those is under way, what comes behind it for its topic waits here until that one is answered.
 """
@@ -7,7 +10,11 @@ for room. While one of those is under way, what comes behind it for its topic wa
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
+from struct import pack
 from typing import Any
+
+from msgspec import Struct
 
 from common.errors import FanmailError
 from common.protocol import ops, wire
@@ -19,50 +26,104 @@ from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.values import name_of, publish_of
 
+MOST_BYTES = wire.LARGE_BODY - 4 * wire.MAX_REQUESTS - 1
+"""Bytes of bodies in one batch, so that its frames are no large body."""
+_Entry = tuple[Any, int]
+"""The `ref` of a publish, and the bytes of its message."""
+
+
+class _Batch(Struct):
+    """Publishes of one topic that have not been sent yet."""
+
+    headers: bytes
+    ttl: int
+    bodies: list[bytes]
+    entries: list[_Entry]
+    size: int
+    """Bytes of bodies."""
+
 
 class Publishing:
     """The publishes of one session."""
 
-    __slots__ = ("_behind", "_owner")
+    __slots__ = ("_batches", "_behind", "_most", "_most_bytes", "_owner")
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, most: int = wire.MAX_REQUESTS, most_bytes: int = MOST_BYTES) -> None:
+        """`most` messages with `most_bytes` of bodies go together."""
         self._owner = owner
-        self._behind: dict[bytes, tuple[Pending, deque[tuple[ops.Publish, Pending]]]] = {}
+        self._most, self._most_bytes = most, most_bytes
+        self._batches: dict[bytes, _Batch] = {}
+        """By topic, what `flush` sends."""
+        self._behind: dict[bytes, tuple[Pending, deque[tuple[ops.Publish, _Entry]]]] = {}
         """By topic with a large body under way: that publish, and those that came after it."""
 
     def publish(self, op: Publish, size: int) -> None:
-        """Begin a publish. Raises `FanmailError` where it cannot be."""
+        """Begin a publish; `flush` sends it. Raises `FanmailError` where it cannot be."""
         limits = self._owner.limits
         topic = name_of(op.topic, "topic", limits.max_name)
         args = publish_of(op, limits.max_body)
-        pending = Pending(self, Op.PUBLISH, op.ref, size, topic)
-        if topic in self._behind:
-            self._behind[topic][1].append((args, pending))
-        else:
-            self._start(topic, args, pending)
         self._owner.began(size)
+        self._begin(topic, args, (op.ref, size))
 
-    def _start(self, topic: bytes, args: ops.Publish, pending: Pending) -> None:
+    def flush(self) -> None:
+        """Send what this turn has brought."""
+        for topic in [*self._batches]:
+            self._send(topic)
+
+    def _begin(self, topic: bytes, args: ops.Publish, entry: _Entry) -> None:
+        body = args.body
+        if self._behind and topic in self._behind:
+            self._behind[topic][1].append((args, entry))
+        elif args.key or args.delay or len(body) > self._most_bytes:
+            self._send(topic)
+            self._start(topic, args, [entry])
+        else:
+            batch = self._batches.get(topic)
+            if batch is not None and not self._fits(batch, args):
+                self._send(topic)
+                batch = None
+            if batch is None:
+                self._batches[topic] = _Batch(args.headers, args.ttl, [body], [entry], len(body))
+            else:
+                batch.bodies.append(body)
+                batch.entries.append(entry)
+                batch.size += len(body)
+
+    def _fits(self, batch: _Batch, args: ops.Publish) -> bool:
+        """Return whether a publish can be sent with these."""
+        room = len(batch.bodies) < self._most and batch.size + len(args.body) <= self._most_bytes
+        return room and batch.headers == args.headers and batch.ttl == args.ttl
+
+    def _send(self, topic: bytes) -> None:
+        """Send the batch of a topic, where there is one."""
+        batch = self._batches.pop(topic, None)
+        if batch is not None:
+            self._start(topic, _args_of(batch), batch.entries)
+
+    def _start(self, topic: bytes, args: ops.Publish, entries: list[_Entry]) -> None:
         body = None
         if len(args.body) >= wire.LARGE_BODY:
             body, args.body = args.body, b""
-        self._owner.gateway.start_publish(topic, args, body, pending, self._owner.request_id)
+        pending = Pending(self, Op.PUBLISH, None, 0, (topic, entries))
+        try:
+            self._owner.gateway.start_publish(topic, args, body, pending, self._owner.request_id)
+        except FanmailError as error:
+            self._refused(topic, entries, error)
+            return
         if body is not None:
             self._behind[topic] = pending, deque()
 
     def answered(self, pending: Pending, answer: Answer) -> None:
         """Take the answer of a broker."""
-        owner, ref = self._owner, pending.ref
+        topic, entries = pending.about
         try:
-            result = owner.gateway.result_of(Op.PUBLISH, answer)
+            result = self._owner.gateway.result_of(Op.PUBLISH, answer)
         except FanmailError as error:
-            self._refused(pending, error)
+            self._refused(topic, entries, error)
         else:
-            if ref is not None:
-                owner.send(answers.published(ref, result))
-        owner.done(pending.size)
-        if self._behind and (large := self._behind.get(pending.about)) is not None and large[0] is pending:
-            self._go_on(pending.about)
+            self._settle(topic, entries, result)
+        if self._behind and (large := self._behind.get(topic)) is not None and large[0] is pending:
+            self._go_on(topic)
 
     def failed(self, error: FanmailError) -> None:
         """End after an unexpected error."""
@@ -72,15 +133,40 @@ class Publishing:
         """Send what waited behind a large body, up to the next one."""
         _, waiting = self._behind.pop(topic)
         while waiting and topic not in self._behind:
-            args, pending = waiting.popleft()
-            try:
-                self._start(topic, args, pending)
-            except FanmailError as error:
-                self._refused(pending, error)
-                self._owner.done(pending.size)
+            self._begin(topic, *waiting.popleft())
+        self._send(topic)
         if waiting:
             self._behind[topic] = self._behind[topic][0], waiting
 
-    def _refused(self, pending: Pending, error: FanmailError) -> None:
-        about: dict[str, Any] = {"topic": pending.about.decode()}
-        self._owner.send(answers.failed(pending.ref, {} if pending.ref is not None else about, error))
+    def _settle(self, topic: bytes, entries: list[_Entry], result: ops.Published) -> None:
+        """Answer what the broker has executed."""
+        if not result.refused:
+            self._owner.send_all(answers.published([ref for ref, _ in entries], result))
+            self._count(entries)
+            return
+        refused = {index: FanmailError(code, detail) for index, code, detail in result.refused}
+        for index, entry in enumerate(entries):
+            if (error := refused.get(index)) is not None:
+                self._refused(topic, [entry], error)
+                continue
+            self._owner.send_all(answers.published([entry[0]], result))
+            self._count([entry])
+            result.seq += 1
+
+    def _refused(self, topic: bytes, entries: list[_Entry], error: FanmailError) -> None:
+        about: dict[str, Any] = {"topic": topic.decode()}
+        self._owner.send_all([answers.failed(ref, {} if ref is not None else about, error) for ref, _ in entries])
+        self._count(entries)
+
+    def _count(self, entries: list[_Entry]) -> None:
+        self._owner.done(sum([size for _, size in entries]), len(entries))
+
+
+def _args_of(batch: _Batch) -> ops.Publish:
+    bodies = batch.bodies
+    if len(bodies) == 1:
+        return ops.Publish(batch.headers, bodies[0], ttl=batch.ttl)
+    sizes = [len(body) for body in bodies]
+    frames = b"".join([part for size, body in zip(sizes, bodies, strict=True) for part in (pack(">I", size), body)])
+    offsets = pack(f"<{len(bodies) + 1}I", *accumulate(sizes, lambda at, size: at + 4 + size, initial=0))
+    return ops.Publish(batch.headers, frames, len(bodies), offsets, batch.ttl, apart=True)

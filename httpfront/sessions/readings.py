@@ -101,8 +101,7 @@ class Readings:
         """Make room in the window for what is done."""
         leases = self._leases.get(mailbox)
         if isinstance(done, list) and leases is not None:
-            for receipt in done:
-                leases.remove(receipt)
+            leases.remove(done)
         reading = self._reads.get(mailbox)
         if reading is None:
             return

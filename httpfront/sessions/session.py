@@ -7,7 +7,7 @@ streams. The session is not read while too much is under way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -126,11 +126,12 @@ class Session:
         if self._access is not None:
             self._access.check(right, op.topic, op.user)
         if type(op) is not wanted.Ack:
-            self._acks.flush()
+            self.turn_over()
         return mailbox_of(op.topic, op.user, self.limits.max_name)
 
     def turn_over(self) -> None:
         """Send what was put off while several messages were received."""
+        self._publishing.flush()
         self._acks.flush()
 
     # --- what the parts use
@@ -140,7 +141,7 @@ class Session:
         if not self.over:
             self.outlet.send(text)
 
-    def send_all(self, texts: Iterable[bytes]) -> None:
+    def send_all(self, texts: list[bytes]) -> None:
         """Send messages to the client in order."""
         if not self.over:
             self.outlet.send_all(texts)
@@ -209,10 +210,9 @@ class Session:
 
     def allowed(self, mailbox: Mailbox) -> bool:
         """Return whether the key may read this; else the session has ended."""
-        if self._access is None:
-            return True
         try:
-            self._access.check(CONSUME, mailbox.topic_text, mailbox.user_text)
+            if self._access is not None:
+                self._access.check(CONSUME, mailbox.topic_text, mailbox.user_text)
         except FanmailError as error:
             self.finish(POLICY, str(error), "unauthorized")
             return False
@@ -281,7 +281,7 @@ class Session:
         self.over = True
         if self._under_way or self.fetches:
             self.table.shares.ended()
-        self._acks.flush()
+        self.turn_over()
         self._readings.close()
         self._held.clear()
         self._timer.stop()

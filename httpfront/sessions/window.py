@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from itertools import repeat
 
 from common.protocol.ops import Receipt
 
@@ -13,43 +14,47 @@ WINDOW_BYTES = 256 * 1024
 class CursorWindow:
     """Of a read with `after`: confirmed in order."""
 
-    __slots__ = ("_most", "_most_bytes", "_sent", "size")
+    __slots__ = ("_most", "_most_bytes", "_seqs", "_sizes", "size")
 
     def __init__(self, most: int, most_bytes: int = WINDOW_BYTES) -> None:
         """Set the messages and bytes that may be unconfirmed."""
         self._most = most
         self._most_bytes = most_bytes
-        self._sent: deque[tuple[int, int]] = deque()
-        """Number and size of each message."""
+        self._seqs: list[int] = []
+        self._sizes: list[int] = []
+        """Number and size of each message, in order."""
         self.size = 0
 
     def room(self) -> tuple[int, int]:
         """Return how many more messages, and bytes, may be sent."""
-        return self._most - len(self._sent), self._most_bytes - self.size
+        return self._most - len(self._seqs), self._most_bytes - self.size
 
-    def add(self, seq: int, size: int) -> None:
-        """Count a message that is sent."""
-        self._sent.append((seq, size))
-        self.size += size
+    def add(self, seqs: list[int], sizes: list[int]) -> None:
+        """Count messages that are sent."""
+        self._seqs += seqs
+        self._sizes += sizes
+        self.size += sum(sizes)
 
     def confirm(self, seq: int) -> None:
         """Forget messages up to a number."""
-        sent = self._sent
-        while sent and sent[0][0] <= seq:
-            self.size -= sent.popleft()[1]
+        done = bisect_right(self._seqs, seq)
+        self.size -= sum(self._sizes[:done])
+        del self._seqs[:done], self._sizes[:done]
 
 
 class LeaseWindow:
     """Of a read with `lease`: each message until it is acknowledged, given back, or its lease is over."""
 
-    __slots__ = ("_most", "_most_bytes", "_sent", "size")
+    __slots__ = ("_epoch", "_most", "_most_bytes", "_sent", "size")
 
     def __init__(self, most: int, most_bytes: int = WINDOW_BYTES) -> None:
         """Set the messages and bytes that may be unconfirmed."""
         self._most = most
         self._most_bytes = most_bytes
-        self._sent: dict[tuple[str, int, int], tuple[int, float]] = {}
-        """Size, and end of the lease in monotonic seconds, by receipt."""
+        self._epoch = ""
+        """The life of the topic: leases end with it."""
+        self._sent: dict[int, tuple[int, int, float]] = {}
+        """Attempt, size, and end of the lease in monotonic seconds, by number."""
         self.size = 0
 
     def __len__(self) -> int:
@@ -63,31 +68,40 @@ class LeaseWindow:
         """Return how many more messages, and bytes, may be sent."""
         return self._most - len(self._sent), self._most_bytes - self.size
 
-    def add(self, receipt: tuple[str, int, int], size: int, until: float) -> None:
-        """Count a message that is sent: its epoch, number and attempt."""
-        self._sent[receipt] = size, until
-        self.size += size
+    def add(self, epoch: str, seqs: list[int], attempts: list[int], sizes: list[int], until: float) -> None:
+        """Count messages that are sent; a lease of one of them that was known is over."""
+        sent = self._sent
+        if epoch != self._epoch:
+            sent.clear()
+            self._epoch, self.size = epoch, 0
+        if not sent.keys().isdisjoint(seqs):
+            self.size -= sum(sent.pop(seq)[1] for seq in seqs if seq in sent)
+        sent.update(zip(seqs, zip(attempts, sizes, repeat(until), strict=False), strict=True))
+        self.size += sum(sizes)
 
-    def remove(self, receipt: Receipt) -> None:
-        """Forget a message, where it is known."""
-        found = self._sent.pop((receipt.epoch, receipt.seq, receipt.attempt), None)
-        if found is not None:
-            self.size -= found[0]
+    def remove(self, receipts: list[Receipt]) -> None:
+        """Forget messages, where they are known."""
+        sent, epoch = self._sent, self._epoch
+        for receipt in receipts:
+            found = sent.get(receipt.seq)
+            if found is not None and found[0] == receipt.attempt and receipt.epoch == epoch:
+                del sent[receipt.seq]
+                self.size -= found[1]
 
     def extend(self, receipt: Receipt, until: float) -> None:
         """Set the end of a lease, where it is known."""
-        key = receipt.epoch, receipt.seq, receipt.attempt
-        if key in self._sent:
-            self._sent[key] = self._sent[key][0], until
+        found = self._sent.get(receipt.seq)
+        if found is not None and found[0] == receipt.attempt and receipt.epoch == self._epoch:
+            self._sent[receipt.seq] = *found[:2], until
 
     def drop_expired(self, now: float) -> None:
         """Forget the messages whose leases are over."""
-        for key in [key for key, (_, until) in self._sent.items() if until <= now]:
-            self.size -= self._sent.pop(key)[0]
+        for seq in [seq for seq, (_, _, until) in self._sent.items() if until <= now]:
+            self.size -= self._sent.pop(seq)[1]
 
     def take_all(self) -> list[Receipt]:
         """Forget and return the receipts of all messages."""
-        receipts = [Receipt(*key) for key in self._sent]
+        receipts = [Receipt(self._epoch, seq, attempt) for seq, (attempt, _, _) in self._sent.items()]
         self._sent.clear()
         self.size = 0
         return receipts

@@ -256,7 +256,7 @@ def test_the_window_has_bytes_too(front: Playing) -> None:
 @table(("unit", "size", "member"), [("\x01", 70_000, "base64"), ("x", 70_000, "text"), ("\x01", 100, "text")])
 def test_a_large_body_that_would_grow_is_sent_as_base64(unit: str, size: int, member: str) -> None:
     mailbox, body = Mailbox(b"t", b"u", "t", "u"), unit.encode() * size
-    ((_, counted, text),) = MessageForm(mailbox, leased=False).of_run(EPOCH, batch(1, body).runs[0])
+    _, (counted,), (text,) = MessageForm(mailbox, leased=False).of_runs(EPOCH, batch(1, body).runs)
     found = json.loads(text)
     assert counted == size
     assert found.keys() & {"text", "base64"} == {member}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -95,18 +95,17 @@ class Visit:
 class Session:
     """What a client publishes on one WebSocket connection. Implements as much of `sessions.ports.Owner` as it takes."""
 
-    answered: Callable[[Answer, int], object]
+    answered: Callable[[Answer, Any], object]
     limits = SessionLimits(2**20, 256)
     request_id = ""
     gateway: Any = None
-    unanswered: dict[int, None] = field(default_factory=dict)
+    unanswered: dict[Any, None] = field(default_factory=dict)
 
-    def publish(self, publishing: Publishing, said: Publish, ref: int) -> None:
-        """Begin one, in a greenlet of the front."""
-        try:
-            publishing.publish(said, 0)
-        except FanmailError as error:
-            self.hear(Answer(error.code), ref)
+    def publish(self, publishing: Publishing, said: Sequence[Publish]) -> None:
+        """Begin those that have arrived in one turn, in a greenlet of the front."""
+        for each in said:
+            publishing.publish(each, 0)
+        publishing.flush()
 
     def send(self, text: bytes) -> None:
         """Read an answer as a client does."""
@@ -118,7 +117,7 @@ class Session:
         for text in texts:
             self.send(text)
 
-    def hear(self, answer: Answer, ref: int) -> None:
+    def hear(self, answer: Answer, ref: Any) -> None:
         """An answer comes, or none any more."""
         if ref not in self.unanswered and answer.code != REFUSED:
             raise AssertionError(f"{ref} is answered twice")
@@ -128,7 +127,7 @@ class Session:
     def began(self, size: int) -> None:
         """Nobody counts them."""
 
-    def done(self, size: int) -> None:
+    def done(self, size: int, count: int = 1) -> None:
         """Likewise."""
 
     def failed(self, error: FanmailError) -> None:
@@ -206,17 +205,18 @@ class FrontProcess:
         self.hub.spawn(lambda: self._serve(visit))
         self.task.wake()
 
-    def say(self, session: Session, said: Publish, ref: int) -> None:
-        """The client of a session publishes."""
+    def say(self, session: Session, said: Sequence[Publish]) -> None:
+        """The client of a session publishes, and all of it arrives together."""
         if self.task.ended:
-            session.hear(Answer(REFUSED), ref)
+            for each in said:
+                session.hear(Answer(REFUSED), each.ref)
             return
         if session not in self._sessions:
-            self._sessions[session] = Publishing(session)  # type: ignore[arg-type]
+            self._sessions[session] = Publishing(session, most=2)  # type: ignore[arg-type]
             session.gateway = self.gateway
         publishing = self._sessions[session]
-        session.unanswered[ref] = None
-        self.hub.spawn(lambda: session.publish(publishing, said, ref))
+        session.unanswered |= {each.ref: None for each in said}
+        self.hub.spawn(lambda: session.publish(publishing, said))
         self.task.wake()
 
     def vanish(self, visit: Visit) -> None:

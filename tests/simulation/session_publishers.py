@@ -13,8 +13,8 @@ from tests.simulation.world import SAME_MOMENT
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-AT_ONCE = 6
-"""Publishes that are sent one behind the other, at the most."""
+AT_ONCE, TOGETHER = 4, 3
+"""Groups of publishes that are sent one behind the other, and publishes that arrive together, at the most."""
 GAP = 0.005
 """Seconds between two of them, at the most."""
 LARGE = 0.05
@@ -45,7 +45,7 @@ class SessionPublisher(Client):
                 self._refused = not self.cluster.owner(self.topic).process.serving
                 self.pause(0.3)
             for _ in range(self.rng.randint(1, AT_ONCE)):
-                self._say()
+                self._say(self.rng.randint(1, TOGETHER))
                 self.pause(GAP)
             if self.rng.random() < WAITS:
                 self._wait()
@@ -56,20 +56,23 @@ class SessionPublisher(Client):
         while self._notes:
             self.task.wait(60.0)
 
-    def _say(self) -> None:
+    def _say(self, count: int) -> None:
         process = self.cluster.fronts[self._front].process
         if process is not self._process:
             self._process, self._session = process, Session(self._heard)
+        said, session = [self._next() for _ in range(count)], self._session
+        self._arrives = max(self.world.now + self.cluster.network.delay(), self._arrives + SAME_MOMENT)
+        self.world.after(self._arrives - self.world.now, lambda: process.say(session, said))
+
+    def _next(self) -> Said:
         self._calls += 1
         ref, body = self._calls, f"{self.name} {self._calls}"
         if self.rng.random() < LARGE:
             body = body.ljust(20_000, ".")
         note = self._notes[ref] = Publish(self.name, self.topic, self.world.moment(), body=body.encode())
         self.cluster.history.add(note)
-        self.world.note("says", self.name, ref, process.name)
-        said, session = Said(ref=ref, topic=self.topic, text=body), self._session
-        self._arrives = max(self.world.now + self.cluster.network.delay(), self._arrives + SAME_MOMENT)
-        self.world.after(self._arrives - self.world.now, lambda: process.say(session, said, ref))
+        self.world.note("says", self.name, ref)
+        return Said(ref=ref, topic=self.topic, text=body)
 
     def _heard(self, answer: Answer, ref: int) -> None:
         self.world.after(self.cluster.network.delay(), lambda: self._hear(ref, answer))

@@ -77,7 +77,7 @@ class Script:
 
     def publish(self, number: int) -> None:
         said = Publish(ref=number, topic=TOPIC.decode(), text=str(number))
-        self.front.process.say(self.session, said, number)
+        self.front.process.say(self.session, [said])
 
     def ask(self, op: Op, args: Any, broker: str = "", user: bytes = b"") -> None:
         topic = b"" if broker else TOPIC

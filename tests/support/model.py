@@ -166,6 +166,20 @@ class Model:
             return replace(answer, due_ms=answer.due_ms + self.shift)
         return answer
 
+    def publish_apart(self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], now: Now) -> ops.Published | str:
+        """Publish a batch of messages that stand apart: one by one where that makes a difference."""
+        topic = self.topics.get(name)
+        if topic is None or self.paused:
+            return self.publish(name, args, bodies, now)
+        first = topic.next_seq
+        if not topic.settings.drop_oldest:
+            together = self.publish(name, args, bodies, now)
+            if isinstance(together, ops.Published):
+                return together
+        alone = [self.publish(name, ops.Publish(args.headers, body, ttl=args.ttl), [body], now) for body in bodies]
+        refused = tuple((index, code, "") for index, code in enumerate(alone) if isinstance(code, str))
+        return ops.Published(len(topic.users), topic.epoch, first, refused=refused)
+
     def put_aside(
         self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], key: int, now: Now
     ) -> ops.Published | str:

@@ -11,6 +11,7 @@ from struct import Struct as Layout
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.operations.limits import Limits
 from broker.state.piece import MESSAGE_COST
@@ -109,9 +110,9 @@ def op(kind: Op, place: Some, *rest: Some) -> Some:
 
 
 def publishing(place: Some, *, plain: bool = False) -> Some:
-    """Plan a publish of one message or a batch; a plain one is in the log at once."""
+    """Plan a publish of one message, a batch, or messages apart; a plain one is in the log at once."""
     how = (TTLS, st.just(0), st.just(b""), st.just(b"")) if plain else (TTLS, DELAYS, KEYS, DIGESTS)
-    return op(Op.PUBLISH, place, HEADERS, SEVERAL, st.booleans(), *how)
+    return op(Op.PUBLISH, place, HEADERS, SEVERAL, st.sampled_from(["alone", "batch", "apart"]), *how)
 
 
 def leasing(place: Some) -> Some:
@@ -205,11 +206,14 @@ class Planner(NamedTuple):
         return ops.Nothing(), self.model.unsubscribe(topic, user)
 
     def publish(
-        self, topic: bytes, user: bytes, headers: bytes, bodies: list[bytes], single: bool, *rest: Any
+        self, topic: bytes, user: bytes, headers: bytes, bodies: list[bytes], form: str, *rest: Any
     ) -> tuple[Any, Any]:
         options = dict(zip(("ttl", "delay", "key", "digest"), rest, strict=True))
-        if single and len(bodies) == 1:
+        if form == "alone" and len(bodies) == 1:
             args = ops.Publish(headers, bodies[0], **options)
+        elif form == "apart" and not (options["key"] or options["delay"]):
+            args = batch(*bodies, headers=headers, ttl=options["ttl"], apart=True)
+            return args, self.model.publish_apart(topic, args, bodies, self.now)
         else:
             args = batch(*bodies, headers=headers, **options)
         return args, self.model.publish(topic, args, bodies, self.now)
@@ -337,6 +341,9 @@ def outcome(answer: Answer) -> Any:
     if isinstance(answer.result, ops.Batch):
         messages = [message for run in answer.result.runs for message in unpacked(run)]
         return Got(answer.result.epoch, answer.result.pending, messages)
+    if isinstance(answer.result, ops.Published):  # the words of a refusal are not in the model
+        told = tuple((index, code, "") for index, code, _ in answer.result.refused)
+        return replace(answer.result, refused=told)
     return answer.code or answer.result
 
 

@@ -70,16 +70,16 @@ def test_what_is_sent_fits() -> None:
     sent = [
         answers.ok("r", {"created": True}),
         answers.ok("r", {"lost": [f"{EPOCH}-7.1"]}),
-        answers.published(5, ops.Published(1, EPOCH, 7)),
-        answers.published("é", ops.Published(1, EPOCH, 7, 0, True)),
-        answers.published(5, ops.Published(0, "", 0, 1_700_000_000_000)),
+        *answers.published([5], ops.Published(1, EPOCH, 7)),
+        *answers.published(["é"], ops.Published(1, EPOCH, 7, 0, True)),
+        *answers.published([5], ops.Published(0, "", 0, 1_700_000_000_000)),
         answers.failed(None, ANN.members(), FanmailError("broker-down", "away")),
         answers.failed(1, {}, lost),
         answers.ended(ANN, lost),
         answers.gap(ANN, EPOCH, 3, 9),
     ]
     for leased in (False, True):
-        sent += [text for _, _, text in MessageForm(ANN, leased=leased).of_run(EPOCH, run)]
+        sent += MessageForm(ANN, leased=leased).of_runs(EPOCH, [run]).texts
     assert [errors(each) for each in sent] == [[]] * len(sent)
     assert json.loads(sent[-2])["receipt"] == f"{EPOCH}-7.2"
     assert json.loads(sent[-1])["base64"] == "/w=="
