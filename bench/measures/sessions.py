@@ -16,6 +16,7 @@ from bench.loads.scripts import publish_each
 from bench.loads.sessions import Session, each_receipt, frame, no_acknowledgement, up_to_the_last
 from bench.loads.testbed import USER, Testbed
 from common.process.descriptors import raise_limit
+from common.protocol import ops
 from common.protocol.ops import Op
 
 IN_FLIGHT = {1: 4000, 32: 40_000, 1000: 100_000}
@@ -47,7 +48,7 @@ def measure(options: Options) -> Section:
         for in_flight in IN_FLIGHT:
             section.rows.append(_publishes(testbed, in_flight, options))
         for mode in READS:
-            section.rows.append(_deliveries(testbed, mode, options))
+            section.rows += [_deliveries(testbed, mode, options, together=together) for together in (False, True)]
         section.rows.append(_beside_a_greedy_one(testbed, options))
         section.data = testbed.figures.raw()
     section.rows += _idle(options)
@@ -85,11 +86,15 @@ def _publishes(testbed: Testbed, in_flight: int, options: Options) -> Row:
     )
 
 
-def _deliveries(testbed: Testbed, mode: str, options: Options) -> Row:
-    """Messages that wait already, to one reader that acknowledges them."""
+def _deliveries(testbed: Testbed, mode: str, options: Options, *, together: bool) -> Row:
+    """Messages that wait already, to one reader that acknowledges them.
+
+    Each was published alone, or many `together`: a broker keeps what a session has published so as batches.
+    """
     count = options.amount(DELIVERED)
     query, acknowledge = READS[mode]
-    kind, figures = f"deliver {mode}", testbed.figures
+    name = f"deliveries of {SIZE} bytes, mode {mode}, published {'together' if together else 'alone'}"
+    kind, figures = f"deliver {mode}{' together' if together else ''}", testbed.figures
     target = f"/{TOPIC.decode()}/{USER.decode()}?{query}"
 
     def load() -> float:
@@ -98,12 +103,14 @@ def _deliveries(testbed: Testbed, mode: str, options: Options) -> Row:
 
     for _ in range(options.rounds):
         testbed.subscribe([TOPIC])
-        with Session(testbed.ports[0]) as session:
-            session.exchange(_PUBLISH, count, 1000)
+        if together:
+            with Session(testbed.ports[0]) as session:
+                session.exchange(_PUBLISH, count, 1000)
+        else:
+            testbed.broker.run((Op.PUBLISH, TOPIC, b"", ops.Publish(b"", b"x" * SIZE)) for _ in range(count))
         time.sleep(ALONE_S)
         figures.timed(kind, count, testbed.watched, load)
     cost = median(figures.cpu[kind]["front"])
-    name = f"deliveries of {SIZE} bytes, mode {mode}"
     return Row(name, f"{figures.rate(kind):,.0f}/s", "", None, *at_most(cost, 10), figures.cost(kind))
 
 
