@@ -73,7 +73,7 @@ class MessageLog(PieceList):
             self.tail_readers += readers
         else:
             block = blocks[number]
-            for index in range(at):
+            for index in range(0 if number else self._head, at):  # those before the head are freed
                 readers += block.pieces[index].readers
                 block.readers -= block.pieces[index].readers
             block.readers += readers

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from broker.records import Payload
 from broker.state.garbage import Garbage
 from broker.state.message_log import MessageLog
-from broker.state.piece import MESSAGE_COST
+from broker.state.piece import MESSAGE_COST, Piece
 from tests.support.table import table
 from tests.support.tiny import TINY
 
@@ -108,3 +109,27 @@ def test_a_log_says_what_a_list_says(seed: int) -> None:
     log.move_head(log.next_seq) if log.messages else None
     garbage.collect(1000)
     assert (garbage.pieces, garbage.bytes, garbage.seconds) == (0, 0, {})
+
+
+class Noted(list[Piece]):
+    """A list that notes which of its places are looked at."""
+
+    def __init__(self, pieces: list[Piece]) -> None:
+        super().__init__(pieces)
+        self.seen: set[Any] = set()
+
+    def __getitem__(self, place: Any) -> Any:
+        self.seen.add(place)
+        return super().__getitem__(place)
+
+
+def test_the_head_moves_past_one_message_without_a_look_at_those_that_are_gone() -> None:
+    log = MessageLog(1, Garbage())
+    for _ in range(1000):
+        log.append(0, Payload(b"", b"", 1, b""))
+    log.enter(1)
+    log.move_head(400)
+    pieces = log._blocks[0].pieces = Noted(log._blocks[0].pieces)
+    log.move_head(401)
+    assert (log.head_seq, log.piece(401).readers) == (401, 1)
+    assert {each for each in pieces.seen if 0 <= each < 399} == set()
