@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from broker.operations.context import Context
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, Payload, PublishDelayed
 from broker.state.delayed import weight_of
@@ -63,12 +65,11 @@ def publish_apart(context: Context, request: Request, args: ops.Publish, now: No
         raise FanmailError("bad-request", f"messages apart are at most {MAX_REQUESTS}, without key and delay")
     topic = context.state.topics.get(request.topic)
     together = ops.Publish(args.headers, args.body, args.count, args.offsets, args.ttl)
-    if topic is None or not topic.settings.drop_oldest:
-        try:
+    if topic is None or context.paused:
+        return publish(context, request, together, now)
+    if not topic.settings.drop_oldest:
+        with suppress(FanmailError):
             return publish(context, request, together, now)
-        except FanmailError:
-            if topic is None or context.paused:
-                raise
     if not offsets_ascend(args.offsets):
         raise FanmailError("bad-request", "the offsets of the messages do not ascend")
     first, refused = topic.next_seq, []
