@@ -68,7 +68,7 @@ def test_a_message_in_too_many_fragments_closes_the_session(front: Playing) -> N
 def test_no_more_operations_are_read_than_may_be_under_way(front: Playing) -> None:
     front.gateway.held.add(Op.PUBLISH)
     with WebSocket(front.port) as client:
-        client.send(b"".join(publish(n) for n in range(10)))
+        client.send(b"".join(publish(n, topic=f"t{n}") for n in range(10)))
         wait_for(lambda: len(front.gateway.waiting) == 3)
         front.gateway.let_go(2)
         assert [client.next()["ref"] for _ in range(2)] == [0, 1]
@@ -113,7 +113,7 @@ def not_alone_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_that_is_not_alone_has_less_under_way(front: Playing) -> None:
     front.gateway.held.add(Op.PUBLISH)
     with WebSocket(front.port) as quiet, WebSocket(front.port) as greedy:
-        greedy.send(b"".join(publish(n) for n in range(6)))
+        greedy.send(b"".join(publish(n, topic=f"t{n}") for n in range(6)))
         wait_for(lambda: len(front.gateway.waiting) == 3)
         assert quiet.ask("subscribe", topic="t", user="u")["op"] == "ok"
         front.gateway.let_go(3)
