@@ -6,7 +6,7 @@ from broker.operations.context import Context
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, Payload, PublishDelayed
 from broker.state.delayed import weight_of
 from broker.state.idempotency import KnownPublish, key_weight
-from broker.state.piece import MESSAGE_COST, each_body, offsets_fit
+from broker.state.piece import MESSAGE_COST, each_body, offsets_ascend, offsets_fit
 from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
@@ -69,6 +69,8 @@ def publish_apart(context: Context, request: Request, args: ops.Publish, now: No
         except FanmailError:
             if topic is None or context.paused:
                 raise
+    if not offsets_ascend(args.offsets):
+        raise FanmailError("bad-request", "the offsets of the messages do not ascend")
     first, refused = topic.next_seq, []
     for index, body in enumerate(each_body(args.body, args.offsets, args.count)):
         try:
@@ -76,6 +78,7 @@ def publish_apart(context: Context, request: Request, args: ops.Publish, now: No
         except FanmailError as error:
             context.counters[stats.REJECTED(error.code)] += 1
             refused.append((index, error.code, error.detail))
+        context.may_cut()  # each has the headers: together they may be more than an entry of a log has room for
     return ops.Published(len(topic.subscriptions), topic.epoch, first, refused=tuple(refused))
 
 

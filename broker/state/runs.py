@@ -65,11 +65,10 @@ def cut_runs(
             body, count = found.frames(seq, min(left, max(1, meta // each)) if each else left, room)
         else:  # most are: a message takes half of the time that it would take as a batch of one
             seq, count, body = piece.first, 1, frame(found.single(piece.first))
-        size = len(body)
-        if optional and size > room:
+        if optional and len(body) > room:
             break
         runs.append(ops.Run(seq, count, piece.time, found.headers, body))
-        left, room, meta = left - count, room - size, meta - each * count
+        left, room, meta = left - count, room - len(body), meta - each * count
         if left <= 0 or room <= 0 or seq + count < piece.end:
             break
     budget.messages, budget.body_bytes, budget.header_bytes = left, room, meta

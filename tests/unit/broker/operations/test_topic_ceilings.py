@@ -50,6 +50,31 @@ def test_a_topic_that_rejects_is_full_and_another_one_is_not() -> None:
     assert [broker.publish(b"other", b"x").code for _ in range(3)] == [""] * 3
 
 
+# --- messages that were published one by one, and arrive together
+
+
+def test_each_of_them_may_be_an_entry_of_the_log() -> None:
+    """Each has the headers, of which the request has one copy: together they may not fit in an entry."""
+    broker = dropping(max_messages=2)
+    context = broker.dispatcher.context
+    broker.commit()
+    context.cuts = []
+    assert broker.ask(Op.PUBLISH, b"t", args=batch(b"1", b"2", b"3", apart=True)).code == ""
+    records = [type(each).__name__ for each in context.records]
+    assert records == ["MessageStored", "MessageStored", "HeadMoved", "MessageStored"]
+    assert sorted({*context.take_cuts()}) == [1, 2, 4]
+
+
+@table("drops", [False, True])
+def test_frames_that_overlap_are_refused_before_they_are_taken_apart(drops: bool) -> None:
+    """Else many would have all the bytes of one."""
+    broker = BrokerDriver(rules=[TopicRule(fits=lambda name: True, drop_oldest=drops, max_messages=3)])
+    broker.subscribe(b"t", b"u")
+    before, offsets = snapshot(broker.state), b"".join(each.to_bytes(4, "little") for each in (0, 100, 0, 100, 0, 100))
+    answer = broker.ask(Op.PUBLISH, b"t", args=ops.Publish(b"", bytes(100), 5, offsets, apart=True))
+    assert (answer.code, snapshot(broker.state)) == ("bad-request", before)
+
+
 # --- drop-oldest
 
 
