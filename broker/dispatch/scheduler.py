@@ -131,7 +131,7 @@ class Scheduler:
         assert delivery is not None
         held, leased = delivery.leases.held, delivery.leases.open
         most = min(self._left, self._most.due_dead) if delivery.max_deliveries else self._left
-        due = list(delivery.leases.deadlines.pop_due(now.mono, most))
+        due = delivery.leases.deadlines.pop_due(now.mono, most)
         due.sort(key=lambda seq: (held[seq].until_us or held[seq].due_us, seq))
         self._left -= len(due)
         if due:

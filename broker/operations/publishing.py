@@ -8,7 +8,7 @@ from broker.operations.context import Context
 from broker.records import DelayEnded, KeyForgotten, KeyRemembered, MessageStored, Payload, PublishDelayed
 from broker.state.delayed import weight_of
 from broker.state.idempotency import KnownPublish, key_weight
-from broker.state.piece import MESSAGE_COST, each_body, offsets_fit
+from broker.state.piece import MESSAGE_COST, each_body, offsets_ascend, offsets_fit
 from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
@@ -60,20 +60,21 @@ def publish_apart(context: Context, request: Request, args: ops.PublishApart, no
     It makes one where some are refused or repeats, and where the topic drops its oldest: it would drop more than it has
     to, because it drops whole pieces.
     """
-    keys = args.keys or [b""] * args.count
     fits = args.count <= MAX_APART and offsets_fit(args.body, args.offsets, args.count)
-    if not fits or len(keys) != args.count or len(args.digests) != len(args.keys):
+    if not fits or len(args.keys) not in (0, args.count) or len(args.digests) != len(args.keys):
         raise FanmailError("bad-request", f"messages apart are a batch of at most {MAX_APART}, with a key each or none")
     topic = context.state.topics.get(request.topic)
     if topic is not None and not topic.settings.drop_oldest and _are_new(context, topic, args.keys):
         with suppress(FanmailError):
             return _publish_together(context, topic, args, now)
+    if not offsets_ascend(args.offsets):
+        raise FanmailError("bad-request", "the offsets of the messages do not ascend")
     first = topic.next_seq if topic is not None else 0
     result = ops.PublishedApart(0, topic.epoch if topic is not None else "", first)
     for index, body in enumerate(each_body(args.body, args.offsets, args.count)):
-        alone = ops.Publish(args.headers, body, ttl=args.ttl, key=keys[index])
-        if alone.key:
-            alone.digest = args.digests[index]
+        alone = ops.Publish(args.headers, body, ttl=args.ttl)
+        if args.keys:
+            alone.key, alone.digest = args.keys[index], args.digests[index]
         try:
             published = publish(context, request, alone, now)
         except FanmailError as error:
@@ -84,6 +85,7 @@ def publish_apart(context: Context, request: Request, args: ops.PublishApart, no
                 result.replayed.append((index, published.subscribers, published.seq))
             else:
                 result.subscribers = published.subscribers
+        context.may_cut()  # each has the headers: together they may be more than an entry of a log has room for
     return result
 
 

@@ -136,8 +136,7 @@ def _settings_set(delivery: DeliveryState, record: records.SettingsSet) -> None:
 
 
 def _leased(delivery: DeliveryState, record: records.Leased) -> None:
-    for seq in range(record.first, record.first + record.count):
-        delivery.leases.lease(seq, record.attempt, record.until_us)
+    delivery.leases.lease(record.first, record.count, record.attempt, record.until_us)
 
 
 def _returned(delivery: DeliveryState, record: records.Returned) -> None:
@@ -146,13 +145,12 @@ def _returned(delivery: DeliveryState, record: records.Returned) -> None:
 
 
 def _finished(delivery: DeliveryState, record: records.Finished) -> None:
-    for seq in record.seqs:
-        delivery.leases.finish(seq)
+    delivery.leases.finish(record.seqs)
 
 
 def _dead_lettered(delivery: DeliveryState, record: records.DeadLettered) -> None:
     if record.letter.seq in delivery.leases.held:  # not while a store is loaded
-        delivery.leases.finish(record.letter.seq)
+        delivery.leases.finish((record.letter.seq,))
     delivery.dead.add(record.letter)
 
 

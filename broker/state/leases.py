@@ -8,12 +8,12 @@ any      --acknowledged-->                    gone
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from broker.records import DeadLetter
-from broker.state.timers import Timers
+from broker.state.lease_deadlines import LeaseDeadlines
 from broker.thresholds import DEFAULT, Thresholds
 
 DEAD_LETTER_COST = 320
@@ -43,7 +43,7 @@ class HeldEntry(Struct, gc=False):
 class Leases:
     """The held messages of one user. Every step is O(log n) in their number."""
 
-    __slots__ = ("_letter_bytes", "_order", "_ready", "_slack", "deadlines", "held", "open", "waiting")
+    __slots__ = ("_latest", "_letter_bytes", "_order", "_ready", "_slack", "deadlines", "held", "open", "waiting")
 
     def __init__(self, thresholds: Thresholds = DEFAULT) -> None:
         self._slack = thresholds.slack
@@ -53,12 +53,13 @@ class Leases:
         """Number of leased messages."""
         self.waiting = 0
         """Number of messages that may be redelivered now."""
-        self.deadlines: Timers[int] = Timers(thresholds)
-        """When a lease or a delay ends, by sequence number; microseconds of the monotonic clock."""
+        self.deadlines = LeaseDeadlines(thresholds)
         self._ready: list[int] = []
         """Heap of messages that may be redelivered; entries may be stale."""
         self._order: list[int] = []
         """Heap of held messages of the log; entries may be stale."""
+        self._latest = 0
+        """The greatest number that ever was in that heap."""
         self._letter_bytes = 0
 
     @property
@@ -109,28 +110,43 @@ class Leases:
                     found.add(order[index])
         return tuple(sorted(found))
 
-    def lease(self, seq: int, attempt: int, until_us: int) -> None:
-        """Lease a message as delivery number `attempt`, or extend its lease."""
+    def lease(self, first: int, count: int, attempt: int, until_us: int) -> None:
+        """Lease messages with consecutive numbers as delivery number `attempt`, or extend their leases."""
+        seqs, held = range(first, first + count), self.held
+        if held.keys().isdisjoint(seqs):
+            held.update(zip(seqs, [HeldEntry(attempt, until_us) for _ in seqs], strict=True))
+            self._put_in_order(seqs)
+        else:
+            for seq in seqs:
+                self._lease_anew(seq, attempt, until_us)
+        self.open += count
+        self.deadlines.add(seqs, until_us)
+
+    def _lease_anew(self, seq: int, attempt: int, until_us: int) -> None:
         held = self.held.get(seq)
         if held is None:
-            held = self.held[seq] = HeldEntry(attempt)
-            heapq.heappush(self._order, seq)
+            self.held[seq] = HeldEntry(attempt, until_us)
+            self._put_in_order(range(seq, seq + 1))
         else:
-            self._uncount(held)
-            held.attempt, held.due_us = attempt, 0
-        held.until_us = until_us
-        self.open += 1
-        self.deadlines.set(seq, until_us)
+            self._uncount(seq, held)
+            held.attempt, held.until_us, held.due_us = attempt, until_us, 0
+
+    def _put_in_order(self, seqs: range) -> None:
+        if seqs[0] > self._latest:
+            self._order += seqs  # greater than all others: it still is a heap
+        else:
+            for seq in seqs:
+                heapq.heappush(self._order, seq)
+        self._latest = max(self._latest, seqs[-1])
 
     def give_back(self, seq: int, due_us: int) -> None:
         """End a lease; redelivery is possible from `due_us` on, 0: now."""
         held = self.held[seq]
-        self._uncount(held)
+        self._uncount(seq, held)
         held.until_us, held.due_us = 0, due_us
         if due_us:
-            self.deadlines.set(seq, due_us)
+            self.deadlines.add((seq,), due_us)
         else:
-            self.deadlines.drop(seq)
             self._await(seq)
 
     def put_back(self, letter: DeadLetter) -> None:
@@ -142,13 +158,13 @@ class Leases:
         self._letter_bytes += letter.size + DEAD_LETTER_COST
         self._await(letter.seq)
 
-    def finish(self, seq: int) -> None:
-        """Stop holding a message."""
-        held = self.held.pop(seq)
-        self._uncount(held)
-        self.deadlines.drop(seq)
-        if held.letter is not None:
-            self._letter_bytes -= held.letter.size + DEAD_LETTER_COST
+    def finish(self, seqs: Iterable[int]) -> None:
+        """Stop holding messages."""
+        for seq in seqs:
+            held = self.held.pop(seq)
+            self._uncount(seq, held)
+            if held.letter is not None:
+                self._letter_bytes -= held.letter.size + DEAD_LETTER_COST
 
     def _await(self, seq: int) -> None:
         self.waiting += 1
@@ -160,8 +176,11 @@ class Leases:
         held = self.held.get(seq)
         return held is not None and not held.until_us and not held.due_us
 
-    def _uncount(self, held: HeldEntry) -> None:
+    def _uncount(self, seq: int, held: HeldEntry) -> None:
         if held.until_us:
             self.open -= 1
-        elif not held.due_us:
+            self.deadlines.drop(seq, held.until_us)
+        elif held.due_us:
+            self.deadlines.drop(seq, held.due_us)
+        else:
             self.waiting -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from struct import Struct as Layout
 
 from msgspec import Struct
@@ -96,7 +97,12 @@ def offsets_fit(body: bytes, offsets: bytes, count: int) -> bool:
     return bool(numbers[0] == 0 and numbers[count] == len(body))
 
 
+def offsets_ascend(offsets: bytes) -> bool:
+    """Return whether the frames that offsets name are apart, so that they have no more bytes than their batch."""
+    return all(end - start >= _LENGTH.size for start, end in pairwise(memoryview(offsets).cast("I")))
+
+
 def each_body(body: bytes, offsets: bytes, count: int) -> list[bytes]:
-    """Return the messages of a batch whose offsets fit."""
+    """Return the messages of a batch whose offsets fit and ascend."""
     numbers = memoryview(offsets).cast("I")
     return [body[numbers[at] + _LENGTH.size : numbers[at + 1]] for at in range(count)]

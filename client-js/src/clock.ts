@@ -10,6 +10,24 @@ export function runAfter(seconds: number, call: () => void): ReturnType<typeof s
   return setTimeout(call, Math.min(seconds * 1000, 2 ** 31 - 1));
 }
 
+const calls: (() => void)[] = [];
+let channel: MessageChannel | undefined;
+
+/** Call a function after everything that is ready. This is no timer, which pages in the background delay. */
+export function runSoon(call: () => void): void {
+  const { setImmediate } = globalThis as { setImmediate?: (call: () => void) => unknown };
+  if (setImmediate) {
+    setImmediate(call);
+    return;
+  }
+  if (!channel) {
+    channel = new MessageChannel();
+    channel.port1.onmessage = () => calls.shift()?.();
+  }
+  calls.push(call);
+  channel.port2.postMessage(undefined);
+}
+
 /** Wait. Throws the signal's reason when it is aborted. */
 export function pause(seconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -62,9 +62,7 @@ class SessionGateway(AnsweringGateway):
             self.server.hub.spawn(lambda: waiting.switch(whole))
         return Posted(len(self.calls))
 
-    def start_publish(
-        self, op: Op, topic: bytes, args: Any, body: bytes | None, waiting: Any, of_request: str
-    ) -> None:
+    def start_publish(self, op: Op, topic: bytes, args: Any, body: bytes | None, waiting: Any, of_request: str) -> None:
         self.start(op, topic, b"", args, waiting, of_request)
         self.calls[-1] = self.calls[-1]._replace(body=body)
 

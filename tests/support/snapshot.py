@@ -13,7 +13,7 @@ from broker.state.blocks import NEVER
 from broker.state.delayed import DELAYED_COST, weight_of
 from broker.state.delivery_state import DELIVERY_STATE_COST, DeliveryState
 from broker.state.idempotency import KEY_COST, key_weight
-from broker.state.leases import DEAD_LETTER_COST, HELD_COST
+from broker.state.leases import DEAD_LETTER_COST, HELD_COST, Leases
 from broker.state.name_index import in_order
 from broker.state.oldest import SECOND_MS
 from broker.state.piece import MESSAGE_COST, Piece
@@ -74,7 +74,7 @@ def delivery_snapshot(delivery: DeliveryState) -> dict[str, Any]:
         "expires_after": delivery.expires_after,
         "max_deliveries": delivery.max_deliveries,
         "held": {seq: (*astuple(held)[:3], _plain(held.letter)) for seq, held in sorted(leases.held.items())},
-        "deadlines": {seq: leases.deadlines.get(seq) for seq in leases.held},
+        "deadlines": deadlines_of(leases),
         "open": leases.open,
         "waiting": leases.waiting,
         "oldest": leases.oldest(),
@@ -83,6 +83,14 @@ def delivery_snapshot(delivery: DeliveryState) -> dict[str, Any]:
         "dead_bytes": delivery.dead.bytes,
         "weight": delivery.weight,
     }
+
+
+def deadlines_of(leases: Leases) -> dict[int, int]:
+    """Return when leases and delays end, by sequence number."""
+    ends: dict[int, int] = {}
+    for due_us, found in leases.deadlines._messages.items():
+        ends |= dict.fromkeys(found if isinstance(found, dict) else () if found is None else (found,), due_us)
+    return dict(sorted(ends.items()))
 
 
 def pieces_of(topic: Topic) -> list[Piece]:
@@ -245,10 +253,11 @@ def _check_delivery(topic: Topic, subscription: Subscription, delivery: Delivery
     assert leases.waiting == len(ready)
     assert leases.next_ready() == min(ready, default=None)
     assert not leases.held.keys() & delivery.dead.letters.keys()
+    ends = {seq: each.until_us or each.due_us for seq, each in leases.held.items()}
+    assert deadlines_of(leases) == {seq: end for seq, end in ends.items() if end}
     for seq, held in leases.held.items():
         assert 0 < seq < subscription.position, "delivered before"
         assert not (held.until_us and held.due_us)
-        assert leases.deadlines.get(seq) == (held.until_us or held.due_us or None)
         assert held.attempt > 0 or held.letter is not None
     for seq, letter in delivery.dead.letters.items():
         assert 0 < letter.seq == seq < subscription.position

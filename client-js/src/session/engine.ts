@@ -1,6 +1,6 @@
 /** What keeps a session connected: it opens connections, sends what waits, and passes on what arrives. */
 
-import { now, runAfter } from "../clock.js";
+import { now, runAfter, runSoon } from "../clock.js";
 import { FanmailError, LeaseLost, OutcomeUnknown, problemError, ServerFault } from "../errors.js";
 import type { Exchange } from "../exchange.js";
 import { parseLine, parseMessage, parseNothing, text } from "../responses.js";
@@ -35,6 +35,8 @@ export class Engine {
   readonly #begun = new Map<string, Read>();
   #connection: Connection | undefined;
   #isWaiting = false;
+  /** `#work` will be called. */
+  #isSoon = false;
   /** Nothing more may be begun. */
   #isClosed = false;
   #closing: Promise<void> | undefined;
@@ -79,7 +81,8 @@ export class Engine {
         else reject(error as Error);
         if (this.#lanes.isIdle) this.#idle();
       });
-      this.#work();
+      if (op.receipt) this.#workSoon();
+      else this.#work();
     });
   }
 
@@ -143,6 +146,16 @@ export class Engine {
       if (!pending) return;
       connection.send(pending.text);
     }
+  }
+
+  /** Do so when what is ready has run: loops over messages that are here acknowledge them meanwhile. */
+  #workSoon(): void {
+    if (this.#isSoon) return;
+    this.#isSoon = true;
+    runSoon(() => {
+      this.#isSoon = false;
+      this.#work();
+    });
   }
 
   #connect(): void {
@@ -221,7 +234,7 @@ export class Engine {
     } catch (error) {
       this.#connection?.fail(new ServerFault(`what the session got is not from Fanmail: ${String(error)}`));
     }
-    this.#work();
+    this.#workSoon();
   }
 
   #dispatch(members: ops.Members): void {

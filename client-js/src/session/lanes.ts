@@ -5,6 +5,7 @@ import { FanmailError, OutcomeUnknown, ServerFault, Unavailable } from "../error
 import { finalError } from "../exchange.js";
 import type { Retries } from "../retry.js";
 import type { Members, Op } from "./ops.js";
+import { countTogether, together } from "./together.js";
 
 /** An operation until its result is known. */
 export interface Pending {
@@ -19,6 +20,8 @@ export interface Pending {
   sentAt: number;
   /** Whether an earlier try may have been executed. */
   unknown: boolean;
+  /** The acknowledgements in whose place it is. */
+  readonly parts?: readonly Pending[];
 }
 
 /** What is to be sent in order. */
@@ -43,21 +46,27 @@ class Lane {
     return this.head === this.queue.length;
   }
 
-  /** Return the first operation. The lane must not be empty. */
-  take(): Pending {
-    const pending = this.queue[this.head++] as Pending;
+  /** Return the first operation, or one in place of several acknowledgements. The lane must not be empty. */
+  take(takesLists: boolean): Pending {
+    const count = takesLists ? countTogether(this.queue, this.head) : 1;
+    const parts = this.queue.slice(this.head, this.head + count) as [Pending, ...Pending[]];
+    this.head += count;
     if (this.head === this.queue.length || this.head > 1000) {
       this.queue = this.queue.slice(this.head);
       this.head = 0;
     }
-    return pending;
+    return count > 1 ? together(parts) : parts[0];
+  }
+
+  /** Put operations in front. */
+  putBack(pendings: readonly Pending[]): void {
+    this.queue = [...pendings, ...this.queue.slice(this.head)];
+    this.head = 0;
   }
 
   /** Put what failed in front, in the order in which it was made. */
   beginAgain(): void {
-    this.again.sort((left, right) => left.ref - right.ref);
-    this.queue = [...this.again, ...this.queue.slice(this.head)];
-    this.head = 0;
+    this.putBack(this.again.sort((left, right) => left.ref - right.ref));
     this.again = [];
     this.isHeld = false;
   }
@@ -73,6 +82,8 @@ export class Lanes {
   readonly #seconds: number;
   readonly #wake: () => void;
   #lastRef = 0;
+  /** Whether leases are acknowledged together, until a server refuses that: one of an older version does. */
+  #takesLists = true;
 
   /** @param timeout - Seconds of one try. */
   constructor(retries: Retries, timeout: number, wake: () => void) {
@@ -111,7 +122,7 @@ export class Lanes {
     for (let lane; (lane = this.#ready.shift()); ) {
       lane.isReady = false;
       if (lane.isHeld || lane.isEmpty) continue; // what waited has failed since
-      const pending = lane.take();
+      const pending = lane.take(this.#takesLists);
       lane.sent += 1;
       pending.sentAt = now();
       this.#sent.set(pending.ref, pending);
@@ -128,7 +139,11 @@ export class Lanes {
     this.#sent.delete(ref);
     const lane = this.#lane(pending.op.lane);
     lane.sent -= 1;
-    if (error) this.#failed(lane, pending, error);
+    if (error?.status === 400 && pending.parts) {
+      this.#takesLists = false;
+      lane.putBack(pending.parts);
+      this.#makeReady(lane);
+    } else if (error) this.#failed(lane, pending, error);
     else this.#done(lane, pending, members);
     this.#tidy(lane);
   }
@@ -137,6 +152,7 @@ export class Lanes {
   interrupt(error: FanmailError): void {
     const sent = [...this.#sent.values()];
     this.#sent.clear();
+    this.#takesLists = true;
     for (const pending of sent) {
       const lane = this.#lane(pending.op.lane);
       lane.sent -= 1;

@@ -15,6 +15,8 @@ export interface Op<T> {
   readonly members: Members;
   /** Operations of one lane are sent in order, also after failures. */
   readonly lane: string;
+  /** The lease that it acknowledges. Those of one mailbox may be sent together. */
+  readonly receipt?: string;
   /** Whether it may be sent again when its outcome is unknown. */
   readonly repeatable: boolean;
   /** Return the result that `ok` carries. */
@@ -69,7 +71,14 @@ export function advance(topic: string, user: string, id: string): Op<void> {
 }
 
 export function acknowledge(message: Message): Op<void> {
-  return onMailbox(message.topic, message.user, { op: "ack", receipt: receiptOf(message) }, nothing);
+  const receipt = receiptOf(message);
+  return { ...onMailbox(message.topic, message.user, { op: "ack", receipt }, nothing), receipt };
+}
+
+/** Acknowledge leases of the mailbox of an acknowledgement. The result are the receipts whose leases were lost. */
+export function acknowledgeAll({ members, lane }: Op<unknown>, receipts: readonly string[]): Op<Set<unknown>> {
+  const parse = ({ lost }: Members): Set<unknown> => new Set((lost ?? []) as unknown[]);
+  return { members: { ...members, receipt: undefined, receipts }, lane, repeatable: true, parse };
 }
 
 export function giveBack(message: Message, delay: number): Op<void> {

@@ -199,11 +199,11 @@ def test_giving_back_again_and_again_leaves_no_trace() -> None:
     """A message that is not the first to go out is given back and extended by its receipt for ever."""
     leases = Leases()
     for seq in (1, 2):
-        leases.lease(seq, 1, 50)
+        leases.lease(seq, 1, 1, 50)
         leases.give_back(seq, 0)
     for until in range(10_000):
-        leases.lease(2, 1, 100 + until)
+        leases.lease(2, 1, 1, 100 + until)
         leases.give_back(2, 0)
     assert len(leases._ready) < 100
-    assert len(leases.deadlines._heap) < 100
+    assert len(leases.deadlines._messages) < 100
     assert (leases.next_ready(), leases.waiting, leases.open) == (1, 2, 0)
