@@ -134,6 +134,13 @@ def each_receipt(messages: list[bytes]) -> bytes:
     return b"".join(frame({"op": "ack"} | {name: each[name] for name in names}) for each in found)
 
 
+def all_receipts(messages: list[bytes]) -> bytes:
+    """Acknowledge the leased messages of one mailbox, which are at most the window, with one operation."""
+    found = [_decode(each) for each in messages]
+    names = {name: found[0][name] for name in ("topic", "user")}
+    return frame({"op": "ack"} | names | {"receipts": [each["receipt"] for each in found]})
+
+
 def _end_of(data: bytes, at: int) -> tuple[int, int] | None:
     """Return where the payload of the frame that begins here starts and ends, None where it is not whole."""
     if len(data) < at + 2:

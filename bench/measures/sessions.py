@@ -13,7 +13,7 @@ from bench.harness.processes import BROKER_FLAGS, Cluster
 from bench.loads.broker_client import NOTHING, ClusterClient
 from bench.loads.client import play
 from bench.loads.scripts import publish_each
-from bench.loads.sessions import Session, each_receipt, frame, no_acknowledgement, up_to_the_last
+from bench.loads.sessions import Session, all_receipts, each_receipt, frame, no_acknowledgement, up_to_the_last
 from bench.loads.testbed import USER, Testbed
 from common.process.descriptors import raise_limit
 from common.protocol import ops
@@ -36,6 +36,7 @@ TOPIC = b"t0"
 READS = {
     "after": ("mode=after&window=1000", up_to_the_last),
     "lease": ("mode=lease&window=1000&lease=600", each_receipt),
+    "lease, acknowledged together": ("mode=lease&window=1000&lease=600", all_receipts),
     "take": ("mode=take&window=1000", no_acknowledgement),
 }
 _PUBLISH = frame({"op": "publish", "topic": "t0", "text": "x" * SIZE, "ref": 1})

@@ -215,7 +215,7 @@ class Dispatcher:
             self._tell_waiters(op, request, args)
 
     def _tell_waiters(self, op: Op, request: Request, args: Any) -> None:
-        if op is Op.PUBLISH:
+        if op is Op.PUBLISH or op is Op.PUBLISH_APART:
             self.waiters.published(request.topic)
         elif op is Op.TAKE or op is Op.FETCH or op is Op.SKIP:
             if op is Op.FETCH and args.place:

@@ -77,6 +77,7 @@ HANDLERS: dict[Op, Callable[..., Struct | None]] = {
     Op.UNSUBSCRIBE: unsubscribe,
     Op.CONFIGURE: configure,
     Op.PUBLISH: publishing.publish,
+    Op.PUBLISH_APART: publishing.publish_apart,
     Op.TAKE: reading.take,
     Op.FETCH: reading.fetch,
     Op.LOOK: reading.status,

@@ -13,7 +13,8 @@ from broker.state.topic import Topic
 from common.clock import Now
 from common.errors import FanmailError
 from common.protocol import ops, stats
-from common.protocol.wire import MAX_REQUESTS, Request
+from common.protocol.publish_ops import MAX_APART
+from common.protocol.wire import Request
 
 RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again while its topic is at a ceiling, or the disk at its reserve."""
@@ -26,8 +27,6 @@ for.
 
 def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> ops.Published:
     """Store a message or batch once for all current subscriptions; without any, drop it."""
-    if args.apart:
-        return publish_apart(context, request, args, now)
     single = args.count == 1 and not args.offsets
     if not single and not offsets_fit(args.body, args.offsets, args.count):
         raise FanmailError("bad-request", "the offsets of the batch do not fit its body")
@@ -51,36 +50,68 @@ def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> 
     _store(context, topic, payload, args.ttl, now)
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
-        _remember(context, request.topic, args, published, now)
+        _remember(context, _record(request.topic, args, published, now), now)
     return published
 
 
-def publish_apart(context: Context, request: Request, args: ops.Publish, now: Now) -> ops.Published:
+def publish_apart(context: Context, request: Request, args: ops.PublishApart, now: Now) -> ops.PublishedApart:
     """Store messages that were published one by one: as one piece where that makes no difference, which is cheaper.
 
-    Where the ceilings refuse all of them together, each is tried alone. A topic that drops its oldest messages drops
-    whole pieces, and would drop more than it has to.
+    It makes one where some are refused or repeats, and where the topic drops its oldest: it would drop more than it has
+    to, because it drops whole pieces.
     """
-    if args.key or args.delay or args.count > MAX_REQUESTS or not offsets_fit(args.body, args.offsets, args.count):
-        raise FanmailError("bad-request", f"messages apart are at most {MAX_REQUESTS}, without key and delay")
+    fits = args.count <= MAX_APART and offsets_fit(args.body, args.offsets, args.count)
+    if not fits or len(args.keys) not in (0, args.count) or len(args.digests) != len(args.keys):
+        raise FanmailError("bad-request", f"messages apart are a batch of at most {MAX_APART}, with a key each or none")
     topic = context.state.topics.get(request.topic)
-    together = ops.Publish(args.headers, args.body, args.count, args.offsets, args.ttl)
-    if topic is None or context.paused:
-        return publish(context, request, together, now)
-    if not topic.settings.drop_oldest:
+    if topic is not None and not topic.settings.drop_oldest and _are_new(context, topic, args.keys):
         with suppress(FanmailError):
-            return publish(context, request, together, now)
+            return _publish_together(context, topic, args, now)
     if not offsets_ascend(args.offsets):
         raise FanmailError("bad-request", "the offsets of the messages do not ascend")
-    first, refused = topic.next_seq, []
+    first = topic.next_seq if topic is not None else 0
+    result = ops.PublishedApart(0, topic.epoch if topic is not None else "", first)
     for index, body in enumerate(each_body(args.body, args.offsets, args.count)):
+        alone = ops.Publish(args.headers, body, ttl=args.ttl)
+        if args.keys:
+            alone.key, alone.digest = args.keys[index], args.digests[index]
         try:
-            publish(context, request, ops.Publish(args.headers, body, ttl=args.ttl), now)
+            published = publish(context, request, alone, now)
         except FanmailError as error:
             context.counters[stats.REJECTED(error.code)] += 1
-            refused.append((index, error.code, error.detail))
+            result.refused.append((index, error.code, error.detail))
+        else:
+            if published.replayed:
+                result.replayed.append((index, published.subscribers, published.seq))
+            else:
+                result.subscribers = published.subscribers
         context.may_cut()  # each has the headers: together they may be more than an entry of a log has room for
-    return ops.Published(len(topic.subscriptions), topic.epoch, first, refused=tuple(refused))
+    return result
+
+
+def _are_new(context: Context, topic: Topic, keys: list[bytes]) -> bool:
+    """Return whether no key is known, or given twice."""
+    known = context.state.keys
+    given = [key for key in keys if key]
+    return len(set(given)) == len(given) and all(known.get(topic.name, key) is None for key in given)
+
+
+def _publish_together(context: Context, topic: Topic, args: ops.PublishApart, now: Now) -> ops.PublishedApart:
+    """Store new messages as one piece. Raise what refuses them together, having changed nothing."""
+    if context.paused:
+        context.check_open()
+    payload = Payload(args.headers, args.body, args.count, args.offsets)
+    size, seq = payload.size, topic.next_seq
+    context.check_storage(size)
+    keys = sum([key_weight(topic.name, key) for key in args.keys if key])
+    _make_room(context, topic, size, args.count, size + MESSAGE_COST + keys)
+    _store(context, topic, payload, args.ttl, now)
+    subscribers = len(topic.subscriptions)
+    for index, key in enumerate(args.keys):
+        if key:
+            digest = args.digests[index]
+            _remember(context, KeyRemembered(topic.name, key, digest, now.mono, subscribers, seq + index, 0), now)
+    return ops.PublishedApart(subscribers, topic.epoch, seq)
 
 
 def publish_delayed(context: Context, number: int, now: Now) -> bool:
@@ -164,7 +195,7 @@ def _delay(context: Context, request: Request, args: ops.Publish, now: Now) -> o
     context.reserve(size)
     published = ops.Published(0, "", 0, due)
     if args.key:
-        _remember(context, request.topic, args, published, now)
+        _remember(context, _record(request.topic, args, published, now), now)
     return published
 
 
@@ -182,23 +213,28 @@ def _known(context: Context, topic: bytes, args: ops.Publish, now: Now) -> Known
     return known
 
 
-def _remember(context: Context, topic: bytes, args: ops.Publish, published: ops.Published, now: Now) -> None:
-    keys, limits = context.state.keys, context.limits
+def _record(topic: bytes, args: ops.Publish, published: ops.Published, now: Now) -> KeyRemembered:
+    """Return what is kept of a publish with a key."""
+    return KeyRemembered(topic, args.key, args.digest, now.mono, published.subscribers, published.seq, published.due_ms)
+
+
+def _remember(context: Context, record: KeyRemembered, now: Now) -> None:
+    """Keep a key, and forget older ones where it needs their room."""
+    keys, limits, topic = context.state.keys, context.limits, record.topic
+    weight = key_weight(topic, record.key)
     forget_keys(context, now, most=4)
-    if keys.get(topic, args.key) is not None:
-        context.emit(KeyForgotten(topic, args.key))
+    if keys.get(topic, record.key) is not None:
+        context.emit(KeyForgotten(topic, record.key))
     if keys.count(topic) >= limits.keys:
         context.counters[stats.KEYS_FORGOTTEN] += 1
         context.emit(KeyForgotten(topic, keys.oldest_of(topic)))
     for _ in range(MOST_FORGOTTEN):
-        if not len(keys) or keys.weight + _key_cost(topic, args) <= limits.key_bytes:
+        if not len(keys) or keys.weight + weight <= limits.key_bytes:
             break
         context.counters[stats.KEYS_FORGOTTEN] += 1
         heaviest = keys.heaviest()
         context.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))
-    context.emit(
-        KeyRemembered(topic, args.key, args.digest, now.mono, published.subscribers, published.seq, published.due_ms)
-    )
+    context.emit(record)
 
 
 def _key_cost(topic: bytes, args: ops.Publish) -> int:

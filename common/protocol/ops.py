@@ -7,9 +7,9 @@ default, so that neighbouring versions understand each other.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from common.protocol import move_ops as moves
 from common.protocol.admin_ops import ChangeTopic as ChangeTopic
@@ -54,6 +54,10 @@ from common.protocol.lease_ops import Finish as Finish
 from common.protocol.lease_ops import Finished as Finished
 from common.protocol.lease_ops import ListDead as ListDead
 from common.protocol.lease_ops import Receipt as Receipt
+from common.protocol.publish_ops import Publish as Publish
+from common.protocol.publish_ops import PublishApart as PublishApart
+from common.protocol.publish_ops import Published as Published
+from common.protocol.publish_ops import PublishedApart as PublishedApart
 from common.protocol.stream_ops import Confirm as Confirm
 from common.protocol.stream_ops import Confirmed as Confirmed
 from common.protocol.stream_ops import OpenStream as OpenStream
@@ -93,6 +97,7 @@ class Op(IntEnum):
     CANCEL = 24
     STREAM = 25
     CONFIRM = 26
+    PUBLISH_APART = 27
     TOPICS = 30
     TOPIC = 31
     TOPIC_CHANGE = 32
@@ -119,48 +124,6 @@ class Op(IntEnum):
 
 class Nothing(Struct, array_like=True):
     """No arguments, or no result."""
-
-
-class Publish(Struct, array_like=True):
-    """One message, or a batch of `count`. `headers` is opaque to the broker: the front packs and unpacks it.
-
-    The body of a batch is a sequence of frames: 4 bytes of big-endian length, then the bytes. `offsets` has the start
-    of each frame, and the end: `count` + 1 little-endian unsigned numbers of 4 bytes. A single message has no frames
-    and no offsets. `ttl`, `delay` and `key` apply to the whole batch.
-    """
-
-    headers: bytes
-    body: bytes
-    count: int = 1
-    offsets: bytes = b""
-    ttl: Amount = 0
-    """Milliseconds after which it is no longer delivered; 0: never."""
-    delay: Amount = 0
-    """Milliseconds until it is published; 0: now."""
-    key: Annotated[bytes, Meta(max_length=255)] = b""
-    """Idempotency key, 1 to 255 bytes; empty: none."""
-    digest: Annotated[bytes, Meta(max_length=16)] = b""
-    """With a key: 16 bytes that identify the content of the request."""
-    apart: bool = False
-    """The messages of the batch, at most `wire.MAX_REQUESTS`, were published one by one: one that cannot be stored does
-    not keep the others out. Not together with `key` or `delay`.
-    """
-
-
-class Published(Struct, array_like=True):
-    """The number of subscribers, and the id of the first message; without subscribers nothing was stored."""
-
-    subscribers: int
-    epoch: str
-    seq: int
-    due_ms: int = 0
-    """Of a delayed publish: when it will be published, milliseconds since 1970 UTC. The other fields are then unset."""
-    replayed: bool = False
-    """The key was known: nothing was done, and this is a repetition of the first answer."""
-    refused: tuple[tuple[int, str, str], ...] = ()
-    """Of messages `apart`: index in the batch, code and detail of each that is not stored. The others have consecutive
-    numbers.
-    """
 
 
 class Take(Struct, array_like=True):
@@ -258,6 +221,7 @@ OPS: dict[Op, OpSpec] = {
     Op.SUBSCRIBE: OpSpec(Settings, Subscribed, on_user=True),
     Op.UNSUBSCRIBE: OpSpec(Nothing, Nothing, on_user=True),
     Op.PUBLISH: OpSpec(Publish, Published),
+    Op.PUBLISH_APART: OpSpec(PublishApart, PublishedApart),
     Op.TAKE: OpSpec(Take, Message, on_user=True),
     Op.FETCH: OpSpec(Fetch, Batch, on_user=True),
     Op.LOOK: OpSpec(Nothing, Status, on_user=True),

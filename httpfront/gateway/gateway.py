@@ -112,12 +112,12 @@ class Gateway:
         return call
 
     def start_publish(
-        self, topic: bytes, args: ops.Publish, body: bytes | None, waiting: Waiting, of_request: str
+        self, op: Op, topic: bytes, args: Struct, body: bytes | None, waiting: Waiting, of_request: str
     ) -> None:
         """Begin a publish as `start` does; `body` is as of `call`."""
         outside = request_id.set(of_request)
         try:
-            call = self._begin(Op.PUBLISH, topic, b"", args, time.monotonic() + self._timeout, body)
+            call = self._begin(op, topic, b"", args, time.monotonic() + self._timeout, body)
         finally:
             request_id.reset(outside)
         call.waiting = waiting

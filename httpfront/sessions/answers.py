@@ -41,16 +41,9 @@ def ok(ref: object, members: dict[str, Any] | None = None) -> bytes:
     return _encode({"op": "ok", "ref": ref, **(members or {})})
 
 
-def published(refs: Sequence[Any], result: ops.Published) -> list[bytes]:
-    """Return the answers to publishes that were stored one after the other; `result` is that of the first."""
-    if not result.due_ms and not result.replayed and result.subscribers:  # what nearly all are
-        middle = f',"subscribers":{result.subscribers},"id":"{result.epoch}-'
-        return [
-            f'{{"op":"ok","ref":{ref if type(ref) is int else _encode(ref).decode()}{middle}{seq}"}}'.encode()
-            for seq, ref in enumerate(refs, result.seq)
-            if ref is not None
-        ]
-    members: dict[str, Any] = {}
+def published(ref: object, result: ops.Published) -> bytes:
+    """Return the answer to a publish."""
+    members: dict[str, Any] = {"op": "ok", "ref": ref}
     if result.due_ms:
         members["due"] = rfc3339(result.due_ms)
     else:
@@ -59,7 +52,19 @@ def published(refs: Sequence[Any], result: ops.Published) -> list[bytes]:
             members["id"] = f"{result.epoch}-{result.seq}"
     if result.replayed:
         members["replayed"] = True
-    return [_encode({"op": "ok", "ref": ref} | members) for ref in refs if ref is not None]
+    return _encode(members)
+
+
+def stored(refs: Sequence[Any], subscribers: int, epoch: str, first: int) -> list[bytes]:
+    """Return the answers to publishes that were stored one after the other; those without a `ref` have none."""
+    if not subscribers:
+        return [_encode({"op": "ok", "ref": ref, "subscribers": 0}) for ref in refs if ref is not None]
+    middle, end = f',"subscribers":{subscribers},"id":"{epoch}-', '"}'
+    return [
+        f'{{"op":"ok","ref":{ref if type(ref) is int else _encode(ref).decode()}{middle}{seq}{end}'.encode()
+        for seq, ref in enumerate(refs, first)
+        if ref is not None
+    ]
 
 
 def error_members(error: FanmailError) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from httpfront.formats.idempotency import digest
 from httpfront.formats.limits import MAX_DELIVERIES
 from httpfront.formats.metadata import MAX_FIELDS, pack_headers
 from httpfront.formats.params import MICROSECOND, MILLISECOND, YEAR_S, cursor, refused
-from httpfront.formats.receipts import MAX_LEASE_S, parse_receipt
+from httpfront.formats.receipts import MAX_LEASE_S, parse_receipt, parse_receipts
 from httpfront.sessions import operations as wanted
 from httpfront.sessions.answers import Mailbox
 
@@ -138,13 +138,11 @@ def receipts_of(texts: list[str]) -> list[Receipt]:
     most = wanted.MAX_RECEIPTS
     if not 0 < len(texts) <= most:
         raise refused("receipts", f"must have 1 to {most} receipts, and has {len(texts)}")
-    found = []
-    for place, text in enumerate(texts):
-        receipt = parse_receipt(text)
-        if receipt is None:
-            raise refused("receipts", f"must have receipts of messages, and has something else at [{place}]")
-        found.append(receipt)
-    return found
+    receipts = parse_receipts(texts)
+    if receipts is None:
+        wrong = next(place for place, text in enumerate(texts) if parse_receipt(text) is None)
+        raise refused("receipts", f"must have receipts of messages, and has something else at [{wrong}]")
+    return receipts
 
 
 def units(name: str, seconds: float, least: int, most: int, unit: int, *, zero: bool = False) -> int:

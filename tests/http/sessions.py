@@ -62,8 +62,8 @@ class SessionGateway(AnsweringGateway):
             self.server.hub.spawn(lambda: waiting.switch(whole))
         return Posted(len(self.calls))
 
-    def start_publish(self, topic: bytes, args: ops.Publish, body: bytes | None, waiting: Any, of_request: str) -> None:
-        self.start(Op.PUBLISH, topic, b"", args, waiting, of_request)
+    def start_publish(self, op: Op, topic: bytes, args: Any, body: bytes | None, waiting: Any, of_request: str) -> None:
+        self.start(op, topic, b"", args, waiting, of_request)
         self.calls[-1] = self.calls[-1]._replace(body=body)
 
     result_of = Gateway.result_of
@@ -86,6 +86,7 @@ class SessionGateway(AnsweringGateway):
 
 _ANSWERS: dict[Op, Any] = {
     Op.PUBLISH: ops.Published(1, EPOCH, 7),
+    Op.PUBLISH_APART: ops.PublishedApart(1, EPOCH, 7),
     Op.SUBSCRIBE: ops.Subscribed(True),
     Op.UNSUBSCRIBE: ops.Nothing(),
     Op.STREAM: ops.StreamOpened(3, EPOCH, 1),

@@ -257,6 +257,13 @@ def batch(*messages: bytes, headers: bytes = b"", **options: Any) -> ops.Publish
     return ops.Publish(headers, b"".join(framed), len(messages), offsets, **options)
 
 
+def apart(*messages: bytes, headers: bytes = b"", ttl: int = 0, keys: Sequence[bytes] = ()) -> ops.PublishApart:
+    """Return the arguments that publish messages apart; the digest of one with a key is its body."""
+    args = batch(*messages, headers=headers)
+    digests = [body[:16] for body in messages] if keys else []
+    return ops.PublishApart(headers, args.body, args.count, args.offsets, ttl, list(keys), digests)
+
+
 def receipt_of(message: ops.Message) -> ops.Receipt:
     """Return the receipt of a leased message."""
     return ops.Receipt(message.epoch, message.seq, message.attempt)

@@ -166,19 +166,36 @@ class Model:
             return replace(answer, due_ms=answer.due_ms + self.shift)
         return answer
 
-    def publish_apart(self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], now: Now) -> ops.Published | str:
-        """Publish a batch of messages that stand apart: one by one where that makes a difference."""
-        topic = self.topics.get(name)
-        if topic is None or self.paused:
-            return self.publish(name, args, bodies, now)
-        first = topic.next_seq
-        if not topic.settings.drop_oldest:
-            together = self.publish(name, args, bodies, now)
-            if isinstance(together, ops.Published):
-                return together
-        alone = [self.publish(name, ops.Publish(args.headers, body, ttl=args.ttl), [body], now) for body in bodies]
-        refused = tuple((index, code, "") for index, code in enumerate(alone) if isinstance(code, str))
-        return ops.Published(len(topic.users), topic.epoch, first, refused=refused)
+    def publish_apart(
+        self, name: bytes, args: ops.PublishApart, bodies: Sequence[bytes], now: Now
+    ) -> ops.PublishedApart:
+        """Publish messages that stand apart: as one piece, or one by one where that makes a difference."""
+        topic, keys = self.topics.get(name), args.keys or [b""] * len(bodies)
+        known = {each.key for each in self.keys if each.topic == name}
+        given = [key for key in keys if key]
+        result = ops.PublishedApart(0, topic.epoch if topic else "", topic.next_seq if topic else 0)
+        if topic and not (self.paused or topic.settings.drop_oldest or known & {*given} or len({*given}) < len(given)):
+            together = ops.Publish(args.headers, args.body, len(bodies), args.offsets, args.ttl)
+            weight = sum(KEY_COST + len(name) + len(key) for key in given)
+            stored = self.store(topic, together, bodies, size_of(together) + MESSAGE_COST + weight, now)
+            if isinstance(stored, ops.Published):
+                for index, key in enumerate(keys):
+                    if key:
+                        answer = replace(stored, seq=stored.seq + index)
+                        self.remember(Remembered(name, key, args.digests[index], now.mono, answer))
+                return replace(result, subscribers=stored.subscribers)
+        for index, (body, key) in enumerate(zip(bodies, keys, strict=True)):
+            digest = args.digests[index] if key else b""
+            said = self.publish(
+                name, ops.Publish(args.headers, body, ttl=args.ttl, key=key, digest=digest), [body], now
+            )
+            if isinstance(said, str):
+                result.refused.append((index, said, ""))
+            elif said.replayed:
+                result.replayed.append((index, said.subscribers, said.seq))
+            else:
+                result.subscribers = said.subscribers
+        return result
 
     def put_aside(
         self, name: bytes, args: ops.Publish, bodies: Sequence[bytes], key: int, now: Now

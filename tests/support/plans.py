@@ -21,7 +21,7 @@ from common.clock import Now
 from common.protocol import ops
 from common.protocol.ops import OPS, Op
 from tests.support import model_admin
-from tests.support.driver import SECOND, Answer, Asked, batch
+from tests.support.driver import SECOND, Answer, Asked, apart, batch
 from tests.support.model import Model
 from tests.support.model_mail import Got, Lost
 from tests.support.model_user import ModelUser
@@ -112,7 +112,9 @@ def op(kind: Op, place: Some, *rest: Some) -> Some:
 def publishing(place: Some, *, plain: bool = False) -> Some:
     """Plan a publish of one message, a batch, or messages apart; a plain one is in the log at once."""
     how = (TTLS, st.just(0), st.just(b""), st.just(b"")) if plain else (TTLS, DELAYS, KEYS, DIGESTS)
-    return op(Op.PUBLISH, place, HEADERS, SEVERAL, st.sampled_from(["alone", "batch", "apart"]), *how)
+    together = op(Op.PUBLISH, place, HEADERS, SEVERAL, st.booleans(), *how)
+    keyed = st.lists(st.tuples(BODIES, st.just(b"") if plain else KEYS), min_size=1, max_size=5)
+    return together | op(Op.PUBLISH_APART, place, HEADERS, keyed, TTLS)
 
 
 def leasing(place: Some) -> Some:
@@ -206,17 +208,21 @@ class Planner(NamedTuple):
         return ops.Nothing(), self.model.unsubscribe(topic, user)
 
     def publish(
-        self, topic: bytes, user: bytes, headers: bytes, bodies: list[bytes], form: str, *rest: Any
+        self, topic: bytes, user: bytes, headers: bytes, bodies: list[bytes], single: bool, *rest: Any
     ) -> tuple[Any, Any]:
         options = dict(zip(("ttl", "delay", "key", "digest"), rest, strict=True))
-        if form == "alone" and len(bodies) == 1:
+        if single and len(bodies) == 1:
             args = ops.Publish(headers, bodies[0], **options)
-        elif form == "apart" and not (options["key"] or options["delay"]):
-            args = batch(*bodies, headers=headers, ttl=options["ttl"], apart=True)
-            return args, self.model.publish_apart(topic, args, bodies, self.now)
         else:
             args = batch(*bodies, headers=headers, **options)
         return args, self.model.publish(topic, args, bodies, self.now)
+
+    def publish_apart(
+        self, topic: bytes, user: bytes, headers: bytes, keyed: list[tuple[bytes, bytes]], ttl: int
+    ) -> tuple[Any, Any]:
+        bodies, keys = zip(*keyed, strict=True)
+        args = apart(*bodies, headers=headers, ttl=ttl, keys=keys if any(keys) else ())
+        return args, self.model.publish_apart(topic, args, bodies, self.now)
 
     def take(self, topic: bytes, user: bytes, how: tuple[Any, int]) -> tuple[Any, Any]:
         cursor, lease = how
@@ -341,9 +347,8 @@ def outcome(answer: Answer) -> Any:
     if isinstance(answer.result, ops.Batch):
         messages = [message for run in answer.result.runs for message in unpacked(run)]
         return Got(answer.result.epoch, answer.result.pending, messages)
-    if isinstance(answer.result, ops.Published):  # the words of a refusal are not in the model
-        told = tuple((index, code, "") for index, code, _ in answer.result.refused)
-        return replace(answer.result, refused=told)
+    if isinstance(answer.result, ops.PublishedApart):  # the words of a refusal are not in the model
+        return replace(answer.result, refused=[(index, code, "") for index, code, _ in answer.result.refused])
     return answer.code or answer.result
 
 

@@ -182,7 +182,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.settings(b"a").max_messages < 10)
     @rule(seconds=st.sampled_from([0.001, 0.5, 1]))
     def a_delayed_publish_finds_no_room_at_first(self, seconds: float) -> None:
-        publish = (Op.PUBLISH, (b"a", b""), b"", [b"late"], "alone")
+        publish = (Op.PUBLISH, (b"a", b""), b"", [b"late"], True)
         self.ask((*publish, 0, 1000, b"", b""), *[(*publish, 0, 0, b"", b"")] * 10)
         self.leases_end(1, 0)
         self.everybody_takes(b"a")
@@ -238,7 +238,7 @@ class BrokerMachine(RuleBasedStateMachine):
         then=st.lists(looking_after_delayed(LIVE), min_size=1, max_size=4),
     )
     def delayed_publishes_are_looked_after(self, place: int, publishes: list[Plan], then: list[Plan]) -> None:
-        later = [(*each[:6], 5000, *each[7:]) for each in publishes]
+        later = [(*each[:6], 5000, *each[7:]) if each[0] is Op.PUBLISH else each for each in publishes]
         self.ask(*later, *self.of(place, then))
 
     @rule(topic=TOPICS, most=st.sampled_from([1000, 1000, 0]), look=LIVE)
@@ -257,7 +257,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(topic=TOPICS)
     def a_large_body_is_published(self, topic: bytes) -> None:
         body = b"L" * wire.LARGE_BODY
-        self.ask((Op.PUBLISH, (topic, b""), b"kept", [body], "alone", 0, 0, b"", b""), body=body)
+        self.ask((Op.PUBLISH, (topic, b""), b"kept", [body], True, 0, 0, b"", b""), body=body)
 
     @precondition(lambda self: self.model.topics)
     @rule(data=st.data())

@@ -17,7 +17,7 @@ from broker.records import Finished, SubscriptionSet
 from common.protocol import ops, wire
 from common.protocol.ops import OPS, Op
 from tests.support import hostile
-from tests.support.driver import IDENTITY, NOTHING, STORE_ID, BrokerDriver, batch, loaded, receipt_of
+from tests.support.driver import IDENTITY, NOTHING, STORE_ID, BrokerDriver, apart, batch, loaded, receipt_of
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, snapshot
 from tests.unit.common.protocol.test_wire import FUZZED
@@ -187,6 +187,7 @@ def valid_requests(broker: BrokerDriver) -> list[bytes]:
         request(44, Op.USER, b"t", b"x", until, NOTHING),
         request(45, Op.PEEK, b"t", b"x", until, ops.Peek(10, 1000)),
         request(46, Op.PURGE, b"t", b"w", until, NOTHING),
+        request(48, Op.PUBLISH_APART, b"t", b"", until, apart(b"one", b"two", keys=[b"", b"key"])),
     ]
     frames = [wire.pack_requests(IDENTITY.incarnation, 1, [each]) for each in single]
     together = wire.pack_requests(IDENTITY.incarnation, 1, single)

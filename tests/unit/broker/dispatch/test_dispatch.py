@@ -236,8 +236,7 @@ def test_bad_arguments_are_answered(busy: BrokerDriver, op: Op, args: Any) -> No
 
 
 def test_arguments_of_a_later_version_may_have_more_fields(busy: BrokerDriver) -> None:
-    publish = [b"", b"x", 1, b"", 0, 0, b"", b"", False, {"later": 0}]
-    assert ask_raw(busy, Op.PUBLISH, b"t", b"", publish).result.seq == 2
+    assert ask_raw(busy, Op.PUBLISH, b"t", b"", [b"", b"x", 1, b"", 0, 0, b"", b"", {"later": 0}]).result.seq == 2
     assert ask_raw(busy, Op.TAKE, b"t", b"u", [False, "", 0, 0, 0, "later"]).result.seq == 1
 
 

@@ -17,7 +17,7 @@ import sortedcontainers  # type: ignore[import-untyped]
 from broker.thresholds import DEFAULT
 from common.protocol import ops
 from common.protocol.ops import Op
-from tests.support.driver import ROOMY, SECOND, Asked, BrokerDriver
+from tests.support.driver import ROOMY, SECOND, Asked, BrokerDriver, apart
 from tests.support.tiny import TINY
 
 FEW, MANY = 200, 800
@@ -321,6 +321,8 @@ ROWS = [
     Row(Op.STREAM, "streams", streams(Asked(Op.STREAM, *U, ops.OpenStream()))),
     Row(Op.FETCH, "read ahead", read_ahead),
     Row(Op.PUBLISH, "streams", streams(*publish(3))),
+    Row(Op.PUBLISH_APART, "keys", keys(Asked(Op.PUBLISH_APART, b"t", args=apart(b"1", b"2", keys=[b"0", b"new"])))),
+    Row(Op.PUBLISH_APART, "long polls", long_polls(Asked(Op.PUBLISH_APART, b"t", args=apart(b"1", b"2")))),
     Row(Op.TAKE, "streams and a lease", streams(*publish(1), Asked(Op.TAKE, *U, ops.Take(lease=HOUR)))),
     Row(Op.UNSUBSCRIBE, "streams", streams(Asked(Op.UNSUBSCRIBE, *U))),
     Row(Op.CONFIRM, "unread", confirmed),

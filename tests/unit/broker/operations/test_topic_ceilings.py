@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from broker.state.piece import MESSAGE_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
@@ -13,7 +14,7 @@ from broker.state.topic_settings import TopicRule, TopicRules, TopicSettings, pa
 from common.protocol import ops
 from common.protocol.ops import Op
 from tests.support.counting import calls_of
-from tests.support.driver import ROOMY, BrokerDriver, batch, bodies_of
+from tests.support.driver import ROOMY, BrokerDriver, apart, batch, bodies_of
 from tests.support.snapshot import check_state, snapshot
 from tests.support.table import table
 from tests.unit.broker.operations.test_leases import EPOCH, finished, leased, receipt
@@ -59,7 +60,7 @@ def test_each_of_them_may_be_an_entry_of_the_log() -> None:
     context = broker.dispatcher.context
     broker.commit()
     context.cuts = []
-    assert broker.ask(Op.PUBLISH, b"t", args=batch(b"1", b"2", b"3", apart=True)).code == ""
+    assert broker.ask(Op.PUBLISH_APART, b"t", args=apart(b"1", b"2", b"3")).code == ""
     records = [type(each).__name__ for each in context.records]
     assert records == ["MessageStored", "MessageStored", "HeadMoved", "MessageStored"]
     assert sorted({*context.take_cuts()}) == [1, 2, 4]
@@ -71,8 +72,25 @@ def test_frames_that_overlap_are_refused_before_they_are_taken_apart(drops: bool
     broker = BrokerDriver(rules=[TopicRule(fits=lambda name: True, drop_oldest=drops, max_messages=3)])
     broker.subscribe(b"t", b"u")
     before, offsets = snapshot(broker.state), b"".join(each.to_bytes(4, "little") for each in (0, 100, 0, 100, 0, 100))
-    answer = broker.ask(Op.PUBLISH, b"t", args=ops.Publish(b"", bytes(100), 5, offsets, apart=True))
+    answer = broker.ask(Op.PUBLISH_APART, b"t", args=ops.PublishApart(b"", bytes(100), 5, offsets))
     assert (answer.code, snapshot(broker.state)) == ("bad-request", before)
+
+
+@table(
+    "args",
+    [
+        ops.PublishApart(b"", b"", 2**40, b""),
+        apart(*[b"x"] * 65),
+        replace(apart(b"x", b"y"), keys=[b"k"], digests=[b"d"]),
+        replace(apart(b"x", b"y"), keys=[b"k", b"l"]),
+        replace(apart(b"x", b"y"), digests=[b"d", b"e"]),
+    ],
+)
+def test_a_number_of_them_that_cannot_be_is_refused_before_anything_is_made_of_it(args: ops.PublishApart) -> None:
+    broker = BrokerDriver()
+    broker.subscribe(b"t", b"u")
+    before = snapshot(broker.state)
+    assert (broker.ask(Op.PUBLISH_APART, b"t", args=args).code, snapshot(broker.state)) == ("bad-request", before)
 
 
 # --- drop-oldest

@@ -58,6 +58,11 @@ ARGS: dict[Op, st.SearchStrategy[Struct]] = dict.fromkeys(Op, st.just(NOTHING)) 
     Op.SUBSCRIBE: SETTINGS,
     Op.CONFIGURE: SETTINGS,
     Op.PUBLISH: st.builds(ops.Publish, BYTES, BYTES, NUMBERS, BYTES, AMOUNTS, AMOUNTS, BYTES, st.binary(max_size=16)),
+    Op.PUBLISH_APART: st.builds(
+        ops.PublishApart,
+        *(BYTES, BYTES, NUMBERS, BYTES, AMOUNTS, st.lists(BYTES, max_size=3)),
+        st.lists(st.binary(max_size=16), max_size=3),
+    ),
     Op.TAKE: st.builds(ops.Take, st.booleans(), TEXTS, NUMBERS, AMOUNTS),
     Op.FETCH: st.builds(ops.Fetch, st.booleans(), TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans(), *[AMOUNTS] * 3),
     Op.WAIT: st.builds(ops.Wait, NUMBERS, AMOUNTS, TEXTS, AMOUNTS),
@@ -106,6 +111,11 @@ RESULTS: dict[Op, st.SearchStrategy[Struct | None]] = dict.fromkeys(Op, st.just(
     Op.REPLICA: st.builds(ops.Replica, *[TEXTS] * 4, *[NUMBERS] * 7, st.lists(TEXTS, max_size=2), OTHERS),
     Op.SUBSCRIBE: st.builds(ops.Subscribed, st.booleans()),
     Op.PUBLISH: st.builds(ops.Published, NUMBERS, TEXTS, NUMBERS, NUMBERS, st.booleans()),
+    Op.PUBLISH_APART: st.builds(
+        ops.PublishedApart,
+        *(NUMBERS, TEXTS, NUMBERS, st.lists(st.tuples(NUMBERS, TEXTS, TEXTS), max_size=2)),
+        st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=2),
+    ),
     Op.LOOK: st.builds(ops.Status, NUMBERS, TEXTS, NUMBERS, NUMBERS, NUMBERS),
     Op.WAIT: st.builds(ops.WaitResult, st.booleans(), NUMBERS),
     Op.FETCH: st.none() | st.builds(ops.Batch, TEXTS, NUMBERS, st.lists(RUNS, max_size=3), NUMBERS),

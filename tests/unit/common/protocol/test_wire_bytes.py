@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.protocol import move_ops, ops, wire
 from common.protocol.ops import Op
-from tests.support.driver import NOTHING
+from tests.support.driver import NOTHING, apart
 from tests.support.table import table
 
 INCARNATION = 2**40 + 5
@@ -41,7 +41,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
     ),
     "publish": (
         [request(19, Op.PUBLISH, b"t", b"", 1000, ops.Publish(b"\x91", b"body"))],
-        "9401cf0000010000000005079196130cc40174c400cd03e899c40191c404626f647901c4000000c400c400c2",
+        "9401cf0000010000000005079196130cc40174c400cd03e898c40191c404626f647901c4000000c400c400",
     ),
     "take, plain and after": (
         [
@@ -70,15 +70,7 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
         [
             request(27, Op.PUBLISH, b"t", b"", 1000, ops.Publish(b"", b"\0\0\0\1x", 1, b"\0\0\0\0\5\0\0\0")),
         ],
-        "9401cf00000100000000050791961b0cc40174c400cd03e899c400c405000000017801c40800000000050000000000c400c400c2",
-    ),
-    "publish messages apart": (
-        [
-            request(
-                27, Op.PUBLISH, b"t", b"", 1000, ops.Publish(b"", b"\0\0\0\1x", 1, b"\0\0\0\0\5\0\0\0", apart=True)
-            ),
-        ],
-        "9401cf00000100000000050791961b0cc40174c400cd03e899c400c405000000017801c40800000000050000000000c400c400c3",
+        "9401cf00000100000000050791961b0cc40174c400cd03e898c400c405000000017801c40800000000050000000000c400c400",
     ),
     "publish with ttl, delay and key": (
         [
@@ -91,8 +83,17 @@ GOLDEN_REQUESTS: dict[str, tuple[list[bytes], str]] = {
                 ops.Publish(b"", b"x", 1, b"", 60_000, 5_000, b"key", b"0123456789abcdef"),
             ),
         ],
-        "9401cf00000100000000050791961c0cc40174c400cd03e899c400c4017801c400cdea60cd1388c4036b6579c41030313233"
-        "343536373839616263646566c2",
+        "9401cf00000100000000050791961c0cc40174c400cd03e898c400c4017801c400cdea60cd1388c4036b6579c4103031"
+        "3233343536373839616263646566",
+    ),
+    "publish messages apart, without keys and with one": (
+        [
+            request(27, Op.PUBLISH_APART, b"t", b"", 1000, apart(b"x")),
+            request(28, Op.PUBLISH_APART, b"t", b"", 1000, apart(b"x", b"y", ttl=60_000, keys=[b"", b"key"])),
+        ],
+        "9401cf00000100000000050792961b1bc40174c400cd03e897c400c405000000017801c4080000000005000000009090961c"
+        "1bc40174c400cd03e897c400c40a0000000178000000017902c40c00000000050000000a000000cdea6092c400c4036b6579"
+        "92c40178c40179",
     ),
     "take and fetch with a lease": (
         [
@@ -177,7 +178,7 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
     ),
     "published": (
         [reply(19, ops.Published(3, "0badcafe1", 9))],
-        "9601cf0000010000000005ce075bcd150107919313a09603a93062616463616665310900c290",
+        "9601cf0000010000000005ce075bcd150107919313a09503a93062616463616665310900c2",
     ),
     "message": (
         [reply(20, MESSAGE)],
@@ -209,16 +210,20 @@ GOLDEN_REPLIES: dict[str, tuple[list[bytes], str]] = {
         "9601cf0000010000000005ce075bcd150107919315ab637572736f722d6c6f737492a377687981a66f6c64657374ab30"
         "62616463616665312d39",
     ),
-    "published, but for one": (
-        [reply(28, ops.Published(3, "0badcafe1", 9, refused=((1, "topic-full", "why"),)))],
-        "9601cf0000010000000005ce075bcd15010791931ca09603a93062616463616665310900c2919301aa746f7069632d66756c6ca3776879",
-    ),
     "published later, published before": (
         [
             reply(28, ops.Published(0, "", 0, 1_700_000_005_000)),
             reply(28, ops.Published(3, "0badcafe1", 9, 0, True)),
         ],
-        "9601cf0000010000000005ce075bcd15010792931ca09600a000cf0000018bcfe57b88c290931ca09603a93062616463616665310900c390",
+        "9601cf0000010000000005ce075bcd15010792931ca09500a000cf0000018bcfe57b88c2931ca09503a93062616463616665310900c3",
+    ),
+    "published apart, and what was refused or known": (
+        [
+            reply(27, ops.PublishedApart(3, "0badcafe1", 9)),
+            reply(28, ops.PublishedApart(3, "0badcafe1", 9, [(1, "topic-full", "why")], [(2, 3, 8)])),
+        ],
+        "9601cf0000010000000005ce075bcd15010792931ba09503a9306261646361666531099090931ca09503a930626164636166"
+        "653109919301aa746f7069632d66756c6ca37768799193020308",
     ),
     "batch of one handed out again": (
         [
@@ -313,6 +318,7 @@ def test_numbers_of_operations_and_states_are_never_given_out_again() -> None:
         "CANCEL": 24,
         "STREAM": 25,
         "CONFIRM": 26,
+        "PUBLISH_APART": 27,
         "TOPICS": 30,
         "TOPIC": 31,
         "TOPIC_CHANGE": 32,

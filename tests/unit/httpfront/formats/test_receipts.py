@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from common.errors import FanmailError
 from common.protocol.ops import Receipt
 from httpfront.formats.paths import path_to
-from httpfront.formats.receipts import named_receipt, parse_receipt, read_receipts, receipt_text
+from httpfront.formats.receipts import named_receipt, parse_receipt, parse_receipts, read_receipts, receipt_text
 
+OTHER_TEXTS = st.text(max_size=40) | st.from_regex(r"\A[0-9a-f]{1,64}-[0-9]{1,20}\.[0-9]{1,20}\Z")
 NUMBERS = st.integers(1, 10**18 - 1)
 RECEIPTS = st.builds(Receipt, st.from_regex(r"[0-9a-f]{1,64}", fullmatch=True), NUMBERS, NUMBERS)
 
@@ -26,7 +27,16 @@ def test_a_receipt_comes_back(receipt: Receipt) -> None:
     assert parse_receipt(text_of(receipt)) == receipt
 
 
-@given(st.text(max_size=40) | st.from_regex(r"\A[0-9a-f]{1,64}-[0-9]{1,20}\.[0-9]{1,20}\Z"))
+@given(st.lists(RECEIPTS, min_size=1, max_size=4), st.lists(OTHER_TEXTS, max_size=1), st.booleans())
+def test_many_receipts_are_read_as_one_by_one(receipts: list[Receipt], others: list[str], joined: bool) -> None:
+    texts = [*map(text_of, receipts), *others]
+    if joined:
+        texts = ["\n".join(texts)]
+    one_by_one = [parse_receipt(each) for each in texts]
+    assert parse_receipts(texts) == (None if None in one_by_one else one_by_one)
+
+
+@given(OTHER_TEXTS)
 def test_any_text_is_a_receipt_that_fits_the_wire_or_refused(text: str) -> None:
     receipt = parse_receipt(text)
     if receipt is None:

@@ -70,9 +70,10 @@ def test_what_is_sent_fits() -> None:
     sent = [
         answers.ok("r", {"created": True}),
         answers.ok("r", {"lost": [f"{EPOCH}-7.1"]}),
-        *answers.published([5], ops.Published(1, EPOCH, 7)),
-        *answers.published(["é"], ops.Published(1, EPOCH, 7, 0, True)),
-        *answers.published([5], ops.Published(0, "", 0, 1_700_000_000_000)),
+        *answers.stored([5, None, "é"], 1, EPOCH, 7),
+        *answers.stored(["é"], 0, "", 0),
+        answers.published("é", ops.Published(1, EPOCH, 7, 0, True)),
+        answers.published(5, ops.Published(0, "", 0, 1_700_000_000_000)),
         answers.failed(None, ANN.members(), FanmailError("broker-down", "away")),
         answers.failed(1, {}, lost),
         answers.ended(ANN, lost),

@@ -132,7 +132,8 @@ class Gateway:
         self.taken += 1
         return self
 
-    def start_publish(self, topic: bytes, args: ops.Publish, body: bytes | None, *rest: Any) -> None:
+    def start_publish(self, op: ops.Op, topic: bytes, args: Any, body: bytes | None, *rest: Any) -> None:
+        assert isinstance(args, ops.OPS[op].args)
         assert isinstance(args.body if body is None else body, bytes)
         self.taken += 1
 

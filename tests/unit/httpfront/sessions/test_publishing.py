@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from common.errors import FanmailError
 from common.protocol import ops, wire
+from common.protocol.ops import OPS, Op
 from httpfront.gateway.call import Answer
 from httpfront.gateway.gateway import Gateway
 from httpfront.sessions.operations import Publish
@@ -31,7 +32,7 @@ class Owner:
     def __init__(self, most: int = 3, most_bytes: int = 100) -> None:
         self.gateway: Any = self
         self.publishing = Publishing(self, most, most_bytes)  # type: ignore[arg-type]
-        self.asked: list[tuple[bytes, ops.Publish, Any]] = []
+        self.asked: list[tuple[bytes, Any, Any]] = []
         self.answers: list[dict[str, Any]] = []
         self.under_way = self.held = 0
         self.down = False
@@ -41,9 +42,10 @@ class Owner:
             op = Publish(topic=topic, text=text, ref=text[:9] if refs else None, **members)
             self.publishing.publish(op, 10)
 
-    def start_publish(self, topic: bytes, args: ops.Publish, body: bytes | None, waiting: Any, of_request: str) -> None:
+    def start_publish(self, op: Op, topic: bytes, args: Any, body: bytes | None, waiting: Any, of_request: str) -> None:
         if self.down:
             raise FanmailError("broker-down", "away")
+        assert isinstance(args, OPS[op].args)
         args.body = body or args.body
         self.asked.append((topic, args, waiting))
 
@@ -59,6 +61,9 @@ class Owner:
     def done(self, size: int, count: int = 1) -> None:
         self.under_way, self.held = self.under_way - count, self.held - size
 
+    def send(self, text: bytes) -> None:
+        self.send_all([text])
+
     def send_all(self, texts: list[bytes]) -> None:
         self.answers += map(msgspec.json.decode, texts)
 
@@ -67,8 +72,8 @@ class Owner:
         return [(topic, bodies_of(args)) for topic, args, _ in self.asked]
 
 
-def bodies_of(args: ops.Publish) -> list[bytes]:
-    if not args.apart:
+def bodies_of(args: ops.Publish | ops.PublishApart) -> list[bytes]:
+    if isinstance(args, ops.Publish):
         assert (args.count, args.offsets) == (1, b"")
         return [args.body]
     starts = memoryview(args.offsets).cast("I").tolist()
@@ -110,14 +115,26 @@ def test_a_request_has_at_most_so_many_messages_and_bytes(texts: list[str], part
     assert [body.decode() for _, bodies in owner.sent() for body in bodies] == texts
 
 
-@table("members", [{"key": "k"}, {"delay": 5.0}])
-def test_what_has_a_key_or_a_delay_goes_alone_and_in_its_place(members: dict[str, Any]) -> None:
+def test_what_has_a_delay_goes_alone_and_in_its_place() -> None:
     owner = Owner()
     owner.publish("1", "2")
-    owner.publish("3", **members)
+    owner.publish("3", delay=5.0)
     owner.publish("4")
     owner.publishing.flush()
     assert [bodies for _, bodies in owner.sent()] == [[b"1", b"2"], [b"3"], [b"4"]]
+
+
+def test_keys_go_with_their_messages() -> None:
+    owner = Owner()
+    owner.publish("1")
+    owner.publish("2", key="k")
+    owner.publishing.flush()
+    owner.publish("2", key="k")
+    owner.publishing.flush()
+    (_, together, _), (_, alone, _) = owner.asked
+    assert together.keys == [b"", b"k"]
+    assert (alone.key, alone.digest) == (b"k", together.digests[1])
+    assert len(alone.digest) == 16
 
 
 def test_each_publish_has_its_own_answer() -> None:
@@ -126,24 +143,32 @@ def test_each_publish_has_its_own_answer() -> None:
     owner.publish("3", refs=False)
     owner.publishing.flush()
     assert (owner.under_way, owner.held, owner.answers) == (3, 30, [])
-    owner.answer(0, ops.Published(2, EPOCH, 7))
+    owner.answer(0, ops.PublishedApart(2, EPOCH, 7))
     same = {"op": "ok", "subscribers": 2}
     assert owner.answers == [same | {"ref": "1", "id": f"{EPOCH}-7"}, same | {"ref": "2", "id": f"{EPOCH}-8"}]
     assert (owner.under_way, owner.held) == (0, 0)
 
 
-def test_one_that_is_refused_takes_no_number() -> None:
-    owner = Owner()
-    owner.publish("1", "2", "3")
+def test_what_is_refused_or_a_repeat_takes_no_number() -> None:
+    owner = Owner(most=4)
+    owner.publish("1", "2", "3", "4")
     owner.publishing.flush()
-    owner.answer(0, ops.Published(1, EPOCH, 7, refused=((1, "topic-full", "why"),)))
-    assert [(each["op"], each["ref"], each.get("id")) for each in owner.answers] == [
-        ("ok", "1", f"{EPOCH}-7"),
-        ("error", "2", None),
-        ("ok", "3", f"{EPOCH}-8"),
+    owner.answer(0, ops.PublishedApart(1, EPOCH, 7, [(1, "topic-full", "why")], [(2, 5, 3)]))
+    assert owner.answers == [
+        {"op": "ok", "ref": "1", "subscribers": 1, "id": f"{EPOCH}-7"},
+        {"op": "error", "ref": "2", "code": "topic-full", "status": 429, "detail": "why", "retry_after": 1},
+        {"op": "ok", "ref": "3", "subscribers": 5, "id": f"{EPOCH}-3", "replayed": True},
+        {"op": "ok", "ref": "4", "subscribers": 1, "id": f"{EPOCH}-8"},
     ]
-    assert (owner.answers[1]["code"], owner.answers[1]["detail"]) == ("topic-full", "why")
     assert (owner.under_way, owner.held) == (0, 0)
+
+
+def test_without_subscribers_there_is_no_id() -> None:
+    owner = Owner()
+    owner.publish("1", "2")
+    owner.publishing.flush()
+    owner.answer(0, ops.PublishedApart(0, "", 0))
+    assert owner.answers == [{"op": "ok", "ref": ref, "subscribers": 0} for ref in "12"]
 
 
 def test_an_error_of_the_broker_is_that_of_each() -> None:
