@@ -161,9 +161,9 @@ class Context:
         if self.paused:
             raise FanmailError("paused", "the operator has paused this broker: it serves only what it has")
 
-    def check_storage(self, size: int) -> None:
+    def check_storage(self, size: int, rows: int = 1) -> None:
         """Raise `storage-full` (503) where content of this size would leave less than the disk's reserve."""
-        if on_disk(size) > self.writable_bytes:
+        if on_disk(size, rows) > self.writable_bytes:
             raise FanmailError("storage-full", "the broker's disk or log is nearly full; reading messages frees space")
 
     def reserve(self, size: int, rows: int = 1) -> None:

@@ -20,8 +20,8 @@ RETRY_MS = 1000
 """Milliseconds until a delayed publish is tried again while its topic is at a ceiling, or the disk at its reserve."""
 
 MOST_FORGOTTEN = 256
-"""Keys that one publish forgets to keep the ceiling: a slot that has come may have brought many more than there is room
-for.
+"""Keys that one request forgets to keep the ceiling: a slot that has come may have brought many more than there is room
+for, and what a request changes must fit in an entry of a log.
 """
 
 
@@ -50,7 +50,7 @@ def publish(context: Context, request: Request, args: ops.Publish, now: Now) -> 
     _store(context, topic, payload, args.ttl, now)
     published = ops.Published(len(topic.subscriptions), topic.epoch, seq)
     if args.key:
-        _remember(context, _record(request.topic, args, published, now), now)
+        _remember(context, _record(request.topic, args, published, now), now, MOST_FORGOTTEN)
     return published
 
 
@@ -101,16 +101,18 @@ def _publish_together(context: Context, topic: Topic, args: ops.PublishApart, no
     if context.paused:
         context.check_open()
     payload = Payload(args.headers, args.body, args.count, args.offsets)
-    size, seq = payload.size, topic.next_seq
-    context.check_storage(size)
+    size, seq, most = payload.size, topic.next_seq, MOST_FORGOTTEN
+    context.check_storage(size, 1 + len(args.keys))
     keys = sum([key_weight(topic.name, key) for key in args.keys if key])
     _make_room(context, topic, size, args.count, size + MESSAGE_COST + keys)
     _store(context, topic, payload, args.ttl, now)
+    context.reserve(0, len(args.keys))
     subscribers = len(topic.subscriptions)
     for index, key in enumerate(args.keys):
         if key:
             digest = args.digests[index]
-            _remember(context, KeyRemembered(topic.name, key, digest, now.mono, subscribers, seq + index, 0), now)
+            record = KeyRemembered(topic.name, key, digest, now.mono, subscribers, seq + index, 0)
+            most = _remember(context, record, now, most)
     return ops.PublishedApart(subscribers, topic.epoch, seq)
 
 
@@ -195,7 +197,7 @@ def _delay(context: Context, request: Request, args: ops.Publish, now: Now) -> o
     context.reserve(size)
     published = ops.Published(0, "", 0, due)
     if args.key:
-        _remember(context, _record(request.topic, args, published, now), now)
+        _remember(context, _record(request.topic, args, published, now), now, MOST_FORGOTTEN)
     return published
 
 
@@ -218,8 +220,8 @@ def _record(topic: bytes, args: ops.Publish, published: ops.Published, now: Now)
     return KeyRemembered(topic, args.key, args.digest, now.mono, published.subscribers, published.seq, published.due_ms)
 
 
-def _remember(context: Context, record: KeyRemembered, now: Now) -> None:
-    """Keep a key, and forget older ones where it needs their room."""
+def _remember(context: Context, record: KeyRemembered, now: Now, most: int) -> int:
+    """Keep a key, and forget at most `most` others where it needs their room. Return how many of these are left."""
     keys, limits, topic = context.state.keys, context.limits, record.topic
     weight = key_weight(topic, record.key)
     forget_keys(context, now, most=4)
@@ -228,13 +230,13 @@ def _remember(context: Context, record: KeyRemembered, now: Now) -> None:
     if keys.count(topic) >= limits.keys:
         context.counters[stats.KEYS_FORGOTTEN] += 1
         context.emit(KeyForgotten(topic, keys.oldest_of(topic)))
-    for _ in range(MOST_FORGOTTEN):
-        if not len(keys) or keys.weight + weight <= limits.key_bytes:
-            break
+    while most and len(keys) and keys.weight + weight > limits.key_bytes:
+        most -= 1
         context.counters[stats.KEYS_FORGOTTEN] += 1
         heaviest = keys.heaviest()
         context.emit(KeyForgotten(heaviest, keys.oldest_of(heaviest)))
     context.emit(record)
+    return most
 
 
 def _key_cost(topic: bytes, args: ops.Publish) -> int:

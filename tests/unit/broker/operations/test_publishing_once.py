@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from broker.operations.limits import on_disk
+from broker.operations.publishing import MOST_FORGOTTEN
+from broker.records import KeyForgotten
 from broker.state.idempotency import KEY_COST
 from broker.state.state import SUBSCRIPTION_COST, TOPIC_COST
 from common.protocol import ops
 from common.protocol.ops import Op
-from tests.support.driver import ROOMY, STORE_ID, Answer, BrokerDriver, batch
+from tests.support.driver import ROOMY, STORE_ID, Answer, BrokerDriver, apart, batch
 from tests.support.mirror import MirrorStore
 from tests.support.snapshot import check_state, gauges, snapshot
 from tests.support.table import table
@@ -243,3 +246,23 @@ def test_of_very_many_keys_that_are_past_their_time_some_are_forgotten_each_turn
         broker.elapse(0)
     assert len(broker.state.keys) == 0
     assert broker.dispatcher.counters["keys.forgotten"] == 0, "their time was up"
+
+
+def test_messages_apart_forget_no_more_keys_than_one(broker: BrokerDriver) -> None:
+    """Else what one request changes might not fit in an entry of a log: a slot may have brought many keys."""
+    for number in range(2 * MOST_FORGOTTEN):
+        once(broker, b"%d" % number)
+    context = broker.dispatcher.context
+    context.limits = ROOMY._replace(key_bytes=10 * KEY_COST)
+    broker.commit()
+    together = apart(*(b"a", b"b", b"c", b"d"), keys=(b"A", b"B", b"C", b"D"))
+    assert not broker.ask(Op.PUBLISH_APART, b"t", args=together).code
+    assert sum(type(each) is KeyForgotten for each in context.records) == MOST_FORGOTTEN
+    assert broker.ask(Op.PUBLISH_APART, b"t", args=together).result.replayed
+
+
+def test_each_key_is_a_row_in_the_store(broker: BrokerDriver) -> None:
+    context = broker.dispatcher.context
+    before, together = context.writable_bytes, apart(b"a", b"b", keys=(b"A", b"B"))
+    assert not broker.ask(Op.PUBLISH_APART, b"t", args=together).code
+    assert before - context.writable_bytes == on_disk(len(together.body) + len(together.offsets), rows=3)
