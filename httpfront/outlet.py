@@ -67,6 +67,9 @@ class SessionOutlet(Protocol):
     def ping(self) -> bool:
         """Send a ping; return False where nothing at all has arrived since the one before the last."""
 
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        """Call `work` once, `seconds` from now."""
+
     def settle(self) -> None:
         """Count anew what the connection holds, `held` of the handler too."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from itertools import chain
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Any
@@ -110,6 +111,10 @@ class SessionConnection(BatchedSocket):
         self._silent += 1
         self._append(control_frame(PING, b""))
         return True
+
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        """Call `work` once, `seconds` from now."""
+        self.hub.after(seconds, work)
 
     def proceed(self) -> None:
         """Read on, where the handler is not busy any more."""

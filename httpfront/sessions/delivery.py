@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op, Receipt
 from httpfront.gateway.call import Answer
@@ -12,7 +13,7 @@ from httpfront.sessions import answers
 from httpfront.sessions.answers import Mailbox, MessageForm
 from httpfront.sessions.operations import AFTER, LEASE
 from httpfront.sessions.ports import Owner
-from httpfront.sessions.window import CursorWindow, LeaseWindow
+from httpfront.sessions.window import LeaseWindow, Window
 
 
 class ReadRequest(NamedTuple):
@@ -31,13 +32,26 @@ class Delivery:
 
     __slots__ = ("_form", "_owner", "_request", "_window", "epoch", "place")
 
-    def __init__(self, owner: Owner, request: ReadRequest, window: CursorWindow | LeaseWindow) -> None:
+    def __init__(self, owner: Owner, request: ReadRequest, window: Window) -> None:
         self._owner = owner
         self._request = request
         self._window = window
         self._form = MessageForm(request.mailbox, leased=request.mode == LEASE)
         self.epoch, self.place = "", 0
         """With `after`: life of the topic, and sequence number of the next message; otherwise unset."""
+
+    def begin(self, opened: ops.StreamOpened) -> str:
+        """With `after`: begin, or go on at a broker that may be another process; return the last id before.
+
+        Raises `no-subscription`.
+        """
+        if not self.epoch:
+            after = self._request.after
+            self.epoch = opened.epoch
+            self.place = min(after[1] + 1, opened.position) if after and after[0] else opened.position
+        elif opened.epoch != self.epoch:
+            raise FanmailError("no-subscription", "the topic that was read has ended")
+        return f"{self.epoch}-{self.place - 1}"
 
     def fetch(self, most: int, room: int) -> ops.Fetch:
         """Return the arguments that ask for at most `most` messages and `room` bytes."""

@@ -4,6 +4,7 @@
     NEXT --there may be messages--> QUEUED --its turn--> READING --written--> NEXT
     NEXT --there are none--> WAITING --a message may be there--> NEXT
     NEXT --the window is full--> FULL --something is confirmed--> NEXT
+    NEXT --it is nearly full--> SCARCE --a quarter is confirmed, or GATHER_S later--> NEXT
     NEXT --too much is unsent--> HELD --the session has room--> NEXT
     any --the broker cannot be asked now--> RESTING --later--> OPENING or NEXT
     any --`stop`, its end, or that of the session--> ENDED
@@ -29,35 +30,34 @@ from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.delivery import Delivery, ReadRequest
 from httpfront.sessions.operations import AFTER
+from httpfront.sessions.patience import Patience
 from httpfront.sessions.ports import Owner
-from httpfront.sessions.window import CursorWindow, LeaseWindow
-from httpfront.streams.table import Reply
+from httpfront.sessions.window import LeaseWindow, Window
+from httpfront.streams.table import Reply, guarded
 
-WAIT_S, LATE_S = 120.0, 15.0
-"""Duration of one WAIT; time after its end after which the answer is lost."""
-PATIENCE_S, EXPIRY_S = 30.0, 1.0
-"""Time without its broker after which a read ends; time between two looks for leases that are over in a full window."""
+WAIT_S, LATE_S, EXPIRY_S = 120.0, 15.0, 1.0
+"""Duration of one WAIT; time after its end after which the answer is lost; time between two looks for leases that are
+over in a full window.
+"""
+GATHER_S = 0.002
+"""Time for which a read whose window is nearly full waits for more acknowledgements: with one per message, client and
+broker would work in steps of a few messages. It never waits longer: a client may acknowledge only a whole window.
+"""
 _BUSY = ("broker-busy", "front-busy", "expired", "answer-too-large", "too-many-leases")
 """Errors after which it asks again; after others it is opened anew at the broker."""
-OPENING, QUEUED, READING, WAITING, FULL, HELD, RESTING, ENDED = range(8)
+OPENING, QUEUED, READING, WAITING, FULL, SCARCE, HELD, RESTING, ENDED = range(9)
 
 
 class Reading:
     """A `TableEntry` of the streams' table, which gives it its turns. Belongs to the hub's thread; never parks."""
 
     __slots__ = (
-        *("_at", "_broken_since", "_delivery", "_left", "_lost", "_number", "_opened", "_over", "_owner"),
+        *("_at", "_delivery", "_gathering", "_left", "_lost", "_number", "_opened", "_over", "_owner", "_patience"),
         *("_reply", "_retry_at", "_room", "_size", "_ticket", "_wait_id", "_wait_over"),
         *("due", "mailbox", "request", "slot", "stopped", "window"),
     )
 
-    def __init__(
-        self,
-        owner: Owner,
-        request: ReadRequest,
-        window: CursorWindow | LeaseWindow,
-        over: Callable[[Reading], None],
-    ) -> None:
+    def __init__(self, owner: Owner, request: ReadRequest, window: Window, over: Callable[[Reading], None]) -> None:
         """Create it; `open` begins. `over` is called at its end."""
         self.due, self.slot = inf, -1
         self.mailbox = request.mailbox
@@ -82,8 +82,9 @@ class Reading:
         """Whether it must be opened anew, because its broker may be another process."""
         self._wait_id, self._wait_over = 0, inf
         self._retry_at = inf
-        self._broken_since = 0.0
-        """When the broker could not be asked for the first time; 0: it could, the last time."""
+        self._gathering = False
+        """Whether `_gathered` will be called."""
+        self._patience = Patience()
         self.stopped: list[Callable[[], None]] = []
         """What to call, in order, once nothing more is sent, after `stop`."""
 
@@ -163,7 +164,7 @@ class Reading:
             owner.outlet.account.give_back(self._room)
 
     def _go_on(self, op: Op, result: Any) -> None:
-        self._broken_since = 0.0
+        self._patience.restore()
         if op is Op.FETCH:
             self._left, self._ticket = self._delivery.deliver(result), 0
         elif op is Op.WAIT:
@@ -176,24 +177,18 @@ class Reading:
     def _begin(self, op: Op, result: Any) -> None:
         """Take what the broker says of the mailbox."""
         members: dict[str, Any] = {}
-        delivery = self._delivery
         if op is Op.STREAM:
-            if self._opened and result.epoch != delivery.epoch:
-                raise FanmailError("no-subscription", "the topic that was read has ended")
-            if not self._opened:
-                after = self.request.after
-                delivery.place = min(after[1] + 1, result.position) if after and after[0] else result.position
-            elif self._number:
+            members["position"] = self._delivery.begin(result)
+            if self._opened and self._number:
                 self._owner.table.streams.cancel(self.mailbox.names, 0, self._number, self._owner.request_id)
-            delivery.epoch, self._number = result.epoch, result.number
-            members["position"] = f"{delivery.epoch}-{delivery.place - 1}"
+            self._number = result.number
         self._lost = False
         if not self._opened:
             self._opened = True
             if self.request.ref is not None:
                 self._owner.send(answers.ok(self.request.ref, members))
 
-    def proceed(self) -> None:
+    def proceed(self, gathered: bool = False) -> None:
         """Do what comes next, where it is not waiting for an answer."""
         if self._reply is not None or self._at in (ENDED, RESTING, QUEUED) or not self._opened:
             return
@@ -205,10 +200,23 @@ class Reading:
             self._at = FULL
             if isinstance(self.window, LeaseWindow):
                 self._owner.wake_at(time.monotonic() + EXPIRY_S)
+        elif self.window.scarce and not gathered:
+            self._gather()
         elif not self._owner.may_fetch():
             self._hold()
         else:
             self._queue()
+
+    def _gather(self) -> None:
+        self._at = SCARCE
+        if not self._gathering:
+            self._gathering = True
+            self._owner.outlet.after(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        if self._at == SCARCE:
+            guarded(self, self.proceed, True)
 
     def _hold(self) -> None:
         if self._at != HELD:
@@ -234,17 +242,15 @@ class Reading:
             self._end(error)
 
     def _rest(self, error: FanmailError) -> None:
-        now = time.monotonic()
-        self._broken_since = self._broken_since or now
-        since = now - self._broken_since
+        pause_s = self._patience.pause(now := time.monotonic())
         if self.stopped:
             self._end_stopped()
-        elif since > PATIENCE_S:
+        elif pause_s is None:
             self._end(error)
         else:
             self._at = RESTING
             self._lost = self._lost or (self.request.mode == AFTER and error.code not in _BUSY)
-            self._retry_at = now + min(5.0, 0.2 + since / 2) * random.uniform(0.5, 1.5)
+            self._retry_at = now + pause_s
             self._owner.wake_at(self._retry_at)
 
     # --- time and end

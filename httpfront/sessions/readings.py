@@ -17,7 +17,7 @@ from httpfront.sessions.ports import Owner
 from httpfront.sessions.reading import Reading
 from httpfront.sessions.refusals import refused as refused_operation
 from httpfront.sessions.values import cursor_of, lease_of
-from httpfront.sessions.window import CursorWindow, LeaseWindow
+from httpfront.sessions.window import CursorWindow, LeaseWindow, Window
 
 
 class Readings:
@@ -48,7 +48,7 @@ class Readings:
         if self._reads:
             self._owner.table.take_place()
             self._places += 1
-        window: CursorWindow | LeaseWindow
+        window: Window
         if request.mode == LEASE:
             window = self._leases.setdefault(mailbox, LeaseWindow(request.window))
             window.set_most(request.window)

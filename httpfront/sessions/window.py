@@ -11,23 +11,46 @@ WINDOW_BYTES = 256 * 1024
 """Bytes of bodies of one read that are sent and not confirmed, or one larger message."""
 
 
-class CursorWindow:
-    """Of a read with `after`: confirmed in order."""
+class _Window:
+    """What both have in common."""
 
-    __slots__ = ("_most", "_most_bytes", "_seqs", "_sizes", "size")
+    __slots__ = ("_most", "_most_bytes", "size")
 
     def __init__(self, most: int, most_bytes: int = WINDOW_BYTES) -> None:
         """Set the messages and bytes that may be unconfirmed."""
         self._most = most
         self._most_bytes = most_bytes
-        self._seqs: list[int] = []
-        self._sizes: list[int] = []
-        """Number and size of each message, in order."""
         self.size = 0
+        """Bytes that are."""
+
+    def __len__(self) -> int:
+        """Return the messages that are."""
+        raise NotImplementedError
 
     def room(self) -> tuple[int, int]:
         """Return how many more messages, and bytes, may be sent."""
-        return self._most - len(self._seqs), self._most_bytes - self.size
+        return self._most - len(self), self._most_bytes - self.size
+
+    @property
+    def scarce(self) -> bool:
+        """Return whether less than a quarter is free."""
+        messages, size = self.room()
+        return 4 * messages < self._most or 4 * size < self._most_bytes
+
+
+class CursorWindow(_Window):
+    """Of a read with `after`: confirmed in order."""
+
+    __slots__ = ("_seqs", "_sizes")
+
+    def __init__(self, most: int, most_bytes: int = WINDOW_BYTES) -> None:
+        super().__init__(most, most_bytes)
+        self._seqs: list[int] = []
+        self._sizes: list[int] = []
+        """Number and size of each message, in order."""
+
+    def __len__(self) -> int:
+        return len(self._seqs)
 
     def add(self, seqs: list[int], sizes: list[int]) -> None:
         """Count messages that are sent."""
@@ -42,20 +65,17 @@ class CursorWindow:
         del self._seqs[:done], self._sizes[:done]
 
 
-class LeaseWindow:
+class LeaseWindow(_Window):
     """Of a read with `lease`: each message until it is acknowledged, given back, or its lease is over."""
 
-    __slots__ = ("_epoch", "_most", "_most_bytes", "_sent", "size")
+    __slots__ = ("_epoch", "_sent")
 
     def __init__(self, most: int, most_bytes: int = WINDOW_BYTES) -> None:
-        """Set the messages and bytes that may be unconfirmed."""
-        self._most = most
-        self._most_bytes = most_bytes
+        super().__init__(most, most_bytes)
         self._epoch = ""
         """The life of the topic: leases end with it."""
         self._sent: dict[int, tuple[int, int, float]] = {}
         """Attempt, size, and end of the lease in monotonic seconds, by number."""
-        self.size = 0
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -63,10 +83,6 @@ class LeaseWindow:
     def set_most(self, most: int) -> None:
         """Set the messages that may be unconfirmed."""
         self._most = most
-
-    def room(self) -> tuple[int, int]:
-        """Return how many more messages, and bytes, may be sent."""
-        return self._most - len(self._sent), self._most_bytes - self.size
 
     def add(self, epoch: str, seqs: list[int], attempts: list[int], sizes: list[int], until: float) -> None:
         """Count messages that are sent; a lease of one of them that was known is over."""
@@ -105,3 +121,6 @@ class LeaseWindow:
         self._sent.clear()
         self.size = 0
         return receipts
+
+
+Window = CursorWindow | LeaseWindow

@@ -6,7 +6,7 @@ import base64
 import json
 import socket
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import pytest
@@ -239,6 +239,42 @@ def test_no_more_is_sent_than_the_window_allows(front: Playing) -> None:
         assert [client.next()["id"] for _ in range(2)] == [f"{EPOCH}-{n}" for n in (4, 5)]
         assert sent == [3, 2]
         assert client.ask("stop", topic="t", user="u") == {"op": "ok", "ref": "asked"}
+
+
+@table("mode", ["lease", "after"])
+def test_few_acknowledgements_in_a_nearly_full_window_wait_for_more(
+    front: Playing, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr("httpfront.sessions.reading.GATHER_S", PATIENCE)
+    front.gateway.calls.clear()
+    numbers = count(1)
+    front.gateway.answers[Op.FETCH] = lambda _, __, args: _some(numbers, args.max)
+    name = "receipt" if mode == "lease" else "id"
+    with WebSocket(front.port, f"/t/u?mode={mode}&window=8") as client:
+        first = [client.next()[name] for _ in range(8)]
+        client.ask("ack", topic="t", user="u", **{name: first[0]})
+        assert client.ask("stop", topic="t", user="-")["op"] == "ok"
+        assert [each.max for each in front.gateway.asked(Op.FETCH)] == [8]
+        client.op("ack", topic="t", user="u", **{name: first[1]})
+        assert [client.next()["op"] for _ in range(2)] == ["message"] * 2
+        assert [each.max for each in front.gateway.asked(Op.FETCH)] == [8, 2]
+
+
+@table("mode", ["lease", "after"])
+def test_a_client_may_acknowledge_only_whole_windows(front: Playing, mode: str) -> None:
+    numbers = count(1)
+    front.gateway.answers[Op.FETCH] = lambda _, __, args: _some(numbers, min(args.max, 7))
+    name = "receipt" if mode == "lease" else "id"
+    with WebSocket(front.port, f"/t/u?mode={mode}&window=8") as client:
+        for _ in range(3):
+            window = [client.next()[name] for _ in range(8)]
+            client.send(*(message(op="ack", topic="t", user="u", **{name: each}) for each in window))
+    assert max(each.max for each in front.gateway.asked(Op.FETCH)) == 8
+
+
+def _some(numbers: Iterator[int], most: int) -> ops.Batch:
+    """Return the next messages, behind which there are more."""
+    return batch(next(islice(numbers, most - 1, None)) - most + 1, *[b"x"] * most, pending=5)
 
 
 def test_the_window_has_bytes_too(front: Playing) -> None:

@@ -375,7 +375,7 @@ def test_a_read_survives_a_broker_that_is_away(front: Playing) -> None:
 
 
 def test_a_read_whose_broker_stays_away_ends(front: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpfront.sessions.reading.PATIENCE_S", 0.3)
+    monkeypatch.setattr("httpfront.sessions.patience.PATIENCE_S", 0.3)
     away = FanmailError("broker-down", "away")
     front.gateway.held.add(Op.FETCH)
     front.gateway.answers[Op.FETCH] = away

@@ -20,7 +20,7 @@ from httpfront.sessions.table import SessionLimits, SessionTable
 from httpfront.streams.table import StreamTable
 from tests.support.web_socket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
-STREAMS, OPERATIONS = 5000, 5000
+STREAMS, OPERATIONS = 10_000, 10_000
 LIMIT = 4000
 Seen = list[tuple[int, bytes]]
 
