@@ -100,8 +100,8 @@ class SessionHandler(Protocol):
     def received(self, text: bytes) -> None:
         """Take a message, which may not be UTF-8."""
 
-    def turn_over(self) -> None:
-        """Do what was put off while several messages were received."""
+    def turn_over(self, more: bool) -> None:
+        """Do what was put off while several messages were received; with `more`, the next turn handles others."""
 
     def flushed(self) -> None:
         """Continue: everything that was sent has been taken."""

@@ -31,12 +31,20 @@ def parse_receipt(text: str) -> Receipt | None:
     return Receipt(epoch, int(seq), int(attempt))
 
 
-def parse_receipts(texts: list[str]) -> list[Receipt] | None:
-    """Return the receipts in some texts, None where one is malformed; in half of the time that one by one takes."""
+def are_receipts(texts: list[str]) -> bool:
+    """Return whether `parse_receipt` reads each of some texts."""
     joined = "\n".join(texts)
-    if _RECEIPTS(joined) is None or joined.count("\n") != len(texts) - 1:
-        return None
-    parts = joined.replace("-", "\n").replace(".", "\n").split("\n")
+    return _RECEIPTS(joined) is not None and joined.count("\n") == len(texts) - 1
+
+
+def is_receipt(text: str) -> bool:
+    """Return whether `parse_receipt` reads a text."""
+    return _RECEIPT(text) is not None
+
+
+def split_receipts(texts: list[str]) -> list[Receipt]:
+    """Return the receipts in texts, at least one, that are known to be some; takes a third of what each alone takes."""
+    parts = "\n".join(texts).replace("-", "\n").replace(".", "\n").split("\n")
     return list(map(Receipt, parts[::3], map(int, parts[1::3]), map(int, parts[2::3])))
 
 

@@ -166,9 +166,10 @@ class SessionConnection(BatchedSocket):
         if handler is None:
             return
         try:
-            if not self._handle_some(handler) and self._handler is handler:
+            more = not self._handle_some(handler) and self._handler is handler
+            if more:
                 self._work_later()
-            handler.turn_over()
+            handler.turn_over(more)
             self.account.grow(self._held() + self.unsent)
             self.settle()
         except FrameError as error:
@@ -207,7 +208,7 @@ class SessionConnection(BatchedSocket):
             self._append(control_frame(PONG, payload))
         elif opcode != PONG:
             code, _ = read_close(payload)
-            handler.turn_over()
+            handler.turn_over(False)
             self._end(handler, code, "", CLIENT)
 
     def _end(self, handler: SessionHandler, code: int, reason: str, ended: str = ERROR) -> None:

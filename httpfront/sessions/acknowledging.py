@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from common.errors import FanmailError
 from common.protocol import ops
 from common.protocol.ops import Op, Receipt
-from httpfront.formats.receipts import receipt_text
+from httpfront.formats.receipts import receipt_text, split_receipts
 from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.answers import Mailbox
@@ -16,16 +16,18 @@ from httpfront.sessions.operations import MAX_RECEIPTS
 from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
 
+TURNS = 3
+"""Turns of the loop for which acknowledgements wait for others that have arrived already."""
 Entry = tuple[Any, int, int]
 """The `ref` of an acknowledgement, the bytes of its message, and the length of its list of receipts; 0: no list."""
-Receipts = tuple[list[Receipt], list[Entry]]
-"""The receipts of some acknowledgements in order, one for each that has no list."""
+Receipts = tuple[list[str], list[Entry]]
+"""The receipts, as text, of some acknowledgements in order, one for each that has no list."""
 
 
 class Acknowledging:
     """What one session acknowledges. `done` is called with a mailbox and the cursor, or the receipts, that are done."""
 
-    __slots__ = ("_cursors", "_done", "_owner", "_receipts")
+    __slots__ = ("_cursors", "_done", "_owner", "_receipts", "_turns")
 
     def __init__(self, owner: Owner, done: Callable[[Mailbox, list[Receipt] | tuple[str, int]], None]) -> None:
         self._owner = owner
@@ -33,24 +35,26 @@ class Acknowledging:
         self._receipts: dict[Mailbox, Receipts] = {}
         self._cursors: dict[Mailbox, tuple[tuple[str, int], list[Entry]]] = {}
         """The latest cursor of each mailbox, and what asked for it and for those before."""
+        self._turns = 0
+        """Turns in which something was put off."""
 
-    def receipts(self, mailbox: Mailbox, receipts: list[Receipt], entry: Entry) -> None:
-        """Acknowledge at most `MAX_RECEIPTS` leased messages, with the others of this turn."""
-        if mailbox in self._cursors:
+    def receipts(self, mailbox: Mailbox, texts: Sequence[str], entry: Entry) -> None:
+        """Acknowledge the leased messages of well-formed receipts, at most `MAX_RECEIPTS`, with others."""
+        if self._cursors and mailbox in self._cursors:
             self._confirm(mailbox)
         found = self._receipts.get(mailbox)
-        if found is not None and len(found[0]) + len(receipts) > MAX_RECEIPTS:
+        if found is not None and len(found[0]) + len(texts) > MAX_RECEIPTS:
             self._finish(mailbox)  # a broker does nothing else meanwhile, so one request has no more
             found = None
         if found is None:
-            self._receipts[mailbox] = receipts, [entry]
+            self._receipts[mailbox] = [*texts], [entry]
         else:
-            found[0].extend(receipts)
+            found[0].extend(texts)
             found[1].append(entry)
         self._owner.began(entry[1])
 
     def cursor(self, mailbox: Mailbox, cursor: tuple[str, int], entry: Entry) -> None:
-        """Acknowledge everything up to a cursor, with the others of this turn."""
+        """Acknowledge everything up to a cursor, with others."""
         if mailbox in self._receipts:
             self._finish(mailbox)
         found = self._cursors.get(mailbox)
@@ -62,16 +66,25 @@ class Acknowledging:
         self._cursors[mailbox] = cursor, entries
         self._owner.began(entry[1])
 
+    def turn_over(self, more: bool) -> None:
+        """Send what was put off, unless the next turn brings `more` and has few turns before it."""
+        if more and self._turns < TURNS and (self._receipts or self._cursors):
+            self._turns += 1
+        else:
+            self.flush()
+
     def flush(self) -> None:
-        """Send what this turn has brought."""
+        """Send what was put off."""
+        self._turns = 0
         for mailbox in [*self._cursors]:
             self._confirm(mailbox)
         for mailbox in [*self._receipts]:
             self._finish(mailbox)
 
     def _finish(self, mailbox: Mailbox) -> None:
-        waiting = self._receipts.pop(mailbox)
-        self._start(mailbox, Op.FINISH, ops.Finish(waiting[0]), waiting)
+        texts, entries = self._receipts.pop(mailbox)
+        receipts = split_receipts(texts)
+        self._start(mailbox, Op.FINISH, ops.Finish(receipts), (receipts, entries))
 
     def _confirm(self, mailbox: Mailbox) -> None:
         waiting = self._cursors.pop(mailbox)

@@ -18,7 +18,15 @@ from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
 from httpfront.sessions.readings import Readings
-from httpfront.sessions.values import cursor_of, delay_of, lease_of, receipt_of, receipts_of, settings_of
+from httpfront.sessions.values import (
+    cursor_of,
+    delay_of,
+    lease_of,
+    receipt_of,
+    receipt_text_of,
+    receipt_texts_of,
+    settings_of,
+)
 
 
 class MailboxCalls:
@@ -42,10 +50,9 @@ class MailboxCalls:
         if (op.id is not None) + (op.receipt is not None) + (op.receipts is not None) != 1:
             raise FanmailError("bad-op", "an ack has one of id, receipt and receipts")
         if op.receipt is not None:
-            acks.receipts(mailbox, [receipt_of(op.receipt)], (op.ref, size, 0))
+            acks.receipts(mailbox, (receipt_text_of(op.receipt),), (op.ref, size, 0))
         elif op.receipts is not None:
-            receipts = receipts_of(op.receipts)
-            acks.receipts(mailbox, receipts, (op.ref, size, len(receipts)))
+            acks.receipts(mailbox, receipt_texts_of(op.receipts), (op.ref, size, len(op.receipts)))
         elif op.id is not None:
             acks.cursor(mailbox, cursor_of("id", op.id), (op.ref, size, 0))
 

@@ -129,10 +129,10 @@ class Session:
             self.turn_over()
         return mailbox_of(op.topic, op.user, self.limits.max_name)
 
-    def turn_over(self) -> None:
+    def turn_over(self, more: bool = False) -> None:
         """Send what was put off while several messages were received."""
         self._publishing.flush()
-        self._acks.flush()
+        self._acks.turn_over(more)
 
     # --- what the parts use
 

@@ -14,7 +14,7 @@ from httpfront.formats.idempotency import digest
 from httpfront.formats.limits import MAX_DELIVERIES
 from httpfront.formats.metadata import MAX_FIELDS, pack_headers
 from httpfront.formats.params import MICROSECOND, MILLISECOND, YEAR_S, cursor, refused
-from httpfront.formats.receipts import MAX_LEASE_S, parse_receipt, parse_receipts
+from httpfront.formats.receipts import MAX_LEASE_S, are_receipts, is_receipt, parse_receipt
 from httpfront.sessions import operations as wanted
 from httpfront.sessions.answers import Mailbox
 
@@ -133,16 +133,22 @@ def receipt_of(text: str) -> Receipt:
     return receipt
 
 
-def receipts_of(texts: list[str]) -> list[Receipt]:
-    """Return 1 to `MAX_RECEIPTS` receipts. Raises `bad-parameter`."""
+def receipt_text_of(text: str) -> str:
+    """Return the text of a receipt as it is. Raises `bad-parameter`."""
+    if not is_receipt(text):
+        raise refused("receipt", "must be a receipt of a message")
+    return text
+
+
+def receipt_texts_of(texts: list[str]) -> list[str]:
+    """Return the texts of 1 to `MAX_RECEIPTS` receipts as they are. Raises `bad-parameter`."""
     most = wanted.MAX_RECEIPTS
     if not 0 < len(texts) <= most:
         raise refused("receipts", f"must have 1 to {most} receipts, and has {len(texts)}")
-    receipts = parse_receipts(texts)
-    if receipts is None:
-        wrong = next(place for place, text in enumerate(texts) if parse_receipt(text) is None)
+    if not are_receipts(texts):
+        wrong = next(place for place, text in enumerate(texts) if not is_receipt(text))
         raise refused("receipts", f"must have receipts of messages, and has something else at [{wrong}]")
-    return receipts
+    return texts
 
 
 def units(name: str, seconds: float, least: int, most: int, unit: int, *, zero: bool = False) -> int:

@@ -103,6 +103,15 @@ def test_what_is_acknowledged_with_one_request_is_bounded(front: Playing) -> Non
         assert len(front.gateway.asked(Op.FINISH)) == 2, "the bytes of the second are under way"
 
 
+def test_acknowledgements_wait_a_few_turns_for_those_that_have_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_connection, "MESSAGES", 2)
+    acks = [message(op="ack", topic="t", user="u", receipt=f"{EPOCH}-{n}.1", ref=n) for n in range(1, 14)]
+    with playing() as front, WebSocket(front.port) as client:
+        client.send(b"".join(acks))
+        assert [client.next()["ref"] for _ in acks] == list(range(1, 14))
+        assert [len(each.receipts) for each in front.gateway.asked(Op.FINISH)] == [8, 5]
+
+
 @pytest.fixture
 def not_alone_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was active once counts until the end of the test."""

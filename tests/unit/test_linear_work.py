@@ -34,7 +34,7 @@ from httpfront.formats.coding import check_lines, decoded
 from httpfront.formats.idempotency import read_key
 from httpfront.formats.params import cursor, duration, number, read_parameters, span
 from httpfront.formats.paths import raw_path
-from httpfront.formats.receipts import parse_receipt, parse_receipts, read_receipts
+from httpfront.formats.receipts import are_receipts, parse_receipt, read_receipts
 from httpfront.middleware.auth import UnauthenticatedError, find_token
 from httpfront.middleware.host_names import HostNames
 from httpfront.middleware.request_id import trace_id
@@ -259,7 +259,7 @@ BODIES: dict[str, tuple[Parse, tuple[Make, ...], int]] = {
     "frames": (batch_of("frames", PLENTY), LENGTHS, LINE_ENDS),
     "frames, refused": (batch_of("frames", 3), LENGTHS, BODY),
     "receipts": (lambda data: read_receipts(data, PLENTY), LINES, BODY),
-    "receipts of a session": (lambda data: parse_receipts(data.decode("latin-1").split("\n")), LINES, BODY),
+    "receipts of a session": (lambda data: are_receipts(data.decode("latin-1").split("\n")), LINES, BODY),
     "gzip": (gunzipped, ZIPPED, BODY),
     "NDJSON": (listed, LINES, LINE_ENDS),
     "requests of a front": (lambda data: wire.unpack_requests([data]), FRAMES, BODY),

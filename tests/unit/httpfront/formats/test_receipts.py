@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from common.errors import FanmailError
 from common.protocol.ops import Receipt
 from httpfront.formats.paths import path_to
-from httpfront.formats.receipts import named_receipt, parse_receipt, parse_receipts, read_receipts, receipt_text
+from httpfront.formats.receipts import (
+    are_receipts,
+    is_receipt,
+    named_receipt,
+    parse_receipt,
+    read_receipts,
+    receipt_text,
+    split_receipts,
+)
 
 OTHER_TEXTS = st.text(max_size=40) | st.from_regex(r"\A[0-9a-f]{1,64}-[0-9]{1,20}\.[0-9]{1,20}\Z")
 NUMBERS = st.integers(1, 10**18 - 1)
@@ -33,7 +41,9 @@ def test_many_receipts_are_read_as_one_by_one(receipts: list[Receipt], others: l
     if joined:
         texts = ["\n".join(texts)]
     one_by_one = [parse_receipt(each) for each in texts]
-    assert parse_receipts(texts) == (None if None in one_by_one else one_by_one)
+    assert [is_receipt(each) for each in texts] == [each is not None for each in one_by_one]
+    assert are_receipts(texts) == (None not in one_by_one)
+    assert None in one_by_one or split_receipts(texts) == one_by_one
 
 
 @given(OTHER_TEXTS)

@@ -191,7 +191,7 @@ def test_mutated_operations_are_executed_or_refused() -> None:
     for number in range(OPERATIONS):
         data = operation(rng)
         session.received(data)
-        session.turn_over()
+        session.turn_over(False)
         refused += sum(b'"op":"error"' in each for each in outlet.sent)
         assert outlet.code in (0, 1007), data
         assert all(json.loads(each) for each in outlet.sent)
