@@ -8,7 +8,8 @@ from typing import Any
 
 from common.protocol import ops
 from httpfront.formats.metadata import pack_headers, rfc3339
-from httpfront.sessions.answers import Mailbox, MessageForm
+from httpfront.sessions import operations
+from httpfront.sessions.answers import Mailbox, MessageForm, stored
 from tests.support.table import table
 
 EPOCH = "0badcafe1"
@@ -45,3 +46,23 @@ def test_each_message_is_rendered_as_its_run_says(leased: bool, apart: list[byte
     assert [each.pop("text") for each in shown[:8]] == content
     assert [base64.b64decode(each.pop("base64")) for each in shown[8:]] == apart
     assert shown == expected
+
+
+@table(
+    "ref",
+    [
+        "0",
+        "-0",
+        "9007199254740992",
+        r'"\"}{%d\\"',
+        r'"\u0000\u001f\u2028"',
+        r'"\ud83d\ude00"',
+        '""',
+        '"' + "\u00e9" * 64 + '"',
+    ],
+)
+def test_a_ref_comes_back_as_it_came(ref: str) -> None:
+    said = operations.decode(b'{"op":"publish","topic":"t","ref":%b}' % ref.encode())
+    for subscribers, members in ((0, {}), (2, {"id": f"{EPOCH}-7"})):
+        (text,) = stored([said.ref], subscribers, EPOCH, 7)
+        assert json.loads(text) == {"op": "ok", "ref": json.loads(ref), "subscribers": subscribers} | members
