@@ -116,7 +116,9 @@ class Session:
         self._readings.stop(self._mailbox(op, CONSUME), op)
 
     def _ack(self, op: wanted.Ack, size: int) -> None:
-        self._calls.acknowledge(self._acks, self._mailbox(op, CONSUME), op, size)
+        if self._access is not None:
+            self._access.check(CONSUME, op.topic, op.user)
+        self._calls.acknowledge(self._acks, mailbox_of(op.topic, op.user, self.limits.max_name), op, size)
 
     def _lease(self, op: wanted.Nack | wanted.Extend, size: int) -> None:
         self._calls.change_lease(self._mailbox(op, CONSUME), op, size)
@@ -125,8 +127,7 @@ class Session:
         """Return the mailbox of an operation that the key allows; what was put off for mailboxes is sent before it."""
         if self._access is not None:
             self._access.check(right, op.topic, op.user)
-        if type(op) is not wanted.Ack:
-            self.turn_over()
+        self.turn_over()
         return mailbox_of(op.topic, op.user, self.limits.max_name)
 
     def turn_over(self, more: bool = False) -> None:
