@@ -47,14 +47,15 @@ class MailboxCalls:
 
     def acknowledge(self, acks: Acknowledging, mailbox: Mailbox, op: wanted.Ack, size: int) -> None:
         """Acknowledge up to an id, or leased messages."""
-        if (op.id is not None) + (op.receipt is not None) + (op.receipts is not None) != 1:
+        receipt, receipts, cursor = op.receipt, op.receipts, op.id
+        if receipt is not None and receipts is None and cursor is None:
+            acks.receipts(mailbox, (receipt_text_of(receipt),), (op.ref, size, 0))
+        elif receipts is not None and receipt is None and cursor is None:
+            acks.receipts(mailbox, receipt_texts_of(receipts), (op.ref, size, len(receipts)))
+        elif cursor is not None and receipt is None and receipts is None:
+            acks.cursor(mailbox, cursor_of("id", cursor), (op.ref, size, 0))
+        else:
             raise FanmailError("bad-op", "an ack has one of id, receipt and receipts")
-        if op.receipt is not None:
-            acks.receipts(mailbox, (receipt_text_of(op.receipt),), (op.ref, size, 0))
-        elif op.receipts is not None:
-            acks.receipts(mailbox, receipt_texts_of(op.receipts), (op.ref, size, len(op.receipts)))
-        elif op.id is not None:
-            acks.cursor(mailbox, cursor_of("id", op.id), (op.ref, size, 0))
 
     def change_lease(self, mailbox: Mailbox, op: wanted.Nack | wanted.Extend, size: int) -> None:
         """Give a leased message back, or extend its lease."""

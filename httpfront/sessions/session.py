@@ -50,8 +50,7 @@ class Session:
         self._access, self._first = origin.access, origin.first
         self._publishing = Publishing(self)
         self._readings = Readings(self)
-        self._acks = Acknowledging(self, self._readings.confirmed)
-        self._calls = MailboxCalls(self, self._readings)
+        self._acks, self._calls = Acknowledging(self, self._readings.confirmed), MailboxCalls(self, self._readings)
         self.busy = self.over = False
         self.fetches = self._under_way = self.held = 0
         """Fetches of reads, and operations, that are not answered; the bytes of those operations' messages."""
@@ -116,7 +115,9 @@ class Session:
         self._readings.stop(self._mailbox(op, CONSUME), op)
 
     def _ack(self, op: wanted.Ack, size: int) -> None:
-        self._calls.acknowledge(self._acks, self._mailbox(op, CONSUME), op, size)
+        if self._access is not None:
+            self._access.check(CONSUME, op.topic, op.user)
+        self._calls.acknowledge(self._acks, mailbox_of(op.topic, op.user, self.limits.max_name), op, size)
 
     def _lease(self, op: wanted.Nack | wanted.Extend, size: int) -> None:
         self._calls.change_lease(self._mailbox(op, CONSUME), op, size)
@@ -125,8 +126,7 @@ class Session:
         """Return the mailbox of an operation that the key allows; what was put off for mailboxes is sent before it."""
         if self._access is not None:
             self._access.check(right, op.topic, op.user)
-        if type(op) is not wanted.Ack:
-            self.turn_over()
+        self.turn_over()
         return mailbox_of(op.topic, op.user, self.limits.max_name)
 
     def turn_over(self, more: bool = False) -> None:
