@@ -83,6 +83,7 @@ def test_a_broker_is_handed_over_and_its_former_owner_is_seeded(
     web = site.fronts[0].web
     owner, standby = site.owner(), site.standby()
     wait_for(lambda: site.fronts[0].ready(), "a front")
+    await_role(site, standby, "following")  # before it has begun it has no store
     assert web.subscribe("news", "alice").status == 200
     send(site, "one", "two")
     with pytest.raises(StartError, match=f"{owner} owns the log: only another candidate can be seeded"):
@@ -120,6 +121,7 @@ def test_a_lost_log_begins_anew_with_the_store_that_has_read_most(
     web = site.fronts[0].web
     owner, standby = site.owner(), site.standby()
     wait_for(lambda: site.fronts[0].ready(), "a front")
+    await_role(site, standby, "following")  # before it has begun it has no store
     web.subscribe("news", "alice")
     send(site, "one", "two")
     arguments = ["b0", *flags(site, nats), "--log-max-bytes=64MiB"]
@@ -152,6 +154,7 @@ def test_a_log_that_has_more_than_the_store_is_not_given_up_unasked(
 ) -> None:
     owner, standby = site.owner(), site.standby()
     wait_for(lambda: site.fronts[0].ready(), "a front")
+    await_role(site, standby, "following")  # before it has begun it has no store
     site.fronts[0].web.subscribe("news", "alice")
     site.candidates[standby].kill()
     send(site, "one")
@@ -209,6 +212,7 @@ def test_a_new_or_left_out_candidate_gets_the_state_of_the_owner_by_itself(site:
     web = site.fronts[0].web
     owner, standby = site.owner(), site.standby()
     wait_for(lambda: site.fronts[0].ready(), "a front")
+    await_role(site, standby, "following")  # before it has begun it has no store
     web.subscribe("news", "alice")
     site.candidates[standby].kill()
     send(site, "one", "two")
