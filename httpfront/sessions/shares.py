@@ -1,8 +1,8 @@
 """How much one session may have under way: much while nobody else is served, little otherwise.
 
 What a broker, and a turn of this front, have of one session is what all others wait for. It cannot always be little:
-with 16 operations under way, a publish takes half as much processor time again as with 128 (measured), as fewer travel
-together.
+fewer publishes travel together then. With 32 operations under way one takes 1.5 times the processor time that it takes
+with 256, with 16 it takes 2.5 times (measured). Others wait as long beside 32 as beside 16.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from httpfront.streams.table import DRAIN_PART, StreamTable
 
 ENDS = ("client", "slow", "stopped", "error", "draining", "unauthorized")
 """Why sessions end."""
-ALONE, BESIDE = Share(256, 8, 64 * 1024), Share(16, 2, 16 * 1024)
+ALONE, BESIDE = Share(256, 8, 64 * 1024), Share(32, 2, 16 * 1024)
 """What one session may have under way, without and with other active clients."""
 
 
