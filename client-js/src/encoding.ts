@@ -12,6 +12,8 @@ const HEADER_VALUE = /^(?:[^\u0000- \u007f]+(?:[ \t]+[^\u0000- \u007f]+)*)?$/;
 /** The most characters that one call of `String.fromCharCode` gets: all of them are arguments. */
 const CHUNK = 8192;
 
+const LONE_SURROGATES = /\p{Surrogate}/gu;
+
 const encoder = new TextEncoder();
 
 /** Return names as segments of a path, each with a leading slash. Throws `BadRequest` for what no URL can carry. */
@@ -26,6 +28,11 @@ function segment(name: string): string {
     // a lone surrogate
   }
   throw new BadRequest(`${JSON.stringify(name)} is not a legal name`, { code: "bad-name" });
+}
+
+/** Return a text with U+FFFD in place of each lone surrogate, as `TextEncoder` does. */
+export function wellFormed(text: string): string {
+  return text.replace(LONE_SURROGATES, "\ufffd");
 }
 
 /** Return a query with its question mark, without parameters that are undefined; "" if there are none. */

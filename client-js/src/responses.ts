@@ -1,6 +1,6 @@
 /** Parsers of successful responses, from bytes and headers to values. */
 
-import { isRecord, parseRetryAfter } from "./errors.js";
+import { type FanmailError, isRecord, parseRetryAfter, problemError } from "./errors.js";
 import type { Answer } from "./http_call.js";
 import {
   type Acknowledged,
@@ -88,6 +88,12 @@ export function parseMessage(line: Record<string, unknown>, topic: string, user:
     user,
   };
   return new Message(fields, "text" in line ? { text: text(line, "text") } : { base64: text(line, "base64") });
+}
+
+/** Return the error that a session tells of. */
+export function parseEventError(members: Record<string, unknown>): FanmailError {
+  const { retry_after: retryAfter, status, ...problem } = members;
+  return problemError(Number(status), problem, { retryAfter: Number(retryAfter ?? 0) });
 }
 
 /** Return a line as a JSON object. Throws if it is none. */

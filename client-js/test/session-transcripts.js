@@ -40,6 +40,18 @@ export const sessionTranscripts = {
     equal(await refusal(session.publish("", "x"), fanmail.BadRequest), "400 bad-name");
   },
 
+  async "texts that HTTP takes are published, whatever JSON makes of them"(session, client, topic) {
+    await session.subscribe(topic, "ann");
+    const texts = ["\0".repeat(1048576), "\n".repeat(900000), "ü".repeat(524288), "a\ud83d"];
+    const read = session.read(topic, "ann", { window: 1 });
+    for (const text of texts) {
+      await session.publish(topic, text);
+      const { value } = await read.next();
+      equal([value.text.length, value.text === text.replace("\ud83d", "\ufffd")], [text.length, true]);
+    }
+    await read.return();
+  },
+
   async "leases are acknowledged and given back"(session, client, topic, fanmail) {
     await session.subscribe(topic, "crew", { maxDeliveries: 5 });
     for (const text of ["a", "b"]) await session.publish(topic, text);

@@ -212,6 +212,24 @@ def test_the_chat_sends_shows_and_comes_back(page: Page) -> None:
     assert browser.run("[...document.querySelectorAll('li.own')].length") == 2
 
 
+def test_a_session_reads_on_when_the_broker_was_away(packed: Path, start_cluster: StartCluster) -> None:
+    cluster = start_cluster(brokers=1, fronts=1, durable=True)
+    argv = [tool("node"), "test/run-outage.js", "outage", "200"]
+    env = environ(f"http://127.0.0.1:{cluster.fronts[0].port}")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=CLIENT, env=env, stdin=pipe, stdout=pipe, text=True) as script:
+        assert script.stdin is not None
+        assert script.stdout is not None
+        assert script.stdout.readline() == "kill\n"
+        cluster.brokers["b0"].kill()
+        script.stdin.write("go on\n")
+        script.stdin.flush()
+        assert script.stdout.readline() == "start\n"
+        cluster.start_broker("b0")
+        assert json.loads(script.stdout.readline()) == [str(number) for number in range(200)]
+        assert script.wait(PATIENCE) == 0
+
+
 @pytest.mark.slow
 def test_killed_fronts_lose_nothing_and_reorder_nothing(packed: Path, start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=2)

@@ -2,6 +2,9 @@
 
 import { runAfter } from "../clock.js";
 import { Denied, FanmailError, OutcomeUnknown, ServerFault, TooLarge, Unavailable } from "../errors.js";
+import type { Exchange } from "../exchange.js";
+import { parseNothing } from "../responses.js";
+import { ONCE } from "../retry.js";
 
 /** What a session uses of a WebSocket: the global class, `ws` of npm, and others have it. */
 export interface WebSocketLike {
@@ -105,4 +108,15 @@ export class Connection {
     if (code === TOO_BIG) return new TooLarge(detail);
     return FAULTS.has(code) ? new ServerFault(detail) : new OutcomeUnknown(detail);
   }
+}
+
+/** Return the error that the index answers with, if any: the one of a handshake cannot be seen. */
+export async function whyRefused(exchange: Exchange, error: FanmailError): Promise<FanmailError> {
+  const request = { method: "GET", target: "/" };
+  try {
+    await exchange.call({ request, parse: parseNothing, repeatable: true }, undefined, ONCE);
+  } catch (found) {
+    if (found instanceof FanmailError) return found;
+  }
+  return error;
 }

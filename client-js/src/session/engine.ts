@@ -1,12 +1,11 @@
 /** What keeps a session connected: it opens connections, sends what waits, and passes on what arrives. */
 
 import { now, runAfter, runSoon } from "../clock.js";
-import { FanmailError, LeaseLost, OutcomeUnknown, problemError, ServerFault } from "../errors.js";
+import { type FanmailError, LeaseLost, OutcomeUnknown, ServerFault } from "../errors.js";
 import type { Exchange } from "../exchange.js";
-import { parseLine, parseMessage, parseNothing, text } from "../responses.js";
-import { ONCE } from "../retry.js";
+import { parseEventError, parseLine, parseMessage, text } from "../responses.js";
 import { isFinal } from "../streaming.js";
-import { Connection, type WebSocketClass } from "./connection.js";
+import { Connection, type WebSocketClass, whyRefused } from "./connection.js";
 import { Lanes } from "./lanes.js";
 import * as ops from "./ops.js";
 import type { Read } from "./reads.js";
@@ -33,6 +32,8 @@ export class Engine {
   readonly #reads = new Map<string, Read>();
   /** Requests to read, by `ref`. */
   readonly #begun = new Map<string, Read>();
+  /** Reads that have ended over this connection and will begin again. */
+  readonly #resting = new Set<Read>();
   #connection: Connection | undefined;
   #isWaiting = false;
   /** `#work` will be called. */
@@ -60,7 +61,11 @@ export class Engine {
     this.#kind = kind;
     this.#inFlight = inFlight;
     this.#onConnection = onConnection;
-    this.#lanes = new Lanes(exchange.retries, exchange.timeout, () => this.#work());
+    this.#lanes = new Lanes(exchange.retries, exchange.timeout, () => this.#work(), () => this.#idle());
+  }
+
+  get isConnected(): boolean {
+    return this.#connection?.isOpen === true;
   }
 
   /** Tell the client's log. */
@@ -79,7 +84,6 @@ export class Engine {
         signal?.removeEventListener("abort", abort);
         if (error === undefined) resolve(result as T);
         else reject(error as Error);
-        if (this.#lanes.isIdle) this.#idle();
       });
       if (op.receipt) this.#workSoon();
       else this.#work();
@@ -88,7 +92,7 @@ export class Engine {
 
   /** Send an operation whose answer is of no interest, if there is a connection. */
   tell(members: ops.Members): void {
-    if (this.#connection?.isOpen) this.#connection.send(JSON.stringify(members));
+    if (this.#connection?.isOpen) this.#connection.send(ops.toJson(members));
   }
 
   /** Begin to read. Throws if the session is closed or reads the mailbox already. */
@@ -183,12 +187,13 @@ export class Engine {
   async #closed(base: string, error: FanmailError, wasOpen: boolean): Promise<void> {
     this.#connection = undefined;
     this.#begun.clear();
+    this.#resting.clear();
     if (wasOpen) this.#onConnection(false);
-    if (this.#isClosed && this.#lanes.isIdle) return;
     this.#isWaiting = true;
     for (const read of this.#reads.values()) read.interrupted();
     this.#lanes.interrupt(error);
-    const reason = wasOpen ? error : await this.#whyRefused(error);
+    if (this.#isClosed && this.#lanes.isIdle) return;
+    const reason = wasOpen ? error : await whyRefused(this.#exchange, error);
     if (isFinal(reason)) {
       this.#fail(reason);
       return;
@@ -200,17 +205,6 @@ export class Engine {
       this.#isWaiting = false;
       this.#work();
     });
-  }
-
-  /** Return the error that the index answers with, if any: the one of a handshake cannot be seen. */
-  async #whyRefused(error: FanmailError): Promise<FanmailError> {
-    const request = { method: "GET", target: "/" };
-    try {
-      await this.#exchange.call({ request, parse: parseNothing, repeatable: true }, undefined, ONCE);
-    } catch (found) {
-      if (found instanceof FanmailError) return found;
-    }
-    return error;
   }
 
   /** Let everything fail. The next operation opens another connection. */
@@ -239,7 +233,10 @@ export class Engine {
 
   #dispatch(members: ops.Members): void {
     const { op, ref, topic, user, ...rest } = members;
-    const error = op === "ok" || op === "message" || op === "gap" ? undefined : errorOfEvent(rest);
+    const error = op === "ok" || op === "message" || op === "gap" ? undefined : parseEventError(rest);
+    if (op === "error" && (ref ?? topic ?? user ?? null) === null) {
+      this.#connection?.fail(new ServerFault(`the server could not read an operation: ${error?.message}`));
+    }
     if (typeof ref === "number") return this.#lanes.answer(ref, members, error);
     const begun = typeof ref === "string" ? this.#begun.get(ref) : undefined;
     if (begun) this.#begun.delete(ref as string);
@@ -251,20 +248,28 @@ export class Engine {
     } else if (op === "gap") {
       read.gap({ from: text(members, "from"), position: text(members, "position") });
     } else if (op === "end" || (op === "error" && begun)) {
-      this.#ended(read, error as FanmailError);
+      this.ended(read, error as FanmailError);
     }
   }
 
   /** A read has ended by itself: begin it again after a pause, unless that is useless. */
-  #ended(read: Read, error: FanmailError): void {
+  ended(read: Read, error: FanmailError): void {
+    if (this.#resting.has(read)) return;
     const failures = read.ended(error);
     if (!failures) return;
-    this.#exchange.retries.note(error);
+    this.#resting.add(read);
     const connection = this.#connection;
-    runAfter(this.#exchange.retries.pause(failures, error.retryAfter), () => {
-      const isSame = this.#connection === connection; // another one has begun all reads
-      if (isSame && this.#reads.get(read.key) === read) this.#begin(read);
+    this.repeat(failures, error, () => {
+      if (this.#connection !== connection) return; // another one has begun all reads
+      this.#resting.delete(read);
+      if (this.#reads.get(read.key) === read) this.#begin(read);
     });
+  }
+
+  /** Try again after the pause that follows this many failures in a row. */
+  repeat(failures: number, error: FanmailError, call: () => void): void {
+    this.#exchange.retries.note(error);
+    runAfter(this.#exchange.retries.pause(failures, error.retryAfter), call);
   }
 
   /** Notice what does not happen: no connection in time, no answer, a peer that has vanished. */
@@ -289,9 +294,4 @@ export class Engine {
       connection.send(PROBE);
     }
   }
-}
-
-function errorOfEvent(members: ops.Members): FanmailError {
-  const { retry_after: retryAfter, status, ...problem } = members;
-  return problemError(Number(status), problem, { retryAfter: Number(retryAfter ?? 0) });
 }

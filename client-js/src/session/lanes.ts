@@ -4,7 +4,7 @@ import { now, runAfter } from "../clock.js";
 import { FanmailError, OutcomeUnknown, ServerFault, Unavailable } from "../errors.js";
 import { finalError } from "../exchange.js";
 import type { Retries } from "../retry.js";
-import type { Members, Op } from "./ops.js";
+import { type Members, type Op, toJson } from "./ops.js";
 import { countTogether, together } from "./together.js";
 
 /** An operation until its result is known. */
@@ -72,7 +72,7 @@ class Lane {
   }
 }
 
-/** All operations of a session. `wake` is called when a lane may send again after a pause. */
+/** All operations of a session. `wake` is called when a lane may send again after a pause, `idle` when none is left. */
 export class Lanes {
   readonly #lanes = new Map<string, Lane>();
   readonly #sent = new Map<number, Pending>();
@@ -81,15 +81,17 @@ export class Lanes {
   /** How long after it was made an operation may be sent. */
   readonly #seconds: number;
   readonly #wake: () => void;
+  readonly #idle: () => void;
   #lastRef = 0;
   /** Whether leases are acknowledged together, until a server refuses that: one of an older version does. */
   #takesLists = true;
 
   /** @param timeout - Seconds of one try. */
-  constructor(retries: Retries, timeout: number, wake: () => void) {
+  constructor(retries: Retries, timeout: number, wake: () => void, idle: () => void) {
     this.#retries = retries;
     this.#seconds = retries.total || timeout;
     this.#wake = wake;
+    this.#idle = idle;
   }
 
   /** The number of operations that were sent and are not answered. */
@@ -110,7 +112,7 @@ export class Lanes {
   /** Add an operation. Throws TypeError for what JSON cannot carry. */
   add(op: Op<unknown>, settle: Pending["settle"]): void {
     const ref = ++this.#lastRef;
-    const text = JSON.stringify({ ...op.members, ref });
+    const text = toJson({ ...op.members, ref });
     const pending = { ref, op, text, ends: now() + this.#seconds, settle, sentAt: 0, unknown: false };
     const lane = this.#lane(op.lane);
     lane.queue.push(pending);
@@ -182,6 +184,7 @@ export class Lanes {
     this.#drop(() => true, error);
     this.#lanes.clear();
     this.#ready = [];
+    this.#idle();
   }
 
   #done(lane: Lane, pending: Pending, members: Members): void {
@@ -249,6 +252,8 @@ export class Lanes {
   /** Forget a lane without anything. One that has failed may have a successor, which stays. */
   #tidy(lane: Lane): void {
     const isOver = lane.isEmpty && !lane.again.length && !lane.sent && !lane.isHeld;
-    if (isOver && this.#lanes.get(lane.key) === lane) this.#lanes.delete(lane.key);
+    if (!isOver || this.#lanes.get(lane.key) !== lane) return;
+    this.#lanes.delete(lane.key);
+    if (this.isIdle) this.#idle();
   }
 }

@@ -1,6 +1,7 @@
 /** The operations of a session: JSON objects with the answers that belong to them, without I/O. */
 
-import { checkedHeader, messageHeaders, toBase64 } from "../encoding.js";
+import { bodyBytes, checkedHeader, messageHeaders, toBase64, wellFormed } from "../encoding.js";
+import { BadRequest } from "../errors.js";
 import { newKey } from "../exchange.js";
 import { type Message, type Published, receiptOf } from "../message.js";
 import type { PublishOptions, SubscriptionSettings } from "../options.js";
@@ -23,6 +24,19 @@ export interface Op<T> {
   readonly parse: (answer: Members) => T;
 }
 
+/** Return members as JSON that is Unicode: of other JSON a server can read nothing, not even the `ref`. */
+export function toJson(members: Members): string {
+  const json = JSON.stringify(members);
+  if (!json.includes("\\ud")) return json; // all surrogates that are escaped are lone ones
+  return JSON.stringify(members, (_, value: unknown) => (typeof value === "string" ? wellFormed(value) : value));
+}
+
+/** Return a name. Throws `BadRequest` for one that is not Unicode; other illegal ones the server refuses. */
+export function checkedName(name: string): string {
+  if (wellFormed(name) === name) return name;
+  throw new BadRequest(`${JSON.stringify(name)} is not a legal name`, { code: "bad-name" });
+}
+
 /** Return what names a mailbox. No name has a line end. */
 export function mailbox(topic: string, user: string): string {
   return `${topic}\n${user}`;
@@ -34,8 +48,8 @@ export function publish(topic: string, body: Uint8Array | string, options: Publi
   const headers = messageHeaders(undefined, options.headers).map(([name, value]) => [name.toLowerCase(), value]);
   const members = {
     op: "publish",
-    topic,
-    ...(typeof body === "string" ? { text: body } : { base64: toBase64(body) }),
+    topic: checkedName(topic),
+    ...(isShorterAsText(body) ? { text: body } : { base64: toBase64(bodyBytes(body)) }),
     type,
     meta: headers.length ? Object.fromEntries(headers) : undefined,
     ttl,
@@ -43,6 +57,15 @@ export function publish(topic: string, body: Uint8Array | string, options: Publi
     key: key || undefined,
   };
   return { members, lane: topic, repeatable: key !== "", parse: parsePublished };
+}
+
+/** Return whether a body is a text whose JSON is not longer than its base64: servers limit the sum. */
+function isShorterAsText(body: Uint8Array | string): boolean {
+  if (typeof body !== "string") return false;
+  const escapes = JSON.stringify(body).length - 2 - body.length;
+  if (escapes * 3 <= body.length) return true;
+  const { length } = bodyBytes(body);
+  return length + escapes <= 4 * Math.ceil(length / 3);
 }
 
 function parsePublished({ id, subscribers, replayed, due }: Members): Published {
@@ -94,7 +117,8 @@ export function stop(topic: string, user: string): Op<void> {
 }
 
 function onMailbox<T>(topic: string, user: string, members: Members, parse: (answer: Members) => T): Op<T> {
-  return { members: { ...members, topic, user }, lane: mailbox(topic, user), repeatable: true, parse };
+  const names = { topic: checkedName(topic), user: checkedName(user) };
+  return { members: { ...members, ...names }, lane: mailbox(topic, user), repeatable: true, parse };
 }
 
 function nothing(): void {}

@@ -43,6 +43,8 @@ export class Read {
   #queue: Message[] = [];
   #handled: string;
   #unconfirmed = 0;
+  /** The id of the last acknowledgement, until it is answered. */
+  #told = "";
   #failures = 0;
   #error: unknown;
   #hasFailed = false;
@@ -60,8 +62,8 @@ export class Read {
     if (mode !== "after" && mode !== "lease") throw new TypeError(`${JSON.stringify(mode)} is not a mode`);
     if (!Number.isInteger(window) || window < 1 || window > 1000) throw new TypeError("window is not from 1 to 1000");
     this.#engine = engine;
-    this.topic = topic;
-    this.user = user;
+    this.topic = ops.checkedName(topic);
+    this.user = ops.checkedName(user);
     this.window = window;
     this.#options = options;
     this.#isLease = mode === "lease";
@@ -105,7 +107,9 @@ export class Read {
   #last(): ops.Op<void>[] {
     const { topic, user } = this;
     const returned = this.#isLease ? this.#queue.map((message) => ops.giveBack(message, 0)) : [];
-    const acknowledged = this.#unconfirmed ? [ops.advance(topic, user, this.#handled)] : [];
+    const isGone = this.#error instanceof FanmailError && isFinal(this.#error);
+    const isLate = this.#unconfirmed > 0 || this.#told !== "";
+    const acknowledged = isLate && !isGone ? [ops.advance(topic, user, this.#handled)] : [];
     return [...returned, ...acknowledged, ops.stop(topic, user)];
   }
 
@@ -143,7 +147,33 @@ export class Read {
   #confirm(): void {
     if (!this.#unconfirmed) return;
     this.#unconfirmed = 0;
-    this.#engine.tell(ops.advance(this.topic, this.user, this.#handled).members);
+    if (!this.#engine.isConnected) return; // the next connection continues behind what is handled
+    const id = (this.#told = this.#handled);
+    this.#engine.submit(ops.advance(this.topic, this.user, id)).then(
+      () => {
+        if (this.#told === id) this.#told = "";
+      },
+      (error: unknown) => this.#notConfirmed(id, error as FanmailError),
+    );
+  }
+
+  /** Repeat an acknowledgement that has failed, unless a later one follows: else the window might stay full. */
+  #notConfirmed(id: string, error: FanmailError): void {
+    const isOver = (): boolean => !this.#told || this.#hasFailed || this.#isClosed || this.#isStopping;
+    if (isOver()) return;
+    if (isFinal(error)) {
+      this.fail(error);
+    } else if (error instanceof CursorLost) {
+      this.#engine.tell(ops.stop(this.topic, this.user).members);
+      this.#engine.ended(this, error);
+    } else if (this.#told === id) {
+      this.#failures += 1;
+      this.#engine.repeat(this.#failures, error, () => {
+        if (isOver() || this.#told !== id) return;
+        this.#unconfirmed += 1;
+        this.#confirm();
+      });
+    }
   }
 
   /**
@@ -190,6 +220,7 @@ export class Read {
     this.#queue = [];
     this.#leased.clear();
     this.#unconfirmed = 0;
+    this.#told = "";
   }
 
   /** The read has ended, or did not begin. Return the failures in a row if it may begin again, else 0. */

@@ -31,7 +31,7 @@ export function together(parts: readonly [Pending, ...Pending[]]): Pending {
     }
   };
   const ends = Math.max(...parts.map((each) => each.ends));
-  return { ref, op, text: JSON.stringify({ ...op.members, ref }), ends, settle, sentAt: 0, unknown: false, parts };
+  return { ref, op, text: ops.toJson({ ...op.members, ref }), ends, settle, sentAt: 0, unknown: false, parts };
 }
 
 function newLeaseLost(): LeaseLost {
