@@ -57,7 +57,7 @@ _TABLE = (
     ErrorSpec("too-many-leases", 429, "The subscription has reached its limit of leases", 1),
     ErrorSpec("too-many-delayed", 429, "The broker has reached its limit of delayed publishes", 5),
     ErrorSpec("too-many-reads", 429, "The session has reached its limit of reads"),
-    ErrorSpec("front-busy", 503, "The front has too many bytes in flight", 1),
+    ErrorSpec("front-busy", 503, "The front has no room for this now", 1),
     ErrorSpec("broker-busy", 503, "The broker has too many bytes in flight", 1),
     ErrorSpec("answer-too-large", 503, "No room for the next message", 1),
     ErrorSpec("memory-full", 503, "The broker has reached its memory limit", 1),

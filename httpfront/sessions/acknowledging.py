@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from common.errors import FanmailError
@@ -15,6 +15,7 @@ from httpfront.sessions.answers import Mailbox
 from httpfront.sessions.operations import MAX_RECEIPTS
 from httpfront.sessions.pending import Pending
 from httpfront.sessions.ports import Owner
+from httpfront.sessions.readings import Readings
 
 TURNS = 3
 """Turns of the loop for which acknowledgements wait for others that have arrived already."""
@@ -25,13 +26,13 @@ Receipts = tuple[list[str], list[Entry]]
 
 
 class Acknowledging:
-    """What one session acknowledges. `done` is called with a mailbox and the cursor, or the receipts, that are done."""
+    """What one session acknowledges. Its reads are told what is done, and what could not be."""
 
-    __slots__ = ("_cursors", "_done", "_owner", "_receipts", "_turns")
+    __slots__ = ("_cursors", "_owner", "_readings", "_receipts", "_turns")
 
-    def __init__(self, owner: Owner, done: Callable[[Mailbox, list[Receipt] | tuple[str, int]], None]) -> None:
+    def __init__(self, owner: Owner, readings: Readings) -> None:
         self._owner = owner
-        self._done = done
+        self._readings = readings
         self._receipts: dict[Mailbox, Receipts] = {}
         self._cursors: dict[Mailbox, tuple[tuple[str, int], list[Entry]]] = {}
         """The latest cursor of each mailbox, and what asked for it and for those before."""
@@ -107,7 +108,7 @@ class Acknowledging:
         except FanmailError as error:
             self._refused(pending, error)
             return
-        self._done(mailbox, done)
+        self._readings.confirmed(mailbox, done)
         if pending.op is Op.FINISH and any(result.codes):
             self._settle(entries, _partly_done(mailbox, done, entries, result.codes))
         else:
@@ -118,9 +119,13 @@ class Acknowledging:
         self._owner.failed(error)
 
     def _refused(self, pending: Pending, error: FanmailError) -> None:
-        mailbox, _, entries = pending.about
+        mailbox, what, entries = pending.about
         about = mailbox.members()
         self._settle(entries, [answers.failed(ref, about, error) for ref, _, _ in entries if ref is not None])
+        if error.spec.status in (404, 410):
+            self._readings.not_confirmed(mailbox, error)
+        elif error.spec.status in (503, 504) and pending.op is Op.CONFIRM and any(each[0] is None for each in entries):
+            self._readings.not_confirmed(mailbox, error, what)  # nobody else would repeat it
 
     def _settle(self, entries: list[Entry], texts: list[bytes]) -> None:
         """Send the answers to these acknowledgements, which are not under way any more."""

@@ -85,11 +85,15 @@ class MailboxCalls:
                 self._readings.confirmed(mailbox, [about.receipt])
             if not silent:
                 owner.send(answers.failed(ref, {} if ref is not None else mailbox.members(), error))
+            if error.code == "no-subscription":
+                self._readings.not_confirmed(mailbox, error)
         else:
             if about is not None and about.lease:
                 self._readings.extended(mailbox, about.receipt, time.monotonic() + about.lease / 1e6)
             elif about is not None:
                 self._readings.confirmed(mailbox, [about.receipt])
+            if pending.op is Op.UNSUBSCRIBE:
+                self._readings.not_confirmed(mailbox, FanmailError("no-subscription"))
             if ref is not None:
                 created = {"created": result.created} if pending.op is Op.SUBSCRIBE else None
                 owner.send(answers.ok(ref, created))

@@ -6,6 +6,8 @@ import random
 
 PATIENCE_S = 30.0
 """Time without its broker after which a read ends."""
+BUSY = ("broker-busy", "front-busy", "expired", "answer-too-large", "too-many-leases")
+"""Errors after which it asks again; after others it is opened anew at the broker."""
 _FIRST_S, _LONGEST_S = 0.2, 5.0
 """Pauses between two tries, on average."""
 

@@ -30,21 +30,15 @@ from httpfront.gateway.call import Answer
 from httpfront.sessions import answers
 from httpfront.sessions.delivery import Delivery, ReadRequest
 from httpfront.sessions.operations import AFTER
-from httpfront.sessions.patience import Patience
+from httpfront.sessions.patience import BUSY, Patience
 from httpfront.sessions.ports import Owner
-from httpfront.sessions.window import LeaseWindow, Window
+from httpfront.sessions.window import GATHER_S, LeaseWindow, Window
 from httpfront.streams.table import Reply, guarded
 
 WAIT_S, LATE_S, EXPIRY_S = 120.0, 15.0, 1.0
 """Duration of one WAIT; time after its end after which the answer is lost; time between two looks for leases that are
 over in a full window.
 """
-GATHER_S = 0.002
-"""Time for which a read whose window is nearly full waits for more acknowledgements: with one per message, client and
-broker would work in steps of a few messages. It never waits longer: a client may acknowledge only a whole window.
-"""
-_BUSY = ("broker-busy", "front-busy", "expired", "answer-too-large", "too-many-leases")
-"""Errors after which it asks again; after others it is opened anew at the broker."""
 OPENING, QUEUED, READING, WAITING, FULL, SCARCE, HELD, RESTING, ENDED = range(9)
 
 
@@ -80,8 +74,7 @@ class Reading:
         """Whether there may be messages."""
         self._lost = False
         """Whether it must be opened anew, because its broker may be another process."""
-        self._wait_id, self._wait_over = 0, inf
-        self._retry_at = inf
+        self._wait_id, self._wait_over, self._retry_at = 0, inf, inf
         self._gathering = False
         """Whether `_gathered` will be called."""
         self._patience = Patience()
@@ -93,8 +86,7 @@ class Reading:
     def open(self) -> None:
         """Ask the broker for the mailbox."""
         if self.request.mode == AFTER:
-            after = None if self._opened else self.request.after
-            self._ask(OPENING, Op.STREAM, ops.OpenStream() if after is None else ops.OpenStream(True, *after))
+            self._ask(OPENING, Op.STREAM, self._delivery.opening())
         else:
             self._ask(OPENING, Op.LOOK, ops.Nothing())
 
@@ -158,10 +150,9 @@ class Reading:
             self._owner.fetch_over()
 
     def _fetched(self) -> None:
-        owner = self._owner
-        owner.fetch_ended()
-        if not owner.over:  # otherwise everything was given back already
-            owner.outlet.account.give_back(self._room)
+        self._owner.fetch_ended()
+        if not self._owner.over:  # otherwise everything was given back already
+            self._owner.outlet.account.give_back(self._room)
 
     def _go_on(self, op: Op, result: Any) -> None:
         self._patience.restore()
@@ -198,7 +189,9 @@ class Reading:
             self._wait()
         elif min(self.window.room()) <= 0:
             self._at = FULL
-            if isinstance(self.window, LeaseWindow):
+            if self._delivery.unconfirmed is not None:
+                self.open()
+            elif isinstance(self.window, LeaseWindow):
                 self._owner.wake_at(time.monotonic() + EXPIRY_S)
         elif self.window.scarce and not gathered:
             self._gather()
@@ -241,6 +234,13 @@ class Reading:
         else:
             self._end(error)
 
+    def look_again(self, error: FanmailError, unconfirmed: tuple[str, int] | None = None) -> None:
+        """Open it anew, as an acknowledgement failed; `unconfirmed` is one that is to be repeated then."""
+        self._delivery.unconfirmed = unconfirmed or self._delivery.unconfirmed
+        if self._at in (FULL, SCARCE, HELD):  # otherwise it asks the broker anyway
+            self._lost = True
+            self._rest(error)
+
     def _rest(self, error: FanmailError) -> None:
         pause_s = self._patience.pause(now := time.monotonic())
         if self.stopped:
@@ -249,7 +249,7 @@ class Reading:
             self._end(error)
         else:
             self._at = RESTING
-            self._lost = self._lost or (self.request.mode == AFTER and error.code not in _BUSY)
+            self._lost = self._lost or (self.request.mode == AFTER and error.code not in BUSY)
             self._retry_at = now + pause_s
             self._owner.wake_at(self._retry_at)
 

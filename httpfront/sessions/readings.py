@@ -109,6 +109,12 @@ class Readings:
             reading.window.confirm(done[1])
         reading.proceed()
 
+    def not_confirmed(self, mailbox: Mailbox, error: FanmailError, cursor: tuple[str, int] | None = None) -> None:
+        """Look whether what is read is still there; a `cursor` is confirmed again where the mailbox is read with it."""
+        reading = self._reads.get(mailbox)
+        if reading is not None:
+            reading.look_again(error, cursor if isinstance(reading.window, CursorWindow) else None)
+
     def extended(self, mailbox: Mailbox, receipt: Receipt, until: float) -> None:
         """Note the new end of a lease, monotonic seconds."""
         leases = self._leases.get(mailbox)

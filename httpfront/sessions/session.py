@@ -50,7 +50,7 @@ class Session:
         self._access, self._first = origin.access, origin.first
         self._publishing = Publishing(self)
         self._readings = Readings(self)
-        self._acks, self._calls = Acknowledging(self, self._readings.confirmed), MailboxCalls(self, self._readings)
+        self._acks, self._calls = Acknowledging(self, self._readings), MailboxCalls(self, self._readings)
         self.busy = self.over = False
         self.fetches = self._under_way = self.held = 0
         """Fetches of reads, and operations, that are not answered; the bytes of those operations' messages."""

@@ -7,6 +7,10 @@ from itertools import repeat
 
 from common.protocol.ops import Receipt
 
+GATHER_S = 0.002
+"""Time for which a read whose window is nearly full waits for more acknowledgements: with one per message, client and
+broker would work in steps of a few messages. It never waits longer: a client may acknowledge only a whole window.
+"""
 WINDOW_BYTES = 256 * 1024
 """Bytes of bodies of one read that are sent and not confirmed, or one larger message."""
 

@@ -281,6 +281,46 @@ def test_a_client_may_acknowledge_only_whole_windows(front: Playing, mode: str) 
     assert max(each.max for each in front.gateway.asked(Op.FETCH)) == 8
 
 
+@table("failure", ["broker-down", "outcome-unknown", "broker-busy"])
+def test_an_acknowledgement_that_its_broker_was_not_told_is_repeated(front: Playing, failure: str) -> None:
+    """Nobody else would: the client has sent it without a `ref`, and the window stays full."""
+    told: list[ops.OpenStream] = []
+
+    def opened(topic: bytes, user: bytes, args: ops.OpenStream) -> ops.StreamOpened:
+        told.append(args)
+        return ops.StreamOpened(len(told), EPOCH, args.seq + 1)
+
+    front.gateway.answers |= {
+        Op.STREAM: opened,
+        Op.FETCH: lambda _, __, args: batch(args.place, *[b"x"] * args.max, pending=5),
+        Op.CONFIRM: FanmailError(failure, "away"),
+    }
+    with WebSocket(front.port, "/t/u?window=3") as client:
+        assert [client.next()["id"][-1] for _ in range(3)] == ["1", "2", "3"]
+        client.op("ack", topic="t", user="u", id=f"{EPOCH}-2")
+        assert [client.next()["id"][-1] for _ in range(2)] == ["4", "5"]
+        assert told == [ops.OpenStream(), ops.OpenStream(True, EPOCH, 2)]
+        front.gateway.answers[Op.CONFIRM] = ops.Confirmed(True)
+        client.op("ack", topic="t", user="u", id=f"{EPOCH}-5")
+        assert [client.next()["id"][-1] for _ in range(3)] == ["6", "7", "8"]
+    assert len(told) == 2
+
+
+@table(("mode", "op"), [("after", "ack"), ("after", "unsubscribe"), ("lease", "ack"), ("lease", "nack")])
+def test_a_read_with_a_full_window_ends_with_its_subscription(front: Playing, mode: str, op: str) -> None:
+    gone, numbers = FanmailError("no-subscription", "gone"), count(1)
+    front.gateway.answers[Op.FETCH] = lambda _, __, args: _some(numbers, args.max)
+    for kind in (Op.STREAM, Op.LOOK):
+        front.gateway.answers.pop(kind, None)
+    with WebSocket(front.port, f"/t/u?mode={mode}&window=3") as client:
+        first, _, _ = (client.next() for _ in range(3))
+        front.gateway.answers |= dict.fromkeys((Op.STREAM, Op.LOOK, Op.CONFIRM, Op.FINISH, Op.EXTEND), gone)
+        name = "id" if mode == "after" else "receipt"
+        client.op(op, topic="t", user="u", **({} if op == "unsubscribe" else {name: first[name]}))
+        end = client.next()
+        assert (end["op"], end["code"]) == ("end", "no-subscription")
+
+
 def _some(numbers: Iterator[int], most: int) -> ops.Batch:
     """Return the next messages, behind which there are more."""
     return batch(next(islice(numbers, most - 1, None)) - most + 1, *[b"x"] * most, pending=5)
