@@ -131,6 +131,31 @@ def test_a_refusal_is_of_its_publish_alone(client: Client, topic: str) -> None:
         assert [each.text for each in session.read(topic, "ann", wait=0.3)] == ["a", "b"]
 
 
+@pytest.mark.parametrize("text", ["\0" * MIB, "\n" * 900_000, '{"a":"b"}\n' * 100_000, "ä" * (MIB // 2)])
+def test_a_text_of_the_greatest_size_is_published_whatever_json_makes_of_it(
+    client: Client, topic: str, text: str
+) -> None:
+    with client.session() as session:
+        session.subscribe(topic, "ann")
+        session.publish(topic, text)
+        assert next(session.read(topic, "ann", mode="take")).body == text.encode()
+
+
+def test_a_loop_whose_window_is_full_ends_with_its_subscription_and_another_may_follow(
+    client: Client, topic: str
+) -> None:
+    with client.session() as session:
+        for _ in range(2):
+            session.subscribe(topic, "ann")
+            for n in range(2):
+                session.publish(topic, str(n))
+            loop = session.read(topic, "ann", window=2)
+            assert [next(loop).text, next(loop).text] == ["0", "1"]
+            client.unsubscribe(topic, "ann")
+            with pytest.raises(NoSubscription, match="Subscribe again"):
+                next(loop)
+
+
 def test_a_session_outlives_the_drain_of_its_front(start_cluster: StartCluster) -> None:
     cluster = start_cluster(brokers=1, fronts=2)
     with Client(urls_of(cluster), retries=QUICK) as client, client.session() as session:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import suppress
 from typing import Any, Self, TypeVar, Unpack
 
 from fanmail.errors import FanmailError
@@ -47,6 +48,7 @@ class AsyncSession(SessionMethods, AsyncBaseSession):
         super().__init__()
         self._room = AsyncRoom(in_flight)
         self._engine = Engine(exchange, headers, asyncio.get_running_loop())
+        self._clock = exchange.environment.clock
         self._failed: _Sent[Any] | None = None
         """The first operation that failed and whose result was not retrieved."""
         self._task = self._engine.start()
@@ -111,7 +113,7 @@ class AsyncSession(SessionMethods, AsyncBaseSession):
         engine.state.open_read(read)
         engine.wake()
         try:
-            while (item := await _next(items, read)) is not None:
+            while (item := await _next(items, read, self._clock)) is not None:
                 message = loop.open(item)
                 if message is not None:
                     yield message
@@ -162,14 +164,14 @@ class AsyncSession(SessionMethods, AsyncBaseSession):
             failed.result()
 
 
-async def _next(items: asyncio.Queue[Item], read: Read) -> Item:
+async def _next(items: asyncio.Queue[Item], read: Read, clock: Callable[[], float]) -> Item:
     """Return the next item, or None at the end."""
+    began = clock()
     while items.empty():
-        begun = read.is_begun
-        try:
-            async with asyncio.timeout(read.wait):
+        left_s = read.left_s(began, clock())
+        if left_s == 0:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
                 return await items.get()
-        except TimeoutError:
-            if begun:  # otherwise there was no connection, and not a silence
-                return None
     return items.get_nowait()

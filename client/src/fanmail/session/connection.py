@@ -78,7 +78,12 @@ class SessionConnection(ClientConnection):
     def give_up(self, error: FanmailError) -> None:
         """End at once."""
         self.error = self.error or error
-        self.transport.abort()
+        self.abort()
+
+    def abort(self) -> None:
+        """End without a word, unless it has ended: a transport of asyncio that is closed may fail to abort."""
+        if not self.connection_lost_waiter.done():
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         """Go on with the output."""
@@ -127,7 +132,7 @@ async def open_connection(base: str, target: Target) -> SessionConnection:
         raise Unavailable(f"{redacted(base)}: {str(error) or type(error).__name__}") from error
     assert isinstance(connection, SessionConnection)
     if connection.subprotocol != SUBPROTOCOL:
-        connection.transport.abort()
+        connection.abort()
         raise ServerFault(f"{redacted(base)}: it has no sessions of Fanmail")
     return connection
 

@@ -118,7 +118,7 @@ class Engine:
         finally:
             stall.cancel()
             self._connection = None
-            connection.transport.abort()
+            connection.abort()
         error: FanmailError = self._connections.why_lost(base, connection)
         self.state.lost(error)
         return error

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 Members = dict[str, Any]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_ALWAYS_TEXT_BYTES = 2048
+"""Up to here a body is sent as text whatever it is: escaped, it fits in what a server allows besides `max_body`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,7 @@ def publish(
     """
     members: Members = {"op": "publish", "topic": topic}
     data = body.encode() if isinstance(body, str) else body
-    try:
-        members["text"] = data.decode()
-    except UnicodeDecodeError:
-        members["base64"] = base64.b64encode(data).decode()
+    members |= _body(data)
     if type is not None or headers:
         message_headers(type, headers)  # raises for what the server would not keep
         members["type"] = type
@@ -157,6 +156,19 @@ def advance(topic: str, user: str, message_id: str) -> Op[None]:
 def read(topic: str, user: str, mode: str, window: int, more: Mapping[str, object]) -> Op[None]:
     """Begin to read a mailbox."""
     return Op(_mailbox("read", topic, user) | {"mode": mode, "window": window} | dict(more), _nothing)
+
+
+def _body(data: bytes) -> Members:
+    """Return a body as text, or as base64 where that is shorter: a server takes no message far above `max_body`."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+    if len(data) > _ALWAYS_TEXT_BYTES:
+        escapes = len(_encode(text)) - len(text) - 2
+        if escapes > -(-len(data) // 3) * 4 - len(data):
+            return {"base64": base64.b64encode(data).decode()}
+    return {"text": text}
 
 
 def _mailbox(name: str, topic: str, user: str) -> Members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
@@ -16,6 +17,8 @@ from fanmail.streaming import Gap, log_gap
 Mode = Literal["after", "lease", "take"]
 DEFAULT_WINDOW = 100
 DEFAULT_LEASE_S = 30.0
+LOOK_AGAIN_S = 0.1
+"""The least time after which a loop looks whether its read is open at last."""
 ACKNOWLEDGED_PARTS = 4
 """Parts in which a window is acknowledged, if messages arrive faster than they are handled."""
 
@@ -35,7 +38,8 @@ class SessionReadOptions(TypedDict, total=False):
     window: int
     """The greatest number of messages that are delivered and not acknowledged, by default 100."""
     wait: float | None
-    """End the loop after this many seconds without a message while it is connected; None, the default: never."""
+    """End the loop after this many seconds without a message, in which the server had the read open; None, the default:
+    never."""
     on_gap: Callable[[Gap], object]
     """Called for a gap; by default it is logged as a warning."""
 
@@ -77,6 +81,9 @@ class Read:
         self.is_confirming: bool = False
         self.is_begun: bool = False
         """Whether the server has answered to it on the present connection."""
+        self.open_since: float = math.inf
+        """When the server answered to it on the present connection, by the clock of the session. Infinity: it did not,
+        or does not send messages now, so that their absence is no silence."""
         self.is_stopping: bool = False
         self.is_paused: bool = False
         """Mode `take`: whether it was stopped because its loop is behind. Nothing else bounds what waits there."""
@@ -108,6 +115,13 @@ class Read:
         if self.mode == "after" and self.handled is not None:
             more["after"] = self.handled
         return ops.read(self.topic, self.user, self.mode, self.window, more)
+
+    def left_s(self, waits_since: float, now: float) -> float | None:
+        """Return for how many seconds its loop waits before it asks again; None: for ever; 0: the loop is over."""
+        if self.wait is None:
+            return None
+        since = max(waits_since, self.open_since)
+        return max(self.wait, LOOK_AGAIN_S) if since == math.inf else max(0.0, since + self.wait - now)
 
     def receive(self, members: Members, now: float) -> Message | None:
         """Deliver a message. Return it instead if it must be given back."""

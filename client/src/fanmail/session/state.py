@@ -54,10 +54,11 @@ class SessionState:
     def submit(self, pending: Pending) -> None:
         """Send an operation as soon as may be, and settle it."""
         members = pending.op.members
-        if members["op"] in ("ack", "nack") and "receipt" in members:
+        if members["op"] in ("ack", "nack"):
             read = self._reads.get((members["topic"], members["user"]))
             if read is not None:
-                read.leased.pop(members["receipt"], None)  # it is not extended any more
+                read.leased.pop(members.get("receipt", ""), None)  # it is not extended any more
+                pending.settle = self._ending(read, pending.settle)
         self.lanes.submit(pending)
 
     def take_output(self) -> list[bytes]:
@@ -91,6 +92,7 @@ class SessionState:
         self._notes.clear()
         self.lanes.lost(error)
         for read in list(self._reads.values()):
+            read.open_since = math.inf
             for message in read.void():
                 self._give_back(message)
             if read.is_begun and not read.is_stopping and not read.is_paused:
@@ -154,10 +156,11 @@ class SessionState:
             if error is None:
                 read.confirmed = handled
                 self.confirm(read)
-            else:
+            elif read.is_stopping or not isinstance(error, NoSubscription):
                 log.warning("could not acknowledge %s: %s", handled, error)
 
-        self.lanes.submit(self.new_pending(ops.advance(read.topic, read.user, handled), settle))
+        op = ops.advance(read.topic, read.user, handled)
+        self.lanes.submit(self.new_pending(op, self._ending(read, settle)))
 
     def stop_read(self, read: Read, settle: Settle) -> None:
         """End a read: acknowledge what is handled, and give back what its caller did not get."""
@@ -187,7 +190,7 @@ class SessionState:
 
     def _pause(self, read: Read) -> None:
         """Stop a read until its loop has caught up."""
-        read.is_paused = True
+        read.is_paused, read.open_since = True, math.inf
 
         def paused(_: None, error: FanmailError | None) -> None:
             if self._reads.get((read.topic, read.user)) is read and not read.is_stopping:
@@ -202,10 +205,10 @@ class SessionState:
             self._begin(read)
 
     def _begin(self, read: Read) -> None:
-        read.is_begun = False
+        read.is_begun, read.open_since = False, math.inf
 
         def settle(_: None, error: FanmailError | None) -> None:
-            read.is_begun = True
+            read.is_begun, read.open_since = True, self._environment.clock()
             stop, stopped = self._when_begun.pop(read, (None, None))
             if error is not None:
                 self._drop(read, error)
@@ -232,11 +235,29 @@ class SessionState:
         if kind == "gap":
             read.tell_gap(members["from"], members["position"])
             return
+        if not read.is_begun:  # it is of the read before, which an acknowledgement has ended
+            return
         error = problem_of(members)
         if isinstance(error, Unavailable | OutcomeUnknown) and not read.is_stopping:
             self._begin(read)
         else:
             self._drop(read, error)
+
+    def _ending(self, read: Read, settle: Settle) -> Settle:
+        """Return what settles an acknowledgement, and ends its read if there is no such subscription any more.
+
+        The server is told, as one that waits for acknowledgements may not have noticed.
+        """
+
+        def settled(result: Any, error: FanmailError | None) -> None:
+            settle(result, error)
+            if not isinstance(error, NoSubscription) or read.is_stopping:
+                return
+            if self._reads.get((read.topic, read.user)) is read:
+                self._notes.append(ops.stop(read.topic, read.user).encode(None))
+                self._drop(read, error)
+
+        return settled
 
     def _drop(self, read: Read, error: FanmailError | None) -> None:
         """Forget a read, and tell its loop why."""

@@ -53,6 +53,7 @@ class Session(SessionMethods, SyncBaseSession):
         self._room = Room(in_flight)
         self._loop = asyncio.new_event_loop()
         self._engine = Engine(exchange, headers, self._loop)
+        self._clock = exchange.environment.clock
         self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         """Calls that the event loop is to make."""
         self._is_posted = self._has_ended = False
@@ -142,8 +143,9 @@ class Session(SessionMethods, SyncBaseSession):
             **options: mode: `after` (the default), `lease`, or `take`, which delivers at most once. after: Where to
                 begin; by default at the position of the user. lease: Seconds (30); extended, so it need only cover a
                 crash. window: The greatest number of messages that are delivered and not acknowledged (100, at most
-                1,000). wait: End after this many seconds without a message. on_gap: Called with a `Gap` for messages
-                that are not delivered, because they were acknowledged elsewhere or dropped; by default logged.
+                1,000). wait: End after this many seconds without a message, in which the server had the read open.
+                on_gap: Called with a `Gap` for messages that are not delivered, because they were acknowledged
+                elsewhere or dropped; by default logged.
 
         >>> for message in session.read("news", "bob", wait=0.1):
         ...     last = message.text
@@ -159,7 +161,7 @@ class Session(SessionMethods, SyncBaseSession):
         loop, state = Loop(read), self._engine.state
         self._post(state.open_read, read)
         try:
-            while (item := _next(items, read)) is not None:
+            while (item := _next(items, read, self._clock)) is not None:
                 message = loop.open(item)
                 if message is not None:
                     yield message
@@ -238,12 +240,13 @@ class Session(SessionMethods, SyncBaseSession):
             self._thread.join()
 
 
-def _next(items: SimpleQueue[Item], read: Read) -> Item:
+def _next(items: SimpleQueue[Item], read: Read, clock: Callable[[], float]) -> Item:
     """Return the next item, or None at the end."""
+    began = clock()
     while True:
-        begun = read.is_begun
+        left_s = read.left_s(began, clock())
         try:
-            return items.get(timeout=read.wait)
+            return items.get(timeout=left_s)
         except Empty:
-            if begun:  # otherwise there was no connection, and not a silence
+            if left_s == 0:
                 return None
