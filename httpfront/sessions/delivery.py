@@ -89,6 +89,12 @@ class Delivery:
             self.place = seqs[-1] + 1
         return batch.pending > 0
 
+    def end(self, error: FanmailError) -> None:
+        """Tell the client why the read has ended. Leases end with their subscription, and take no room of the next."""
+        if error.code == "no-subscription" and isinstance(self._window, LeaseWindow):
+            self._window.take_all()
+        self._owner.send(answers.ended(self._request.mailbox, error))
+
     def undo(self, op: Op, answer: Answer) -> None:
         """Undo what a broker did for a read that has ended: others read this mailbox too."""
         owner, mailbox, mode = self._owner, self._request.mailbox, self._request.mode

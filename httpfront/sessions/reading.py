@@ -289,7 +289,7 @@ class Reading:
             ref = self.request.ref
             self._owner.send(answers.failed(ref, {} if ref is not None else self.mailbox.members(), error))
         elif not self.stopped:
-            self._owner.send(answers.ended(self.mailbox, error))
+            self._delivery.end(error)
         self._end_stopped()
 
     def close(self) -> None:

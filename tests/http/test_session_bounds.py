@@ -319,6 +319,10 @@ def test_a_read_with_a_full_window_ends_with_its_subscription(front: Playing, mo
         client.op(op, topic="t", user="u", **({} if op == "unsubscribe" else {name: first[name]}))
         end = client.next()
         assert (end["op"], end["code"]) == ("end", "no-subscription")
+        for kind in (Op.STREAM, Op.LOOK):
+            del front.gateway.answers[kind]
+        client.op("read", topic="t", user="u", mode=mode, window=3)
+        assert [client.next()["op"] for _ in range(3)] == ["message"] * 3, "nothing is left of the window"
 
 
 def _some(numbers: Iterator[int], most: int) -> ops.Batch:
