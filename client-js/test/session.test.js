@@ -162,5 +162,6 @@ test("wrong options are refused", async (t) => {
   if (!globalThis.WebSocket) assert.throws(() => client.session(), /no global WebSocket/);
   const session = open(t, "http://127.0.0.1:1");
   assert.throws(() => session.read("news", "ann", { window: 1001 }), TypeError);
+  assert.throws(() => session.read("news", "ann", { lease: 5 }), /lease is for mode lease/);
   assert.throws(() => session.read("news", "ann", { mode: "take" }), TypeError);
 });

@@ -499,6 +499,15 @@ def test_an_unknown_mode_is_refused() -> None:
         Read("t", "u", SessionReadOptions(mode="leased"))  # type: ignore[typeddict-item]
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"lease": 5}, "lease"), ({"mode": "take", "lease": 5}, "lease"), ({"mode": "lease", "after": "0"}, "after")],
+)
+def test_an_option_of_another_mode_is_refused(options: SessionReadOptions, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is for mode {name}"):
+        Read("t", "u", options)
+
+
 def test_a_message_that_is_withdrawn_is_passed_over() -> None:
     loop = Loop(Read("t", "u", {}))
     assert loop.open(Delivery(Message("e-1", b""), is_void=True)) is None

@@ -60,6 +60,8 @@ export class Read {
   constructor(engine: Engine, topic: string, user: string, options: SessionReadOptions) {
     const { mode = "after", window = DEFAULT_WINDOW } = options;
     if (mode !== "after" && mode !== "lease") throw new TypeError(`${JSON.stringify(mode)} is not a mode`);
+    const other = mode === "lease" ? "after" : "lease";
+    if (options[other] !== undefined) throw new TypeError(`${other} is for mode ${other}, and mode is ${mode}`);
     if (!Number.isInteger(window) || window < 1 || window > 1000) throw new TypeError("window is not from 1 to 1000");
     this.#engine = engine;
     this.topic = ops.checkedName(topic);

@@ -69,6 +69,9 @@ class Read:
         self.mode: Mode = options.get("mode", "after")
         if self.mode not in ("after", "lease", "take"):
             raise ValueError(f"mode is {self.mode!r}, and not after, lease or take")
+        for name in ("after", "lease"):
+            if name in options and self.mode != name:
+                raise ValueError(f"{name} is for mode {name}, and mode is {self.mode!r}")
         self.window: int = options.get("window", DEFAULT_WINDOW)
         self.lease: float = options.get("lease", DEFAULT_LEASE_S)
         self.wait: float | None = options.get("wait")
