@@ -67,7 +67,8 @@ class Outbox:
     def _try_send(self, peer_id: bytes, frames: list[bytes], replies: Sequence[Outgoing] = ()) -> bool:
         """Return False where the peer takes nothing now.
 
-        A peer that is gone counts as sent to, and its replies as dropped.
+        A peer that is gone counts as sent to, and its replies as dropped, unless it has said goodbye: then it waits for
+        none, and the answer to the goodbye may find it gone.
         """
         try:
             self._socket.send_multipart([peer_id, *frames], zmq.NOBLOCK)
@@ -76,6 +77,9 @@ class Outbox:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
+            if self.peers.has_left(peer_id):
+                self.peers.forget(peer_id)
+                return True
             self._log.dropped(each.request_id for each in replies)
             self._dispatcher.counters[stats.REPLIES_DROPPED] += self.peers.forget(peer_id) or int(bool(replies))
         return True

@@ -56,6 +56,11 @@ class Peers:
         peer.last_heard = mono
         peer.said_goodbye |= goodbye
 
+    def has_left(self, peer_id: bytes) -> bool:
+        """Return whether this peer has said goodbye."""
+        peer = self._peers.get(peer_id)
+        return peer is not None and peer.said_goodbye
+
     def keep(self, peer_id: bytes, frames: list[bytes], request_ids: Sequence[str] = ()) -> bool:
         """Queue a message that the connection does not take.
 

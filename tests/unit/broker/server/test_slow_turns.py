@@ -78,3 +78,7 @@ def test_replies_that_nobody_takes_are_told_of_with_their_requests(turn: Turn) -
     (dropped,) = turn(0, [LOOK, SKIP], [SKIP])
     assert dropped.getMessage().startswith("replies dropped")
     assert (vars(dropped)["total"], vars(dropped)["request_ids"]) == (1, ["r1", "r2", "r2"])
+
+
+def test_nothing_is_said_of_a_peer_that_has_said_goodbye(turn: Turn) -> None:
+    assert turn(0, [Asked(Op.GOODBYE)]) == []
