@@ -30,7 +30,7 @@ class ReadRequest(NamedTuple):
 class Delivery:
     """What one read has sent."""
 
-    __slots__ = ("_form", "_owner", "_request", "_window", "epoch", "place", "unconfirmed")
+    __slots__ = ("_form", "_owner", "_request", "_window", "epoch", "place")
 
     def __init__(self, owner: Owner, request: ReadRequest, window: Window) -> None:
         self._owner = owner
@@ -39,12 +39,10 @@ class Delivery:
         self._form = MessageForm(request.mailbox, leased=request.mode == LEASE)
         self.epoch, self.place = "", 0
         """With `after`: life of the topic, and sequence number of the next message; otherwise unset."""
-        self.unconfirmed: tuple[str, int] | None = None
-        """With `after`: what the client has acknowledged and its broker was not told; the next opening tells it."""
 
     def opening(self) -> ops.OpenStream:
         """With `after`: return the arguments that open the read, or open it anew."""
-        after = self.unconfirmed if self.epoch else self._request.after
+        after = self._window.unconfirmed if self.epoch else self._request.after
         return ops.OpenStream() if after is None else ops.OpenStream(True, *after)
 
     def begin(self, opened: ops.StreamOpened) -> str:
@@ -58,9 +56,8 @@ class Delivery:
             self.place = min(after[1] + 1, opened.position) if after and after[0] else opened.position
         elif opened.epoch != self.epoch:
             raise FanmailError("no-subscription", "the topic that was read has ended")
-        elif self.unconfirmed is not None and isinstance(self._window, CursorWindow):
-            self._window.confirm(self.unconfirmed[1])
-            self.unconfirmed = None
+        elif self._window.unconfirmed is not None and isinstance(self._window, CursorWindow):
+            self._window.confirm(self._window.unconfirmed[1])
         return f"{self.epoch}-{self.place - 1}"
 
     def fetch(self, most: int, room: int) -> ops.Fetch:

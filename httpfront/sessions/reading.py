@@ -189,7 +189,7 @@ class Reading:
             self._wait()
         elif min(self.window.room()) <= 0:
             self._at = FULL
-            if self._delivery.unconfirmed is not None:
+            if self.window.unconfirmed is not None:
                 self.open()
             elif isinstance(self.window, LeaseWindow):
                 self._owner.wake_at(time.monotonic() + EXPIRY_S)
@@ -236,7 +236,7 @@ class Reading:
 
     def look_again(self, error: FanmailError, unconfirmed: tuple[str, int] | None = None) -> None:
         """Open it anew, as an acknowledgement failed; `unconfirmed` is one that is to be repeated then."""
-        self._delivery.unconfirmed = unconfirmed or self._delivery.unconfirmed
+        self.window.unconfirmed = unconfirmed or self.window.unconfirmed
         if self._at in (FULL, SCARCE, HELD):  # otherwise it asks the broker anyway
             self._lost = True
             self._rest(error)

@@ -18,7 +18,7 @@ WINDOW_BYTES = 256 * 1024
 class _Window:
     """What both have in common."""
 
-    __slots__ = ("_most", "_most_bytes", "size")
+    __slots__ = ("_most", "_most_bytes", "size", "unconfirmed")
 
     def __init__(self, most: int, most_bytes: int = WINDOW_BYTES) -> None:
         """Set the messages and bytes that may be unconfirmed."""
@@ -26,6 +26,8 @@ class _Window:
         self._most_bytes = most_bytes
         self.size = 0
         """Bytes that are."""
+        self.unconfirmed: tuple[str, int] | None = None
+        """Of a cursor: what the client has acknowledged and the broker was not told; the next opening tells it."""
 
     def __len__(self) -> int:
         """Return the messages that are."""
@@ -64,6 +66,8 @@ class CursorWindow(_Window):
 
     def confirm(self, seq: int) -> None:
         """Forget messages up to a number."""
+        if self.unconfirmed is not None and self.unconfirmed[1] <= seq:
+            self.unconfirmed = None
         done = bisect_right(self._seqs, seq)
         self.size -= sum(self._sizes[:done])
         del self._seqs[:done], self._sizes[:done]

@@ -49,3 +49,13 @@ def test_leases_end_with_the_life_of_their_topic() -> None:
     window.add(NEXT_EPOCH, [2], [1], [5], 9.0)
     assert window.room() == (4, 95)
     assert window.take_all() == [Receipt(NEXT_EPOCH, 2, 1)]
+
+
+def test_what_the_broker_was_not_told_is_over_once_something_later_is_confirmed() -> None:
+    window = CursorWindow(3)
+    window.add([1, 2, 3], [1, 1, 1])
+    window.unconfirmed = ("e", 2)
+    window.confirm(1)
+    assert window.unconfirmed == ("e", 2)
+    window.confirm(3)
+    assert window.unconfirmed is None
